@@ -1,0 +1,225 @@
+"""What is configured for the whole daemon, as structs: the tables of CONTRACT's TOML that no connector type owns.
+
+A connector's own keys are checked by its type's settings struct; what every connector has in common is ``ConnectorFrame``.
+Every key has a description here, from which ``etc/README.md`` is generated.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from cdmd.kit.quantities import Duration, Size
+from cdmd.kit.secret import Secret
+
+
+def _d(text: str) -> Duration:
+    return Duration.parse(text)
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the configuration: unknown keys are mistakes."""
+
+
+class DaemonSettings(_Table, frozen=True, kw_only=True):
+    """``[daemon]``."""
+
+    state_dir: Annotated[str | None, Meta(description="Where journal and store live (directory, mode 0700).")] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least severe lines that are logged.")
+    ] = "info"
+    drain: Annotated[Duration, Meta(description="How long a stop may work on what is still queued.")] = _d("8s")
+
+
+class TlsSettings(_Table, frozen=True, kw_only=True):
+    """``[http] tls``."""
+
+    certificate: Annotated[str, Meta(description="The certificate chain, a PEM file as `file:PATH`.")]
+    key: Annotated[Secret, Meta(description="Its private key (PEM).")]
+
+
+class HttpSettings(_Table, frozen=True, kw_only=True):
+    """``[http]``."""
+
+    listen: Annotated[
+        tuple[str, ...], Meta(description="Addresses: `HOST:PORT`, `[IPV6]:PORT`, or `fd:NAME` (socket activation by name).")
+    ] = ("127.0.0.1:8787",)
+    public_url: Annotated[str | None, Meta(description="The address senders use, for what is shown and signed.")] = None
+    max_body: Annotated[Size, Meta(description="The largest request body, before and after decompression.")] = Size.parse(
+        "1MiB"
+    )
+    max_connections: Annotated[int, Meta(description="Connections held at once; beyond it new ones wait or get 503.", ge=1)] = (
+        2000
+    )
+    header_timeout: Annotated[Duration, Meta(description="A request's headers must have arrived by then.")] = _d("10s")
+    body_timeout: Annotated[Duration, Meta(description="A request's body must have arrived by then.")] = _d("30s")
+    max_header_bytes: Annotated[Size, Meta(description="The most bytes of request line and headers.")] = Size.parse("64KiB")
+
+
+class ControlSettings(_Table, frozen=True, kw_only=True):
+    """``[control]``."""
+
+    socket: Annotated[str | None, Meta(description="The control socket's path.")] = None
+    admins: Annotated[
+        tuple[str, ...], Meta(description="Users and `@groups` that may change things and see personal data.")
+    ] = ("root", "@cdmadm")
+    readers: Annotated[tuple[str, ...], Meta(description="Users and `@groups` that may look; never at personal data.")] = [
+        "@adm"
+    ]
+
+
+class NetworkSettings(_Table, frozen=True, kw_only=True):
+    """``[network]``."""
+
+    allow_addresses: Annotated[
+        tuple[str, ...], Meta(description="Private networks (CIDR) that names from the configuration may resolve to.")
+    ] = ()
+
+
+class QueueSettings(_Table, frozen=True, kw_only=True):
+    """``[queue]``."""
+
+    max_events: Annotated[int, Meta(description="Events that may wait for the journal.", ge=1)] = 10_000
+    max_bytes: Annotated[Size, Meta(description="Bytes that may wait for the journal.")] = Size.parse("64MiB")
+
+
+class JournalSettings(_Table, frozen=True, kw_only=True):
+    """``[journal]``."""
+
+    keep: Annotated[Duration, Meta(description="How long what arrived stays in the journal.")] = _d("7d")
+    reserve: Annotated[Size, Meta(description="Below this much free disk nothing is acknowledged.")] = Size.parse("1GiB")
+
+
+class DeadLetterSettings(_Table, frozen=True, kw_only=True):
+    """``[dead_letters]``."""
+
+    keep: Annotated[Duration, Meta(description="How long a dead letter is kept.")] = _d("14d")
+    raw: Annotated[bool, Meta(description="Keep the whole record that could not be mapped, so that it can be retried.")] = True
+
+
+class DedupeSettings(_Table, frozen=True, kw_only=True):
+    """``[dedupe]``."""
+
+    keep: Annotated[Duration, Meta(description="How long an event's identity is remembered at least.")] = _d("400d")
+
+
+class ParkedSettings(_Table, frozen=True, kw_only=True):
+    """``[parked]``."""
+
+    max_events: Annotated[int, Meta(description="Events that may wait for extensions; beyond it they become dead letters.")] = (
+        100_000
+    )
+    keep: Annotated[Duration, Meta(description="How long an event may wait for an extension.")] = _d("72h")
+
+
+class IdentifierSettings(_Table, frozen=True, kw_only=True):
+    """``[identity.identifiers] KIND``."""
+
+    priority: Annotated[int, Meta(description="1 is the strongest; the weakest is given up first in a conflict.", ge=1)] = 100
+    limit: Annotated[int, Meta(description="How many values of this kind one profile may have.", ge=1)] = 5
+    per: Annotated[Literal["ever", "week", "month", "year"], Meta(description="The period the limit counts in.")] = "ever"
+    normalize: Annotated[
+        Literal["none", "trim", "lower", "email", "phone"] | None,
+        Meta(description="How a value is brought to one form; by default `email` for email, `phone` for phone, else `trim`."),
+    ] = None
+    region: Annotated[str | None, Meta(description="The region (ISO 3166) of phone numbers without a country code.")] = None
+    blocked: Annotated[
+        tuple[str, ...], Meta(description="Regular expressions; a value that matches whole never identifies.")
+    ] = (r"[0-]*", "-1", "null", "none", "undefined", "anonymous")
+
+
+def default_identifiers() -> dict[str, IdentifierSettings]:
+    """The kinds that join people when nothing is configured."""
+    return {
+        "user_id": IdentifierSettings(priority=1, limit=1),
+        "customer_no": IdentifierSettings(priority=2, limit=1),
+        "email": IdentifierSettings(priority=3, limit=5),
+        "phone": IdentifierSettings(priority=4, limit=5),
+        "anonymous_id": IdentifierSettings(priority=9, limit=50),
+    }
+
+
+class IdentitySettings(_Table, frozen=True, kw_only=True):
+    """``[identity]``."""
+
+    identifiers: Annotated[
+        dict[str, IdentifierSettings], Meta(description="The kinds that join people, replacing the defaults.")
+    ] = msgspec.field(default_factory=default_identifiers)
+
+
+class IndicatorSettings(_Table, frozen=True, kw_only=True):
+    """``[indicators.NAME]``."""
+
+    on: Annotated[tuple[str, ...] | str, Meta(description="Event types (globs) that it counts.")]
+    value: Annotated[str | None, Meta(description="A template over the event: the value; not needed for `count`.")] = None
+    compute: Annotated[
+        Literal["count", "sum", "min", "max", "average", "first", "last", "distinct"],
+        Meta(description="What is computed."),
+    ] = "count"
+
+
+class EventSettings(_Table, frozen=True, kw_only=True):
+    """``[connectors.NAME.event]``."""
+
+    id: Annotated[str | None, Meta(description="Names one occurrence, never an object.")] = None
+    type: Annotated[str | None, Meta(description="The event's type.")] = None
+    time: Annotated[str | None, Meta(description="When it happened: RFC 3339, Unix seconds or milliseconds.")] = None
+    identifiers: Annotated[dict[str, str], Meta(description="Kinds and values that say whose event it is.")] = {}
+    traits: Annotated[
+        dict[str, str] | Literal["*"], Meta(description='What is known of the customer; "*" keeps the record.')
+    ] = {}
+    data: Annotated[dict[str, str] | Literal["*"], Meta(description='What is kept of the event; "*" keeps the record.')] = {}
+
+
+class ConnectorFrame(_Table, frozen=True, kw_only=True):
+    """``[connectors.NAME]``: the keys that every connector type has."""
+
+    type: Annotated[str, Meta(description="The connector type.")]
+    was: Annotated[tuple[str, ...], Meta(description="Earlier names: positions and ids go on.")] = ()
+    accept: Annotated[
+        tuple[str, ...], Meta(description="Event types (globs) that are wanted; others never reach the disk.")
+    ] = ("*",)
+    where: Annotated[str | None, Meta(description="A CEL condition over `event`; others never reach the disk.")] = None
+    known_only: Annotated[bool, Meta(description="Keep only events about customers that are already known.")] = False
+    freshness: Annotated[Duration | None, Meta(description="The objective that `status` measures against.")] = None
+    event: Annotated[EventSettings | None, Meta(description="How a record becomes an event.")] = None
+
+
+FRAME_KEYS = frozenset(ConnectorFrame.__struct_fields__)
+
+
+class ConnectorConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One connector, checked: its frame, its type's own settings struct, and the file it came from."""
+
+    name: str
+    frame: ConnectorFrame
+    settings: Any
+    file: str
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective configuration. ``warnings`` are sentences in the form of mistakes; ``files`` what was read, in order.
+
+    ``effective`` is the whole of it as plain data with every secret replaced by its reference (``config show``).
+    """
+
+    state_dir: Path
+    control_socket: Path
+    daemon: DaemonSettings = DaemonSettings()
+    http: HttpSettings = HttpSettings()
+    control: ControlSettings = ControlSettings()
+    network: NetworkSettings = NetworkSettings()
+    queue: QueueSettings = QueueSettings()
+    journal: JournalSettings = JournalSettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
+    dedupe: DedupeSettings = DedupeSettings()
+    parked: ParkedSettings = ParkedSettings()
+    identity: IdentitySettings = IdentitySettings()
+    indicators: Mapping[str, IndicatorSettings] = {}
+    connectors: Mapping[str, ConnectorConfig] = {}
+    plugins: Mapping[str, Mapping[str, Any]] = {}
+    files: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    effective: Mapping[str, Any] = {}

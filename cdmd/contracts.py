@@ -1,0 +1,490 @@
+"""The Protocols that join the rooms: what a plugin fulfils, and what a floor needs from above it.
+
+Not here: any implementation. A connector meets the daemon only through its ``Source``; the journal and the store are
+replaceable behind ``Journal`` and ``Store`` (their contract test-suites are ``tests/store/contract_*.py``).
+"""
+
+import builtins
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+
+import msgspec
+
+from cdmd.models import (
+    Activity,
+    Answer,
+    Changes,
+    DeadLetter,
+    Digest,
+    Entry,
+    Event,
+    Fault,
+    Journaled,
+    Known,
+    Merge,
+    Micros,
+    Parked,
+    ProfileKey,
+    ProfileState,
+    Record,
+    Request,
+    Route,
+    Seen,
+    Seq,
+    Verdict,
+    Wanted,
+)
+
+
+class Clock(Protocol):
+    """Time, handed in."""
+
+    def now(self) -> datetime:
+        """The wall clock in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only grow; for deadlines and durations."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``."""
+        ...
+
+
+class HttpAnswer(Protocol):
+    """What a guarded HTTP request brings back (``httpx.Response`` fulfils it)."""
+
+    @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The answer's headers; names compare without case."""
+        ...
+
+    @property
+    def content(self) -> bytes:
+        """The decoded body, bounded by the client's limit."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        ...
+
+    def json(self) -> Any:
+        """The body decoded as JSON; raises ValueError when it is not JSON."""
+        ...
+
+    def raise_for_status(self) -> Any:
+        """Raise when the status is 4xx or 5xx."""
+        ...
+
+
+class Http(Protocol):
+    """A guarded HTTP client: it reaches only hosts that the configuration names, bounded in time and size.
+
+    Raises ``cdmd.errors.AddressRefused`` before connecting anywhere else. Redirects are not followed.
+    """
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        timeout: float | None = None,
+    ) -> HttpAnswer:
+        """Send one request; ``timeout`` in seconds bounds all of it."""
+        ...
+
+    async def get(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> HttpAnswer:
+        """``request("GET", ...)``."""
+        ...
+
+    async def post(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        timeout: float | None = None,
+    ) -> HttpAnswer:
+        """``request("POST", ...)``."""
+        ...
+
+
+# ---- connectors ----------------------------------------------------------------------------------------------------
+
+
+class Source(Protocol):
+    """All that a connector sees of the daemon."""
+
+    @property
+    def name(self) -> str:
+        """The connector's name in the configuration."""
+        ...
+
+    @property
+    def http(self) -> Http:
+        """The guarded client for this connector's configured hosts."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The daemon's clock."""
+        ...
+
+    async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
+        """Map, filter and journal ``records`` together with ``state`` (None removes a key).
+
+        Returns when both are durable, one verdict for each record. Raises ``Overloaded`` when there is no place within a
+        second (push connectors) and ``NotDurable`` when the disk cannot take it: then nothing is acknowledged.
+        """
+        ...
+
+    def refuse(self, count: int, reason: str) -> None:
+        """Count ``count`` records that were refused before mapping, under a fixed ``reason`` word."""
+        ...
+
+    async def get(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The connector's own state at ``keys``; absent keys are left out."""
+        ...
+
+    def scan(self, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
+        """The connector's own state under ``prefix``, in key order."""
+        ...
+
+    async def idle(self, until: datetime, reason: str) -> None:
+        """Sleep until then; the reason is shown in ``status``, and ``cdmctl poll`` wakes it."""
+        ...
+
+
+@runtime_checkable
+class Connector(Protocol):
+    """What every connector type is: a name, a settings struct, and a constructor that takes both.
+
+    A pull connector also has ``async run(source)``; a push connector has ``routes`` and ``answer`` instead.
+    """
+
+    Settings: ClassVar[builtins.type[msgspec.Struct]]
+    type: ClassVar[str]
+
+    def __init__(self, name: str, settings: Any) -> None:
+        """Build it from checked settings; raise ``ConfigInvalid`` for what a struct cannot express. No I/O here."""
+        ...
+
+
+@runtime_checkable
+class PullConnector(Protocol):
+    """A connector that fetches: an independent task for as long as the daemon runs."""
+
+    async def run(self, source: Source) -> None:
+        """Bring records in until cancelled. Returning early counts as a failure."""
+        ...
+
+
+@runtime_checkable
+class PushConnector(Protocol):
+    """A connector that is told: the daemon owns the listeners and hands it the requests for its routes."""
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The exact paths it answers."""
+        ...
+
+    async def answer(self, request: Request, source: Source) -> Answer:
+        """Verify, decode and emit. ``Overloaded`` may pass through: the daemon answers 503 with Retry-After."""
+        ...
+
+
+# ---- extensions ----------------------------------------------------------------------------------------------------
+
+
+class Context(Protocol):
+    """What an extension is handed beside the event."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The plugin's own table of the configuration, secrets resolved."""
+        ...
+
+    @property
+    def http(self) -> Http:
+        """The guarded client; it reaches the hosts named in the plugin's own settings."""
+        ...
+
+    @property
+    def now(self) -> datetime:
+        """The daemon's wall clock in UTC."""
+        ...
+
+
+ExtensionFunction: TypeAlias = Callable[[Event, Context], Awaitable[Event | None] | Event | None]
+
+
+class Extension(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered extension (``cdmd.extension`` makes it): which types, how long (seconds), what on failure."""
+
+    name: str
+    on: Sequence[str]
+    function: Any
+    timeout: float = 5.0
+    on_failure: str = "hold"
+
+
+# ---- journal and store ---------------------------------------------------------------------------------------------
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True):
+    """What one ``emit`` journals: entries with their encoding, the connector's state, and what its door counted."""
+
+    connector: str
+    entries: Sequence[Entry] = ()
+    encoded: Sequence[bytes] = ()
+    state: Mapping[bytes, bytes | None] = {}
+    counts: Mapping[str, int] = {}
+
+
+class JournalStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures for ``status``: first and last sequence kept, bytes on disk, and whether appends work (else why not)."""
+
+    first: Seq
+    head: Seq
+    bytes: int
+    failure: str | None = None
+
+
+class Journal(Protocol):
+    """An append-only log with the connectors' own state beside it.
+
+    Promise: after ``append`` returned, entries and state survive a kill and a power cut. After any crash the state is never
+    ahead of its entries. Sequence numbers are consecutive and never used twice.
+    """
+
+    @property
+    def id(self) -> str:
+        """The journal's identity, kept in both databases: a store belongs to one journal."""
+        ...
+
+    @property
+    def head(self) -> Seq:
+        """The last durable sequence number; 0 before the first."""
+        ...
+
+    async def append(self, appends: Sequence[Append]) -> Seq:
+        """Make all of it durable at once; returns the first sequence number given (they follow in order).
+
+        Raises ``NotDurable``; then nothing of it counts. After a failed sync, it verifies and repairs before the next append.
+        """
+        ...
+
+    async def read(self, after: Seq, *, limit: int) -> list[Journaled]:
+        """Up to ``limit`` entries after ``after`` in order; empty when there are none. Raises ``Damaged``."""
+        ...
+
+    async def wait(self, after: Seq) -> None:
+        """Return once ``head`` is greater than ``after``."""
+        ...
+
+    async def get(self, connector: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The connector's state at those keys."""
+        ...
+
+    def scan(self, connector: str, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
+        """The connector's state under ``prefix`` in key order."""
+        ...
+
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """The door's persisted counters by (connector, counter)."""
+        ...
+
+    async def forget(self, connector: str) -> int:
+        """Drop a connector's state; returns how many keys went."""
+        ...
+
+    async def prune(self, *, before: Micros, upto: Seq) -> int:
+        """Remove entries written before ``before`` and not after ``upto``; returns how many."""
+        ...
+
+    async def verify(self) -> list[str]:
+        """Every damage found, one sentence each; empty when whole."""
+        ...
+
+    async def backup(self, target: Path) -> None:
+        """A consistent copy at ``target``, taken while it runs."""
+        ...
+
+    async def statistics(self) -> JournalStatistics:
+        """Figures for ``status``."""
+        ...
+
+
+class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead letters: by connector, type glob, fault code, sequence numbers; all of them where nothing is said."""
+
+    connector: str | None = None
+    type: str | None = None
+    code: str | None = None
+    seqs: Sequence[Seq] | None = None
+    limit: int = 1000
+
+
+class StoreTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums for ``status``."""
+
+    events: int
+    profiles: int
+    activities: int
+    dead_letters: int
+    parked: int
+    bytes: int
+    parked_bytes: int
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """Who did what over the control socket, and what became of it."""
+
+    time: Micros
+    uid: int
+    user: str
+    role: str
+    command: str
+    arguments: str
+    outcome: str
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store knows of one occurrence: exactly one of ``activity``, ``dead`` and ``parked``, or none (filtered)."""
+
+    source: str
+    seen: Seen
+    activity: Activity | None = None
+    dead: DeadLetter | None = None
+    parked: Parked | None = None
+    public: str | None = None
+
+
+class ProfileFound(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile with its newest activities (newest first) and the merges that made it."""
+
+    key: ProfileKey
+    state: ProfileState
+    activities: Sequence[Activity]
+    merges: Sequence[Merge]
+
+
+Decide: TypeAlias = Callable[[Known], Changes]
+
+
+class Store(Protocol):
+    """Profiles, activities and all that a batch changes, in one transaction with the journal position.
+
+    Promise: a batch is applied whole or not at all, together with its position. What a power cut takes back is applied
+    again from the journal.
+    """
+
+    async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
+        """Look ``wanted`` up, call the pure ``decide``, write its changes in one transaction; returns them."""
+        ...
+
+    @property
+    def position(self) -> Seq:
+        """Up to which journal sequence number everything is applied, filtered, dead-lettered or parked."""
+        ...
+
+    async def sync(self) -> Seq:
+        """Force what is applied onto the disk; returns the position that is now safe there (``synced``)."""
+        ...
+
+    async def seen(self, digests: Sequence[Digest]) -> dict[Digest, Seen]:
+        """Which of these occurrences are remembered."""
+        ...
+
+    async def known(self, identifiers: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Which of these normalised identifiers belong to a profile."""
+        ...
+
+    async def due(self, now: Micros, *, limit: int) -> list[Parked]:
+        """Parked events whose time has come, oldest due first."""
+        ...
+
+    async def next_due(self) -> Micros | None:
+        """When the next parked event is due."""
+        ...
+
+    async def parked(self, *, limit: int) -> list[Parked]:
+        """Parked events in order of sequence."""
+        ...
+
+    async def profile(self, kind: str, value: str, *, activities: int) -> ProfileFound | None:
+        """The profile that owns this normalised identifier."""
+        ...
+
+    async def trace(self, id: str, *, source: str | None = None) -> list[Trace]:  # noqa: A002 - the field's own name
+        """What became of the occurrence(s) of that id, over all sources unless one is named."""
+        ...
+
+    async def dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
+        """Dead letters in order of sequence."""
+        ...
+
+    async def revive(self, which: DeadLetterFilter, *, now: Micros) -> int:
+        """Turn dead letters into parked events that are due now; returns how many."""
+        ...
+
+    async def discard(self, which: DeadLetterFilter, *, now: Micros) -> int:
+        """Remove dead letters for good (they count as filtered); returns how many."""
+        ...
+
+    async def expire(self, *, dead_before: Micros, seen_before: Micros) -> int:
+        """Discard dead letters older than ``dead_before`` and digests older than ``seen_before``; returns how many rows."""
+        ...
+
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """The applied side's persisted counters by (connector, counter)."""
+        ...
+
+    async def totals(self) -> StoreTotals:
+        """Sums for ``status``."""
+        ...
+
+    async def audit(self, row: Audit) -> None:
+        """Keep one audit row."""
+        ...
+
+    async def audits(self, *, limit: int) -> list[Audit]:
+        """The newest audit rows, newest first."""
+        ...
+
+    async def verify(self) -> list[str]:
+        """Every damage found, one sentence each; empty when whole."""
+        ...
+
+    async def backup(self, target: Path) -> None:
+        """A consistent copy at ``target``, taken while it runs."""
+        ...
+
+
+class Remap(Protocol):
+    """Maps a dead letter's raw record again with today's configuration (handed to the pipeline)."""
+
+    def __call__(self, entry: Entry) -> Event | Fault | None:
+        """The event, the fault that remains, or None where it is filtered now."""
+        ...

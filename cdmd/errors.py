@@ -1,0 +1,102 @@
+"""The one tree of exceptions.
+
+Each class docstring is the sentence an administrator reads; messages add what, where and what to do.
+"""
+
+from collections.abc import Sequence
+
+
+class CdmdError(Exception):
+    """Something went wrong in cdmd."""
+
+
+class ConfigInvalid(CdmdError):
+    """The configuration is invalid. ``problems`` holds one line for each mistake."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Overloaded(CdmdError):
+    """There is no place for this now; try again after ``retry_after`` seconds."""
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NotDurable(Overloaded):
+    """The journal cannot make this durable now (disk full, read-only or failing), so it is not acknowledged."""
+
+
+class Paused(Overloaded):
+    """The connector is paused by an administrator."""
+
+
+class Damaged(CdmdError):
+    """A database is damaged. The message says which, how it was noticed and which command mends it."""
+
+
+class InUse(CdmdError):
+    """Another daemon uses this state directory."""
+
+
+class SchemaUnknown(CdmdError):
+    """The database was written by a newer version of cdmd."""
+
+
+class NotFound(CdmdError):
+    """There is no such thing here."""
+
+
+class NotPermitted(CdmdError):
+    """This needs another role."""
+
+
+class Unreachable(CdmdError):
+    """The daemon cannot be reached."""
+
+
+class AddressRefused(CdmdError):
+    """cdmd does not connect to an address that the configuration does not name or allow."""
+
+
+class TemplateFault(CdmdError):
+    """A template could not be evaluated on this record: ``expression`` failed at ``path`` on a value of ``kind``."""
+
+    def __init__(self, message: str, *, expression: str, path: str | None = None, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.expression, self.path, self.kind = expression, path, kind
+
+
+class ConditionFault(CdmdError):
+    """A condition could not be evaluated on this event."""
+
+
+class PluginFault(CdmdError):
+    """A plugin could not be loaded or registered."""
+
+
+class Drop(CdmdError):
+    """Raised by an extension: this event is not wanted; it is counted as filtered."""
+
+    def __init__(self, reason: str = "dropped by an extension") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RetryLater(CdmdError):
+    """Raised by an extension: hold this event and call again after ``seconds``."""
+
+    def __init__(self, seconds: float, reason: str = "an extension asked to be called later") -> None:
+        super().__init__(reason)
+        self.seconds, self.reason = seconds, reason
+
+
+class Reject(CdmdError):
+    """Raised by an extension: this event becomes a dead letter."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,40 @@
+"""Every hook: one function and its promise. Plugins implement them with ``cdmd.hookimpl``; ours use the same ones."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from cdmd.contracts import Connector, Extension
+
+if TYPE_CHECKING:
+    import click
+
+PROJECT = "cdmd"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def cdmd_extensions() -> Sequence[Extension]:  # type: ignore[empty-body]
+    """The extensions this plugin brings (made with ``cdmd.extension``)."""
+
+
+@hookspec
+def cdmd_connectors() -> Sequence[type[Connector]]:  # type: ignore[empty-body]
+    """The connector types this plugin brings; each brings its settings struct."""
+
+
+@hookspec
+def cdmd_commands() -> "Sequence[click.Command]":  # type: ignore[empty-body]
+    """Commands to add to ``cdmctl``; listed from entry-point metadata, imported when called."""
+
+
+@hookspec
+def cdmd_startup() -> None:
+    """Called once after the store is open and before any connector starts. May be async."""
+
+
+@hookspec
+def cdmd_shutdown() -> None:
+    """Called once after the last event was applied. May be async."""

@@ -1,0 +1,1 @@
+"""Tools that know nothing of customers; each module could be its own package."""

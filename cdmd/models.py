@@ -1,0 +1,390 @@
+"""The nouns of cdmd as frozen structs: what arrives, what is kept, and the verdicts about it.
+
+For: every floor above; nothing here reads, writes or decides. Times that leave the process are aware datetimes in UTC,
+times that are compared or stored are integers of microseconds since 1970-01-01T00:00:00Z (``Micros``).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Any, Final, NewType, TypeAlias
+
+import msgspec
+
+Micros = NewType("Micros", int)
+"""Microseconds since 1970-01-01T00:00:00Z."""
+
+Seq = NewType("Seq", int)
+"""A journal sequence number: 1 for the first entry ever, never used twice."""
+
+ProfileKey = NewType("ProfileKey", int)
+"""A profile's number inside the store; it never leaves the daemon."""
+
+Digest = NewType("Digest", bytes)
+"""A keyed 128-bit digest (16 bytes) of (source, id)."""
+
+Position: TypeAlias = Mapping[int, Seq]
+"""Up to which sequence number each lane is done. There is one lane now: ``LANE``."""
+
+LANE: Final = 0
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime) -> Micros:
+    """The aware datetime ``moment`` as microseconds since the epoch."""
+    return Micros((moment - EPOCH) // _MICROSECOND)
+
+
+def from_micros(value: int) -> datetime:
+    """Microseconds since the epoch as an aware datetime in UTC."""
+    return EPOCH + timedelta(microseconds=value)
+
+
+def show_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with as many decimals as are needed: none, three or six."""
+    moment = moment.astimezone(UTC)
+    if moment.microsecond == 0:
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    style = "milliseconds" if moment.microsecond % 1000 == 0 else "microseconds"
+    return moment.replace(tzinfo=None).isoformat(timespec=style) + "Z"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened, as it is known after mapping and minimising.
+
+    ``(source, id)`` names one occurrence. ``time`` is what the source said, or None. ``identifiers`` maps a kind to its text.
+    """
+
+    id: str
+    source: str
+    type: str
+    time: datetime | None = None
+    received: datetime
+    identifiers: dict[str, str] = {}
+    traits: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+
+    def enriched(self, **data: Any) -> "Event":
+        """A copy whose ``data`` also carries the given entries."""
+        return msgspec.structs.replace(self, data={**self.data, **data})
+
+    @property
+    def connector(self) -> str:
+        """The connector's name: a source is the connector, or ``connector.stream``."""
+        return self.source.partition(".")[0]
+
+
+class Fault(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Why a record or an event could not be taken: what, where, and on what kind of value. Holds no value itself."""
+
+    code: str
+    message: str
+    expression: str | None = None
+    path: str | None = None
+    kind: str | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connector brings in, before mapping.
+
+    ``value`` is the decoded source record (any JSON value); ``context`` is what templates see beside it (``_request``,
+    ``_file``); ``id``, ``type`` and ``time`` are the defaults that the source's scheme knows (a delivery header, say);
+    ``fallback_id`` names the record where neither the mapping nor the scheme does. ``received`` is the moment of arrival.
+    """
+
+    value: Any
+    received: datetime
+    fallback_id: str
+    context: Mapping[str, Any] = {}
+    id: str | None = None
+    type: str | None = None
+    time: Any = None
+    stream: str | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The record is in the journal and synced (or is a repeat of one that is)."""
+
+    id: str
+
+
+class Filtered(msgspec.Struct, frozen=True):
+    """The record is not wanted; nothing of it was kept."""
+
+    reason: str
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """The record could not be taken; it is a dead letter (journaled and synced)."""
+
+    code: str
+    message: str
+
+
+Verdict: TypeAlias = Accepted | Filtered | Rejected
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """What one journal sequence number holds: an event, or a record that could not be mapped.
+
+    With a ``fault``, ``event`` carries what is known (its ``id`` and ``type`` may be empty) and ``raw`` the record as JSON
+    (empty where nothing of it may be kept).
+    """
+
+    event: Event
+    fault: Fault | None = None
+    raw: bytes = b""
+
+
+class Journaled(msgspec.Struct, frozen=True):
+    """An entry at its place in the journal."""
+
+    seq: Seq
+    entry: Entry
+
+
+class Extended(msgspec.Struct, frozen=True, array_like=True):
+    """One extension's visit to an event: who, how long (seconds), what became of it, which data keys it added."""
+
+    extension: str
+    seconds: float
+    outcome: str
+    added: Sequence[str] = ()
+
+
+class Apply(msgspec.Struct, frozen=True):
+    """The event goes on to identity and profile."""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """The event waits in ``parked`` for an extension until ``due``; ``attempts`` counts the calls that failed."""
+
+    extension: str
+    due: Micros
+    attempts: int
+    reason: str
+
+
+class Discard(msgspec.Struct, frozen=True):
+    """An extension does not want the event: it is counted as filtered."""
+
+    reason: str
+
+
+class Bury(msgspec.Struct, frozen=True):
+    """The event becomes a dead letter."""
+
+    fault: Fault
+
+
+Outcome: TypeAlias = Apply | Hold | Discard | Bury
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One event on its way into the store: fresh from the journal, or back from ``parked`` (``resumed``).
+
+    ``parked_since`` is when it was first parked. ``entry.event`` is already extended where extensions answered in time.
+    """
+
+    seq: Seq
+    entry: Entry
+    outcome: Outcome
+    trace: Sequence[Extended] = ()
+    resumed: bool = False
+    parked_since: Micros | None = None
+
+
+class SeenVerdict(IntEnum):
+    """What became of an event that was seen: kept with its digest for as long as it must be recognised."""
+
+    APPLIED = 1
+    FILTERED = 2
+    DEAD = 3
+    PARKED = 4
+    SUPPRESSED = 5
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True):
+    """A remembered occurrence: its sequence number, verdict, and a 64-bit digest of its content."""
+
+    seq: Seq
+    verdict: int
+    content: int
+
+
+class IdentifierState(msgspec.Struct, array_like=True):
+    """One identifier of a profile (times in microseconds)."""
+
+    kind: str
+    value: str
+    first_seen: int
+    last_seen: int
+    source: str
+
+
+class TraitState(msgspec.Struct, frozen=True, array_like=True):
+    """A trait's value as of an effective time; None means removed as of then. Ties go to the greater sequence."""
+
+    value: Any
+    time: int
+    seq: int
+
+
+class IndicatorState(msgspec.Struct, array_like=True):
+    """What an activity indicator has accumulated (see ``cdmd.profiles.indicators``)."""
+
+    definition: int
+    count: int = 0
+    total: float = 0.0
+    least: float | None = None
+    greatest: float | None = None
+    first: TraitState | None = None
+    last: TraitState | None = None
+    values: list[int] = []
+
+
+class ProfileState(msgspec.Struct, array_like=True):
+    """A profile as one packed row of the store. ``members`` are the profiles merged into it, ``merged_into`` its winner."""
+
+    public: str
+    created: int
+    updated: int
+    identifiers: list[IdentifierState] = []
+    traits: dict[str, TraitState] = {}
+    indicators: dict[str, IndicatorState] = {}
+    members: list[int] = []
+    merged_into: int | None = None
+
+
+class Merge(msgspec.Struct, frozen=True, kw_only=True):
+    """Why two profiles became one: the event, the identifiers that joined them, and the loser as it was."""
+
+    seq: Seq
+    time: Micros
+    winner: ProfileKey
+    loser: ProfileKey
+    identifiers: Sequence[tuple[str, str]]
+    rule: str
+    before: ProfileState
+
+
+class Activity(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of an applied event; ``profile`` is None where nobody could be named. ``time`` is the effective time."""
+
+    seq: Seq
+    profile: ProfileKey | None
+    time: Micros
+    event: Event
+    rule: str
+    trace: Sequence[Extended] = ()
+    clock_ahead: bool = False
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """An event or record set aside with its reason. ``stage`` is ``map`` or ``extend``; ``attempts`` counts the retries."""
+
+    seq: Seq
+    entry: Entry
+    fault: Fault
+    stage: str
+    since: Micros
+    attempts: int = 0
+
+
+class Parked(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that waits for an extension. ``due`` and ``since`` in microseconds; ``retry`` marks a revived dead letter."""
+
+    seq: Seq
+    entry: Entry
+    extension: str
+    attempts: int
+    due: Micros
+    since: Micros
+    reason: str
+    retry: bool = False
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What the store holds about a batch, looked up at once before anything is decided."""
+
+    seen: dict[Digest, Seen]
+    owners: dict[tuple[str, str], ProfileKey]
+    profiles: dict[ProfileKey, ProfileState]
+    next_profile: ProfileKey
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What ``Store.apply`` must look up for a batch: digests, and normalised identifiers as (kind, value)."""
+
+    digests: Sequence[Digest]
+    identifiers: Sequence[tuple[str, str]]
+
+
+class Changes(msgspec.Struct, kw_only=True):
+    """What a decided batch writes, in one transaction that also moves the position to ``position``.
+
+    ``profiles`` holds new and changed rows; ``owners`` new or moved identifiers; ``unparked`` and ``revived`` the parked and
+    dead rows whose effects are in this transaction; ``counts`` adds to (connector, counter).
+    """
+
+    position: Seq | None = None
+    seen: dict[Digest, Seen] = {}
+    profiles: dict[ProfileKey, ProfileState] = {}
+    owners: dict[tuple[str, str], ProfileKey] = {}
+    merges: list[Merge] = []
+    activities: list[Activity] = []
+    dead: list[DeadLetter] = []
+    parked: list[Parked] = []
+    unparked: list[Seq] = []
+    counts: dict[tuple[str, str], int] = {}
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP request as a push connector sees it: limits are already checked, the body is read and decompressed.
+
+    ``headers`` are (lower-case name, value) in order of arrival; ``body`` is the raw bytes as sent unless they were compressed;
+    ``peer`` is the sender's address.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    peer: str
+    received: datetime
+
+    def header(self, name: str) -> str | None:
+        """The first header of that lower-case ``name``, or None."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP answer: status, body bytes and headers (names in lower case)."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Sequence[tuple[str, str]] = ()
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A path (exact) that a push connector answers, its methods, and how large a body (bytes) it takes."""
+
+    path: str
+    methods: Sequence[str] = ("POST",)
+    max_body: int | None = None
+
+
+_ENTRY_ENCODER = msgspec.msgpack.Encoder()
+_ENTRY_DECODER = msgspec.msgpack.Decoder(Entry)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The entry as MessagePack, as the journal, ``parked`` and the dead letters keep it."""
+    return _ENTRY_ENCODER.encode(entry)
+
+
+def decode_entry(encoded: bytes) -> Entry:
+    """The entry that ``encode_entry`` wrote. Raises msgspec.DecodeError or msgspec.ValidationError on anything else."""
+    return _ENTRY_DECODER.decode(encoded)
