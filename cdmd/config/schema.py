@@ -65,9 +65,9 @@ class ControlSettings(_Table, frozen=True, kw_only=True):
     admins: Annotated[
         tuple[str, ...], Meta(description="Users and `@groups` that may change things and see personal data.")
     ] = ("root", "@cdmadm")
-    readers: Annotated[tuple[str, ...], Meta(description="Users and `@groups` that may look; never at personal data.")] = [
-        "@adm"
-    ]
+    readers: Annotated[tuple[str, ...], Meta(description="Users and `@groups` that may look; never at personal data.")] = (
+        "@adm",
+    )
 
 
 class NetworkSettings(_Table, frozen=True, kw_only=True):
