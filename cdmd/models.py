@@ -388,3 +388,24 @@ def encode_entry(entry: Entry) -> bytes:
 def decode_entry(encoded: bytes) -> Entry:
     """The entry that ``encode_entry`` wrote. Raises msgspec.DecodeError or msgspec.ValidationError on anything else."""
     return _ENTRY_DECODER.decode(encoded)
+
+
+class Count:
+    """The counters of a connector. The door's are kept with the journal, the applied side's with the store.
+
+    received = refused + filtered (door) + accepted; accepted = applied + repeats (both) + filtered (store) + suppressed + dead
+    + parked + backlog. ``dead`` and ``parked`` are current numbers, all others only grow.
+    """
+
+    RECEIVED: Final = "received"
+    REFUSED: Final = "refused"
+    FILTERED: Final = "filtered"
+    ACCEPTED: Final = "accepted"
+    REPEATS: Final = "repeats"
+    APPLIED: Final = "applied"
+    SUPPRESSED: Final = "suppressed"
+    DEAD: Final = "dead"
+    PARKED: Final = "parked"
+    UNATTRIBUTED: Final = "unattributed"
+    ID_CONFLICTS: Final = "id_conflicts"
+    CLOCK_AHEAD: Final = "clock_ahead"

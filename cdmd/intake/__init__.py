@@ -1,0 +1,1 @@
+"""The way in: mapping and minimising, the door, the bounded queue before the journal, and the HTTP edge."""

@@ -1,0 +1,321 @@
+"""A record becomes an event, or a fault that says which expression failed on what kind of value.
+
+Pure: no clock, no disk. What the mapping does not declare is not in the event, so it never reaches the disk. Not here: who is
+known (``door``), what was seen before (``recent``).
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from cdmd.config.schema import ConnectorFrame, EventSettings
+from cdmd.errors import ConditionFault, TemplateFault
+from cdmd.kit.coercions import as_text, as_time
+from cdmd.kit.conditions import Condition
+from cdmd.kit.globs import Globs
+from cdmd.kit.templates import Template
+from cdmd.models import Entry, Event, Fault, Filtered, Record, encode_entry
+
+LONGEST_ID: Final = 1024
+LONGEST_TYPE: Final = 256
+_SHAPE: Final = frozenset(("id", "source", "type", "time", "received", "identifiers", "traits", "data"))
+_PRIVATE_HEADERS: Final = frozenset(("authorization", "cookie", "proxy_authorization"))
+
+Fields: TypeAlias = Mapping[str, Template] | Literal["*"]
+
+
+class _Unmappable(Exception):  # noqa: N818 - a fault on its way out of nested calls
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that could not be mapped, whole, so that it can be mapped again later (JSON in ``Entry.raw``)."""
+
+    value: Any
+    fallback_id: str
+    context: dict[str, Any] = {}
+    id: str | None = None
+    type: str | None = None
+    time: Any = None
+    stream: str | None = None
+
+
+class Mapper:
+    """One connector's mapping, compiled: ``decide`` a record, and decide a kept one ``again``.
+
+    ``raw`` says whether a record that cannot be mapped may be kept whole. Raises ValueError for what the configuration check
+    would have refused.
+    """
+
+    def __init__(self, connector: str, frame: ConnectorFrame, *, raw: bool) -> None:
+        self.connector = connector
+        self._raw = raw and not frame.known_only
+        self._accept = Globs(frame.accept)
+        self._where = Condition.parse(frame.where) if frame.where is not None else None
+        self._event = _Templates(frame.event) if frame.event is not None else None
+
+    def decide(self, record: Record) -> Entry | Filtered:
+        """The entry to journal: an event, or one with a fault; ``Filtered`` when it is not wanted. Never raises."""
+        source = self.connector if record.stream is None else f"{self.connector}.{record.stream}"
+        try:
+            event = self._map(record, source)
+            if not self._accept.matches(event.type):
+                return Filtered("accept")
+            if self._where is not None and not self._holds(self._where, event):
+                return Filtered("where")
+        except _Unmappable as unmappable:
+            return self._set_aside(record, source, unmappable.fault)
+        return Entry(event)
+
+    def encode(self, entry: Entry) -> tuple[Entry, bytes]:
+        """The entry with its encoding; one that cannot be encoded (a number beyond 64 bits, say) becomes a fault."""
+        try:
+            return entry, encode_entry(entry)
+        except (OverflowError, TypeError, ValueError, RecursionError) as error:
+            event = entry.event
+            fault = Fault("not_storable", f"the event holds a value that cannot be kept ({type(error).__name__})")
+            kept = Kept(value=_plain(event), fallback_id=event.id) if self._raw else None
+            bare = Event(id="", source=event.source, type="", received=event.received)
+            refused = Entry(bare, fault, _json(kept) if kept else b"")
+            return refused, encode_entry(refused)
+
+    def again(self, entry: Entry) -> Event | Fault | None:
+        """Map a kept record with today's configuration: the event, the fault that remains, None where it is filtered now."""
+        if not entry.raw:
+            return entry.fault or Fault("nothing_kept", "the record was not kept, so it cannot be mapped again")
+        kept = msgspec.json.decode(entry.raw, type=Kept)
+        stream = entry.event.source.partition(".")[2] or None
+        record = Record(
+            value=kept.value, received=entry.event.received, fallback_id=kept.fallback_id, context=kept.context,
+            id=kept.id, type=kept.type, time=kept.time, stream=stream,
+        )  # fmt: skip
+        decided = self.decide(record)
+        if isinstance(decided, Filtered):
+            return None
+        decided, _ = self.encode(decided)
+        return decided.fault or decided.event
+
+    def _map(self, record: Record, source: str) -> Event:
+        if self._event is not None:
+            return self._event.map(record, source)
+        shaped = _in_shape(record.value)
+        if shaped is not None:
+            return _taken_as_it_is(shaped, record, source)
+        return Event(
+            id=_id(record.id or record.fallback_id),
+            source=source,
+            type=_type(record.type or f"{self.connector}.received"),
+            time=_time(record.time),
+            received=record.received,
+        )
+
+    @staticmethod
+    def _holds(where: Condition, event: Event) -> bool:
+        try:
+            return where.holds({"event": msgspec.structs.asdict(event)})
+        except ConditionFault as fault:
+            raise _Unmappable(Fault("where_failed", str(fault), expression="where")) from fault
+
+    def _set_aside(self, record: Record, source: str, fault: Fault) -> Entry:
+        bare = Event(id=_short(record.id), source=source, type=_short(record.type), received=record.received)
+        if not self._raw:
+            return Entry(bare, fault)
+        context = self._event.context_of(record) if self._event is not None else {}
+        kept = Kept(
+            value=record.value, fallback_id=record.fallback_id, context=context,
+            id=record.id, type=record.type, time=record.time, stream=record.stream,
+        )  # fmt: skip
+        return Entry(bare, fault, _json(kept))
+
+
+class _Templates:
+    """An ``event`` table, compiled."""
+
+    def __init__(self, settings: EventSettings) -> None:
+        self._id = _compiled(settings.id)
+        self._type = _compiled(settings.type)
+        self._time = _compiled(settings.time)
+        self._identifiers = {kind: Template.parse(text) for kind, text in settings.identifiers.items()}
+        self._traits = _fields(settings.traits)
+        self._data = _fields(settings.data)
+        texts = [settings.id, settings.type, settings.time, *settings.identifiers.values()]
+        for table in (settings.traits, settings.data):
+            texts += list(table.values()) if table != "*" else []
+        joined = " ".join(text for text in texts if text)
+        self._headers = frozenset(re.findall(r"_request\.headers\.(\w+)", joined)) - _PRIVATE_HEADERS
+        self._parts = frozenset(re.findall(r"_request\.(query|form|body)\b", joined))
+
+    def map(self, record: Record, source: str) -> Event:
+        value, context = record.value, record.context
+        return Event(
+            id=_id(self._id.text(value, context, "id")) if self._id else _id(record.id or record.fallback_id),
+            source=source,
+            type=_type(self._type.text(value, context, "type") if self._type else record.type or f"{source.partition('.')[0]}.received"),
+            time=_time(self._time.value(value, context, "time") if self._time else record.time),
+            received=record.received,
+            identifiers=_identifiers(self._identifiers, value, context),
+            traits=_table(self._traits, value, context, "traits"),
+            data=_table(self._data, value, context, "data"),
+        )
+
+    def context_of(self, record: Record) -> dict[str, Any]:
+        """What the templates see beside the record, and nothing else of the request: it is kept with a dead letter."""
+        kept: dict[str, Any] = {name: value for name, value in record.context.items() if name == "_file"}
+        if self._headers or self._parts:
+            request = record.context.get("_request", {})
+            headers = request.get("headers", {})
+            kept["_request"] = {
+                "headers": {name: headers[name] for name in self._headers if name in headers},
+                **{part: request.get(part) for part in self._parts},
+            }
+        return kept
+
+
+class _Compiled:
+    """A template that must not be null."""
+
+    def __init__(self, text: str) -> None:
+        self._source, self._template = text, Template.parse(text)
+
+    def value(self, record: Any, context: Mapping[str, Any], path: str) -> Any:
+        return _rendered(self._template, record, context, path)
+
+    def text(self, record: Any, context: Mapping[str, Any], path: str) -> str:
+        value = self.value(record, context, path)
+        if value is None:
+            raise _Unmappable(
+                Fault("null", f"{path}: a part of {self._source!r} is null in this record", self._source, path, "null")
+            )
+        return _text(value, path, self._source)
+
+
+def _compiled(text: str | None) -> _Compiled | None:
+    return None if text is None else _Compiled(text)
+
+
+def _fields(table: Mapping[str, str] | Literal["*"]) -> Fields:
+    return "*" if table == "*" else {name: Template.parse(text) for name, text in table.items()}
+
+
+def _rendered(template: Template, record: Any, context: Mapping[str, Any], path: str) -> Any:
+    try:
+        return template.render(record, context)
+    except TemplateFault as fault:
+        raise _Unmappable(Fault("template_failed", f"{path}: {fault}", fault.expression, path, fault.kind)) from fault
+
+
+def _text(value: Any, path: str, expression: str | None = None) -> str:
+    try:
+        return as_text(value)
+    except TemplateFault as fault:
+        raise _Unmappable(Fault("not_text", f"{path}: {fault}", expression, path, fault.kind)) from fault
+
+
+def _identifiers(templates: Mapping[str, Template], record: Any, context: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for kind, template in templates.items():
+        value = _rendered(template, record, context, f"identifiers.{kind}")
+        if value is not None and (text := _text(value, f"identifiers.{kind}")):
+            found[kind] = text
+    return found
+
+
+def _table(fields: Fields, record: Any, context: Mapping[str, Any], path: str) -> dict[str, Any]:
+    if fields == "*":
+        if not isinstance(record, dict):
+            raise _Unmappable(Fault("not_an_object", f'{path} = "*" needs a record that is an object', "*", path, _kind(record)))
+        return record
+    found = {}
+    for name, template in fields.items():
+        value = _rendered(template, record, context, f"{path}.{name}")
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _in_shape(value: Any) -> dict[str, Any] | None:
+    """The value as an object in the shape of an event, or None: text ``type``, no other keys, objects where they belong."""
+    if not isinstance(value, dict) or not value.keys() <= _SHAPE:
+        return None
+    if not isinstance(value.get("type"), str):
+        return None
+    tables = (value.get(name) for name in ("identifiers", "traits", "data"))
+    return value if all(table is None or isinstance(table, dict) for table in tables) else None
+
+
+def _taken_as_it_is(value: dict[str, Any], record: Record, source: str) -> Event:
+    given = value.get("id")
+    identifiers = {}
+    for kind, raw in (value.get("identifiers") or {}).items():
+        if raw is not None and (text := _text(raw, f"identifiers.{kind}")):
+            identifiers[kind] = text
+    return Event(
+        id=_id(record.id or record.fallback_id if given is None else _text(given, "id")),
+        source=source,
+        type=_type(value["type"]),
+        time=_time(value.get("time", record.time)),
+        received=record.received,
+        identifiers=identifiers,
+        traits=value.get("traits") or {},
+        data=value.get("data") or {},
+    )
+
+
+def _id(text: str) -> str:
+    if not 0 < len(text) <= LONGEST_ID:
+        raise _Unmappable(Fault("id_length", f"id: must have 1 to {LONGEST_ID} characters, has {len(text)}", path="id"))
+    return text
+
+
+def _type(text: str) -> str:
+    if not 0 < len(text) <= LONGEST_TYPE:
+        raise _Unmappable(Fault("type_length", f"type: must have 1 to {LONGEST_TYPE} characters, has {len(text)}", path="type"))
+    return text
+
+
+def _time(value: Any) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return as_time(value)
+    except ValueError as error:
+        raise _Unmappable(Fault("not_a_time", f"time: {error}", path="time", kind=_kind(value))) from error
+
+
+def _short(text: str | None) -> str:
+    return (text or "")[:LONGEST_TYPE]
+
+
+_KINDS: Final[Mapping[type, str]] = {bool: "boolean", int: "number", float: "number", str: "text", list: "list", dict: "object"}
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
+
+
+def _plain(event: Event) -> dict[str, Any]:
+    """The event as a record in the shape of an event."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "time": None if event.time is None else event.time.isoformat(),
+        "identifiers": event.identifiers,
+        "traits": event.traits,
+        "data": event.data,
+    }
+
+
+def _json(kept: Kept) -> bytes:
+    """JSON even for what msgspec does not write: numbers beyond 64 bits, lone surrogates (escaped)."""
+    try:
+        return msgspec.json.encode(kept)
+    except (OverflowError, ValueError, TypeError, RecursionError):
+        return json.dumps(msgspec.structs.asdict(kept), default=repr).encode()
+
+
+Usable: TypeAlias = Callable[[Mapping[str, str]], list[tuple[str, str]]]

@@ -1,0 +1,163 @@
+"""The bounded queue before the journal, and the committer that empties it: one group commit after the other, no timers.
+
+What queued while the previous commit ran is committed next, connector by connector in turn, so that one that floods cannot
+starve the others. ``submit`` returns when its append is durable.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+import msgspec
+
+from cdmd.contracts import Append, Journal
+from cdmd.errors import NotDurable, Overloaded
+from cdmd.models import Seq
+
+COMMIT_EVENTS: Final = 2_000
+COMMIT_BYTES: Final = 4 * 2**20
+
+
+class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Places taken and places there are."""
+
+    events: int
+    max_events: int
+    bytes: int
+    max_bytes: int
+
+
+class _Waiting:
+    __slots__ = ("append", "bytes", "done", "events")
+
+    def __init__(self, append: Append, done: "asyncio.Future[Seq]") -> None:
+        self.append, self.done = append, done
+        self.events = len(append.entries)
+        self.bytes = sum(map(len, append.encoded))
+
+
+class JournalQueue:
+    """Appends on their way to the journal, bounded in events and bytes.
+
+    ``blocked`` gives the reason why nothing may be acknowledged now (disk reserve), or None. One connector never takes more
+    than half of the places, so that the others always find one.
+    """
+
+    def __init__(
+        self, journal: Journal, *, max_events: int, max_bytes: int, blocked: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self._journal, self._blocked = journal, blocked
+        self._max_events, self._max_bytes = max_events, max_bytes
+        self._lanes: dict[str, deque[_Waiting]] = {}
+        self._taken: dict[str, tuple[int, int]] = {}
+        self._events = self._bytes = 0
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+
+    def statistics(self) -> QueueStatistics:
+        """Places taken (waiting or being committed) and places there are."""
+        return QueueStatistics(
+            events=self._events, max_events=self._max_events, bytes=self._bytes, max_bytes=self._max_bytes
+        )
+
+    async def submit(self, append: Append, *, patience: float | None) -> Seq:
+        """Queue ``append`` and return its first sequence number when it is durable.
+
+        Waits at most ``patience`` seconds for a place (None: for ever), then raises ``Overloaded``; raises ``NotDurable`` when
+        the disk cannot take it.
+        """
+        if reason := self._blocked():
+            raise NotDurable(reason, retry_after=5)
+        waiting = _Waiting(append, asyncio.get_running_loop().create_future())
+        if not self._fits(waiting):
+            await self._wait_for_room(waiting, patience)
+        self._put(waiting)
+        return await waiting.done
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Commit until cancelled. A commit that has begun is finished first."""
+        task_status.started()
+        while True:
+            await self._filled.wait()
+            batch = self._take()
+            with anyio.CancelScope(shield=True):
+                await self._commit(batch)
+
+    async def flush(self) -> None:
+        """Return when nothing is queued (``run`` must be running)."""
+        while self._events:
+            self._room.clear()
+            await self._room.wait()
+
+    def _fits(self, waiting: _Waiting) -> bool:
+        if self._events == 0:
+            return True
+        events, size = self._taken.get(waiting.append.connector, (0, 0))
+        return (
+            self._events + waiting.events <= self._max_events
+            and self._bytes + waiting.bytes <= self._max_bytes
+            and (events == 0 or (events + waiting.events) * 2 <= self._max_events)
+            and (size == 0 or (size + waiting.bytes) * 2 <= self._max_bytes)
+        )
+
+    async def _wait_for_room(self, waiting: _Waiting, patience: float | None) -> None:
+        with anyio.move_on_after(patience):
+            while not self._fits(waiting):
+                self._room.clear()
+                await self._room.wait()
+            return
+        raise Overloaded("the queue before the journal is full")
+
+    def _put(self, waiting: _Waiting) -> None:
+        connector = waiting.append.connector
+        self._lanes.setdefault(connector, deque()).append(waiting)
+        events, size = self._taken.get(connector, (0, 0))
+        self._taken[connector] = (events + waiting.events, size + waiting.bytes)
+        self._events += waiting.events
+        self._bytes += waiting.bytes
+        self._filled.set()
+
+    def _take(self) -> list[_Waiting]:
+        """One round after the other over the connectors until the commit is large enough."""
+        batch: list[_Waiting] = []
+        events = size = 0
+        while self._lanes and events < COMMIT_EVENTS and size < COMMIT_BYTES:
+            for connector in list(self._lanes):
+                waiting = self._lanes[connector].popleft()
+                if not self._lanes[connector]:
+                    del self._lanes[connector]
+                batch.append(waiting)
+                events += waiting.events
+                size += waiting.bytes
+        if not self._lanes:
+            self._filled.clear()
+        return batch
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        try:
+            seq = await self._journal.append([waiting.append for waiting in batch])
+        except NotDurable as error:
+            self._release(batch)
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_exception(NotDurable(str(error), retry_after=error.retry_after))
+            return
+        self._release(batch)
+        for waiting in batch:
+            # Each acknowledgement is guarded alone: a waiter that has gone must not break the chain.
+            if not waiting.done.done():
+                waiting.done.set_result(seq)
+            seq = Seq(seq + waiting.events)
+
+    def _release(self, batch: list[_Waiting]) -> None:
+        for waiting in batch:
+            connector = waiting.append.connector
+            events, size = self._taken[connector]
+            self._taken[connector] = (events - waiting.events, size - waiting.bytes)
+            if self._taken[connector] == (0, 0) and connector not in self._lanes:
+                del self._taken[connector]
+            self._events -= waiting.events
+            self._bytes -= waiting.bytes
+        self._room.set()

@@ -1,0 +1,201 @@
+"""What a connector sees of the daemon: ``IntakeSource``, the one implementation of ``cdmd.contracts.Source``.
+
+``emit``: map, accept, door, encode, queue, and return when it is durable. All counting of the door happens here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+import anyio
+import msgspec
+
+from cdmd.contracts import Append, Clock, Http, Journal
+from cdmd.errors import Overloaded
+from cdmd.intake.door import Door
+from cdmd.intake.mapping import Mapper
+from cdmd.intake.queue import JournalQueue
+from cdmd.intake.recent import Recent
+from cdmd.intake.tally import Tally
+from cdmd.models import Accepted, Count, Digest, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
+
+PUSH_PATIENCE: Final = 1.0
+"""Seconds that a push connector waits for a place in the queue."""
+
+
+class Digesting(Protocol):
+    """Keyed digests of occurrences and of their content."""
+
+    def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
+        """128 bits of (source, id)."""
+        ...
+
+    def content(self, event: Event) -> int:
+        """64 bits of what the event says."""
+        ...
+
+
+class Intake(msgspec.Struct, frozen=True, kw_only=True):
+    """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back."""
+
+    journal: Journal
+    queue: JournalQueue
+    tally: Tally
+    recent: Recent
+    door: Door
+    digests: Digesting
+    clock: Clock
+    journaled: Callable[[Seq, Sequence[Entry]], None]
+    credit: Callable[[str], Awaitable[None]]
+
+
+class _Batch:
+    """One ``emit`` being decided: what goes to the journal, and the verdict of every record."""
+
+    def __init__(self, size: int) -> None:
+        self.verdicts: list[Verdict | None] = [None] * size
+        self.entries: list[Entry] = []
+        self.encoded: list[bytes] = []
+        self.occurrences: list[tuple[Digest, int]] = []
+        self.shared: list[tuple[int, asyncio.Future[Seq]]] = []
+        self.filtered = 0
+        self.repeats = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        accepted = len(self.entries) + self.repeats
+        found = {
+            Count.RECEIVED: accepted + self.filtered,
+            Count.ACCEPTED: accepted,
+            Count.FILTERED: self.filtered,
+            Count.REPEATS: self.repeats,
+        }
+        return {name: count for name, count in found.items() if count}
+
+
+class IntakeSource:
+    """One connector's way in. ``push`` sources wait a second for a place; pull sources wait for credit instead."""
+
+    def __init__(self, name: str, *, intake: Intake, mapper: Mapper, http: Http, push: bool) -> None:
+        self._name, self._intake, self._mapper, self._http, self._push = name, intake, mapper, http, push
+        self._wake = anyio.Event()
+        self.waiting_for: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The connector's name."""
+        return self._name
+
+    @property
+    def http(self) -> Http:
+        """The guarded client."""
+        return self._http
+
+    @property
+    def clock(self) -> Clock:
+        """The daemon's clock."""
+        return self._intake.clock
+
+    async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
+        """See ``cdmd.contracts.Source.emit``."""
+        if not self._push:
+            await self._intake.credit(self._name)
+        try:
+            batch = await self._decide(records)
+            await self._commit(batch, state)
+            for index, fate in batch.shared:
+                await asyncio.shield(fate)
+                self._intake.tally.repeated(self._name, 1)
+                batch.verdicts[index] = Accepted(records[index].id or "")
+        except Overloaded as error:
+            self._intake.tally.refused(self._name, len(records), type(error).__name__)
+            raise
+        return [verdict for verdict in batch.verdicts if verdict is not None]
+
+    def refuse(self, count: int, reason: str) -> None:
+        """Count what was refused before mapping."""
+        self._intake.tally.refused(self._name, count, reason)
+
+    async def get(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The connector's own state."""
+        return await self._intake.journal.get(self._name, keys)
+
+    def scan(self, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
+        """The connector's own state under a prefix."""
+        return self._intake.journal.scan(self._name, prefix)
+
+    async def idle(self, until: datetime, reason: str) -> None:
+        """Sleep until then, or until ``poke``."""
+        self.waiting_for = reason
+        self._wake = anyio.Event()
+        seconds = max(0.0, (until - self.clock.now()).total_seconds())
+        async with anyio.create_task_group() as group:
+
+            async def sleep() -> None:
+                await self.clock.sleep(seconds)
+                self._wake.set()
+
+            group.start_soon(sleep)
+            await self._wake.wait()
+            group.cancel_scope.cancel()
+        self.waiting_for = None
+
+    def poke(self) -> None:
+        """Wake an idling connector: look now."""
+        self._wake.set()
+
+    async def _decide(self, records: Sequence[Record]) -> _Batch:
+        batch = _Batch(len(records))
+        decided = [self._mapper.decide(record) for record in records]
+        events = [(index, one.event) for index, one in enumerate(decided) if isinstance(one, Entry) and one.fault is None]
+        unknown = await self._intake.door.unknown(self._name, [event for _, event in events])
+        strangers = {events[place][0] for place in unknown}
+        for index, one in enumerate(decided):
+            if isinstance(one, Filtered) or index in strangers:
+                batch.filtered += 1
+                batch.verdicts[index] = one if isinstance(one, Filtered) else Filtered("unknown")
+            else:
+                self._enter(batch, index, one)
+        return batch
+
+    def _enter(self, batch: _Batch, index: int, entry: Entry) -> None:
+        entry, encoded = self._mapper.encode(entry)
+        if entry.fault is not None:
+            batch.verdicts[index] = Rejected(entry.fault.code, entry.fault.message)
+        else:
+            event = entry.event
+            digest, content = self._intake.digests.occurrence(event.source, event.id), self._intake.digests.content(event)
+            batch.verdicts[index] = Accepted(event.id)
+            if (digest, content) in batch.occurrences or self._intake.recent.holds(digest, content):
+                batch.repeats += 1
+                return
+            fate = self._intake.recent.flight(digest, content)
+            if fate is not None:
+                batch.shared.append((index, fate))
+                return
+            batch.occurrences.append((digest, content))
+        batch.entries.append(entry)
+        batch.encoded.append(encoded)
+
+    async def _commit(self, batch: _Batch, state: Mapping[bytes, bytes | None]) -> None:
+        tally = self._intake.tally
+        if not batch.entries and not state:
+            if batch.filtered:
+                tally.filtered(self._name, batch.filtered)
+            if batch.repeats:
+                tally.repeated(self._name, batch.repeats)
+            return
+        pending = tally.take_pending(self._name)
+        counts = {name: pending.get(name, 0) + batch.counts.get(name, 0) for name in {*pending, *batch.counts}}
+        append = Append(connector=self._name, entries=batch.entries, encoded=batch.encoded, state=state, counts=counts)
+        fate = self._intake.recent.depart(batch.occurrences)
+        try:
+            first = await self._intake.queue.submit(append, patience=PUSH_PATIENCE if self._push else None)
+        except BaseException as error:
+            tally.restore(self._name, pending)
+            self._intake.recent.crash(batch.occurrences, fate, error)
+            raise
+        tally.written(self._name, counts)
+        self._intake.recent.land(batch.occurrences, fate, first)
+        self._intake.journaled(first, batch.entries)

@@ -1,0 +1,63 @@
+"""What the door counted, per connector: received = refused + filtered + accepted at every moment, exact over restarts.
+
+Counts travel with what they count: an append carries those of its records, so they are durable together. What refuses or
+filters without an append is pending until the next one (or ``pending`` is written by the daemon's timer).
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from cdmd.models import Count
+
+
+class Tally:
+    """Counters of all connectors. ``persisted`` comes from the journal; ``pending`` is not written yet."""
+
+    def __init__(self, persisted: Mapping[tuple[str, str], int]) -> None:
+        self._persisted = Counter(persisted)
+        self._pending: dict[str, Counter[str]] = {}
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        self.uncertain = False
+
+    def refused(self, connector: str, count: int, reason: str) -> None:
+        """``count`` records (or requests that could not be split) were refused."""
+        self._add(connector, {Count.RECEIVED: count, Count.REFUSED: count})
+        self.reasons[connector, reason] += count
+
+    def filtered(self, connector: str, count: int) -> None:
+        """``count`` records were not wanted and there was nothing else to journal."""
+        self._add(connector, {Count.RECEIVED: count, Count.FILTERED: count})
+
+    def repeated(self, connector: str, count: int) -> None:
+        """``count`` records were repeats of what is in the journal already: accepted, without a second effect."""
+        self._add(connector, {Count.RECEIVED: count, Count.ACCEPTED: count, Count.REPEATS: count})
+
+    def take_pending(self, connector: str) -> dict[str, int]:
+        """The connector's unwritten counts, to be written with an append; give them back with ``restore`` if it fails."""
+        return dict(self._pending.pop(connector, {}))
+
+    def restore(self, connector: str, counts: Mapping[str, int]) -> None:
+        """An append failed: its pending counts are unwritten again, and what the journal holds must be asked anew."""
+        self._add(connector, counts)
+        self.uncertain = True
+
+    def written(self, connector: str, counts: Mapping[str, int]) -> None:
+        """An append that carried ``counts`` is durable."""
+        for name, count in counts.items():
+            self._persisted[connector, name] += count
+
+    def reload(self, persisted: Mapping[tuple[str, str], int]) -> None:
+        """What the journal really holds, after an append whose fate was unclear."""
+        self._persisted = Counter(persisted)
+        self.uncertain = False
+
+    def unwritten(self) -> list[str]:
+        """Connectors with counts that no append has carried yet."""
+        return [name for name, counts in self._pending.items() if counts]
+
+    def of(self, connector: str, name: str) -> int:
+        """One counter as of now."""
+        return self._persisted[connector, name] + self._pending.get(connector, Counter())[name]
+
+    def _add(self, connector: str, counts: Mapping[str, int]) -> None:
+        self._pending.setdefault(connector, Counter()).update(counts)
