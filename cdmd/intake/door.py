@@ -33,7 +33,9 @@ class Door:
         open_questions = {pair for pairs in named if not self._is_pending(pairs) for pair in pairs}
         known = await self._ask(sorted(open_questions)) if open_questions else set()
         return {
-            index for index, pairs in enumerate(named) if not self._is_pending(pairs) and not any(pair in known for pair in pairs)
+            index
+            for index, pairs in enumerate(named)
+            if not self._is_pending(pairs) and not any(pair in known for pair in pairs)
         }
 
     def journaled(self, first: Seq, entries: Iterable[Entry]) -> None:

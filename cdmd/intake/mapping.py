@@ -28,7 +28,7 @@ _PRIVATE_HEADERS: Final = frozenset(("authorization", "cookie", "proxy_authoriza
 Fields: TypeAlias = Mapping[str, Template] | Literal["*"]
 
 
-class _Unmappable(Exception):  # noqa: N818 - a fault on its way out of nested calls
+class _Unmappable(Exception):
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
 
@@ -155,7 +155,9 @@ class _Templates:
         return Event(
             id=_id(self._id.text(value, context, "id")) if self._id else _id(record.id or record.fallback_id),
             source=source,
-            type=_type(self._type.text(value, context, "type") if self._type else record.type or f"{source.partition('.')[0]}.received"),
+            type=_type(
+                self._type.text(value, context, "type") if self._type else record.type or f"{source.partition('.')[0]}.received"
+            ),
             time=_time(self._time.value(value, context, "time") if self._time else record.time),
             received=record.received,
             identifiers=_identifiers(self._identifiers, value, context),
@@ -228,7 +230,9 @@ def _identifiers(templates: Mapping[str, Template], record: Any, context: Mappin
 def _table(fields: Fields, record: Any, context: Mapping[str, Any], path: str) -> dict[str, Any]:
     if fields == "*":
         if not isinstance(record, dict):
-            raise _Unmappable(Fault("not_an_object", f'{path} = "*" needs a record that is an object', "*", path, _kind(record)))
+            raise _Unmappable(
+                Fault("not_an_object", f'{path} = "*" needs a record that is an object', "*", path, _kind(record))
+            )
         return record
     found = {}
     for name, template in fields.items():

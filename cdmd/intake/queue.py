@@ -6,8 +6,8 @@ starve the others. ``submit`` returns when its append is durable.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 import anyio
 import msgspec
@@ -29,26 +29,53 @@ class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int
 
 
-class _Waiting:
-    __slots__ = ("append", "bytes", "done", "events")
+class Settle(Protocol):
+    """Told once what became of an append: its first sequence number, or why it is not durable."""
 
-    def __init__(self, append: Append, done: "asyncio.Future[Seq]") -> None:
-        self.append, self.done = append, done
+    def __call__(self, first: Seq | None, error: Overloaded | None) -> None:
+        """Exactly one of both is given; must not raise."""
+        ...
+
+
+class _Waiting:
+    __slots__ = ("append", "bytes", "done", "events", "settle")
+
+    def __init__(self, append: Append, settle: Settle) -> None:
+        self.append, self.settle = append, settle
+        self.done: asyncio.Future[Seq] = asyncio.get_running_loop().create_future()
         self.events = len(append.entries)
         self.bytes = sum(map(len, append.encoded))
+
+    def succeed(self, first: Seq) -> None:
+        self.settle(first, None)
+        # Each acknowledgement is guarded alone: a waiter that has gone must not break the chain.
+        if not self.done.done():
+            self.done.set_result(first)
+
+    def fail(self, error: NotDurable) -> None:
+        self.settle(None, error)
+        if not self.done.done():
+            self.done.set_exception(NotDurable(str(error), retry_after=error.retry_after))
 
 
 class JournalQueue:
     """Appends on their way to the journal, bounded in events and bytes.
 
-    ``blocked`` gives the reason why nothing may be acknowledged now (disk reserve), or None. One connector never takes more
-    than half of the places, so that the others always find one.
+    ``blocked`` gives the reason why nothing may be acknowledged now (disk reserve), or None; ``committed`` is awaited after
+    every successful commit, before the next one. One connector never takes more than half of the places, so that the others
+    always find one.
     """
 
     def __init__(
-        self, journal: Journal, *, max_events: int, max_bytes: int, blocked: Callable[[], str | None] = lambda: None
+        self,
+        journal: Journal,
+        *,
+        max_events: int,
+        max_bytes: int,
+        blocked: Callable[[], str | None],
+        committed: Callable[[], Awaitable[None]],
     ) -> None:
-        self._journal, self._blocked = journal, blocked
+        self._journal, self._blocked, self._committed = journal, blocked, committed
         self._max_events, self._max_bytes = max_events, max_bytes
         self._lanes: dict[str, deque[_Waiting]] = {}
         self._taken: dict[str, tuple[int, int]] = {}
@@ -58,21 +85,26 @@ class JournalQueue:
 
     def statistics(self) -> QueueStatistics:
         """Places taken (waiting or being committed) and places there are."""
-        return QueueStatistics(
-            events=self._events, max_events=self._max_events, bytes=self._bytes, max_bytes=self._max_bytes
-        )
+        return QueueStatistics(events=self._events, max_events=self._max_events, bytes=self._bytes, max_bytes=self._max_bytes)
 
-    async def submit(self, append: Append, *, patience: float | None) -> Seq:
+    async def submit(self, append: Append, *, patience: float | None, settle: Settle) -> Seq:
         """Queue ``append`` and return its first sequence number when it is durable.
 
         Waits at most ``patience`` seconds for a place (None: for ever), then raises ``Overloaded``; raises ``NotDurable`` when
-        the disk cannot take it.
+        the disk cannot take it. ``settle`` is told the outcome even when the caller has been cancelled meanwhile.
         """
-        if reason := self._blocked():
-            raise NotDurable(reason, retry_after=5)
-        waiting = _Waiting(append, asyncio.get_running_loop().create_future())
-        if not self._fits(waiting):
-            await self._wait_for_room(waiting, patience)
+        waiting = _Waiting(append, settle)
+        try:
+            if reason := self._blocked():
+                raise NotDurable(reason, retry_after=5)
+            if not self._fits(waiting):
+                await self._wait_for_room(waiting, patience)
+        except Overloaded as error:
+            settle(None, error)
+            raise
+        except asyncio.CancelledError:
+            settle(None, Overloaded("given up before there was a place"))
+            raise
         self._put(waiting)
         return await waiting.done
 
@@ -137,19 +169,17 @@ class JournalQueue:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:
-            seq = await self._journal.append([waiting.append for waiting in batch])
+            first = await self._journal.append([waiting.append for waiting in batch])
         except NotDurable as error:
             self._release(batch)
             for waiting in batch:
-                if not waiting.done.done():
-                    waiting.done.set_exception(NotDurable(str(error), retry_after=error.retry_after))
+                waiting.fail(error)
             return
         self._release(batch)
         for waiting in batch:
-            # Each acknowledgement is guarded alone: a waiter that has gone must not break the chain.
-            if not waiting.done.done():
-                waiting.done.set_result(seq)
-            seq = Seq(seq + waiting.events)
+            waiting.succeed(first)
+            first = Seq(first + waiting.events)
+        await self._committed()
 
     def _release(self, batch: list[_Waiting]) -> None:
         for waiting in batch:

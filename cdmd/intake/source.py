@@ -51,14 +51,14 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Batch:
-    """One ``emit`` being decided: what goes to the journal, and the verdict of every record."""
+    """One ``emit`` being decided: what goes to the journal, and the verdict of every record in order."""
 
-    def __init__(self, size: int) -> None:
-        self.verdicts: list[Verdict | None] = [None] * size
+    def __init__(self) -> None:
+        self.verdicts: list[Verdict] = []
         self.entries: list[Entry] = []
         self.encoded: list[bytes] = []
-        self.occurrences: list[tuple[Digest, int]] = []
-        self.shared: list[tuple[int, asyncio.Future[Seq]]] = []
+        self.occurrences: dict[tuple[Digest, int], None] = {}
+        self.shared: list[asyncio.Future[Seq]] = []
         self.filtered = 0
         self.repeats = 0
 
@@ -101,17 +101,14 @@ class IntakeSource:
         """See ``cdmd.contracts.Source.emit``."""
         if not self._push:
             await self._intake.credit(self._name)
+        batch = await self._decide(records)
         try:
-            batch = await self._decide(records)
             await self._commit(batch, state)
-            for index, fate in batch.shared:
-                await asyncio.shield(fate)
-                self._intake.tally.repeated(self._name, 1)
-                batch.verdicts[index] = Accepted(records[index].id or "")
         except Overloaded as error:
             self._intake.tally.refused(self._name, len(records), type(error).__name__)
             raise
-        return [verdict for verdict in batch.verdicts if verdict is not None]
+        await self._share(batch.shared)
+        return batch.verdicts
 
     def refuse(self, count: int, reason: str) -> None:
         """Count what was refused before mapping."""
@@ -146,56 +143,69 @@ class IntakeSource:
         self._wake.set()
 
     async def _decide(self, records: Sequence[Record]) -> _Batch:
-        batch = _Batch(len(records))
+        batch = _Batch()
         decided = [self._mapper.decide(record) for record in records]
-        events = [(index, one.event) for index, one in enumerate(decided) if isinstance(one, Entry) and one.fault is None]
-        unknown = await self._intake.door.unknown(self._name, [event for _, event in events])
-        strangers = {events[place][0] for place in unknown}
-        for index, one in enumerate(decided):
-            if isinstance(one, Filtered) or index in strangers:
+        for one in await self._at_the_door(decided):
+            if isinstance(one, Filtered):
                 batch.filtered += 1
-                batch.verdicts[index] = one if isinstance(one, Filtered) else Filtered("unknown")
+                batch.verdicts.append(one)
             else:
-                self._enter(batch, index, one)
+                self._enter(batch, *self._mapper.encode(one))
         return batch
 
-    def _enter(self, batch: _Batch, index: int, entry: Entry) -> None:
-        entry, encoded = self._mapper.encode(entry)
+    async def _at_the_door(self, decided: list[Entry | Filtered]) -> list[Entry | Filtered]:
+        """The same, with events of people that nobody knows filtered out where the connector keeps only known ones."""
+        if self._name not in self._intake.door.guarded:
+            return decided
+        places = [place for place, one in enumerate(decided) if isinstance(one, Entry) and one.fault is None]
+        events = [one.event for one in decided if isinstance(one, Entry) and one.fault is None]
+        strangers = {places[index] for index in await self._intake.door.unknown(self._name, events)}
+        return [Filtered("unknown") if place in strangers else one for place, one in enumerate(decided)]
+
+    def _enter(self, batch: _Batch, entry: Entry, encoded: bytes) -> None:
+        event = entry.event
         if entry.fault is not None:
-            batch.verdicts[index] = Rejected(entry.fault.code, entry.fault.message)
+            batch.verdicts.append(Rejected(entry.fault.code, entry.fault.message))
         else:
-            event = entry.event
-            digest, content = self._intake.digests.occurrence(event.source, event.id), self._intake.digests.content(event)
-            batch.verdicts[index] = Accepted(event.id)
-            if (digest, content) in batch.occurrences or self._intake.recent.holds(digest, content):
+            batch.verdicts.append(Accepted(event.id))
+            occurrence = (self._intake.digests.occurrence(event.source, event.id), self._intake.digests.content(event))
+            if occurrence in batch.occurrences or self._intake.recent.holds(*occurrence):
                 batch.repeats += 1
                 return
-            fate = self._intake.recent.flight(digest, content)
-            if fate is not None:
-                batch.shared.append((index, fate))
+            if (fate := self._intake.recent.flight(*occurrence)) is not None:
+                batch.shared.append(fate)
                 return
-            batch.occurrences.append((digest, content))
+            batch.occurrences[occurrence] = None
         batch.entries.append(entry)
         batch.encoded.append(encoded)
 
     async def _commit(self, batch: _Batch, state: Mapping[bytes, bytes | None]) -> None:
-        tally = self._intake.tally
+        tally, recent = self._intake.tally, self._intake.recent
         if not batch.entries and not state:
-            if batch.filtered:
-                tally.filtered(self._name, batch.filtered)
-            if batch.repeats:
-                tally.repeated(self._name, batch.repeats)
+            tally.counted(self._name, batch.counts)
             return
         pending = tally.take_pending(self._name)
         counts = {name: pending.get(name, 0) + batch.counts.get(name, 0) for name in {*pending, *batch.counts}}
         append = Append(connector=self._name, entries=batch.entries, encoded=batch.encoded, state=state, counts=counts)
-        fate = self._intake.recent.depart(batch.occurrences)
-        try:
-            first = await self._intake.queue.submit(append, patience=PUSH_PATIENCE if self._push else None)
-        except BaseException as error:
-            tally.restore(self._name, pending)
-            self._intake.recent.crash(batch.occurrences, fate, error)
-            raise
-        tally.written(self._name, counts)
-        self._intake.recent.land(batch.occurrences, fate, first)
-        self._intake.journaled(first, batch.entries)
+        fate = recent.depart(batch.occurrences)
+
+        def settle(first: Seq | None, error: Overloaded | None) -> None:
+            if first is None:
+                tally.restore(self._name, pending)
+                recent.crash(batch.occurrences, fate, error or Overloaded("not journaled"))
+                return
+            tally.written(self._name, counts)
+            recent.land(batch.occurrences, fate, first)
+            self._intake.journaled(first, batch.entries)
+
+        await self._intake.queue.submit(append, patience=PUSH_PATIENCE if self._push else None, settle=settle)
+
+    async def _share(self, flights: Sequence["asyncio.Future[Seq]"]) -> None:
+        """What another ``emit`` was just committing has that one's fate."""
+        for place, fate in enumerate(flights):
+            try:
+                await asyncio.shield(fate)
+            except Overloaded as error:
+                self._intake.tally.refused(self._name, len(flights) - place, type(error).__name__)
+                raise
+            self._intake.tally.counted(self._name, {Count.RECEIVED: 1, Count.ACCEPTED: 1, Count.REPEATS: 1})

@@ -24,13 +24,9 @@ class Tally:
         self._add(connector, {Count.RECEIVED: count, Count.REFUSED: count})
         self.reasons[connector, reason] += count
 
-    def filtered(self, connector: str, count: int) -> None:
-        """``count`` records were not wanted and there was nothing else to journal."""
-        self._add(connector, {Count.RECEIVED: count, Count.FILTERED: count})
-
-    def repeated(self, connector: str, count: int) -> None:
-        """``count`` records were repeats of what is in the journal already: accepted, without a second effect."""
-        self._add(connector, {Count.RECEIVED: count, Count.ACCEPTED: count, Count.REPEATS: count})
+    def counted(self, connector: str, counts: Mapping[str, int]) -> None:
+        """Records that needed no append: filtered ones, and repeats of what is in the journal already."""
+        self._add(connector, counts)
 
     def take_pending(self, connector: str) -> dict[str, int]:
         """The connector's unwritten counts, to be written with an append; give them back with ``restore`` if it fails."""

@@ -1,0 +1,221 @@
+"""A record becomes an event, or a fault that names the expression and the kind of value."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from cdmd.config.schema import ConnectorFrame, EventSettings
+from cdmd.intake.mapping import LONGEST_ID, Mapper
+from cdmd.models import Entry, Event, Fault, Filtered, Record, decode_entry
+
+NOW = datetime(2026, 11, 23, 10, 0, 1, tzinfo=UTC)
+ORDER = {
+    "id": 4711,
+    "status": "paid",
+    "created_at": "2026-11-23T10:00:00Z",
+    "customer": {"email": "joe@example.com", "id": 12, "first_name": "Joe", "secret": "do not keep"},
+    "total_price": "99.50",
+    "tags": ["a", "b"],
+}
+SHOP = EventSettings(
+    id="{id}:{status}",
+    type="order.{status}",
+    time="{created_at}",
+    identifiers={"email": "{customer.email}", "customer_no": "{customer.id}", "phone": "{customer.phone}"},
+    traits={"first_name": "{customer.first_name}", "last_name": "{customer.last_name}"},
+    data={"total": "{to_number(total_price)}", "tags": "{tags}"},
+)
+
+
+def record(value: Any, **given: Any) -> Record:
+    return Record(value=value, received=NOW, fallback_id="fallback-1", **given)
+
+
+def mapper(event: EventSettings | None = None, *, raw: bool = True, **frame: Any) -> Mapper:
+    return Mapper("shop", ConnectorFrame(type="webhook", event=event, **frame), raw=raw)
+
+
+def event_of(decided: Entry | Filtered) -> Event:
+    assert isinstance(decided, Entry), decided
+    assert decided.fault is None, decided.fault
+    return decided.event
+
+
+def fault_of(decided: Entry | Filtered) -> Fault:
+    assert isinstance(decided, Entry)
+    assert decided.fault is not None
+    return decided.fault
+
+
+def test_a_mapped_record_keeps_only_what_is_declared() -> None:
+    event = event_of(mapper(SHOP).decide(record(ORDER)))
+    assert event == Event(
+        id="4711:paid",
+        source="shop",
+        type="order.paid",
+        time=datetime(2026, 11, 23, 10, tzinfo=UTC),
+        received=NOW,
+        identifiers={"email": "joe@example.com", "customer_no": "12"},
+        traits={"first_name": "Joe"},
+        data={"total": 99.5, "tags": ["a", "b"]},
+    )
+
+
+def test_a_star_keeps_the_whole_record() -> None:
+    event = event_of(mapper(EventSettings(type="x", data="*")).decide(record(ORDER)))
+    assert event.data == ORDER
+
+
+def test_a_star_needs_an_object() -> None:
+    fault = fault_of(mapper(EventSettings(type="x", data="*")).decide(record([1])))
+    assert (fault.code, fault.kind) == ("not_an_object", "list")
+
+
+def test_a_record_in_the_shape_of_an_event_is_taken_as_it_is() -> None:
+    given = {"id": "evt-1", "source": "ignored", "type": "order.paid", "time": 1_700_000_000, "identifiers": {"email": "a@b.c"}}
+    event = event_of(mapper().decide(record(given | {"data": {"total": 1}, "traits": None})))
+    assert (event.id, event.source, event.type) == ("evt-1", "shop", "order.paid")
+    assert (event.identifiers, event.traits, event.data) == ({"email": "a@b.c"}, {}, {"total": 1})
+    assert event.time == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+
+
+def test_an_event_without_an_id_gets_the_schemes_or_the_fallback() -> None:
+    assert event_of(mapper().decide(record({"type": "x", "data": {}}))).id == "fallback-1"
+    assert event_of(mapper().decide(record({"type": "x", "data": {}}, id="delivery-7"))).id == "delivery-7"
+
+
+def test_identifiers_that_are_null_or_empty_are_left_out() -> None:
+    given = {"type": "x", "identifiers": {"email": None, "phone": "", "customer_no": 12}}
+    assert event_of(mapper().decide(record(given))).identifiers == {"customer_no": "12"}
+
+
+@pytest.mark.parametrize("value", [{"type": 1}, {"type": "x", "extra": 1}, {"type": "x", "data": []}, [1], "text", None])
+def test_any_other_record_is_received_with_nothing_kept(value: Any) -> None:
+    event = event_of(mapper().decide(record(value)))
+    assert (event.type, event.data, event.id) == ("shop.received", {}, "fallback-1")
+
+
+def test_the_schemes_defaults_name_what_the_mapping_does_not() -> None:
+    event = event_of(mapper().decide(record(ORDER, id="d1", type="github.push", time="2026-11-23T09:00:00+00:00")))
+    assert (event.id, event.type, event.time) == ("d1", "github.push", datetime(2026, 11, 23, 9, tzinfo=UTC))
+    named = event_of(mapper(EventSettings(data={"n": "{id}"})).decide(record(ORDER, id="d1", type="github.push")))
+    assert (named.id, named.type, named.data) == ("d1", "github.push", {"n": 4711})
+    assert event_of(mapper(EventSettings()).decide(record(ORDER))).type == "shop.received"
+
+
+def test_a_stream_is_part_of_the_source() -> None:
+    event = event_of(mapper(SHOP).decide(record(ORDER, stream="orders")))
+    assert (event.source, event.connector) == ("shop.orders", "shop")
+
+
+def test_templates_see_the_request() -> None:
+    context = {"_request": {"headers": {"x_topic": "paid"}, "query": {}, "form": None, "body": ORDER}}
+    event = event_of(mapper(EventSettings(type="order.{_request.headers.x_topic}")).decide(record(ORDER, context=context)))
+    assert event.type == "order.paid"
+
+
+@pytest.mark.parametrize(
+    ("settings", "value", "code", "path", "kind"),
+    [
+        (EventSettings(id="{missing}", type="x"), {}, "null", "id", "null"),
+        (EventSettings(type="order.{missing}"), {}, "null", "type", "null"),
+        (EventSettings(id="{a}", type="x"), {"a": True}, "not_text", "id", "boolean"),
+        (EventSettings(type="x", identifiers={"email": "{a}"}), {"a": [1]}, "not_text", "identifiers.email", None),
+        (EventSettings(type="x", time="{a}"), {"a": "yesterday"}, "not_a_time", "time", None),
+        (EventSettings(type="x", data={"n": "{to_number(a) + 1}"}) if False else EventSettings(type="x", data={"n": "{abs(a)}"}),
+         {"a": "text"}, "template_failed", "data.n", None),
+        (EventSettings(id="{a}", type="x"), {"a": "x" * (LONGEST_ID + 1)}, "id_length", "id", None),
+        (EventSettings(type="{a}"), {"a": ""}, "type_length", "type", None),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_mapped_says_which_expression_failed(
+    settings: EventSettings, value: Any, code: str, path: str, kind: str | None
+) -> None:
+    fault = fault_of(mapper(settings).decide(record(value)))
+    assert (fault.code, fault.path) == (code, path)
+    assert fault.message.startswith(path)
+    if kind is not None:
+        assert fault.kind == kind
+
+
+def test_a_fault_never_repeats_the_value() -> None:
+    settings = EventSettings(type="x", data={"n": "{abs(a)}"})
+    fault = fault_of(mapper(settings).decide(record({"a": "joe@example.com"})))
+    assert "joe" not in repr(fault)
+
+
+def test_what_is_not_accepted_is_filtered() -> None:
+    assert mapper(SHOP, accept=("refund.*",)).decide(record(ORDER)) == Filtered("accept")
+    assert event_of(mapper(SHOP, accept=("order.*",)).decide(record(ORDER)))
+
+
+def test_where_decides_over_the_event() -> None:
+    assert mapper(SHOP, where="event.data.total > 100.0").decide(record(ORDER)) == Filtered("where")
+    assert event_of(mapper(SHOP, where="event.data.total > 99.0").decide(record(ORDER)))
+
+
+def test_a_where_that_fails_is_a_fault() -> None:
+    assert fault_of(mapper(SHOP, where="event.data.nothing > 1").decide(record(ORDER))).code == "where_failed"
+
+
+def test_an_unmappable_record_is_kept_whole_and_maps_again_when_the_configuration_is_mended() -> None:
+    context = {"_request": {"headers": {"x_topic": "paid", "authorization": "Bearer s3cret"}, "query": "", "form": 0, "body": 1}}
+    broken = EventSettings(type="{_request.headers.x_topic}", id="{nothing}", data={"f": "{_request.form}"})
+    entry = mapper(broken).decide(record(ORDER, context=context, stream="orders"))
+    assert isinstance(entry, Entry)
+    assert b"s3cret" not in entry.raw
+    mended = EventSettings(type="{_request.headers.x_topic}", id="{id}")
+    event = mapper(mended).again(entry)
+    assert isinstance(event, Event)
+    assert (event.id, event.type, event.source, event.received) == ("4711", "paid", "shop.orders", NOW)
+    assert mapper(mended, accept=("other",)).again(entry) is None
+    still = mapper(broken).again(entry)
+    assert isinstance(still, Fault)
+    assert still.code == "null"
+
+
+def test_authorization_is_never_kept_even_when_a_template_asks_for_it() -> None:
+    context = {"_request": {"headers": {"authorization": "Bearer s3cret"}}}
+    entry = mapper(EventSettings(type="{_request.headers.authorization}", id="{nothing}")).decide(record({}, context=context))
+    assert isinstance(entry, Entry)
+    assert b"s3cret" not in entry.raw
+
+
+@pytest.mark.parametrize("frame", [{"raw": False}, {"known_only": True}])
+def test_nothing_of_the_record_is_kept_where_raw_is_off_or_only_known_people_are_kept(frame: dict[str, Any]) -> None:
+    entry = mapper(EventSettings(id="{nothing}", type="x"), **frame).decide(record(ORDER))
+    assert isinstance(entry, Entry)
+    assert entry.raw == b""
+    again = mapper(SHOP, **frame).again(entry)
+    assert isinstance(again, Fault)
+    assert again.code == "null"
+
+
+@pytest.mark.parametrize("value", [2**70, "\ud800", {"deep": {1: "x"}, "n": 2**65}])
+def test_an_event_that_cannot_be_encoded_becomes_a_fault_and_its_record_is_kept(value: Any) -> None:
+    one = mapper(EventSettings(type="x", data={"v": "{v}"}))
+    decided = one.decide(record({"v": value}))
+    assert isinstance(decided, Entry)
+    entry, encoded = one.encode(decided)
+    assert entry.fault is not None
+    assert entry.fault.code == "not_storable"
+    assert decode_entry(encoded) == entry
+    assert msgspec.json.decode(entry.raw.replace(b"\\ud800", b"?"))
+    assert isinstance(one.again(entry), Fault | Event)
+
+
+def test_nothing_is_kept_of_an_event_that_cannot_be_encoded_where_raw_is_off() -> None:
+    one = mapper(EventSettings(type="x", data={"v": "{v}"}), raw=False)
+    decided = one.decide(record({"v": 2**70}))
+    assert isinstance(decided, Entry)
+    assert one.encode(decided)[0].raw == b""
+
+
+def test_an_encodable_event_is_encoded_once_for_all() -> None:
+    one = mapper(SHOP)
+    decided = one.decide(record(ORDER))
+    assert isinstance(decided, Entry)
+    entry, encoded = one.encode(decided)
+    assert decode_entry(encoded) == entry == decided
