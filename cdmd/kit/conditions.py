@@ -1,0 +1,105 @@
+"""Conditions: CEL expressions that hold or do not, over plain values.
+
+Pure: no input or output. A condition never guesses: a missing key, kinds that do not compare, or a result that is not a
+boolean is a fault, which says why without any value. What a fault means is the caller's to decide.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import cel
+from typing_extensions import override
+
+from cdmd.errors import ConditionFault
+from cdmd.kit.coercions import kind_of
+
+_LONGEST: Final = 2_000
+_DEEPEST: Final = 200
+_MACROS: Final = frozenset(
+    {"all", "exists", "exists_one", "existsOne", "map", "filter", "bind", "transformList", "transformMap"}
+)
+_REASONS: Final = (
+    (KeyError, "a key is missing (guard it with has())"),
+    (LookupError, "an index is outside its list"),
+    (ZeroDivisionError, "it divides by zero"),
+    (ArithmeticError, "a number is out of range"),
+    (TypeError, "the kinds of values do not fit together (CEL does not convert between text and numbers)"),
+    (ValueError, "it meets a value that CEL cannot hold (an unpaired surrogate, for example)"),
+    (RuntimeError, "a name is unknown, or a function does not take its argument"),
+)
+
+
+class Condition:
+    """A compiled condition; ``text`` is what was written."""
+
+    __slots__ = ("_names", "_program", "text")
+
+    def __init__(self, text: str, program: cel.Program, names: Sequence[str]) -> None:
+        self.text, self._program, self._names = text, program, tuple(names)
+
+    @classmethod
+    def parse(cls, text: str, *, names: Sequence[str] = ("event",)) -> "Condition":
+        """Compile ``text``, which may speak of ``names`` only; raises ValueError with the reason."""
+        if len(text) > _LONGEST:
+            raise ValueError(f"a condition has at most {_LONGEST} characters")
+        try:
+            program = cel.compile(text)
+            used, functions = program.variables(), program.functions()
+        except BaseException as error:
+            if not _is_cel(error):
+                raise
+            raise ValueError(_syntax(str(error))) from None
+        unknown = sorted(set(used) - set(names))
+        # A macro binds names of its own, and CEL's analysis does not tell them from free ones.
+        if unknown and not _MACROS & set(functions) and not any(f".{macro}(" in text for macro in _MACROS):
+            raise ValueError(f"there is no {unknown[0]} here, only {', '.join(names)}")
+        return cls(text, program, [name for name in names if name in used])
+
+    def holds(self, scope: Mapping[str, Any]) -> bool:
+        """Whether the condition is true for the values in ``scope``. Raises ConditionFault."""
+        reason = ""
+        result: Any = None
+        try:
+            # CEL converts by recursion in native code: what is nested too deeply would end the process.
+            values = {name: scope[name] for name in self._names if name in scope}
+            if _too_deep(values):
+                reason = f"the event is nested deeper than {_DEEPEST} levels"
+            else:
+                result = self._program.execute(values)
+        except BaseException as error:
+            if not _is_cel(error):
+                raise
+            reason = self._reason(error)
+        if result is True or result is False:
+            return bool(result)
+        # Raised outside the handler: CEL's exceptions may quote values and must not hang on ours.
+        raise ConditionFault(f"{self.text}: {reason or f'the result is {kind_of(result)}, not a boolean'}")
+
+    def _reason(self, error: BaseException) -> str:
+        if type(error) is KeyError and error.args and f".{error.args[0]}" in self.text:
+            return f"there is no {error.args[0]} (guard it with has())"
+        return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "CEL failed on this event")
+
+    @override
+    def __repr__(self) -> str:
+        return f"Condition({self.text!r})"
+
+
+def _is_cel(error: BaseException) -> bool:
+    """Ordinary errors, and the panic of CEL's native code, which stands outside of Exception and cannot be imported."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def _syntax(message: str) -> str:
+    """CEL's own words, from the first line; its parser repeats the expression before them and draws it after."""
+    return message.partition("ERROR: <input>:")[2].partition("\n")[0] or message.partition("\n")[0]
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        below = [child for one in level for child in (one.values() if isinstance(one, dict) else one)]
+        level = [child for child in below if isinstance(child, (dict, list, tuple))]
+        if not level:
+            return False
+    return True
