@@ -6,7 +6,7 @@ known (``door``), what was seen before (``recent``).
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -14,7 +14,7 @@ import msgspec
 
 from cdmd.config.schema import ConnectorFrame, EventSettings
 from cdmd.errors import ConditionFault, TemplateFault
-from cdmd.kit.coercions import as_text, as_time
+from cdmd.kit.coercions import as_text, as_time, kind_of
 from cdmd.kit.conditions import Condition
 from cdmd.kit.globs import Globs
 from cdmd.kit.templates import Template
@@ -88,7 +88,8 @@ class Mapper:
         """Map a kept record with today's configuration: the event, the fault that remains, None where it is filtered now."""
         if not entry.raw:
             return entry.fault or Fault("nothing_kept", "the record was not kept, so it cannot be mapped again")
-        kept = msgspec.json.decode(entry.raw, type=Kept)
+        # The standard library's decoder takes what was escaped because msgspec could not write it.
+        kept = msgspec.convert(json.loads(entry.raw), Kept)
         stream = entry.event.source.partition(".")[2] or None
         record = Record(
             value=kept.value, received=entry.event.received, fallback_id=kept.fallback_id, context=kept.context,
@@ -231,7 +232,7 @@ def _table(fields: Fields, record: Any, context: Mapping[str, Any], path: str) -
     if fields == "*":
         if not isinstance(record, dict):
             raise _Unmappable(
-                Fault("not_an_object", f'{path} = "*" needs a record that is an object', "*", path, _kind(record))
+                Fault("not_an_object", f'{path} = "*" needs a record that is an object', "*", path, kind_of(record))
             )
         return record
     found = {}
@@ -288,18 +289,11 @@ def _time(value: Any) -> datetime | None:
     try:
         return as_time(value)
     except ValueError as error:
-        raise _Unmappable(Fault("not_a_time", f"time: {error}", path="time", kind=_kind(value))) from error
+        raise _Unmappable(Fault("not_a_time", f"time: {error}", path="time", kind=kind_of(value))) from error
 
 
 def _short(text: str | None) -> str:
     return (text or "")[:LONGEST_TYPE]
-
-
-_KINDS: Final[Mapping[type, str]] = {bool: "boolean", int: "number", float: "number", str: "text", list: "list", dict: "object"}
-
-
-def _kind(value: Any) -> str:
-    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
 def _plain(event: Event) -> dict[str, Any]:
@@ -320,6 +314,3 @@ def _json(kept: Kept) -> bytes:
         return msgspec.json.encode(kept)
     except (OverflowError, ValueError, TypeError, RecursionError):
         return json.dumps(msgspec.structs.asdict(kept), default=repr).encode()
-
-
-Usable: TypeAlias = Callable[[Mapping[str, str]], list[tuple[str, str]]]

@@ -1,0 +1,396 @@
+"""``emit`` returns when records and state are durable together, counts everything, and never counts twice."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+
+from cdmd.config.schema import ConnectorFrame, EventSettings
+from cdmd.contracts import Append
+from cdmd.errors import NotDurable, Overloaded
+from cdmd.intake.door import Door
+from cdmd.intake.mapping import Mapper
+from cdmd.intake.queue import JournalQueue
+from cdmd.intake.recent import Recent
+from cdmd.intake.source import Intake, IntakeSource
+from cdmd.intake.tally import Tally
+from cdmd.models import Accepted, Count, Entry, Filtered, Record, Rejected, Seq
+from tests.intake.doubles import Digests, ManualClock, MemoryJournal
+
+pytestmark = pytest.mark.anyio
+MAPPING = EventSettings(id="{id}", type="{type}", identifiers={"email": "{email}"}, data={"n": "{n}"})
+
+
+@dataclass
+class World:
+    journal: MemoryJournal
+    intake: Intake
+    known: set[tuple[str, str]] = field(default_factory=set)
+    told: list[tuple[int, list[str]]] = field(default_factory=list)
+    credit: anyio.Event | None = None
+
+    def source(self, name: str = "shop", *, push: bool = True, raw: bool = True, **frame: Any) -> IntakeSource:
+        mapper = Mapper(name, ConnectorFrame(type="webhook", event=MAPPING, **frame), raw=raw)
+        return IntakeSource(name, intake=self.intake, mapper=mapper, http=None, push=push)  # type: ignore[arg-type]
+
+    def counts(self, name: str = "shop") -> dict[str, int]:
+        names = (Count.RECEIVED, Count.ACCEPTED, Count.FILTERED, Count.REFUSED, Count.REPEATS)
+        found = {one: self.intake.tally.of(name, one) for one in names}
+        assert found[Count.RECEIVED] == found[Count.ACCEPTED] + found[Count.FILTERED] + found[Count.REFUSED]
+        return {one: count for one, count in found.items() if count}
+
+
+@asynccontextmanager
+async def world(
+    *, max_events: int = 1000, max_bytes: int = 2**20, guarded: frozenset[str] = frozenset()
+) -> AsyncIterator[World]:
+    journal = MemoryJournal()
+    tally = Tally({})
+
+    async def recount() -> None:
+        if tally.uncertain:
+            tally.reload(await journal.counts())
+
+    blocked: list[str] = []
+    queue = JournalQueue(
+        journal, max_events=max_events, max_bytes=max_bytes, blocked=lambda: blocked[0] if blocked else None, committed=recount
+    )
+    made: list[World] = []
+
+    async def ask(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        return made[0].known & set(pairs)
+
+    async def credit(_: str) -> None:
+        if made[0].credit is not None:
+            await made[0].credit.wait()
+
+    def journaled(first: Seq, entries: Sequence[Entry]) -> None:
+        made[0].told.append((first, [entry.event.id for entry in entries]))
+        door.journaled(first, entries)
+
+    door = Door(usable=lambda identifiers: sorted(identifiers.items()), ask=ask, guarded=guarded)
+    intake = Intake(
+        journal=journal, queue=queue, tally=tally, recent=Recent(size=100), door=door, digests=Digests(),
+        clock=ManualClock(), journaled=journaled, credit=credit,
+    )  # fmt: skip
+    made.append(World(journal, intake))
+    async with anyio.create_task_group() as group:
+        await group.start(queue.run)
+        try:
+            yield made[0]
+        finally:
+            if journal.gate is not None:
+                journal.gate.set()
+            group.cancel_scope.cancel()
+
+
+def record(id: str | None = "1", *, n: int = 1, type: str = "order.paid", email: str = "joe@example.com") -> Record:
+    value = {"id": id, "type": type, "email": email, "n": n}
+    return Record(value=value, received=ManualClock().now(), fallback_id="f")
+
+
+async def test_what_is_accepted_is_in_the_journal_with_its_state() -> None:
+    async with world() as w:
+        verdicts = await w.source().emit([record("1"), record("2")], state={b"cursor": b"2"})
+        assert verdicts == [Accepted("1"), Accepted("2")]
+        assert [entry.event.id for entry in w.journal.entries] == ["1", "2"]
+        assert await w.source().get([b"cursor", b"other"]) == {b"cursor": b"2"}
+        assert [pair async for pair in w.source().scan(b"c")] == [(b"cursor", b"2")]
+        assert w.told == [(1, ["1", "2"])]
+        assert w.counts() == {Count.RECEIVED: 2, Count.ACCEPTED: 2}
+        assert w.journal.counted == {("shop", Count.RECEIVED): 2, ("shop", Count.ACCEPTED): 2}
+
+
+async def test_nothing_is_answered_before_the_commit_is_done() -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        answered: list[object] = []
+
+        async def emit() -> None:
+            answered.extend(await w.source().emit([record()]))
+
+        group.start_soon(emit)
+        await w.journal.began.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert answered == []
+        w.journal.gate.set()
+    assert answered == [Accepted("1")]
+
+
+async def test_what_is_filtered_never_reaches_the_journal() -> None:
+    async with world() as w:
+        assert await w.source(accept=("refund.*",)).emit([record()]) == [Filtered("accept")]
+        assert w.journal.entries == []
+        assert w.counts() == {Count.RECEIVED: 1, Count.FILTERED: 1}
+        assert w.intake.tally.unwritten() == ["shop"]
+
+
+async def test_an_unmappable_record_is_rejected_and_journaled_as_it_is() -> None:
+    async with world() as w:
+        verdicts = await w.source().emit([record(None), record("2")])
+        assert isinstance(verdicts[0], Rejected)
+        assert verdicts[0].code == "null"
+        assert verdicts[1] == Accepted("2")
+        assert [entry.fault is None for entry in w.journal.entries] == [False, True]
+        assert w.counts() == {Count.RECEIVED: 2, Count.ACCEPTED: 2}
+
+
+async def test_a_repeat_is_accepted_without_a_second_entry() -> None:
+    async with world() as w:
+        await w.source().emit([record("1"), record("1")])
+        assert await w.source().emit([record("1")]) == [Accepted("1")]
+        assert len(w.journal.entries) == 1
+        assert w.counts() == {Count.RECEIVED: 3, Count.ACCEPTED: 3, Count.REPEATS: 2}
+
+
+async def test_the_same_id_with_other_content_goes_on_to_the_store() -> None:
+    async with world() as w:
+        await w.source().emit([record("1", n=1), record("1", n=2)])
+        await w.source().emit([record("1", n=3)])
+        assert len(w.journal.entries) == 3
+
+
+async def test_a_repeat_of_one_in_flight_waits_and_shares_its_fate() -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        answers: list[object] = []
+
+        async def emit() -> None:
+            answers.extend(await w.source().emit([record()]))
+
+        group.start_soon(emit)
+        await w.journal.began.wait()
+        group.start_soon(emit)
+        await anyio.wait_all_tasks_blocked()
+        assert answers == []
+        w.journal.gate.set()
+    assert answers == [Accepted("1"), Accepted("1")]
+    assert len(w.journal.entries) == 1
+    assert w.counts() == {Count.RECEIVED: 2, Count.ACCEPTED: 2, Count.REPEATS: 1}
+
+
+async def test_a_repeat_of_one_whose_commit_fails_fails_too() -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        w.journal.failing = True
+        failures: list[NotDurable] = []
+
+        async def emit() -> None:
+            with pytest.raises(NotDurable) as caught:
+                await w.source().emit([record()])
+            failures.append(caught.value)
+
+        group.start_soon(emit)
+        await w.journal.began.wait()
+        group.start_soon(emit)
+        await anyio.wait_all_tasks_blocked()
+        w.journal.gate.set()
+    assert [failure.retry_after for failure in failures] == [7, 7]
+    assert w.counts() == {Count.RECEIVED: 2, Count.REFUSED: 2}
+    assert len(w.intake.recent) == 0
+
+
+async def test_an_id_is_remembered_only_after_its_commit() -> None:
+    async with world() as w:
+        w.journal.failing = True
+        with pytest.raises(NotDurable):
+            await w.source().emit([record()])
+        w.journal.failing = False
+        assert await w.source().emit([record()]) == [Accepted("1")]
+        assert len(w.journal.entries) == 1
+        assert w.counts() == {Count.RECEIVED: 2, Count.REFUSED: 1, Count.ACCEPTED: 1}
+
+
+async def test_entries_of_a_failed_commit_that_are_there_after_all_are_counted_once() -> None:
+    async with world() as w:
+        w.journal.failing = w.journal.keep_when_failing = True
+        with pytest.raises(NotDurable):
+            await w.source().emit([record("1")])
+        w.journal.failing = False
+        await w.source().emit([record("2")])
+        assert len(w.journal.entries) == 2
+        assert w.counts() == {Count.RECEIVED: 3, Count.REFUSED: 1, Count.ACCEPTED: 2}
+
+
+async def test_a_caller_that_is_cancelled_does_not_undo_its_commit() -> None:
+    async with world() as w:
+        w.journal.gate = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(w.source().emit, [record()])
+            await w.journal.began.wait()
+            group.cancel_scope.cancel()
+        w.journal.gate.set()
+        await w.intake.queue.flush()
+        assert w.counts() == {Count.RECEIVED: 1, Count.ACCEPTED: 1}
+        assert w.told == [(1, ["1"])]
+        w.journal.gate = None
+        await w.source().emit([record()])
+        assert len(w.journal.entries) == 1
+
+
+async def test_a_caller_that_is_cancelled_while_its_commit_fails_leaves_nothing_counted() -> None:
+    async with world() as w:
+        w.journal.gate, w.journal.failing = anyio.Event(), True
+        async with anyio.create_task_group() as group:
+            group.start_soon(w.source().emit, [record()])
+            await w.journal.began.wait()
+            group.cancel_scope.cancel()
+        w.journal.gate.set()
+        await w.intake.queue.flush()
+        assert w.counts() == {}
+
+
+async def test_a_full_queue_refuses_a_push_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdmd.intake.source.PUSH_PATIENCE", 0.01)
+    async with world(max_events=4) as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        group.start_soon(w.source("shop").emit, [record("1"), record("2")])
+        group.start_soon(w.source("crm").emit, [record("3"), record("4")])
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(Overloaded):
+            await w.source("other").emit([record("5")])
+        assert w.counts("other") == {Count.RECEIVED: 1, Count.REFUSED: 1}
+        assert w.intake.tally.reasons["other", "Overloaded"] == 1
+        w.journal.gate.set()
+
+
+async def test_one_connector_never_takes_more_than_half_of_the_places() -> None:
+    async with world(max_events=4) as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        flood = w.source("flood", push=False)
+        for n in range(5):
+            group.start_soon(flood.emit, [record(f"f{n}")])
+        await w.journal.began.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert w.intake.queue.statistics().events == 2
+        group.start_soon(w.source("shop").emit, [record("1")])
+        await anyio.wait_all_tasks_blocked()
+        assert w.intake.queue.statistics().events == 3
+        w.journal.gate.set()
+    assert len(w.journal.entries) == 6
+
+
+async def test_the_queue_is_bounded_in_bytes() -> None:
+    async with world(max_bytes=300) as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        for name in ("a", "b", "c"):
+            group.start_soon(w.source(name, push=False).emit, [record("1")])
+        await w.journal.began.wait()
+        await anyio.wait_all_tasks_blocked()
+        statistics = w.intake.queue.statistics()
+        assert statistics.bytes <= statistics.max_bytes == 300
+        assert statistics.events < 3
+        w.journal.gate.set()
+    assert len(w.journal.entries) == 3
+
+
+async def test_connectors_take_turns_in_a_commit() -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        group.start_soon(w.source("first").emit, [record("0")])
+        await w.journal.began.wait()
+        for n in range(3):
+            group.start_soon(w.source("flood", push=False).emit, [record(f"f{n}")])
+        group.start_soon(w.source("shop").emit, [record("s")])
+        await anyio.wait_all_tasks_blocked()
+        w.journal.gate.set()
+    assert [append.connector for append in w.journal.commits[1]] == ["flood", "shop", "flood", "flood"]
+
+
+async def test_a_caller_that_gives_up_waiting_for_a_place_leaves_no_trace() -> None:
+    async with world(max_events=2) as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        group.start_soon(w.source("a", push=False).emit, [record("1"), record("2")])
+        await w.journal.began.wait()
+        async with anyio.create_task_group() as impatient:
+            impatient.start_soon(w.source("b", push=False).emit, [record("3")])
+            await anyio.wait_all_tasks_blocked()
+            impatient.cancel_scope.cancel()
+        assert w.counts("b") == {}
+        w.journal.gate.set()
+
+
+async def test_below_the_disk_reserve_nothing_is_acknowledged() -> None:
+    journal = MemoryJournal()
+
+    async def committed() -> None:
+        raise AssertionError("nothing may be committed")
+
+    queue = JournalQueue(journal, max_events=9, max_bytes=999, blocked=lambda: "the disk is nearly full", committed=committed)
+    settled: list[object] = []
+    with pytest.raises(NotDurable, match="nearly full"):
+        await queue.submit(Append(connector="shop"), patience=1, settle=lambda first, error: settled.append((first, error)))
+    assert len(settled) == 1
+
+
+async def test_pull_waits_for_credit() -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        w.credit = anyio.Event()
+        group.start_soon(w.source(push=False).emit, [record()])
+        await anyio.wait_all_tasks_blocked()
+        assert w.journal.entries == []
+        w.credit.set()
+    assert len(w.journal.entries) == 1
+
+
+async def test_only_known_people_pass_where_only_they_are_kept() -> None:
+    async with world(guarded=frozenset({"guarded"})) as w:
+        guarded = w.source("guarded", known_only=True)
+        stranger = [record("1", email="who@example.com"), record("2", type="x"), record(None)]
+        verdicts = await guarded.emit(stranger)
+        assert verdicts[:2] == [Filtered("unknown"), Filtered("unknown")]
+        assert isinstance(verdicts[2], Rejected)
+        assert w.journal.entries[0].raw == b""
+        w.known.add(("email", "who@example.com"))
+        assert (await guarded.emit(stranger))[0] == Accepted("1")
+
+
+async def test_somebody_journaled_but_not_yet_applied_is_known_at_the_door() -> None:
+    async with world(guarded=frozenset({"guarded"})) as w:
+        await w.source("shop").emit([record("1", email="new@example.com"), record(None)])
+        guarded = w.source("guarded", known_only=True)
+        assert await guarded.emit([record("2", email="new@example.com")]) == [Accepted("2")]
+        w.intake.door.applied(Seq(2))
+        assert await guarded.emit([record("3", email="new@example.com")]) == [Filtered("unknown")]
+
+
+async def test_refusals_are_counted_under_their_reason() -> None:
+    async with world() as w:
+        w.source().refuse(2, "signature")
+        assert w.counts() == {Count.RECEIVED: 2, Count.REFUSED: 2}
+        await w.source().emit([record()])
+        assert w.journal.counted["shop", Count.REFUSED] == 2
+
+
+async def test_a_connector_idles_until_its_time_or_until_it_is_poked() -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        source = w.source(push=False)
+        clock = w.intake.clock
+        assert isinstance(clock, ManualClock)
+        assert source.name == "shop"
+        assert source.http is None
+        group.start_soon(source.idle, clock.now() + timedelta(seconds=60), "next look at 10:01")
+        await clock.sleeping.wait()
+        assert clock.slept == [60.0]
+        assert source.waiting_for == "next look at 10:01"
+        source.poke()
+        await anyio.wait_all_tasks_blocked()
+        assert source.waiting_for is None
+        clock.released.set()
+        await source.idle(clock.now() - timedelta(seconds=1), "overdue")
+        assert source.waiting_for is None
+
+
+async def test_ids_older_than_the_memory_are_forgotten_there() -> None:
+    recent = Recent(size=4)
+    digests = Digests()
+    for n in range(5):
+        occurrence = (digests.occurrence("s", str(n)), n)
+        recent.land([occurrence], recent.depart([occurrence]), Seq(n))
+    assert len(recent) <= 4
+    assert not recent.holds(digests.occurrence("s", "0"), 0)
+    assert recent.holds(digests.occurrence("s", "4"), 4)
