@@ -55,6 +55,7 @@ class Mapper:
     def __init__(self, connector: str, frame: ConnectorFrame, *, raw: bool) -> None:
         self.connector = connector
         self._raw = raw and not frame.known_only
+        self.raw = raw
         self._accept = Globs(frame.accept)
         self._where = Condition.parse(frame.where) if frame.where is not None else None
         self._event = _Templates(frame.event) if frame.event is not None else None
