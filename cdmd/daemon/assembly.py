@@ -29,7 +29,8 @@ from cdmd.control.actors import system_lookups
 from cdmd.control.server import control_app
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.naming import Names
-from cdmd.daemon.running import Parts, Running
+from cdmd.daemon.parts import Parts
+from cdmd.daemon.running import Running
 from cdmd.daemon.upkeep import Disk, Upkeep, write_counts
 from cdmd.errors import CdmdError, Overloaded
 from cdmd.extensions import Extensions, LoopWatch, Registered, Stall
@@ -236,9 +237,7 @@ async def _assemble(given: Given, opened: Opened, stack: AsyncExitStack) -> Part
 class _Stopping:
     """Signals, and the way down: listeners first, then what pulls, then the queue, then what is journaled."""
 
-    def __init__(
-        self, given: Given, parts: Parts, running: Running, stop: anyio.Event, tasks: "anyio.abc.TaskGroup"
-    ) -> None:
+    def __init__(self, given: Given, parts: Parts, running: Running, stop: anyio.Event, tasks: "anyio.abc.TaskGroup") -> None:
         self._given, self._parts, self._running, self._stop, self._tasks = given, parts, running, stop, tasks
 
     async def listen_to_signals(self) -> None:

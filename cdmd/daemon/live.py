@@ -258,5 +258,3 @@ class LiveConnectors:
 
 def _unconcerned(first: Seq | None, error: Overloaded | None) -> None:
     """The daemon's own state counts nothing."""
-
-

@@ -1,15 +1,11 @@
 """The figures of ``status`` in the Prometheus text format. Never a customer, never an event as a label."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from cdmd.control.protocol import Status
-
-if TYPE_CHECKING:
-    from cdmd.daemon.running import Parts
+from cdmd.daemon.parts import Parts
 
 _COUNTED = ("received", "refused", "accepted", "applied", "repeats", "filtered", "suppressed")
 _CURRENT = ("dead_letters", "parked", "backlog")
@@ -18,7 +14,7 @@ _CURRENT = ("dead_letters", "parked", "backlog")
 class _Snapshot:
     """One status as a collector."""
 
-    def __init__(self, status: Status, parts: "Parts") -> None:
+    def __init__(self, status: Status, parts: Parts) -> None:
         self._status, self._parts = status, parts
 
     def collect(self) -> Iterator[Metric]:
@@ -40,10 +36,14 @@ class _Snapshot:
             yield GaugeMetricFamily(name, text, value=value)
 
     def _connectors(self) -> Iterator[Metric]:
-        events = CounterMetricFamily("cdmd_events", "Events by connector and what became of them.", labels=["connector", "result"])
+        events = CounterMetricFamily(
+            "cdmd_events", "Events by connector and what became of them.", labels=["connector", "result"]
+        )
         current = GaugeMetricFamily("cdmd_events_current", "Events by connector in a state now.", labels=["connector", "state"])
         fresh = GaugeMetricFamily(
-            "cdmd_connector_freshness_seconds", "95th percentile over the last hour of applied minus received.", labels=["connector"]
+            "cdmd_connector_freshness_seconds",
+            "95th percentile over the last hour of applied minus received.",
+            labels=["connector"],
         )
         up = GaugeMetricFamily("cdmd_connector_up", "1 while the connector runs.", labels=["connector"])
         for row in self._status.connectors:
@@ -68,7 +68,7 @@ class _Snapshot:
         yield from (calls, failures, opened)
 
 
-def render(status: Status, parts: "Parts") -> bytes:
+def render(status: Status, parts: Parts) -> bytes:
     """The text format, version 0.0.4."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Snapshot(status, parts))  # type: ignore[arg-type]  # a collector needs ``collect`` only

@@ -1,8 +1,6 @@
 """What ``cdmctl status`` shows, measured: every connector's counters with the sums of promise P9, freshness, disk, plugins."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 from cdmd import __version__
 from cdmd.control.protocol import (
     ConnectorRow,
@@ -16,15 +14,13 @@ from cdmd.control.protocol import (
     Totals,
 )
 from cdmd.daemon.live import Live
+from cdmd.daemon.parts import Parts
 from cdmd.models import Count
-
-if TYPE_CHECKING:
-    from cdmd.daemon.running import Parts
 
 _WELL = frozenset(("running", "paused", "starting"))
 
 
-async def overview(parts: "Parts", *, state: DaemonState, uptime: float) -> Status:
+async def overview(parts: Parts, *, state: DaemonState, uptime: float) -> Status:
     """The whole of it. ``uptime`` in seconds."""
     applied, totals, journal = await parts.store.counts(), await parts.store.totals(), await parts.journal.statistics()
     size, now = journal.bytes + totals.bytes, parts.clock.monotonic()
@@ -38,14 +34,10 @@ async def overview(parts: "Parts", *, state: DaemonState, uptime: float) -> Stat
         version=__version__,
         state="degraded" if state == "running" and unwell else state,
         uptime_seconds=round(uptime, 3),
-        queue=QueueRow(
-            events=queue.events, max_events=queue.max_events, bytes=queue.bytes, max_bytes=queue.max_bytes
-        ),
+        queue=QueueRow(events=queue.events, max_events=queue.max_events, bytes=queue.bytes, max_bytes=queue.max_bytes),
         journal=JournalRow(backlog=parts.pipeline.statistics().backlog, bytes=journal.bytes, failure=journal.failure),
         store=StoreRow(bytes=totals.bytes, parked=totals.parked, parked_bytes=totals.parked_bytes),
-        disk=DiskRow(
-            free_bytes=parts.disk.free, reserve_bytes=parts.disk.reserve, days_left=parts.disk.days_left(now, size)
-        ),
+        disk=DiskRow(free_bytes=parts.disk.free, reserve_bytes=parts.disk.reserve, days_left=parts.disk.days_left(now, size)),
         connectors=rows,
         plugins=plugins,
         totals=Totals(
@@ -55,7 +47,7 @@ async def overview(parts: "Parts", *, state: DaemonState, uptime: float) -> Stat
     )
 
 
-def _connector(parts: "Parts", live: Live, applied: Mapping[tuple[str, str], int]) -> ConnectorRow:
+def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int]) -> ConnectorRow:
     name, frame = live.config.name, live.config.frame
     child, now = parts.supervisor.state(name), parts.clock.now()
 
@@ -99,7 +91,7 @@ def _verified(live: Live) -> str | None:
     return None if used is None else f"last verified by secret {used + 1}"
 
 
-def _plugins(parts: "Parts") -> list[PluginRow]:
+def _plugins(parts: Parts) -> list[PluginRow]:
     found = []
     states = parts.extensions.states()
     for row in parts.plugins.rows():
@@ -117,7 +109,7 @@ def _plugins(parts: "Parts") -> list[PluginRow]:
     return found
 
 
-def _warnings(parts: "Parts", failure: str | None) -> list[str]:
+def _warnings(parts: Parts, failure: str | None) -> list[str]:
     found = [*parts.upkeep.problems.values()]
     found += [reason for reason in (parts.disk.blocked(), parts.pipeline.failure, failure) if reason]
     return found

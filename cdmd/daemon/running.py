@@ -1,62 +1,24 @@
 """The running daemon as the control socket sees it: ``Running`` fulfils ``cdmd.control.protocol.Runtime``."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
-import msgspec
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock
 from cdmd.control.protocol import DaemonState, ReloadReport, Status, TailFilter, TailItem
-from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.metrics import render
-from cdmd.daemon.naming import Names
 from cdmd.daemon.overview import overview
-from cdmd.daemon.upkeep import Disk, Upkeep
+from cdmd.daemon.parts import Parts
 from cdmd.errors import CdmdError, ConfigInvalid
-from cdmd.extensions import Extensions, LoopWatch
 from cdmd.identity.identifiers import Kinds
-from cdmd.intake.edge import Edge
-from cdmd.intake.source import Intake
 from cdmd.kit.globs import Globs
-from cdmd.kit.logs import Logs
-from cdmd.kit.systemd import Systemd
-from cdmd.pipeline import Pipeline
-from cdmd.plugins import Plugins
 from cdmd.profiles.projection import Projection
 from cdmd.store import SqliteJournal, SqliteStore, back_up
-from cdmd.supervisor import Supervisor
 
 _NEEDS_RESTART = ("state_dir", "control_socket", "http", "queue", "plugins")
-
-
-class Parts(msgspec.Struct, kw_only=True):
-    """Everything that runs, by name."""
-
-    config: Config
-    read_config: Callable[[], Config]
-    journal: SqliteJournal
-    store: SqliteStore
-    clock: Clock
-    kinds: Kinds
-    projection: Projection
-    names: Names
-    intake: Intake
-    pipeline: Pipeline
-    extensions: Extensions
-    supervisor: Supervisor
-    connectors: LiveConnectors
-    edge: Edge
-    plugins: Plugins
-    watch: LoopWatch
-    upkeep: Upkeep
-    disk: Disk
-    logs: Logs
-    systemd: Systemd
-    log: Any
 
 
 class Running:

@@ -1,0 +1,100 @@
+"""``cdmd check``, ``verify``, ``restore`` and ``version``: what is looked at while no daemon runs."""
+
+import json
+from pathlib import Path
+
+import click
+
+from cdmd import __version__
+from cdmd.cli.loading import load_all
+from cdmd.config.schema import Config
+from cdmd.errors import ConfigInvalid
+from cdmd.store import StateDirectory, restore_backup, verify_journal, verify_store
+
+_CONFIG = click.option("--config", type=click.Path(path_type=Path), help="The configuration file.")
+_STATE = click.option("--state-dir", type=click.Path(path_type=Path), help="The state directory, instead of the configured one.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+
+
+@click.command()
+@_CONFIG
+@_JSON
+@click.option("--quiet", is_flag=True, help="Say nothing where nothing is wrong.")
+def check(config: Path | None, *, as_json: bool, quiet: bool) -> int:
+    r"""Report every mistake of the configuration; exit status 0, or 6.
+
+    \b
+    cdmd check
+    cdmd check --config /etc/cdmd/cdmd.toml
+    """
+    problems: tuple[str, ...] = ()
+    loaded: Config | None = None
+    try:
+        loaded = load_all(config).config
+    except ConfigInvalid as error:
+        problems = tuple(error.problems)
+    if as_json:
+        warnings = loaded.warnings if loaded else ()
+        click.echo(json.dumps({"valid": not problems, "problems": list(problems), "warnings": list(warnings)}))
+        return 6 if problems else 0
+    if loaded is None:
+        raise ConfigInvalid(problems)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if not quiet:
+        files = ", ".join(loaded.files) or "embedded defaults"
+        click.echo(f"{files}: {len(loaded.connectors)} connector(s), no mistakes")
+    return 0
+
+
+@click.command()
+@_CONFIG
+@_STATE
+@_JSON
+def verify(config: Path | None, state_dir: Path | None, *, as_json: bool) -> int:
+    r"""Check store and journal while the daemon is down; exit status 0 when whole, else 1.
+
+    \b
+    cdmd verify
+    cdmd verify --state-dir /var/lib/cdmd
+    """
+    directory = StateDirectory(state_dir or load_all(config).config.state_dir)
+    if not directory.journal.exists() and not directory.store.exists():
+        raise click.ClickException(f"there is no journal and no store in {directory.root}")
+    with directory.held():
+        problems = verify_journal(directory.journal, directory.mark) + verify_store(directory.store)
+    if as_json:
+        click.echo(json.dumps({"whole": not problems, "problems": problems}))
+    else:
+        for problem in problems:
+            click.echo(problem)
+        click.echo(f"{directory.root}: " + (f"{len(problems)} problem(s) found" if problems else "journal and store are whole"))
+    return 1 if problems else 0
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_CONFIG
+@_STATE
+@_JSON
+def restore(file: Path, config: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
+    r"""Put the backup FILE in place; what was there is kept beside it under a new name.
+
+    \b
+    cdmd restore /backup/cdmd-2026-11-23.tar
+    cdmd restore /backup/cdmd-2026-11-23.tar --state-dir /var/lib/cdmd
+    """
+    root = state_dir or load_all(config).config.state_dir
+    manifest = restore_backup(file, StateDirectory(root))
+    said = {"state_dir": str(root), "created": manifest.created, "head": manifest.head, "position": manifest.position}
+    if as_json:
+        click.echo(json.dumps(said))
+    else:
+        click.echo(f"restored the backup of {manifest.created} into {root} (journal up to {manifest.head})")
+
+
+@click.command()
+@_JSON
+def version(*, as_json: bool) -> None:
+    """The version."""
+    click.echo(json.dumps({"version": __version__}) if as_json else f"cdmd {__version__}")

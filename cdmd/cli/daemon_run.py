@@ -1,0 +1,85 @@
+"""``cdmd run``: the daemon in the foreground."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import click
+
+from cdmd.cli.loading import Loaded, load_all
+from cdmd.config.schema import Config
+from cdmd.daemon import Running
+from cdmd.daemon import run as run_daemon
+from cdmd.daemon.assembly import Given
+from cdmd.kit.clock import SystemClock
+from cdmd.kit.loglines import choose
+from cdmd.kit.logs import Logs
+from cdmd.kit.systemd import Systemd
+
+_SWITCH_SECONDS = 0.0005  # how soon a writer thread gets the interpreter: shorter waits for acknowledgements
+
+
+@click.command(
+    epilog="Without any configuration it starts on embedded defaults: one webhook connector, inbox, on 127.0.0.1:8787."
+)
+@click.option("--config", type=click.Path(path_type=Path), help="The configuration file.")
+def run(config: Path | None) -> None:
+    r"""Run the daemon in the foreground.
+
+    \b
+    cdmd run
+    cdmd run --config /etc/cdmd/cdmd.toml
+    """
+    os.umask(0o077)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    loaded = load_all(config, make_token=True)
+    for warning in loaded.config.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    render, write = choose(loaded.environment, sys.stderr.fileno())
+    clock = SystemClock()
+    logs = Logs(clock=clock, render=render, write=write, level=loaded.config.daemon.log_level)
+    logs.install()
+    given = Given(
+        config=loaded.config,
+        plugins=loaded.plugins,
+        logs=logs,
+        systemd=Systemd(loaded.environment, pid=os.getpid()),
+        read_config=loaded.again,
+        ready=lambda running, addresses: _say_ready(loaded, running, addresses),
+        clock=clock,
+    )
+    try:
+        anyio.run(run_daemon, given, backend="asyncio", backend_options={"use_uvloop": True})
+    finally:
+        logs.close()
+
+
+def _say_ready(loaded: Loaded, running: Running, addresses: Sequence[str]) -> None:
+    config = running.config
+    scheme = "https" if config.http.tls is not None else "http"
+    for address in addresses:
+        click.echo(f"Listening on {scheme}://{address}")
+    click.echo(f"Control socket {config.control_socket}")
+    click.echo(f"State in {config.state_dir}")
+    if line := _first_event(config, f"{scheme}://{addresses[0]}" if addresses else ""):
+        click.echo(f"Send a first event from another terminal:\n\n  {line}\n\nand look at who it was about:\n\n  {_look(config)}\n")
+    click.echo("cdmd is ready; stop it with Ctrl-C")
+    sys.stdout.flush()
+
+
+def _first_event(config: Config, url: str) -> str | None:
+    """A curl line for the default connector, with its token read by the shell, so that it is on no screen."""
+    inbox = config.connectors.get("inbox")
+    if config.files or inbox is None:
+        return None
+    event = '{"type":"order.paid","identifiers":{"email":"joe@example.com"},"traits":{"first_name":"Joe"},"data":{"total":99.5}}'
+    token = config.state_dir / "inbox.token"
+    return f"curl -H \"Authorization: Bearer $(cat '{token}')\" -H 'Content-Type: application/json' -d '{event}' {url}/hooks/inbox"
+
+
+def _look(config: Config) -> str:
+    command = Path(sys.argv[0]).with_name("cdmctl")
+    shown = str(command) if os.sep in sys.argv[0] and command.exists() else "cdmctl"
+    return f"{shown} --socket {config.control_socket} profile show email:joe@example.com"

@@ -1,0 +1,85 @@
+"""``cdmd try``: what a connector would bring in, as events in JSON Lines. Stores nothing, acknowledges nothing."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from cdmd.cli.loading import load_all
+from cdmd.config.schema import ConnectorConfig
+from cdmd.contracts import Connector, PushConnector
+from cdmd.errors import BadArguments, CdmdError, NotFound
+from cdmd.models import Request
+from cdmd.profiles.shape import event_document
+from cdmd.testing import RecordingSource
+
+
+@click.command("try")
+@click.argument("connector")
+@click.option("--config", type=click.Path(path_type=Path), help="The configuration file.")
+@click.option("--input", "input_", type=click.File("rb"), help="A request body as the sender sends it; - is standard input.")
+@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header of the request; may be repeated.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most so many events.")
+def try_connector(connector: str, config: Path | None, input_: Any, headers: tuple[str, ...], limit: int) -> int:
+    r"""Show what CONNECTOR would bring in, as events in JSON Lines; what cannot be mapped is named on stderr.
+
+    A webhook reads one request body from a file; its signature is not checked.
+
+    \b
+    cdmd try shop --input order.json
+    cdmd try github --input push.json --header 'X-GitHub-Event: push'
+    """
+    loaded = load_all(config)
+    one = loaded.config.connectors.get(connector)
+    if one is None:
+        names = ", ".join(sorted(loaded.config.connectors)) or "none"
+        raise NotFound(f"there is no connector {connector!r}; configured are: {names}")
+    built = loaded.plugins.connector_types()[one.frame.type](one.name, one.settings)
+    source = RecordingSource(one.name, frame=one.frame)
+    if not isinstance(built, PushConnector):
+        raise CdmdError(f"{connector} fetches by itself; only connectors that are told can be tried from a file")
+    if input_ is None:
+        raise BadArguments(f"{connector} is told by its sender: give a request body with --input FILE")
+    refused = anyio.run(_feed, built, one, source, input_.read(), headers)
+    return _show(source, refused, limit)
+
+
+async def _feed(
+    connector: Connector, one: ConnectorConfig, source: RecordingSource, body: bytes, headers: tuple[str, ...]
+) -> str | None:
+    """One request through the connector, unverified; the sentence it was refused with, or None."""
+    given = [_header(text) for text in headers]
+    if not any(name == "content-type" for name, _ in given):
+        given.append(("content-type", "application/json"))
+    request = Request(
+        method="POST", path="/", query="", headers=given, body=body, peer="", received=datetime.now(UTC)
+    )
+    read = getattr(connector, "read", None) or getattr(connector, "answer")  # noqa: B009 - a plugin's may have no ``read``
+    answer = await read(request, source)
+    return None if answer.status < 400 else f"status {answer.status} {answer.body.decode(errors='replace')}".strip()
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise BadArguments(f"--header {text!r}: write NAME:VALUE")
+    return name.strip().lower(), value.strip()
+
+
+def _show(source: RecordingSource, refused: str | None, limit: int) -> int:
+    for event in source.events[:limit]:
+        click.echo(json.dumps(event_document(event), ensure_ascii=False))
+    if len(source.events) > limit:
+        click.echo(f"{len(source.events) - limit} more events; see --limit", err=True)
+    for place, fault in source.faults:
+        click.echo(f"record {place}: {fault.code}: {fault.message}", err=True)
+    if source.filtered:
+        click.echo(f"{len(source.filtered)} filtered ({', '.join(sorted(set(source.filtered)))})", err=True)
+    if refused is not None:
+        click.echo(f"cdmd: the request would be refused: {refused}", err=True)
+    sys.stdout.flush()
+    return 1 if refused is not None or source.faults else 0

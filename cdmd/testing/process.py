@@ -1,0 +1,105 @@
+"""The real daemon as a process of its own, on a free loopback port and a state directory that is handed in."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+from cdmd.errors import CdmdError
+
+_READY: Final = "cdmd is ready"
+_START_SECONDS: Final = 15.0
+
+
+class DaemonProcess:
+    """Starts ``cdmd run`` and returns when it is ready; a context manager that ends it.
+
+    ``config`` is the TOML text of the configuration; ``state_dir`` and the control socket are added where it does not name them.
+    ``url`` is where it listens. Nothing here is async: it is for tests outside the daemon's loop.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str = "",
+        *,
+        environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "cdmd"),
+    ) -> None:
+        self.folder, self._command = folder, tuple(command)
+        self.config_file = folder / "cdmd.toml"
+        self.state_dir = folder / "state"
+        self.socket = folder / "control.sock"
+        self.environment = {**os.environ, **(environment or {})}
+        self.url = ""
+        self.process: subprocess.Popen[str] | None = None
+        self.log_file = folder / "daemon.log"
+        self.configure(config)
+
+    def configure(self, config: str) -> None:
+        """Write the configuration file; ``cdmctl("reload")`` applies it to a running daemon."""
+        head = "" if "[daemon]" in config else f'[daemon]\nstate_dir = "{self.state_dir}"\n'
+        head += "" if "[http]" in config else '[http]\nlisten = ["127.0.0.1:0"]\n'
+        head += "" if "[control]" in config else f'[control]\nsocket = "{self.socket}"\n'
+        head += "" if "[journal]" in config else '[journal]\nreserve = "1MiB"\n'
+        self.config_file.write_text(head + config)
+        self.config_file.chmod(0o600)
+
+    def start(self, *, wrapper: Sequence[str] = ()) -> Self:
+        """Start it (behind ``wrapper``, a command such as strace) and wait until it is ready. Raises CdmdError."""
+        with self.log_file.open("a") as log:
+            self.process = subprocess.Popen(
+                [*wrapper, *self._command, "run", "--config", str(self.config_file)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=self.environment,
+            )
+        lines = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            lines.append(line)
+            if "http://" in line and not self.url:
+                self.url = "http://" + line.partition("http://")[2].split()[0].rstrip("/")
+            if line.startswith(_READY):
+                return self
+        self.process.wait(_START_SECONDS)
+        raise CdmdError(f"the daemon did not start: {''.join(lines)}{self.log_file.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self, *, seconds: float = 20.0) -> int:
+        """SIGTERM; returns the exit status. Raises subprocess.TimeoutExpired."""
+        return self._end(signal.SIGTERM, seconds=seconds)
+
+    def cdmctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run ``cdmctl`` against it."""
+        command = [sys.executable, "-m", "cdmd.cli.control_commands", "--socket", str(self.socket), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=self.environment, check=check, timeout=30)
+
+    def ask(self, *arguments: str) -> Any:
+        """``cdmctl ... --json`` as one decoded document."""
+        return json.loads(self.cdmctl(*arguments, "--json").stdout)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def _end(self, number: signal.Signals, *, seconds: float = 20.0) -> int:
+        if self.process is None:
+            raise CdmdError("the daemon was not started")
+        self.process.send_signal(number)
+        status = self.process.wait(seconds)
+        self.url = ""
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return status

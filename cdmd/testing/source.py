@@ -1,0 +1,89 @@
+"""A ``Source`` without a daemon: it maps what a connector emits exactly as the daemon would, and keeps it in memory."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from cdmd.config.schema import ConnectorFrame
+from cdmd.contracts import Clock, Http
+from cdmd.errors import AddressRefused
+from cdmd.intake.mapping import Mapper
+from cdmd.kit.clock import SystemClock
+from cdmd.models import Accepted, Event, Fault, Filtered, Record, Rejected, Verdict
+
+class RecordingSource:
+    """Collects ``events``, ``faults`` (with the record's place) and ``filtered`` reasons; ``state`` is what was stored.
+
+    ``frame`` is the connector's mapping as configured; ``http`` the client the connector may use (a guarded one that reaches
+    nothing by default).
+    """
+
+    def __init__(
+        self, name: str = "test", *, frame: ConnectorFrame | None = None, http: Http | None = None, clock: Clock | None = None
+    ) -> None:
+        self._name, self._clock = name, clock or SystemClock()
+        self._http = http
+        self._mapper = Mapper(name, frame or ConnectorFrame(type="test"), raw=True)
+        self.events: list[Event] = []
+        self.faults: list[tuple[int, Fault]] = []
+        self.filtered: list[str] = []
+        self.refused: Counter[str] = Counter()
+        self.state: dict[bytes, bytes] = {}
+        self._seen = 0
+
+    @property
+    def name(self) -> str:
+        """The connector's name."""
+        return self._name
+
+    @property
+    def http(self) -> Http:
+        """The client that was handed in. Raises ``AddressRefused`` where there is none."""
+        if self._http is None:
+            raise AddressRefused("this source was made without an HTTP client")
+        return self._http
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that was handed in."""
+        return self._clock
+
+    async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
+        """Map and keep; never waits, never fails."""
+        verdicts = [self._take(record) for record in records]
+        for key, value in state.items():
+            self.state.pop(key, None)
+            if value is not None:
+                self.state[key] = value
+        return verdicts
+
+    def refuse(self, count: int, reason: str) -> None:
+        """Count a refusal."""
+        self.refused[reason] += count
+
+    async def get(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """What was stored at ``keys``."""
+        return {key: self.state[key] for key in keys if key in self.state}
+
+    async def scan(self, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
+        """What was stored under ``prefix``, in key order."""
+        for key in sorted(self.state):
+            if key.startswith(prefix):
+                yield key, self.state[key]
+
+    async def idle(self, until: datetime, reason: str) -> None:
+        """Sleep on the clock."""
+        await self._clock.sleep(max(0.0, (until - self._clock.now()).total_seconds()))
+
+    def _take(self, record: Record) -> Verdict:
+        self._seen += 1
+        decided = self._mapper.decide(record)
+        if isinstance(decided, Filtered):
+            self.filtered.append(decided.reason)
+            return decided
+        entry, _ = self._mapper.encode(decided)
+        if entry.fault is not None:
+            self.faults.append((self._seen, entry.fault))
+            return Rejected(entry.fault.code, entry.fault.message)
+        self.events.append(entry.event)
+        return Accepted(entry.event.id)
