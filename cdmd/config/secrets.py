@@ -1,0 +1,87 @@
+"""Where secrets come from: ``env:NAME``, ``file:PATH``, ``credential:NAME``; and the token of the default connector.
+
+Messages name the reference, never a value.
+"""
+
+import base64
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from cdmd.kit.secret import Secret
+
+PREFIXES: Final = ("env:", "file:", "credential:")
+LITERAL: Final = "[secret]"
+_LARGEST: Final = 2**20
+_TOKEN_BYTES: Final = 24
+
+
+class Secrets:
+    """Resolves references; ``folder`` is what a relative ``file:`` path is relative to."""
+
+    def __init__(self, environment: Mapping[str, str], *, folder: Path) -> None:
+        self._environment, self._folder = environment, folder
+
+    def resolve(self, reference: str) -> Secret:
+        """The secret behind ``reference``, or a literal; raises ValueError naming a reference that leads nowhere."""
+        scheme, colon, name = reference.partition(":")
+        if scheme + colon not in PREFIXES:
+            value = reference.encode()
+            reference = LITERAL
+        elif not name:
+            raise ValueError(f"{reference} names nothing after the colon")
+        elif scheme == "env":
+            value = self._from_environment(name, reference)
+        elif scheme == "file":
+            value = _read(self._folder / name, reference)
+        else:
+            value = self._from_credential(name, reference)
+        if not value:
+            raise ValueError(f"the secret {reference} is empty")
+        return Secret(value, reference=reference)
+
+    def _from_environment(self, name: str, reference: str) -> bytes:
+        if name not in self._environment:
+            raise ValueError(f"{reference} is not set in the environment")
+        return os.fsencode(self._environment[name])
+
+    def _from_credential(self, name: str, reference: str) -> bytes:
+        folder = self._environment.get("CREDENTIALS_DIRECTORY")
+        if "/" in name or name in {".", ".."}:
+            raise ValueError(f"{reference} is not the name of a credential")
+        if not folder:
+            raise ValueError(
+                f"{reference} cannot be read: CREDENTIALS_DIRECTORY is not set (systemd sets it with LoadCredential=)"
+            )
+        return _read(Path(folder, name), reference)
+
+
+def _read(path: Path, reference: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            value = file.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise ValueError(f"{reference} cannot be read: {reason}") from None
+    if len(value) > _LARGEST:
+        raise ValueError(f"{reference} is larger than 1MiB")
+    return value.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def make_token(path: Path, *, randomness: Callable[[int], bytes]) -> None:
+    """Write a new token to ``path`` (mode 0600, its directory 0700) unless there is one; raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(handle, "wb") as file:
+        file.write(token(randomness) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def token(randomness: Callable[[int], bytes]) -> bytes:
+    """A bearer token of 192 random bits as URL-safe text."""
+    return base64.urlsafe_b64encode(randomness(_TOKEN_BYTES))
