@@ -1,5 +1,7 @@
-"""Where things lie: the configuration file, the state directory, the control socket. Together with ``secrets`` and
-``loading`` the only room that reads the environment (as a mapping that is handed in). Nothing is created here.
+"""Where things lie: the configuration file, the state directory, the control socket.
+
+Together with ``secrets`` and ``loading`` the only place that reads the environment, as a mapping that is handed in. Nothing is
+created here.
 """
 
 from collections.abc import Mapping

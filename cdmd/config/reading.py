@@ -42,17 +42,19 @@ def read(path: Path, *, required: bool) -> Merged:
 
 
 def _files(path: Path, *, required: bool) -> Iterator[Path]:
-    if required or path.exists():
-        yield path
     try:
-        yield from sorted((path.parent / "conf.d").glob("*.toml"))
-    except OSError:
-        return
+        present = required or path.exists()
+    except OSError:  # behind a directory that may not be entered: reading it says so
+        present = True
+    if present:
+        yield path
+    yield from sorted((path.parent / "conf.d").glob("*.toml"))
 
 
 def _add(merged: Merged, file: Path) -> None:
     name = str(file)
     merged.files.append(name)
+    text = ""
     try:
         text = file.read_bytes().decode()
         tables = tomllib.loads(text)

@@ -1,7 +1,7 @@
 """One form for each kind of identifier, so that the same person is written the same way. Pure and idempotent.
 
-Conservative: what is unsure has no form (None), for a wrong form joins strangers. No provider's tricks (dots or plus signs in an
-address). Not for: deciding which identifiers join people (``cdmd.identity``).
+Conservative: what is unsure has no form (None), for a wrong form joins strangers. No provider's tricks (dots or plus signs in
+an address). Not for: deciding which identifiers join people (``cdmd.identity``).
 """
 
 import re

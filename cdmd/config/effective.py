@@ -1,0 +1,48 @@
+"""The effective configuration as plain data: defaults included, secrets as the references they were written as."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from cdmd.config.schema import Config
+from cdmd.kit.quantities import Duration, Rate, Size
+from cdmd.kit.secret import Secret
+
+_SECTIONS = ("daemon", "http", "control", "network", "queue", "journal", "dead_letters", "dedupe", "parked", "identity")
+
+
+def effective(config: Config, *, plugins: Mapping[str, Any]) -> dict[str, Any]:
+    """All of ``config`` as tables, texts, numbers and booleans; ``plugins`` as they were written. Unset keys are left out."""
+    shown = {name: plain(getattr(config, name)) for name in _SECTIONS}
+    shown["daemon"]["state_dir"] = str(config.state_dir)
+    shown["control"]["socket"] = str(config.control_socket)
+    shown["indicators"] = plain(config.indicators)
+    shown["connectors"] = {
+        name: {**plain(connector.frame), **plain(connector.settings)} for name, connector in config.connectors.items()
+    }
+    shown["plugins"] = plain(plugins)
+    return shown
+
+
+def plain(value: Any) -> Any:
+    """Any settings value as plain data; a Secret becomes its reference."""
+    match value:
+        case Secret():
+            return value.reference
+        case Duration() | Size() | Rate():
+            return str(value)
+        case msgspec.Struct():
+            return plain(_fields(value))
+        case Mapping():
+            return {str(name): plain(one) for name, one in value.items() if one is not None}
+        case list() | tuple() | set() | frozenset():
+            return [plain(one) for one in value]
+        case _:
+            return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def _fields(value: msgspec.Struct) -> dict[str, Any]:
+    config = value.__struct_config__
+    shown = {field.encode_name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
+    return {config.tag_field: config.tag, **shown} if config.tag_field else shown

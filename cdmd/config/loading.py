@@ -1,0 +1,265 @@
+"""Loads the configuration: files and environment in, a checked ``Config`` out, or every mistake at once.
+
+A mistake reads ``FILE: key.path: what is wrong (did you mean ...?)``. Not for: building connectors.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from cdmd.config import meaning, places
+from cdmd.config.checking import Checker, nearest
+from cdmd.config.effective import effective
+from cdmd.config.reading import Key, Merged, read, show
+from cdmd.config.schema import (
+    FRAME_KEYS,
+    Config,
+    ConnectorConfig,
+    ConnectorFrame,
+    ControlSettings,
+    DaemonSettings,
+    DeadLetterSettings,
+    DedupeSettings,
+    HttpSettings,
+    IdentitySettings,
+    IndicatorSettings,
+    JournalSettings,
+    NetworkSettings,
+    ParkedSettings,
+    QueueSettings,
+)
+from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, make_token, token
+from cdmd.errors import ConfigInvalid
+from cdmd.kit.secret import Secret
+
+Check: TypeAlias = Callable[[str, Any], Sequence[str]]
+"""A connector type's own check: its name and settings in, mistakes out, each as ``key: what is wrong`` or a sentence."""
+
+SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "daemon": DaemonSettings,
+    "http": HttpSettings,
+    "control": ControlSettings,
+    "network": NetworkSettings,
+    "queue": QueueSettings,
+    "journal": JournalSettings,
+    "dead_letters": DeadLetterSettings,
+    "dedupe": DedupeSettings,
+    "parked": ParkedSettings,
+    "identity": IdentitySettings,
+}
+_LATER: Final = ("targets", "audiences", "privacy")
+_READABLE: Final = 0o044
+_KEYED: Final = re.compile(r"[A-Za-z0-9_.\"-]+: ")
+
+
+def load(
+    path: Path | None,
+    *,
+    types: Mapping[str, type[msgspec.Struct]],
+    environment: Mapping[str, str],
+    randomness: Callable[[int], bytes],
+    checks: Mapping[str, Check] | None = None,
+    make_token: bool = False,
+    default: Path = places.DEFAULT_FILE,
+) -> Config:
+    """Load ``path``, else what ``environment`` or ``default`` names, else embedded defaults. Reads files; blocks.
+
+    ``types`` are the settings structs by connector type, ``checks`` their own checks. ``make_token`` lets the default
+    connector's token be written into the state directory when it is missing; otherwise nothing is written. Raises
+    ConfigInvalid.
+    """
+    file, asked = places.config_file(path, environment, default=default)
+    merged = read(file, required=asked)
+    loading = _Loading(merged, types=types, environment=environment, folder=file.parent, checks=checks or {})
+    config = loading.config()
+    if not merged.files:
+        config = loading.with_inbox(config, make=make_token, randomness=randomness)
+    if merged.problems:
+        raise ConfigInvalid(merged.problems)
+    return msgspec.structs.replace(
+        config,
+        files=tuple(merged.files),
+        warnings=tuple(loading.warnings),
+        effective=effective(config, plugins=merged.tables.get("plugins", {})),
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # behind a directory that may not be entered
+        return False
+
+
+class _Loading:
+    """One run over the merged tables: mistakes go to ``merged.problems``, so that all of them are told."""
+
+    def __init__(
+        self,
+        merged: Merged,
+        *,
+        types: Mapping[str, type[msgspec.Struct]],
+        environment: Mapping[str, str],
+        folder: Path,
+        checks: Mapping[str, Check],
+    ) -> None:
+        self._merged, self._types, self._environment, self._checks = merged, types, environment, checks
+        self._secrets = Secrets(environment, folder=folder)
+        self._checker = Checker(self._report, self._secret)
+        self.warnings: list[str] = []
+
+    def config(self) -> Config:
+        self._unknown_tables()
+        sections = {name: self._section(name, struct) for name, struct in SECTIONS.items()}
+        indicators = {
+            name: one
+            for name, value in self._tables("indicators").items()
+            if (one := self._checker.table(IndicatorSettings, value, ("indicators", name))) is not None
+        }
+        connectors = self._connectors()
+        plugins = {name: self._plugin(value, ("plugins", name)) for name, value in self._tables("plugins").items()}
+        for found in (
+            meaning.http(sections["http"]),
+            meaning.network(sections["network"]),
+            meaning.identity(sections["identity"]),
+            meaning.indicators(indicators),
+        ):
+            for key, what in found:
+                self._report(key, what)
+        state_dir, socket = self._places(sections["daemon"], sections["control"])
+        self._warn_readable()
+        return Config(
+            state_dir=state_dir,
+            control_socket=socket,
+            indicators=indicators,
+            connectors=connectors,
+            plugins=plugins,
+            **sections,
+        )
+
+    def with_inbox(self, config: Config, *, make: bool, randomness: Callable[[int], bytes]) -> Config:
+        """The embedded default: one webhook connector with a bearer token that is kept in the state directory."""
+        if "webhook" not in self._types:
+            return config
+        path = config.state_dir / "inbox.token"
+        key = ("connectors", "inbox")
+        if make:
+            try:
+                make_token(path, randomness=randomness)
+            except OSError as error:
+                self._report((*key, "secrets"), f"the token cannot be written to {path}: {error.strerror}")
+        checker = self._checker
+        if not _exists(path):
+            # Nothing may be written: a token that nobody knows keeps the door shut just as well.
+            fresh = Secret(token(randomness), reference=f"file:{path}")
+            checker = Checker(self._report, lambda _text, _key: fresh)
+        settings = checker.table(self._types["webhook"], {"verify": "bearer", "secrets": [f"file:{path}"]}, key)
+        inbox = ConnectorConfig(name="inbox", frame=ConnectorFrame(type="webhook"), settings=settings, file="defaults")
+        return msgspec.structs.replace(config, connectors={"inbox": inbox})
+
+    def _report(self, key: Key, what: str) -> None:
+        where = f"{show(key)}: " if key else ""
+        self._merged.problems.append(f"{self._merged.file_of(key)}: {where}{what}")
+
+    def _secret(self, text: str, key: Key) -> Secret:
+        secret = self._secrets.resolve(text)
+        if secret.reference == LITERAL:
+            hint = "a literal secret; write it as env:NAME, file:PATH or credential:NAME"
+            self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {hint}")
+        return secret
+
+    def _unknown_tables(self) -> None:
+        known = [*SECTIONS, "indicators", "connectors", "plugins"]
+        for name in self._merged.tables:
+            if name in _LATER:
+                self._report((name,), f"[{name}] is not available in this version")
+            elif name not in known:
+                self._report((name,), "unknown key" + nearest(name, known))
+
+    def _section(self, name: str, struct: type[msgspec.Struct]) -> Any:
+        built = self._checker.table(struct, self._merged.tables.get(name, {}), (name,))
+        return struct() if built is None else built
+
+    def _tables(self, name: str) -> dict[str, Any]:
+        """The named tables under ``name``; anything else is reported."""
+        value = self._merged.tables.get(name, {})
+        if not isinstance(value, dict):
+            self._report((name,), "expected a table of tables")
+            return {}
+        for entry, table in value.items():
+            if not isinstance(table, dict):
+                self._report((name, entry), "expected a table")
+        return {entry: table for entry, table in value.items() if isinstance(table, dict)}
+
+    def _connectors(self) -> dict[str, ConnectorConfig]:
+        built: dict[str, ConnectorConfig] = {}
+        frames: dict[str, ConnectorFrame] = {}
+        for name, table in self._tables("connectors").items():
+            key = ("connectors", name)
+            frame = self._checker.table(ConnectorFrame, {k: v for k, v in table.items() if k in FRAME_KEYS}, key)
+            settings = self._settings(name, table)
+            if frame is None:
+                continue
+            frames[name] = frame
+            for where, what in meaning.frame(name, frame):
+                self._report(where, what)
+            if settings is not None:
+                built[name] = ConnectorConfig(name=name, frame=frame, settings=settings, file=self._merged.file_of(key))
+        for where, what in meaning.earlier_names(frames):
+            self._report(where, what)
+        return built
+
+    def _settings(self, name: str, table: Mapping[str, Any]) -> Any:
+        kind, key = table.get("type"), ("connectors", name)
+        if not isinstance(kind, str):
+            return None
+        if kind not in self._types:
+            self._report((*key, "type"), f'there is no connector type "{kind}"' + nearest(kind, self._types))
+            return None
+        own = {entry: value for entry, value in table.items() if entry not in FRAME_KEYS}
+        settings = self._checker.table(self._types[kind], own, key, known=FRAME_KEYS)
+        check = self._checks.get(kind)
+        if settings is not None and check is not None:
+            for problem in check(name, settings):
+                joint = "." if _KEYED.match(problem) else ": "
+                self._merged.problems.append(f"{self._merged.file_of(key)}: {show(key)}{joint}{problem}")
+        return settings
+
+    def _plugin(self, value: Any, key: Key) -> Any:
+        """Plain data; text that starts like a reference is the secret's text."""
+        match value:
+            case dict():
+                return {name: self._plugin(one, (*key, name)) for name, one in value.items()}
+            case list():
+                return [self._plugin(one, (*key, str(place))) for place, one in enumerate(value)]
+            case str() if value.startswith(PREFIXES):
+                try:
+                    return self._secrets.resolve(value).reveal().decode()
+                except UnicodeDecodeError:
+                    self._report(key, f"the secret {value} is not UTF-8 text")
+                except ValueError as error:
+                    self._report(key, str(error))
+                return None
+            case _:
+                return value
+
+    def _places(self, daemon: DaemonSettings, control: ControlSettings) -> tuple[Path, Path]:
+        state_dir = socket = Path()
+        try:
+            state_dir = places.state_directory(daemon.state_dir, self._environment)
+        except ValueError as error:
+            self._report(("daemon", "state_dir"), str(error))
+        try:
+            socket = places.control_socket(control.socket, self._environment, state_dir=state_dir)
+        except ValueError as error:
+            self._report(("control", "socket"), str(error))
+        return state_dir, socket
+
+    def _warn_readable(self) -> None:
+        holding = {warning.partition(": ")[0] for warning in self.warnings}
+        for name in self._merged.files:
+            if name in holding and Path(name).stat().st_mode & _READABLE:
+                self.warnings.append(f"{name}: holds a literal secret and others may read it (chmod 0600 {name})")

@@ -1,0 +1,156 @@
+"""What a table's values have to mean: addresses, networks, globs, templates, conditions, expressions. Pure.
+
+Each function yields ``(key path, what is wrong)``; types were checked before (``cdmd.config.checking``).
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+from cdmd.config.reading import Key
+from cdmd.config.schema import (
+    ConnectorFrame,
+    EventSettings,
+    HttpSettings,
+    IdentitySettings,
+    IndicatorSettings,
+    NetworkSettings,
+)
+from cdmd.kit.conditions import Condition
+from cdmd.kit.normalising import TRUNK_ZERO
+from cdmd.kit.templates import Template
+
+Found: TypeAlias = Iterator[tuple[Key, str]]
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_LAST_PORT: Final = 65_535
+
+
+def http(settings: HttpSettings) -> Found:
+    """Listen addresses and the public URL."""
+    for place, address in enumerate(settings.listen):
+        problem = listen_problem(address)
+        if problem:
+            yield ("http", "listen", str(place)), problem
+    if settings.public_url is not None and not _is_url(settings.public_url):
+        yield ("http", "public_url"), f"{settings.public_url!r} is not an http or https URL"
+
+
+def listen_problem(address: str) -> str | None:
+    """Why ``address`` is none of ``HOST:PORT``, ``[IPV6]:PORT`` and ``fd:NAME``; None when it is one."""
+    if address.startswith("fd:"):
+        return None if address[3:] else "fd: needs the name of an inherited socket"
+    host, colon, port = address.rpartition(":")
+    hint = f"{address!r} is not an address: write HOST:PORT, [IPV6]:PORT or fd:NAME"
+    if not colon or not host or not (port.isascii() and port.isdigit()):
+        return hint
+    if int(port[:6]) > _LAST_PORT:
+        return f"{address!r}: a port is at most {_LAST_PORT}"
+    if host.startswith("[") and host.endswith("]"):
+        return None if _is_ipv6(host[1:-1]) else hint
+    return hint if ":" in host or any(character.isspace() for character in host) else None
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+def network(settings: NetworkSettings) -> Found:
+    """Networks in CIDR notation."""
+    for place, text in enumerate(settings.allow_addresses):
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            yield ("network", "allow_addresses", str(place)), str(error)
+
+
+def identity(settings: IdentitySettings) -> Found:
+    """Kinds of identifiers: blocked expressions and regions."""
+    for kind, one in settings.identifiers.items():
+        key = ("identity", "identifiers", kind)
+        for place, expression in enumerate(one.blocked):
+            try:
+                re.compile(expression)
+            except (re.error, OverflowError, RecursionError) as error:
+                yield (*key, "blocked", str(place)), f"{expression!r} is not a regular expression: {error}"
+        if one.region is not None and one.region.upper() not in TRUNK_ZERO:
+            yield (*key, "region"), f"{one.region!r} is none of the regions that are known: {', '.join(sorted(TRUNK_ZERO))}"
+
+
+def indicators(settings: Mapping[str, IndicatorSettings]) -> Found:
+    """Globs and values of the indicators."""
+    for name, one in settings.items():
+        key = ("indicators", name)
+        if NAME.fullmatch(name) is None:
+            yield key, "a name has letters, digits, _ and - only"
+        yield from _globs((*key, "on"), (one.on,) if isinstance(one.on, str) else one.on)
+        if one.value is not None:
+            yield from _template((*key, "value"), one.value)
+        elif one.compute != "count":
+            yield (*key, "value"), f"missing key: {one.compute} needs a value"
+
+
+def frame(name: str, settings: ConnectorFrame) -> Found:
+    """What every connector has: its name, globs, condition and mapping."""
+    key = ("connectors", name)
+    if NAME.fullmatch(name) is None:
+        yield key, "a connector's name has letters, digits, _ and - only"
+    yield from _globs((*key, "accept"), settings.accept)
+    if settings.where is not None:
+        try:
+            Condition.parse(settings.where)
+        except ValueError as error:
+            yield (*key, "where"), f"not a condition: {error}"
+    if settings.event is not None:
+        yield from event((*key, "event"), settings.event)
+
+
+def event(key: Key, settings: EventSettings) -> Found:
+    """Every template of an event table."""
+    for name in ("id", "type", "time"):
+        text = getattr(settings, name)
+        if text is not None:
+            yield from _template((*key, name), text)
+    for name in ("identifiers", "traits", "data"):
+        table = getattr(settings, name)
+        if isinstance(table, dict):
+            for entry, text in table.items():
+                yield from _template((*key, name, entry), text)
+
+
+def earlier_names(frames: Mapping[str, ConnectorFrame]) -> Found:
+    """Earlier names that another connector has, now or earlier."""
+    taken = {name: name for name in frames}
+    for name, one in frames.items():
+        for was in one.was:
+            if was in taken:
+                yield ("connectors", name, "was"), f"{was} is already a name of the connector {taken[was]}"
+            taken.setdefault(was, name)
+
+
+def _globs(key: Key, patterns: Sequence[str]) -> Found:
+    if not patterns:
+        yield key, "matches nothing: name at least one event type"
+    for pattern in patterns:
+        if not pattern or pattern != pattern.strip():
+            yield key, f"{pattern!r} is not an event type (a glob: * stands for any characters)"
+
+
+def _template(key: Key, text: str) -> Found:
+    try:
+        Template.parse(text)
+    except ValueError as error:
+        yield key, f"not a template: {error}"
