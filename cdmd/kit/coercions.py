@@ -122,11 +122,11 @@ def _from_text(text: str) -> datetime:
     leap = second == 60  # noqa: PLR2004 - a leap second, which Python's datetime does not know
     zone = timezone(-offset if sign == "-" else offset)
     micros = int((fraction or "")[:6].ljust(6, "0"))
-    moment = datetime(year, month, day, hour, minute, 59 if leap else second, micros, tzinfo=zone)
     try:
+        moment = datetime(year, month, day, hour, minute, 59 if leap else second, micros, tzinfo=zone)
         return _in_range(moment + timedelta(seconds=1 if leap else 0))
-    except OverflowError:
-        raise ValueError(f"a time outside 1970 to 9999 {_NOT_A_TIME}") from None
+    except (ValueError, OverflowError):  # Python's own words may hold the digits
+        raise ValueError(f"a date that does not exist, or outside 1970 to 9999, {_NOT_A_TIME}") from None
 
 
 def _from_unix(value: int | Decimal) -> datetime:

@@ -213,8 +213,6 @@ def _expression(text: str, *, column: int) -> _Expression:
         raise ValueError(f"column {column + _lead(text) + error.lexer_position}: {error.message}") from None
     except jmespath.exceptions.IncompleteExpressionError:
         raise ValueError(f"column {column + len(text)}: the expression {text.strip()!r} is not complete") from None
-    except jmespath.exceptions.ArityError as error:
-        raise ValueError(f"column {column}: {error}") from None
     except jmespath.exceptions.ParseError as error:
         where = column + _lead(text) + error.lex_position
         raise ValueError(f"column {where}: unexpected {error.token_value!r} in the expression {text.strip()!r}") from None
