@@ -18,6 +18,12 @@ from cdmd.kit.secret import Secret
 
 _QUANTITIES: Final = (Duration, Size, Rate)
 _ABSENT: Final = object()
+_KINDS: Final[Mapping[Any, tuple[type, ...]]] = {
+    **{one: (str,) for one in (str, Secret, *_QUANTITIES)},
+    bool: (bool,),
+    int: (int,),
+    float: (float, int),
+}
 _WORDS: Final = {
     "`object`": "a table", "`array`": "a list", "`str`": "text", "`int`": "an integer", "`float`": "a number",
     "`bool`": "true or false", "`null`": "nothing",
@@ -25,39 +31,55 @@ _WORDS: Final = {
 
 
 class Checker:
-    """``table(...)`` builds a struct or reports; ``report(key, what)`` takes each mistake, ``secret(text, key)`` resolves one.
+    """``table(...)`` builds a struct; ``report(key, what)`` takes each mistake.
 
-    ``secret`` raises ValueError for a reference that leads nowhere.
+    ``secret(text, key)`` resolves a reference or raises ValueError. What is built beside a mistake is for finding more
+    mistakes only; ``flawed`` holds the keys of those found so far.
     """
 
     def __init__(self, report: Callable[[Key, str], None], secret: Callable[[str, Key], Secret]) -> None:
-        self._report, self._secret = report, secret
+        self._tell, self._secret = report, secret
+        self.flawed: list[Key] = []
 
-    def table(self, struct: type[Any], value: Any, key: Key, *, known: Iterable[str] = ()) -> Any:
-        """A ``struct`` from the table ``value``, or None when anything in it is wrong (all of it is reported).
+    def table(
+        self,
+        struct: type[Any],
+        value: Any,
+        key: Key,
+        *,
+        known: Iterable[str] = (),
+        stand_ins: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """A ``struct`` from the table ``value``; every mistake in it is reported.
 
-        ``known`` are further names that are proposed for a misspelt key.
+        A wrong value gives way to its stand-in or default; None where a required one has neither. ``known`` are further names
+        that are proposed for a misspelt key.
         """
         if not isinstance(value, dict):
             self._report(key, f"expected a table, got {_kind(value)}")
-            return None
+            value = {}
+            if any(field.required for field in msgspec.structs.fields(struct)):
+                return None
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
         tag = struct.__struct_config__.tag_field
         names = [*fields, *known, *([tag] if tag else [])]
-        whole = True
         for name in value:
             if name not in fields and name != tag:
                 self._report((*key, name), "unknown key" + nearest(name, names))
-                whole = False
-        taken = {field.name: self._field(field, value.get(name, _ABSENT), (*key, name)) for name, field in fields.items()}
-        if not whole or any(one is _WRONG for one in taken.values()):
-            return None
-        return self._built(struct, {name: one for name, one in taken.items() if one is not _ABSENT}, key)
+        taken: dict[str, Any] = {}
+        for name, field in fields.items():
+            one = self._field(field, value.get(name, _ABSENT), (*key, name))
+            if one is _WRONG:
+                one = (stand_ins or {}).get(name, _ABSENT)
+                if one is _ABSENT and field.required:
+                    return None
+            if one is not _ABSENT:
+                taken[field.name] = one
+        return self._built(struct, taken, key)
 
-    def value(self, annotation: Any, value: Any, key: Key) -> Any:
-        """``value`` as ``annotation`` says, or None when it is wrong (reported)."""
-        taken = self._value(annotation, value, key)
-        return None if taken is _WRONG else taken
+    def _report(self, key: Key, what: str) -> None:
+        self.flawed.append(key)
+        self._tell(key, what)
 
     def _field(self, field: FieldInfo, value: Any, key: Key) -> Any:
         if value is not _ABSENT:
@@ -71,11 +93,16 @@ class Checker:
         try:
             return struct(**taken)
         except (ValueError, TypeError) as error:  # what a struct's own __post_init__ finds
-            self._report(key, str(error))
+            if not any(flawed[: len(key)] == key for flawed in self.flawed):
+                self._report(key, str(error))
             return None
 
     def _value(self, annotation: Any, value: Any, key: Key) -> Any:
         core, constraints = _unwrapped(annotation)
+        tag, tags = _tags(core)
+        if isinstance(value, dict) and tags and value.get(tag) not in tags:
+            here = (*key, tag)
+            return self._no_choice(value[tag], tags, here) if tag in value else self._wrong(here, "missing key")
         option = _option(core, value)
         if option is None:
             return self._wrong(key, f"expected {_expected(core)}, got {_kind(value)}")
@@ -99,8 +126,6 @@ class Checker:
             return self._wrong(key, _plain(str(error)))
 
     def _parsed(self, wanted: Any, value: Any, key: Key) -> Any:
-        if not isinstance(value, str):
-            return self._wrong(key, f"expected {_expected(wanted)}, got {_kind(value)}")
         try:
             return self._secret(value, key) if wanted is Secret else wanted.parse(value)
         except ValueError as error:
@@ -162,6 +187,14 @@ def _option(core: Any, value: Any) -> Any:
     return next((one for one in fitting if _tagged(_unwrapped(one)[0], value)), fitting[0])
 
 
+def _tags(core: Any) -> tuple[str, list[str]]:
+    """The key that tells the tables of a type apart, and its words; nothing where there is none."""
+    members = get_args(core) if get_origin(core) in {Union, types.UnionType} else (core,)
+    configs = [getattr(_unwrapped(one)[0], "__struct_config__", None) for one in members]
+    tagged = [config for config in configs if config is not None and config.tag_field]
+    return (tagged[0].tag_field, [config.tag for config in tagged]) if tagged else ("", [])
+
+
 def _tagged(core: Any, value: Any) -> bool:
     config = getattr(core, "__struct_config__", None)
     if config is None:
@@ -176,14 +209,14 @@ def _fits(core: Any, value: Any) -> bool:
         return isinstance(value, dict)
     if origin in {list, tuple, Sequence}:
         return isinstance(value, list)
-    if origin is Any:
-        return True
-    return not isinstance(value, (dict, list))
+    if origin in _KINDS:
+        return type(value) in _KINDS[origin]
+    return origin is Any or not isinstance(value, (dict, list))
 
 
 def _expected(core: Any) -> str:
     if get_origin(core) in {Union, types.UnionType}:
-        return " or ".join(_expected(_unwrapped(one)[0]) for one in get_args(core) if one is not type(None))
+        return " or ".join(dict.fromkeys(_expected(_unwrapped(one)[0]) for one in get_args(core) if one is not type(None)))
     origin = get_origin(core) or core
     named = {
         Duration: "a duration", Size: "a size", Rate: "a rate", Secret: "a secret", Literal: "one of its words", str: "text",

@@ -51,6 +51,8 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "identity": IdentitySettings,
 }
 _LATER: Final = ("targets", "audiences", "privacy")
+_FRAME: Final = {"type": ""}
+_INDICATOR: Final = {"on": "*", "value": "0"}
 _READABLE: Final = 0o044
 _KEYED: Final = re.compile(r"[A-Za-z0-9_.\"-]+: ")
 
@@ -117,7 +119,7 @@ class _Loading:
         indicators = {
             name: one
             for name, value in self._tables("indicators").items()
-            if (one := self._checker.table(IndicatorSettings, value, ("indicators", name))) is not None
+            if (one := self._checker.table(IndicatorSettings, value, ("indicators", name), stand_ins=_INDICATOR)) is not None
         }
         connectors = self._connectors()
         plugins = {name: self._plugin(value, ("plugins", name)) for name, value in self._tables("plugins").items()}
@@ -180,8 +182,7 @@ class _Loading:
                 self._report((name,), "unknown key" + nearest(name, known))
 
     def _section(self, name: str, struct: type[msgspec.Struct]) -> Any:
-        built = self._checker.table(struct, self._merged.tables.get(name, {}), (name,))
-        return struct() if built is None else built
+        return self._checker.table(struct, self._merged.tables.get(name, {}), (name,))
 
     def _tables(self, name: str) -> dict[str, Any]:
         """The named tables under ``name``; anything else is reported."""
@@ -199,15 +200,12 @@ class _Loading:
         frames: dict[str, ConnectorFrame] = {}
         for name, table in self._tables("connectors").items():
             key = ("connectors", name)
-            frame = self._checker.table(ConnectorFrame, {k: v for k, v in table.items() if k in FRAME_KEYS}, key)
-            settings = self._settings(name, table)
-            if frame is None:
-                continue
-            frames[name] = frame
+            common = {entry: value for entry, value in table.items() if entry in FRAME_KEYS}
+            frames[name] = frame = self._checker.table(ConnectorFrame, common, key, stand_ins=_FRAME)
             for where, what in meaning.frame(name, frame):
                 self._report(where, what)
-            if settings is not None:
-                built[name] = ConnectorConfig(name=name, frame=frame, settings=settings, file=self._merged.file_of(key))
+            settings = self._settings(name, table)
+            built[name] = ConnectorConfig(name=name, frame=frame, settings=settings, file=self._merged.file_of(key))
         for where, what in meaning.earlier_names(frames):
             self._report(where, what)
         return built
@@ -221,12 +219,18 @@ class _Loading:
             return None
         own = {entry: value for entry, value in table.items() if entry not in FRAME_KEYS}
         settings = self._checker.table(self._types[kind], own, key, known=FRAME_KEYS)
-        check = self._checks.get(kind)
-        if settings is not None and check is not None:
-            for problem in check(name, settings):
-                joint = "." if _KEYED.match(problem) else ": "
-                self._merged.problems.append(f"{self._merged.file_of(key)}: {show(key)}{joint}{problem}")
+        if settings is not None and kind in self._checks:
+            for problem in self._checks[kind](name, settings):
+                self._checked(key, problem)
         return settings
+
+    def _checked(self, key: Key, problem: str) -> None:
+        """Report what a type's own check found, unless it speaks of a value that was wrong and gave way to a default."""
+        keyed = _KEYED.match(problem)
+        about = (*key, *(keyed[0].removesuffix(": ").split(".") if keyed else ()))
+        if any(flawed[: len(about)] == about or about[: len(flawed)] == flawed for flawed in self._checker.flawed):
+            return
+        self._merged.problems.append(f"{self._merged.file_of(about)}: {show(key)}{'.' if keyed else ': '}{problem}")
 
     def _plugin(self, value: Any, key: Key) -> Any:
         """Plain data; text that starts like a reference is the secret's text."""

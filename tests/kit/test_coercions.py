@@ -1,3 +1,5 @@
+# ruff: noqa: E501 - a row of a table stays a row
+
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal

@@ -27,7 +27,7 @@ def test_made_quantities_show_themselves() -> None:
     assert [str(Duration(1.5)), str(Size(3)), str(Rate(2, 1.0))] == ["1.5s", "3B", "2/1s"]
 
 
-@pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1.5h", "5M", "5MB", "٥m", "9" * 16 + "s", "1mB"])
+@pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1.5h", "5M", "5MB", "\u0665m", "9" * 16 + "s", "1mB"])
 def test_anything_else_is_neither(text: str) -> None:
     for kind in (Duration, Size):
         with pytest.raises(ValueError, match="for example"):

@@ -1,0 +1,65 @@
+# ruff: noqa: E501 - a row of a table stays a row
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cdmd.config.loading import load
+from cdmd.config.reference import reference
+from cdmd.kit.secret import Secret
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    verify: str
+    secrets: tuple[Secret, ...] = ()
+
+
+def types() -> dict[str, Any]:
+    """The structs of ``tests/config/conftest.py``, which pytest does not let a test import."""
+    spec = importlib.util.spec_from_file_location("config_structs", Path(__file__).with_name("conftest.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: dict[str, Any] = module.TYPES
+    return found
+
+
+def test_the_reference_in_etc_is_what_the_code_says() -> None:
+    command = [sys.executable, "-m", "cogapp", "--check", "-I", str(ROOT), str(ROOT / "etc/README.md")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=15, env={"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_key_has_a_row_with_type_default_and_meaning() -> None:
+    text = reference(types())
+    assert '| `max_body` | size | `"1MiB"` | The largest request body, before and after decompression. |' in text
+    assert '| `listen` | list of text | `["127.0.0.1:8787"]` |' in text
+    assert '### `[connectors.NAME] with type = "files"`' in text
+    assert (
+        '| `verify` | `"bearer"`, `"github"`, `"standard-webhooks"`, `"none"` or table `[connectors.NAME.verify]` | required | How \\| it is verified. |'
+        in text
+    )
+    assert "| `header` | text | required | The header that holds it. |" in text
+    assert '| `type` | `"basic"` | required | |' in text
+    assert "| `params` | table of integer |  |  |" in text
+    assert "| `extra` | any |  |  |" in text
+
+
+def test_the_examples_load_without_a_mistake_or_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "github").write_text("g\n")
+    environment = {
+        "STATE_DIRECTORY": str(tmp_path),
+        "CREDENTIALS_DIRECTORY": str(tmp_path),
+        "SHOP_SECRET": "a",
+        "SHOP_SECRET_OLD": "b",
+    }
+    config = load(ROOT / "etc/cdmd.toml", types={"webhook": Webhook}, environment=environment, randomness=bytes)
+    assert sorted(config.connectors) == ["github", "shop"]
+    assert config.warnings == ()
