@@ -19,7 +19,7 @@ from cdmd.kit.secret import Secret
 _QUANTITIES: Final = (Duration, Size, Rate)
 _ABSENT: Final = object()
 _KINDS: Final[Mapping[Any, tuple[type, ...]]] = {
-    **{one: (str,) for one in (str, Secret, *_QUANTITIES)},
+    **dict.fromkeys((str, Secret, *_QUANTITIES), (str,)),
     bool: (bool,),
     int: (int,),
     float: (float, int),
@@ -57,9 +57,7 @@ class Checker:
         """
         if not isinstance(value, dict):
             self._report(key, f"expected a table, got {_kind(value)}")
-            value = {}
-            if any(field.required for field in msgspec.structs.fields(struct)):
-                return None
+            return None
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
         tag = struct.__struct_config__.tag_field
         names = [*fields, *known, *([tag] if tag else [])]
@@ -67,15 +65,15 @@ class Checker:
             if name not in fields and name != tag:
                 self._report((*key, name), "unknown key" + nearest(name, names))
         taken: dict[str, Any] = {}
+        whole = True
         for name, field in fields.items():
             one = self._field(field, value.get(name, _ABSENT), (*key, name))
             if one is _WRONG:
                 one = (stand_ins or {}).get(name, _ABSENT)
-                if one is _ABSENT and field.required:
-                    return None
+                whole = whole and not (one is _ABSENT and field.required)
             if one is not _ABSENT:
                 taken[field.name] = one
-        return self._built(struct, taken, key)
+        return self._built(struct, taken, key) if whole else None
 
     def _report(self, key: Key, what: str) -> None:
         self.flawed.append(key)

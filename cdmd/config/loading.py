@@ -182,7 +182,8 @@ class _Loading:
                 self._report((name,), "unknown key" + nearest(name, known))
 
     def _section(self, name: str, struct: type[msgspec.Struct]) -> Any:
-        return self._checker.table(struct, self._merged.tables.get(name, {}), (name,))
+        built = self._checker.table(struct, self._merged.tables.get(name, {}), (name,))
+        return struct() if built is None else built
 
     def _tables(self, name: str) -> dict[str, Any]:
         """The named tables under ``name``; anything else is reported."""

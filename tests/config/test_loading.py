@@ -137,6 +137,14 @@ def test_one_wrong_value_does_not_hide_the_next(mistakes: Mistakes) -> None:
     assert len(mistakes(SHOP + "quota = 1\nsecrets2 = 1\n[connectors.shop.event]\nid = 1\ntime = 2\n")) == 4
 
 
+def test_a_wrong_required_value_does_not_hide_the_next_either(mistakes: Mistakes) -> None:
+    assert mistakes(SHOP.replace('"github"', "5") + "quota = '1'\npath = 1\n") == [
+        'cdmd.toml: connectors.shop.verify: an integer is none of "bearer", "github", "standard-webhooks", "none"',
+        "cdmd.toml: connectors.shop.path: expected text, got an integer",
+        "cdmd.toml: connectors.shop.quota: '1' is not a rate: write COUNT/DURATION, for example \"100/10s\"",
+    ]
+
+
 def test_conf_d_is_merged_in_name_order(loading: Loader, tmp_path: Path) -> None:
     config = loading("[http]\nmax_connections = 5\n", b=SHOP, a='[http]\nmax_body = "2MiB"\n')
     assert (config.http.max_connections, config.http.max_body.bytes) == (5, 2 * 2**20)
