@@ -17,6 +17,7 @@ from cdmd.kit.globs import Globs
         (["*.paid", "tv.*"], ["order.paid", ".paid", "tv.runtime"], ["paid", "order.paid.x"]),
         (["a*b*c"], ["abc", "a.b.c", "abbc"], ["ac", "acb", "abc."]),
         (["ab*ba"], ["abba", "ab.ba"], ["aba"]),
+        (["a*b*bc"], ["abbc", "a.b.bc"], ["abc"]),
         (["[ab]?."], ["[ab]?."], ["a", "ax."]),
         ([], [], ["", "a"]),
         ([""], [""], ["a"]),
