@@ -22,44 +22,40 @@ _WORDS: Final[Mapping[Any, str]] = {
 
 def reference(connectors: Mapping[str, type[msgspec.Struct]]) -> str:
     """Markdown: one section a table of the configuration, in TOML's notation; ``connectors`` are settings by type."""
-    sections = [(f"[{name}]", struct) for name, struct in SECTIONS.items() if struct is not IdentitySettings]
-    sections += [
-        ("[identity.identifiers] KIND = { ... }", IdentifierSettings),
-        ("[indicators.NAME]", IndicatorSettings),
-        ("[connectors.NAME]", ConnectorFrame),
-        ("[connectors.NAME.event]", EventSettings),
+    sections: list[tuple[str, str, type[Any]]] = [
+        (f"[{name}]", "", struct) for name, struct in SECTIONS.items() if struct is not IdentitySettings
     ]
-    sections += [(f'[connectors.NAME] with type = "{name}"', struct) for name, struct in sorted(connectors.items())]
-    return "\n".join(block for title, struct in sections for block in _section(title, struct))
+    sections += [
+        ("[identity.identifiers.KIND]", "", IdentifierSettings),
+        ("[indicators.NAME]", "", IndicatorSettings),
+        ("[connectors.NAME]", "", ConnectorFrame),
+        ("[connectors.NAME.event]", "", EventSettings),
+    ]
+    sections += [("[connectors.NAME]", f' with type = "{name}"', struct) for name, struct in sorted(connectors.items())]
+    return "\n".join(line for table, note, struct in sections for line in _section(table, note, struct))
 
 
-def _section(title: str, struct: type[Any]) -> Iterator[str]:
-    yield f"### `{title}`\n"
+def _section(table: str, note: str, struct: type[Any]) -> Iterator[str]:
+    yield f"### `{table}{note}`\n"
     yield "| key | value | default | meaning |\n|---|---|---|---|"
-    tag = struct.__struct_config__
-    if tag.tag_field:
-        yield f'| `{tag.tag_field}` | `"{tag.tag}"` | required | |'
-    nested: dict[str, type[Any]] = {}
+    config = struct.__struct_config__
+    if config.tag_field:
+        yield f'| `{config.tag_field}` | `"{config.tag}"` | required | |'
     for field in msgspec.structs.fields(struct):
         yield f"| `{field.encode_name}` | {_type(field.type)} | {_default(field)} | {_cell(_description(field.type))} |"
-        # The event table has a section of its own, for every connector has it.
-        nested.update({name: one for name, one in _structs(field.type).items() if one is not EventSettings})
     yield ""
-    for name, one in nested.items():
-        yield from _section(name, one)
+    for field in msgspec.structs.fields(struct):
+        for nested in _structs(field.type):
+            if nested is not EventSettings:  # it has a section of its own, for every connector has it
+                tag = nested.__struct_config__
+                more = f' with {tag.tag_field} = "{tag.tag}"' if tag.tag_field else note
+                yield from _section(f"{table[:-1]}.{field.encode_name}]", more, nested)
 
 
-def _structs(annotation: Any) -> dict[str, type[Any]]:
+def _structs(annotation: Any) -> list[type[Any]]:
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        return {_table_name(annotation): annotation}
-    return {name: one for argument in get_args(annotation) for name, one in _structs(argument).items()}
-
-
-def _table_name(struct: type[Any]) -> str:
-    """A nested table by the first words of its docstring, where those are written in TOML's notation, else by its class."""
-    first = (struct.__doc__ or "").partition("\n")[0]
-    written = first.partition("``")[2].partition("``")[0]
-    return written or struct.__name__
+        return [annotation]
+    return [one for argument in get_args(annotation) for one in _structs(argument)]
 
 
 def _type(annotation: Any) -> str:
@@ -67,7 +63,7 @@ def _type(annotation: Any) -> str:
     if origin is Annotated:
         return _type(arguments[0])
     if origin in {Union, types.UnionType}:
-        return " or ".join(_type(one) for one in arguments if one is not type(None))
+        return " or ".join(dict.fromkeys(_type(one) for one in arguments if one is not type(None)))
     if origin is Literal:
         return ", ".join(f'`"{choice}"`' for choice in arguments)
     if origin in {tuple, list}:
@@ -75,7 +71,7 @@ def _type(annotation: Any) -> str:
     if origin is dict:
         return f"table of {_type(arguments[1])}"
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        return f"table `{_table_name(annotation)}`"
+        return "table"
     return _WORDS.get(annotation, "any")
 
 

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - a row of a table stays a row
+
 
 import importlib.util
 import subprocess
@@ -43,10 +43,12 @@ def test_every_key_has_a_row_with_type_default_and_meaning() -> None:
     assert '| `listen` | list of text | `["127.0.0.1:8787"]` |' in text
     assert '### `[connectors.NAME] with type = "files"`' in text
     assert (
-        '| `verify` | `"bearer"`, `"github"`, `"standard-webhooks"`, `"none"` or table `[connectors.NAME.verify]` | required | How \\| it is verified. |'
+        '| `verify` | `"bearer"`, `"github"`, `"standard-webhooks"`, `"none"` or table | required | How \\| it is verified. |'
         in text
     )
     assert "| `header` | text | required | The header that holds it. |" in text
+    assert '### `[connectors.NAME.verify] with type = "webhook"`' in text
+    assert '### `[connectors.NAME.auth] with type = "basic"`' in text
     assert '| `type` | `"basic"` | required | |' in text
     assert "| `params` | table of integer |  |  |" in text
     assert "| `extra` | any |  |  |" in text
