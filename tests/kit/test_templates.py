@@ -84,7 +84,19 @@ def test_braces_within_an_expression_balance_and_those_in_quotes_do_not_count(te
 
 
 @pytest.mark.parametrize(
-    "text", ["{missing}", "a{missing}", "{customer.none}b", "{id.x}", "{items.x}", "{items[9]}", "{_file.name}", "{id[0]}"]
+    "text",
+    [
+        "{missing}",
+        "a{missing}",
+        "{customer.none}b",
+        "{id.x}",
+        "{items.x}",
+        "{items[9]}",
+        "{_file.name}",
+        "{id[0]}",
+        "{customer.email[0]}",
+        "{customer[0]}",
+    ],
 )
 def test_a_null_part_makes_the_whole_null(text: str) -> None:
     assert render(text) is None
