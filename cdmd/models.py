@@ -242,6 +242,7 @@ class IndicatorState(msgspec.Struct, array_like=True):
     first: TraitState | None = None
     last: TraitState | None = None
     values: list[int] = []
+    rest: list[float] = []
 
 
 class ProfileState(msgspec.Struct, array_like=True):

@@ -1,0 +1,96 @@
+"""Which identifiers of an event may join people: configured kinds, in one form, not blocked, strongest first.
+
+Not for: whose they are (``cdmd.identity.resolution``). An identifier that is not usable stays on its event.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from cdmd.config.schema import IdentifierSettings, IdentitySettings
+from cdmd.errors import ConfigInvalid
+from cdmd.kit.normalising import normalise
+from cdmd.models import Micros
+
+LONGEST: Final = 1000
+"""The most characters of a usable identifier: a longer text is not one, and would make every index row as large."""
+
+_DAY: Final = 86_400_000_000
+_PERIODS: Final[Mapping[str, int | None]] = {"ever": None, "week": 7 * _DAY, "month": 30 * _DAY, "year": 365 * _DAY}
+_FORMS: Final = {"email": "email", "phone": "phone"}
+
+
+class Limit(NamedTuple):
+    """How many values of a kind one profile may have, first seen within ``period`` microseconds (None: ever)."""
+
+    count: int
+    period: int | None
+
+    def counts(self, first_seen: int, at: Micros) -> bool:
+        """Whether a value first seen then uses up the limit for an event at ``at``, before or after it."""
+        return self.period is None or abs(first_seen - at) < self.period
+
+
+class _Rule(NamedTuple):
+    kind: str
+    form: str
+    region: str | None
+    blocked: tuple[re.Pattern[str], ...]
+
+
+class Kinds:
+    """The configured kinds. Raises ConfigInvalid for a ``blocked`` entry that is no regular expression."""
+
+    def __init__(self, settings: IdentitySettings) -> None:
+        ranked = sorted(settings.identifiers.items(), key=lambda item: (item[1].priority, item[0]))
+        self._rules = tuple(_rule(kind, entry) for kind, entry in ranked)
+        self._by_kind = {rule.kind: rule for rule in self._rules}
+        self.limits: Mapping[str, Limit] = {kind: Limit(entry.limit, _PERIODS[entry.per]) for kind, entry in ranked}
+
+    def usable(self, identifiers: Mapping[str, str]) -> list[tuple[str, str]]:
+        """The (kind, normalised value) pairs that may join people, strongest priority first, ties by name."""
+        found = []
+        for rule in self._rules:
+            if rule.kind in identifiers:
+                value = _usable(rule, identifiers[rule.kind])
+                if value is not None:
+                    found.append((rule.kind, value))
+        return found
+
+    def normalise(self, kind: str, value: str) -> tuple[str, str] | None:
+        """The pair to look up for what somebody typed, or None where no profile can own it."""
+        rule = self._by_kind.get(kind)
+        usable = None if rule is None else _usable(rule, value)
+        return None if usable is None else (kind, usable)
+
+
+def _rule(kind: str, entry: IdentifierSettings) -> _Rule:
+    form = entry.normalize or _FORMS.get(kind, "trim")
+    return _Rule(kind, form, entry.region, tuple(_compiled(kind, pattern) for pattern in _joined(entry.blocked)))
+
+
+def _joined(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """One alternative of all plain patterns (one match instead of six); the others, whose meaning could change, on their own."""
+    plain = [pattern for pattern in patterns if not set(pattern) & set("(\\")]
+    rest = [pattern for pattern in patterns if pattern not in plain]
+    return ("|".join(plain), *rest) if plain else tuple(rest)
+
+
+def _compiled(kind: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise ConfigInvalid([f"identity.identifiers.{kind}.blocked: {pattern!r} is no regular expression: {error}"]) from error
+
+
+def _usable(rule: _Rule, text: str) -> str | None:
+    if len(text) > LONGEST:
+        return None
+    value = normalise(rule.form, text, region=rule.region)
+    if not value:
+        return None
+    for pattern in rule.blocked:
+        # Both as it came and in its form: "000-000" is blocked though a phone's form turns it into another text.
+        if pattern.fullmatch(value) or (value is not text and pattern.fullmatch(text.strip())):
+            return None
+    return value

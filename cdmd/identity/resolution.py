@@ -1,0 +1,183 @@
+"""Whose event it is: flat, deterministic matching on identifiers, with limits that keep different people apart.
+
+Pure: an overlay over what the store holds about one batch (``Known``), which it never changes. The rules are the ones known
+from Segment's identity resolution:
+
+* no profile owns any of the event's identifiers: a new one; one does: the event is its; several do: they become one.
+* Where that would give a profile more values of a kind than its limit, the weakest identifier *of the event* is given up and the
+  search repeated with what is left. So two customer numbers never become one person because both used one device.
+* A limit per week, month (30 days) or year (365 days) counts values first seen within that period of the event, before or after.
+* A profile takes part in at most ``MOST_MERGES`` merges and has at most ``MOST_IDENTIFIERS`` identifiers. Beyond that nothing is
+  added; events still find it.
+* The oldest profile wins a merge (``created``, then its key). A profile's age does not change when older events come in.
+
+Not for: traits and indicators; how those combine is handed in.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from cdmd.identity.identifiers import Kinds
+from cdmd.models import IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq
+
+MOST_MERGES: Final = 100
+MOST_IDENTIFIERS: Final = 1000
+
+Pair = tuple[str, str]
+
+
+class Resolution(NamedTuple):
+    """Whose event it is (None: nobody's) and why, in words that hold no personal data."""
+
+    profile: ProfileKey | None
+    rule: str
+
+
+class People:
+    """The profiles of one batch as its events change them, one ``resolve`` after the other.
+
+    ``public`` names a new profile from the event that makes it, ``combine(winner, loser)`` joins what is projected on two.
+    ``profiles``, ``owners`` and ``merges`` are what changed, for ``cdmd.models.Changes``.
+    """
+
+    def __init__(
+        self,
+        known: Known,
+        *,
+        kinds: Kinds,
+        public: Callable[[Seq, Micros], str],
+        combine: Callable[[ProfileState, ProfileState], None],
+    ) -> None:
+        self._known, self._limits, self._public, self._combine = known, kinds.limits, public, combine
+        self._next = known.next_profile
+        self.profiles: dict[ProfileKey, ProfileState] = {}
+        self.owners: dict[Pair, ProfileKey] = {}
+        self.merges: list[Merge] = []
+
+    def state(self, key: ProfileKey) -> ProfileState:
+        """The profile to project on, marked as changed. Its lists and dicts are its own; what is in them is never altered."""
+        own = self.profiles.get(key)
+        if own is None:
+            own = self.profiles[key] = _copy(self._known.profiles[key])
+        return own
+
+    def resolve(self, identifiers: Sequence[Pair], *, seq: Seq, at: Micros, source: str) -> Resolution:
+        """Find, make or merge the profile of an event with these usable ``identifiers`` (strongest first), effective at ``at``."""
+        if not identifiers:
+            return Resolution(None, "no usable identifier")
+        used, given_up = list(identifiers), []
+        while obstacle := self._obstacle(used, at):
+            given_up.append(f"; {used.pop()[0]} given up: {obstacle}")
+        matched = [pair for pair in used if self._owner(pair) is not None]
+        keys = self._owners_of(matched)
+        names = ", ".join(kind for kind, _ in matched)
+        if not keys:
+            key, rule = self._create(seq, at), "new"
+        elif len(keys) == 1:
+            key, rule = keys[0], f"matched {names}"
+        else:
+            rule = f"merged on {names}"
+            key = self._merge(keys, matched, seq=seq, at=at, rule=rule)
+        full = self._attach(key, used, at=at, source=source)
+        return Resolution(key, "".join((rule, *given_up, full)))
+
+    def _owner(self, pair: Pair) -> ProfileKey | None:
+        moved = self.owners.get(pair)
+        return self._known.owners.get(pair) if moved is None else moved
+
+    def _owners_of(self, pairs: Iterable[Pair]) -> list[ProfileKey]:
+        """The profiles that own any of these, oldest first."""
+        keys = {owner for pair in pairs if (owner := self._owner(pair)) is not None}
+        return list(keys) if len(keys) < 2 else sorted(keys, key=lambda key: (self._view(key).created, key))
+
+    def _view(self, key: ProfileKey) -> ProfileState:
+        return self.profiles.get(key) or self._known.profiles[key]
+
+    def _obstacle(self, used: Sequence[Pair], at: Micros) -> str | None:
+        """Why these identifiers cannot all belong to one profile; None when they can. One alone always can."""
+        owners = [self._owner(pair) for pair in used]
+        keys = {owner for owner in owners if owner is not None}
+        if not keys or (len(keys) == 1 and None not in owners):
+            return None
+        states = [self._view(key) for key in keys]
+        if len(states) > 1:
+            if sum(len(state.members) + 1 for state in states) - 1 > MOST_MERGES:
+                return f"limit of {MOST_MERGES} merges"
+            if sum(len(state.identifiers) for state in states) > MOST_IDENTIFIERS:
+                return f"limit of {MOST_IDENTIFIERS} identifiers"
+        new = {kind for (kind, _), owner in zip(used, owners, strict=True) if owner is None}
+        kinds = self._limits if len(states) > 1 else new
+        return next((f"limit of {kind}" for kind in kinds if self._exceeds(kind, states, new=kind in new, at=at)), None)
+
+    def _exceeds(self, kind: str, states: Sequence[ProfileState], *, new: bool, at: Micros) -> bool:
+        """Whether joining these breaks the limit. What one profile alone already has beyond it (an older rule) is no reason."""
+        limit = self._limits[kind]
+        counted = [
+            sum(1 for known in state.identifiers if known.kind == kind and limit.counts(known.first_seen, at))
+            for state in states
+        ]
+        total = sum(counted) + new
+        return limit.count < total > max(counted)
+
+    def _create(self, seq: Seq, at: Micros) -> ProfileKey:
+        key = self._next
+        self._next = ProfileKey(key + 1)
+        self.profiles[key] = ProfileState(self._public(seq, at), at, at)
+        return key
+
+    def _merge(self, keys: Sequence[ProfileKey], matched: Sequence[Pair], *, seq: Seq, at: Micros, rule: str) -> ProfileKey:
+        first = keys[0]
+        for key in keys[1:]:
+            winner, loser = self.state(first), self.state(key)
+            joined = [pair for pair in matched if self._owner(pair) in (first, key)]
+            self.merges.append(
+                Merge(seq=seq, time=at, winner=first, loser=key, identifiers=joined, rule=rule, before=_copy(loser))
+            )
+            self._combine(winner, loser)
+            winner.identifiers += loser.identifiers
+            winner.members += [key, *loser.members]
+            winner.updated = max(winner.updated, loser.updated)
+            for known in loser.identifiers:
+                self.owners[known.kind, known.value] = first
+            # What the loser had is with the winner now, and as it was in ``before``: a third copy would only have to be erased.
+            loser.identifiers, loser.traits, loser.indicators, loser.members = [], {}, {}, []
+            loser.merged_into = first
+        return first
+
+    def _attach(self, key: ProfileKey, used: Iterable[Pair], *, at: Micros, source: str) -> str:
+        """Note that ``key`` was seen with these; returns what to say when there was no place for one."""
+        state, full = self.state(key), ""
+        state.updated = max(state.updated, at)
+        for pair in used:
+            if self._owner(pair) is not None:
+                _touch(state.identifiers, pair, at=at, source=source)
+            elif len(state.identifiers) < MOST_IDENTIFIERS:
+                state.identifiers.append(IdentifierState(pair[0], pair[1], at, at, source))
+                self.owners[pair] = key
+            else:
+                full = f"; not added: limit of {MOST_IDENTIFIERS} identifiers"
+        return full
+
+
+def _copy(state: ProfileState) -> ProfileState:
+    """A copy that shares only what is replaced, never altered."""
+    return msgspec.structs.replace(
+        state,
+        identifiers=list(state.identifiers),
+        traits=dict(state.traits),
+        indicators=dict(state.indicators),
+        members=list(state.members),
+    )
+
+
+def _touch(identifiers: list[IdentifierState], pair: Pair, *, at: Micros, source: str) -> None:
+    """Widen the time in which the identifier was seen; its source is where the earliest sight of it came from."""
+    kind, value = pair
+    index = next(index for index, known in enumerate(identifiers) if known.value == value and known.kind == kind)
+    old = identifiers[index]
+    if at > old.last_seen:
+        identifiers[index] = IdentifierState(kind, value, old.first_seen, at, old.source)
+    elif at < old.first_seen:
+        identifiers[index] = IdentifierState(kind, value, at, old.last_seen, source)
