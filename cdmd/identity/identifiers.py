@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from cdmd.config.schema import IdentifierSettings, IdentitySettings
 from cdmd.errors import ConfigInvalid
-from cdmd.kit.normalising import normalise
+from cdmd.kit.normalising import Form, normalise
 from cdmd.models import Micros
 
 LONGEST: Final = 1000
@@ -17,13 +17,13 @@ LONGEST: Final = 1000
 
 _DAY: Final = 86_400_000_000
 _PERIODS: Final[Mapping[str, int | None]] = {"ever": None, "week": 7 * _DAY, "month": 30 * _DAY, "year": 365 * _DAY}
-_FORMS: Final = {"email": "email", "phone": "phone"}
+_FORMS: Final[Mapping[str, Form]] = {"email": "email", "phone": "phone"}
 
 
 class Limit(NamedTuple):
     """How many values of a kind one profile may have, first seen within ``period`` microseconds (None: ever)."""
 
-    count: int
+    values: int
     period: int | None
 
     def counts(self, first_seen: int, at: Micros) -> bool:
@@ -33,7 +33,7 @@ class Limit(NamedTuple):
 
 class _Rule(NamedTuple):
     kind: str
-    form: str
+    form: Form
     region: str | None
     blocked: tuple[re.Pattern[str], ...]
 
@@ -70,7 +70,7 @@ def _rule(kind: str, entry: IdentifierSettings) -> _Rule:
 
 
 def _joined(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """One alternative of all plain patterns (one match instead of six); the others, whose meaning could change, on their own."""
+    """All plain patterns as one alternative, which is one match instead of six; the others, whose meaning could change, alone."""
     plain = [pattern for pattern in patterns if not set(pattern) & set("(\\")]
     rest = [pattern for pattern in patterns if pattern not in plain]
     return ("|".join(plain), *rest) if plain else tuple(rest)

@@ -16,8 +16,8 @@ _LAST_MILLISECOND: Final = 2**48 - 1
 def public_id(journal_id: str, seq: Seq, at: Micros) -> str:
     """The ULID (26 characters, Crockford's base 32) of the profile that the event at ``seq`` creates.
 
-    Its 48 bits of time are ``at`` in milliseconds (held within 1970 and what 48 bits can say), its 80 other bits a digest of the
-    journal's id and ``seq``. Format: https://github.com/ulid/spec
+    Its 48 bits of time are ``at`` in milliseconds (held within 1970 and what 48 bits can say), its 80 other bits a digest of
+    the journal's id and ``seq``. Format: https://github.com/ulid/spec
     """
     milliseconds = min(max(at // 1000, 0), _LAST_MILLISECOND)
     digest = blake2b(f"{journal_id}:{seq}".encode(), digest_size=10, person=b"cdmd profile").digest()

@@ -4,11 +4,12 @@ Pure: an overlay over what the store holds about one batch (``Known``), which it
 from Segment's identity resolution:
 
 * no profile owns any of the event's identifiers: a new one; one does: the event is its; several do: they become one.
-* Where that would give a profile more values of a kind than its limit, the weakest identifier *of the event* is given up and the
-  search repeated with what is left. So two customer numbers never become one person because both used one device.
-* A limit per week, month (30 days) or year (365 days) counts values first seen within that period of the event, before or after.
-* A profile takes part in at most ``MOST_MERGES`` merges and has at most ``MOST_IDENTIFIERS`` identifiers. Beyond that nothing is
-  added; events still find it.
+* Where that would give a profile more values of a kind than its limit, the weakest identifier *of the event* is given up and
+  the search repeated with what is left. So two customer numbers never become one person because both used one device.
+* A limit per week, month (30 days) or year (365 days) counts values first seen within that period before or after
+  the event.
+* A profile takes part in at most ``MOST_MERGES`` merges and has at most ``MOST_IDENTIFIERS`` identifiers. Beyond that nothing
+  is added; events still find it.
 * The oldest profile wins a merge (``created``, then its key). A profile's age does not change when older events come in.
 
 Not for: traits and indicators; how those combine is handed in.
@@ -64,7 +65,7 @@ class People:
         return own
 
     def resolve(self, identifiers: Sequence[Pair], *, seq: Seq, at: Micros, source: str) -> Resolution:
-        """Find, make or merge the profile of an event with these usable ``identifiers`` (strongest first), effective at ``at``."""
+        """Find, make or merge the profile of an event with these usable ``identifiers``, strongest first."""
         if not identifiers:
             return Resolution(None, "no usable identifier")
         used, given_up = list(identifiers), []
@@ -90,7 +91,7 @@ class People:
     def _owners_of(self, pairs: Iterable[Pair]) -> list[ProfileKey]:
         """The profiles that own any of these, oldest first."""
         keys = {owner for pair in pairs if (owner := self._owner(pair)) is not None}
-        return list(keys) if len(keys) < 2 else sorted(keys, key=lambda key: (self._view(key).created, key))
+        return sorted(keys, key=lambda key: (self._view(key).created, key))
 
     def _view(self, key: ProfileKey) -> ProfileState:
         return self.profiles.get(key) or self._known.profiles[key]
@@ -119,7 +120,7 @@ class People:
             for state in states
         ]
         total = sum(counted) + new
-        return limit.count < total > max(counted)
+        return limit.values < total > max(counted)
 
     def _create(self, seq: Seq, at: Micros) -> ProfileKey:
         key = self._next

@@ -1,1 +1,1 @@
-"""What is known of a customer: traits, activity indicators, and the shape they are shown in. Pure; nothing here reads or writes."""
+"""What is known of a customer: traits, activity indicators, and the shape they are shown in. Pure."""
