@@ -70,7 +70,7 @@ def _rule(kind: str, entry: IdentifierSettings) -> _Rule:
 
 
 def _joined(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """All plain patterns as one alternative, which is one match instead of six; the others, whose meaning could change, alone."""
+    """The plain patterns as one alternative (one match, not six); the others, whose meaning could change, alone."""
     plain = [pattern for pattern in patterns if not set(pattern) & set("(\\")]
     rest = [pattern for pattern in patterns if pattern not in plain]
     return ("|".join(plain), *rest) if plain else tuple(rest)
@@ -90,7 +90,7 @@ def _usable(rule: _Rule, text: str) -> str | None:
     if not value:
         return None
     for pattern in rule.blocked:
-        # Both as it came and in its form: "000-000" is blocked though a phone's form turns it into another text.
-        if pattern.fullmatch(value) or (value is not text and pattern.fullmatch(text.strip())):
+        # A phone's form is another text, so it is blocked as it came, too; the other forms differ in case and blanks only.
+        if pattern.fullmatch(value) or (rule.form == "phone" and pattern.fullmatch(text.strip())):
             return None
     return value

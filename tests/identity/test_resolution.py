@@ -1,0 +1,323 @@
+"""Whose event it is."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdmd.config.schema import IdentifierSettings, IdentitySettings
+from cdmd.identity.identifiers import Kinds
+from cdmd.identity.naming import public_id
+from cdmd.identity.resolution import MOST_IDENTIFIERS, MOST_MERGES, People, Resolution
+from cdmd.models import IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq, TraitState
+
+DAY = 86_400_000_000
+SEGMENT = Kinds(
+    IdentitySettings(
+        identifiers={
+            "user_id": IdentifierSettings(priority=1, limit=1),
+            "email": IdentifierSettings(priority=2, limit=5),
+            "phone": IdentifierSettings(priority=3, limit=2, per="week", normalize="trim"),
+            "anonymous_id": IdentifierSettings(priority=4, limit=5),
+        }
+    )
+)
+JANE, JOE = ("email", "jane@example.com"), ("email", "joe@example.com")
+U1, U2, A1, A2 = ("user_id", "u1"), ("user_id", "u2"), ("anonymous_id", "a1"), ("anonymous_id", "a2")
+Pair = tuple[str, str]
+
+
+def combine(winner: ProfileState, loser: ProfileState) -> None:
+    """A projection whose result shows every event it has seen and who was joined in which order."""
+    winner.traits.update({name: trait for name, trait in loser.traits.items() if name not in winner.traits})
+
+
+class Shop:
+    """What a store does around ``People``: looks up what a batch needs, and keeps what has changed."""
+
+    def __init__(self, kinds: Kinds = SEGMENT) -> None:
+        self.kinds, self.seq = kinds, 0
+        self.owners: dict[Pair, ProfileKey] = {}
+        self.profiles: dict[ProfileKey, ProfileState] = {}
+        self.merges: list[Merge] = []
+        self.resolutions: list[Resolution] = []
+
+    def batch(self, events: Sequence[tuple[Sequence[Pair], int]], *, source: str = "shop") -> list[Resolution]:
+        wanted = {pair for identifiers, _ in events for pair in identifiers if pair in self.owners}
+        owners = {pair: self.owners[pair] for pair in wanted}
+        states = {key: self.profiles[key] for key in owners.values()}
+        known = Known(seen={}, owners=owners, profiles=states, next_profile=ProfileKey(len(self.profiles) + 1))
+        before = msgspec.msgpack.encode((sorted(owners.items()), states))
+        people = People(known, kinds=self.kinds, public=lambda seq, at: public_id("journal", seq, at), combine=combine)
+        found = []
+        for identifiers, at in events:
+            self.seq += 1
+            resolution = people.resolve(identifiers, seq=Seq(self.seq), at=Micros(at), source=source)
+            if resolution.profile is not None:
+                people.state(resolution.profile).traits[str(self.seq)] = TraitState(self.seq, at, self.seq)
+            found.append(resolution)
+        assert msgspec.msgpack.encode((sorted(owners.items()), states)) == before, "what was handed in must not change"
+        self.owners |= people.owners
+        self.profiles |= people.profiles
+        self.merges += people.merges
+        self.resolutions += found
+        return found
+
+    def see(self, *identifiers: Pair, at: int = 0, source: str = "shop") -> Resolution:
+        return self.batch([(identifiers, at)], source=source)[0]
+
+    def values(self, key: ProfileKey | None) -> set[Pair]:
+        assert key is not None
+        return {(entry.kind, entry.value) for entry in self.profiles[key].identifiers}
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+def test_an_event_without_a_usable_identifier_is_nobodys(shop: Shop) -> None:
+    assert shop.see() == Resolution(None, "no usable identifier")
+    assert shop.profiles == {}
+
+
+def test_unknown_identifiers_make_a_new_profile_that_owns_them_all(shop: Shop) -> None:
+    found = shop.see(U1, JANE, at=5)
+    assert found == Resolution(ProfileKey(1), "new")
+    assert shop.profiles[ProfileKey(1)].identifiers == [
+        IdentifierState(*U1, 5, 5, "shop"),
+        IdentifierState(*JANE, 5, 5, "shop"),
+    ]
+    assert shop.owners == {U1: 1, JANE: 1}
+    state = shop.profiles[ProfileKey(1)]
+    assert (state.public, state.created, state.updated) == (public_id("journal", Seq(1), Micros(5)), 5, 5)
+
+
+def test_an_event_joins_the_one_profile_that_owns_any_of_its_identifiers(shop: Shop) -> None:
+    first = shop.see(U1)
+    assert shop.see(U1, JANE) == Resolution(first.profile, "matched user_id")
+    assert shop.see(JANE, A1) == Resolution(first.profile, "matched email")
+    assert shop.values(first.profile) == {U1, JANE, A1}
+
+
+def test_sights_widen_by_effective_time_and_the_source_is_that_of_the_earliest(shop: Shop) -> None:
+    shop.see(U1, at=50)
+    shop.see(U1, at=40, source="crm")
+    shop.see(U1, at=60, source="app")
+    shop.see(U1, at=55, source="late")
+    state = shop.profiles[ProfileKey(1)]
+    assert state.identifiers == [IdentifierState(*U1, 40, 60, "crm")]
+    assert (state.created, state.updated) == (50, 60)
+
+
+def test_several_profiles_become_one_and_the_oldest_wins(shop: Shop) -> None:
+    shop.see(JANE, at=20)
+    shop.see(U1, at=10)
+    shop.see(A1, at=10)
+    before = {key: msgspec.structs.replace(state) for key, state in shop.profiles.items()}
+    found = shop.see(U1, JANE, A1, at=30)
+    assert found == Resolution(ProfileKey(2), "merged on user_id, email, anonymous_id")
+    winner = shop.profiles[ProfileKey(2)]
+    assert shop.values(ProfileKey(2)) == {U1, JANE, A1}
+    assert winner.members == [3, 1]
+    assert set(winner.traits) == {"1", "2", "3", "4"}
+    assert shop.owners == {U1: 2, JANE: 2, A1: 2}
+    for key in (ProfileKey(1), ProfileKey(3)):
+        loser = shop.profiles[key]
+        assert (loser.merged_into, loser.public) == (2, before[key].public)
+        assert (loser.identifiers, loser.traits, loser.members) == ([], {}, [])
+    assert shop.merges == [
+        Merge(
+            seq=Seq(4), time=Micros(30), winner=ProfileKey(2), loser=ProfileKey(3), identifiers=[U1, A1], rule=found.rule,
+            before=before[ProfileKey(3)],
+        ),
+        Merge(
+            seq=Seq(4), time=Micros(30), winner=ProfileKey(2), loser=ProfileKey(1), identifiers=[U1, JANE, A1], rule=found.rule,
+            before=before[ProfileKey(1)],
+        ),
+    ]  # fmt: skip
+
+
+def test_the_winner_takes_over_those_who_were_merged_into_the_loser(shop: Shop) -> None:
+    shop.see(A1, at=3)
+    shop.see(JANE, at=2)
+    shop.see(JANE, A1, at=4)
+    shop.see(U1, at=1)
+    shop.see(U1, A1, at=5)
+    assert shop.profiles[ProfileKey(3)].members == [2, 1]
+    assert shop.profiles[ProfileKey(1)].merged_into == 2
+    assert shop.profiles[ProfileKey(2)].merged_into == 3
+
+
+def test_a_merge_keeps_the_newest_moment_of_both(shop: Shop) -> None:
+    shop.see(U1, at=1)
+    shop.see(A1, at=90)
+    shop.see(U1, A1, at=50)
+    assert shop.profiles[ProfileKey(1)].updated == 90
+
+
+def test_the_worked_example_gives_up_the_shared_address(shop: Shop) -> None:
+    abc123, abc456 = ("user_id", "abc123"), ("user_id", "abc456")
+    first = shop.see(abc123, JANE)
+    second = shop.see(abc456, JANE)
+    assert second == Resolution(ProfileKey(2), "new; email given up: limit of user_id")
+    assert shop.values(first.profile) == {abc123, JANE}
+    assert shop.values(second.profile) == {abc456}
+    assert shop.merges == []
+
+
+def test_two_users_of_one_device_never_become_one(shop: Shop) -> None:
+    shop.see(U1, A1)
+    assert shop.see(U2, A1).rule == "new; anonymous_id given up: limit of user_id"
+    assert shop.see(U2, JANE, A1).profile == 2
+    assert shop.see(U1, JANE) == Resolution(ProfileKey(1), "matched user_id; email given up: limit of user_id")
+    assert shop.see(A1).profile == 1
+    assert shop.merges == []
+    assert shop.values(ProfileKey(2)) == {U2, JANE}
+
+
+def test_each_identifier_given_up_is_named_with_its_reason(shop: Shop) -> None:
+    shop.see(U1, A1, JANE)
+    found = shop.see(U2, JANE, A1)
+    assert found.rule == "new; anonymous_id given up: limit of user_id; email given up: limit of user_id"
+
+
+def test_a_limit_counts_what_joining_two_profiles_would_hold(shop: Shop) -> None:
+    for number in range(3):
+        shop.see(U1, ("email", f"{number}@example.com"))
+        shop.see(A1, ("email", f"{number}@example.org"))
+    assert shop.see(U1, A1) == Resolution(ProfileKey(1), "matched user_id; anonymous_id given up: limit of email")
+
+
+def test_as_many_values_as_the_limit_says_fit(shop: Shop) -> None:
+    for number in range(5):
+        assert shop.see(U1, ("email", f"{number}@example.com")).profile == 1
+    assert shop.see(U1, ("email", "5@example.com")).rule == "matched user_id; email given up: limit of email"
+    assert shop.see(U1, ("email", "4@example.com")).rule == "matched user_id, email"
+
+
+def test_a_limit_per_week_counts_values_first_seen_within_a_week_of_the_event(shop: Shop) -> None:
+    at = 100 * DAY
+    phones = [("phone", str(number)) for number in range(1, 9)]
+    shop.see(U1, phones[0], at=at)
+    shop.see(U1, phones[1], at=at + DAY)
+    assert shop.see(U1, phones[2], at=at + 6 * DAY).rule == "matched user_id; phone given up: limit of phone"
+    assert shop.see(U1, phones[2], at=at + 7 * DAY).rule == "matched user_id"
+    assert shop.see(U1, phones[3], at=at - 6 * DAY).rule == "matched user_id"
+    assert shop.see(U1, phones[4], at=at - DAY).rule == "matched user_id; phone given up: limit of phone"
+
+
+def test_a_profile_that_is_already_beyond_a_stricter_limit_still_finds_and_merges() -> None:
+    shop = Shop(Kinds(IdentitySettings(identifiers={"email": IdentifierSettings(priority=1), "card": IdentifierSettings()})))
+    for number in range(3):
+        shop.see(("email", "x"), ("card", str(number)))
+    shop.see(("email", "y"))
+    strict = IdentifierSettings(priority=2, limit=1)
+    shop.kinds = Kinds(IdentitySettings(identifiers={"email": IdentifierSettings(priority=1), "card": strict}))
+    assert shop.see(("email", "x"), ("card", "2")).rule == "matched email, card"
+    assert shop.see(("email", "x"), ("card", "9")).rule == "matched email; card given up: limit of card"
+    assert shop.see(("email", "x"), ("email", "y")).rule == "merged on email, email"
+
+
+def test_a_profile_takes_part_in_a_hundred_merges_and_events_still_find_it() -> None:
+    shop = Shop(Kinds(IdentitySettings(identifiers={"card": IdentifierSettings(limit=5000)})))
+    main = ("card", "main")
+    shop.see(main)
+    for number in range(MOST_MERGES):
+        shop.see(("card", str(number)))
+        assert shop.see(main, ("card", str(number))).rule == "merged on card, card"
+    shop.see(("card", "one more"))
+    assert shop.see(main, ("card", "one more")) == Resolution(ProfileKey(1), "matched card; card given up: limit of 100 merges")
+    assert len(shop.merges) == MOST_MERGES
+
+
+def test_a_profile_has_a_thousand_identifiers_at_most_and_events_still_find_it() -> None:
+    shop = Shop(Kinds(IdentitySettings(identifiers={"card": IdentifierSettings(limit=5000)})))
+    main = ("card", "main")
+    shop.batch([((main, ("card", str(number))), 0) for number in range(MOST_IDENTIFIERS - 1)])
+    assert shop.see(main, ("card", "x")).rule == "matched card; not added: limit of 1000 identifiers"
+    assert ("card", "x") not in shop.owners
+    other = shop.see(("card", "y"))
+    assert shop.see(main, ("card", "y")).rule == "matched card; card given up: limit of 1000 identifiers"
+    assert shop.see(("card", "y")).profile == other.profile
+    assert len(shop.profiles[ProfileKey(1)].identifiers) == MOST_IDENTIFIERS
+
+
+def test_events_of_one_batch_see_each_others_effects(shop: Shop) -> None:
+    found = shop.batch([((A1,), 0), ((A2,), 1), ((U1, A1), 2), ((U1, A2), 3), ((A2,), 4)])
+    assert [entry.profile for entry in found] == [1, 2, 1, 1, 1]
+    assert [(merge.winner, merge.loser) for merge in shop.merges] == [(1, 2)]
+
+
+def test_a_profile_that_nothing_happened_to_is_not_written() -> None:
+    shop = Shop()
+    shop.batch([((U1,), 0), ((U2,), 0)])
+    known = Known(seen={}, owners=shop.owners, profiles=shop.profiles, next_profile=ProfileKey(3))
+    people = People(known, kinds=SEGMENT, public=lambda _seq, _at: "p", combine=combine)
+    people.resolve([U1], seq=Seq(9), at=Micros(1), source="shop")
+    assert set(people.profiles) == {1}
+    assert people.owners == {}
+
+
+IDENTIFIERS: Mapping[str, Sequence[str]] = {
+    "user_id": ["u1", "u2", "u3"],
+    "email": ["e1", "e2", "e3", "e4", "e5", "e6", "e7"],
+    "phone": ["1", "2", "3", "4"],
+    "anonymous_id": ["a1", "a2", "a3"],
+}
+EVENTS = st.lists(
+    st.tuples(
+        st.fixed_dictionaries({}, optional={kind: st.sampled_from(values) for kind, values in IDENTIFIERS.items()}).map(
+            lambda identifiers: SEGMENT_PLAIN.usable(identifiers)
+        ),
+        st.integers(0, 20).map(lambda days: days * DAY),
+    ),
+    max_size=30,
+)
+SEGMENT_PLAIN = Kinds(
+    IdentitySettings(
+        identifiers={
+            "user_id": IdentifierSettings(priority=1, limit=1),
+            "email": IdentifierSettings(priority=2, limit=3, normalize="trim"),
+            "phone": IdentifierSettings(priority=3, limit=2, per="week", normalize="trim"),
+            "anonymous_id": IdentifierSettings(priority=4, limit=5),
+        }
+    )
+)
+
+
+@given(events=EVENTS, sizes=st.lists(st.integers(1, 9), min_size=30, max_size=30))
+def test_however_the_events_are_split_into_batches_the_result_is_the_same(
+    events: list[tuple[list[Pair], int]], sizes: list[int]
+) -> None:
+    whole, parts = Shop(SEGMENT_PLAIN), Shop(SEGMENT_PLAIN)
+    whole.batch(events)
+    start = 0
+    for size in sizes:
+        parts.batch(events[start : start + size])
+        start += size
+    assert parts.resolutions == whole.resolutions
+    assert parts.owners == whole.owners
+    assert parts.merges == whole.merges
+    assert parts.profiles == whole.profiles
+
+
+@given(events=EVENTS)
+def test_owners_and_profiles_agree_and_nobody_has_two_user_ids(events: list[tuple[list[Pair], int]]) -> None:
+    shop = Shop(SEGMENT_PLAIN)
+    shop.batch(events)
+    held = {(entry.kind, entry.value): key for key, state in shop.profiles.items() for entry in state.identifiers}
+    assert held == shop.owners
+    assert sum(len(state.identifiers) for state in shop.profiles.values()) == len(held)
+    for key, state in shop.profiles.items():
+        kinds = [entry.kind for entry in state.identifiers]
+        assert kinds.count("user_id") <= 1
+        assert kinds.count("email") <= 3
+        assert (state.merged_into is None) == bool(kinds)
+        assert key not in state.members
+    events_of = [name for state in shop.profiles.values() for name in state.traits]
+    assert len(events_of) == len(set(events_of)) == sum(1 for entry in shop.resolutions if entry.profile is not None)
+    losers = sorted(merge.loser for merge in shop.merges)
+    assert losers == sorted(member for state in shop.profiles.values() for member in state.members)
