@@ -4,7 +4,7 @@ Not for: whose they are (``cdmd.identity.resolution``). An identifier that is no
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from cdmd.config.schema import IdentifierSettings, IdentitySettings
@@ -32,10 +32,9 @@ class Limit(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    kind: str
     form: Form
     region: str | None
-    blocked: tuple[re.Pattern[str], ...]
+    blocked: tuple[Callable[[str], re.Match[str] | None], ...]
 
 
 class Kinds:
@@ -43,30 +42,29 @@ class Kinds:
 
     def __init__(self, settings: IdentitySettings) -> None:
         ranked = sorted(settings.identifiers.items(), key=lambda item: (item[1].priority, item[0]))
-        self._rules = tuple(_rule(kind, entry) for kind, entry in ranked)
-        self._by_kind = {rule.kind: rule for rule in self._rules}
+        self._rules = {kind: _rule(kind, entry) for kind, entry in ranked}
         self.limits: Mapping[str, Limit] = {kind: Limit(entry.limit, _PERIODS[entry.per]) for kind, entry in ranked}
 
     def usable(self, identifiers: Mapping[str, str]) -> list[tuple[str, str]]:
         """The (kind, normalised value) pairs that may join people, strongest priority first, ties by name."""
         found = []
-        for rule in self._rules:
-            if rule.kind in identifiers:
-                value = _usable(rule, identifiers[rule.kind])
+        for kind, rule in self._rules.items():
+            if kind in identifiers:
+                value = _usable(rule, identifiers[kind])
                 if value is not None:
-                    found.append((rule.kind, value))
+                    found.append((kind, value))
         return found
 
     def normalise(self, kind: str, value: str) -> tuple[str, str] | None:
         """The pair to look up for what somebody typed, or None where no profile can own it."""
-        rule = self._by_kind.get(kind)
+        rule = self._rules.get(kind)
         usable = None if rule is None else _usable(rule, value)
         return None if usable is None else (kind, usable)
 
 
 def _rule(kind: str, entry: IdentifierSettings) -> _Rule:
     form = entry.normalize or _FORMS.get(kind, "trim")
-    return _Rule(kind, form, entry.region, tuple(_compiled(kind, pattern) for pattern in _joined(entry.blocked)))
+    return _Rule(form, entry.region, tuple(_compiled(kind, pattern).fullmatch for pattern in _joined(entry.blocked)))
 
 
 def _joined(patterns: tuple[str, ...]) -> tuple[str, ...]:
@@ -84,13 +82,12 @@ def _compiled(kind: str, pattern: str) -> re.Pattern[str]:
 
 
 def _usable(rule: _Rule, text: str) -> str | None:
-    if len(text) > LONGEST:
+    form, region, blocked = rule
+    value = normalise(form, text, region=region) if len(text) <= LONGEST else None
+    if value is None:
         return None
-    value = normalise(rule.form, text, region=rule.region)
-    if not value:
-        return None
-    for pattern in rule.blocked:
+    for matches in blocked:
         # A phone's form is another text, so it is blocked as it came, too; the other forms differ in case and blanks only.
-        if pattern.fullmatch(value) or (rule.form == "phone" and pattern.fullmatch(text.strip())):
+        if matches(value) or (form == "phone" and matches(text.strip())):
             return None
     return value

@@ -145,11 +145,8 @@ def _distinct(state: IndicatorState, value: Any, _time: int, _seq: int) -> Indic
         return None
     values = state.values
     place = bisect_left(values, digest)
-    if place < len(values) and values[place] == digest:
-        return IndicatorState(state.definition, state.count + 1, values=values)
-    if place == MOST_VALUES:
-        return None
-    values = [*values[:place], digest, *values[place : MOST_VALUES - 1]]
+    if place < MOST_VALUES and values[place : place + 1] != [digest]:
+        values = [*values[:place], digest, *values[place:]][:MOST_VALUES]
     return IndicatorState(state.definition, state.count + 1, values=values)
 
 

@@ -67,7 +67,9 @@ def main() -> None:
         for event in events:
             kinds.usable(event.identifiers)
     usable = (time.process_time() - start) / EVENTS / ROUNDS * 1e6
-    print(f"usable identifiers: {usable:.2f} µs per event, {'within' if usable <= LIMIT_USABLE else 'BEYOND'} {LIMIT_USABLE} µs")
+    print(
+        f"usable identifiers: {usable:.2f} µs per event, {'within' if usable <= LIMIT_USABLE else 'BEYOND'} {LIMIT_USABLE} µs"
+    )
 
 
 if __name__ == "__main__":

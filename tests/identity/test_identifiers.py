@@ -17,9 +17,12 @@ def kinds(**identifiers: IdentifierSettings) -> Kinds:
 
 def test_the_strongest_comes_first_and_equals_by_name() -> None:
     configured = kinds(
-        b=IdentifierSettings(priority=2), z=IdentifierSettings(priority=1), a=IdentifierSettings(priority=2), c=IdentifierSettings()
+        b=IdentifierSettings(priority=2),
+        z=IdentifierSettings(priority=1),
+        a=IdentifierSettings(priority=2),
+        c=IdentifierSettings(),
     )
-    assert configured.usable({"c": "3", "b": "2", "z": "0", "a": "1"}) == [("z", "0"), ("a", "1"), ("b", "2"), ("c", "3")]
+    assert configured.usable({"c": "3", "b": "2", "z": "9", "a": "1"}) == [("z", "9"), ("a", "1"), ("b", "2"), ("c", "3")]
 
 
 def test_a_kind_that_is_not_configured_joins_nobody() -> None:
@@ -89,5 +92,7 @@ def test_a_pattern_that_is_no_regular_expression_is_a_mistake_of_the_configurati
 @given(st.dictionaries(st.sampled_from(["user_id", "email", "phone", "other"]), st.text(max_size=30)))
 def test_a_look_up_finds_what_an_event_was_filed_under(identifiers: dict[str, str]) -> None:
     usable = DEFAULT.usable(identifiers)
-    assert usable == [pair for kind in ("user_id", "email", "phone") if (pair := DEFAULT.normalise(kind, identifiers.get(kind, "")))]
+    assert usable == [
+        pair for kind in ("user_id", "email", "phone") if (pair := DEFAULT.normalise(kind, identifiers.get(kind, "")))
+    ]
     assert DEFAULT.usable(dict(usable)) == usable

@@ -1,17 +1,19 @@
 """Whose event it is."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdmd.config.schema import IdentifierSettings, IdentitySettings
+from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.identity.identifiers import Kinds
 from cdmd.identity.naming import public_id
 from cdmd.identity.resolution import MOST_IDENTIFIERS, MOST_MERGES, People, Resolution
-from cdmd.models import IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq, TraitState
+from cdmd.models import Event, IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq
+from cdmd.profiles.projection import Projection
 
 DAY = 86_400_000_000
 SEGMENT = Kinds(
@@ -29,9 +31,20 @@ U1, U2, A1, A2 = ("user_id", "u1"), ("user_id", "u2"), ("anonymous_id", "a1"), (
 Pair = tuple[str, str]
 
 
-def combine(winner: ProfileState, loser: ProfileState) -> None:
-    """A projection whose result shows every event it has seen and who was joined in which order."""
-    winner.traits.update({name: trait for name, trait in loser.traits.items() if name not in winner.traits})
+PROJECTION = Projection(
+    {
+        "events": IndicatorSettings(on="seen"),
+        "total": IndicatorSettings(on="seen", value="{data.amount}", compute="sum"),
+        "latest": IndicatorSettings(on="seen", value="{id}", compute="last"),
+    }
+)
+RECEIVED = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def event(seq: int) -> Event:
+    """An event that leaves a trait of its own, so that a profile shows which events are its."""
+    traits, data = {str(seq): seq, "name": f"name {seq}"}, {"amount": seq / 10}
+    return Event(id=f"e{seq}", source="shop", type="seen", received=RECEIVED, traits=traits, data=data)
 
 
 class Shop:
@@ -50,13 +63,15 @@ class Shop:
         states = {key: self.profiles[key] for key in owners.values()}
         known = Known(seen={}, owners=owners, profiles=states, next_profile=ProfileKey(len(self.profiles) + 1))
         before = msgspec.msgpack.encode((sorted(owners.items()), states))
-        people = People(known, kinds=self.kinds, public=lambda seq, at: public_id("journal", seq, at), combine=combine)
+        people = People(
+            known, kinds=self.kinds, public=lambda seq, at: public_id("journal", seq, at), combine=PROJECTION.combine
+        )
         found = []
         for identifiers, at in events:
             self.seq += 1
             resolution = people.resolve(identifiers, seq=Seq(self.seq), at=Micros(at), source=source)
             if resolution.profile is not None:
-                people.state(resolution.profile).traits[str(self.seq)] = TraitState(self.seq, at, self.seq)
+                PROJECTION.project(people.state(resolution.profile), event(self.seq), at=Micros(at), seq=Seq(self.seq))
             found.append(resolution)
         assert msgspec.msgpack.encode((sorted(owners.items()), states)) == before, "what was handed in must not change"
         self.owners |= people.owners
@@ -122,7 +137,8 @@ def test_several_profiles_become_one_and_the_oldest_wins(shop: Shop) -> None:
     winner = shop.profiles[ProfileKey(2)]
     assert shop.values(ProfileKey(2)) == {U1, JANE, A1}
     assert winner.members == [3, 1]
-    assert set(winner.traits) == {"1", "2", "3", "4"}
+    assert set(winner.traits) == {"1", "2", "3", "4", "name"}
+    assert PROJECTION.shown_indicators(winner) == {"events": 4, "total": 1.0, "latest": "e4"}
     assert shop.owners == {U1: 2, JANE: 2, A1: 2}
     for key in (ProfileKey(1), ProfileKey(3)):
         loser = shop.profiles[key]
@@ -255,7 +271,7 @@ def test_a_profile_that_nothing_happened_to_is_not_written() -> None:
     shop = Shop()
     shop.batch([((U1,), 0), ((U2,), 0)])
     known = Known(seen={}, owners=shop.owners, profiles=shop.profiles, next_profile=ProfileKey(3))
-    people = People(known, kinds=SEGMENT, public=lambda _seq, _at: "p", combine=combine)
+    people = People(known, kinds=SEGMENT, public=lambda _seq, _at: "p", combine=PROJECTION.combine)
     people.resolve([U1], seq=Seq(9), at=Micros(1), source="shop")
     assert set(people.profiles) == {1}
     assert people.owners == {}
@@ -317,7 +333,7 @@ def test_owners_and_profiles_agree_and_nobody_has_two_user_ids(events: list[tupl
         assert kinds.count("email") <= 3
         assert (state.merged_into is None) == bool(kinds)
         assert key not in state.members
-    events_of = [name for state in shop.profiles.values() for name in state.traits]
+    events_of = [name for state in shop.profiles.values() for name in state.traits if name != "name"]
     assert len(events_of) == len(set(events_of)) == sum(1 for entry in shop.resolutions if entry.profile is not None)
     losers = sorted(merge.loser for merge in shop.merges)
     assert losers == sorted(member for state in shop.profiles.values() for member in state.members)
