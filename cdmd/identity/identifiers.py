@@ -19,6 +19,9 @@ _DAY: Final = 86_400_000_000
 _PERIODS: Final[Mapping[str, int | None]] = {"ever": None, "week": 7 * _DAY, "month": 30 * _DAY, "year": 365 * _DAY}
 _FORMS: Final[Mapping[str, Form]] = {"email": "email", "phone": "phone"}
 
+# What needs no more than lower case, as nearly every address does: it saves a third of what an event's identifiers cost.
+_PLAIN_EMAIL: Final = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+").fullmatch
+
 
 class Limit(NamedTuple):
     """How many values of a kind one profile may have, first seen within ``period`` microseconds (None: ever)."""
@@ -83,7 +86,9 @@ def _compiled(kind: str, pattern: str) -> re.Pattern[str]:
 
 def _usable(rule: _Rule, text: str) -> str | None:
     form, region, blocked = rule
-    value = normalise(form, text, region=region) if len(text) <= LONGEST else None
+    if len(text) > LONGEST:
+        return None
+    value = text.lower() if form == "email" and _PLAIN_EMAIL(text) else normalise(form, text, region=region)
     if value is None:
         return None
     for matches in blocked:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from cdmd.config.schema import IdentifierSettings, IdentitySettings
 from cdmd.errors import ConfigInvalid
 from cdmd.identity.identifiers import LONGEST, Kinds
+from cdmd.kit.normalising import normalise
 
 DEFAULT = Kinds(IdentitySettings())
 
@@ -87,6 +88,12 @@ def test_a_pattern_that_is_no_regular_expression_is_a_mistake_of_the_configurati
     with pytest.raises(ConfigInvalid) as caught:
         kinds(code=IdentifierSettings(blocked=("(", "fine")))
     assert caught.value.problems[0].startswith("identity.identifiers.code.blocked: '(' is no regular expression: ")
+
+
+@given(st.text(st.sampled_from("aAzZ09._%+-@ \t\néİK"), max_size=12).map(lambda text: f"x{text}@e.X{text[:2]}"))
+def test_the_short_way_for_plain_addresses_leads_to_the_same_form(text: str) -> None:
+    normalised = normalise("email", text)
+    assert DEFAULT.usable({"email": text}) == ([] if normalised is None else [("email", normalised)])
 
 
 @given(st.dictionaries(st.sampled_from(["user_id", "email", "phone", "other"]), st.text(max_size=30)))

@@ -283,15 +283,6 @@ IDENTIFIERS: Mapping[str, Sequence[str]] = {
     "phone": ["1", "2", "3", "4"],
     "anonymous_id": ["a1", "a2", "a3"],
 }
-EVENTS = st.lists(
-    st.tuples(
-        st.fixed_dictionaries({}, optional={kind: st.sampled_from(values) for kind, values in IDENTIFIERS.items()}).map(
-            lambda identifiers: SEGMENT_PLAIN.usable(identifiers)
-        ),
-        st.integers(0, 20).map(lambda days: days * DAY),
-    ),
-    max_size=30,
-)
 SEGMENT_PLAIN = Kinds(
     IdentitySettings(
         identifiers={
@@ -301,6 +292,15 @@ SEGMENT_PLAIN = Kinds(
             "anonymous_id": IdentifierSettings(priority=4, limit=5),
         }
     )
+)
+EVENTS = st.lists(
+    st.tuples(
+        st.fixed_dictionaries({}, optional={kind: st.sampled_from(values) for kind, values in IDENTIFIERS.items()}).map(
+            SEGMENT_PLAIN.usable
+        ),
+        st.integers(0, 20).map(lambda days: days * DAY),
+    ),
+    max_size=30,
 )
 
 

@@ -1,5 +1,6 @@
 """Activity indicators."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -57,8 +58,30 @@ def test_a_number_or_text_that_reads_as_one_is_a_number(text: object, value: flo
 
 @pytest.mark.parametrize(
     "value",
-    ["", "4,2", "1 000", "1_000", "0x10", "nan", "inf", "NaN", "12 kr", "١٢", "1e99999", "9" * 500, True, None, [1], {"a": 1}]
-    + [math.nan, math.inf, -math.inf, GREATEST * 1.01, 10**400, "1e300"],
+    [
+        "",
+        "4,2",
+        "1 000",
+        "1_000",
+        "0x10",
+        "nan",
+        "inf",
+        "NaN",
+        "12 kr",
+        "١٢",
+        "1e99999",
+        "9" * 500,
+        True,
+        None,
+        [1],
+        {"a": 1},
+        math.nan,
+        math.inf,
+        -math.inf,
+        GREATEST * 1.01,
+        10**400,
+        "1e300",
+    ],
 )
 def test_what_is_no_finite_number_is_skipped_and_never_crashes(value: object) -> None:
     assert number(value) is None
@@ -88,8 +111,11 @@ def test_first_and_last_follow_effective_time_and_ties_the_sequence() -> None:
         ("0042", "0042"),
         ("-007", "-007"),
         ("0", 0),
-    ]
-    + [(2**53 + 1, 2**53 + 1), (2**64, 2.0**64), ("9" * 30, 1e30), ("x" * LONGEST_TEXT, "x" * LONGEST_TEXT)],
+        (2**53 + 1, 2**53 + 1),
+        (2**64, 2.0**64),
+        ("9" * 30, 1e30),
+        ("x" * LONGEST_TEXT, "x" * LONGEST_TEXT),
+    ],
 )
 def test_first_and_last_keep_text_numbers_and_booleans(value: object, kept: object) -> None:
     for compute in ("first", "last"):
@@ -193,7 +219,7 @@ def test_no_order_of_events_and_no_order_of_merges_changes_anything(
     reference = apply(compute, events)
     assert apply(compute, other) == reference
     edges = [0, *sorted(cuts), len(other)]
-    trees = [apply(compute, other[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    trees = [apply(compute, other[start:end]) for start, end in itertools.pairwise(edges)]
     while len(trees) > 1:
         left = trees.pop(order.randrange(len(trees)))
         right = trees.pop(order.randrange(len(trees)))
