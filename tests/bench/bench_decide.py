@@ -1,6 +1,6 @@
 """How much CPU deciding costs: resolve and project a batch of 1,000 events with 2 identifiers and 3 indicators.
 
-Limit: 25 µs of CPU per event (a look-up of usable identifiers: 2 µs). Run: python tests/bench/bench_decide.py
+Limit: 25 µs of CPU per event (a look-up of usable identifiers: 2 µs). Run: python -m tests.bench.bench_decide
 """
 
 import time
