@@ -109,7 +109,8 @@ class People:
             if sum(len(state.identifiers) for state in states) > MOST_IDENTIFIERS:
                 return f"limit of {MOST_IDENTIFIERS} identifiers"
         new = {kind for (kind, _), owner in zip(used, owners, strict=True) if owner is None}
-        kinds = self._limits if len(states) > 1 else new
+        # In the order of the limits, not of a set: what is said about an event must be the same when it is applied again.
+        kinds = [kind for kind in self._limits if len(states) > 1 or kind in new]
         return next((f"limit of {kind}" for kind in kinds if self._exceeds(kind, states, new=kind in new, at=at)), None)
 
     def _exceeds(self, kind: str, states: Sequence[ProfileState], *, new: bool, at: Micros) -> bool:

@@ -214,6 +214,14 @@ def test_as_many_values_as_the_limit_says_fit(shop: Shop) -> None:
     assert shop.see(U1, ("email", "4@example.com")).rule == "matched user_id, email"
 
 
+def test_of_several_limits_that_are_reached_the_strongest_kinds_is_named(shop: Shop) -> None:
+    for number in range(5):
+        shop.see(U1, ("email", f"{number}@example.com"))
+        shop.see(U1, ("phone", str(number % 2)))
+    found = shop.see(U1, ("email", "5@example.com"), ("phone", "2"))
+    assert found.rule == "matched user_id; phone given up: limit of email; email given up: limit of email"
+
+
 def test_a_limit_per_week_counts_values_first_seen_within_a_week_of_the_event(shop: Shop) -> None:
     at = 100 * DAY
     phones = [("phone", str(number)) for number in range(1, 9)]
