@@ -1,0 +1,64 @@
+"""JSON from strangers: strict, bounded, and such that nothing decoded here breaks a later step.
+
+What comes out holds no lone surrogate, no NaN or infinity, no integer beyond 64 bits and no nesting beyond ``max_depth``, so it
+can be written as MessagePack, as JSON and as SQLite text. Of duplicate keys the last one wins. NUL inside a string is kept, a
+UTF-8 byte order mark is skipped. Not for: documents of our own (``msgspec.json`` suffices) or streams.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+_BOM: Final = b"\xef\xbb\xbf"
+_DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER: Final = b"0" * 19
+_LEAST: Final = -(2**63)
+_GREATEST: Final = 2**64 - 1
+_DECODE: Final = msgspec.json.Decoder().decode
+
+
+class NotJson(ValueError):
+    """The text is not JSON that can be taken. ``code`` is a fixed word, ``message`` a sentence that quotes none of it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+def decode_json(body: bytes, *, max_depth: int = 100) -> Any:
+    """The value that ``body`` (UTF-8) spells; raises ``NotJson``.
+
+    Codes: ``invalid_json``, ``invalid_utf8``, ``too_deep`` (more than ``max_depth`` nested arrays and objects),
+    ``number_out_of_range``.
+    """
+    try:
+        value = _DECODE(body[3:] if body.startswith(_BOM) else body)
+    except RecursionError:
+        raise _too_deep(max_depth) from None
+    except msgspec.ValidationError:
+        raise NotJson("number_out_of_range", "a number is too large to be kept exactly") from None
+    except msgspec.DecodeError as fault:
+        raise NotJson("invalid_json", str(fault)) from None
+    except UnicodeDecodeError as fault:
+        raise NotJson("invalid_utf8", f"the text is not UTF-8 ({fault.reason})") from None
+    if body.count(b"[") + body.count(b"{") > max_depth or _LONG_NUMBER in body.translate(_DIGITS_TO_ZERO):
+        _inspect(value, max_depth)
+    return value
+
+
+def _inspect(root: Any, max_depth: int) -> None:
+    """Walk level by level: exact, and only called where a cheap count cannot rule the faults out."""
+    level, depth = [root], 0
+    while level:
+        for value in level:
+            if type(value) is int and not _LEAST <= value <= _GREATEST:
+                raise NotJson("number_out_of_range", "an integer does not fit into 64 bits; send it as text")
+        containers = [value for value in level if type(value) is dict or type(value) is list]
+        depth += 1
+        if containers and depth > max_depth:
+            raise _too_deep(max_depth)
+        level = [item for held in containers for item in (held.values() if type(held) is dict else held)]
+
+
+def _too_deep(max_depth: int) -> NotJson:
+    return NotJson("too_deep", f"arrays and objects are nested more than {max_depth} deep")
