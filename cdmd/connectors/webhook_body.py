@@ -1,0 +1,105 @@
+"""What a webhook request holds, decoded: JSON or a form, and what templates may see of the request beside the record.
+
+Not here: verification (it is done on the raw bytes before) and mapping.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from typing_extensions import override
+
+from cdmd.kit.json_text import NotJson, decode_json
+from cdmd.models import Request
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_MOST_FIELDS: Final = 1000
+_PAYLOAD: Final = "payload"
+
+
+class Undecodable(Exception):
+    """The body as a whole cannot be taken: an HTTP status, a fixed word, and a sentence that quotes nothing of it."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A decoded body: its value, and the form's fields where it was one."""
+
+    value: Any
+    form: Mapping[str, Any] | None = None
+
+
+def decode(request: Request) -> Document:
+    """The body's value: JSON; of a form the JSON in its only field ``payload``, else its fields. Raises Undecodable."""
+    kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
+    try:
+        if not kind or kind in {"application/json", "text/json"} or kind.endswith("+json"):
+            return Document(decode_json(request.body))
+        if kind == _FORM:
+            fields = _form(request.body)
+            payload = fields.get(_PAYLOAD) if len(fields) == 1 else None
+            return Document(decode_json(payload.encode()) if isinstance(payload, str) else fields, fields)
+    except NotJson as fault:
+        raise Undecodable(400, fault.code, fault.message) from None
+    raise Undecodable(415, "unsupported_media_type", "send application/json or application/x-www-form-urlencoded")
+
+
+class RequestContext(Mapping[str, Any]):
+    """``_request`` for templates, built when one asks for it: headers (lower_case_with_underscores), query, form, body."""
+
+    __slots__ = ("_build", "_built")
+
+    def __init__(self, request: Request, document: Document) -> None:
+        self._build: Callable[[], dict[str, Any]] = lambda: _view(request, document)
+        self._built: dict[str, Any] | None = None
+
+    @override
+    def __getitem__(self, name: str) -> Any:
+        if name != "_request":
+            raise KeyError(name)
+        if self._built is None:
+            self._built = self._build()
+        return self._built
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(("_request",))
+
+    @override
+    def __len__(self) -> int:
+        return 1
+
+
+def _view(request: Request, document: Document) -> dict[str, Any]:
+    headers: dict[str, str] = {}
+    for name, value in request.headers:
+        headers.setdefault(name.replace("-", "_"), value)
+    try:
+        query = _fields(request.query)
+    except ValueError:
+        query = {}
+    return {"headers": headers, "query": query, "form": document.form or {}, "body": document.value}
+
+
+def _form(body: bytes) -> dict[str, Any]:
+    try:
+        return _fields(body.decode())
+    except ValueError:
+        raise Undecodable(400, "invalid_form", "the body is no form in UTF-8, or has too many fields") from None
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """The fields by name; one that is given several times is a list. Raises ValueError."""
+    fields: dict[str, Any] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS):
+        if name not in fields:
+            fields[name] = value
+        elif isinstance(fields[name], list):
+            fields[name].append(value)
+        else:
+            fields[name] = [fields[name], value]
+    return fields

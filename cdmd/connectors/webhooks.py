@@ -1,0 +1,187 @@
+"""The fat webhook: a request that carries its events, verified on the raw bytes and answered when they are durable.
+
+Order: verify (every fault looks the same outside), decode, split by ``records``, emit once, answer. Not here: limits on the
+request (the edge's), how a record becomes an event (the mapper's), webhooks that only notify.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, ClassVar, Final
+
+import msgspec
+from msgspec import Meta
+
+from cdmd.connectors.webhook_body import Document, RequestContext, Undecodable, decode
+from cdmd.contracts import Source
+from cdmd.errors import ConfigInvalid, TemplateFault
+from cdmd.kit.quantities import Size
+from cdmd.kit.schemes import PRESETS, Scheme
+from cdmd.kit.secret import Secret
+from cdmd.kit.signing import Refused, Verifier
+from cdmd.kit.templates import Template
+from cdmd.models import Accepted, Answer, Filtered, Record, Rejected, Request, Route, Verdict
+
+_JSON: Final = (("content-type", "application/json"),)
+_ONE_ACCEPTED: Final = Answer(body=b'{"accepted":1,"filtered":0}', headers=_JSON)
+_CHALLENGES: Final = {"bearer": "Bearer", "basic": 'Basic realm="cdmd", charset="UTF-8"'}
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of a connector of type ``webhook``."""
+
+    path: Annotated[str | None, Meta(description="The path it answers; by default `/hooks/` and the connector's name.")] = None
+    verify: Annotated[
+        str | Scheme | None,
+        Meta(description='How senders prove who they are: a preset, a table in the same words, or `"none"` written out.'),
+    ] = None
+    secrets: Annotated[tuple[Secret, ...], Meta(description="The live secrets; several at once while one is exchanged.")] = ()
+    records: Annotated[str | None, Meta(description="A template that finds the records where one request holds several.")] = (
+        None
+    )
+    max_body: Annotated[Size | None, Meta(description="The largest request body here, instead of `http.max_body`.")] = None
+
+
+class Webhook:
+    """A push connector for webhooks that carry their events."""
+
+    Settings: ClassVar[type[msgspec.Struct]] = WebhookSettings
+    type: ClassVar[str] = "webhook"
+
+    def __init__(self, name: str, settings: WebhookSettings) -> None:
+        problems = self.check(name, settings)
+        if problems:
+            raise ConfigInvalid([f"connectors.{name}.{problem}" for problem in problems])
+        self._scheme = _scheme(settings.verify)
+        self._verifier = Verifier(self._scheme, settings.secrets)
+        self._records = None if settings.records is None else Template.parse(settings.records)
+        self._route = Route(path=_path(name, settings), max_body=None if settings.max_body is None else settings.max_body.bytes)
+        challenge = _CHALLENGES.get(self._scheme.algorithm)
+        self._unauthorized = Answer(status=401, headers=() if challenge is None else (("www-authenticate", challenge),))
+        self._verified_by: int | None = None
+
+    @classmethod
+    def check(cls, name: str, settings: WebhookSettings) -> list[str]:
+        """Every mistake that the struct cannot express, as ``key: what is wrong``."""
+        found: list[str] = []
+        if not _path(name, settings).startswith("/"):
+            found.append("path: must begin with a slash")
+        if settings.records is not None:
+            try:
+                Template.parse(settings.records)
+            except ValueError as fault:
+                found.append(f"records: {fault}")
+        return [*found, *_verification_mistakes(settings)]
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The one path it answers."""
+        return (self._route,)
+
+    @property
+    def verified_by(self) -> int | None:
+        """Which of the secrets (from 0) verified the last request; None before the first and where nothing is verified."""
+        return self._verified_by
+
+    @property
+    def verifies(self) -> bool:
+        """Whether senders have to prove anything at all."""
+        return self._scheme.algorithm != "none"
+
+    async def answer(self, request: Request, source: Source) -> Answer:
+        """Verify, decode and emit one request; 200 only after its records are durable."""
+        verdict = self._verifier.verify(request.headers, request.body, method=request.method, now=request.received)
+        if isinstance(verdict, Refused):
+            source.refuse(1, f"signature_{verdict.reason}")
+            return self._unauthorized
+        self._verified_by = verdict.secret_index
+        try:
+            records = self._split(request, decode(request))
+        except Undecodable as fault:
+            source.refuse(1, fault.code)
+            return _refusal(fault)
+        return _summary(await source.emit(records)) if records else _summary([])
+
+    def _split(self, request: Request, document: Document) -> list[Record]:
+        """The request's records with the defaults that the scheme knows. Raises Undecodable."""
+        context = RequestContext(request, document)
+        scheme, value = self._scheme, document.value
+        id_, type_, time = (
+            None if place is None else place.find(request.headers, value)
+            for place in (scheme.event_id, scheme.event_type, scheme.event_time)
+        )
+        event_type = type_ if isinstance(type_, str) else None
+        event_id = None if id_ is None else str(id_)
+        fallback = event_id or hashlib.blake2b(request.body, digest_size=16).hexdigest()
+        if self._records is None:
+            values, marks = [value], [""]
+        else:
+            values = self._find(self._records, value, context)
+            marks = [f":{index}" for index in range(len(values))]
+        return [
+            Record(
+                value=item,
+                received=request.received,
+                fallback_id=f"{fallback}{mark}",
+                context=context,
+                id=None if event_id is None else f"{event_id}{mark}",
+                type=event_type,
+                time=time,
+            )
+            for item, mark in zip(values, marks, strict=True)
+        ]
+
+    @staticmethod
+    def _find(records: Template, value: Any, context: RequestContext) -> list[Any]:
+        try:
+            found = records.render(value, context)
+        except TemplateFault as fault:
+            raise Undecodable(400, "no_records", f"the records cannot be found: {fault}") from None
+        if not isinstance(found, list):
+            raise Undecodable(400, "no_records", f"there is no list of records at {records.text}")
+        return found
+
+
+def _path(name: str, settings: WebhookSettings) -> str:
+    return f"/hooks/{name}" if settings.path is None else settings.path
+
+
+def _scheme(verify: str | Scheme | None) -> Scheme:
+    return verify if isinstance(verify, Scheme) else PRESETS[verify or "none"]
+
+
+def _verification_mistakes(settings: WebhookSettings) -> list[str]:
+    verify = settings.verify
+    if verify is None:
+        return ['verify: is missing; name a preset or write a table ("none" has to be written out)']
+    if isinstance(verify, str) and verify not in PRESETS:
+        near = get_close_matches(verify, PRESETS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else f"; there are {', '.join(PRESETS)}"
+        return [f"verify: {verify!r} is no preset{hint}"]
+    try:
+        Verifier(_scheme(verify), settings.secrets)
+    except ValueError as fault:
+        return [f"secrets: {fault}"]
+    return []
+
+
+def _refusal(fault: Undecodable) -> Answer:
+    body = msgspec.json.encode({"code": fault.code, "message": fault.message})
+    return Answer(status=fault.status, body=body, headers=_JSON)
+
+
+def _summary(verdicts: Sequence[Verdict]) -> Answer:
+    if len(verdicts) == 1 and isinstance(verdicts[0], Accepted):
+        return _ONE_ACCEPTED
+    answer: dict[str, Any] = {
+        "accepted": sum(isinstance(verdict, Accepted) for verdict in verdicts),
+        "filtered": sum(isinstance(verdict, Filtered) for verdict in verdicts),
+    }
+    rejected = [
+        {"index": index, "code": verdict.code, "message": verdict.message}
+        for index, verdict in enumerate(verdicts)
+        if isinstance(verdict, Rejected)
+    ]
+    if rejected:
+        answer["rejected"] = rejected
+    return Answer(body=msgspec.json.encode(answer), headers=_JSON)

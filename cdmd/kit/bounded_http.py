@@ -1,0 +1,225 @@
+"""uvicorn's HTTP/1.1 protocol (httptools) with bounds: connections, header bytes and count, header and body deadlines.
+
+A client that is too slow, too long or one too many is told so in one line and let go; it never waits on a timer that a byte
+now and then could push away. On a unix socket the peer's credentials stand in ``scope["extensions"]["cdmd.peer"]``.
+"""
+
+import asyncio
+import logging
+import socket
+import struct
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+import uvicorn
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+PEER: Final = "cdmd.peer"
+_SO_PEERGROUPS: Final = 59
+_MOST_GROUP_BYTES: Final = 1024
+_REASONS: Final = {
+    400: b"400 Bad Request",
+    408: b"408 Request Timeout",
+    431: b"431 Request Header Fields Too Large",
+    503: b"503 Service Unavailable",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one listener allows: sizes in bytes, times in seconds."""
+
+    header_bytes: int = 65_536
+    header_count: int = 100
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    connections: int = 2000
+    keep_alive_seconds: int = 75
+    stop_seconds: float = 10.0
+
+
+class Peer(NamedTuple):
+    """Who is at the other end of a unix socket, by the kernel's word. ``groups`` are the supplementary ones.
+
+    Never authorise by ``pid``: it may already be another process.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+class _Phase(Enum):
+    """What the connection waits for: a request's headers, its body, or our own answer."""
+
+    HEADERS = 1
+    BODY = 2
+    ANSWER = 3
+
+
+class _HeadersTooLarge(Exception):
+    """Raised inside the parser, which turns it into its own error."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. Timers are set only for what has not arrived whole at once."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, *, limits: Limits, logger: logging.Logger) -> None:
+        super().__init__(config, state, {}, asyncio.get_running_loop())
+        self.logger = logger
+        self.access_log = False
+        self._limits = limits
+        self._phase = _Phase.HEADERS
+        self._armed: _Phase | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._header_bytes = 0
+        self._begun = False
+        self._dead = False
+        self._fault = 400
+        self._peer: Peer | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
+        if len(self.connections) >= self._limits.connections:
+            self.transport = transport
+            self._leave(503)
+            return
+        super().connection_made(transport)
+        self._peer = _peer_of(transport)
+        self._watch()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._dead = True
+        self._unwatch()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._dead:
+            return
+        before = self._phase
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._phase is _Phase.ANSWER and self.cycle.response_complete and self.timeout_keep_alive_task is None:
+            # Bytes between requests that begin none: they stop uvicorn's keep-alive timer, so ours takes over.
+            self._phase = _Phase.HEADERS
+        if before is self._phase is _Phase.HEADERS:
+            # Counted as it came in: the parser says nothing about a header that never ends.
+            self._header_bytes += len(data)
+            if self._header_bytes > self._limits.header_bytes:
+                self._leave(431)
+                return
+        self._watch()
+
+    def _watch(self) -> None:
+        """Keep one timer for what is awaited, counted from when that began."""
+        if self._phase is self._armed:
+            return
+        self._unwatch()
+        if self._phase is _Phase.ANSWER:
+            return
+        limits = self._limits
+        seconds = limits.header_seconds if self._phase is _Phase.HEADERS else limits.body_seconds
+        self._armed = self._phase
+        self._deadline = self.loop.call_later(seconds, self._expired)
+
+    def _unwatch(self) -> None:
+        self._armed = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expired(self) -> None:
+        self._deadline = None
+        self._leave(408 if self._begun else None)
+
+    def _leave(self, status: int | None) -> None:
+        """Close, saying why where no answer is under way; a request in flight sees a disconnect."""
+        self._dead = True
+        self._unwatch()
+        self._unset_keepalive_if_required()
+        cycle: Any = self.cycle
+        waiting = cycle is not None and not cycle.response_complete
+        if waiting:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self.transport.is_closing():
+            return
+        in_body = self._phase is _Phase.BODY and waiting and not cycle.response_started and not self.pipeline
+        if status is not None and (in_body or (self._phase is not _Phase.BODY and not waiting)):
+            reason = _REASONS[status]
+            self.transport.write(b"HTTP/1.1 " + reason + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        self._leave(self._fault)
+
+    @override
+    def _unsupported_upgrade_warning(self) -> None:
+        """An upgrade is simply not taken; it is not worth a line."""
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._phase = _Phase.HEADERS
+        self._header_bytes = 0
+        self._begun = True
+        if self._peer is not None:
+            self.scope["extensions"] = {PEER: self._peer}  # type: ignore[dict-item]  # ASGI leaves the values open
+
+    @override
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)
+        if len(self.headers) >= self._limits.header_count:
+            self._refuse_headers()
+        super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > self._limits.header_bytes:
+            self._refuse_headers()
+
+    def _refuse_headers(self) -> None:
+        self._fault = 431
+        raise _HeadersTooLarge
+
+    @override
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._phase = _Phase.BODY
+
+    @override
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._phase = _Phase.ANSWER
+        self._header_bytes = 0
+        self._begun = False
+
+    @override
+    def shutdown(self) -> None:
+        if not self._dead:
+            super().shutdown()
+
+
+def _peer_of(transport: asyncio.Transport) -> Peer | None:
+    raw: Any = transport.get_extra_info("socket")
+    if raw is None or raw.family != socket.AF_UNIX:
+        return None
+    pid, uid, gid = struct.unpack("3i", raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        packed = raw.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUP_BYTES)
+    except OSError:  # more groups than fit: fewer rights, never more
+        packed = b""
+    return Peer(pid, uid, gid, struct.unpack(f"{len(packed) // 4}I", packed))
