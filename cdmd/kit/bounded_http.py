@@ -8,6 +8,7 @@ import asyncio
 import logging
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,7 @@ from uvicorn.server import ServerState
 PEER: Final = "cdmd.peer"
 _SO_PEERGROUPS: Final = 59
 _MOST_GROUP_BYTES: Final = 1024
+_LINGER_SECONDS: Final = 1.0
 _REASONS: Final = {
     400: b"400 Bad Request",
     408: b"408 Request Timeout",
@@ -65,6 +67,15 @@ class _HeadersTooLarge(Exception):
     """Raised inside the parser, which turns it into its own error."""
 
 
+class _Door:
+    """A transport as a request's cycle sees it: closing it waits until the client has had a chance to read the answer."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write, self.is_closing, self.close = transport.write, transport.is_closing, close
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. Timers are set only for what has not arrived whole at once."""
 
@@ -76,7 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._phase = _Phase.HEADERS
         self._armed: _Phase | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._header_bytes = 0
+        self._header_bytes = self._fed = 0
         self._begun = False
         self._dead = False
         self._fault = 400
@@ -86,9 +97,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         if len(self.connections) >= self._limits.connections:
             self.transport = transport
-            self._leave(503)
+            self._dead = True
+            transport.write(_line(503))
+            transport.close()
             return
         super().connection_made(transport)
+        self._door = _Door(transport, self._close)
         self._peer = _peer_of(transport)
         self._watch()
 
@@ -100,22 +114,26 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self._dead:
+        if self._gone():
             return
         before = self._phase
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._gone():
             return
         if self._phase is _Phase.ANSWER and self.cycle.response_complete and self.timeout_keep_alive_task is None:
             # Bytes between requests that begin none: they stop uvicorn's keep-alive timer, so ours takes over.
             self._phase = _Phase.HEADERS
         if before is self._phase is _Phase.HEADERS:
             # Counted as it came in: the parser says nothing about a header that never ends.
-            self._header_bytes += len(data)
-            if self._header_bytes > self._limits.header_bytes:
+            self._fed += len(data)
+            if self._fed > self._limits.header_bytes:
                 self._leave(431)
                 return
         self._watch()
+
+    def _gone(self) -> bool:
+        """Whether what still arrives is only thrown away."""
+        return self._dead or self.transport.is_closing()
 
     def _watch(self) -> None:
         """Keep one timer for what is awaited, counted from when that began."""
@@ -153,9 +171,32 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         in_body = self._phase is _Phase.BODY and waiting and not cycle.response_started and not self.pipeline
         if status is not None and (in_body or (self._phase is not _Phase.BODY and not waiting)):
-            reason = _REASONS[status]
-            self.transport.write(b"HTTP/1.1 " + reason + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        self.transport.close()
+            self.transport.write(_line(status))
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _close(self) -> None:
+        """Called by a cycle that has answered and will not keep the connection."""
+        if self._phase is _Phase.ANSWER or self._dead:
+            self.transport.close()
+        else:
+            self._dead = True
+            self._unwatch()
+            self._linger()
+
+    def _linger(self) -> None:
+        """Half-close and discard for a moment: closing on unread bytes sends a reset that can destroy the answer."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
+
+    @override
+    def on_response_complete(self) -> None:
+        if not self._dead:
+            super().on_response_complete()
 
     @override
     def send_400_response(self, msg: str) -> None:
@@ -169,7 +210,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._phase = _Phase.HEADERS
-        self._header_bytes = 0
+        self._header_bytes = self._fed = 0
         self._begun = True
         if self._peer is not None:
             self.scope["extensions"] = {PEER: self._peer}  # type: ignore[dict-item]  # ASGI leaves the values open
@@ -198,19 +239,26 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self.cycle.transport = self._door  # type: ignore[assignment]  # all of a transport that a cycle uses
         self._phase = _Phase.BODY
 
     @override
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._phase = _Phase.ANSWER
-        self._header_bytes = 0
+        self._header_bytes = self._fed = 0
         self._begun = False
 
     @override
     def shutdown(self) -> None:
-        if not self._dead:
+        if self._dead:
+            self.transport.close()
+        else:
             super().shutdown()
+
+
+def _line(status: int) -> bytes:
+    return b"HTTP/1.1 " + _REASONS[status] + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 def _peer_of(transport: asyncio.Transport) -> Peer | None:

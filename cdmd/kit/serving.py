@@ -77,9 +77,11 @@ def bind(address: str, *, inherited: Mapping[str, socket.socket] | None = None) 
 def _bind_port(address: str) -> socket.socket:
     host, colon, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 2**16) or (":" in host) != bracketed:
+    name = host[1:-1] if bracketed else host
+    right = colon and name and port.isascii() and port.isdigit() and int(port) < 2**16
+    if not right or (":" in name) != bracketed or "[" in name or "]" in name:
         raise ValueError(f"{address!r} is not an address: write HOST:PORT, [IPV6]:PORT, fd:NAME or an absolute path")
-    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, proto, _, target = found[0]
     bound = socket.socket(family, kind, proto)
     try:
