@@ -1,0 +1,291 @@
+import gzip
+import zlib
+from typing import Any
+
+import anyio
+import pytest
+from structlog.testing import capture_logs
+
+from cdmd.errors import ConfigInvalid, NotDurable, Overloaded, Paused
+from cdmd.intake.edge import EdgeLimits
+from cdmd.kit.bounded_http import Limits
+from cdmd.models import Answer, Route
+from tests.connectors.doubles import Echo, MemorySource, listening
+from tests.kit.wire import head, read_answer, read_to_end
+
+pytestmark = pytest.mark.anyio
+
+PATH = "/hooks/shop"
+SMALL = EdgeLimits(max_body=1000)
+
+
+def raising(fault: BaseException) -> Echo:
+    def act(_request: Any) -> None:
+        raise fault
+
+    return Echo(act=act)
+
+
+async def test_a_connector_sees_the_request_whole() -> None:
+    echo = Echo()
+    async with listening((echo, MemorySource())) as edge:
+        answer = await edge.client.post(PATH + "?a=1&b=%20", content=b"body", headers=[("X-Twice", "1"), ("x-twice", "2")])
+    assert (answer.status_code, answer.content) == (200, b"body")
+    request = echo.requests[0]
+    assert (request.method, request.path, request.query, request.body) == ("POST", PATH, "a=1&b=%20", b"body")
+    assert [value for name, value in request.headers if name == "x-twice"] == ["1", "2"]
+    assert request.peer == "127.0.0.1"
+    assert request.received.year == 2026
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/hooks", "/hooks/shop/", "/hooks/SHOP", "/hooks//shop", "/hooks/%73hop", "/hooks/sho", "/x" * 500]
+)
+async def test_a_path_there_is_not_gets_one_shape_of_404(path: str) -> None:
+    source = MemorySource()
+    async with listening((Echo(), source)) as edge:
+        answers = [await edge.client.request(method, path, content=body) for method in ("GET", "POST") for body in (b"", b"x")]
+        assert edge.edge.statistics()["unknown_path"] == 4
+    assert {(answer.status_code, answer.content) for answer in answers} == {(404, b"")}
+    assert {name for answer in answers for name in answer.headers} == {"date", "content-length", "connection"}
+    assert source.refused == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PURGE"])
+async def test_a_wrong_method_is_told_the_right_ones(method: str) -> None:
+    source = MemorySource()
+    async with listening((Echo(Route(path=PATH, methods=("POST", "PUT2"))), source)) as edge:
+        answer = await edge.client.request(method, PATH)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST, PUT2")
+    assert source.refused == ["method"]
+
+
+async def test_a_declared_body_over_the_limit_is_refused_before_it_is_read() -> None:
+    source = MemorySource()
+    async with listening((Echo(), source), limits=SMALL) as edge, await edge.connect() as stream:
+        await stream.send(head("POST", PATH, [("content-length", str(100 * 2**20))]))
+        status, headers, body = await read_answer(stream)
+        assert (status, headers["connection"]) == (413, "close")
+        assert b"too_large" in body
+    assert source.refused == ["too_large"]
+
+
+async def test_a_client_that_pushes_a_hundred_megabytes_anyway_reads_413() -> None:
+    async def flood() -> Any:
+        for _ in range(1600):
+            yield b"x" * 65_536
+
+    async with listening((Echo(), MemorySource()), limits=SMALL) as edge:
+        for headers in ({}, {"content-length": str(1600 * 65_536)}):
+            answer = await edge.client.post(PATH, content=flood(), headers=headers)
+            assert answer.status_code == 413
+
+
+async def test_a_chunked_body_is_counted_while_it_streams() -> None:
+    echo, source = Echo(), MemorySource()
+    async with listening((echo, source), limits=SMALL) as edge, await edge.connect() as stream:
+        await stream.send(head("POST", PATH, [("transfer-encoding", "chunked")]))
+        for _ in range(4):
+            await stream.send(b"fa\r\n" + b"x" * 250 + b"\r\n")
+        await stream.send(b"1\r\ny\r\n")
+        assert (await read_answer(stream))[0] == 413
+    async with listening((echo, source), limits=SMALL) as edge, await edge.connect() as stream:
+        await stream.send(head("POST", PATH, [("transfer-encoding", "chunked")]))
+        for _ in range(4):
+            await stream.send(b"fa\r\n" + b"x" * 250 + b"\r\n")
+        await stream.send(b"0\r\n\r\n")
+        assert (await read_answer(stream))[2] == b"x" * 1000
+        assert edge.edge.statistics()["bytes_in_flight"] == 0
+    assert source.refused == ["too_large"]
+
+
+async def test_a_route_may_take_more_than_the_rest() -> None:
+    async with listening((Echo(Route(path=PATH, max_body=5000)), MemorySource()), limits=SMALL) as edge:
+        assert (await edge.client.post(PATH, content=b"x" * 5000)).status_code == 200
+        assert (await edge.client.post(PATH, content=b"x" * 5001)).status_code == 413
+
+
+async def test_gzip_is_inflated_under_the_same_limit() -> None:
+    source = MemorySource()
+    bomb = gzip.compress(b"\0" * 50_000_000)[:-8] + b"\0" * 8
+    async with listening((Echo(), source), limits=EdgeLimits(max_body=100_000)) as edge:
+
+        async def send(body: bytes, encoding: str = "gzip") -> Any:
+            return await edge.client.post(PATH, content=body, headers={"content-encoding": encoding})
+
+        assert (await send(gzip.compress(b"hello"))).content == b"hello"
+        assert (await send(gzip.compress(b"hello"), "X-GZIP")).content == b"hello"
+        assert (await send(b"plain", "identity")).content == b"plain"
+        assert (await send(gzip.compress(b"x" * 100_000))).status_code == 200
+        assert (await send(gzip.compress(b"x" * 100_001))).status_code == 413
+        assert (await send(bomb)).status_code == 413
+        for broken in (b"", b"no gzip", gzip.compress(b"hello")[:-3], gzip.compress(b"a") * 2, gzip.compress(b"a") + b"z"):
+            answer = await send(broken)
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_gzip")
+        for other in ("br", "deflate", "gzip, gzip", "zstd"):
+            answer = await send(zlib.compress(b"hello"), other)
+            assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "gzip")
+        assert edge.edge.statistics()["bytes_in_flight"] == 0
+    assert source.refused == ["too_large"] * 2 + ["encoding"] * 9
+
+
+async def test_expect_100_continue_is_answered_only_after_the_checks() -> None:
+    async with listening((Echo(), MemorySource()), limits=SMALL) as edge:
+        async with await edge.connect() as stream:
+            await stream.send(head("POST", PATH, [("content-length", "4"), ("expect", "100-continue")]))
+            with anyio.fail_after(5):
+                assert await stream.receive() == b"HTTP/1.1 100 Continue\r\n\r\n"
+            await stream.send(b"body")
+            assert (await read_answer(stream))[2] == b"body"
+        async with await edge.connect() as stream:
+            await stream.send(head("POST", PATH, [("content-length", "4000"), ("expect", "100-continue")]))
+            assert (await read_to_end(stream)).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_the_bytes_of_all_bodies_together_are_bounded() -> None:
+    release, held = anyio.Event(), anyio.Event()
+
+    async def wait() -> None:
+        held.set()
+        await release.wait()
+
+    source = MemorySource()
+    echo = Echo(act=lambda request: wait() if len(request.body) > 900 else None)
+    async with (
+        listening((echo, source), limits=EdgeLimits(max_body=1000, bytes_in_flight=1200)) as edge,
+        await edge.connect() as first,
+        await edge.connect() as streaming,
+    ):
+        await first.send(head("POST", PATH, [("content-length", "1000")]) + b"x" * 1000)
+        await held.wait()
+        answer = await edge.client.post(PATH, content=b"y" * 300)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        await streaming.send(head("POST", PATH, [("transfer-encoding", "chunked")]) + b"fa\r\n" + b"z" * 250 + b"\r\n")
+        assert (await read_answer(streaming))[0] == 503
+        assert (await edge.client.post(PATH, content=b"y" * 100)).status_code == 200
+        release.set()
+        assert (await read_answer(first))[0] == 200
+        assert edge.edge.statistics()["bytes_in_flight"] == 0
+    assert source.refused == ["busy", "busy"]
+
+
+async def test_one_connectors_requests_at_once_are_bounded_and_others_go_on() -> None:
+    release, held = anyio.Event(), anyio.Event()
+
+    async def wait() -> None:
+        held.set()
+        await release.wait()
+
+    slow, source, other = Echo(act=lambda _request: wait()), MemorySource(), Echo(Route(path="/hooks/other"))
+    async with (
+        listening((slow, source), (other, MemorySource("other")), limits=EdgeLimits(concurrent=1)) as edge,
+        await edge.connect() as first,
+    ):
+        await first.send(head("POST", PATH, [("content-length", "1")]) + b"x")
+        await held.wait()
+        answer = await edge.client.post(PATH, content=b"y")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert (await edge.client.post("/hooks/other", content=b"z")).content == b"z"
+        release.set()
+        assert (await read_answer(first))[0] == 200
+        assert (await edge.client.post(PATH, content=b"y")).status_code == 200
+    assert source.refused == ["busy"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [(Overloaded("full", retry_after=3), "3"), (NotDurable("disk full", retry_after=7), "7"), (Paused("by joe"), "60")],
+)
+async def test_no_place_now_is_503_with_when_to_come_again(fault: Exception, seconds: str) -> None:
+    source = MemorySource()
+    async with listening((raising(fault), source)) as edge:
+        answer = await edge.client.post(PATH)
+        assert (answer.status_code, answer.headers["retry-after"], answer.content) == (503, seconds, b"")
+        assert edge.degraded == []
+    assert source.refused == []
+
+
+async def test_a_connectors_own_fault_is_an_empty_500_that_is_counted_and_logged_without_its_text() -> None:
+    source = MemorySource()
+    with capture_logs() as logs:
+        async with listening((raising(ValueError("joe@example.com")), source)) as edge:
+            answer = await edge.client.post(PATH, content=b"joe@example.com")
+            assert (answer.status_code, answer.content) == (500, b"")
+            assert edge.edge.statistics()["failed"] == 1
+            assert edge.degraded == [("shop", "ValueError")]
+    assert logs == [{"event": "connector.answer_failed", "connector": "shop", "error": "ValueError", "log_level": "error"}]
+    assert source.refused == ["failed"]
+
+
+async def test_a_connector_that_answers_junk_has_failed() -> None:
+    with capture_logs():
+        async with listening((Echo(act=lambda _request: "junk"), MemorySource())) as edge:
+            assert (await edge.client.post(PATH)).status_code == 500
+            assert edge.degraded == [("shop", "TypeError")]
+
+
+async def test_a_connector_that_hangs_is_given_up_and_its_sender_told_to_retry() -> None:
+    source = MemorySource()
+    with capture_logs():
+        async with listening(
+            (Echo(act=lambda _request: anyio.sleep_forever()), source), limits=EdgeLimits(answer_seconds=0.05)
+        ) as edge:
+            answer = await edge.client.post(PATH)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert edge.degraded == [("shop", "TimeoutError")]
+    assert source.refused == []
+
+
+async def test_an_answer_without_content_carries_no_length() -> None:
+    async with listening((Echo(act=lambda _request: Answer(status=204, headers=[("x-a", "b")])), MemorySource())) as edge:
+        answer = await edge.client.post(PATH)
+    assert (answer.status_code, answer.headers["x-a"]) == (204, "b")
+    assert "content-length" not in answer.headers
+
+
+async def test_a_client_that_leaves_in_its_body_reaches_no_connector() -> None:
+    echo, source = Echo(), MemorySource()
+    async with listening((echo, source), wire=Limits(body_seconds=0.1)) as edge:
+        for start in (head("POST", PATH, [("content-length", "9")]) + b"half", head("POST", PATH, [("content-length", "9")])):
+            async with await edge.connect() as stream:
+                await stream.send(start)
+                assert (await read_to_end(stream)).startswith(b"HTTP/1.1 408 ")
+        with anyio.fail_after(5):
+            while len(source.refused) < 2:
+                await anyio.lowlevel.checkpoint()
+        assert edge.edge.statistics()["bytes_in_flight"] == 0
+    assert (echo.requests, source.refused) == ([], ["disconnected", "disconnected"])
+
+
+async def test_the_probes_answer_on_every_listener() -> None:
+    state: tuple[bool, list[str]] = (True, ["ok"])
+    async with listening(ready=lambda: state) as edge:
+        live = await edge.client.get("/livez")
+        assert (live.status_code, live.text) == (200, "ok\n")
+        assert (await edge.client.get("/readyz")).status_code == 200
+        state = (False, ["journal: the disk is full", "store: behind"])
+        answer = await edge.client.get("/readyz")
+        assert (answer.status_code, answer.text) == (503, "journal: the disk is full\nstore: behind\n")
+        assert (await edge.client.get("/livez")).status_code == 200
+        assert (await edge.client.head("/livez")).status_code == 200
+        assert (await edge.client.post("/livez")).headers["allow"] == "GET, HEAD"
+
+
+async def test_routes_are_swapped_while_it_runs_and_a_clash_changes_nothing() -> None:
+    async with listening((Echo(), MemorySource())) as edge:
+        with pytest.raises(ConfigInvalid) as clash:
+            edge.edge.swap(
+                [
+                    (Echo(), MemorySource("a")),
+                    (Echo(), MemorySource("b")),
+                    (Echo(Route(path="/livez")), MemorySource("c")),
+                ]
+            )
+        assert clash.value.problems == (
+            "connectors.b.path: /hooks/shop is already answered by connectors.a",
+            "connectors.c.path: /livez is already answered by the daemon",
+        )
+        assert (await edge.client.post(PATH)).status_code == 200
+        edge.edge.swap([(Echo(Route(path="/hooks/n\u00e5")), MemorySource("n"))])
+        assert (await edge.client.post(PATH)).status_code == 404
+        assert (await edge.client.post("/hooks/n%C3%A5")).status_code == 200
