@@ -5,6 +5,7 @@ streams, inflated under the same limit), a place among the connector's concurren
 Not here: signatures and decoding (the connector's), the sockets and their deadlines (``cdmd.kit.serving``).
 """
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
-import anyio
 import structlog
 
 from cdmd.contracts import Clock, PushConnector, Source
@@ -206,7 +206,7 @@ class Edge:
             raise _Refusal(_busy(1), "busy")
         mounted.active[0] += 1
         try:
-            with anyio.fail_after(self._limits.answer_seconds):
+            async with asyncio.timeout(self._limits.answer_seconds):  # half the cost of anyio's, on every request
                 return _checked(await mounted.connector.answer(request, mounted.source))
         except Paused:
             return _busy(_PAUSED_RETRY)
