@@ -89,6 +89,17 @@ def load(
     )
 
 
+def plugin_tables(path: Path | None, environment: Mapping[str, str], *, default: Path = places.DEFAULT_FILE) -> dict[str, Any]:
+    """The tables ``[plugins.NAME]`` as they are written: plugins are loaded before their connector types can be checked.
+
+    Mistakes are left to ``load``. Reads files; blocks.
+    """
+    file, asked = places.config_file(path, environment, default=default)
+    tables = read(file, required=asked).tables.get("plugins")
+    found = tables if isinstance(tables, dict) else {}
+    return {name: table for name, table in found.items() if isinstance(table, dict)}
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()

@@ -36,7 +36,7 @@ class DaemonSettings(_Table, frozen=True, kw_only=True):
 class TlsSettings(_Table, frozen=True, kw_only=True):
     """``[http] tls``."""
 
-    certificate: Annotated[str, Meta(description="The certificate chain, a PEM file as `file:PATH`.")]
+    certificate: Annotated[Secret, Meta(description="The certificate chain (PEM), as `file:PATH`.")]
     key: Annotated[Secret, Meta(description="Its private key (PEM).")]
 
 
@@ -50,6 +50,7 @@ class HttpSettings(_Table, frozen=True, kw_only=True):
     max_body: Annotated[Size, Meta(description="The largest request body, before and after decompression.")] = Size.parse(
         "1MiB"
     )
+    tls: Annotated[TlsSettings | None, Meta(description="Serve HTTPS with this certificate and key.")] = None
     max_connections: Annotated[int, Meta(description="Connections held at once; beyond it new ones wait or get 503.", ge=1)] = (
         2000
     )
