@@ -1,3 +1,53 @@
-"""cdmd, the customer data management daemon. Public names for plugins resolve on first use."""
+"""cdmd, the customer data management daemon: the names that a plugin may import. They resolve on first use."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from cdmd.contracts import Connector as Connector
+    from cdmd.contracts import Context as Context
+    from cdmd.contracts import Extension as Extension
+    from cdmd.contracts import Source as Source
+    from cdmd.errors import Drop as Drop
+    from cdmd.errors import Overloaded as Overloaded
+    from cdmd.errors import Reject as Reject
+    from cdmd.errors import RequestFailed as RequestFailed
+    from cdmd.errors import RetryLater as RetryLater
+    from cdmd.extensions import extension as extension
+    from cdmd.hookspecs import hookimpl as hookimpl
+    from cdmd.kit.secret import Secret as Secret
+    from cdmd.models import Accepted as Accepted
+    from cdmd.models import Answer as Answer
+    from cdmd.models import Event as Event
+    from cdmd.models import Filtered as Filtered
+    from cdmd.models import Record as Record
+    from cdmd.models import Rejected as Rejected
+    from cdmd.models import Request as Request
+    from cdmd.models import Route as Route
 
 __version__ = "0.1.0"
+
+_HOMES: Final = {
+    "cdmd.contracts": ("Connector", "Context", "Extension", "Source"),
+    "cdmd.errors": ("Drop", "Overloaded", "Reject", "RequestFailed", "RetryLater"),
+    "cdmd.extensions": ("extension",),
+    "cdmd.hookspecs": ("hookimpl",),
+    "cdmd.kit.secret": ("Secret",),
+    "cdmd.models": ("Accepted", "Answer", "Event", "Filtered", "Record", "Rejected", "Request", "Route"),
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604 - names of strings, from the one table above
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'cdmd' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value  # the next use finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -62,6 +62,10 @@ class AddressRefused(CdmdError):
     """cdmd does not connect to an address that the configuration does not name or allow."""
 
 
+class RequestFailed(CdmdError):
+    """Another service could not be reached, or gave no whole answer within the bounds."""
+
+
 class TemplateFault(CdmdError):
     """A template could not be evaluated on this record: ``expression`` failed at ``path`` on a value of ``kind``."""
 

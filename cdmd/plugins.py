@@ -1,0 +1,244 @@
+"""Finds plugins by entry point and takes in what they bring. Each one's state is a value: a broken one is a row, not a crash.
+
+A plugin is taken whole or not at all. Hooks are called one implementation at a time, because pluggy gives up the whole call
+when one raises, and drops coroutines. Not for: running connectors (``supervisor``) or extensions (``extensions``).
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, Protocol, TypeAlias, cast
+
+import anyio.to_thread
+import msgspec
+import pluggy
+
+from cdmd import hookspecs
+from cdmd.contracts import Connector, Extension
+from cdmd.errors import PluginFault
+from cdmd.kit.detached import Ended, within
+from cdmd.kit.frames import leaf, sentence
+
+PluginState: TypeAlias = Literal["enabled", "disabled", "load error", "bad config", "failed"]
+
+
+class Found(Protocol):
+    """What is used of ``importlib.metadata.EntryPoint``."""
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        ...
+
+    def load(self) -> Any:
+        """Import the plugin."""
+        ...
+
+
+class PluginRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One plugin as ``cdmctl plugins`` shows it. ``error`` is one sentence without values."""
+
+    name: str
+    version: str | None
+    state: PluginState
+    error: str | None = None
+
+
+class Plugins:
+    """The plugins of this process, made by ``load``."""
+
+    def __init__(self) -> None:
+        self._hooks = _manager()
+        self._rows: dict[str, PluginRow] = {}
+        self._connectors: dict[str, type[Connector]] = {}
+        self._extensions: list[tuple[str, Extension]] = []
+
+    @classmethod
+    def load(
+        cls,
+        entry_points: Iterable[Found],
+        settings: Mapping[str, Mapping[str, Any]],
+        *,
+        modules: Mapping[str, object] | None = None,
+    ) -> "Plugins":
+        """Import and register what ``entry_points`` (group ``cdmd``) and ``modules`` (name to module) bring. Never raises.
+
+        ``settings`` are the tables ``[plugins.NAME]``. ``modules`` come first and win over entry points of the same name;
+        the built-in ones are handed in there when cdmd runs from a checkout without installed metadata.
+        """
+        plugins, given = cls(), modules or {}
+        for name, module in given.items():
+            plugins._take(name, partial(lambda found: found, module), settings.get(name, {}), version=None)
+        for point in sorted(entry_points, key=lambda point: (point.name != "builtin", point.name)):
+            if point.name not in given:
+                plugins._take(point.name, point.load, settings.get(point.name, {}), version=_version(point))
+        for name in settings.keys() - plugins._rows.keys():
+            plugins._row(name, None, "bad config", "it is configured but not installed")
+        return plugins
+
+    def rows(self) -> list[PluginRow]:
+        """Every plugin with its state, by name."""
+        return [self._rows[name] for name in sorted(self._rows)]
+
+    def connector_types(self) -> dict[str, type[Connector]]:
+        """Every connector type by its name."""
+        return dict(self._connectors)
+
+    def extensions(self) -> list[tuple[str, Extension]]:
+        """Every extension with its plugin's name, in order of loading."""
+        return list(self._extensions)
+
+    async def startup(self, *, seconds: float = 10.0) -> None:
+        """Call every ``cdmd_startup``; who fails or takes longer is ``failed`` and keeps its extensions and connectors."""
+        await self._call_each("cdmd_startup", seconds=seconds)
+
+    async def shutdown(self, *, seconds: float = 5.0) -> None:
+        """Call every ``cdmd_shutdown``, each at most that long."""
+        await self._call_each("cdmd_shutdown", seconds=seconds)
+
+    # ---- loading -----------------------------------------------------------------------------------------------------
+
+    def _take(self, name: str, load: Callable[[], object], settings: Mapping[str, Any], *, version: str | None) -> None:
+        enabled = settings.get("enabled", True)
+        if name in self._rows:
+            self._row(name, version, "load error", "two installed plugins have this name")
+        elif not isinstance(enabled, bool):
+            self._row(name, version, "bad config", "plugins." + name + ".enabled is neither true nor false")
+        elif not enabled:
+            self._row(name, version, "disabled", None)
+        else:
+            self._load(name, load, version=version)
+
+    def _load(self, name: str, load: Callable[[], object], *, version: str | None) -> None:
+        try:
+            plugin = load()
+            connectors, extensions = _brought(plugin, name)
+            self._check_names(name, connectors, extensions)
+            self._hooks.register(plugin, name=name)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's import and hooks are foreign code: its fault is its row
+            self._row(name, version, "load error", _reason(error))
+            return
+        self._connectors |= {connector.type: connector for connector in connectors}
+        self._extensions += [(name, extension) for extension in extensions]
+        self._row(name, version, "enabled", None)
+
+    def _check_names(self, name: str, connectors: Sequence[type[Connector]], extensions: Sequence[Extension]) -> None:
+        types = [connector.type for connector in connectors]
+        taken = {extension.name for _, extension in self._extensions}
+        names = [extension.name for extension in extensions]
+        for kind, mine, others in (("connector type", types, set(self._connectors)), ("extension", names, taken)):
+            for one in mine:
+                if one in others or mine.count(one) > 1:
+                    raise PluginFault(f"the {kind} {one!r} exists already, so nothing of {name} is used")
+
+    def _row(self, name: str, version: str | None, state: PluginState, error: str | None) -> None:
+        self._rows[name] = PluginRow(name=name, version=version, state=state, error=error)
+
+    # ---- calling -----------------------------------------------------------------------------------------------------
+
+    async def _call_each(self, hook: str, *, seconds: float) -> None:
+        for name, function in _implementations(self._hooks, hook):
+            ended = await _called(function, seconds=seconds, name=f"{hook} of {name}")
+            if ended is not None:
+                short = hook.removeprefix("cdmd_")
+                reason = f"took longer than {seconds:g} s" if isinstance(ended, TimeoutError) else _reason(ended)
+                self._row(name, self._rows[name].version, "failed", f"{short}: {reason}")
+
+
+async def _called(function: Callable[[], object], *, seconds: float, name: str) -> Ended:
+    """One hook implementation under a deadline: a coroutine on the loop, a plain function in a thread."""
+
+    async def call() -> None:
+        if inspect.iscoroutinefunction(function):
+            await function()
+            return
+        result = await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
+        if inspect.isawaitable(result):
+            await result
+
+    return await within(call, seconds=seconds, name=name)
+
+
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _implementations(manager: pluggy.PluginManager, hook: str) -> list[tuple[str, Callable[[], object]]]:
+    return [(impl.plugin_name, impl.function) for impl in getattr(manager.hook, hook).get_hookimpls()]
+
+
+def _brought(plugin: object, name: str) -> tuple[list[type[Connector]], list[Extension]]:
+    """What a plugin's hooks give, checked, tried on a manager of its own so that a bad one leaves nothing behind."""
+    trial = _manager()
+    trial.register(plugin, name=name)
+    trial.check_pending()
+    _check_marked(plugin, trial)
+    connectors = [_checked_connector(found) for found in _given(trial, "cdmd_connectors")]
+    extensions = [_checked_extension(found) for found in _given(trial, "cdmd_extensions")]
+    return connectors, extensions
+
+
+def _check_marked(plugin: object, manager: pluggy.PluginManager) -> None:
+    for hook in vars(manager.hook):
+        function = getattr(plugin, hook, None)
+        marked = hasattr(function, "cdmd_impl") or hasattr(function, "cdmd_spec")
+        if hook.startswith("cdmd_") and callable(function) and not marked:
+            raise PluginFault(f"{hook} lacks @cdmd.hookimpl")
+
+
+def _given(manager: pluggy.PluginManager, hook: str) -> list[object]:
+    found: list[object] = []
+    for _, function in _implementations(manager, hook):
+        result = function()
+        if inspect.iscoroutine(result):
+            result.close()
+            raise PluginFault(f"{hook} must be a plain function, not async")
+        if not isinstance(result, list | tuple):
+            raise PluginFault(f"{hook} must return a list")
+        found.extend(result)
+    return found
+
+
+def _checked_connector(found: object) -> type[Connector]:
+    if not isinstance(found, type):
+        raise PluginFault("cdmd_connectors must list classes")
+    named, settings = getattr(found, "type", None), getattr(found, "Settings", None)
+    if not isinstance(named, str) or not named:
+        raise PluginFault(f"the connector {found.__name__} has no `type`")
+    if not isinstance(settings, type) or not issubclass(settings, msgspec.Struct):
+        raise PluginFault(f"the connector {named} has no `Settings` struct")
+    try:
+        inspect.signature(found).bind("name", None)
+    except (TypeError, ValueError):
+        raise PluginFault(f"the connector {named} is not made from (name, settings)") from None
+    if _has_async(found, "run") == (_has_async(found, "answer") and hasattr(found, "routes")):
+        raise PluginFault(f"the connector {named} needs either an async `run`, or `routes` and an async `answer`")
+    return cast("type[Connector]", found)
+
+
+def _has_async(found: type, name: str) -> bool:
+    return inspect.iscoroutinefunction(getattr(found, name, None))
+
+
+def _checked_extension(found: object) -> Extension:
+    if not isinstance(found, Extension):
+        raise PluginFault("cdmd_extensions must list what @cdmd.extension makes")
+    return found
+
+
+def _reason(error: BaseException) -> str:
+    error = leaf(error)
+    if isinstance(error, PluginFault):
+        return str(error)
+    if isinstance(error, pluggy.PluginValidationError):  # it quotes names of hooks and arguments only
+        return " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"it needs the module {error.name}, which is not installed"
+    return sentence(error)
+
+
+def _version(point: Found) -> str | None:
+    version = getattr(getattr(point, "dist", None), "version", None)
+    return version if isinstance(version, str) else None
