@@ -24,7 +24,8 @@ def test_hosts_are_found_in_structs_secrets_lists_and_tables() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["https://{host}/x", "https://api.{region}.example/", "https://good.example\\@x/", "{url}", "https://{a}@good.example/"]
+    "text",
+    ["https://{host}/x", "https://api.{region}.example/", "https://good.example\\@x/", "{url}", "https://{a}@good.example/"],
 )
 def test_a_host_that_is_a_template_names_nothing(text: str) -> None:
     assert hosts_in({"url": text, "host": "{host}"}) == frozenset()
@@ -37,7 +38,9 @@ def test_a_host_is_compared_without_case_final_dot_or_long_forms() -> None:
     assert not is_configured("shop.example", 80, frozenset({("shop.example", 443)}))
 
 
-@pytest.mark.parametrize("text", ["93.184.216.34", "2606:2800:220:1::1", "64:ff9b::5db8:d822", "2002:5db8:d822::1", "::ffff:93.184.216.34"])
+@pytest.mark.parametrize(
+    "text", ["93.184.216.34", "2606:2800:220:1::1", "64:ff9b::5db8:d822", "2002:5db8:d822::1", "::ffff:93.184.216.34"]
+)
 def test_ordinary_public_addresses_are_reached_also_through_nat64(text: str) -> None:
     address = parse(text)
     assert address is not None

@@ -56,7 +56,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(answer: bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", **kw: bool) -> AsyncIterator[tuple[Server, int]]:
+async def serving(
+    answer: bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", **kw: bool
+) -> AsyncIterator[tuple[Server, int]]:
     server = Server(answer, **kw)
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, server.handle)
@@ -138,7 +140,9 @@ async def test_an_address_or_localhost_written_in_the_configuration_is_its_own_p
             assert (await http.get(url)).content == b"ok"
 
 
-@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "100.100.100.200", "[fd00:ec2::254]"])
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "100.100.100.200", "[fd00:ec2::254]"]
+)
 async def test_link_local_and_metadata_are_refused_even_when_written_out_or_listed_widely(host: str) -> None:
     url = f"http://{host}/"
     async with client(url, allow=["0.0.0.0/0", "::/0", "100.64.0.0/10", "fd00::/8"]) as http:
@@ -153,7 +157,10 @@ async def test_localhost_that_resolves_elsewhere_is_refused() -> None:
 
 
 async def test_a_redirect_is_an_answer_and_not_followed() -> None:
-    async with serving(b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n") as (server, port):
+    async with serving(b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n") as (
+        server,
+        port,
+    ):
         url = f"http://127.0.0.1:{port}/"
         async with client(url) as http:
             assert (await http.get(url)).status_code == 302
