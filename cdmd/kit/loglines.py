@@ -46,12 +46,12 @@ def descriptor_writer(fd: int) -> Write:
 
 def journal_writer(path: str, *, fallback: int) -> Write:
     """Datagrams to journald (its native protocol); when it does not take one, the message goes to ``fallback``."""
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     plain = descriptor_writer(fallback)
 
     def write(line: bytes) -> None:
         try:
-            channel.sendto(line, path)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+                channel.sendto(line, path)
         except OSError:
             plain(line.partition(b"\n")[0].removeprefix(b"MESSAGE=") + b"\n")
 
@@ -79,7 +79,7 @@ def as_fields(line: Line) -> bytes:
     fields |= {"CDMD_EVENT": line["event"]}
     fields |= {f"CDMD_{key.upper()}": line[key] for key in _FIELDS if line.get(key) is not None}
     parts = [f"{name}={value}".encode("utf-8", "replace") for name, value in fields.items()]
-    parts[0] = parts[0][: _LARGEST - sum(len(part) + 1 for part in parts[1:])]
+    parts[0] = parts[0][: _LARGEST - 1 - sum(len(part) + 1 for part in parts[1:])]
     return b"\n".join(parts) + b"\n"
 
 

@@ -49,7 +49,8 @@ def test_ordinary_public_addresses_are_reached_also_through_nat64(text: str) -> 
 
 @pytest.mark.parametrize(
     ("text", "allow"),
-    [("10.1.2.3", "10.0.0.0/8"), ("::1", "::1"), ("127.0.0.1", "127.0.0.1"), ("fd12::1", "fd00::/8"), ("::ffff:10.0.0.1", "10.0.0.0/8"),
+    [("10.1.2.3", "10.0.0.0/8"), ("::1", "::1"), ("127.0.0.1", "127.0.0.1"), ("fd12::1", "fd00::/8"),
+     ("::ffff:10.0.0.1", "10.0.0.0/8"),
      ("169.254.169.254", "169.254.169.254"), ("169.254.1.1", "169.254.0.0/16"), ("fd00:ec2::254", "fd00:ec2::254")],
 )  # fmt: skip
 def test_a_listed_network_opens_its_addresses(text: str, allow: str) -> None:

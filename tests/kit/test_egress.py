@@ -210,7 +210,7 @@ async def test_an_answer_that_hangs_ends_at_the_deadline() -> None:
     "answer",
     [
         b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + b"x" * 5000,
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"3e8\r\n" + b"x" * 1000 + b"\r\n3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + (b"3e8\r\n" + b"x" * 1000 + b"\r\n") * 2 + b"0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\nx",
         b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\njunk",
         b"HTTP/1.1 200 OK\r\n" + b"x-more: y\r\n" * 20_000 + b"\r\n",
@@ -229,7 +229,8 @@ async def test_a_bad_answer_fails_with_our_own_error(answer: bytes) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"x": "a\r\nhost: evil"}, {"x\r\ny": "a"}, {"x": "a\0"}, {"Host": "evil.example"}, {"Content-Length": "0"}, {"": "a"}, {"x": "é\u2028"}],
+    [{"x": "a\r\nhost: evil"}, {"x\r\ny": "a"}, {"x": "a\0"}, {"Host": "evil.example"}, {"Content-Length": "0"}, {"": "a"},
+     {"x": "é\u2028"}],
 )  # fmt: skip
 async def test_headers_that_would_split_or_redirect_the_request_are_refused(headers: dict[str, str]) -> None:
     async with serving() as (server, port):

@@ -1,0 +1,203 @@
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import anyio
+import msgspec
+import pytest
+
+from cdmd.contracts import Extension, Source
+from cdmd.hookspecs import hookimpl
+from cdmd.models import Answer, Request, Route
+from cdmd.plugins import PluginRow, Plugins
+
+pytestmark = pytest.mark.anyio
+
+
+class Settings(msgspec.Struct):
+    url: str = ""
+
+
+class Pull:
+    type: ClassVar[str] = "pull"
+    Settings = Settings
+
+    def __init__(self, name: str, settings: Any) -> None:
+        self.name = name
+
+    async def run(self, source: Source) -> None:
+        await anyio.sleep_forever()
+
+
+class Push:
+    type: ClassVar[str] = "push"
+    Settings = Settings
+
+    def __init__(self, name: str, settings: Any) -> None:
+        self.routes = [Route(path="/x")]
+
+    routes: Any = ()
+
+    async def answer(self, request: Request, source: Source) -> Answer:
+        return Answer()
+
+
+@dataclass
+class Point:
+    """An entry point: ``found`` is the plugin, or the exception its import raises."""
+
+    name: str
+    found: Any
+    dist: Any = field(default_factory=lambda: types.SimpleNamespace(version="1.2"))
+
+    def load(self) -> Any:
+        if isinstance(self.found, BaseException):
+            raise self.found
+        return self.found
+
+
+def plugin(**hooks: Any) -> types.SimpleNamespace:
+    """A plugin whose hooks are functions, or give the value handed in."""
+
+    def giving(value: Any) -> Any:
+        return lambda: value
+
+    functions = {name: hook if callable(hook) else giving(hook) for name, hook in hooks.items()}
+    return types.SimpleNamespace(**{name: hookimpl(function) for name, function in functions.items()})
+
+
+def extension(name: str) -> Extension:
+    return Extension(name=name, on=["*"], function=lambda event, context: None)
+
+
+def row(found: Any, settings: Mapping[str, Mapping[str, Any]] | None = None) -> PluginRow:
+    (only,) = Plugins.load([Point("it", found)], settings or {}).rows()
+    return only
+
+
+def changed(cls: type, **attributes: Any) -> type:
+    return type(cls.__name__, (cls,), attributes)
+
+
+def test_a_plugins_connectors_and_extensions_are_taken_in() -> None:
+    one = extension("warranty")
+    plugins = Plugins.load([Point("it", plugin(cdmd_connectors=[Pull, Push], cdmd_extensions=[one]))], {"it": {"url": "x"}})
+    assert plugins.rows() == [PluginRow(name="it", version="1.2", state="enabled")]
+    assert plugins.connector_types() == {"pull": Pull, "push": Push}
+    assert plugins.extensions() == [("it", one)]
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (ImportError("secret"), "it raised ImportError"),
+        (ModuleNotFoundError("no", name="numpy"), "it needs the module numpy, which is not installed"),
+        (SystemExit(1), "it raised SystemExit"),
+        (SyntaxError("secret"), "it raised SyntaxError"),
+        (plugin(cdmd_extensions=lambda nonsense: []), "nonsense"),
+        (plugin(cdmd_extentions=()), "unknown hook 'cdmd_extentions'"),
+        (types.SimpleNamespace(cdmd_extensions=lambda: ()), "cdmd_extensions lacks @cdmd.hookimpl"),
+        (plugin(cdmd_extensions=None), "cdmd_extensions must return a list"),
+        (plugin(cdmd_extensions=["warranty"]), "what @cdmd.extension makes"),
+        (plugin(cdmd_connectors=["rest"]), "must list classes"),
+        (plugin(cdmd_connectors=[changed(Pull, type="")]), "has no `type`"),
+        (plugin(cdmd_connectors=[changed(Pull, Settings=dict)]), "has no `Settings` struct"),
+        (plugin(cdmd_connectors=[changed(Pull, __init__=lambda self: None)]), "not made from (name, settings)"),
+        (plugin(cdmd_connectors=[changed(Pull, run=lambda self, source: None)]), "async `run`"),
+        (plugin(cdmd_connectors=[changed(Push, run=Pull.run)]), "async `run`"),
+        (plugin(cdmd_connectors=[Pull, changed(Pull)]), "'pull' exists already"),
+        (plugin(cdmd_extensions=[extension("a"), extension("a")]), "'a' exists already"),
+    ],
+)
+def test_a_broken_plugin_is_a_row_with_its_reason(found: Any, sentence: str) -> None:
+    broken = row(found)
+    assert broken.state == "load error"
+    assert broken.error is not None
+    assert sentence in broken.error
+    assert "secret" not in broken.error
+
+
+def test_a_hook_that_should_be_plain_is_refused_when_async() -> None:
+    async def cdmd_extensions() -> list[Extension]:
+        return []
+
+    assert "must be a plain function" in str(row(plugin(cdmd_extensions=cdmd_extensions)).error)
+
+
+def test_a_hook_that_raises_at_loading_harms_only_its_plugin() -> None:
+    def bad() -> list[Extension]:
+        raise RuntimeError("secret")
+
+    points = [Point("bad", plugin(cdmd_extensions=bad)), Point("good", plugin(cdmd_connectors=[Pull]))]
+    plugins = Plugins.load(points, {})
+    assert [(r.name, r.state) for r in plugins.rows()] == [("bad", "load error"), ("good", "enabled")]
+    assert plugins.connector_types() == {"pull": Pull}
+
+
+def test_the_built_in_connectors_come_first_and_win_over_a_second_of_their_type() -> None:
+    points = [Point("a", plugin(cdmd_connectors=[changed(Pull)])), Point("builtin", plugin(cdmd_connectors=[Pull]))]
+    plugins = Plugins.load(points, {})
+    assert plugins.connector_types() == {"pull": Pull}
+    assert [(r.name, r.state) for r in plugins.rows()] == [("a", "load error"), ("builtin", "enabled")]
+
+
+def test_modules_handed_in_replace_entry_points_of_the_same_name() -> None:
+    plugins = Plugins.load([Point("builtin", ImportError())], {}, modules={"builtin": plugin(cdmd_connectors=[Push])})
+    assert plugins.rows() == [PluginRow(name="builtin", version=None, state="enabled")]
+
+
+def test_two_plugins_of_one_name_are_reported() -> None:
+    plugins = Plugins.load([Point("it", plugin()), Point("it", plugin())], {})
+    assert [r.error for r in plugins.rows()] == ["two installed plugins have this name"]
+
+
+def test_a_plugin_may_be_disabled_and_is_then_not_imported() -> None:
+    assert row(AssertionError("imported"), {"it": {"enabled": False}}).state == "disabled"
+
+
+def test_an_enabled_that_is_no_boolean_is_bad_configuration() -> None:
+    assert row(plugin(), {"it": {"enabled": "no"}}).state == "bad config"
+
+
+def test_settings_for_a_plugin_that_is_not_installed_are_reported() -> None:
+    assert Plugins.load([], {"it": {}}).rows() == [
+        PluginRow(name="it", version=None, state="bad config", error="it is configured but not installed")
+    ]
+
+
+@pytest.mark.parametrize("hook", ["startup", "shutdown"])
+async def test_one_startup_or_shutdown_that_raises_hangs_or_exits_never_keeps_the_others_from_theirs(hook: str) -> None:
+    called: list[str] = []
+
+    async def exits() -> None:
+        raise SystemExit(1)
+
+    async def hangs() -> None:
+        while True:
+            try:
+                await anyio.sleep(5)
+            except anyio.get_cancelled_exc_class():
+                if "over" in called:
+                    raise
+
+    def raises() -> None:
+        raise ValueError("secret")
+
+    async def well() -> None:
+        called.append("async")
+
+    def lazy() -> Any:
+        return well()
+
+    hooks = {"a": exits, "b": hangs, "c": raises, "d": well, "e": lambda: called.append("plain"), "f": lazy}
+    plugins = Plugins.load([Point(name, plugin(**{f"cdmd_{hook}": call})) for name, call in hooks.items()], {})
+    with anyio.fail_after(5):
+        await getattr(plugins, hook)(seconds=0.2)
+    assert sorted(called) == ["async", "async", "plain"]
+    states = {r.name: (r.state, r.error) for r in plugins.rows()}
+    assert [name for name, (state, _) in states.items() if state == "failed"] == ["a", "b", "c"]
+    assert states["b"][1] == f"{hook}: took longer than 0.2 s"
+    assert "ValueError" in str(states["c"][1])
+    assert "secret" not in str(states["c"][1])
+    called.append("over")
