@@ -1,5 +1,6 @@
 import gzip
 import ssl
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -292,8 +293,13 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
 async def test_a_gzip_bomb_is_stopped_at_the_limit_without_being_held() -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
-    with pytest.raises(RequestFailed, match="larger"):
-        await read_bounded(chunks(bomb), encoding="gzip", limit=2**20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestFailed, match="larger"):
+            await read_bounded(chunks(bomb), encoding="gzip", limit=2**20)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 async def test_an_announced_length_beyond_the_limit_is_refused_before_reading() -> None:
