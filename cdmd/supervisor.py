@@ -209,10 +209,11 @@ class Supervisor:
 
     async def _leave(self, child: _Child) -> None:
         child.leaving = True
-        if child.run is not None:
-            child.poked.set()
-            await child.gone.wait()
-        self._children.pop(child.name, None)
+        if child.run is None:
+            self._children.pop(child.name, None)
+            return
+        child.poked.set()
+        await child.gone.wait()  # its keeper has then forgotten it, and the name may already be another's
 
     # ---- keeping one child -----------------------------------------------------------------------------------------
 
