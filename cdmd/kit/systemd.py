@@ -49,7 +49,6 @@ class Systemd:
 
     # ---- what systemd gave us ---------------------------------------------------------------------------------------
 
-    @property
     def watchdog_seconds(self) -> float | None:
         """How often (seconds) ``watchdog`` is due: half of what systemd allows. None without a watchdog for this process."""
         usec = _number(self._environ.get("WATCHDOG_USEC"))

@@ -67,7 +67,7 @@ def test_without_systemd_nothing_is_told_and_nothing_raised(environ: dict[str, s
 def test_the_watchdog_is_due_twice_as_often_as_systemd_looks_and_only_for_this_process(
     environ: dict[str, str], seconds: float | None
 ) -> None:
-    assert Systemd(environ, pid=PID).watchdog_seconds == seconds
+    assert Systemd(environ, pid=PID).watchdog_seconds() == seconds
 
 
 def test_the_credentials_directory_is_absolute_or_absent() -> None:
