@@ -54,6 +54,10 @@ class NotPermitted(CdmdError):
     """This needs another role."""
 
 
+class BadArguments(CdmdError):
+    """The request does not say what is needed, or says it in a form that is not understood."""
+
+
 class Unreachable(CdmdError):
     """The daemon cannot be reached."""
 

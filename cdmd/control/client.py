@@ -1,0 +1,132 @@
+"""The other end of the control socket: HTTP/1.1 over AF_UNIX with the standard library, so that ``cdmctl`` starts fast.
+
+Documents come back as plain JSON; problem documents become our errors. Raises ``Unreachable`` where no daemon answers and
+``NotPermitted`` where the socket itself refuses.
+"""
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from typing_extensions import override
+
+from cdmd.control.problems import MEDIA_TYPE, error_of
+from cdmd.errors import CdmdError, NotPermitted, Unreachable
+
+TIMEOUT: Final = 30.0
+"""Seconds without a byte until the daemon counts as not answering."""
+
+_STREAM_TIMEOUT: Final = 60.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """An HTTP connection whose address is a path."""
+
+    def __init__(self, path: str, *, timeout: float) -> None:
+        super().__init__("cdmd", timeout=timeout)
+        self._path = path
+
+    @override
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Client:
+    """Asks the daemon at the first of ``paths`` that answers; ``timeout`` in seconds bounds each silence, None waits."""
+
+    def __init__(self, paths: Sequence[str], *, timeout: float = TIMEOUT) -> None:
+        self._paths, self._timeout = paths, timeout
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """The document at ``path``."""
+        return self._ask("GET", _target(path, query), None, self._timeout)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None) -> Any:
+        """Send ``body`` (JSON) and return the answer; ``timeout`` in seconds for what takes long."""
+        return self._ask("POST", path, body or {}, self._timeout if timeout is None else timeout)
+
+    def text(self, path: str) -> str:
+        """The answer of ``path`` as it is."""
+        with closing(self._connected(self._timeout)) as connection:
+            return _whole(_send(connection, "GET", path, None)).decode()
+
+    def stream(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """The lines of a stream without its heartbeats, for as long as it goes on."""
+        with closing(self._connected(_STREAM_TIMEOUT)) as connection:
+            response = _send(connection, "GET", _target(path, query), None)
+            if response.status != http.client.OK:
+                _whole(response)
+            while line := _line(response):
+                document = _decoded(line)
+                if document.get("type") != "heartbeat":
+                    yield document
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float) -> Any:
+        with closing(self._connected(timeout)) as connection:
+            return _decoded(_whole(_send(connection, method, path, body)))
+
+    def _connected(self, timeout: float) -> _UnixConnection:
+        for path in self._paths:
+            connection = _UnixConnection(path, timeout=timeout)
+            try:
+                connection.connect()
+            except PermissionError as error:
+                connection.close()
+                raise NotPermitted(f"you may not use {path}: act as root, or join the group that owns it") from error
+            except (OSError, ValueError):
+                connection.close()
+            else:
+                return connection
+        looked = ", ".join(self._paths) or "no place"
+        raise Unreachable(f"no daemon answers at {looked}: start it with `cdmd run`, or name its socket with --socket")
+
+
+def _target(path: str, query: Mapping[str, Any] | None) -> str:
+    said = {key: value for key, value in (query or {}).items() if value not in {None, False}}
+    said = {key: "1" if value is True else value for key, value in said.items()}
+    return f"{path}?{urlencode(said, errors='replace')}" if said else path
+
+
+def _send(connection: _UnixConnection, method: str, path: str, body: Mapping[str, Any] | None) -> http.client.HTTPResponse:
+    encoded = None if body is None else json.dumps(body).encode()
+    try:
+        connection.request(method, path, body=encoded, headers={"content-type": "application/json"})
+        return connection.getresponse()
+    except TimeoutError as error:
+        raise Unreachable("the daemon takes connections but does not answer: see its log") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable("the daemon went away while it was asked: see its log") from error
+
+
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    try:
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable("the daemon went away while it answered: see its log") from error
+    if response.status == http.client.OK:
+        return body
+    if response.getheader("content-type", "").startswith(MEDIA_TYPE):
+        raise error_of(_decoded(body))
+    raise CdmdError(f"the daemon answered with HTTP status {response.status} and no reason: see its log")
+
+
+def _line(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.readline()
+    except TimeoutError as error:
+        raise Unreachable("the stream fell silent: see the daemon's log") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable("the daemon went away") from error
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise CdmdError("what answers there does not speak like cdmd: is this its control socket?") from error

@@ -1,0 +1,189 @@
+"""The table of paths under ``/v1/`` and what each takes from its request; the commands do the rest.
+
+Queries and bodies are bounded and checked here; no role is (the commands check it).
+"""
+
+import builtins
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cdmd.contracts import DeadLetterFilter
+from cdmd.control import commands, inspection, letters
+from cdmd.control.actors import Actor
+from cdmd.control.protocol import Runtime, TailFilter
+from cdmd.errors import BadArguments
+from cdmd.models import Seq
+
+MAX_BODY: Final = 64 * 1024
+
+Handler: TypeAlias = Callable[[Runtime, Actor, Request], Awaitable[Any]]
+
+
+class _Empty(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+class _LogLevel(msgspec.Struct, forbid_unknown_fields=True):
+    level: str
+    seconds: float | None = None
+
+
+class _Backup(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+
+
+async def _body(request: Request, shape: builtins.type[Any]) -> Any:
+    """The body as ``shape``; raises ``BadArguments`` beyond 64 KiB or where it does not fit."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise BadArguments(f"a body of more than {MAX_BODY} bytes")
+    try:
+        return msgspec.json.decode(body or b"{}", type=shape)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadArguments(f"the body is not understood: {error}") from error
+
+
+def _text(request: Request, name: str) -> str | None:
+    return request.query_params.get(name) or None
+
+
+def _needed(request: Request, name: str) -> str:
+    value = _text(request, name)
+    if value is None:
+        raise BadArguments(f"the query needs {name}")
+    return value
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 16):  # noqa: PLR2004 - far beyond any limit, within 64 bits
+        raise BadArguments(f"{name} is a whole number")
+    return int(text)
+
+
+def _flag(request: Request, name: str) -> bool:
+    return request.query_params.get(name) in {"1", "true"}
+
+
+async def _status(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.status(runtime, actor)
+
+
+async def _connectors(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.connectors(runtime, actor)
+
+
+async def _plugins(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.plugins(runtime, actor)
+
+
+async def _pause(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.pause(runtime, actor, request.path_params["name"])
+
+
+async def _resume(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.resume(runtime, actor, request.path_params["name"])
+
+
+async def _poll(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.poll(runtime, actor, request.path_params["name"])
+
+
+async def _forget(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.forget(runtime, actor, request.path_params["name"])
+
+
+async def _reload(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    await _body(request, _Empty)
+    return await commands.reload(runtime, actor)
+
+
+async def _config(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.config_show(runtime, actor)
+
+
+async def _log_level(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    body = await _body(request, _LogLevel)
+    return await commands.log_level(runtime, actor, body.level, seconds=body.seconds)
+
+
+async def _backup(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.backup(runtime, actor, (await _body(request, _Backup)).path)
+
+
+async def _verify(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.verify(runtime, actor)
+
+
+async def _metrics(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return Response(await commands.metrics(runtime, actor), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _audit(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await commands.audit(runtime, actor, limit=_number(request, "limit", 100))
+
+
+async def tail(runtime: Runtime, actor: Actor, request: Request) -> AsyncIterator[Mapping[str, Any]]:
+    """The live events that the query asks for, as documents."""
+    wanted = TailFilter(connector=_text(request, "connector"), type=_text(request, "type"), stage=_text(request, "stage"))
+    return await inspection.tail(runtime, actor, wanted, reveal=_flag(request, "reveal"))
+
+
+async def _event(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    source, reveal = _text(request, "source"), _flag(request, "reveal")
+    return await inspection.event_show(runtime, actor, _needed(request, "id"), source=source, reveal=reveal)
+
+
+async def _profile(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    activities = _number(request, "activities", inspection.ACTIVITIES)
+    return await inspection.profile_show(runtime, actor, _needed(request, "identifier"), activities=activities)
+
+
+async def _letters(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    connector, glob, code = (_text(request, name) for name in ("connector", "type", "code"))
+    which = DeadLetterFilter(connector=connector, type=glob, code=code, limit=_number(request, "limit", 100))
+    return await letters.listed(runtime, actor, which)
+
+
+async def _letter(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await letters.shown(runtime, actor, Seq(request.path_params["seq"]), reveal=_flag(request, "reveal"))
+
+
+async def _retry(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await letters.retry(runtime, actor, await _body(request, letters.Selection))
+
+
+async def _discard(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    return await letters.discard(runtime, actor, await _body(request, letters.Selection))
+
+
+TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/v1/status", _status),
+    ("GET", "/v1/connectors", _connectors),
+    ("POST", "/v1/connectors/{name}/pause", _pause),
+    ("POST", "/v1/connectors/{name}/resume", _resume),
+    ("POST", "/v1/connectors/{name}/poll", _poll),
+    ("POST", "/v1/connectors/{name}/forget", _forget),
+    ("POST", "/v1/reload", _reload),
+    ("GET", "/v1/event", _event),
+    ("GET", "/v1/profile", _profile),
+    ("GET", "/v1/dead-letters", _letters),
+    ("GET", "/v1/dead-letters/{seq:int}", _letter),
+    ("POST", "/v1/dead-letters/retry", _retry),
+    ("POST", "/v1/dead-letters/discard", _discard),
+    ("GET", "/v1/plugins", _plugins),
+    ("GET", "/v1/config", _config),
+    ("POST", "/v1/log-level", _log_level),
+    ("POST", "/v1/backup", _backup),
+    ("POST", "/v1/verify", _verify),
+    ("GET", "/v1/metrics", _metrics),
+    ("GET", "/v1/audit", _audit),
+)

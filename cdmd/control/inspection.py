@@ -1,0 +1,127 @@
+"""Looking at events and profiles: the live tail, the trace of one event, one customer.
+
+Personal data leaves only for an admin, and never without an audit row. Readers get the same documents redacted.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from cdmd.contracts import Trace
+from cdmd.control import redaction, tracing
+from cdmd.control.actors import Actor, Role, permit
+from cdmd.control.auditing import audited
+from cdmd.control.protocol import EventTrace, EventTraces, Runtime, TailFilter, TailItem
+from cdmd.errors import BadArguments, Damaged, NotFound
+from cdmd.models import Event, Journaled, Seq, show_time
+from cdmd.profiles.shape import event_document, profile_document
+
+ACTIVITIES: Final = 20
+MOST_ACTIVITIES: Final = 1000
+_SCAN_STEP: Final = 1000
+_SCAN_AT_MOST: Final = 50_000
+
+
+async def tail(runtime: Runtime, actor: Actor, wanted: TailFilter, *, reveal: bool) -> AsyncIterator[dict[str, Any]]:
+    """Check the role now and return the live events as documents; ``reveal`` is for admins and audited."""
+    if reveal:
+        said = {"connector": wanted.connector, "type": wanted.type, "stage": wanted.stage}
+        async with audited(runtime, actor, "tail --reveal", arguments=said):
+            pass
+    else:
+        permit(actor, Role.READER)
+    return _lines(runtime.tail(wanted), reveal=reveal)
+
+
+async def _lines(items: AsyncIterator[TailItem], *, reveal: bool) -> AsyncIterator[dict[str, Any]]:
+    async for item in items:
+        yield {
+            "type": "event",
+            "stage": item.stage,
+            "time": show_time(item.time),
+            "event": _shown(item.event, reveal=reveal),
+            "detail": item.detail,
+            "lost": item.lost,
+        }
+
+
+async def event_show(runtime: Runtime, actor: Actor, id: str, *, source: str | None, reveal: bool) -> EventTraces:  # noqa: A002
+    """What became of every occurrence of ``id``. Raises ``NotFound`` where neither store nor journal knows it."""
+    if not reveal:
+        permit(actor, Role.READER)
+        return await _traces(runtime, id, source=source, reveal=False)
+    # An id is the sender's own text and may name a person, so the row holds the journal's numbers instead.
+    said: dict[str, Any] = {"source": source}
+    async with audited(runtime, actor, "events show --reveal", arguments=said):
+        traces = await _traces(runtime, id, source=source, reveal=True)
+        said["seqs"] = [step.facts["seq"] for trace in traces.traces for step in trace.steps if step.step == "journaled"]
+    return traces
+
+
+async def profile_show(runtime: Runtime, actor: Actor, identifier: str, *, activities: int) -> dict[str, Any]:
+    """One customer by KIND:VALUE: whole for admins, redacted for readers; audited either way.
+
+    Raises ``BadArguments`` for an unknown kind, ``NotFound`` where nobody has that identifier.
+    """
+    kind, _, value = identifier.partition(":")
+    configured = runtime.config.identity.identifiers
+    said: dict[str, Any] = {"kind": kind if kind in configured else redaction.REDACTED}
+    async with audited(runtime, actor, "profile show", arguments=said, role=Role.READER):
+        if kind not in configured or not value:
+            raise BadArguments(f"write KIND:VALUE, where KIND is one of {', '.join(configured)}")
+        pair = runtime.kinds.normalise(kind, value)
+        count = max(0, min(activities, MOST_ACTIVITIES))
+        found = await runtime.store.profile(*pair, activities=count) if pair is not None else None
+        if found is None:
+            raise NotFound(f"nobody is known by that {kind}")
+        said["profile"] = found.state.public
+        traits, indicators = runtime.shown.shown_traits(found.state), runtime.shown.shown_indicators(found.state)
+        document = profile_document(found.state, found.activities, traits=traits, indicators=indicators)
+    return document if actor.role is Role.ADMIN else redaction.profile(document)
+
+
+def _shown(event: Event, *, reveal: bool) -> dict[str, Any]:
+    document = event_document(event)
+    return document if reveal else redaction.event(document)
+
+
+async def _traces(runtime: Runtime, id: str, *, source: str | None, reveal: bool) -> EventTraces:  # noqa: A002
+    found = [await _remembered(runtime, id, trace, reveal=reveal) for trace in await runtime.store.trace(id, source=source)]
+    told = {trace.source for trace in found}
+    for journaled in await _waiting(runtime, id, source=source):
+        event = journaled.entry.event
+        if event.source not in told:
+            told.add(event.source)
+            found.append(tracing.waiting(journaled, document=_shown(event, reveal=reveal)))
+    if not found:
+        raise NotFound("no such event: it never arrived, was filtered at the door, or is older than what is remembered")
+    return EventTraces(id=id, traces=found)
+
+
+async def _remembered(runtime: Runtime, id: str, trace: Trace, *, reveal: bool) -> EventTrace:  # noqa: A002
+    journaled = await _entry(runtime, trace.seen.seq)
+    entry = tracing.known_entry(trace, journaled)
+    document = None if entry is None else _shown(entry.event, reveal=reveal)
+    return tracing.told(id, trace, journaled, document=document)
+
+
+async def _entry(runtime: Runtime, seq: Seq) -> Journaled | None:
+    """The entry at ``seq``, unless the journal has been pruned past it or cannot be read there."""
+    try:
+        rows = await runtime.journal.read(Seq(seq - 1), limit=1)
+    except Damaged:
+        return None
+    return rows[0] if rows and rows[0].seq == seq else None
+
+
+async def _waiting(runtime: Runtime, id: str, *, source: str | None) -> list[Journaled]:  # noqa: A002
+    """Entries of that id among those acknowledged and not yet applied (the oldest 50,000 of them)."""
+    found: list[Journaled] = []
+    after, end = runtime.store.position, runtime.journal.head
+    end = Seq(min(end, after + _SCAN_AT_MOST))
+    while after < end:
+        rows = await runtime.journal.read(after, limit=_SCAN_STEP)
+        if not rows:
+            break
+        after = rows[-1].seq
+        found += [row for row in rows if row.entry.event.id == id and source in {None, row.entry.event.source}]
+    return found

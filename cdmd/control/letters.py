@@ -1,0 +1,141 @@
+"""Dead letters: list, show, retry and discard, one by one or by filter.
+
+A list shows reasons and no content; a letter's event is redacted and its record hidden unless an admin reveals them, audited.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from cdmd.contracts import DeadLetterFilter
+from cdmd.control import redaction
+from cdmd.control.actors import Actor, Role, permit
+from cdmd.control.auditing import audited
+from cdmd.control.protocol import DeadLetterRow, DeadLetterShown, Done, Runtime
+from cdmd.errors import BadArguments, NotFound
+from cdmd.models import DeadLetter, Seq, from_micros, to_micros
+from cdmd.profiles.shape import event_document
+
+BATCH: Final = 1000
+MOST_LISTED: Final = 10_000
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters a change is about: numbers, a filter, or ``all`` of them. Saying nothing selects nothing."""
+
+    seqs: list[int] | None = None
+    connector: str | None = None
+    type: str | None = None
+    code: str | None = None
+    all: bool = False
+
+
+async def listed(runtime: Runtime, actor: Actor, which: DeadLetterFilter) -> list[DeadLetterRow]:
+    """The dead letters that fit, in order of sequence."""
+    permit(actor, Role.READER)
+    bounded = msgspec.structs.replace(which, limit=max(1, min(which.limit, MOST_LISTED)))
+    return [_row(letter) for letter in await runtime.store.dead_letters(bounded)]
+
+
+async def shown(runtime: Runtime, actor: Actor, seq: int, *, reveal: bool) -> DeadLetterShown:
+    """One dead letter; ``reveal`` brings its event and record in full. Raises ``NotFound``."""
+    if not reveal:
+        permit(actor, Role.READER)
+        return _shown(await _one(runtime, seq), reveal=False)
+    async with audited(runtime, actor, "dead-letters show --reveal", arguments={"seq": seq}):
+        return _shown(await _one(runtime, seq), reveal=True)
+
+
+async def retry(runtime: Runtime, actor: Actor, selection: Selection) -> Done:
+    """Send the selected dead letters through again with today's configuration and plugins; answers how many."""
+    async with audited(runtime, actor, "dead-letters retry", arguments=_said(selection)):
+        which, now = _which(selection), to_micros(runtime.clock.now())
+        count = 0
+        # One round more than there are letters for: one that comes straight back must not keep this going for ever.
+        for _ in range((await runtime.store.totals()).dead_letters // BATCH + 1):
+            revived = await runtime.store.revive(which, now=now)
+            count += revived
+            if revived < BATCH:
+                break
+        _some(count, selection)
+    return Done(done="retried", count=count)
+
+
+async def discard(runtime: Runtime, actor: Actor, selection: Selection) -> Done:
+    """Remove the selected dead letters for good (they count as filtered); answers how many."""
+    async with audited(runtime, actor, "dead-letters discard", arguments=_said(selection)):
+        which, now = _which(selection), to_micros(runtime.clock.now())
+        count = 0
+        for _ in range((await runtime.store.totals()).dead_letters // BATCH + 1):
+            gone = await runtime.store.discard(which, now=now)
+            count += gone
+            if gone < BATCH:
+                break
+        _some(count, selection)
+    return Done(done="discarded", count=count)
+
+
+def _said(selection: Selection) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.structs.asdict(selection).items() if value}
+
+
+def _which(selection: Selection) -> DeadLetterFilter:
+    filtered = any((selection.connector, selection.type, selection.code))
+    if (selection.seqs is not None) + filtered + selection.all != 1:
+        raise BadArguments("say which dead letters: their numbers, or a filter (connector, type, code), or all of them")
+    if selection.seqs is not None and not 0 < len(selection.seqs) <= BATCH:
+        raise BadArguments(f"between one and {BATCH} numbers at once")
+    return DeadLetterFilter(
+        connector=selection.connector,
+        type=selection.type,
+        code=selection.code,
+        seqs=None if selection.seqs is None else [Seq(seq) for seq in selection.seqs],
+        limit=BATCH,
+    )
+
+
+def _some(count: int, selection: Selection) -> None:
+    if count == 0 and selection.seqs is not None:
+        raise NotFound("there is no dead letter of that number: see `cdmctl dead-letters list`")
+
+
+async def _one(runtime: Runtime, seq: int) -> DeadLetter:
+    letters = await runtime.store.dead_letters(DeadLetterFilter(seqs=[Seq(seq)], limit=1))
+    if not letters:
+        raise NotFound(f"there is no dead letter {seq}: see `cdmctl dead-letters list`")
+    return letters[0]
+
+
+def _shown(letter: DeadLetter, *, reveal: bool) -> DeadLetterShown:
+    event, raw = event_document(letter.entry.event), letter.entry.raw
+    if not reveal:
+        return DeadLetterShown(letter=_row(letter), event=redaction.event(event), raw_bytes=len(raw))
+    return DeadLetterShown(letter=_row(letter), event=event, raw_bytes=len(raw), raw=_record(raw))
+
+
+def _record(raw: bytes) -> Any:
+    """The record as JSON, or as text where it is none."""
+    if not raw:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return raw.decode("utf-8", "backslashreplace")
+
+
+def _row(letter: DeadLetter) -> DeadLetterRow:
+    event, fault = letter.entry.event, letter.fault
+    return DeadLetterRow(
+        seq=letter.seq,
+        id=event.id,
+        source=event.source,
+        type=event.type,
+        stage=letter.stage,
+        since=from_micros(letter.since),
+        attempts=letter.attempts,
+        code=fault.code,
+        message=fault.message,
+        expression=fault.expression,
+        path=fault.path,
+        kind=fault.kind,
+    )

@@ -1,0 +1,357 @@
+"""The shapes that the control socket speaks, and what its commands need of the daemon (``Runtime``).
+
+Every answer is one of these structs as JSON. Not here: how it is served (``server``), or who may ask (``actors``).
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from cdmd.config.schema import Config
+from cdmd.contracts import Clock, Journal, Store
+from cdmd.models import Event, ProfileState
+
+DaemonState: TypeAlias = Literal["starting", "running", "degraded", "draining"]
+ConnectorVerdict: TypeAlias = Literal["unchanged", "started", "stopped", "restarted", "failed"]
+
+
+class _Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """A JSON object; fields may be added, never renamed."""
+
+
+# ---- status --------------------------------------------------------------------------------------------------------
+
+
+class QueueRow(_Shape, frozen=True, kw_only=True):
+    """What waits in memory for the journal."""
+
+    events: int
+    max_events: int
+    bytes: int
+    max_bytes: int
+
+
+class JournalRow(_Shape, frozen=True, kw_only=True):
+    """The journal: ``backlog`` counts events acknowledged and not yet applied or parked."""
+
+    backlog: int
+    bytes: int = 0
+    failure: str | None = None
+
+
+class StoreRow(_Shape, frozen=True, kw_only=True):
+    """The store's bytes on disk, and how many events (and bytes of them) are parked."""
+
+    bytes: int
+    parked: int
+    parked_bytes: int
+
+
+class DiskRow(_Shape, frozen=True, kw_only=True):
+    """The file system under the state directory; ``days_left`` at today's rate, None while there is no rate to judge by."""
+
+    free_bytes: int
+    reserve_bytes: int
+    days_left: float | None = None
+
+
+class ConnectorRow(_Shape, frozen=True, kw_only=True):
+    """One connector. received = refused + applied + repeats + filtered + suppressed + dead_letters + parked + backlog.
+
+    ``filtered`` counts at the door and later; ``accepted`` what was acknowledged. All exact over restarts.
+    ``duplicates`` counts every delivery recognised as a repeat, at the door or later; ``repeats`` those that were recognised
+    when applied. ``detail`` says what it does or waits for, ``next`` when it will look again.
+    """
+
+    name: str
+    type: str
+    state: str
+    freshness_objective_seconds: float | None = None
+    freshness_seconds: float | None = None
+    received: int = 0
+    refused: int = 0
+    accepted: int = 0
+    applied: int = 0
+    duplicates: int = 0
+    repeats: int = 0
+    filtered: int = 0
+    suppressed: int = 0
+    dead_letters: int = 0
+    parked: int = 0
+    backlog: int = 0
+    last_event: datetime | None = None
+    next: datetime | None = None
+    detail: str | None = None
+    error: str | None = None
+
+
+class PluginRow(_Shape, frozen=True, kw_only=True):
+    """One plugin and its state (``enabled``, ``disabled``, ``load error``, ``bad config``)."""
+
+    name: str
+    version: str | None = None
+    state: str
+    error: str | None = None
+    brings: tuple[str, ...] = ()
+
+
+class Totals(_Shape, frozen=True, kw_only=True):
+    """Sums. ``events`` counts distinct events ever applied, filtered ones and repeats not among them."""
+
+    events: int
+    profiles: int
+    activities: int
+    dead_letters: int
+    deliveries_pending: int = 0
+
+
+class Status(_Shape, frozen=True, kw_only=True):
+    """``cdmctl status``. ``warnings`` are sentences about what is not well beside the rows."""
+
+    version: str
+    state: DaemonState
+    uptime_seconds: float
+    queue: QueueRow
+    journal: JournalRow
+    store: StoreRow
+    disk: DiskRow
+    connectors: list[ConnectorRow]
+    plugins: list[PluginRow]
+    totals: Totals
+    warnings: list[str] = []
+
+
+# ---- what a change answers -----------------------------------------------------------------------------------------
+
+
+class Done(_Shape, frozen=True, kw_only=True):
+    """A change was made: what, to what, how many, and a warning where it has a consequence that is easily missed."""
+
+    done: str
+    name: str | None = None
+    count: int | None = None
+    warning: str | None = None
+
+
+class ReloadRow(_Shape, frozen=True, kw_only=True):
+    """What a reload did to one connector."""
+
+    name: str
+    verdict: ConnectorVerdict
+    problem: str | None = None
+
+
+class ReloadReport(_Shape, frozen=True, kw_only=True):
+    """A reload that was applied. ``problems`` are sentences about what failed to start or needs a restart of the daemon."""
+
+    connectors: list[ReloadRow]
+    problems: list[str] = []
+    warnings: list[str] = []
+
+
+class BackupReport(_Shape, frozen=True, kw_only=True):
+    """A backup that was written."""
+
+    path: str
+    bytes: int
+
+
+class VerifyReport(_Shape, frozen=True, kw_only=True):
+    """Every damage found in journal and store, one sentence each."""
+
+    whole: bool
+    problems: list[str]
+
+
+class AuditRow(_Shape, frozen=True, kw_only=True):
+    """Who did what over the control socket; arguments never hold personal data."""
+
+    time: datetime
+    uid: int
+    user: str
+    role: str
+    command: str
+    arguments: str
+    outcome: str
+
+
+# ---- events --------------------------------------------------------------------------------------------------------
+
+
+class TailFilter(_Shape, frozen=True, kw_only=True):
+    """Which live events: by connector, type glob and stage; all of them where nothing is said."""
+
+    connector: str | None = None
+    type: str | None = None
+    stage: str | None = None
+
+
+class TailItem(_Shape, frozen=True, kw_only=True):
+    """One event at one stage as it passes. ``lost`` counts items this reader was too slow for since the last one."""
+
+    stage: str
+    time: datetime
+    event: Event
+    detail: str | None = None
+    lost: int = 0
+
+
+class TraceStep(_Shape, frozen=True, kw_only=True):
+    """One station of an event. Only what that station knows is filled in."""
+
+    step: str
+    text: str
+    time: datetime | None = None
+    seconds: float | None = None
+    facts: Mapping[str, Any] = {}
+
+
+class EventTrace(_Shape, frozen=True, kw_only=True):
+    """What became of one occurrence: ``state`` is applied, parked, dead-letter, filtered, suppressed or waiting."""
+
+    id: str
+    source: str
+    state: str
+    summary: str
+    profile: str | None = None
+    steps: list[TraceStep]
+    event: Mapping[str, Any] | None = None
+
+
+class EventTraces(_Shape, frozen=True, kw_only=True):
+    """``cdmctl events show``: the same id from several sources names several occurrences."""
+
+    id: str
+    traces: list[EventTrace]
+
+
+class DeadLetterRow(_Shape, frozen=True, kw_only=True):
+    """A dead letter in a list: its reason, and nothing of its content."""
+
+    seq: int
+    id: str
+    source: str
+    type: str
+    stage: str
+    since: datetime
+    attempts: int
+    code: str
+    message: str
+    expression: str | None = None
+    path: str | None = None
+    kind: str | None = None
+
+
+class DeadLetterShown(_Shape, frozen=True, kw_only=True):
+    """One dead letter with what is known of its event; ``raw`` (the record) only when it was revealed."""
+
+    letter: DeadLetterRow
+    event: Mapping[str, Any]
+    raw_bytes: int
+    raw: Any = None
+
+
+# ---- what the commands need of the daemon --------------------------------------------------------------------------
+
+
+class Kinds(Protocol):
+    """The configured identifier kinds."""
+
+    def normalise(self, kind: str, value: str) -> tuple[str, str] | None:
+        """The (kind, value) to look up for what somebody typed, or None where no profile can own it."""
+        ...
+
+
+class Shown(Protocol):
+    """A profile's values as users see them (``Projection`` fulfils it)."""
+
+    def shown_traits(self, state: ProfileState) -> dict[str, Any]:
+        """The traits that have a value, by name."""
+        ...
+
+    def shown_indicators(self, state: ProfileState) -> dict[str, Any]:
+        """The value of every configured indicator that has one, by name."""
+        ...
+
+
+class Runtime(Protocol):
+    """The running daemon as the commands see it. Names are connectors' names as configured now."""
+
+    @property
+    def config(self) -> Config:
+        """The effective configuration."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """The open journal."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """The open store."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The daemon's clock."""
+        ...
+
+    @property
+    def kinds(self) -> Kinds:
+        """For normalising an identifier that somebody asks about."""
+        ...
+
+    @property
+    def shown(self) -> Shown:
+        """For showing a profile's traits and indicators."""
+        ...
+
+    async def status(self) -> Status:
+        """Everything that ``status`` shows, measured now."""
+        ...
+
+    async def pause(self, name: str) -> str | None:
+        """Hold a connector back, over restarts, until ``resume``; returns a warning where its sender will not try again.
+
+        Raises ``NotFound``.
+        """
+        ...
+
+    async def resume(self, name: str) -> None:
+        """Let a paused connector go on from its position. Raises ``NotFound``."""
+        ...
+
+    async def poll(self, name: str) -> None:
+        """Wake a waiting pull connector now. Raises ``NotFound``, and ``BadArguments`` for one that only listens."""
+        ...
+
+    async def forget(self, name: str) -> int:
+        """Drop the state of a connector that left the configuration; returns how many keys went.
+
+        Raises ``NotFound``, and ``BadArguments`` while it is still configured.
+        """
+        ...
+
+    async def reload(self) -> ReloadReport:
+        """Read the configuration again, apply what changed, wait. Raises ``ConfigInvalid``; then the old one stays in force."""
+        ...
+
+    def tail(self, wanted: TailFilter) -> AsyncIterator[TailItem]:
+        """Live events from now on; ends when the daemon drains. Bounded: a slow reader loses items, which are counted."""
+        ...
+
+    def set_log_level(self, level: str, seconds: float | None) -> None:
+        """Log from ``level`` up, for ``seconds`` or until told otherwise."""
+        ...
+
+    def metrics(self) -> bytes:
+        """The Prometheus text format."""
+        ...
+
+    async def backup(self, target: Path) -> int:
+        """Write a backup to the new file ``target`` (mode 0600); returns its bytes."""
+        ...

@@ -1,0 +1,80 @@
+"""The commands as HTTP under ``/v1/`` on the control socket: errors as problem documents, streams as JSON Lines.
+
+Who asks stands in the scope (``extensions["cdmd.peer"]``), put there by the socket's protocol from the kernel; without it
+nothing is allowed. Not here: binding the socket, and any check of a role (the commands do that).
+"""
+
+from typing import Any
+
+import anyio
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cdmd.control.actors import Actor, Lookups, Peer, actor_of
+from cdmd.control.handlers import TABLE, Handler, tail
+from cdmd.control.problems import MEDIA_TYPE, internal_problem, problem_of
+from cdmd.control.protocol import Runtime
+from cdmd.control.streams import HEARTBEAT, JsonLines
+from cdmd.errors import BadArguments, CdmdError, NotFound, NotPermitted
+
+
+def control_app(runtime: Runtime, *, own_uid: int, lookups: Lookups, heartbeat: float = HEARTBEAT) -> Starlette:
+    """The ASGI application of the control socket; ``heartbeat`` in seconds keeps silent streams alive."""
+
+    async def opened(runtime: Runtime, actor: Actor, request: Request) -> Response:
+        return JsonLines(await tail(runtime, actor, request), heartbeat=heartbeat)
+
+    def route(method: str, path: str, handler: Handler) -> Route:
+        async def endpoint(request: Request) -> Response:
+            return await _answer(handler, request, runtime=runtime, own_uid=own_uid, lookups=lookups)
+
+        return Route(path, endpoint, methods=[method])
+
+    routes = [route(*row) for row in (*TABLE, ("GET", "/v1/tail", opened))]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _no_path})
+
+
+async def _answer(handler: Handler, request: Request, *, runtime: Runtime, own_uid: int, lookups: Lookups) -> Response:
+    """Who asks, the command, and its shape or problem as a response: the one place where errors are mapped."""
+    try:
+        actor = await _actor(request, runtime, own_uid=own_uid, lookups=lookups)
+        shape = await handler(runtime, actor, request)
+    except CdmdError as error:
+        return _problem(problem_of(error))
+    except Exception as error:  # noqa: BLE001 - the edge: our mistake is logged by its kind and answered, never passed on
+        structlog.get_logger("cdmd.control").error("control_request_failed", path=request.url.path, error=type(error).__name__)
+        return _problem(internal_problem())
+    if isinstance(shape, Response):
+        return shape
+    return Response(_json(shape), media_type="application/json")
+
+
+async def _actor(request: Request, runtime: Runtime, *, own_uid: int, lookups: Lookups) -> Actor:
+    said = request.scope.get("extensions", {}).get("cdmd.peer")
+    if said is None:
+        raise NotPermitted("the control socket could not tell who asks")
+    peer, control = Peer(*said), runtime.config.control
+    # The user and group databases may ask a directory server over the network.
+    return await anyio.to_thread.run_sync(lambda: actor_of(peer, control, own_uid=own_uid, lookups=lookups))
+
+
+async def _no_path(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405:  # noqa: PLR2004 - an HTTP status
+        problem = problem_of(BadArguments(f"{request.method} is not what this path takes"))
+    else:
+        problem = problem_of(NotFound("there is no such path: the daemon may be of another version than the command"))
+    return _problem({**problem, "status": status})
+
+
+def _problem(document: dict[str, Any]) -> Response:
+    return Response(_json(document), status_code=document["status"], media_type=MEDIA_TYPE)
+
+
+def _json(shape: Any) -> bytes:
+    return msgspec.json.encode(shape)
