@@ -1,7 +1,7 @@
 """What is left of a document for someone who may not see personal data: its structure and kinds, none of its values.
 
-Works on the documents of ``cdmd.profiles.shape``; pure. A field that is not named here is left out, so that a new one is hidden until
-somebody decides.
+Works on the documents of ``cdmd.profiles.shape``; pure. A field that is not named here is left out, so that a new one is
+hidden until somebody decides.
 """
 
 import re
@@ -21,16 +21,23 @@ def names(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 def event(document: Mapping[str, Any]) -> dict[str, Any]:
     """An event document (CONTRACT section 4) without identifiers, traits and data."""
-    kept = {key: document[key] for key in ("id", "source", "type", "time", "received") if key in document}
-    return kept | {key: names(document[key]) for key in ("identifiers", "traits", "data") if key in document}
+    masked = {field: names(document[field]) for field in ("identifiers", "traits", "data")}
+    return _kept(document, "id", "source", "type", "time", "received") | masked
 
 
 def profile(document: Mapping[str, Any]) -> dict[str, Any]:
     """A profile document (CONTRACT section 4) without a value that says who it is or what that one did."""
-    kept = {key: document[key] for key in ("id", "audiences", "created", "updated") if key in document}
-    return kept | {
-        "identifiers": [{**row, "value": REDACTED} for row in document.get("identifiers", [])],
-        "traits": names(document.get("traits", {})),
-        "indicators": dict.fromkeys(document.get("indicators", {}), REDACTED),
-        "activities": [{**row, "data": names(row.get("data", {}))} for row in document.get("activities", [])],
+    return _kept(document, "id", "audiences", "created", "updated") | {
+        "identifiers": [
+            _kept(row, "kind", "first_seen", "last_seen", "source") | {"value": REDACTED} for row in document["identifiers"]
+        ],
+        "traits": names(document["traits"]),
+        "indicators": dict.fromkeys(document["indicators"], REDACTED),
+        "activities": [
+            _kept(row, "id", "type", "time", "source") | {"data": names(row["data"])} for row in document["activities"]
+        ],
     }
+
+
+def _kept(document: Mapping[str, Any], *fields: str) -> dict[str, Any]:
+    return {field: document[field] for field in fields if field in document}

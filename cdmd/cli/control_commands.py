@@ -1,0 +1,74 @@
+"""``cdmctl``: talks to the running daemon over its local socket. Here is the list of its commands; they live beside it."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from cdmd import __version__
+from cdmd.cli.lazy import Entry, LazyGroup
+from cdmd.cli.running import run
+
+_LOOKING = "cdmd.cli.control_looking"
+_CHANGING = "cdmd.cli.control_changing"
+_RECORDS = "cdmd.cli.control_records"
+_LETTERS = "cdmd.cli.control_letters"
+
+ENTRIES = {
+    "status": Entry(f"{_LOOKING}:status", "Health, queue, backlog, connectors, plugins, totals."),
+    "top": Entry(f"{_LOOKING}:top", "The same, live."),
+    "connectors": Entry(f"{_LOOKING}:connectors", "List the connectors, or forget one that is gone."),
+    "pause": Entry(f"{_CHANGING}:pause", "Hold a connector back, over restarts."),
+    "resume": Entry(f"{_CHANGING}:resume", "Let a paused connector go on from where it was."),
+    "poll": Entry(f"{_CHANGING}:poll", "Let a pull connector look now."),
+    "reload": Entry(f"{_CHANGING}:reload", "Apply a changed configuration, connector by connector."),
+    "tail": Entry(f"{_RECORDS}:tail", "Live events, redacted unless revealed."),
+    "events": Entry(f"{_RECORDS}:events", "The way of one event."),
+    "profile": Entry(f"{_RECORDS}:profile", "One customer."),
+    "dead-letters": Entry(f"{_LETTERS}:dead_letters", "Events set aside: list, show, retry, discard."),
+    "plugins": Entry(f"{_LOOKING}:plugins", "Plugins and their state."),
+    "config": Entry(f"{_LOOKING}:config", "The effective configuration."),
+    "log-level": Entry(f"{_CHANGING}:log_level", "Log more or less, for a while or until told otherwise."),
+    "backup": Entry(f"{_CHANGING}:backup", "Write a backup while the daemon runs."),
+    "verify": Entry(f"{_CHANGING}:verify", "Check journal and store while the daemon runs."),
+    "metrics": Entry(f"{_LOOKING}:metrics", "Metrics in the Prometheus text format."),
+    "audit": Entry(f"{_LOOKING}:audit", "Who did what over the control socket."),
+    "version": Entry(f"{_LOOKING}:version", "The command's version and the daemon's."),
+}
+
+
+def _keep_socket(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    from cdmd.cli.connection import remember_socket
+
+    remember_socket(ctx, parameter, value)
+
+
+@click.group(
+    cls=LazyGroup,
+    entries=ENTRIES,
+    plugin_group="cdmd.commands",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit status: 0 done, 1 failed, 2 usage, 3 daemon not reached, 4 not found, 5 not permitted, 6 bad configuration.",
+)
+@click.option("--socket", metavar="PATH", expose_value=False, callback=_keep_socket, help="The daemon's control socket.")
+@click.version_option(__version__, prog_name="cdmctl", message="%(prog)s %(version)s")
+def cli() -> None:
+    r"""Look at the running cdmd and steer it.
+
+    \b
+    cdmctl status
+    cdmctl tail --connector shop
+    cdmctl profile show email:joe@example.com
+    cdmctl dead-letters retry --connector shop --yes
+
+    The socket is --socket, else $CDMD_SOCKET, else where the daemon puts it.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point of ``cdmctl``."""
+    sys.exit(run(cli, arguments, name="cdmctl"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""``cdmctl dead-letters``: what was set aside, why, and what to do with it."""
+
+from typing import Any
+
+import click
+
+from cdmd.cli.connection import client, connector_names, prints_data, talks
+from cdmd.cli.control_changing import confirm, tell
+from cdmd.cli.lazy import Entry, LazyGroup
+from cdmd.cli.terminal import Table, clean, print_json, print_pairs, print_table
+
+_HERE = "cdmd.cli.control_letters"
+_COLUMNS = ("seq", "since", "source", "type", "id", "stage", "code", "message", "attempts")
+
+
+def _filters(command: Any) -> Any:
+    for decorate in (
+        click.option("--code", metavar="CODE", help="Only those with this fault."),
+        click.option("--type", "glob", metavar="GLOB", help="Only types that match (order.*)."),
+        click.option("--connector", metavar="NAME", shell_complete=connector_names, help="Only this connector's."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def _selects(command: Any) -> Any:
+    for decorate in (
+        prints_data,
+        talks,
+        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--all", "everything", is_flag=True, help="All of them."),
+        _filters,
+        click.argument("numbers", metavar="[SEQ]...", nargs=-1, type=click.IntRange(1)),
+    ):
+        command = decorate(command)
+    return command
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    entries={
+        "list": Entry(f"{_HERE}:letter_list", "List them with their reasons."),
+        "show": Entry(f"{_HERE}:letter_show", "Show one."),
+        "retry": Entry(f"{_HERE}:letter_retry", "Send them through again with today's configuration."),
+        "discard": Entry(f"{_HERE}:letter_discard", "Remove them for good."),
+    },
+)
+@talks
+@prints_data
+@click.pass_context
+def dead_letters(ctx: click.Context, as_json: bool) -> None:
+    r"""Events set aside: list, show, retry, discard.
+
+    \b
+    cdmctl dead-letters list --connector shop
+    cdmctl dead-letters show 17
+    cdmctl dead-letters retry 17 18
+    cdmctl dead-letters discard --code mapping --yes
+    """
+    if ctx.invoked_subcommand is None:
+        _list({}, as_json=as_json)
+
+
+@click.command("list")
+@_filters
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many at most.")
+@talks
+@prints_data
+def letter_list(connector: str | None, glob: str | None, code: str | None, limit: int, as_json: bool) -> None:
+    """List them with their reasons."""
+    _list({"connector": connector, "type": glob, "code": code, "limit": limit}, as_json=as_json)
+
+
+@click.command("show")
+@click.argument("seq", type=click.IntRange(1))
+@click.option("--reveal", is_flag=True, help="With the record (admins; leaves an audit row).")
+@talks
+@prints_data
+def letter_show(seq: int, reveal: bool, as_json: bool) -> None:
+    r"""Show one.
+
+    \b
+    cdmctl dead-letters show 17 --reveal --json | jq .raw
+    """
+    found = client().get(f"/v1/dead-letters/{seq}", {"reveal": reveal})
+    if as_json:
+        print_json(found)
+        return
+    print_pairs((key, value) for key, value in found["letter"].items() if value is not None)
+    print_pairs((key, found["event"][key]) for key in ("identifiers", "traits", "data"))
+    record = found["raw"] if reveal else f"{found['raw_bytes']} bytes, hidden"
+    print_pairs([("record", record)])
+
+
+@click.command("retry")
+@_selects
+def letter_retry(numbers: tuple[int, ...], as_json: bool, **said: Any) -> None:
+    r"""Send them through again with today's configuration.
+
+    \b
+    cdmctl dead-letters retry 17
+    cdmctl dead-letters retry --connector shop --yes
+    """
+    body, text = _selection(numbers, **said)
+    if not numbers:
+        confirm(f"Retry {text}?", yes=said["yes"])
+    tell(client().post("/v1/dead-letters/retry", body, timeout=600.0), as_json=as_json)
+
+
+@click.command("discard")
+@_selects
+def letter_discard(numbers: tuple[int, ...], as_json: bool, **said: Any) -> None:
+    r"""Remove them for good.
+
+    \b
+    cdmctl dead-letters discard 17 --yes
+    """
+    body, text = _selection(numbers, **said)
+    confirm(f"Discard {text}? Their events are lost.", yes=said["yes"])
+    tell(client().post("/v1/dead-letters/discard", body, timeout=600.0), as_json=as_json)
+
+
+def _selection(
+    numbers: tuple[int, ...], *, connector: str | None, glob: str | None, code: str | None, everything: bool, yes: bool
+) -> tuple[dict[str, Any], str]:
+    """What to send, and the same in words. ``yes`` belongs to the caller."""
+    filters = {key: value for key, value in (("connector", connector), ("type", glob), ("code", code)) if value is not None}
+    if bool(numbers) + bool(filters) + everything != 1:
+        raise click.UsageError("name dead letters by number, or by --connector, --type and --code, or say --all")
+    if numbers:
+        return {"seqs": list(numbers)}, f"{len(numbers)} dead letters"
+    words = " and ".join(f"{key} {clean(value)}" for key, value in filters.items())
+    return (filters, f"all dead letters with {words}") if filters else ({"all": True}, "all dead letters")
+
+
+def _list(query: dict[str, Any], *, as_json: bool) -> None:
+    rows = client().get("/v1/dead-letters", query)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(Table("dead letters", _COLUMNS, [[row[column] for column in _COLUMNS] for row in rows]))

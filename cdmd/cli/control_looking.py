@@ -1,0 +1,244 @@
+"""The commands of ``cdmctl`` that look at the daemon as a whole and change nothing."""
+
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from cdmd import __version__
+from cdmd.cli.connection import client, prints_data, talks
+from cdmd.cli.lazy import Entry, LazyGroup
+from cdmd.cli.running import until_interrupted
+from cdmd.cli.terminal import Table, drawn, note, print_json, print_pairs, print_table, size, span
+from cdmd.errors import Unreachable
+
+
+@click.command
+@talks
+@prints_data
+def status(as_json: bool) -> None:
+    r"""Health, queue, backlog, connectors, plugins, totals.
+
+    \b
+    cdmctl status
+    cdmctl status --json | jq .journal.backlog
+    """
+    document = client().get("/v1/status")
+    if as_json:
+        print_json(document)
+        return
+    print_pairs(summary(document))
+    for table in (connector_table(document["connectors"]), plugin_table(document["plugins"])):
+        if table.rows:
+            click.echo()
+            print_table(table)
+    _remarks(document)
+
+
+@click.command
+@click.option("--every", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds between two looks.")
+@talks
+@prints_data
+def top(every: float, as_json: bool) -> None:
+    r"""The same as status, live; Ctrl-C ends it.
+
+    \b
+    cdmctl top
+    cdmctl top --json --every 10
+    """
+    if not as_json and not sys.stdout.isatty():
+        raise click.UsageError("top draws on a terminal; in a pipe use --json, or status")
+    with until_interrupted():
+        if as_json:
+            for document in _looks(every):
+                print_json(document, line=True)
+        else:
+            _draw(every)
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    entries={
+        "list": Entry("cdmd.cli.control_looking:connector_list", "List the connectors."),
+        "forget": Entry("cdmd.cli.control_changing:forget", "Drop the state of one that left the configuration."),
+    },
+)
+@talks
+@prints_data
+@click.pass_context
+def connectors(ctx: click.Context, as_json: bool) -> None:
+    r"""List the connectors, or forget one that is gone.
+
+    \b
+    cdmctl connectors
+    cdmctl connectors forget old-shop --yes
+    """
+    if ctx.invoked_subcommand is None:
+        _connector_list(as_json=as_json)
+
+
+@click.command("list")
+@talks
+@prints_data
+def connector_list(as_json: bool) -> None:
+    """List the connectors."""
+    _connector_list(as_json=as_json)
+
+
+@click.command
+@talks
+@prints_data
+def plugins(as_json: bool) -> None:
+    """Plugins and their state."""
+    rows = client().get("/v1/plugins")
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(plugin_table(rows))
+
+
+@click.group(
+    cls=LazyGroup, entries={"show": Entry("cdmd.cli.control_looking:config_show", "Print it; secrets are references.")}
+)
+def config() -> None:
+    """The effective configuration."""
+
+
+@click.command("show")
+@talks
+@prints_data
+def config_show(as_json: bool) -> None:
+    r"""Print it; secrets are references.
+
+    \b
+    cdmctl config show
+    cdmctl config show --json | jq .http
+    """
+    document = client().get("/v1/config")
+    if as_json:
+        print_json(document)
+    else:
+        print_pairs(_flat("", document))
+
+
+@click.command
+@talks
+def metrics() -> None:
+    """Metrics in the Prometheus text format."""
+    click.echo(client().text("/v1/metrics"), nl=False)
+
+
+@click.command
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many of the newest rows.")
+@talks
+@prints_data
+def audit(limit: int, as_json: bool) -> None:
+    r"""Who did what over the control socket.
+
+    \b
+    cdmctl audit --limit 20
+    """
+    rows = client().get("/v1/audit", {"limit": limit})
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("time", "user", "role", "command", "arguments", "outcome")
+    print_table(Table("audit rows", columns, [[row[column] for column in columns] for row in rows]))
+
+
+@click.command
+@talks
+@prints_data
+def version(as_json: bool) -> None:
+    """The command's version and the daemon's."""
+    try:
+        daemon: str | None = client().get("/v1/status")["version"]
+    except Unreachable:
+        daemon = None
+    if as_json:
+        print_json({"command": __version__, "daemon": daemon})
+    else:
+        print_pairs([("command", __version__), ("daemon", daemon or "not running")])
+
+
+# ---- how it is shown -----------------------------------------------------------------------------------------------
+
+
+def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The status in a few lines."""
+    queue, journal, store, disk, totals = (document[key] for key in ("queue", "journal", "store", "disk", "totals"))
+    days = "" if disk["days_left"] is None else f", {disk['days_left']:.0f} days left at today's rate"
+    return [
+        ("cdmd", f"{document['version']}, {document['state']} for {span(document['uptime_seconds'])}"),
+        ("queue", f"{queue['events']} of {queue['max_events']} events, {size(queue['bytes'])} of {size(queue['max_bytes'])}"),
+        ("journal", f"{journal['backlog']} waiting, {size(journal['bytes'])}"),
+        ("store", f"{size(store['bytes'])}, {store['parked']} parked ({size(store['parked_bytes'])})"),
+        ("disk", f"{size(disk['free_bytes'])} free{days}"),
+        ("totals", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items())),
+    ]
+
+
+def connector_table(rows: list[Mapping[str, Any]]) -> Table:
+    """Connectors with what they took and what became of it."""
+    counters = ("received", "refused", "filtered", "accepted", "duplicates", "dead_letters", "parked", "backlog")
+    headers = ("name", "type", "state", "freshness", *(name.replace("_", " ") for name in counters), "last event", "remark")
+    return Table("connectors", headers, [_connector(row, counters) for row in rows])
+
+
+def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
+    """Plugins with their state and why."""
+    return Table(
+        "plugins", ("name", "version", "state", "error"), [[r["name"], r["version"], r["state"], r["error"]] for r in rows]
+    )
+
+
+def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:
+    objective = row["freshness_objective_seconds"]
+    freshness = span(row["freshness_seconds"]) + ("" if objective is None else f" of {span(objective)}")
+    remark = row["error"] or row["detail"]
+    return [row["name"], row["type"], row["state"], freshness, *(row[name] for name in counters), row["last_event"], remark]
+
+
+def _connector_list(*, as_json: bool) -> None:
+    rows = client().get("/v1/connectors")
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(connector_table(rows))
+
+
+def _remarks(document: Mapping[str, Any]) -> None:
+    failure = document["journal"]["failure"]
+    for text in [*([f"the journal takes nothing: {failure}"] if failure else []), *document["warnings"]]:
+        note(f"warning: {text}")
+
+
+def _looks(every: float) -> Iterator[Mapping[str, Any]]:
+    asked, never = client(), threading.Event()
+    while True:
+        yield asked.get("/v1/status")
+        never.wait(every)
+
+
+def _draw(every: float) -> None:
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(screen=True, auto_refresh=False) as live:
+        for document in _looks(every):
+            head = Text("\n".join(f"{name:<8} {text}" for name, text in summary(document)))
+            tables = [drawn(connector_table(document["connectors"])), drawn(plugin_table(document["plugins"]))]
+            live.update(Group(head, *tables), refresh=True)
+
+
+def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            yield from _flat(f"{path}.", value)
+        else:
+            yield path, value

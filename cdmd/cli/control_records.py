@@ -1,0 +1,124 @@
+"""The commands of ``cdmctl`` that look at events and customers. What may be seen is the daemon's to decide."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from cdmd.cli.connection import client, connector_names, prints_data, talks
+from cdmd.cli.lazy import Entry, LazyGroup
+from cdmd.cli.running import until_interrupted
+from cdmd.cli.terminal import Table, cell, note, print_json, print_pairs, print_table, span
+
+_HERE = "cdmd.cli.control_records"
+
+
+@click.command
+@click.option("--connector", metavar="NAME", shell_complete=connector_names, help="Only this connector's events.")
+@click.option("--type", "glob", metavar="GLOB", help="Only types that match (order.*).")
+@click.option("--stage", metavar="STAGE", help="Only events at this stage.")
+@click.option("--reveal", is_flag=True, help="With personal data (admins; leaves an audit row).")
+@talks
+@prints_data
+def tail(connector: str | None, glob: str | None, stage: str | None, reveal: bool, as_json: bool) -> None:
+    r"""Live events, redacted unless revealed.
+
+    \b
+    cdmctl tail --type 'order.*'
+    cdmctl tail --connector shop --json | jq .event.id
+    """
+    query = {"connector": connector, "type": glob, "stage": stage, "reveal": reveal}
+    with until_interrupted():
+        for line in client().stream("/v1/tail", query):
+            if as_json:
+                print_json(line, line=True)
+            else:
+                _print_line(line, reveal=reveal)
+
+
+@click.group(cls=LazyGroup, entries={"show": Entry(f"{_HERE}:event_show", "What became of the event of that id.")})
+def events() -> None:
+    """The way of one event."""
+
+
+@click.command("show")
+@click.argument("id")
+@click.option("--source", metavar="NAME", help="Only the occurrence of this source (connector, or connector.stream).")
+@click.option("--reveal", is_flag=True, help="With personal data (admins; leaves an audit row).")
+@talks
+@prints_data
+def event_show(id: str, source: str | None, reveal: bool, as_json: bool) -> None:  # noqa: A002 - the field's own name
+    r"""What became of the event of that id.
+
+    \b
+    cdmctl events show evt-1
+    cdmctl events show evt-1 --source shop --json
+    """
+    found = client().get("/v1/event", {"id": id, "source": source, "reveal": reveal})
+    if as_json:
+        print_json(found)
+        return
+    for trace in found["traces"]:
+        print_pairs(
+            [("event", trace["id"]), ("source", trace["source"]), ("state", trace["state"]), ("that is", trace["summary"])]
+        )
+        rows = [[step["step"], _when(step), step["text"]] for step in trace["steps"]]
+        print_table(Table("steps", ("step", "when", "what"), rows))
+        _print_event(trace["event"])
+
+
+@click.group(cls=LazyGroup, entries={"show": Entry(f"{_HERE}:profile_show", "The customer who has this identifier.")})
+def profile() -> None:
+    """One customer."""
+
+
+@click.command("show")
+@click.argument("identifier", metavar="KIND:VALUE")
+@click.option("--activities", type=click.IntRange(0, 1000), default=20, show_default=True, help="How many of the newest.")
+@talks
+@prints_data
+def profile_show(identifier: str, activities: int, as_json: bool) -> None:
+    r"""The customer who has this identifier.
+
+    Admins see everything (and leave an audit row); readers see it redacted.
+
+    \b
+    cdmctl profile show email:joe@example.com
+    cdmctl profile show customer_no:4711 --json
+    """
+    found = client().get("/v1/profile", {"identifier": identifier, "activities": activities})
+    if as_json:
+        print_json(found)
+        return
+    print_pairs([("profile", found["id"]), ("created", found["created"]), ("updated", found["updated"])])
+    kinds = ("kind", "value", "first_seen", "last_seen", "source")
+    _section("identifiers", kinds, [[row[key] for key in kinds] for row in found["identifiers"]])
+    for name in ("traits", "indicators"):
+        _section(name, ("name", "value"), [[key, value] for key, value in found[name].items()])
+    shown = ("time", "type", "source", "id", "data")
+    _section("activities", shown, [[row[key] for key in shown] for row in found["activities"]])
+
+
+def _section(title: str, headers: tuple[str, ...], rows: list[list[Any]]) -> None:
+    if rows:
+        click.echo(f"\n{title}")
+        print_table(Table(title, [header.replace("_", " ") for header in headers], rows))
+
+
+def _print_line(line: Mapping[str, Any], *, reveal: bool) -> None:
+    if line["lost"]:
+        note(f"{line['lost']} not shown: they came faster than they could be sent")
+    event = line["event"]
+    parts = [line["time"], line["stage"], event["source"], event["type"], event["id"], line["detail"] or ""]
+    if reveal:
+        parts += [event[key] for key in ("identifiers", "traits", "data")]
+    click.echo(" ".join(cell(part) for part in parts if part != ""))
+
+
+def _when(step: Mapping[str, Any]) -> str | None:
+    return step["time"] if step["seconds"] is None else f"took {span(step['seconds'])}"
+
+
+def _print_event(event: Mapping[str, Any] | None) -> None:
+    if event is not None:
+        print_pairs((key, event[key]) for key in ("type", "identifiers", "traits", "data"))

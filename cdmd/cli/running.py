@@ -1,0 +1,74 @@
+"""How both commands end: our errors become one sentence on stderr and an exit status that scripts can rely on."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import O_WRONLY, devnull, dup2
+from os import open as open_fd
+from typing import Final
+
+import click
+
+from cdmd.cli.terminal import clean
+from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound, NotPermitted, Unreachable
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+_STATUSES: Final[tuple[tuple[type[CdmdError], int, str], ...]] = (
+    (BadArguments, USAGE, "wrong usage"),
+    (Unreachable, 3, "the daemon cannot be reached"),
+    (NotFound, 4, "not found"),
+    (NotPermitted, 5, "not permitted"),
+    (ConfigInvalid, 6, "the configuration is invalid"),
+)
+
+
+def exit_statuses() -> list[tuple[int, str]]:
+    """Every exit status and what it means."""
+    return [(DONE, "done"), (FAILED, "failed"), *((status, text) for _, status, text in _STATUSES)]
+
+
+def run(command: click.Command, arguments: Sequence[str] | None = None, *, name: str) -> int:
+    """Run the command and return its exit status; says what failed on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # Somebody's name must not end a command whose terminal knows only ASCII.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = command.main(args=arguments, prog_name=name, standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except click.ClickException as error:
+        return _complain(error, name)
+    except CdmdError as error:
+        return _fail(error, name)
+    return status if isinstance(status, int) else DONE
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """For streams: Ctrl-C and a reader that has seen enough end them quietly."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at its end and would complain then.
+        dup2(open_fd(devnull, O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(error: click.ClickException, name: str) -> int:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+    click.echo(f"{name}: {clean(error.format_message())}", err=True)
+    return error.exit_code
+
+
+def _fail(error: CdmdError, name: str) -> int:
+    lines = error.problems if isinstance(error, ConfigInvalid) else [str(error)]
+    for line in lines:
+        click.echo(f"{name}: {clean(line)}", err=True)
+    return next((status for kind, status, _ in _STATUSES if isinstance(error, kind)), FAILED)

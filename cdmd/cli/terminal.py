@@ -1,0 +1,127 @@
+"""What is printed and how: aligned text in a pipe, drawn tables and colour on a terminal, JSON when asked for.
+
+Data goes to stdout and the rest to stderr. Text from outside never reaches a terminal as control characters.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import click
+
+# Control characters, the C1 range, and what turns the direction of text or hides in it; lone surrogates cannot be written.
+_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_UNSAFE_IN_JSON: Final = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", ""))
+_KIB: Final = 1024
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_STYLES: Final = {
+    "running": "green",
+    "enabled": "green",
+    "applied": "green",
+    "degraded": "yellow",
+    "paused": "yellow",
+    "parked": "yellow",
+    "starting": "cyan",
+    "draining": "cyan",
+    "failed": "bold red",
+    "dead-letter": "bold red",
+    "load error": "bold red",
+    "bad config": "bold red",
+}
+
+
+class Table(NamedTuple):
+    """Rows under headers, with a title where there are several tables."""
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+def clean(text: str) -> str:
+    """The text with every character that could move a terminal's cursor or deceive its reader written out."""
+    return _UNSAFE.sub(_written_out, text)
+
+
+def json_text(document: Any, *, indent: int | None = 2) -> str:
+    """The document as JSON that is safe on a terminal; the same value when read again."""
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(document, ensure_ascii=False, indent=indent))
+
+
+def print_json(document: Any, *, line: bool = False) -> None:
+    """One JSON document on stdout, indented; on one line for a stream."""
+    click.echo(json_text(document, indent=None if line else 2))
+
+
+def print_pairs(pairs: Iterable[tuple[str, Any]]) -> None:
+    """Names and what they are, aligned."""
+    rows = [(name, cell(value)) for name, value in pairs]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        click.echo(f"{name:<{width}}  {text}".rstrip())
+
+
+def print_table(table: Table) -> None:
+    """Drawn on a terminal, aligned columns elsewhere; says so on stderr when there is nothing to show."""
+    if not table.rows:
+        note(f"no {table.title}")
+        return
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(drawn(table))
+        return
+    lines = [[header.upper() for header in table.headers], *([cell(value) for value in row] for row in table.rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(table.headers))]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def drawn(table: Table) -> Any:
+    """The table for ``rich``; cells are plain text, so that no data is taken for markup."""
+    from rich import box
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    shape = Drawn(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in table.headers:
+        shape.add_column(header)
+    for row in table.rows:
+        shape.add_row(*(Text(cell(value), style=_STYLES.get(str(value), "")) for value in row))
+    return shape
+
+
+def note(text: str) -> None:
+    """A remark on stderr."""
+    click.echo(clean(text), err=True)
+
+
+def cell(value: Any) -> str:
+    """A value as one line of safe text; nothing as a dash."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return clean(value if isinstance(value, str | int) and not isinstance(value, int) else json_text(value, indent=None))
+
+
+def size(count: int) -> str:
+    """Bytes with a unit."""
+    amount, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= _KIB and len(units) > 1:
+        amount, units = amount / _KIB, units[1:]
+    return f"{amount:.0f} {units[0]}" if units[0] == "B" or amount >= 10 else f"{amount:.1f} {units[0]}"  # noqa: PLR2004
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in its largest fitting unit."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("d", _DAY), ("h", _HOUR), ("m", _MINUTE)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"  # noqa: PLR2004
