@@ -109,6 +109,10 @@ def cell(value: Any) -> str:
     return clean(value if isinstance(value, str | int) and not isinstance(value, int) else json_text(value, indent=None))
 
 
+def _written_out(found: re.Match[str]) -> str:
+    return ascii(found[0])[1:-1]
+
+
 def size(count: int) -> str:
     """Bytes with a unit."""
     amount, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]

@@ -88,7 +88,7 @@ class Client:
 
 
 def _target(path: str, query: Mapping[str, Any] | None) -> str:
-    said = {key: value for key, value in (query or {}).items() if value not in {None, False}}
+    said = {key: value for key, value in (query or {}).items() if value is not None and value is not False}
     said = {key: "1" if value is True else value for key, value in said.items()}
     return f"{path}?{urlencode(said, errors='replace')}" if said else path
 

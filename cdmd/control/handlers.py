@@ -4,7 +4,7 @@ Queries and bodies are bounded and checked here; no role is (the commands check 
 """
 
 import builtins
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -131,7 +131,7 @@ async def _audit(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await commands.audit(runtime, actor, limit=_number(request, "limit", 100))
 
 
-async def tail(runtime: Runtime, actor: Actor, request: Request) -> AsyncIterator[Mapping[str, Any]]:
+async def tail(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
     """The live events that the query asks for, as documents."""
     wanted = TailFilter(connector=_text(request, "connector"), type=_text(request, "type"), stage=_text(request, "stage"))
     return await inspection.tail(runtime, actor, wanted, reveal=_flag(request, "reveal"))

@@ -3,7 +3,8 @@
 Personal data leaves only for an admin, and never without an audit row. Readers get the same documents redacted.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final
 
 from cdmd.contracts import Trace
@@ -21,7 +22,7 @@ _SCAN_STEP: Final = 1000
 _SCAN_AT_MOST: Final = 50_000
 
 
-async def tail(runtime: Runtime, actor: Actor, wanted: TailFilter, *, reveal: bool) -> AsyncIterator[dict[str, Any]]:
+async def tail(runtime: Runtime, actor: Actor, wanted: TailFilter, *, reveal: bool) -> AsyncGenerator[dict[str, Any], None]:
     """Check the role now and return the live events as documents; ``reveal`` is for admins and audited."""
     if reveal:
         said = {"connector": wanted.connector, "type": wanted.type, "stage": wanted.stage}
@@ -32,16 +33,17 @@ async def tail(runtime: Runtime, actor: Actor, wanted: TailFilter, *, reveal: bo
     return _lines(runtime.tail(wanted), reveal=reveal)
 
 
-async def _lines(items: AsyncIterator[TailItem], *, reveal: bool) -> AsyncIterator[dict[str, Any]]:
-    async for item in items:
-        yield {
-            "type": "event",
-            "stage": item.stage,
-            "time": show_time(item.time),
-            "event": _shown(item.event, reveal=reveal),
-            "detail": item.detail,
-            "lost": item.lost,
-        }
+async def _lines(items: AsyncGenerator[TailItem, None], *, reveal: bool) -> AsyncGenerator[dict[str, Any], None]:
+    async with aclosing(items):
+        async for item in items:
+            yield {
+                "type": "event",
+                "stage": item.stage,
+                "time": show_time(item.time),
+                "event": _shown(item.event, reveal=reveal),
+                "detail": item.detail,
+                "lost": item.lost,
+            }
 
 
 async def event_show(runtime: Runtime, actor: Actor, id: str, *, source: str | None, reveal: bool) -> EventTraces:  # noqa: A002

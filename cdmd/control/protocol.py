@@ -3,7 +3,7 @@
 Every answer is one of these structs as JSON. Not here: how it is served (``server``), or who may ask (``actors``).
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
@@ -340,8 +340,11 @@ class Runtime(Protocol):
         """Read the configuration again, apply what changed, wait. Raises ``ConfigInvalid``; then the old one stays in force."""
         ...
 
-    def tail(self, wanted: TailFilter) -> AsyncIterator[TailItem]:
-        """Live events from now on; ends when the daemon drains. Bounded: a slow reader loses items, which are counted."""
+    def tail(self, wanted: TailFilter) -> AsyncGenerator[TailItem, None]:
+        """Live events from now on; ends when the daemon drains, and is closed when the reader leaves.
+
+        Bounded: a slow reader loses items, which are counted.
+        """
         ...
 
     def set_log_level(self, level: str, seconds: float | None) -> None:

@@ -1,6 +1,6 @@
 """A stream of JSON documents over HTTP, one a line, that shows it is alive while nothing happens."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 import anyio
@@ -24,7 +24,7 @@ class JsonLines(Response):
 
     media_type = "application/jsonl"
 
-    def __init__(self, lines: AsyncIterator[Mapping[str, Any]], *, heartbeat: float) -> None:
+    def __init__(self, lines: AsyncGenerator[Mapping[str, Any], None], *, heartbeat: float) -> None:
         super().__init__()
         del self.headers["content-length"]
         self._lines, self._heartbeat = lines, heartbeat
@@ -61,8 +61,13 @@ class JsonLines(Response):
 
     async def _pump(self, into: MemoryObjectSendStream[Mapping[str, Any]]) -> None:
         async with into:
-            async for line in self._lines:
-                await into.send(line)
+            try:
+                async for line in self._lines:
+                    await into.send(line)
+            finally:
+                # Cancelled between two lines, a generator would keep its subscription until it is collected.
+                with anyio.CancelScope(shield=True):
+                    await self._lines.aclose()
 
 
 async def _send_line(send: Send, line: Mapping[str, Any]) -> None:

@@ -1,0 +1,461 @@
+"""A small daemon in memory behind the real control socket: real server, real client, a store and journal of plain lists."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import msgspec
+import uvicorn
+from anyio.abc import TaskStatus
+from anyio.from_thread import start_blocking_portal
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from cdmd.config.schema import Config, ConnectorConfig, ConnectorFrame, ControlSettings
+from cdmd.contracts import Audit, DeadLetterFilter, ProfileFound, StoreTotals, Trace
+from cdmd.control.actors import Lookups
+from cdmd.control.client import Client
+from cdmd.control.protocol import (
+    ConnectorRow,
+    DiskRow,
+    JournalRow,
+    PluginRow,
+    QueueRow,
+    ReloadReport,
+    ReloadRow,
+    Status,
+    StoreRow,
+    TailFilter,
+    TailItem,
+    Totals,
+)
+from cdmd.control.server import control_app
+from cdmd.errors import BadArguments, Damaged, NotFound
+from cdmd.models import (
+    Activity,
+    DeadLetter,
+    Entry,
+    Event,
+    Extended,
+    Fault,
+    IdentifierState,
+    Journaled,
+    Parked,
+    ProfileKey,
+    ProfileState,
+    Seen,
+    SeenVerdict,
+    Seq,
+    TraitState,
+    to_micros,
+)
+
+NOW = datetime(2026, 11, 23, 10, 0, 0, 120000, tzinfo=UTC)
+AT = to_micros(NOW)
+PROFILE = "01JCANONICALPROFILE"
+
+# user ids and group ids of nobody in particular
+ADMIN, READER, STRANGER, DAEMON = 4001, 4002, 4003, 4100
+ADMINS_GROUP, READERS_GROUP = 5001, 5002
+PEERS = {
+    "admin": (1, ADMIN, 100, (ADMINS_GROUP,)),
+    "reader": (1, READER, 100, (READERS_GROUP,)),
+    "stranger": (1, STRANGER, 100, ()),
+}
+
+
+def lookups() -> Lookups:
+    users = {ADMIN: "ada", READER: "rea", STRANGER: "sam", DAEMON: "cdmd", 0: "root"}
+    groups = {"cdmadm": ADMINS_GROUP, "adm": READERS_GROUP}
+    return Lookups(user_name=users.get, group_id=groups.get)
+
+
+def event(named: str = "evt-1", **changed: Any) -> Event:
+    """An event whose every personal value has "canary" in it."""
+    made = Event(
+        id=named,
+        source="shop",
+        type="order.paid",
+        received=NOW,
+        identifiers={"email": "canary-joe@example.com"},
+        traits={"first_name": "canary-Joe"},
+        data={"total": "canary-99", "canary@example.com": 1, "nested": {"deep": ["canary-deep"]}},
+    )
+    return msgspec.structs.replace(made, **changed)
+
+
+class MemoryClock:
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 1.0
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
+class MemoryJournal:
+    id = "journal"
+
+    def __init__(self) -> None:
+        self.entries: list[Journaled] = []
+        self.damage: list[str] = []
+        self.unreadable = False
+
+    @property
+    def head(self) -> Seq:
+        return self.entries[-1].seq if self.entries else Seq(0)
+
+    def add(self, *events: Event, seq: int | None = None) -> None:
+        for each in events:
+            self.entries.append(Journaled(Seq(seq or self.head + 1), Entry(each)))
+
+    async def read(self, after: Seq, *, limit: int) -> list[Journaled]:
+        if self.unreadable:
+            raise Damaged("the journal is damaged at 1")
+        return [row for row in self.entries if row.seq > after][:limit]
+
+    async def verify(self) -> list[str]:
+        return self.damage
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self.position = Seq(0)
+        self.traces: list[tuple[str, Trace]] = []
+        self.letters: dict[int, DeadLetter] = {}
+        self.profiles: dict[tuple[str, str], ProfileFound] = {}
+        self.rows: list[Audit] = []
+        self.damage: list[str] = []
+        self.audit_failure: Exception | None = None
+
+    async def trace(self, id: str, *, source: str | None = None) -> list[Trace]:  # noqa: A002
+        return [trace for key, trace in self.traces if key == id and source in {None, trace.source}]
+
+    async def profile(self, kind: str, value: str, *, activities: int) -> ProfileFound | None:
+        found = self.profiles.get((kind, value))
+        return found and msgspec.structs.replace(found, activities=found.activities[:activities])
+
+    def _fitting(self, which: DeadLetterFilter) -> list[DeadLetter]:
+        fits = [
+            letter
+            for seq, letter in sorted(self.letters.items())
+            if (which.seqs is None or seq in which.seqs)
+            and which.connector in {None, letter.entry.event.connector}
+            and which.code in {None, letter.fault.code}
+            and fnmatchcase(letter.entry.event.type, which.type or "*")
+        ]
+        return fits[: which.limit]
+
+    async def dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
+        return self._fitting(which)
+
+    async def revive(self, which: DeadLetterFilter, *, now: int) -> int:
+        return self._drop(which)
+
+    async def discard(self, which: DeadLetterFilter, *, now: int) -> int:
+        return self._drop(which)
+
+    def _drop(self, which: DeadLetterFilter) -> int:
+        fits = self._fitting(which)
+        for letter in fits:
+            del self.letters[letter.seq]
+        return len(fits)
+
+    async def totals(self) -> StoreTotals:
+        return StoreTotals(
+            events=1, profiles=1, activities=1, dead_letters=len(self.letters), parked=0, bytes=4096, parked_bytes=0
+        )
+
+    async def audit(self, row: Audit) -> None:
+        if self.audit_failure is not None:
+            raise self.audit_failure
+        self.rows.append(row)
+
+    async def audits(self, *, limit: int) -> list[Audit]:
+        return self.rows[::-1][:limit]
+
+    async def verify(self) -> list[str]:
+        return self.damage
+
+
+class MemoryKinds:
+    def normalise(self, kind: str, value: str) -> tuple[str, str] | None:
+        return (kind, value.strip().lower()) if value.strip() != "null" else None
+
+
+class MemoryShown:
+    def shown_traits(self, state: ProfileState) -> dict[str, Any]:
+        return {name: trait.value for name, trait in state.traits.items()}
+
+    def shown_indicators(self, state: ProfileState) -> dict[str, Any]:
+        return {"tv_hours": "canary-10001"}
+
+
+def frame(name: str) -> ConnectorConfig:
+    return ConnectorConfig(name=name, frame=ConnectorFrame(type="webhook"), settings=None, file="cdmd.toml")
+
+
+class MemoryRuntime:
+    """What the commands need of the daemon; what happened to it can be read from its attributes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = Config(
+            state_dir=folder,
+            control_socket=folder / "control.sock",
+            control=ControlSettings(),
+            connectors={"shop": frame("shop")},
+            effective={"http": {"listen": ["127.0.0.1:8787"]}, "connectors": {"shop": {"secrets": ["credential:shop"]}}},
+        )
+        self.journal, self.store = MemoryJournal(), MemoryStore()
+        self.clock, self.kinds, self.shown = MemoryClock(), MemoryKinds(), MemoryShown()
+        self.states = {"shop": "running"}
+        self.done: list[tuple[Any, ...]] = []
+        self.items: list[TailItem] = []
+        self.endless = False
+        self.tail_closed = threading.Event()
+        self.wanted: TailFilter | None = None
+        self.trouble: Exception | None = None
+        self.report = ReloadReport(connectors=[ReloadRow(name="shop", verdict="unchanged")])
+        self.warnings: list[str] = []
+        self.extra_connectors: list[ConnectorRow] = []
+        self.failure: str | None = None
+
+    async def status(self) -> Status:
+        self._fail()
+        return Status(
+            version="0.1.0",
+            state="running",
+            uptime_seconds=12.5,
+            queue=QueueRow(events=0, max_events=10_000, bytes=0, max_bytes=2**26),
+            journal=JournalRow(backlog=0, bytes=4096, failure=self.failure),
+            store=StoreRow(bytes=8192, parked=0, parked_bytes=0),
+            disk=DiskRow(free_bytes=2**34, reserve_bytes=2**30, days_left=80.0),
+            connectors=[
+                ConnectorRow(name=name, type="webhook", state=state, accepted=1, freshness_objective_seconds=5.0)
+                for name, state in self.states.items()
+            ]
+            + self.extra_connectors,
+            plugins=[PluginRow(name="warranty", version="0.1.0", state="enabled")],
+            totals=Totals(events=1, profiles=1, activities=1, dead_letters=len(self.store.letters)),
+            warnings=self.warnings,
+        )
+
+    def _fail(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+    def _named(self, name: str) -> str:
+        if name not in self.states:
+            raise NotFound(f"there is no connector {name}: see `cdmctl connectors`")
+        return name
+
+    async def pause(self, name: str) -> str | None:
+        self.states[self._named(name)] = "paused"
+        return "its sender does not try again"
+
+    async def resume(self, name: str) -> None:
+        self.states[self._named(name)] = "running"
+
+    async def poll(self, name: str) -> None:
+        raise BadArguments(f"{self._named(name)} only listens: there is nothing to fetch")
+
+    async def forget(self, name: str) -> int:
+        if name != "gone":
+            raise NotFound(f"nothing is kept of a connector {name}")
+        return 3
+
+    async def reload(self) -> ReloadReport:
+        self._fail()
+        return self.report
+
+    async def tail(self, wanted: TailFilter) -> AsyncGenerator[TailItem, None]:
+        self.wanted = wanted
+        try:
+            for item in self.items:
+                yield item
+            if self.endless:
+                await anyio.Event().wait()
+        finally:
+            self.tail_closed.set()
+
+    def set_log_level(self, level: str, seconds: float | None) -> None:
+        self.done.append(("log-level", level, seconds))
+
+    def metrics(self) -> bytes:
+        return b"# TYPE cdmd_profiles gauge\ncdmd_profiles 1.0\n"
+
+    async def backup(self, target: Path) -> int:
+        self.done.append(("backup", str(target)))
+        return 12_288
+
+
+# ---- what is in it -------------------------------------------------------------------------------------------------
+
+
+def seen(verdict: SeenVerdict, seq: int = 1) -> Seen:
+    return Seen(Seq(seq), verdict, 7)
+
+
+def applied(runtime: MemoryRuntime, *, named: str = "evt-1", seq: int = 1) -> None:
+    """An applied event with one extension, its profile, and its journal entry."""
+    happened = event(named)
+    activity = Activity(
+        seq=Seq(seq),
+        profile=ProfileKey(1),
+        time=AT,
+        event=happened,
+        rule="email",
+        trace=[Extended("warranty", 0.02, "applied", ["warranty"])],
+    )
+    runtime.journal.add(happened, seq=seq)
+    runtime.store.position = Seq(seq)
+    runtime.store.traces.append(
+        (named, Trace(source="shop", seen=seen(SeenVerdict.APPLIED, seq), activity=activity, public=PROFILE))
+    )
+    state = ProfileState(
+        public=PROFILE,
+        created=AT,
+        updated=AT,
+        identifiers=[IdentifierState("email", "canary-joe@example.com", AT, AT, "shop")],
+        traits={"first_name": TraitState("canary-Joe", AT, seq)},
+    )
+    runtime.store.profiles["email", "canary-joe@example.com"] = ProfileFound(
+        key=ProfileKey(1), state=state, activities=[activity], merges=[]
+    )
+
+
+def dead(
+    runtime: MemoryRuntime, seq: int, *, code: str = "mapping", raw: bytes = b'{"name":"canary-raw"}', **of: Any
+) -> DeadLetter:
+    fault = Fault(code, "the part {to_number(total)} failed on text", "{to_number(total)}", "total", "text")
+    entry = Entry(event(f"dead-{seq}", **of), fault, raw)
+    letter = DeadLetter(seq=Seq(seq), entry=entry, fault=fault, stage="map", since=AT)
+    runtime.store.letters[seq] = letter
+    runtime.store.traces.append(
+        (f"dead-{seq}", Trace(source=entry.event.source, seen=seen(SeenVerdict.DEAD, seq), dead=letter))
+    )
+
+
+def parked(runtime: MemoryRuntime, seq: int) -> None:
+    row = Parked(
+        seq=Seq(seq),
+        entry=Entry(event(f"parked-{seq}")),
+        extension="warranty",
+        attempts=2,
+        due=AT,
+        since=AT,
+        reason="it timed out",
+    )
+    runtime.store.traces.append((f"parked-{seq}", Trace(source="shop", seen=seen(SeenVerdict.PARKED, seq), parked=row)))
+
+
+# ---- the socket ----------------------------------------------------------------------------------------------------
+
+
+class Daemon:
+    """The runtime behind its socket. ``peer`` is what the kernel is said to tell of whoever connects next."""
+
+    def __init__(self, runtime: MemoryRuntime, path: Path) -> None:
+        self.runtime, self.path = runtime, path
+        self.peer: tuple[Any, ...] | None = PEERS["admin"]
+
+    def client(self, role: str = "admin", *, timeout: float = 5.0) -> Client:
+        self.peer = PEERS.get(role)
+        return Client([str(self.path)], timeout=timeout)
+
+    def audits(self) -> list[tuple[str, str, str]]:
+        return [(row.user, row.command, row.outcome) for row in self.runtime.store.rows]
+
+
+@contextmanager
+def serving(daemon: Daemon, *, heartbeat: float = 15.0) -> Iterator[Daemon]:
+    """The control socket, mode 0660, answered by a thread of its own."""
+    app = control_app(daemon.runtime, own_uid=DAEMON, lookups=lookups(), heartbeat=heartbeat)
+
+    class PeerProtocol(HttpToolsProtocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            inner, peer = self.app, daemon.peer
+
+            async def told(scope: Any, receive: Any, send: Any) -> None:
+                if peer is not None:
+                    scope.setdefault("extensions", {})["cdmd.peer"] = peer
+                await inner(scope, receive, send)
+
+            self.app = told
+
+    bound = socket.socket(socket.AF_UNIX)
+    bound.bind(str(daemon.path))
+    daemon.path.chmod(0o660)
+    config = uvicorn.Config(app, http=PeerProtocol, lifespan="off", log_config=None, access_log=False)
+    with start_blocking_portal() as portal:
+        running, _ = portal.start_task(_answer, bound, config, PeerProtocol)
+        try:
+            yield daemon
+        finally:
+            running.cancel()
+
+
+async def _answer(
+    bound: socket.socket, config: uvicorn.Config, protocol: type[HttpToolsProtocol], *, task_status: TaskStatus[None]
+) -> None:
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(lambda: protocol(config, state, {}), sock=bound)
+    task_status.started()
+    try:
+        await anyio.sleep_forever()
+    finally:
+        server.close()
+        for task in list(state.tasks):
+            task.cancel()
+        for connection in list(state.connections):
+            connection.transport.abort()
+
+
+@contextmanager
+def answering(path: Path, answer: Callable[[socket.socket], None]) -> Iterator[None]:
+    """A socket that is no cdmd: ``answer`` is given the first connection."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        thread.join(10)
+
+
+def raw_get(path: Path, target: str, *, method: str = "GET", body: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
+    """One request as it would be made by curl: status, headers, body."""
+    import http.client
+
+    connection = http.client.HTTPConnection("d", timeout=5)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(5)
+    connection.sock.connect(str(path))
+    connection.request(method, target, body=body)
+    response = connection.getresponse()
+    found = response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
+    connection.close()
+    return found
+
+
+def lines(items: Sequence[Event]) -> list[TailItem]:
+    return [TailItem(stage="stored", time=NOW, event=each) for each in items]
