@@ -16,7 +16,7 @@ _LETTERS = "cdmd.cli.control_letters"
 
 ENTRIES = {
     "status": Entry(f"{_LOOKING}:status", "Health, queue, backlog, connectors, plugins, totals."),
-    "top": Entry(f"{_LOOKING}:top", "The same, live."),
+    "top": Entry(f"{_LOOKING}:top", "The same as status, live; Ctrl-C ends it."),
     "connectors": Entry(f"{_LOOKING}:connectors", "List the connectors, or forget one that is gone."),
     "pause": Entry(f"{_CHANGING}:pause", "Hold a connector back, over restarts."),
     "resume": Entry(f"{_CHANGING}:resume", "Let a paused connector go on from where it was."),

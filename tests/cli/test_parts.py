@@ -1,0 +1,161 @@
+"""The parts of the commands that need no daemon: where the socket is, text that is safe, lists that do not drift."""
+
+import sys
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import MappingProxyType
+
+import click
+import pytest
+
+from cdmd.cli.connection import places
+from cdmd.cli.control_commands import cli
+from cdmd.cli.lazy import LazyGroup
+from cdmd.cli.reference import command_table
+from cdmd.cli.running import exit_statuses, run
+from cdmd.cli.terminal import Table, cell, clean, json_text, print_table, size, span
+
+
+def test_a_named_socket_is_the_only_place() -> None:
+    assert places({"CDMD_SOCKET": "/a", "XDG_RUNTIME_DIR": "/run/user/1", "HOME": "/h"}) == ["/a"]
+
+
+def test_the_socket_is_looked_for_where_a_daemon_puts_it(tmp_path: Path) -> None:
+    none = str(tmp_path / "none.toml")
+    assert places({"CDMD_CONFIG": none, "RUNTIME_DIRECTORY": "/r", "XDG_RUNTIME_DIR": "/run/user/1", "HOME": "/h"}) == [
+        "/r/control.sock",
+        "/run/user/1/cdmd/control.sock",
+        "/h/.local/state/cdmd/control.sock",
+        "/run/cdmd/control.sock",
+    ]
+    assert places({"CDMD_CONFIG": none}) == ["/run/cdmd/control.sock"]
+
+
+def test_the_configuration_may_say_where_the_socket_is(tmp_path: Path) -> None:
+    file = tmp_path / "cdmd.toml"
+    file.write_text('[control]\nsocket = "/c/s"\n')
+    assert places({"CDMD_CONFIG": str(file), "HOME": "/h"})[0] == "/c/s"
+    file.write_text('[daemon]\nstate_dir = "/d"\n')
+    assert places({"CDMD_CONFIG": str(file), "HOME": "/h"})[0] == "/d/control.sock"
+    for wrong in ("control = 1", "[control]\nsocket = 1", "= ]"):
+        file.write_text(wrong)
+        assert places({"CDMD_CONFIG": str(file), "HOME": "/h"})[0] == "/h/.local/state/cdmd/control.sock"
+
+
+@pytest.mark.parametrize(
+    "unsafe", ["\x00", "\x07", "\x1b[2J", "\r", "\n", "\x7f", "\x9b", "\u202e", "\u2066", "\u200b", "\ud800"]
+)
+def test_what_moves_a_cursor_or_deceives_is_written_out(unsafe: str) -> None:
+    assert clean(f"a{unsafe}b").isprintable()
+    assert json_text({"k": unsafe}).replace("\n", "").isprintable()
+
+
+def test_names_of_people_are_left_as_they_are() -> None:
+    assert clean("Åsa Öberg 名前 😀") == "Åsa Öberg 名前 😀"
+    assert json_text("Åsa") == '"Åsa"'
+
+
+def test_values_are_shown_as_one_line() -> None:
+    shown = [cell(each) for each in (None, True, False, 3, 2.50, "x\ny", {"a": ["b"]})]
+    assert shown == ["-", "yes", "no", "3", "2.5", "x\\ny", '{"a": ["b"]}']
+
+
+def test_sizes_and_spans_have_a_fitting_unit() -> None:
+    assert [size(each) for each in (0, 1023, 1024, 1536, 20 * 2**20, 3 * 2**40, 2**60)] == [
+        *("0 B", "1023 B", "1.0 KiB", "1.5 KiB", "20 MiB", "3.0 TiB", "1048576 TiB"),
+    ]
+    assert [span(each) for each in (None, 0.02, 1.5, 12.5, 130, 7300, 200_000)] == [
+        *("-", "20 ms", "1.5 s", "12 s", "2 m", "2 h", "2 d"),
+    ]
+
+
+def test_columns_are_aligned_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(Table("things", ("a", "long header"), [["wide value", 1], ["x", None]]))
+    assert capsys.readouterr().out == "A           LONG HEADER\nwide value  1\nx           -\n"
+
+
+def walk(group: LazyGroup, path: str) -> list[tuple[str, click.Command, str | None]]:
+    found: list[tuple[str, click.Command, str | None]] = []
+    ctx = click.Context(group)
+    for name, entry in group.entries.items():
+        command = group.get_command(ctx, name)
+        assert command is not None
+        found.append((f"{path} {name}", command, entry.help))
+        if isinstance(command, LazyGroup):
+            found += walk(command, f"{path} {name}")
+    return found
+
+
+ALL = walk(cli, "cdmctl")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("path", "command", "listed"), ALL, ids=[path for path, _, _ in ALL])
+def test_a_command_is_listed_under_its_name_with_its_own_help(path: str, command: click.Command, listed: str) -> None:
+    assert (command.help or "").partition("\n")[0] == listed
+    assert command.name == path.rpartition(" ")[2]
+
+
+@pytest.mark.parametrize(("path", "command", "listed"), ALL, ids=[path for path, _, _ in ALL])
+def test_every_command_that_runs_takes_a_socket_and_prints_json(path: str, command: click.Command, listed: str) -> None:
+    options = {option for parameter in command.params for option in parameter.opts}
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        assert "--socket" in options
+        assert "--json" in options or path == "cdmctl metrics"
+
+
+def test_the_table_of_commands_names_each_with_its_arguments() -> None:
+    table = command_table(cli, name="cdmctl").splitlines()
+    assert table[:2] == ["| command | does |", "|---|---|"]
+    assert "| `cdmctl pause NAME [--json]` | Hold a connector back, over restarts. |" in table
+    assert "| `cdmctl dead-letters [--json]` | Events set aside: list, show, retry, discard. |" in table
+    assert any(row.startswith("| `cdmctl log-level {debug\\|info\\|warning\\|error} [--for DURATION]") for row in table)
+    assert not any("--wait" in row or "`cdmctl config`" in row for row in table)
+
+
+def test_every_exit_status_is_named() -> None:
+    assert [status for status, _ in exit_statuses()] == [0, 1, 2, 3, 4, 5, 6]
+
+
+# ---- commands of plugins -------------------------------------------------------------------------------------------
+
+
+class Installed(LazyGroup):
+    """A group that finds these entry points installed."""
+
+    points: Mapping[str, EntryPoint] = MappingProxyType({})
+
+    def _plugins(self) -> dict[str, EntryPoint]:
+        return dict(self.points)
+
+
+def group(**points: str) -> Installed:
+    made = Installed("cdmctl", entries=cli.entries)  # type: ignore[attr-defined]
+    made.points = {name: EntryPoint(name, place, "cdmd.commands") for name, place in points.items()}
+    return made
+
+
+def test_a_plugins_command_is_listed_without_being_imported_and_imported_when_called(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_plugin_of_commands.py").write_text("import click\n@click.command\ndef hello():\n    click.echo('hello')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = group(hello="a_plugin_of_commands:hello", status="a_plugin_of_commands:nothing")
+    assert run(made, ["--help"], name="cdmctl") == 0
+    assert "hello  From a plugin." in capsys.readouterr().out
+    assert "a_plugin_of_commands" not in sys.modules
+    assert run(made, ["hello"], name="cdmctl") == 0
+    assert capsys.readouterr().out == "hello\n"
+    assert made.list_commands(click.Context(made)).count("status") == 1
+
+
+@pytest.mark.parametrize("place", ["no_such_module:x", "json:no_such_name", "json:dumps"])
+def test_a_plugins_command_that_cannot_be_loaded_fails_alone(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made = group(broken=place)
+    assert run(made, ["broken"], name="cdmctl") == 1
+    assert capsys.readouterr().err.startswith("cdmctl: broken of a plugin ")
+    assert run(made, ["status", "--help"], name="cdmctl") == 0
+
+
+def test_without_plugins_there_are_only_our_commands() -> None:
+    assert cli.list_commands(click.Context(cli)) == list(cli.entries)  # type: ignore[attr-defined]
