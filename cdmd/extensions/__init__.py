@@ -1,0 +1,11 @@
+"""Calls each extension under its own deadline and breaker; a failure is a verdict about one event, never a crash.
+
+Not here: finding plugins (``cdmd.plugins``) and what becomes of the verdicts (``cdmd.pipeline``).
+"""
+
+from cdmd.extensions.calling import ExtensionState
+from cdmd.extensions.declaring import extension
+from cdmd.extensions.dispatch import Extensions, Limits, Registered, Visit
+from cdmd.extensions.loopwatch import LoopWatch, Stall
+
+__all__ = ["ExtensionState", "Extensions", "Limits", "LoopWatch", "Registered", "Stall", "Visit", "extension"]

@@ -1,0 +1,230 @@
+"""One registered extension: its plan of action for a single call, its breaker, its figures, and the verdict of a call.
+
+Not here: in which order extensions see an event and how many calls run at once (``dispatch``).
+"""
+
+import asyncio
+import inspect
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from cdmd.contracts import Clock, Context, Extension
+from cdmd.errors import Drop, Reject, RetryLater
+from cdmd.extensions.breaker import Breaker, back_off
+from cdmd.extensions.declaring import selects
+from cdmd.extensions.driving import DeadlinePassed, Driven, Misbehaved
+from cdmd.extensions.threads import Threads
+from cdmd.models import Apply, Bury, Discard, Event, Extended, Fault, Hold, Micros, Outcome, to_micros
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_DECODE: Final = msgspec.msgpack.Decoder(Event).decode
+_KEPT_DURATIONS: Final = 512
+_SOONEST: Final = 0.1
+_LATEST: Final = 366 * 86_400.0
+
+
+class Registered(NamedTuple):
+    """An extension, the plugin it belongs to, and the context it is called with."""
+
+    plugin: str
+    extension: Extension
+    context: Context
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds for each extension: calls at once, threads of a plain function, and bytes of an event it returns."""
+
+    calls: int = 64
+    threads: int = 4
+    event_bytes: int = 4 * 2**20
+
+
+class ExtensionState(msgspec.Struct, frozen=True, kw_only=True):
+    """A row for ``status`` and ``plugins``. ``open_until`` is when the breaker probes; ``error`` names no value."""
+
+    plugin: str
+    extension: str
+    calls: int
+    failures: int
+    running: int
+    waiting: int
+    open_until: Micros | None
+    p95_seconds: float | None
+    error: str | None
+
+
+class Failure(Exception):
+    """A call failed; the text is the reason an administrator reads and names no value."""
+
+
+class Verdict(NamedTuple):
+    """What one call came to: the event as it is now, what becomes of it (None: on to the next), and the trace's row."""
+
+    event: Event
+    outcome: Outcome | None
+    visit: Extended
+
+
+class Caller:
+    """Calls one extension, one event at a time per call of ``call``; never raises but for a cancellation of its task."""
+
+    def __init__(
+        self, key: str, registered: Registered, *, clock: Clock, limits: Limits, chance: Callable[[], float] = random.random
+    ) -> None:
+        self.key, self.plugin, self.extension = key, registered.plugin, registered.extension
+        self._context, self._clock, self._limits, self._chance = registered.context, clock, limits, chance
+        self.selects = selects(self.extension.on).fullmatch
+        function = self.extension.function
+        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
+        )
+        self.threads = Threads(key, limits.threads)
+        self._breaker = Breaker()
+        self._calls = self._failures = 0
+        self._error: str | None = None
+        self._durations: deque[float] = deque(maxlen=_KEPT_DURATIONS)
+
+    async def call(self, event: Event, *, attempts: int, suspended: Callable[[], None]) -> Verdict:
+        """Call it once if its breaker admits it. ``attempts`` failed before; ``suspended``: see ``Driven``."""
+        begun = self._clock.monotonic()
+        if not self._breaker.admits(begun):
+            return self._refused(event, attempts, begun)
+        self._calls += 1
+        try:
+            returned = await Driven(self._invoke(_DECODE(_ENCODE(event))), timeout=self.extension.timeout, suspended=suspended)
+            changed = event if returned is None else self._checked(event, returned)
+        except asyncio.CancelledError:
+            self._breaker.withdraw()
+            raise
+        except (Drop, RetryLater, Reject) as asked:
+            return self._asked(event, asked, attempts, begun)
+        except DeadlinePassed as late:
+            how = " and would not end when it was cancelled" if late.dropped else ""
+            return self._failed(event, f"no answer within {self.extension.timeout:g} s{how}", attempts, begun)
+        except Failure as failure:
+            return self._failed(event, str(failure), attempts, begun)
+        except (Exception, Misbehaved) as error:  # noqa: BLE001 - whatever a plugin raises is a verdict about this event
+            return self._failed(event, _reason(error), attempts, begun)
+        return self._went_well(event, changed, begun)
+
+    def state(self, *, running: int, waiting: int) -> ExtensionState:
+        """Its figures now."""
+        opened = self._breaker.open_until
+        ahead = None if opened is None else max(0.0, opened - self._clock.monotonic())
+        durations = sorted(self._durations)
+        return ExtensionState(
+            plugin=self.plugin,
+            extension=self.key,
+            calls=self._calls,
+            failures=self._failures,
+            running=running,
+            waiting=waiting,
+            open_until=None if ahead is None else self._in(ahead),
+            p95_seconds=durations[int(len(durations) * 0.95)] if durations else None,
+            error=self._error,
+        )
+
+    def blame(self, text: str) -> None:
+        """Show ``text`` as its last error (it blocked the event loop, say)."""
+        self._error = text
+
+    def _invoke(self, event: Event) -> Coroutine[Any, Any, Any]:
+        if self._is_async:
+            return self._as_coroutine(event)
+        return self._in_thread(event)
+
+    async def _as_coroutine(self, event: Event) -> Any:
+        return await self.extension.function(event, self._context)
+
+    async def _in_thread(self, event: Event) -> Any:
+        result = await self.threads.call(self.extension.function, event, self._context)
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise Failure("returned a coroutine: declare the function with async def")
+        return result
+
+    def _checked(self, before: Event, returned: Any) -> Event:
+        if not isinstance(returned, Event):
+            raise Failure(f"returned {type(returned).__name__} instead of an event or None")
+        for field in ("id", "source", "type", "received"):
+            if getattr(returned, field) != getattr(before, field):
+                raise Failure(f"changed the event's {field}")
+        try:
+            encoded = _ENCODE(returned)
+            kept = _DECODE(encoded)
+        except Exception as error:
+            raise Failure("returned an event that cannot be stored") from error
+        if len(encoded) > self._limits.event_bytes:
+            raise Failure(f"returned an event of more than {self._limits.event_bytes} bytes")
+        return kept
+
+    def _went_well(self, before: Event, after: Event, begun: float) -> Verdict:
+        self._breaker.succeeded()
+        added = tuple(name for name, value in after.data.items() if name not in before.data or before.data[name] != value)
+        return Verdict(after, None, self._visit("unchanged" if after == before else "extended", begun, added))
+
+    def _asked(self, event: Event, asked: Drop | RetryLater | Reject, attempts: int, begun: float) -> Verdict:
+        outcome: Outcome
+        match asked:
+            case Drop(reason=reason):
+                outcome, word = Discard(str(reason)), "dropped"
+            case Reject(reason=reason):
+                outcome, word = Bury(Fault("rejected", f"{self.key}: {reason}")), "rejected"
+            case RetryLater(seconds=seconds, reason=reason):
+                if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+                    return self._failed(event, "asked to be called later without a number of seconds", attempts, begun)
+                wait = min(max(float(seconds), _SOONEST), _LATEST)
+                outcome, word = Hold(self.key, self._in(wait), attempts, str(reason)), "later"
+        self._breaker.succeeded()
+        return Verdict(event, outcome, self._visit(word, begun))
+
+    def _failed(self, event: Event, reason: str, attempts: int, begun: float) -> Verdict:
+        self._failures += 1
+        self._error = reason
+        self._breaker.failed(self._clock.monotonic())
+        visit = self._visit(f"failed: {reason}", begun)
+        match self.extension.on_failure:
+            case "store":
+                return Verdict(event, None, visit)
+            case "reject":
+                return Verdict(event, Bury(Fault("extension_failed", f"{self.key}: {reason}")), visit)
+            case _:
+                wait = back_off(attempts + 1, self._chance)
+                return Verdict(event, Hold(self.key, self._in(wait), attempts + 1, reason), visit)
+
+    def _refused(self, event: Event, attempts: int, begun: float) -> Verdict:
+        """The breaker is open: no call. Those held come back spread over as long again, not all in one moment."""
+        if self.extension.on_failure == "store":
+            return Verdict(event, None, Extended(self.key, 0.0, "skipped: it keeps failing"))
+        ahead = max(0.0, (self._breaker.open_until or begun) - begun)
+        due = self._in(ahead + self._chance() * (ahead + 1.0))
+        return Verdict(event, Hold(self.key, due, attempts, "it keeps failing"), Extended(self.key, 0.0, "held"))
+
+    def _visit(self, outcome: str, begun: float, added: Sequence[str] = ()) -> Extended:
+        seconds = self._clock.monotonic() - begun
+        self._durations.append(seconds)
+        return Extended(self.key, round(seconds, 6), outcome, added)
+
+    def _in(self, seconds: float) -> Micros:
+        return to_micros(self._clock.now() + timedelta(seconds=seconds))
+
+
+def _reason(error: Exception) -> str:
+    """The exception's class and the plugin's own line; never its text, which may hold a customer's values."""
+    what = error.what if isinstance(error, Misbehaved) else error
+    trace, last = what.__traceback__, None
+    while trace is not None:
+        if last is None and not str(trace.tb_frame.f_globals.get("__name__", "")).startswith("cdmd.extensions"):
+            last = trace
+        trace = trace.tb_next
+    if last is None:
+        return type(what).__name__
+    return f"{type(what).__name__} at {Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}"

@@ -1,0 +1,195 @@
+"""Which extensions see an event, in which order, and how many calls run at once.
+
+A plan per event type is kept, so an event nobody listens to costs one look-up. Calls run in the tasks of their extension:
+one task serves event after event for as long as nothing suspends, and another starts only when one really waits.
+"""
+
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final
+
+import anyio
+import anyio.abc
+
+from cdmd.contracts import Clock
+from cdmd.extensions.calling import Caller, ExtensionState, Limits, Registered
+from cdmd.models import Apply, Event, Extended, Outcome
+
+_PLANS: Final = 10_000
+_BREATH: Final = 64
+
+
+class Visit:
+    """One event's way through its extensions. ``outcome`` is None until it ended; ``event`` is as far as it has come.
+
+    ``extension`` names the one whose turn it is, ``called`` says whether that call began, ``attempts`` how often it failed
+    before. ``ended`` is called once, on the event loop, when the outcome stands.
+    """
+
+    __slots__ = ("attempts", "called", "ended", "event", "index", "outcome", "plan", "trace", "withdrawn")
+
+    def __init__(self, event: Event, plan: tuple[Caller, ...], *, index: int, attempts: int, ended: Callable[[], None]) -> None:
+        self.event, self.plan, self.index, self.attempts, self.ended = event, plan, index, attempts, ended
+        self.trace: list[Extended] = []
+        self.outcome: Outcome | None = None
+        self.called = self.withdrawn = False
+
+    @property
+    def extension(self) -> str:
+        """The extension whose turn it is."""
+        return self.plan[self.index].key
+
+    @property
+    def remaining(self) -> float:
+        """The most seconds that the calls still to come may take."""
+        return sum(caller.extension.timeout for caller in self.plan[self.index :])
+
+
+class _Line:
+    """One extension's waiting events and the number of tasks that serve them."""
+
+    __slots__ = ("caller", "tasks", "waiting")
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller, self.tasks = caller, 0
+        self.waiting: deque[Visit] = deque()
+
+
+class Extensions:
+    """All registered extensions. Calls need the context open: ``async with extensions: ...``; leaving it ends them."""
+
+    def __init__(
+        self,
+        registered: Sequence[Registered],
+        *,
+        clock: Clock,
+        limits: Limits | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._limits = limits or Limits()
+        self.registered = tuple(registered)
+        self._lines: dict[str, _Line] = {}
+        used: Counter[str] = Counter()
+        for one in self.registered:
+            key = one.plugin if one.extension.name == one.plugin else f"{one.plugin}.{one.extension.name}"
+            used[key] += 1
+            key = key if used[key] == 1 else f"{key}#{used[key]}"
+            self._lines[key] = _Line(Caller(key, one, clock=clock, limits=self._limits, chance=chance))
+        self._plans: dict[str, tuple[Caller, ...]] = {}
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def __aenter__(self) -> "Extensions":
+        self._tasks = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        tasks, self._tasks = self._tasks, None
+        if tasks is None:
+            return None
+        tasks.cancel_scope.cancel()
+        try:
+            return await tasks.__aexit__(kind, error, trace)
+        finally:
+            for line in self._lines.values():
+                line.waiting.clear()
+                line.caller.threads.close()
+
+    def plan(self, event_type: str) -> tuple[Caller, ...]:
+        """The extensions that listen to this type, in order of registration; kept for the next event of the type."""
+        plan = self._plans.get(event_type)
+        if plan is None:
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            plan = tuple(line.caller for line in self._lines.values() if line.caller.selects(event_type))
+            self._plans[event_type] = plan
+        return plan
+
+    def start(self, event: Event, *, ended: Callable[[], None], extension: str = "", attempts: int = 0) -> Visit:
+        """Put an event on its way; it goes on from ``extension`` where that still listens, else from the first.
+
+        ``ended`` may be called before this returns only when nobody listens.
+        """
+        plan = self.plan(event.type)
+        index = next((place for place, caller in enumerate(plan) if caller.key == extension), 0)
+        known = bool(plan) and plan[index].key == extension
+        visit = Visit(event, plan, index=index, attempts=attempts if known else 0, ended=ended)
+        self._go_on(visit)
+        return visit
+
+    async def run(
+        self, event: Event, *, extension: str = "", attempts: int = 0
+    ) -> tuple[Event, Outcome, Sequence[Extended]]:
+        """The event after its extensions, what becomes of it, and who was visited."""
+        done = anyio.Event()
+        visit = self.start(event, ended=done.set, extension=extension, attempts=attempts)
+        try:
+            await done.wait()
+        finally:
+            self.withdraw(visit)
+        return visit.event, visit.outcome or Apply(), visit.trace
+
+    def withdraw(self, visit: Visit) -> bool:
+        """Take a visit that waits for its turn out of the line; False when its call already runs (or it ended)."""
+        if visit.outcome is not None or visit.called:
+            return False
+        visit.withdrawn = True
+        return True
+
+    def states(self) -> list[ExtensionState]:
+        """One row for each extension, in order of registration."""
+        return [line.caller.state(running=line.tasks, waiting=len(line.waiting)) for line in self._lines.values()]
+
+    def blame(self, extension: str, text: str) -> None:
+        """Show ``text`` as that extension's last error."""
+        if (line := self._lines.get(extension)) is not None:
+            line.caller.blame(text)
+
+    def _go_on(self, visit: Visit) -> None:
+        if visit.index == len(visit.plan):
+            visit.outcome = Apply()
+        if visit.outcome is not None:
+            visit.ended()
+            return
+        line = self._lines[visit.extension]
+        line.waiting.append(visit)
+        if line.tasks == 0:
+            self._serve_more(line)
+
+    def _serve_more(self, line: _Line) -> None:
+        if self._tasks is not None and line.waiting and line.tasks < self._limits.calls:
+            line.tasks += 1
+            self._tasks.start_soon(self._serve, line, name=f"extension {line.caller.key}")
+
+    async def _serve(self, line: _Line) -> None:
+        served = 0
+        try:
+            while line.waiting:
+                visit = line.waiting.popleft()
+                if visit.withdrawn:
+                    continue
+                if await self._call(line, visit):
+                    break
+                served += 1
+                if served % _BREATH == 0:
+                    await anyio.lowlevel.checkpoint()
+        finally:
+            line.tasks -= 1
+        self._serve_more(line)
+
+    async def _call(self, line: _Line, visit: Visit) -> bool:
+        """One call; True when this task's state can no longer be trusted (a coroutine had to be dropped)."""
+        visit.called = True
+        verdict = await line.caller.call(
+            visit.event, attempts=visit.attempts, suspended=lambda: self._serve_more(line)
+        )
+        visit.event, visit.outcome, visit.called = verdict.event, verdict.outcome, False
+        visit.trace.append(verdict.visit)
+        if visit.outcome is None:
+            visit.index += 1
+            visit.attempts = 0
+        self._go_on(visit)
+        return verdict.dropped
