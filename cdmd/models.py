@@ -185,6 +185,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One event on its way into the store: fresh from the journal, or back from ``parked`` (``resumed``).
 
     ``parked_since`` is when it was first parked. ``entry.event`` is already extended where extensions answered in time.
+    ``retry`` marks a revived dead letter that was retried ``attempts`` times before.
     """
 
     seq: Seq
@@ -193,6 +194,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     trace: Sequence[Extended] = ()
     resumed: bool = False
     parked_since: Micros | None = None
+    retry: bool = False
+    attempts: int = 0
 
 
 class SeenVerdict(IntEnum):

@@ -3,9 +3,9 @@
 Not here: finding plugins (``cdmd.plugins``) and what becomes of the verdicts (``cdmd.pipeline``).
 """
 
-from cdmd.extensions.calling import ExtensionState
+from cdmd.extensions.calling import ExtensionState, Limits, Registered
 from cdmd.extensions.declaring import extension
-from cdmd.extensions.dispatch import Extensions, Limits, Registered, Visit
+from cdmd.extensions.dispatch import Extensions, Visit
 from cdmd.extensions.loopwatch import LoopWatch, Stall
 
 __all__ = ["ExtensionState", "Extensions", "Limits", "LoopWatch", "Registered", "Stall", "Visit", "extension"]

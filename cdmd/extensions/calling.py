@@ -18,10 +18,10 @@ import msgspec
 from cdmd.contracts import Clock, Context, Extension
 from cdmd.errors import Drop, Reject, RetryLater
 from cdmd.extensions.breaker import Breaker, back_off
-from cdmd.extensions.declaring import selects
 from cdmd.extensions.driving import DeadlinePassed, Driven, Misbehaved
 from cdmd.extensions.threads import Threads
-from cdmd.models import Apply, Bury, Discard, Event, Extended, Fault, Hold, Micros, Outcome, to_micros
+from cdmd.kit.globs import Globs
+from cdmd.models import Bury, Discard, Event, Extended, Fault, Hold, Micros, Outcome, to_micros
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Event).decode
@@ -65,11 +65,15 @@ class Failure(Exception):
 
 
 class Verdict(NamedTuple):
-    """What one call came to: the event as it is now, what becomes of it (None: on to the next), and the trace's row."""
+    """What one call came to: the event as it is now, what becomes of it (None: on to the next), and the trace's row.
+
+    ``dropped``: the call's coroutine would not end, so the state of the task it ran in can no longer be trusted.
+    """
 
     event: Event
     outcome: Outcome | None
     visit: Extended
+    dropped: bool = False
 
 
 class Caller:
@@ -80,7 +84,7 @@ class Caller:
     ) -> None:
         self.key, self.plugin, self.extension = key, registered.plugin, registered.extension
         self._context, self._clock, self._limits, self._chance = registered.context, clock, limits, chance
-        self.selects = selects(self.extension.on).fullmatch
+        self.selects = Globs(self.extension.on).matches
         function = self.extension.function
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
@@ -107,7 +111,8 @@ class Caller:
             return self._asked(event, asked, attempts, begun)
         except DeadlinePassed as late:
             how = " and would not end when it was cancelled" if late.dropped else ""
-            return self._failed(event, f"no answer within {self.extension.timeout:g} s{how}", attempts, begun)
+            verdict = self._failed(event, f"no answer within {self.extension.timeout:g} s{how}", attempts, begun)
+            return verdict._replace(dropped=late.dropped)
         except Failure as failure:
             return self._failed(event, str(failure), attempts, begun)
         except (Exception, Misbehaved) as error:  # noqa: BLE001 - whatever a plugin raises is a verdict about this event
@@ -173,12 +178,14 @@ class Caller:
 
     def _asked(self, event: Event, asked: Drop | RetryLater | Reject, attempts: int, begun: float) -> Verdict:
         outcome: Outcome
+        word: str
         match asked:
             case Drop(reason=reason):
                 outcome, word = Discard(str(reason)), "dropped"
             case Reject(reason=reason):
                 outcome, word = Bury(Fault("rejected", f"{self.key}: {reason}")), "rejected"
-            case RetryLater(seconds=seconds, reason=reason):
+            case RetryLater(reason=reason):
+                seconds: Any = asked.seconds
                 if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
                     return self._failed(event, "asked to be called later without a number of seconds", attempts, begun)
                 wait = min(max(float(seconds), _SOONEST), _LATEST)

@@ -1,9 +1,8 @@
-"""The decorator with which a plugin declares an extension, and which event types its globs select."""
+"""The decorator with which a plugin declares an extension. Not here: registering and calling it."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from cdmd.contracts import Extension, ExtensionFunction
 from cdmd.errors import PluginFault
@@ -20,23 +19,19 @@ def extension(
     when the call fails: ``hold`` (try again later), ``store`` (go on without it), ``reject`` (dead letter).
     Raises ``PluginFault`` for a declaration that cannot work.
     """
-    globs = (on,) if isinstance(on, str) else tuple(on)
+    globs: tuple[Any, ...] = (on,) if isinstance(on, str) else tuple(on)
+    seconds: Any = timeout
     if not globs or not all(isinstance(glob, str) and glob for glob in globs):
         raise PluginFault('an extension needs on="EVENT TYPE" or a list of them')
     if on_failure not in ON_FAILURE:
         raise PluginFault(f"on_failure={on_failure!r} does not exist: write one of {', '.join(ON_FAILURE)}")
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not math.isfinite(timeout) or timeout <= 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
         raise PluginFault(f"timeout={timeout!r} is not a number of seconds above 0")
 
     def declare(function: ExtensionFunction) -> Extension:
         if not callable(function):
             raise PluginFault("an extension is a function that takes an event and a context")
-        called = name or getattr(function, "__name__", type(function).__name__)
-        return Extension(name=called, on=globs, function=function, timeout=float(timeout), on_failure=on_failure)
+        called = name or str(getattr(function, "__name__", type(function).__name__))
+        return Extension(name=called, on=globs, function=function, timeout=float(seconds), on_failure=on_failure)
 
     return declare
-
-
-def selects(globs: Sequence[str]) -> re.Pattern[str]:
-    """One pattern for type globs, to be matched whole; ``*`` stands for any characters, dots too."""
-    return re.compile("|".join(".*".join(re.escape(part) for part in glob.split("*")) for glob in globs), re.DOTALL)

@@ -8,10 +8,11 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from cdmd.contracts import Clock
 from cdmd.extensions.calling import Caller, ExtensionState, Limits, Registered
@@ -80,7 +81,7 @@ class Extensions:
         self._plans: dict[str, tuple[Caller, ...]] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
 
-    async def __aenter__(self) -> "Extensions":
+    async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
         return self
 
@@ -111,23 +112,25 @@ class Extensions:
     def start(self, event: Event, *, ended: Callable[[], None], extension: str = "", attempts: int = 0) -> Visit:
         """Put an event on its way; it goes on from ``extension`` where that still listens, else from the first.
 
-        ``ended`` may be called before this returns only when nobody listens.
+        ``ended`` is never called before this returns: where nobody listens, the outcome stands then.
         """
         plan = self.plan(event.type)
         index = next((place for place, caller in enumerate(plan) if caller.key == extension), 0)
         known = bool(plan) and plan[index].key == extension
         visit = Visit(event, plan, index=index, attempts=attempts if known else 0, ended=ended)
-        self._go_on(visit)
+        if plan:
+            self._go_on(visit)
+        else:
+            visit.outcome = Apply()
         return visit
 
-    async def run(
-        self, event: Event, *, extension: str = "", attempts: int = 0
-    ) -> tuple[Event, Outcome, Sequence[Extended]]:
+    async def run(self, event: Event, *, extension: str = "", attempts: int = 0) -> tuple[Event, Outcome, Sequence[Extended]]:
         """The event after its extensions, what becomes of it, and who was visited."""
         done = anyio.Event()
         visit = self.start(event, ended=done.set, extension=extension, attempts=attempts)
         try:
-            await done.wait()
+            if visit.outcome is None:
+                await done.wait()
         finally:
             self.withdraw(visit)
         return visit.event, visit.outcome or Apply(), visit.trace
@@ -183,9 +186,7 @@ class Extensions:
     async def _call(self, line: _Line, visit: Visit) -> bool:
         """One call; True when this task's state can no longer be trusted (a coroutine had to be dropped)."""
         visit.called = True
-        verdict = await line.caller.call(
-            visit.event, attempts=visit.attempts, suspended=lambda: self._serve_more(line)
-        )
+        verdict = await line.caller.call(visit.event, attempts=visit.attempts, suspended=lambda: self._serve_more(line))
         visit.event, visit.outcome, visit.called = verdict.event, verdict.outcome, False
         visit.trace.append(verdict.visit)
         if visit.outcome is None:

@@ -40,7 +40,7 @@ class Driven:
     ) -> None:
         self._coroutine, self._timeout, self._suspended, self._grace = coroutine, timeout, suspended, grace
         self._timers: list[asyncio.TimerHandle] = []
-        self._overdue = self._closing = self._dropped = False
+        self._overdue = self._closing = self._dropped = self._exiting = False
         self._own_cancels = self._cancels_before = 0
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -48,7 +48,7 @@ class Driven:
             yielded = self._coroutine.send(None)
         except StopIteration as stop:
             return stop.value
-        except (Exception, GeneratorExit):
+        except Exception:
             raise
         except BaseException as error:
             raise Misbehaved(error) from error
@@ -58,9 +58,9 @@ class Driven:
         self._suspended()
         try:
             result = yield from self._rest(yielded)
-        except GeneratorExit:
-            raise
         except BaseException as error:
+            if self._exiting:
+                raise
             raise self._sorted(error) from error
         finally:
             for timer in self._timers:
@@ -71,16 +71,16 @@ class Driven:
 
     def _rest(self, yielded: Any) -> Generator[Any, Any, Any]:
         while True:
+            sent, thrown = None, None
             try:
                 sent = yield yielded
             except GeneratorExit:
+                self._exiting = True
                 self._close()
                 raise
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - thrown in by the event loop: it belongs to the coroutine
                 self._note(error)
-                thrown: BaseException | None = error
-            else:
-                thrown = None
+                thrown = error
             try:
                 yielded = self._coroutine.send(sent) if thrown is None else self._coroutine.throw(thrown)
             except StopIteration as stop:

@@ -12,7 +12,7 @@ from types import CodeType, FrameType
 from typing import Final, NamedTuple
 
 import anyio
-import anyio.from_thread
+import anyio.abc
 import msgspec
 
 from cdmd.contracts import Clock
@@ -44,8 +44,11 @@ class _Suspect(NamedTuple):
 
 
 class LoopWatch:
-    """``limit`` in seconds is how late a beat may be. ``notice`` is called at once, in the watching thread; ``report`` on
-    the loop as soon as it lives again."""
+    """Watches the loop it runs on; ``longest`` is the longest stall so far, in seconds.
+
+    ``limit`` in seconds is how late a beat may be. ``notice`` is called at once, in the watching thread; ``report`` on the
+    loop as soon as it lives again.
+    """
 
     def __init__(
         self,

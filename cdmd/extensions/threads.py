@@ -5,6 +5,7 @@ both would let a function that hangs take the whole daemon with it. Here a place
 """
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable
@@ -25,7 +26,10 @@ class Threads:
         self._idle = 0
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The function's result or exception. A cancellation leaves the thread to itself; its place stays taken until it ends."""
+        """The function's result or exception.
+
+        A cancellation leaves the thread to itself; its place stays taken until it ends.
+        """
         await self._places.acquire()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
@@ -44,7 +48,7 @@ class Threads:
                 result = context.run(function, *arguments)
             except BaseException as raised:  # noqa: BLE001 - handed to the caller, whatever it is
                 error = raised
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop ended before the function did
                 loop.call_soon_threadsafe(settle, result, error)
 
         self._hand_over(work)

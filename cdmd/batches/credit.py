@@ -1,0 +1,44 @@
+"""How many of a connector's events are durable and not applied yet, so that a pull connector waits."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import anyio
+
+from cdmd.models import Entry, Seq
+
+CREDIT: Final = 5000
+
+
+class Credit:
+    """Counts what went into the journal against what was applied. What an earlier run left behind counts for everybody."""
+
+    def __init__(self, *, head: Seq, position: Seq) -> None:
+        self._head_at_start, self._position = head, position
+        self._behind: Counter[str] = Counter()
+        self._applied = anyio.Event()
+
+    def journaled(self, first: Seq, entries: Sequence[Entry]) -> None:
+        """These entries are durable now; ``first`` is the first one's sequence number."""
+        for seq, entry in enumerate(entries, first):
+            if seq > max(self._head_at_start, self._position):
+                self._behind[entry.event.connector] += 1
+
+    def applied(self, position: Seq, connectors: Iterable[tuple[Seq, str]]) -> None:
+        """Everything up to ``position`` is done, among it these (sequence number, connector)."""
+        self._position = position
+        for seq, connector in connectors:
+            if seq > self._head_at_start and self._behind[connector] > 0:
+                self._behind[connector] -= 1
+        self._applied.set()
+        self._applied = anyio.Event()
+
+    def backlog(self, connector: str) -> int:
+        """Its events that are durable and not applied; never too few."""
+        return self._behind[connector] + max(0, self._head_at_start - self._position)
+
+    async def wait(self, connector: str, *, limit: int = CREDIT) -> None:
+        """Return once fewer than ``limit`` of its events are behind."""
+        while self.backlog(connector) >= limit:
+            await self._applied.wait()

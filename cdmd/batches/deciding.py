@@ -1,0 +1,276 @@
+"""Decides what a batch comes to: pure, from what the store knows, in journal order.
+
+Every journaled entry ends in exactly one of applied, repeats, filtered, dead and parked, and one that leaves ``parked`` takes
+its place there with it. Not here: calling extensions, and writing.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
+
+from cdmd.identity.identifiers import Kinds
+from cdmd.identity.naming import public_id
+from cdmd.identity.resolution import People
+from cdmd.models import (
+    Activity,
+    Apply,
+    Bury,
+    Changes,
+    Count,
+    DeadLetter,
+    Digest,
+    Discard,
+    Entry,
+    Event,
+    Fault,
+    Hold,
+    Item,
+    Known,
+    Micros,
+    Parked,
+    Seen,
+    SeenVerdict,
+    Seq,
+    Wanted,
+    to_micros,
+)
+from cdmd.profiles.projection import Projection
+
+CLOCK_AHEAD: Final = 5 * 60 * 1_000_000
+
+
+class Digester(Protocol):
+    """Names an occurrence and its content without holding them (``cdmd.store.keys.Digester``)."""
+
+    def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - an event's own word
+        """The keyed digest of (source, id)."""
+        ...
+
+    def content(self, event: Event) -> int:
+        """A 64-bit digest of what the event says."""
+        ...
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not change from batch to batch. ``parked_keep`` is in microseconds."""
+
+    journal_id: str
+    kinds: Kinds
+    projection: Projection
+    digester: Digester
+    known_only: frozenset[str] = frozenset()
+    parked_max: int = 100_000
+    parked_keep: int = 72 * 3600 * 1_000_000
+
+
+class Fate(NamedTuple):
+    """What became of an item: the stage for ``tail`` (None: it had been done before), the event, and a word about it."""
+
+    stage: str | None
+    item: Item
+    detail: str = ""
+    at: Micros = Micros(0)
+
+
+class _Prepared(NamedTuple):
+    item: Item
+    original: Event
+    digest: Digest | None
+    pairs: Sequence[tuple[str, str]]
+
+
+class Decision:
+    """The decision about one batch: ``wanted`` is what it must know, calling it with that gives the changes.
+
+    ``items`` are (item, its event as it was journaled), ``position`` the journal position that is done with them (None: no
+    journal entry among them), ``parked`` how many events wait already. May be called again; ``fates`` are of the last call.
+    ``broke`` is what it raised, if it did.
+    """
+
+    def __init__(
+        self, rules: Rules, items: Sequence[tuple[Item, Event]], *, position: Seq | None, parked: int, now: Micros
+    ) -> None:
+        self._rules, self._position, self._parked, self._now = rules, position, parked, now
+        ordered = sorted(items, key=lambda pair: pair[0].seq)
+        self._prepared = [self._prepare(item, original) for item, original in ordered]
+        self.wanted = Wanted(
+            [one.digest for one in self._prepared if one.digest is not None],
+            list({pair: None for one in self._prepared for pair in one.pairs}),
+        )
+        self.fates: list[Fate] = []
+        self.broke: Exception | None = None
+
+    def __call__(self, known: Known) -> Changes:
+        """What the batch changes. Pure but for ``fates`` and ``broke``."""
+        try:
+            decider = _Decider(self._rules, known, parked=self._parked, now=self._now)
+            self.fates = [decider.decide(one) for one in self._prepared]
+        except Exception as error:
+            self.broke = error
+            raise
+        return decider.changes(self._position)
+
+    def _prepare(self, item: Item, original: Event) -> _Prepared:
+        event = item.entry.event
+        # What could not be mapped has no identity yet: its id is only what the sender's scheme said.
+        unnamed = item.entry.fault is not None or not event.id
+        digest = None if unnamed else self._rules.digester.occurrence(event.source, event.id)
+        pairs = self._rules.kinds.usable(event.identifiers) if isinstance(item.outcome, Apply) else ()
+        return _Prepared(item, original, digest, pairs)
+
+
+class _Decider:
+    """One pass over one batch."""
+
+    def __init__(self, rules: Rules, known: Known, *, parked: int, now: Micros) -> None:
+        self._rules, self._known, self._parked, self._now = rules, known, parked, now
+        self._people = People(
+            known, kinds=rules.kinds, public=partial(public_id, rules.journal_id), combine=rules.projection.combine
+        )
+        self._changes = Changes()
+
+    def changes(self, position: Seq | None) -> Changes:
+        """All of it."""
+        changes, people = self._changes, self._people
+        changes.position, changes.merges = position, people.merges
+        changes.profiles, changes.owners = people.profiles, people.owners
+        return changes
+
+    def decide(self, one: _Prepared) -> Fate:
+        """What becomes of one item, after those before it."""
+        item = one.item
+        prior = self._prior(one.digest)
+        if prior is not None and prior.seq == item.seq and _was_done(prior, item):
+            return Fate(None, item)
+        if prior is not None and prior.seq != item.seq:
+            return self._repeat(one, prior)
+        fault, stage = item.entry.fault, "map"
+        if fault is None and isinstance(item.outcome, Bury):
+            fault, stage = item.outcome.fault, "extend"
+        if fault is not None:
+            return self._bury(one, fault, stage=stage)
+        match item.outcome:
+            case Hold():
+                return self._park(one, item.outcome)
+            case Discard(reason=reason):
+                return self._filter(one, reason)
+            case _:
+                return self._apply(one)
+
+    def _prior(self, digest: Digest | None) -> Seen | None:
+        if digest is None:
+            return None
+        return self._changes.seen.get(digest) or self._known.seen.get(digest)
+
+    def _count(self, item: Item, counter: str, number: int = 1) -> None:
+        key = (item.entry.event.connector, counter)
+        self._changes.counts[key] = self._changes.counts.get(key, 0) + number
+
+    def _leave_parked(self, item: Item) -> None:
+        if item.resumed:
+            self._changes.unparked.append(item.seq)
+            self._count(item, Count.PARKED, -1)
+
+    def _remember(self, one: _Prepared, verdict: SeenVerdict) -> None:
+        if one.digest is None:
+            return
+        prior = self._prior(one.digest)
+        content = self._rules.digester.content(one.original) if prior is None else prior.content
+        self._changes.seen[one.digest] = Seen(one.item.seq, verdict, content)
+
+    def _repeat(self, one: _Prepared, prior: Seen) -> Fate:
+        self._leave_parked(one.item)
+        self._count(one.item, Count.REPEATS)
+        if self._rules.digester.content(one.original) == prior.content:
+            return Fate("repeated", one.item)
+        self._count(one.item, Count.ID_CONFLICTS)
+        return Fate("repeated", one.item, "other content under the same id")
+
+    def _filter(self, one: _Prepared, reason: str) -> Fate:
+        self._leave_parked(one.item)
+        self._remember(one, SeenVerdict.FILTERED)
+        self._count(one.item, Count.FILTERED)
+        return Fate("filtered", one.item, reason)
+
+    def _bury(self, one: _Prepared, fault: Fault, *, stage: str) -> Fate:
+        item = one.item
+        self._leave_parked(item)
+        self._remember(one, SeenVerdict.DEAD)
+        self._count(item, Count.DEAD)
+        attempts = item.attempts + 1 if item.retry else 0
+        letter = DeadLetter(seq=item.seq, entry=item.entry, fault=fault, stage=stage, since=self._now, attempts=attempts)
+        self._changes.dead.append(letter)
+        return Fate("dead", item, fault.code)
+
+    def _park(self, one: _Prepared, hold: Hold) -> Fate:
+        item, since = one.item, one.item.parked_since
+        if since is None:
+            if self._parked >= self._rules.parked_max:
+                return self._bury(one, Fault("parked_full", f"too many events wait; for {hold.extension}"), stage="extend")
+            since = self._now
+            self._parked += 1
+            self._count(item, Count.PARKED)
+        elif self._now - since >= self._rules.parked_keep:
+            return self._bury(one, Fault("parked_too_long", f"{hold.extension}: {hold.reason}"), stage="extend")
+        self._remember(one, SeenVerdict.PARKED)
+        self._changes.parked.append(
+            Parked(
+                seq=item.seq,
+                entry=item.entry,
+                extension=hold.extension,
+                attempts=hold.attempts,
+                due=Micros(min(hold.due, since + self._rules.parked_keep)),
+                since=since,
+                reason=hold.reason,
+                retry=item.retry,
+            )
+        )
+        return Fate("parked", item, hold.extension)
+
+    def _apply(self, one: _Prepared) -> Fate:
+        item, event = one.item, one.item.entry.event
+        if event.connector in self._rules.known_only and not self._is_known(one.pairs):
+            return self._filter(one, "not about a known customer")
+        self._leave_parked(item)
+        self._remember(one, SeenVerdict.APPLIED)
+        self._count(item, Count.APPLIED)
+        at, ahead = effective_time(event)
+        if ahead:
+            self._count(item, Count.CLOCK_AHEAD)
+        key, rule = self._people.resolve(one.pairs, seq=item.seq, at=at, source=event.source)
+        if key is None:
+            self._count(item, Count.UNATTRIBUTED)
+        else:
+            self._rules.projection.project(self._people.state(key), event, at=at, seq=item.seq)
+        self._changes.activities.append(
+            Activity(seq=item.seq, profile=key, time=at, event=event, rule=rule, trace=item.trace, clock_ahead=ahead)
+        )
+        return Fate("applied", item, rule, at)
+
+    def _is_known(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        owners: Sequence[Mapping[tuple[str, str], object]] = (self._people.owners, self._known.owners)
+        return any(pair in held for pair in pairs for held in owners)
+
+
+def effective_time(event: Event) -> tuple[Micros, bool]:
+    """When the event counts as having happened, and whether its sender's clock is more than five minutes ahead of ours."""
+    received = to_micros(event.received)
+    if event.time is None:
+        return received, False
+    said = to_micros(event.time)
+    return (received, True) if said > received + CLOCK_AHEAD else (said, False)
+
+
+def poisoned(item: Item, error: Exception) -> Item:
+    """The item as a dead letter because deciding or storing it raised ``error``; only the error's class is told."""
+    fault = Fault("internal", f"could not be processed: {type(error).__name__}")
+    return msgspec.structs.replace(item, entry=Entry(item.entry.event, item.entry.fault, item.entry.raw), outcome=Bury(fault))
+
+
+def _was_done(prior: Seen, item: Item) -> bool:
+    """Whether this very entry has had its effect: a transaction was told to have failed and had not."""
+    if not item.resumed:
+        return True
+    return prior.verdict != SeenVerdict.PARKED and not (item.retry and prior.verdict == SeenVerdict.DEAD)

@@ -1,0 +1,207 @@
+"""Runs the extension calls of several batches at once, and lets go of a batch whose calls take too long.
+
+What is not ready when its batch is released is left behind: its call runs on, and its result comes back by itself later.
+Not here: how one extension is called (``cdmd.extensions``), and what a result means (``deciding``).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import anyio
+
+from cdmd.batches.deciding import Digester
+from cdmd.contracts import Clock, Remap, Store
+from cdmd.errors import CdmdError
+from cdmd.extensions import Extensions, Visit
+from cdmd.models import (
+    Apply,
+    Bury,
+    Digest,
+    Discard,
+    Entry,
+    Event,
+    Fault,
+    Hold,
+    Item,
+    Journaled,
+    Micros,
+    Outcome,
+    Parked,
+    Seq,
+    to_micros,
+)
+
+_MARGIN: Final = 5_000_000
+
+
+class Passage:
+    """One event's way from the journal (or from ``parked``) to its item."""
+
+    __slots__ = ("attempts", "entry", "left", "outcome", "parked_since", "resumed", "retry", "seq", "tries", "visit")
+
+    def __init__(self, seq: Seq, entry: Entry) -> None:
+        self.seq, self.entry = seq, entry
+        self.outcome: Outcome = Apply()
+        self.visit: Visit | None = None
+        self.left = self.resumed = self.retry = False
+        self.parked_since: Micros | None = None
+        self.attempts = self.tries = 0
+
+    @classmethod
+    def resuming(cls, parked: Parked) -> "Passage":
+        """The way of an event that comes back from ``parked``."""
+        passage = cls(parked.seq, parked.entry)
+        passage.resumed, passage.retry, passage.parked_since = True, parked.retry, parked.since
+        passage.attempts = passage.tries = parked.attempts
+        return passage
+
+    @property
+    def ready(self) -> bool:
+        """Whether its outcome stands."""
+        return self.visit is None or self.visit.outcome is not None
+
+    def item(self) -> tuple[Item, Event]:
+        """The item and the event as it was journaled."""
+        visit, entry, outcome = self.visit, self.entry, self.outcome
+        if visit is not None:
+            entry, outcome = Entry(visit.event), visit.outcome or outcome
+        item = Item(
+            seq=self.seq,
+            entry=entry,
+            outcome=outcome,
+            trace=tuple(visit.trace) if visit is not None else (),
+            resumed=self.resumed,
+            parked_since=self.parked_since,
+            retry=self.retry,
+            attempts=self.tries,
+        )
+        return item, self.entry.event
+
+
+class Batch:
+    """Passages in journal order; ``position`` is the last one's sequence number, ``release`` when it waits no longer."""
+
+    def __init__(self, journaled: Sequence[Journaled], *, release: float) -> None:
+        self.passages = [Passage(one.seq, one.entry) for one in journaled]
+        self.position = journaled[-1].seq
+        self.release = release
+        self.unfinished = 0
+        self.finished = anyio.Event()
+
+
+class Extending:
+    """The calls under way: those of the window's batches, those left behind, and those of events back from ``parked``."""
+
+    def __init__(self, extensions: Extensions, store: Store, *, digester: Digester, remap: Remap, clock: Clock) -> None:
+        self._extensions, self._store, self._digester, self._remap, self._clock = extensions, store, digester, remap, clock
+        self._in_flight: dict[Digest, Seq] = {}
+        self.running: dict[Seq, Passage] = {}
+        self.returned: deque[Passage] = deque()
+        self.on_return: Callable[[], None] = lambda: None
+
+    async def begin(self, batch: Batch) -> None:
+        """Start the calls that the batch's events need; repeats need none."""
+        wanting = [one for one in batch.passages if one.entry.fault is None and self._extensions.plan(one.entry.event.type)]
+        for passage in await self._first_occurrences(wanting):
+            batch.unfinished += 1
+            self._start(passage, lambda passage=passage: self._ended_in(batch, passage))  # type: ignore[misc]
+        if batch.unfinished == 0:
+            batch.finished.set()
+
+    async def resume(self, parked: Sequence[Parked]) -> None:
+        """Take events back from ``parked``; their results come through ``returned``."""
+        passages = []
+        for one in parked:
+            passage = Passage.resuming(one)
+            self.running[one.seq] = passage
+            if passage.entry.fault is not None:
+                self._map_again(passage)
+            passages.append((passage, one.extension))
+        calls = [passage for passage, _ in passages if passage.entry.fault is None and isinstance(passage.outcome, Apply)]
+        first = set(map(id, await self._first_occurrences(calls)))
+        for passage, extension in passages:
+            if id(passage) in first:
+                self._start(passage, lambda passage=passage: self._back(passage), extension)  # type: ignore[misc]
+            else:
+                self._back(passage)
+
+    def release(self, batch: Batch) -> list[Passage]:
+        """The batch as it is now. What waits for its turn goes to ``parked`` at once, what is being called runs on."""
+        now = to_micros(self._clock.now())
+        for passage in batch.passages:
+            visit = passage.visit
+            if visit is None or visit.outcome is not None:
+                continue
+            if self._extensions.withdraw(visit):
+                passage.outcome = Hold(visit.extension, now, visit.attempts, "waits for its turn")
+            else:
+                due = Micros(now + round(visit.remaining * 1_000_000) + _MARGIN)
+                passage.outcome = Hold(visit.extension, due, visit.attempts, "not ready yet")
+                passage.left = True
+                passage_after = Passage(passage.seq, passage.entry)
+                passage_after.visit, passage_after.resumed, passage_after.parked_since = visit, True, now
+                self.running[passage.seq] = passage_after
+        return batch.passages
+
+    def applied(self, passages: Iterable[Passage]) -> None:
+        """These are in the store now."""
+        for passage in passages:
+            if passage.resumed:
+                self.running.pop(passage.seq, None)
+        if self._in_flight:
+            done = {passage.seq for passage in passages}
+            for digest in [digest for digest, seq in self._in_flight.items() if seq in done]:
+                del self._in_flight[digest]
+
+    def take_returned(self) -> list[Passage]:
+        """The events that came back since."""
+        taken = list(self.returned)
+        self.returned.clear()
+        return taken
+
+    def _start(self, passage: Passage, ended: Callable[[], None], extension: str = "") -> None:
+        passage.visit = self._extensions.start(passage.entry.event, ended=ended, extension=extension, attempts=passage.attempts)
+        if passage.visit.outcome is not None:
+            ended()
+
+    def _ended_in(self, batch: Batch, passage: Passage) -> None:
+        if passage.left:
+            self._back(self.running[passage.seq])
+            return
+        batch.unfinished -= 1
+        if batch.unfinished == 0:
+            batch.finished.set()
+
+    def _back(self, passage: Passage) -> None:
+        self.returned.append(passage)
+        self.on_return()
+
+    async def _first_occurrences(self, passages: Sequence[Passage]) -> list[Passage]:
+        """Those whose occurrence neither the store remembers nor an earlier one under way has."""
+        if not passages:
+            return []
+        digests = [self._digester.occurrence(one.entry.event.source, one.entry.event.id) for one in passages]
+        try:
+            seen = await self._store.seen(digests)
+        except CdmdError:
+            seen = {}  # a call too many does less harm than waiting: the store decides about repeats
+        first = []
+        for passage, digest in zip(passages, digests, strict=True):
+            known = seen.get(digest)
+            if known is not None and known.seq != passage.seq:
+                continue
+            if self._in_flight.setdefault(digest, passage.seq) == passage.seq:
+                first.append(passage)
+        return first
+
+    def _map_again(self, passage: Passage) -> None:
+        mapped = self._remap(passage.entry)
+        if mapped is None:
+            passage.outcome = Discard("not wanted by today's configuration")
+            passage.entry = Entry(passage.entry.event)
+        elif isinstance(mapped, Fault):
+            passage.entry = Entry(passage.entry.event, mapped, passage.entry.raw)
+            passage.outcome = Bury(mapped)
+        else:
+            passage.entry = Entry(mapped)

@@ -1,0 +1,74 @@
+"""How late events become visible: per connector the 95th percentile over the last hour, in bounded memory.
+
+Delays are counted minute by minute in buckets that grow by a fifth, so a figure is at most 20 % too high.
+"""
+
+import math
+from collections import deque
+from datetime import datetime
+from typing import Final
+
+_MINUTES: Final = 60
+_SHARE: Final = 0.95
+_SMALLEST: Final = 0.001
+_GROWTH: Final = 1.2
+_LOG_GROWTH: Final = math.log(_GROWTH)
+_BUCKETS: Final = 130  # up to half a year
+
+
+class _Hour:
+    """One connector's last sixty minutes: (minute, counts by bucket), newest last."""
+
+    __slots__ = ("last_event", "minutes")
+
+    def __init__(self) -> None:
+        self.minutes: deque[tuple[int, dict[int, int]]] = deque()
+        self.last_event: datetime | None = None
+
+
+class Freshness:
+    """Measured freshness of every connector that brought something."""
+
+    def __init__(self) -> None:
+        self._hours: dict[str, _Hour] = {}
+
+    def note(self, connector: str, delay: float, now: datetime) -> None:
+        """An event became visible ``now``, ``delay`` seconds after it should be measured from."""
+        hour = self._hours.get(connector)
+        if hour is None:
+            hour = self._hours[connector] = _Hour()
+        hour.last_event = now
+        minute = int(now.timestamp() // 60)
+        if not hour.minutes or hour.minutes[-1][0] != minute:
+            hour.minutes.append((minute, {}))
+            _forget(hour, minute)
+        counts = hour.minutes[-1][1]
+        bucket = 0 if delay <= _SMALLEST else min(_BUCKETS, math.ceil(math.log(delay / _SMALLEST) / _LOG_GROWTH))
+        counts[bucket] = counts.get(bucket, 0) + 1
+
+    def seconds(self, connector: str, now: datetime) -> float | None:
+        """The 95th percentile of the last hour; None when nothing came."""
+        hour = self._hours.get(connector)
+        if hour is None:
+            return None
+        _forget(hour, int(now.timestamp() // 60))
+        summed: dict[int, int] = {}
+        for _, counts in hour.minutes:
+            for bucket, count in counts.items():
+                summed[bucket] = summed.get(bucket, 0) + count
+        rest = math.ceil(sum(summed.values()) * _SHARE)
+        for bucket in sorted(summed):
+            rest -= summed[bucket]
+            if rest <= 0:
+                return float(_SMALLEST * _GROWTH**bucket)
+        return None
+
+    def last_event(self, connector: str) -> datetime | None:
+        """When the connector's last event became visible; None before the first since the start."""
+        hour = self._hours.get(connector)
+        return None if hour is None else hour.last_event
+
+
+def _forget(hour: _Hour, minute: int) -> None:
+    while hour.minutes and hour.minutes[0][0] <= minute - _MINUTES:
+        hour.minutes.popleft()

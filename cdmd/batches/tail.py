@@ -1,0 +1,78 @@
+"""A hub for ``cdmctl tail``: what passes by, for whoever looks. Costs nothing while nobody does.
+
+Lossy by design: a subscriber that is slower than the events misses some, and is told how many. Not for: delivery.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import anyio
+import msgspec
+
+from cdmd.models import Event
+
+_BUFFER: Final = 1000
+
+
+class Passing(msgspec.Struct, frozen=True):
+    """An event that passed a stage (accepted, extended, applied, filtered, repeated, dead, parked), and a word about it."""
+
+    stage: str
+    event: Event
+    detail: str = ""
+
+
+class Subscriber:
+    """An iterator over what passes from now on; ``dropped`` counts what its buffer had no place for."""
+
+    def __init__(self, buffer: int) -> None:
+        self._waiting: deque[Passing] = deque()
+        self._buffer = buffer
+        self._filled = anyio.Event()
+        self.dropped = 0
+
+    def offer(self, passing: Passing) -> None:
+        """Keep it unless the buffer is full."""
+        if len(self._waiting) >= self._buffer:
+            self.dropped += 1
+            return
+        self._waiting.append(passing)
+        self._filled.set()
+
+    async def __aiter__(self) -> AsyncIterator[Passing]:
+        while True:
+            while self._waiting:
+                yield self._waiting.popleft()
+            self._filled = anyio.Event()
+            await self._filled.wait()
+
+
+class Tail:
+    """Hands what is published to every subscriber."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Subscriber] = []
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody looks."""
+        return bool(self._subscribers)
+
+    def publish(self, stage: str, event: Event, detail: str = "") -> None:
+        """Show that ``event`` passed ``stage``; never waits."""
+        if self._subscribers:
+            passing = Passing(stage, event, detail)
+            for subscriber in self._subscribers:
+                subscriber.offer(passing)
+
+    @contextmanager
+    def subscribe(self, *, buffer: int = _BUFFER) -> Iterator[Subscriber]:
+        """Look from now until the context is left; ``buffer`` is in events."""
+        subscriber = Subscriber(buffer)
+        self._subscribers.append(subscriber)
+        try:
+            yield subscriber
+        finally:
+            self._subscribers.remove(subscriber)

@@ -1,0 +1,311 @@
+"""The way of a batch, step by step: journal, extensions, identity and profile, one transaction of the store.
+
+This page names the steps in order; each is a room of its own. What happens to an event before it is durable is the intake's.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias, TypeVar
+
+import anyio
+import anyio.abc
+import msgspec
+import structlog
+
+from cdmd.batches.credit import CREDIT, Credit
+from cdmd.batches.deciding import Decision, Digester, Fate, Rules, poisoned
+from cdmd.batches.extending import Batch, Extending
+from cdmd.batches.freshness import Freshness
+from cdmd.batches.tail import Tail
+from cdmd.contracts import Clock, Journal, Remap, Store
+from cdmd.errors import CdmdError
+from cdmd.extensions import Extensions
+from cdmd.identity.identifiers import Kinds
+from cdmd.models import Changes, Count, Entry, Event, Item, Micros, Seq, to_micros
+from cdmd.profiles.projection import Projection
+
+__all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "Tail"]
+
+_LONGEST_PAUSE: Final = 5.0
+_FLOOR: Final = 0.025
+_PATIENT: Final = 2
+_T = TypeVar("_T")
+_Work: TypeAlias = list[tuple[Item, Event]]
+
+
+class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds. ``patience`` is how long (seconds) an event waits for another's extension; ``parked_keep`` is in seconds."""
+
+    batch: int = 2000
+    backlog_batch: int = 5000
+    window: int = 4
+    patience: float = 0.25
+    parked_max: int = 100_000
+    parked_keep: float = 72 * 3600.0
+    resuming: int = 256
+    look: float = 1.0
+
+
+class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures for ``status``: entries not applied, batches in the window, calls left behind or resumed, and what is wrong."""
+
+    backlog: int
+    window: int
+    parked_running: int
+    failure: str | None
+
+
+class Pipeline:
+    """Takes what the journal holds through all steps into the store, in order, until cancelled."""
+
+    def __init__(  # noqa: PLR0913 - the rooms it joins, each by its name
+        self,
+        journal: Journal,
+        store: Store,
+        extensions: Extensions,
+        *,
+        kinds: Kinds,
+        projection: Projection,
+        digester: Digester,
+        remap: Remap,
+        clock: Clock,
+        known_only: frozenset[str] = frozenset(),
+        pull: frozenset[str] = frozenset(),
+        settings: PipelineSettings | None = None,
+        tail: Tail | None = None,
+    ) -> None:
+        self._journal, self._store, self._extensions, self._clock, self._pull = journal, store, extensions, clock, pull
+        self._settings = settings or PipelineSettings()
+        self._rules = Rules(
+            journal_id=journal.id,
+            kinds=kinds,
+            projection=projection,
+            digester=digester,
+            known_only=known_only,
+            parked_max=self._settings.parked_max,
+            parked_keep=round(self._settings.parked_keep * 1_000_000),
+        )
+        self._extending = Extending(extensions, store, digester=digester, remap=remap, clock=clock)
+        self._extending.on_return = self._notify
+        self._credit = Credit(head=journal.head, position=store.position)
+        self._window: deque[Batch] = deque()
+        self._read_upto = store.position
+        self._parked = 0
+        self._changed = anyio.Event()
+        self._woken = anyio.Event()
+        self.tail = tail or Tail()
+        self.freshness = Freshness()
+        self.failure: str | None = None
+        self._log = structlog.get_logger("cdmd.pipeline")
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Read ahead, call extensions, apply in order, and bring parked events back: side by side, until cancelled."""
+        self._read_upto = self._store.position
+        await self._count_parked()
+        async with self._extensions, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._read_ahead)
+            tasks.start_soon(self._bring_back)
+            task_status.started()
+            await self._apply_in_order()
+
+    async def _read_ahead(self) -> None:
+        """Step 1: the next entries of the journal become a batch of the window, and its extension calls start."""
+        while True:
+            await self._trying(lambda: self._journal.wait(self._read_upto))
+            arrived = self._clock.monotonic()
+            while len(self._window) >= self._settings.window:
+                await self._changed.wait()
+            limit = self._batch_limit()
+            journaled = await self._trying(lambda limit=limit: self._journal.read(self._read_upto, limit=limit))  # type: ignore[misc]
+            if not journaled:
+                continue
+            now = self._clock.monotonic()
+            batch = Batch(journaled, release=max(arrived + self._settings.patience - _FLOOR, now + _FLOOR))
+            self._read_upto = batch.position
+            await self._extending.begin(batch)
+            self._window.append(batch)
+            self._notify()
+
+    async def _apply_in_order(self) -> None:
+        """Steps 2 to 5: when a batch is ready or its time is up, decide about it and write it, with what came back."""
+        while True:
+            while not (self._window or self._extending.returned):
+                await self._changed.wait()
+            batches = await self._ready()
+            passages = [passage for batch in batches for passage in self._extending.release(batch)]
+            passages += self._extending.take_returned()
+            work = [passage.item() for passage in passages]
+            await self._write(work, position=batches[-1].position if batches else None)
+            for _ in batches:
+                self._window.popleft()
+            self._extending.applied(passages)
+            self._notify()
+            if any(passage.resumed for passage in passages):
+                self._woken.set()
+
+    async def _ready(self) -> list[Batch]:
+        """The next batches that are ready together; the first is waited for until its time is up."""
+        if not self._window:
+            return []
+        first = self._window[0]
+        with anyio.move_on_after(max(0.0, first.release - self._clock.monotonic())):
+            await first.finished.wait()
+        ready, size = [first], len(first.passages)
+        for batch in list(self._window)[1:]:
+            size += len(batch.passages)
+            if size > self._settings.batch or not batch.finished.is_set():
+                break
+            ready.append(batch)
+        return ready
+
+    async def _bring_back(self) -> None:
+        """Parked events that are due go through their extensions again and return as part of a later batch."""
+        while True:
+            running = self._extending.running
+            room = self._settings.resuming - len(running)
+            if room > 0:
+                now = to_micros(self._clock.now())
+                due = await self._trying(lambda now=now: self._store.due(now, limit=self._settings.resuming * 2))  # type: ignore[misc]
+                fresh = [parked for parked in due if parked.seq not in self._extending.running][:room]
+                if fresh:
+                    await self._count_parked()
+                    await self._extending.resume(fresh)
+                    continue
+            self._woken = anyio.Event()
+            with anyio.move_on_after(self._settings.look):
+                await self._woken.wait()
+
+    async def _write(self, work: _Work, *, position: Seq | None) -> None:
+        """Decide and write in one transaction, over and over until it is durable. Nothing is ever skipped.
+
+        One event that cannot be processed is looked for by halves and becomes a dead letter, so that it stops nobody else.
+        """
+        attempt = 0
+        while True:
+            decision = self._decision(work, position)
+            try:
+                changes = await self._store.apply(decision.wanted, decision)
+            except CdmdError as error:
+                fault: Exception = error
+            except Exception as error:  # noqa: BLE001 - a fault in one event must not stop all others for ever
+                fault = error
+                if (decision.broke is not None or attempt >= _PATIENT) and await self._set_apart(
+                    work, error, position=position
+                ):
+                    return
+            else:
+                self.failure = None
+                self._account(changes, decision.fates, position)
+                return
+            self.failure = f"the store cannot take events: {type(fault).__name__}"
+            self._log.error("store_apply_failed", error=type(fault).__name__, attempt=attempt, events=len(work))
+            await self._clock.sleep(min(_LONGEST_PAUSE, 0.05 * 2 ** min(attempt, 10)))
+            attempt += 1
+            if position is not None and self._store.position >= position:
+                return  # the transaction was told to have failed and had not
+
+    async def _set_apart(self, work: _Work, error: Exception, *, position: Seq | None) -> bool:
+        """Write the two halves by themselves; the last one left becomes a dead letter. False when there is nothing to try."""
+        work = sorted(work, key=lambda pair: pair[0].seq)
+        if len(work) == 1:
+            item, original = work[0]
+            condemned = poisoned(item, error)
+            if condemned == item:
+                return False
+            self._log.error("event_poisoned", seq=item.seq, connector=original.connector, error=type(error).__name__)
+            await self._write([(condemned, original)], position=position)
+            return True
+        middle = len(work) // 2
+        fresh = [item.seq for item, _ in work[:middle] if not item.resumed]
+        await self._write(work[:middle], position=fresh[-1] if fresh else None)
+        await self._write(work[middle:], position=position)
+        return True
+
+    def _decision(self, work: _Work, position: Seq | None) -> Decision:
+        return Decision(self._rules, work, position=position, parked=self._parked, now=to_micros(self._clock.now()))
+
+    def _account(self, changes: Changes, fates: Sequence[Fate], position: Seq | None) -> None:
+        """After the transaction: figures, freshness, and whoever watches."""
+        self._parked += sum(number for (_, counter), number in changes.counts.items() if counter == Count.PARKED)
+        now = self._clock.now()
+        moment = to_micros(now)
+        for fate in fates:
+            if fate.stage == "applied":
+                event = fate.item.entry.event
+                since: Micros = fate.at if event.connector in self._pull else to_micros(event.received)
+                self.freshness.note(event.connector, max(0, moment - since) / 1_000_000, now)
+        if self.tail.watched:
+            self._show(fates)
+        if position is not None:
+            fresh = [(fate.item.seq, fate.item.entry.event.connector) for fate in fates if not fate.item.resumed]
+            self._credit.applied(position, fresh)
+
+    def _show(self, fates: Sequence[Fate]) -> None:
+        for stage, item, detail, _ in fates:
+            event = item.entry.event
+            for visit in item.trace:
+                self.tail.publish("extended", event, f"{visit.extension}: {visit.outcome}")
+            if stage is not None:
+                self.tail.publish(stage, event, detail)
+
+    def journaled(self, first: Seq, entries: Sequence[Entry]) -> None:
+        """The intake says what is durable now; ``first`` is the first entry's sequence number."""
+        self._credit.journaled(first, entries)
+        if self.tail.watched:
+            for entry in entries:
+                self.tail.publish("accepted", entry.event, entry.fault.code if entry.fault else "")
+
+    def backlog(self, connector: str) -> int:
+        """How many of the connector's events are durable and not applied; never too few."""
+        return self._credit.backlog(connector)
+
+    async def wait_for_credit(self, connector: str, limit: int = CREDIT) -> None:
+        """Return once fewer than ``limit`` of the connector's events are durable and not applied."""
+        await self._credit.wait(connector, limit=limit)
+
+    async def drain(self, seconds: float) -> bool:
+        """Wait until all that is journaled now is applied or parked, at most ``seconds``; whether it is."""
+        goal = self._journal.head
+        with anyio.move_on_after(seconds):
+            while self._store.position < goal:
+                await self._changed.wait()
+        return self._store.position >= goal
+
+    def configure(self, *, kinds: Kinds, projection: Projection, known_only: frozenset[str]) -> None:
+        """What a reload changed; it counts from the next batch."""
+        self._rules = msgspec.structs.replace(self._rules, kinds=kinds, projection=projection, known_only=known_only)
+
+    def statistics(self) -> PipelineStatistics:
+        """Figures for ``status``."""
+        return PipelineStatistics(
+            backlog=self._journal.head - self._store.position,
+            window=len(self._window),
+            parked_running=len(self._extending.running),
+            failure=self.failure,
+        )
+
+    def _batch_limit(self) -> int:
+        """Small batches while somebody's event may stand right behind; large ones when only a backlog is worked off."""
+        behind = self._journal.head - self._read_upto
+        far = behind > self._settings.window * self._settings.batch
+        return self._settings.backlog_batch if far else self._settings.batch
+
+    async def _count_parked(self) -> None:
+        totals = await self._trying(self._store.counts)
+        self._parked = sum(number for (_, counter), number in totals.items() if counter == Count.PARKED)
+
+    async def _trying(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """What ``ask`` brings, asked again with a pause for as long as the databases cannot answer."""
+        pause = 0.05
+        while True:
+            try:
+                return await ask()
+            except CdmdError as error:
+                self.failure = f"cannot read: {type(error).__name__}"
+                self._log.error("pipeline_read_failed", error=type(error).__name__)
+            await self._clock.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
