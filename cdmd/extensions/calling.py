@@ -8,7 +8,7 @@ import inspect
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -25,6 +25,7 @@ from cdmd.models import Bury, Discard, Event, Extended, Fault, Hold, Micros, Out
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Event).decode
+_SHOW: Final = msgspec.json.Encoder().encode
 _KEPT_DURATIONS: Final = 512
 _SOONEST: Final = 0.1
 _LATEST: Final = 366 * 86_400.0
@@ -141,12 +142,15 @@ class Caller:
         self._error = text
 
     def _invoke(self, event: Event) -> Coroutine[Any, Any, Any]:
-        if self._is_async:
-            return self._as_coroutine(event)
-        return self._in_thread(event)
+        if not self._is_async:
+            return self._in_thread(event)
+        made = self.extension.function(event, self._context)
+        # The function's own coroutine, not one around it: only that can be closed over and over.
+        return made if inspect.iscoroutine(made) else self._awaiting(made)
 
-    async def _as_coroutine(self, event: Event) -> Any:
-        return await self.extension.function(event, self._context)
+    @staticmethod
+    async def _awaiting(made: Awaitable[Any]) -> Any:
+        return await made
 
     async def _in_thread(self, event: Event) -> Any:
         result = await self.threads.call(self.extension.function, event, self._context)
@@ -165,6 +169,7 @@ class Caller:
         try:
             encoded = _ENCODE(returned)
             kept = _DECODE(encoded)
+            _SHOW(returned)
         except Exception as error:
             raise Failure("returned an event that cannot be stored") from error
         if len(encoded) > self._limits.event_bytes:

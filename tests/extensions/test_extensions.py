@@ -1,0 +1,529 @@
+import asyncio
+import gc
+import threading
+from datetime import timedelta
+
+import anyio
+import pytest
+
+from cdmd.contracts import Extension
+from cdmd.errors import Drop, PluginFault, Reject, RetryLater
+from cdmd.extensions import Extensions, Limits, Registered, extension
+from cdmd.extensions.breaker import Breaker, back_off
+from cdmd.models import Apply, Bury, Discard, Hold, to_micros
+from tests.batches.doubles import START, ManualClock, event
+
+pytestmark = pytest.mark.anyio
+
+
+def registry(*functions, limits=None, plugin="acme", clock=None) -> Extensions:
+    declared = [one if isinstance(one, Extension) else extension(on="*", timeout=2.0)(one) for one in functions]
+    registered = [Registered(plugin, one, object()) for one in declared]
+    return Extensions(registered, clock=clock or ManualClock(), limits=limits, chance=lambda: 0.0)
+
+
+async def outcome_of(function, *, on_failure="hold", timeout=2.0, of=None):
+    async with registry(extension(on="*", timeout=timeout, on_failure=on_failure)(function)) as extensions:
+        return await extensions.run(of or event())
+
+
+async def adds_terms(event, context):
+    return event.enriched(terms="2 years")
+
+
+async def raises(event, context):
+    raise KeyError("joe@example.com")
+
+
+async def test_an_extension_adds_to_the_event_and_the_trace_says_what():
+    after, outcome, trace = await outcome_of(adds_terms)
+    assert (after.data, outcome) == ({"terms": "2 years"}, Apply())
+    assert [(one.extension, one.outcome, one.added) for one in trace] == [("acme.adds_terms", "extended", ("terms",))]
+
+
+async def test_none_leaves_the_event_as_it_is():
+    async def looks(event, context):
+        return None
+
+    before = event(data={"a": 1})
+    after, outcome, trace = await outcome_of(looks, of=before)
+    assert (after, outcome, trace[0].outcome) == (before, Apply(), "unchanged")
+
+
+async def test_what_an_extension_does_to_its_own_copy_in_place_does_not_reach_the_event():
+    async def scribbles(event, context):
+        event.data["scribble"] = object()
+
+    after, outcome, _ = await outcome_of(scribbles)
+    assert (after.data, outcome) == ({}, Apply())
+
+
+async def test_an_event_nobody_listens_to_costs_no_work():
+    called = []
+
+    @extension(on=["tv.*", "radio"])
+    async def listens(event, context):
+        called.append(event.type)
+
+    async with registry(listens) as extensions:
+        for kind in ("order.paid", "radio.on", "tv.runtime.daily", "radio"):
+            await extensions.run(event(type=kind))
+        assert extensions.plan("order.paid") == ()
+    assert called == ["tv.runtime.daily", "radio"]
+
+
+async def test_remembered_plans_are_bounded():
+    async with registry(adds_terms) as extensions:
+        for number in range(10_050):
+            extensions.plan(f"type.{number}")
+        assert len(extensions._plans) <= 10_000
+
+
+async def test_extensions_are_called_in_order_of_registration_and_see_what_came_before():
+    async def first(event, context):
+        return event.enriched(seen=["first"])
+
+    async def second(event, context):
+        await anyio.lowlevel.checkpoint()
+        return event.enriched(seen=[*event.data["seen"], "second"])
+
+    async with registry(first, second) as extensions:
+        after, _, trace = await extensions.run(event())
+    assert after.data["seen"] == ["first", "second"]
+    assert len(trace) == 2
+
+
+async def test_a_held_event_goes_on_from_the_extension_it_waited_for():
+    called = []
+
+    async def first(event, context):
+        called.append("first")
+
+    async def second(event, context):
+        called.append("second")
+
+    async with registry(first, second) as extensions:
+        await extensions.run(event(), extension="acme.second", attempts=3)
+        assert called == ["second"]
+        await extensions.run(event(), extension="gone.away", attempts=3)
+    assert called == ["second", "first", "second"]
+
+
+async def test_drop_filters_retry_later_holds_and_reject_buries():
+    async def drop(event, context):
+        raise Drop("not ours")
+
+    async def later(event, context):
+        raise RetryLater(60, "closed at night")
+
+    async def reject(event, context):
+        raise Reject("no such serial")
+
+    assert (await outcome_of(drop))[1] == Discard("not ours")
+    held = (await outcome_of(later))[1]
+    assert held == Hold("acme.later", to_micros(START + timedelta(seconds=60)), 0, "closed at night")
+    buried = (await outcome_of(reject))[1]
+    assert isinstance(buried, Bury)
+    assert (buried.fault.code, buried.fault.message) == ("rejected", "acme.reject: no such serial")
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), "soon", None, True])
+async def test_retry_later_without_a_number_of_seconds_is_a_failure(seconds):
+    async def later(event, context):
+        raise RetryLater(seconds)
+
+    outcome = (await outcome_of(later, on_failure="reject"))[1]
+    assert isinstance(outcome, Bury)
+
+
+async def test_a_failure_follows_what_the_extension_says():
+    after, outcome, trace = await outcome_of(raises, on_failure="store")
+    assert (after, outcome) == (event(), Apply())
+    assert trace[0].outcome.startswith("failed: KeyError at test_extensions.py:")
+    assert isinstance((await outcome_of(raises, on_failure="reject"))[1], Bury)
+    held = (await outcome_of(raises, on_failure="hold"))[1]
+    assert isinstance(held, Hold)
+    assert held.attempts == 1
+
+
+async def test_what_is_told_of_a_failure_holds_no_value_of_the_event():
+    async with registry(raises) as extensions:
+        _, outcome, trace = await extensions.run(event())
+        assert "joe" not in f"{outcome}{trace}{extensions.states()}"
+
+
+@pytest.mark.parametrize("junk", [42, {"data": 1}, "event", object(), [event()]])
+async def test_anything_but_an_event_or_none_is_a_failure(junk):
+    async def returns_junk(event, context):
+        return junk
+
+    outcome = (await outcome_of(returns_junk, on_failure="reject"))[1]
+    assert isinstance(outcome, Bury)
+    assert type(junk).__name__ in outcome.fault.message
+
+
+@pytest.mark.parametrize(
+    "changes", [{"id": "2"}, {"source": "other"}, {"type": "x"}, {"received": START + timedelta(seconds=1)}]
+)
+async def test_an_extension_may_not_change_what_names_the_event(changes):
+    import msgspec
+
+    async def renames(event, context):
+        return msgspec.structs.replace(event, **changes)
+
+    after, outcome, _ = await outcome_of(renames, on_failure="reject")
+    assert after == event()
+    assert isinstance(outcome, Bury)
+    assert f"changed the event's {next(iter(changes))}" in outcome.fault.message
+
+
+@pytest.mark.parametrize("value", [object(), 2**70, "\ud800", {1, 2}.__iter__(), {("a", "b"): 1}])
+async def test_an_event_that_cannot_be_stored_is_a_failure(value):
+    async def breaks(event, context):
+        return event.enriched(value=value)
+
+    outcome = (await outcome_of(breaks, on_failure="reject"))[1]
+    assert isinstance(outcome, Bury)
+
+
+async def test_an_event_that_grew_beyond_the_bound_is_a_failure():
+    async def grows(event, context):
+        return event.enriched(blob="x" * 1000)
+
+    async with registry(extension(on="*", on_failure="reject")(grows), limits=Limits(event_bytes=500)) as extensions:
+        outcome = (await extensions.run(event()))[1]
+    assert isinstance(outcome, Bury)
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, BaseException])
+@pytest.mark.parametrize("suspends", [False, True])
+async def test_what_no_function_should_raise_harms_only_its_extension(error, suspends):
+    async def hostile(event, context):
+        if suspends:
+            await anyio.sleep(0)
+        raise error
+
+    async with registry(hostile, extension(on="*")(adds_terms)) as extensions:
+        outcome = (await extensions.run(event()))[1]
+        assert isinstance(outcome, Hold)
+        assert error.__name__ in outcome.reason
+        assert extensions.states()[0].failures == 1
+
+
+async def test_an_extension_that_hangs_is_cancelled_at_its_deadline():
+    cancelled = anyio.Event()
+
+    async def hangs(event, context):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    outcome = (await outcome_of(hangs, timeout=0.02))[1]
+    assert isinstance(outcome, Hold)
+    assert "no answer within 0.02 s" in outcome.reason
+    assert cancelled.is_set()
+
+
+async def test_a_slow_extension_within_its_deadline_succeeds():
+    async def slow(event, context):
+        await anyio.sleep(0.05)
+        return event.enriched(slow=True)
+
+    assert (await outcome_of(slow, timeout=5.0))[0].data == {"slow": True}
+
+
+async def test_an_answer_after_the_deadline_does_not_count():
+    async def late(event, context):
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            return event.enriched(late=True)
+
+    after, outcome, _ = await outcome_of(late, timeout=0.02)
+    assert isinstance(outcome, Hold)
+    assert after.data == {}
+
+
+async def test_deadlines_inside_an_extension_keep_working():
+    async def inner_deadlines(event, context):
+        with anyio.move_on_after(0.01):
+            await anyio.sleep_forever()
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(10)
+        except TimeoutError:
+            pass
+        await anyio.sleep(0.7)  # longer than the grace that a cancellation from outside would have
+        return event.enriched(done=True)
+
+    assert (await outcome_of(inner_deadlines, timeout=5.0))[0].data == {"done": True}
+
+
+async def test_an_extension_that_swallows_cancellation_is_let_go_of():
+    async def stubborn(event, context):
+        while True:
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                continue
+
+    with anyio.fail_after(5):
+        async with registry(extension(on="*", timeout=0.02)(stubborn), adds_terms) as extensions:
+            outcome = (await extensions.run(event()))[1]
+            assert isinstance(outcome, Hold)
+            assert "would not end" in outcome.reason
+            assert (await extensions.run(event(), extension="acme.adds_terms"))[0].data
+
+
+async def test_one_that_swallows_everything_for_a_while_is_let_go_of():
+    async def swallows(event, context):
+        for _ in range(5):
+            try:
+                await asyncio.sleep(30)
+            except BaseException:  # noqa: PERF203
+                continue
+
+    with anyio.fail_after(5):
+        assert isinstance((await outcome_of(swallows, timeout=0.02))[1], Hold)
+    gc.collect()
+
+
+async def test_closing_does_not_wait_for_what_swallows_cancellation():
+    started = anyio.Event()
+
+    async def stubborn(event, context):
+        started.set()
+        while True:
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                continue
+
+    with anyio.fail_after(5):
+        async with registry(extension(on="*", timeout=60)(stubborn)) as extensions:
+            visit = extensions.start(event(), ended=lambda: None)
+            await started.wait()
+        assert visit.outcome is None
+
+
+async def test_a_cancellation_of_ours_passes_through():
+    started = anyio.Event()
+    cancelled = []
+
+    async def waits(event, context):
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        except BaseException as error:
+            cancelled.append(type(error))
+            raise
+
+    async with registry(waits) as extensions:
+        extensions.start(event(), ended=lambda: None)
+        await started.wait()
+    assert cancelled == [asyncio.CancelledError]
+    assert extensions.states()[0].failures == 0
+
+
+async def test_a_plain_function_runs_in_a_thread():
+    def plain(event, context):
+        return event.enriched(thread=threading.current_thread() is threading.main_thread())
+
+    assert (await outcome_of(plain))[0].data == {"thread": False}
+
+
+async def test_a_plain_function_that_raises_or_returns_a_coroutine_fails():
+    def plain(event, context):
+        raise SystemExit(3)
+
+    def forgot(event, context):
+        return adds_terms(event, context)
+
+    assert "SystemExit" in (await outcome_of(plain))[1].reason
+    assert "async def" in (await outcome_of(forgot))[1].reason
+
+
+async def test_threads_that_never_return_keep_only_their_own_extensions_places():
+    release = threading.Event()
+
+    def hangs(event, context):
+        release.wait(10)
+
+    def quick(event, context):
+        return event.enriched(quick=True)
+
+    both = extension(on="a", timeout=0.02)(hangs), extension(on="b", timeout=5.0)(quick)
+    before = threading.active_count()
+    async with registry(*both, limits=Limits(threads=2)) as extensions:
+        for _ in range(4):
+            assert isinstance((await extensions.run(event(type="a")))[1], Hold)
+        assert threading.active_count() - before <= 2
+        assert (await extensions.run(event(type="b")))[0].data == {"quick": True}
+        assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("extension"))
+        release.set()
+
+
+async def test_a_thread_is_used_again():
+    names = set()
+
+    def plain(event, context):
+        names.add(threading.get_ident())
+
+    async with registry(plain) as extensions:
+        for _ in range(5):
+            await extensions.run(event())
+    assert len(names) == 1
+
+
+async def test_calls_of_one_extension_are_bounded_and_do_not_hold_up_another():
+    gate, running, most = anyio.Event(), 0, 0
+
+    async def slow(event, context):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await gate.wait()
+        running -= 1
+
+    each = extension(on="slow", timeout=5)(slow), extension(on="quick")(adds_terms)
+    async with registry(*each, limits=Limits(calls=3)) as extensions:
+        done = []
+        visits = [extensions.start(event(type="slow"), ended=lambda: done.append(1)) for _ in range(10)]
+        assert (await extensions.run(event(type="quick")))[0].data
+        with anyio.fail_after(5):
+            while extensions.states()[0].waiting != 7:
+                await anyio.lowlevel.checkpoint()
+        assert extensions.withdraw(visits[9])
+        assert not extensions.withdraw(visits[0])
+        gate.set()
+        with anyio.fail_after(5):
+            while len(done) < 9:
+                await anyio.lowlevel.checkpoint()
+    assert most == 3
+    assert visits[9].outcome is None
+
+
+async def test_the_breaker_opens_after_five_failures_and_lets_one_probe_through():
+    calls, clock = [], ManualClock()
+    broken = True
+
+    async def flaky(event, context):
+        calls.append(1)
+        if broken:
+            raise OSError
+
+    async with registry(flaky, clock=clock) as extensions:
+        for _ in range(5):
+            await extensions.run(event())
+        outcome = (await extensions.run(event(), extension="acme.flaky", attempts=2))[1]
+        assert len(calls) == 5
+        assert isinstance(outcome, Hold)
+        assert outcome.attempts == 2
+        assert outcome.due >= to_micros(START + timedelta(seconds=29))
+        assert extensions.states()[0].open_until is not None
+        clock.advance(31)
+        await extensions.run(event())
+        assert len(calls) == 6, "one probe"
+        await extensions.run(event())
+        assert len(calls) == 6, "which failed"
+        clock.advance(31)
+        broken = False
+        for _ in range(3):
+            assert (await extensions.run(event()))[1] == Apply()
+        assert len(calls) == 9
+        assert extensions.states()[0].open_until is None
+
+
+async def test_with_store_an_open_breaker_lets_events_go_on_at_once():
+    calls = []
+
+    async def broken(event, context):
+        calls.append(1)
+        raise OSError
+
+    async with registry(extension(on="*", on_failure="store")(broken)) as extensions:
+        for _ in range(6):
+            after, outcome, trace = await extensions.run(event())
+            assert outcome == Apply()
+    assert len(calls) == 5
+    assert trace[0].outcome.startswith("skipped")
+
+
+async def test_a_row_tells_calls_failures_and_how_long_they_take():
+    async with registry(adds_terms, raises) as extensions:
+        await extensions.run(event())
+        first, second = extensions.states()
+    assert (first.calls, first.failures, first.error, first.plugin) == (1, 0, None, "acme")
+    assert first.p95_seconds is not None
+    assert (second.calls, second.failures) == (1, 1)
+    assert second.error.startswith("KeyError at test_extensions.py:")
+    extensions.blame("acme.adds_terms", "blocked the event loop")
+    assert extensions.states()[0].error == "blocked the event loop"
+
+
+async def test_two_extensions_of_one_name_are_told_apart_and_one_named_as_its_plugin_keeps_the_name():
+    twice = [extension(on="*", name="terms")(adds_terms) for _ in range(2)]
+    async with registry(*twice) as extensions:
+        assert [row.extension for row in extensions.states()] == ["acme.terms", "acme.terms#2"]
+    async with registry(extension(on="*", name="acme")(adds_terms)) as extensions:
+        assert extensions.states()[0].extension == "acme"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"on": ()}, {"on": ""}, {"on": "*", "on_failure": "explode"}, {"on": "*", "timeout": 0}, {"on": "*", "timeout": "2s"},
+     {"on": "*", "timeout": float("nan")}, {"on": "*", "timeout": True}, {"on": [1]}],
+)  # fmt: skip
+async def test_a_declaration_that_cannot_work_is_refused(wrong):
+    with pytest.raises(PluginFault):
+        extension(**wrong)(adds_terms)
+
+
+async def test_what_cannot_be_called_is_refused():
+    with pytest.raises(PluginFault):
+        extension(on="*")("function")
+
+
+async def test_a_held_event_waits_longer_each_time_between_a_second_and_a_quarter_of_an_hour():
+    waits = [back_off(attempts, lambda: 0.5) for attempts in range(1, 40)]
+    assert waits == sorted(waits)
+    assert waits[0] >= 1.0
+    assert back_off(1000, lambda: 0.999) <= 900.0
+
+
+async def test_failures_far_apart_between_successes_do_not_open_the_breaker():
+    breaker = Breaker()
+    for number in range(20):
+        assert not breaker.failed(number * 20.0)
+        breaker.succeeded()
+    assert breaker.admits(400.0)
+    for number in range(5):
+        breaker.failed(1000.0 + number)
+    assert not breaker.admits(1010.0)
+
+
+async def test_a_withdrawn_probe_leaves_the_next_one_to_probe():
+    breaker = Breaker()
+    for _ in range(5):
+        breaker.failed(0.0)
+    assert breaker.admits(31.0)
+    assert not breaker.admits(31.0)
+    breaker.withdraw()
+    assert breaker.admits(31.0)
+
+
+async def test_many_events_that_do_not_wait_share_one_task():
+    seen = set()
+
+    async def quick(event, context):
+        seen.add(id(asyncio.current_task()))
+
+    async with registry(quick) as extensions:
+        done = []
+        for _ in range(200):
+            extensions.start(event(), ended=lambda: done.append(1))
+        with anyio.fail_after(5):
+            while len(done) < 200:
+                await anyio.lowlevel.checkpoint()
+    assert len(seen) == 1
