@@ -49,12 +49,12 @@ class Visit:
 
 
 class _Line:
-    """One extension's waiting events and the number of tasks that serve them."""
+    """One extension's waiting events, the number of tasks that serve them, and how many of those wait within a call."""
 
-    __slots__ = ("caller", "tasks", "waiting")
+    __slots__ = ("caller", "suspended", "tasks", "waiting")
 
     def __init__(self, caller: Caller) -> None:
-        self.caller, self.tasks = caller, 0
+        self.caller, self.tasks, self.suspended = caller, 0, 0
         self.waiting: deque[Visit] = deque()
 
 
@@ -159,7 +159,7 @@ class Extensions:
             return
         line = self._lines[visit.extension]
         line.waiting.append(visit)
-        if line.tasks == 0:
+        if line.tasks == line.suspended:
             self._serve_more(line)
 
     def _serve_more(self, line: _Line) -> None:
@@ -185,8 +185,18 @@ class Extensions:
 
     async def _call(self, line: _Line, visit: Visit) -> bool:
         """One call; True when this task's state can no longer be trusted (a coroutine had to be dropped)."""
-        visit.called = True
-        verdict = await line.caller.call(visit.event, attempts=visit.attempts, suspended=lambda: self._serve_more(line))
+        visit.called, waits = True, False
+
+        def suspended() -> None:
+            nonlocal waits
+            waits = True
+            line.suspended += 1
+            self._serve_more(line)
+
+        try:
+            verdict = await line.caller.call(visit.event, attempts=visit.attempts, suspended=suspended)
+        finally:
+            line.suspended -= waits
         visit.event, visit.outcome, visit.called = verdict.event, verdict.outcome, False
         visit.trace.append(verdict.visit)
         if visit.outcome is None:

@@ -404,6 +404,22 @@ async def test_calls_of_one_extension_are_bounded_and_do_not_hold_up_another():
     assert visits[9].outcome is None
 
 
+async def test_an_event_that_comes_while_others_wait_in_a_call_is_called_at_once():
+    gate, called = anyio.Event(), []
+
+    async def slow(event, context):
+        called.append(event.id)
+        await gate.wait()
+
+    async with registry(slow) as extensions:
+        for number in range(3):
+            extensions.start(event(str(number)), ended=lambda: None)
+            with anyio.fail_after(1):
+                while len(called) <= number:
+                    await anyio.lowlevel.checkpoint()
+    assert called == ["0", "1", "2"]
+
+
 async def test_the_breaker_opens_after_five_failures_and_lets_one_probe_through():
     calls, clock = [], ManualClock()
     broken = True

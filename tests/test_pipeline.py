@@ -1,0 +1,670 @@
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cdmd.config.schema import IdentitySettings, IndicatorSettings
+from cdmd.errors import Drop, NotDurable, Reject, RetryLater
+from cdmd.extensions import Extensions, Limits, Registered, extension
+from cdmd.identity.identifiers import Kinds
+from cdmd.models import Count, Entry, Event, Fault, SeenVerdict, Seq, to_micros
+from cdmd.pipeline import Pipeline, PipelineSettings, Tail
+from cdmd.profiles.projection import Projection
+from tests.batches.doubles import START, Digests, ManualClock, MemoryJournal, MemoryStore, accounted, event
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    logging.getLogger().setLevel(logging.CRITICAL)
+
+
+class Daemon:
+    """The pipeline between a journal and a store that survive it."""
+
+    def __init__(self, journal=None, store=None) -> None:
+        self.journal, self.store, self.clock = journal or MemoryJournal(), store or MemoryStore(), ManualClock()
+        self.remapped: Callable[[Entry], Event | Fault | None] = lambda entry: entry.fault
+        self.tail = Tail()
+
+    @asynccontextmanager
+    async def running(self, *extensions, limits=None, known_only=(), projection=None, **options) -> AsyncIterator[Pipeline]:
+        options.setdefault("look", 0.005)
+        pipeline = Pipeline(
+            self.journal,
+            self.store,
+            Extensions([Registered("p", one, object()) for one in extensions], clock=self.clock, limits=limits,
+                       chance=lambda: 0.0),
+            kinds=Kinds(IdentitySettings()),
+            projection=projection or Projection({"paid": IndicatorSettings(on=("order.paid",))}),
+            digester=Digests(),
+            remap=lambda entry: self.remapped(entry),
+            clock=self.clock,
+            known_only=frozenset(known_only),
+            settings=PipelineSettings(**options),
+            tail=self.tail,
+        )  # fmt: skip
+        with anyio.fail_after(15):
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(lambda *, task_status: pipeline.run(task_status=task_status))
+                yield pipeline
+                tasks.cancel_scope.cancel()
+
+    async def take(self, *entries, extensions=(), **options) -> None:
+        """Journal these, run until all are accounted for, and stop."""
+        self.journal.add(*entries)
+        async with self.running(*extensions, **options):
+            await self.store.until(lambda: self.store.position == self.journal.head)
+
+    def verdict(self, id: str, source: str = "shop") -> SeenVerdict:
+        return SeenVerdict(self.store.remembered[Digests().occurrence(source, id)].verdict)
+
+
+def on(kind: str, function, **options):
+    return extension(on=kind, **options)(function)
+
+
+def raising(error):
+    async def raises(event, context):
+        raise error
+
+    return raises
+
+
+# ---- what becomes of an event --------------------------------------------------------------------------------------
+
+
+async def test_an_event_becomes_an_activity_of_a_profile_with_its_traits_and_indicators():
+    daemon = Daemon()
+    await daemon.take(event("1", traits={"first_name": "Joe"}), event("2", identifiers={"email": "JOE@example.com "}))
+    (state,) = daemon.store.profiles.values()
+    assert state.traits["first_name"].value == "Joe"
+    assert state.indicators["paid"].count == 2
+    assert [(one.profile, one.rule) for one in daemon.store.activities.values()] == [(1, "new"), (1, "matched email")]
+    assert daemon.store.sums() == {Count.APPLIED: 2}
+
+
+async def test_an_event_without_a_usable_identifier_is_kept_without_a_profile_and_counted():
+    daemon = Daemon()
+    await daemon.take(event(identifiers={"shoe_size": "43"}))
+    assert daemon.store.activities[1].profile is None
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.UNATTRIBUTED: 1}
+
+
+async def test_a_repeat_has_no_second_effect_in_the_same_batch_or_a_later_one():
+    daemon = Daemon()
+    await daemon.take(event("1"), event("1"))
+    await daemon.take(event("1"))
+    assert list(daemon.store.activities) == [1]
+    assert daemon.store.profiles[1].indicators["paid"].count == 1
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 2}
+
+
+async def test_the_same_id_from_another_source_is_another_event():
+    daemon = Daemon()
+    await daemon.take(event("1"), event("1", source="crm.contacts"))
+    assert len(daemon.store.activities) == 2
+    assert daemon.store.sums("crm") == {Count.APPLIED: 1}
+
+
+async def test_other_content_under_the_same_id_is_a_conflict():
+    daemon = Daemon()
+    await daemon.take(event("1", data={"total": 1}), event("1", data={"total": 2}))
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 1, Count.ID_CONFLICTS: 1}
+
+
+async def test_what_an_extension_added_makes_no_conflict_of_a_repeat():
+    async def adds(event, context):
+        return event.enriched(added=True)
+
+    daemon = Daemon()
+    await daemon.take(event("1"), extensions=[on("*", adds)])
+    await daemon.take(event("1"), extensions=[on("*", adds)])
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 1}
+    assert daemon.store.activities[1].event.data == {"added": True}
+
+
+@pytest.mark.parametrize(
+    ("time", "effective", "ahead"),
+    [
+        (None, START, False),
+        (START - timedelta(days=1), START - timedelta(days=1), False),
+        (START + timedelta(minutes=5), START + timedelta(minutes=5), False),
+        (START + timedelta(minutes=5, microseconds=1), START, True),
+    ],
+)
+async def test_a_time_more_than_five_minutes_ahead_counts_as_the_receipt(time, effective, ahead):
+    daemon = Daemon()
+    await daemon.take(event("1", time=time))
+    activity = daemon.store.activities[1]
+    assert (activity.time, activity.clock_ahead, activity.event.time) == (to_micros(effective), ahead, time)
+    assert daemon.store.sums().get(Count.CLOCK_AHEAD, 0) == ahead
+
+
+async def test_known_only_keeps_only_events_about_known_customers():
+    daemon = Daemon()
+    await daemon.take(
+        event("1", source="panel", identifiers={"email": "ann@example.com"}),
+        event("2", source="shop", identifiers={"email": "ann@example.com"}),
+        event("3", source="panel", identifiers={"email": "ann@example.com"}),
+        event("4", source="panel", identifiers={}),
+        known_only=["panel"],
+    )
+    assert list(daemon.store.activities) == [2, 3]
+    assert daemon.store.sums("panel") == {Count.APPLIED: 1, Count.FILTERED: 2}
+    assert daemon.verdict("1", "panel") == SeenVerdict.FILTERED
+    assert len(daemon.store.profiles) == 1
+
+
+async def test_a_record_that_could_not_be_mapped_becomes_a_dead_letter():
+    daemon = Daemon()
+    fault = Fault("no_id", "event.id is null")
+    await daemon.take(Entry(event("", type=""), fault, b"{}"), Entry(event("", type=""), fault, b"{}"))
+    assert [(one.stage, one.fault, one.entry.raw) for one in daemon.store.dead.values()] == [("map", fault, b"{}")] * 2
+    assert daemon.store.sums() == {Count.DEAD: 2}
+    assert daemon.store.remembered == {}
+
+
+async def test_reject_makes_a_dead_letter_and_drop_filters():
+    daemon = Daemon()
+    rules = [on("bad", raising(Reject("no serial"))), on("spam", raising(Drop("spam")))]
+    await daemon.take(event("1", type="bad"), event("2", type="spam"), extensions=rules)
+    assert daemon.store.dead[1].stage == "extend"
+    assert (daemon.verdict("1"), daemon.verdict("2")) == (SeenVerdict.DEAD, SeenVerdict.FILTERED)
+    assert daemon.store.sums() == {Count.DEAD: 1, Count.FILTERED: 1}
+
+
+# ---- extensions, parking -------------------------------------------------------------------------------------------
+
+
+async def test_a_repeat_does_not_call_an_extension_again():
+    called = []
+
+    async def counts(event, context):
+        called.append(event.id)
+
+    daemon = Daemon()
+    await daemon.take(event("1"), event("1"), extensions=[on("*", counts)])
+    await daemon.take(event("1"), extensions=[on("*", counts)])
+    assert called == ["1"]
+
+
+async def test_if_repeats_cannot_be_looked_up_the_extension_is_called_and_the_store_decides():
+    daemon = Daemon()
+    await daemon.take(event("1"))
+    daemon.store.seen_fails = True
+    await daemon.take(event("1"), extensions=[on("*", raising(Drop("x")))])
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 1}
+
+
+async def test_a_held_event_waits_in_parked_and_comes_back_when_it_is_due():
+    open_again = False
+
+    async def closed(event, context):
+        if not open_again:
+            raise RetryLater(60, "closed")
+        return event.enriched(terms=2)
+
+    daemon = Daemon()
+    daemon.journal.add(event("1"))
+    async with daemon.running(on("*", closed)):
+        await daemon.store.until(lambda: daemon.store.waiting)
+        assert daemon.store.position == 1
+        assert daemon.verdict("1") == SeenVerdict.PARKED
+        assert daemon.store.sums() == {Count.PARKED: 1}
+        open_again = True
+        daemon.clock.advance(61)
+        await daemon.store.until(lambda: not daemon.store.waiting)
+    assert daemon.store.activities[1].event.data == {"terms": 2}
+    assert daemon.store.sums() == {Count.APPLIED: 1}
+    assert daemon.verdict("1") == SeenVerdict.APPLIED
+
+
+async def test_an_event_that_is_held_again_stays_parked_once_with_more_attempts():
+    daemon = Daemon()
+    daemon.journal.add(event("1"))
+    async with daemon.running(on("*", raising(OSError()))):
+        await daemon.store.until(lambda: daemon.store.waiting)
+        daemon.clock.advance(5)
+        await daemon.store.until(lambda: daemon.store.waiting[1].attempts == 2)
+    assert daemon.store.sums() == {Count.PARKED: 1}
+    assert daemon.store.waiting[1].since == to_micros(START)
+
+
+async def test_no_event_waits_for_anothers_extension_which_runs_on_to_its_end():
+    gate = anyio.Event()
+
+    async def slow(event, context):
+        await gate.wait()
+        return event.enriched(slow=True)
+
+    daemon = Daemon()
+    daemon.journal.add(event("1", type="tv"), event("2"))
+    async with daemon.running(on("tv", slow, timeout=10.0)) as pipeline:
+        await daemon.store.until(lambda: 2 in daemon.store.activities)
+        assert list(daemon.store.waiting) == [1]
+        assert pipeline.statistics().parked_running == 1
+        assert daemon.store.waiting[1].due > to_micros(START + timedelta(seconds=10)), "not called twice meanwhile"
+        gate.set()
+        await daemon.store.until(lambda: 1 in daemon.store.activities)
+        assert pipeline.statistics().parked_running == 0
+    assert daemon.store.activities[1].event.data == {"slow": True}
+    assert daemon.store.waiting == {}
+    assert daemon.store.sums() == {Count.APPLIED: 2}
+
+
+async def test_what_only_waits_for_its_turn_is_parked_and_called_later():
+    gate, called = anyio.Event(), []
+
+    async def slow(event, context):
+        called.append(event.id)
+        await gate.wait()
+
+    daemon = Daemon()
+    daemon.journal.add(*(event(str(number), type="tv") for number in range(6)))
+    async with daemon.running(on("tv", slow, timeout=10.0), limits=Limits(calls=2), patience=0.05):
+        await daemon.store.until(lambda: len(daemon.store.waiting) == 6)
+        assert len(called) == 2
+        gate.set()
+        await daemon.store.until(lambda: not daemon.store.waiting)
+    assert sorted(called) == ["0", "1", "2", "3", "4", "5"]
+    assert daemon.store.sums() == {Count.APPLIED: 6}
+
+
+async def test_after_a_restart_a_parked_event_is_called_again():
+    async def hangs(event, context):
+        await anyio.sleep_forever()
+
+    async def answers(event, context):
+        return event.enriched(answered=True)
+
+    daemon = Daemon()
+    daemon.journal.add(event("1"))
+    async with daemon.running(on("*", hangs, name="e", timeout=10.0), patience=0.05):
+        await daemon.store.until(lambda: daemon.store.waiting)
+    daemon.clock.advance(60)
+    async with daemon.running(on("*", answers, name="e")):
+        await daemon.store.until(lambda: not daemon.store.waiting)
+    assert daemon.store.activities[1].event.data == {"answered": True}
+    assert daemon.store.sums() == {Count.APPLIED: 1}
+
+
+async def test_a_repeat_of_a_parked_event_is_a_repeat():
+    daemon = Daemon()
+    await daemon.take(event("1"), extensions=[on("*", raising(RetryLater(60)))])
+    await daemon.take(event("1"), extensions=[on("*", raising(RetryLater(60)))])
+    assert daemon.store.sums() == {Count.PARKED: 1, Count.REPEATS: 1}
+
+
+async def test_beyond_the_number_that_may_wait_events_become_dead_letters():
+    daemon = Daemon()
+    await daemon.take(*(event(str(n)) for n in range(5)), extensions=[on("*", raising(RetryLater(60)))], parked_max=3)
+    assert daemon.store.sums() == {Count.PARKED: 3, Count.DEAD: 2}
+    await daemon.take(event("6"), extensions=[on("*", raising(RetryLater(60)))], parked_max=3)
+    assert daemon.store.sums() == {Count.PARKED: 3, Count.DEAD: 3}
+    assert {letter.fault.code for letter in daemon.store.dead.values()} == {"parked_full"}
+
+
+async def test_an_event_that_waited_too_long_becomes_a_dead_letter():
+    daemon = Daemon()
+    daemon.journal.add(event("1"))
+    async with daemon.running(on("*", raising(RetryLater(10**9)))):
+        await daemon.store.until(lambda: daemon.store.waiting)
+        daemon.clock.advance(72 * 3600)
+        await daemon.store.until(lambda: daemon.store.dead)
+    assert daemon.store.dead[1].fault.code == "parked_too_long"
+    assert daemon.store.sums() == {Count.DEAD: 1}
+    assert daemon.store.waiting == {}
+
+
+async def test_parked_events_come_back_with_bounded_concurrency():
+    gate, running, most = anyio.Event(), 0, 0
+
+    async def slow(event, context):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await gate.wait()
+        running -= 1
+
+    daemon = Daemon()
+    await daemon.take(*(event(str(n)) for n in range(10)), extensions=[on("*", raising(RetryLater(1)), name="e")])
+    daemon.clock.advance(2)
+    async with daemon.running(on("*", slow, name="e", timeout=10.0), resuming=4) as pipeline:
+        with anyio.fail_after(5):
+            while running < 4:
+                await anyio.lowlevel.checkpoint()
+        assert pipeline.statistics().parked_running == 4
+        gate.set()
+        await daemon.store.until(lambda: not daemon.store.waiting)
+    assert most == 4
+    assert daemon.store.sums() == {Count.APPLIED: 10}
+
+
+# ---- dead letters tried again --------------------------------------------------------------------------------------
+
+
+async def test_a_retried_record_is_mapped_again_and_goes_its_way():
+    daemon = Daemon()
+    await daemon.take(Entry(event("", type=""), Fault("no_id", "x"), b"raw"))
+    daemon.remapped = lambda entry: event("7", data={"raw": entry.raw.decode()})
+    async with daemon.running():
+        daemon.store.revive(Seq(1), to_micros(START))
+        await daemon.store.until(lambda: daemon.store.activities)
+    assert daemon.store.activities[1].event.data == {"raw": "raw"}
+    assert (daemon.store.sums(), daemon.store.dead, daemon.store.waiting) == ({Count.APPLIED: 1}, {}, {})
+    assert daemon.verdict("7") == SeenVerdict.APPLIED
+
+
+async def test_a_retried_record_that_still_cannot_be_mapped_is_dead_again_with_one_more_attempt():
+    daemon = Daemon()
+    await daemon.take(Entry(event("", type=""), Fault("no_id", "x"), b"raw"))
+    daemon.remapped = lambda entry: Fault("no_type", "y")
+    async with daemon.running():
+        for attempts in (1, 2):
+            daemon.store.revive(Seq(1), to_micros(START))
+            await daemon.store.until(lambda: 1 in daemon.store.dead)
+            letter = daemon.store.dead[1]
+            assert (letter.fault.code, letter.attempts, letter.entry.raw) == ("no_type", attempts, b"raw")
+    assert daemon.store.sums() == {Count.DEAD: 1}
+
+
+async def test_a_retried_record_that_is_not_wanted_any_more_is_filtered():
+    daemon = Daemon()
+    await daemon.take(Entry(event("", type=""), Fault("no_id", "x"), b"raw"))
+    daemon.remapped = lambda entry: None
+    async with daemon.running():
+        daemon.store.revive(Seq(1), to_micros(START))
+        await daemon.store.until(lambda: daemon.store.sums() == {Count.FILTERED: 1})
+
+
+async def test_a_retried_record_that_turns_out_to_be_there_already_is_a_repeat():
+    daemon = Daemon()
+    await daemon.take(Entry(event("", type=""), Fault("no_id", "x"), b"raw"), event("7"))
+    daemon.remapped = lambda entry: event("7")
+    async with daemon.running():
+        daemon.store.revive(Seq(1), to_micros(START))
+        await daemon.store.until(lambda: not daemon.store.waiting)
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 1}
+
+
+async def test_a_retried_event_goes_through_its_extensions_again():
+    daemon = Daemon()
+    await daemon.take(event("1"), extensions=[on("*", raising(Reject("no contract")))])
+    async with daemon.running(on("*", raising(Reject("still none")))):
+        daemon.store.revive(Seq(1), to_micros(START))
+        await daemon.store.until(lambda: 1 in daemon.store.dead)
+    assert daemon.store.dead[1].attempts == 1
+    async with daemon.running():
+        daemon.store.revive(Seq(1), to_micros(START))
+        await daemon.store.until(lambda: daemon.store.activities)
+    assert daemon.store.sums() == {Count.APPLIED: 1}
+
+
+# ---- when something fails ------------------------------------------------------------------------------------------
+
+
+async def test_what_the_store_cannot_take_is_tried_again_and_nothing_is_skipped():
+    daemon = Daemon()
+    daemon.store.failing = [NotDurable("disk full")] * 3
+    daemon.journal.add(event("1"), event("2"))
+    states = []
+    real_sleep = daemon.clock.sleep
+    async with daemon.running() as pipeline:
+
+        async def sleep(seconds):
+            states.append(pipeline.failure)
+            await real_sleep(seconds)
+
+        daemon.clock.sleep = sleep
+        await daemon.store.until(lambda: daemon.store.position == 2)
+        await pipeline.drain(1)
+        assert pipeline.failure is None
+    assert states == ["the store cannot take events: NotDurable"] * 3
+    assert daemon.clock.slept == sorted(daemon.clock.slept)
+    assert daemon.store.sums() == {Count.APPLIED: 2}
+
+
+async def test_a_transaction_that_was_told_to_have_failed_and_had_not_is_not_applied_twice():
+    daemon = Daemon()
+    daemon.store.failing_after = [NotDurable("lost the answer")]
+    await daemon.take(event("1"))
+    await daemon.take(event("2"), extensions=[on("*", raising(RetryLater(1)), name="e")])
+    daemon.clock.advance(10)
+    daemon.store.failing_after = [NotDurable("lost the answer")]
+    async with daemon.running() as pipeline:
+        await daemon.store.until(lambda: not daemon.store.waiting)
+        with anyio.fail_after(5):
+            while pipeline.statistics().parked_running or pipeline.failure:
+                await anyio.lowlevel.checkpoint()
+    assert daemon.store.sums() == {Count.APPLIED: 2}
+
+
+async def test_an_event_that_cannot_be_decided_becomes_a_dead_letter_and_stops_nobody():
+    class Poisoned(Projection):
+        def project(self, state, event, *, at, seq):
+            if event.id == "5":
+                raise ZeroDivisionError
+            return super().project(state, event, at=at, seq=seq)
+
+    daemon = Daemon()
+    await daemon.take(*(event(str(n)) for n in range(10)), projection=Poisoned({}))
+    assert [(one.seq, one.fault.code, one.fault.message) for one in daemon.store.dead.values()] == [
+        (6, "internal", "could not be processed: ZeroDivisionError")
+    ]
+    assert daemon.store.sums() == {Count.APPLIED: 9, Count.DEAD: 1}
+    assert daemon.store.position == 10
+
+
+async def test_an_event_that_cannot_be_written_becomes_a_dead_letter_and_stops_nobody():
+    daemon = Daemon()
+    daemon.store.refuses = {"3"}
+    await daemon.take(*(event(str(n)) for n in range(6)))
+    assert [letter.fault.message for letter in daemon.store.dead.values()] == ["could not be processed: OverflowError"]
+    assert daemon.store.sums() == {Count.APPLIED: 5, Count.DEAD: 1}
+
+
+async def test_a_poisonous_event_that_comes_back_from_parked_becomes_a_dead_letter():
+    class Poisoned(Projection):
+        def project(self, state, event, *, at, seq):
+            raise ZeroDivisionError
+
+    daemon = Daemon()
+    await daemon.take(event("1"), event("2"), extensions=[on("*", raising(RetryLater(1)), name="e")])
+    daemon.clock.advance(2)
+    async with daemon.running(projection=Poisoned({})):
+        await daemon.store.until(lambda: not daemon.store.waiting)
+    assert daemon.store.sums() == {Count.DEAD: 2}
+
+
+async def test_a_journal_that_cannot_be_read_is_asked_again():
+    daemon = Daemon()
+    daemon.journal.failing = [NotDurable("not now")] * 2
+    await daemon.take(event("1"))
+    assert daemon.store.sums() == {Count.APPLIED: 1}
+
+
+# ---- batches, credit, what is shown --------------------------------------------------------------------------------
+
+
+async def test_batches_are_bounded_and_larger_when_only_a_backlog_is_worked_off():
+    daemon = Daemon()
+    await daemon.take(*(event(str(n), identifiers={}) for n in range(60)), batch=10, backlog_batch=25, window=2)
+    assert daemon.journal.limits[0] == 25
+    assert daemon.journal.limits[-1] == 10
+    assert max(daemon.store.sizes) <= 25
+    assert daemon.store.sums()[Count.APPLIED] == 60
+
+
+async def test_events_are_applied_in_journal_order_although_later_calls_end_first():
+    gate, order = anyio.Event(), []
+
+    async def first_waits(event, context):
+        if event.id == "0":
+            await gate.wait()
+        order.append(event.id)
+        if event.id == "3":
+            gate.set()
+
+    daemon = Daemon()
+    await daemon.take(*(event(str(n)) for n in range(4)), extensions=[on("*", first_waits, timeout=10.0)], batch=1)
+    assert order == ["1", "2", "3", "0"]
+    assert list(daemon.store.activities) == [1, 2, 3, 4]
+
+
+async def test_a_connector_with_too_much_behind_waits_for_credit():
+    daemon = Daemon()
+    daemon.store.failing = [NotDurable("not yet")] * 5
+    async with daemon.running() as pipeline:
+        entries = [Entry(event(str(n), source="crm.contacts")) for n in range(3)]
+        pipeline.journaled(daemon.journal.add(*entries), entries)
+        assert (pipeline.backlog("crm"), pipeline.backlog("shop")) == (3, 0)
+        await pipeline.wait_for_credit("shop", limit=3)
+        await pipeline.wait_for_credit("crm", limit=3)
+        assert pipeline.backlog("crm") == 0
+        assert daemon.store.position == 3
+
+
+async def test_what_an_earlier_run_left_behind_counts_against_credit():
+    daemon = Daemon()
+    daemon.journal.add(*(event(str(n)) for n in range(4)))
+    async with daemon.running() as pipeline:
+        await pipeline.wait_for_credit("crm", limit=1)
+        assert pipeline.backlog("crm") == 0
+    assert daemon.store.position == 4
+
+
+async def test_drain_applies_what_is_journaled_as_far_as_time_allows():
+    daemon = Daemon()
+    daemon.journal.add(*(event(str(n)) for n in range(20)))
+    async with daemon.running(batch=3) as pipeline:
+        assert await pipeline.drain(5)
+        assert daemon.store.position == 20
+        assert pipeline.statistics().backlog == 0
+        daemon.store.failing = [NotDurable("full")] * 100_000
+        daemon.journal.add(event("last"))
+        assert not await pipeline.drain(0.02)
+        assert pipeline.statistics().backlog == 1
+
+
+async def test_freshness_is_measured_from_receipt_and_from_effective_time_for_pull():
+    daemon = Daemon()
+    daemon.clock.advance(2)
+    async with daemon.running() as pipeline:
+        assert pipeline.freshness.seconds("shop", daemon.clock.now()) is None
+        pipeline._pull = frozenset({"crm"})
+        daemon.journal.add(event("1"), event("2", source="crm", time=START - timedelta(seconds=98)))
+        assert await pipeline.drain(5)
+        await anyio.lowlevel.checkpoint()
+        assert pipeline.freshness.seconds("shop", daemon.clock.now()) == pytest.approx(2, rel=0.2)
+        assert pipeline.freshness.seconds("crm", daemon.clock.now()) == pytest.approx(100, rel=0.2)
+        assert pipeline.freshness.last_event("shop") == daemon.clock.now()
+
+
+async def test_tail_shows_every_stage():
+    async def adds(event, context):
+        return event.enriched(x=1)
+
+    daemon = Daemon()
+    rules = [on("order.*", adds), on("spam", raising(Drop("spam"))), on("bad", raising(Reject("r"))),
+             on("held", raising(RetryLater(60)))]  # fmt: skip
+    with daemon.tail.subscribe() as subscriber:
+        async with daemon.running(*rules) as pipeline:
+            kinds = ["order.paid", "order.paid", "spam", "bad", "held"]
+            entries = [Entry(event("1" if kind == "order.paid" else kind, type=kind)) for kind in kinds]
+            pipeline.journaled(daemon.journal.add(*entries), entries)
+            await daemon.store.until(lambda: daemon.store.position == 5)
+            stages = []
+            async for passing in subscriber:
+                stages.append(passing.stage)
+                if len(stages) == 14:
+                    break
+    assert stages[:5] == ["accepted"] * 5
+    assert sorted(stages[5:]) == sorted(["extended"] * 4 + ["applied", "repeated", "filtered", "dead", "parked"])
+
+
+async def test_a_reload_counts_from_the_next_batch():
+    daemon = Daemon()
+    async with daemon.running() as pipeline:
+        daemon.journal.add(event("1", identifiers={"email": "a@example.com"}))
+        assert await pipeline.drain(5)
+        pipeline.configure(kinds=Kinds(IdentitySettings()), projection=Projection({}), known_only=frozenset({"shop"}))
+        daemon.journal.add(event("2", identifiers={"email": "b@example.com"}))
+        assert await pipeline.drain(5)
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.FILTERED: 1}
+
+
+async def test_a_hostile_extension_never_stops_an_event_it_does_not_listen_to():
+    async def swallows(event, context):
+        while True:
+            try:
+                await anyio.sleep_forever()
+            except BaseException as error:
+                if isinstance(error, GeneratorExit):
+                    raise
+
+    daemon = Daemon()
+    rules = [on("a", raising(SystemExit(1))), on("b", swallows, timeout=0.02), on("c", raising(KeyboardInterrupt()))]
+    await daemon.take(*(event(f"{kind}{n}", type=kind) for n in range(3) for kind in "abcd"), extensions=rules)
+    assert daemon.store.sums() == {Count.APPLIED: 3, Count.PARKED: 9}
+
+
+# ---- P9 ------------------------------------------------------------------------------------------------------------
+
+IDS = st.sampled_from(["1", "2", "3", "4", "5", "6"])
+TYPES = st.sampled_from(["plain", "ok", "drop", "reject", "later", "fail", "unmappable", "moody"])
+
+
+@given(
+    runs=st.lists(st.tuples(st.lists(st.tuples(IDS, TYPES), max_size=12), st.integers(0, 4), st.booleans()), max_size=4),
+    data=st.data(),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_journaled_entry_is_counted_exactly_once_over_restarts(runs, data):
+    anyio.run(_p9, runs, data.draw(st.lists(st.booleans(), max_size=20)))
+
+
+async def _p9(runs, moods) -> None:
+    moods = list(moods)
+
+    async def moody(event, context):
+        await anyio.sleep(0)
+        if moods and moods.pop():
+            raise RetryLater(5)
+        return event.enriched(done=True)
+
+    rules = [on("drop", raising(Drop("d"))), on("reject", raising(Reject("r"))), on("later", raising(RetryLater(1000))),
+             on("fail", raising(OSError())), on("moody", moody)]  # fmt: skip
+    daemon = Daemon()
+    daemon.remapped = lambda entry: None if entry.raw == b"1" else event(entry.raw.decode(), type="plain")
+    for entries, stop_at, retry in runs:
+        daemon.journal.add(
+            *(
+                Entry(event("", type=""), Fault("f", "m"), id.encode()) if kind == "unmappable" else event(id, type=kind)
+                for id, kind in entries
+            )
+        )
+        if retry:
+            for seq in list(daemon.store.dead):
+                daemon.store.revive(seq, to_micros(daemon.clock.now()))
+        goal = max(daemon.store.position, daemon.journal.head - stop_at)
+        async with daemon.running(*rules, batch=3):
+            await daemon.store.until(lambda goal=goal: daemon.store.position >= goal)
+            _check(daemon)
+        _check(daemon)
+        daemon.clock.advance(10)
+
+
+def _check(daemon: Daemon) -> None:
+    store = daemon.store
+    assert accounted(store) == store.position
+    assert sum(n for (_, name), n in store.counters.items() if name == Count.PARKED) == len(store.waiting)
+    assert sum(n for (_, name), n in store.counters.items() if name == Count.DEAD) == len(store.dead)
+    assert sum(n for (_, name), n in store.counters.items() if name == Count.APPLIED) == len(store.activities)
+    assert len({one.event.id for one in store.activities.values()}) == len(store.activities)
