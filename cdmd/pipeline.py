@@ -56,7 +56,10 @@ class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pipeline:
-    """Takes what the journal holds through all steps into the store, in order, until cancelled."""
+    """Takes what the journal holds through all steps into the store, in order, until cancelled.
+
+    ``pull`` names the connectors whose freshness is measured from effective time; ``applied`` is told each new position.
+    """
 
     def __init__(  # noqa: PLR0913 - the rooms it joins, each by its name
         self,
@@ -73,6 +76,7 @@ class Pipeline:
         pull: frozenset[str] = frozenset(),
         settings: PipelineSettings | None = None,
         tail: Tail | None = None,
+        applied: Callable[[Seq], None] = lambda position: None,
     ) -> None:
         self._journal, self._store, self._extensions, self._clock, self._pull = journal, store, extensions, clock, pull
         self._settings = settings or PipelineSettings()
@@ -93,6 +97,7 @@ class Pipeline:
         self._parked = 0
         self._changed = anyio.Event()
         self._woken = anyio.Event()
+        self._applied = applied
         self.tail = tail or Tail()
         self.freshness = Freshness()
         self.failure: str | None = None
@@ -239,6 +244,7 @@ class Pipeline:
         if position is not None:
             fresh = [(fate.item.seq, fate.item.entry.event.connector) for fate in fates if not fate.item.resumed]
             self._credit.applied(position, fresh)
+            self._applied(position)
 
     def _show(self, fates: Sequence[Fate]) -> None:
         for stage, item, detail, _ in fates:

@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -44,7 +45,7 @@ class Daemon:
             kinds=Kinds(IdentitySettings()),
             projection=projection or Projection({"paid": IndicatorSettings(on=("order.paid",))}),
             digester=Digests(),
-            remap=lambda entry: self.remapped(entry),
+            remap=lambda entry: self.remapped(entry),  # noqa: PLW0108 - a test changes it later
             clock=self.clock,
             known_only=frozenset(known_only),
             settings=PipelineSettings(**options),
@@ -62,7 +63,7 @@ class Daemon:
         async with self.running(*extensions, **options):
             await self.store.until(lambda: self.store.position == self.journal.head)
 
-    def verdict(self, id: str, source: str = "shop") -> SeenVerdict:
+    def verdict(self, id: str, source: str = "shop") -> SeenVerdict:  # noqa: A002
         return SeenVerdict(self.store.remembered[Digests().occurrence(source, id)].verdict)
 
 
@@ -634,7 +635,7 @@ async def _p9(runs, moods) -> None:
     moods = list(moods)
 
     async def moody(event, context):
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         if moods and moods.pop():
             raise RetryLater(5)
         return event.enriched(done=True)
@@ -646,8 +647,8 @@ async def _p9(runs, moods) -> None:
     for entries, stop_at, retry in runs:
         daemon.journal.add(
             *(
-                Entry(event("", type=""), Fault("f", "m"), id.encode()) if kind == "unmappable" else event(id, type=kind)
-                for id, kind in entries
+                Entry(event("", type=""), Fault("f", "m"), name.encode()) if kind == "unmappable" else event(name, type=kind)
+                for name, kind in entries
             )
         )
         if retry:

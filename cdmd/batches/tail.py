@@ -17,11 +17,15 @@ _BUFFER: Final = 1000
 
 
 class Passing(msgspec.Struct, frozen=True):
-    """An event that passed a stage (accepted, extended, applied, filtered, repeated, dead, parked), and a word about it."""
+    """An event that passed a stage (accepted, extended, applied, filtered, repeated, dead, parked), and a word about it.
+
+    ``lost`` is how many the subscriber missed right before it.
+    """
 
     stage: str
     event: Event
     detail: str = ""
+    lost: int = 0
 
 
 class Subscriber:
@@ -31,13 +35,17 @@ class Subscriber:
         self._waiting: deque[Passing] = deque()
         self._buffer = buffer
         self._filled = anyio.Event()
+        self._lost = 0
         self.dropped = 0
 
     def offer(self, passing: Passing) -> None:
         """Keep it unless the buffer is full."""
         if len(self._waiting) >= self._buffer:
             self.dropped += 1
+            self._lost += 1
             return
+        if self._lost:
+            passing, self._lost = Passing(passing.stage, passing.event, passing.detail, self._lost), 0
         self._waiting.append(passing)
         self._filled.set()
 

@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +37,17 @@ class Registered(NamedTuple):
     plugin: str
     extension: Extension
     context: Context
+
+
+def keys(registered: Sequence[Registered]) -> list[str]:
+    """A name for each that tells it apart: ``plugin.extension``, or just the plugin where both are called the same."""
+    used: Counter[str] = Counter()
+    found = []
+    for one in registered:
+        key = one.plugin if one.extension.name == one.plugin else f"{one.plugin}.{one.extension.name}"
+        used[key] += 1
+        found.append(key if used[key] == 1 else f"{key}#{used[key]}")
+    return found
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

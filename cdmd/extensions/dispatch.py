@@ -5,7 +5,7 @@ one task serves event after event for as long as nothing suspends, and another s
 """
 
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
@@ -15,7 +15,7 @@ import anyio.abc
 import anyio.lowlevel
 
 from cdmd.contracts import Clock
-from cdmd.extensions.calling import Caller, ExtensionState, Limits, Registered
+from cdmd.extensions.calling import Caller, ExtensionState, Limits, Registered, keys
 from cdmd.models import Apply, Event, Extended, Outcome
 
 _PLANS: Final = 10_000
@@ -72,11 +72,7 @@ class Extensions:
         self._limits = limits or Limits()
         self.registered = tuple(registered)
         self._lines: dict[str, _Line] = {}
-        used: Counter[str] = Counter()
-        for one in self.registered:
-            key = one.plugin if one.extension.name == one.plugin else f"{one.plugin}.{one.extension.name}"
-            used[key] += 1
-            key = key if used[key] == 1 else f"{key}#{used[key]}"
+        for key, one in zip(keys(self.registered), self.registered, strict=True):
             self._lines[key] = _Line(Caller(key, one, clock=clock, limits=self._limits, chance=chance))
         self._plans: dict[str, tuple[Caller, ...]] = {}
         self._tasks: anyio.abc.TaskGroup | None = None

@@ -16,7 +16,7 @@ import anyio.abc
 import msgspec
 
 from cdmd.contracts import Clock
-from cdmd.extensions.calling import Registered
+from cdmd.extensions.calling import Registered, keys
 
 _BEAT: Final = 0.1
 
@@ -59,7 +59,7 @@ class LoopWatch:
         report: Callable[[Stall], None],
         limit: float = 0.5,
     ) -> None:
-        self._suspects = [_suspect(one) for one in registered]
+        self._suspects = [_suspect(key, one) for key, one in zip(keys(registered), registered, strict=True)]
         self._clock, self._notice, self._report, self._limit = clock, notice, report, limit
         self._stop = threading.Event()
         self._last_beat = clock.monotonic()
@@ -117,12 +117,12 @@ class LoopWatch:
         return _stall(late, innermost, None)
 
 
-def _suspect(one: Registered) -> _Suspect:
+def _suspect(key: str, one: Registered) -> _Suspect:
     function = one.extension.function
     module = str(getattr(function, "__module__", "") or "")
     package = module.partition(".")[0]
     code = getattr(function, "__code__", None)
-    return _Suspect(one.plugin, one.extension.name, code, module, "" if package in {"cdmd", "tests", "__main__"} else package)
+    return _Suspect(one.plugin, key, code, module, "" if package in {"cdmd", "tests", "__main__"} else package)
 
 
 def _belongs(frame: FrameType, suspect: _Suspect) -> bool:

@@ -25,6 +25,14 @@ async def test_a_slow_subscriber_misses_events_and_is_told_how_many_while_others
         for number in range(5):
             tail.publish("applied", event(str(number)))
         assert (slow.dropped, quick.dropped) == (3, 0)
+        seen = []
+        async for passing in slow:
+            seen.append((passing.event.id, passing.lost))
+            if len(seen) == 2:
+                tail.publish("applied", event("5"))
+            if len(seen) == 3:
+                break
+    assert seen == [("0", 0), ("1", 0), ("5", 3)]
 
 
 async def test_a_subscriber_waits_for_what_comes():

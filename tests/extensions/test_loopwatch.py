@@ -2,6 +2,7 @@ import threading
 import time
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from cdmd.extensions import LoopWatch, Registered, extension
@@ -39,7 +40,7 @@ async def watched(what):
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             await tasks.start(lambda *, task_status: watch.run(task_status=task_status))
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             await what()
             await reported_on.wait()
             tasks.cancel_scope.cancel()
@@ -49,7 +50,7 @@ async def watched(what):
 async def test_an_extension_that_blocks_the_loop_is_named_while_it_does():
     watch, noticed, reported = await watched(lambda: blocks.function(None, None))
     stall, thread = noticed[0]
-    assert (stall.plugin, stall.extension, stall.file) == ("acme", "blocks", "test_loopwatch.py")
+    assert (stall.plugin, stall.extension, stall.file) == ("acme", "acme.blocks", "test_loopwatch.py")
     assert thread is not threading.main_thread()
     assert len(noticed) == 1, "one stall is told once"
     final, thread = reported[0]
