@@ -1,0 +1,341 @@
+"""SQLite as this daemon uses it: how a database is opened, one writer thread for each, readers beside it.
+
+Not here: any table. The writer runs one function per batch on its own thread, because one await per statement costs ten
+to thirty times more; reads go through aiosqlite connections that cannot write.
+"""
+
+import asyncio
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+
+import aiosqlite
+import anyio
+import anyio.to_thread
+import msgspec
+
+from cdmd.errors import CdmdError, Damaged, NotDurable, SchemaUnknown
+from cdmd.store.sql import Migration
+
+T = TypeVar("T")
+Connect: TypeAlias = Callable[..., sqlite3.Connection]
+Row: TypeAlias = tuple[Any, ...]
+
+_BUSY_MS: Final = 5_000
+_CHUNKS: Final = (128, 32, 8, 1)
+_VARIABLES: Final = 500
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a database is opened: what it is called in messages, its migrations, how hard it syncs, when it checkpoints."""
+
+    name: str
+    migrations: Sequence[Migration]
+    synchronous: str
+    autocheckpoint: int
+
+
+def connect_writer(path: Path, plan: Plan, *, connect: Connect) -> sqlite3.Connection:
+    """Open ``path`` for writing, with everything an earlier run left in its write-ahead log checkpointed and synced.
+
+    Raises sqlite3.Error, and ``SchemaUnknown`` where a newer version wrote it.
+    """
+    _private_file(path)
+    connection = connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
+    try:
+        _prepare(connection, plan)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, plan: Plan) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise sqlite3.OperationalError("the write-ahead log could not be checkpointed: somebody else reads it")
+    connection.execute(f"PRAGMA synchronous = {plan.synchronous}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {plan.autocheckpoint}")
+    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    _migrate(connection, plan)
+
+
+def _private_file(path: Path) -> None:
+    """Make the file before SQLite does: what it adds beside it (-wal, -shm) takes over the mode 0600."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise sqlite3.OperationalError(f"unable to open database file ({error.strerror})") from error
+    try:
+        if stat.S_IMODE(os.fstat(handle).st_mode) != stat.S_IRUSR | stat.S_IWUSR:
+            os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)
+
+
+def _migrate(connection: sqlite3.Connection, plan: Plan) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    newest = plan.migrations[-1].number
+    if version > newest:
+        raise SchemaUnknown(
+            f"the {plan.name} has schema {version}, this cdmd knows up to {newest}: "
+            "start the version of cdmd that wrote it, or restore a backup made by this one"
+        )
+    for migration in plan.migrations:
+        if migration.number > version:
+            _step(connection, migration)
+
+
+def _step(connection: sqlite3.Connection, migration: Migration) -> None:
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE;\n{migration.script}\nPRAGMA user_version = {migration.number};\nCOMMIT;")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing. A failed COMMIT leaves as it came; the writer then gives the connection up."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def insert_many(connection: sqlite3.Connection, head: str, rows: Sequence[Row], *, tail: str = "") -> None:
+    """``head VALUES (...), (...) tail`` for all ``rows``, in few statements of fixed sizes so that they stay prepared.
+
+    A statement per row would give the interpreter lock away once a row (tests/bench/bench_store.py).
+    """
+    done = 0
+    for size in _CHUNKS:
+        while len(rows) - done >= size:
+            one = f"({', '.join('?' * len(rows[done]))})"
+            chunk = rows[done : done + size]
+            connection.execute(f"{head} VALUES {', '.join([one] * size)} {tail}", list(chain.from_iterable(chunk)))
+            done += size
+
+
+def select_in(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Iterator[Row]:
+    """The rows of ``sql``, whose ``{}`` becomes a list of placeholders, for all ``values`` in chunks."""
+    for chunk, marks in in_chunks(values):
+        yield from connection.execute(sql.format(marks), chunk)
+
+
+def in_chunks(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
+    """``values`` in chunks that one statement can take, each with its placeholders (padded, so that few statements differ)."""
+    for start in range(0, len(values), _VARIABLES):
+        chunk = list(values[start : start + _VARIABLES])
+        wanted = next((size for size in (1, 8, 64) if len(chunk) <= size), _VARIABLES)
+        chunk += chunk[-1:] * (wanted - len(chunk))
+        yield chunk, ", ".join("?" * wanted)
+
+
+def why(error: BaseException) -> str:
+    """An SQLite error in a few words for the administrator: its text and its name."""
+    name = getattr(error, "sqlite_errorname", None)
+    return f"{error} ({name})" if name else str(error)
+
+
+def not_durable(what: str, error: BaseException) -> NotDurable:
+    """The error for a write to ``what`` that did not come about."""
+    return NotDurable(f"the {what} cannot be written now: {why(error)}")
+
+
+@contextmanager
+def opening(what: str, path: Path) -> Iterator[None]:
+    """Map what SQLite says of a file that cannot be opened: ``Damaged``, or ``NotDurable`` where it is the disk."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise NotDurable(f"the {what} {path} cannot be opened: {why(error)}") from error
+    except sqlite3.Error as error:
+        raise Damaged(f"the {what} {path} is damaged: {why(error)}; put a backup in place with: cdmd restore FILE") from error
+
+
+class _Job(Generic[T]):
+    """One function for the writer's thread, and where its result goes."""
+
+    __slots__ = ("fn", "future", "loop", "then")
+
+    def __init__(self, fn: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None) -> None:
+        self.fn, self.then = fn, then
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self.loop.create_future()
+
+    def post(self, result: T | None, error: BaseException | None) -> None:
+        """Hand the outcome to the loop; a loop that is gone has nobody left to hear it."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._deliver, result, error)
+
+    def _deliver(self, result: Any, error: BaseException | None) -> None:
+        if error is None and self.then is not None:
+            self.then(result)
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+class Writer:
+    """A thread that owns a connection and runs one function after the other on it.
+
+    ``open`` is called on that thread for the first connection, and again after every sqlite3.Error: what failed once is
+    closed, and nothing runs before it was opened (and thereby checked) anew.
+    """
+
+    def __init__(self, open_connection: Callable[[], sqlite3.Connection], *, name: str) -> None:
+        self._open, self._name = open_connection, name
+        self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        self._connection: sqlite3.Connection | None = None
+        self._thread = threading.Thread(target=self._serve, name=f"cdmd-{name}", daemon=True)
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closed = True
+        self._jobs.put(None)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._thread.join)
+
+    async def run(self, fn: Callable[[sqlite3.Connection], T], *, then: Callable[[T], None] | None = None) -> T:
+        """``fn(connection)`` on the thread, its result or exception here.
+
+        ``then`` is called with the result in the loop even when the one who waits was cancelled: ``fn`` ran all the same.
+        """
+        if self._closed:
+            raise NotDurable(f"the {self._name} is closed")
+        job = _Job(fn, then)
+        self._jobs.put(job)
+        return await job.future
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                result = job.fn(self._connected())
+            except BaseException as error:  # noqa: BLE001 - it belongs to the one who asked, and the thread lives on
+                if isinstance(error, sqlite3.Error):
+                    self._drop()
+                job.post(None, error)
+            else:
+                job.post(result, None)
+        self._drop()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+
+class Readers:
+    """A few connections that can only read; each statement goes to the next of them."""
+
+    def __init__(self, what: str, connections: Sequence[aiosqlite.Connection]) -> None:
+        self._what, self._connections, self._next = what, connections, 0
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path, *, what: str, count: int = 2) -> AsyncIterator[Self]:
+        """Open ``count`` connections to an existing database."""
+        connections: list[aiosqlite.Connection] = []
+        try:
+            for _ in range(count):
+                connections.append(await aiosqlite.connect(path, isolation_level=None))
+                await connections[-1].execute_fetchall(f"PRAGMA busy_timeout = {_BUSY_MS}")
+                await connections[-1].execute_fetchall("PRAGMA query_only = ON")
+            yield cls(what, connections)
+        finally:
+            with anyio.CancelScope(shield=True):
+                for connection in connections:
+                    await connection.close()
+
+    async def rows(self, sql: str, parameters: Any = ()) -> list[Row]:
+        """All rows of one statement; ``parameters`` are a sequence or a mapping.
+
+        Raises ``NotDurable`` where the disk does not answer, ``Damaged`` where it lies.
+        """
+        self._next = (self._next + 1) % len(self._connections)
+        try:
+            found = await self._connections[self._next].execute_fetchall(sql, parameters)
+        except sqlite3.OperationalError as error:
+            raise NotDurable(f"the {self._what} cannot be read now: {why(error)}") from error
+        except sqlite3.DatabaseError as error:
+            raise Damaged(f"the {self._what} is damaged: {why(error)}; look closer with: cdmctl verify") from error
+        return [tuple(row) for row in found]
+
+    async def rows_in(self, sql: str, values: Sequence[Any], *, before: Sequence[Any] = ()) -> list[Row]:
+        """All rows of ``sql``, whose ``{}`` becomes a list of placeholders, for all ``values``; parameters ``before`` first."""
+        return [row for chunk, marks in in_chunks(values) for row in await self.rows(sql.format(marks), [*before, *chunk])]
+
+
+def check_integrity(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite's own check says, one line each; empty when it is content."""
+    lines = [str(line) for (line,) in connection.execute("PRAGMA integrity_check")]
+    return [] if lines == ["ok"] else lines
+
+
+def inspect(path: Path, check: Callable[[sqlite3.Connection], list[str]]) -> list[str]:
+    """What ``check`` finds on a connection of its own that cannot write; a blocking call for a thread."""
+    try:
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            return check(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return [f"{path.name} cannot be read: {why(error)}"]
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """SQLite's online backup of ``source`` into the new file ``target`` (0600); a blocking call for a thread.
+
+    Raises ``CdmdError``, also where there is such a file already; a copy that failed is removed.
+    """
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise CdmdError(f"the backup {target} could not be written: {error.strerror}") from error
+    try:
+        _copy_into(source, target)
+    except sqlite3.Error as error:
+        target.unlink()
+        raise CdmdError(f"the backup {target} could not be written: {why(error)}") from error
+
+
+def _copy_into(source: Path, target: Path) -> None:
+    origin, copy = sqlite3.connect(source), sqlite3.connect(target)
+    try:
+        origin.backup(copy)
+        # A copy is one file: without this, opening it would need a log beside it.
+        copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+    finally:
+        origin.close()
+        copy.close()

@@ -1,0 +1,330 @@
+"""The journal in SQLite: what arrived, in order, with the connectors' own state and their door's counters beside it.
+
+One transaction with ``synchronous=FULL`` for all that queued while the last one ran. Not here: the queue in front of it
+(intake) and what becomes of an entry (the store).
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+import anyio
+import anyio.to_thread
+from typing_extensions import override
+
+from cdmd.contracts import Append, Clock, Journal, JournalStatistics
+from cdmd.errors import CdmdError, Damaged, NotDurable
+from cdmd.models import Entry, Journaled, Micros, Seq, encode_entry, to_micros
+from cdmd.store.blocks import Block, examine_run, pack, unpack_after
+from cdmd.store.database import (
+    Connect,
+    Plan,
+    Readers,
+    Writer,
+    check_integrity,
+    connect_writer,
+    copy_database,
+    inspect,
+    not_durable,
+    opening,
+    transaction,
+    why,
+)
+from cdmd.store.mark import Mark, check_mark, read_mark, write_mark
+from cdmd.store.sql import load_migrations, load_queries
+from cdmd.store.tail import Tail
+
+_SQL: Final = load_queries("journal")
+_PLAN: Final = Plan(name="journal", migrations=load_migrations("journal"), synchronous="FULL", autocheckpoint=1_000)
+_TAIL_BLOCKS: Final = 64
+_PRUNE_BLOCKS: Final = 16
+_PAGE: Final = 500
+
+
+class _Committed(NamedTuple):
+    """What one commit put into the journal."""
+
+    first: Seq
+    entries: Sequence[Entry]
+    sizes: Sequence[int]
+
+
+class SqliteJournal(Journal):
+    """``Journal`` on one SQLite file."""
+
+    def __init__(self, path: Path, *, clock: Clock, mark_path: Path, tail: Tail, connect: Connect) -> None:
+        self._path, self._clock, self._mark_path, self._tail, self._connect = path, clock, mark_path, tail, connect
+        self._writer = Writer(self._open_connection, name="journal")
+        self._readers: Readers
+        self._id = ""
+        self._head = Seq(0)
+        self._marked: Mark | None = None
+        self._failure: str | None = None
+        self._grown = anyio.Event()
+        self._pruning = anyio.Lock()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        path: Path,
+        *,
+        clock: Clock,
+        mark_path: Path,
+        new_id: Callable[[], str],
+        tail_events: int = 20_000,
+        tail_bytes: int = 32 * 2**20,
+        connect: Connect = sqlite3.connect,
+    ) -> AsyncIterator[Self]:
+        """Open or make the journal at ``path``; ``new_id`` names a new one, the tail cache is bounded as given.
+
+        Raises ``Damaged`` (no database, or the mark contradicts it), ``NotDurable`` (the disk) and ``SchemaUnknown``.
+        """
+        tail = Tail(max_events=tail_events, max_bytes=tail_bytes)
+        journal = cls(path, clock=clock, mark_path=mark_path, tail=tail, connect=connect)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(journal._writer)
+            with opening("journal", path):
+                await journal._writer.run(partial(_identify, new_id), then=journal._adopt)
+                journal._readers = await stack.enter_async_context(Readers.open(path, what="journal"))
+            await anyio.to_thread.run_sync(journal._check_mark)
+            await journal.write_mark()
+            yield journal
+            await journal.write_mark()
+
+    @property
+    @override
+    def id(self) -> str:
+        return self._id
+
+    @property
+    @override
+    def head(self) -> Seq:
+        return self._head
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
+
+    # ---- writing -----------------------------------------------------------------------------------------------------
+
+    @override
+    async def append(self, appends: Sequence[Append]) -> Seq:
+        entries = [entry for append in appends for entry in append.entries]
+        encoded = [body for append in appends for body in append.encoded or map(encode_entry, append.entries)]
+        try:
+            committed = await self._writer.run(partial(self._commit, appends, entries, encoded), then=self._take)
+        except (sqlite3.Error, Damaged) as error:
+            self._failure = why(error)
+            raise not_durable("journal", error) from error
+        return committed.first
+
+    def _commit(
+        self, appends: Sequence[Append], entries: Sequence[Entry], encoded: Sequence[bytes], connection: sqlite3.Connection
+    ) -> _Committed:
+        with transaction(connection):
+            first = Seq(_head(connection) + 1)
+            if encoded:
+                connection.execute(_SQL["append"], pack(first, encoded, written=to_micros(self._clock.now())))
+            for append in appends:
+                _put_beside(connection, append)
+        return _Committed(first, entries, [len(body) for body in encoded])
+
+    def _take(self, committed: _Committed) -> None:
+        self._failure = None
+        if committed.entries:
+            self._tail.extend(*committed)
+            self._head = Seq(committed.first + len(committed.entries) - 1)
+            self._grown.set()
+            self._grown = anyio.Event()
+
+    @override
+    async def forget(self, connector: str) -> int:
+        return await self._write(lambda connection: connection.execute(_SQL["forget"], (connector,)).rowcount)
+
+    @override
+    async def prune(self, *, before: Micros, upto: Seq) -> int:
+        pruned = 0
+        async with self._pruning:
+            while count := await self._write(partial(_prune, before, upto)):
+                pruned += count
+        return pruned
+
+    async def _write(self, fn: Callable[[sqlite3.Connection], int]) -> int:
+        try:
+            return await self._writer.run(fn)
+        except (sqlite3.Error, Damaged) as error:
+            self._failure = why(error)
+            raise not_durable("journal", error) from error
+
+    @asynccontextmanager
+    async def unpruned(self) -> AsyncIterator[None]:
+        """Nothing is pruned inside (a backup of store and journal must fit together)."""
+        async with self._pruning:
+            yield
+
+    # ---- reading -----------------------------------------------------------------------------------------------------
+
+    @override
+    async def read(self, after: Seq, *, limit: int) -> list[Journaled]:
+        if after >= self._head:
+            return []
+        cached = self._tail.read(after, limit)
+        if cached is not None:
+            return cached
+        rows = await self._readers.rows(_SQL["range"], {"after": after, "limit": limit})
+        return await anyio.to_thread.run_sync(unpack_after, rows, after, limit)
+
+    @override
+    async def wait(self, after: Seq) -> None:
+        while self._head <= after:
+            await self._grown.wait()
+
+    @override
+    async def get(self, connector: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        return dict(await self._readers.rows_in(_SQL["get_state"], list(keys), before=[connector]))
+
+    @override
+    async def scan(self, connector: str, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
+        start = prefix
+        while rows := await self._readers.rows(_SQL["scan_state"], (connector, start, _PAGE)):
+            for key, value in rows:
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+            start = rows[-1][0] + b"\0"
+
+    @override
+    async def counts(self) -> dict[tuple[str, str], int]:
+        return {(connector, name): value for connector, name, value in await self._readers.rows(_SQL["counts"])}
+
+    @override
+    async def statistics(self) -> JournalStatistics:
+        try:
+            first = await self._readers.rows(_SQL["first"])
+            ((size,),) = await self._readers.rows(_SQL["bytes"])
+        except CdmdError as error:
+            return JournalStatistics(first=self._head, head=self._head, bytes=0, failure=self._failure or str(error))
+        kept = Seq(first[0][0]) if first else Seq(self._head + 1)
+        return JournalStatistics(first=kept, head=self._head, bytes=size, failure=self._failure)
+
+    # ---- whole or damaged --------------------------------------------------------------------------------------------
+
+    async def check(self, after: Seq) -> None:
+        """Raise ``Damaged`` unless every entry after ``after`` is there and as it was written (for the start)."""
+        faults = await anyio.to_thread.run_sync(inspect, self._path, partial(_examine_since, after))
+        if faults:
+            raise Damaged(f"the journal is damaged: {faults[0]}; put a backup in place with: cdmd restore FILE")
+
+    @override
+    async def verify(self) -> list[str]:
+        return await anyio.to_thread.run_sync(verify_journal, self._path, self._mark_path)
+
+    @override
+    async def backup(self, target: Path) -> None:
+        await anyio.to_thread.run_sync(copy_database, self._path, target)
+
+    async def write_mark(self) -> None:
+        """Write the high-water mark beside the databases. Raises ``NotDurable``."""
+        mark = Mark(self._id, self._head)
+        if mark == self._marked:
+            return
+        try:
+            await anyio.to_thread.run_sync(write_mark, self._mark_path, mark)
+        except OSError as error:
+            raise NotDurable(f"the mark {self._mark_path} cannot be written: {error.strerror}") from error
+        self._marked = mark
+
+    # ---- opening -----------------------------------------------------------------------------------------------------
+
+    def _open_connection(self) -> sqlite3.Connection:
+        """On the writer's thread, at the start and after every failure: what was acknowledged must be there."""
+        connection = connect_writer(self._path, _PLAN, connect=self._connect)
+        try:
+            _check_tail(connection, acknowledged=self._head)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _adopt(self, found: tuple[str, Seq]) -> None:
+        self._id, self._head = found
+
+    def _check_mark(self) -> None:
+        check_mark(read_mark(self._mark_path), journal_id=self._id, head=self._head, path=self._mark_path)
+
+
+def verify_journal(path: Path, mark_path: Path) -> list[str]:
+    """Every damage found in the journal at ``path``, one sentence each. It blocks: for a thread or a command."""
+    return [f"journal: {line}" for line in inspect(path, partial(_examine_all, mark_path))]
+
+
+def _examine_since(after: Seq, connection: sqlite3.Connection) -> list[str]:
+    faults: list[str] = []
+    before: Seq | None = None
+    for row in connection.execute(_SQL["since"], (after,)):
+        faults += examine_run([row], before=before)
+        before = Block(*row).last
+    head = _head(connection)
+    if before is not None and before != head:
+        faults.append(f"the entries between {before} and {head} are missing")
+    return faults
+
+
+def _examine_all(mark_path: Path, connection: sqlite3.Connection) -> list[str]:
+    faults = [*check_integrity(connection), *_examine_since(Seq(0), connection)]
+    head, ((journal_id,),) = _head(connection), connection.execute(_SQL["id"])
+    try:
+        check_mark(read_mark(mark_path), journal_id=journal_id, head=head, path=mark_path)
+    except Damaged as error:
+        faults.append(str(error))
+    return faults
+
+
+def _check_tail(connection: sqlite3.Connection, *, acknowledged: Seq) -> None:
+    head = _head(connection)
+    if head < acknowledged:
+        raise Damaged(f"the journal ends at {head}, but {acknowledged} was acknowledged")
+    rows = connection.execute(_SQL["tail"], (_TAIL_BLOCKS,)).fetchall()
+    faults = examine_run(rows[::-1], before=None)
+    if faults:
+        raise Damaged(f"the journal is damaged: {faults[0]}; put a backup in place with: cdmd restore FILE")
+
+
+def _head(connection: sqlite3.Connection) -> Seq:
+    row = connection.execute(_SQL["head"]).fetchone()
+    return Seq(row[0]) if row else Seq(0)
+
+
+def _identify(new_id: Callable[[], str], connection: sqlite3.Connection) -> tuple[str, Seq]:
+    with transaction(connection):
+        row = connection.execute(_SQL["id"]).fetchone()
+        if row is None:
+            row = (new_id(),)
+            connection.execute(_SQL["set_id"], row)
+    return row[0], _head(connection)
+
+
+def _put_beside(connection: sqlite3.Connection, append: Append) -> None:
+    """The connector's state and the door's counters, in the transaction of their entries."""
+    kept = [(append.connector, key, value) for key, value in append.state.items() if value is not None]
+    gone = [(append.connector, key) for key, value in append.state.items() if value is None]
+    if kept:
+        connection.executemany(_SQL["put_state"], kept)
+    if gone:
+        connection.executemany(_SQL["drop_state"], gone)
+    for name, value in append.counts.items():
+        connection.execute(_SQL["add_count"], (append.connector, name, value))
+
+
+def _prune(before: Micros, upto: Seq, connection: sqlite3.Connection) -> int:
+    """A few blocks at a time, so that no append waits long behind it."""
+    with transaction(connection):
+        rows = connection.execute(_SQL["prunable"], {"before": before, "upto": upto, "limit": _PRUNE_BLOCKS}).fetchall()
+        if rows:
+            connection.execute(_SQL["prune"], (rows[-1][0],))
+    return sum(last - first + 1 for last, first in rows)

@@ -1,0 +1,65 @@
+-- name: id
+SELECT value FROM meta WHERE name = 'journal_id';
+
+-- name: set_id
+INSERT INTO meta (name, value) VALUES ('journal_id', ?);
+
+-- name: head
+SELECT seq FROM sqlite_sequence WHERE name = 'blocks';
+
+-- name: append
+INSERT INTO blocks (last, first, written, checksum, body) VALUES (?, ?, ?, ?, ?);
+
+-- name: put_state
+INSERT INTO state (connector, key, value) VALUES (?, ?, ?)
+ON CONFLICT (connector, key) DO UPDATE SET value = excluded.value;
+
+-- name: drop_state
+DELETE FROM state WHERE connector = ? AND key = ?;
+
+-- name: add_count
+INSERT INTO counts (connector, name, value) VALUES (?, ?, ?)
+ON CONFLICT (connector, name) DO UPDATE SET value = value + excluded.value;
+
+-- name: counts
+SELECT connector, name, value FROM counts;
+
+-- name: tail
+SELECT last, first, written, checksum, body FROM blocks ORDER BY last DESC LIMIT ?;
+
+-- name: range
+-- The blocks that hold the entries wanted and no more: up to the first block that reaches :after + :limit.
+SELECT last, first, written, checksum, body FROM blocks
+WHERE last > :after AND last <= coalesce(
+    (SELECT last FROM blocks
+     WHERE last >= max(:after, (SELECT first - 1 FROM blocks ORDER BY last LIMIT 1)) + :limit ORDER BY last LIMIT 1),
+    9223372036854775807)
+ORDER BY last;
+
+-- name: since
+SELECT last, first, written, checksum, body FROM blocks WHERE last > ? ORDER BY last;
+
+-- name: get_state
+SELECT key, value FROM state WHERE connector = ? AND key IN ({});
+
+-- name: scan_state
+SELECT key, value FROM state WHERE connector = ? AND key >= ? ORDER BY key LIMIT ?;
+
+-- name: forget
+DELETE FROM state WHERE connector = ?;
+
+-- name: prunable
+-- Only a prefix of the journal ever goes: it ends before the first block that must stay.
+SELECT last, first FROM blocks
+WHERE last < coalesce(
+    (SELECT last FROM blocks WHERE written >= :before OR last > :upto ORDER BY last LIMIT 1), 9223372036854775807)
+ORDER BY last LIMIT :limit;
+
+-- name: prune
+DELETE FROM blocks WHERE last <= ?;
+
+-- name: first
+SELECT first FROM blocks ORDER BY last LIMIT 1;
+
+-- name: bytes
+SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size();

@@ -1,0 +1,48 @@
+"""The newest journal entries in memory, so that the pipeline reads behind the head without touching the disk."""
+
+from collections.abc import Sequence
+
+from cdmd.models import Entry, Journaled, Seq
+
+
+class Tail:
+    """A run of consecutive entries, bounded in number and in encoded bytes; the oldest go first."""
+
+    def __init__(self, *, max_events: int, max_bytes: int) -> None:
+        self._max_events, self._max_bytes = max_events, max_bytes
+        self._entries: list[Entry] = []
+        self._sizes: list[int] = []
+        self._start = 0
+        self._first = 1
+        self._bytes = 0
+
+    def extend(self, first: Seq, entries: Sequence[Entry], sizes: Sequence[int]) -> None:
+        """Add entries numbered from ``first``; a gap to what is held forgets what was before it."""
+        if first != self._first + len(self):
+            self._entries, self._sizes, self._start, self._bytes, self._first = [], [], 0, 0, first
+        self._entries.extend(entries)
+        self._sizes.extend(sizes)
+        self._bytes += sum(sizes)
+        while len(self) > self._max_events or self._bytes > self._max_bytes:
+            self._bytes -= self._sizes[self._start]
+            self._start += 1
+            self._first += 1
+        if self._start > len(self._entries) // 2:
+            del self._entries[: self._start], self._sizes[: self._start]
+            self._start = 0
+
+    def __len__(self) -> int:
+        return len(self._entries) - self._start
+
+    @property
+    def bytes(self) -> int:
+        """Encoded bytes of what is held."""
+        return self._bytes
+
+    def read(self, after: Seq, limit: int) -> list[Journaled] | None:
+        """Up to ``limit`` entries after ``after``; None where the disk has to be asked."""
+        skip = after + 1 - self._first
+        if skip < 0 or skip >= len(self):
+            return None
+        start = self._start + skip
+        return [Journaled(Seq(after + n), entry) for n, entry in enumerate(self._entries[start : start + limit], 1)]

@@ -1,0 +1,177 @@
+"""What any ``Journal`` must do. A second implementation subclasses ``JournalContract`` with its own ``reopen`` fixture."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeAlias
+
+import anyio
+import pytest
+
+from cdmd.contracts import Append, Journal
+from cdmd.models import Seq, to_micros
+from tests.store.samples import START, HandClock, append_of, entry
+
+Reopen: TypeAlias = Callable[[], AbstractAsyncContextManager[Journal]]
+
+
+class JournalContract:
+    """Each test opens the same journal as often as it likes through ``reopen``."""
+
+    @pytest.fixture
+    def clock(self) -> HandClock:
+        return HandClock()
+
+    @pytest.fixture
+    def reopen(self) -> Reopen:
+        raise NotImplementedError
+
+    async def test_an_empty_journal_has_head_zero_and_nothing_to_read(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            assert journal.head == 0
+            assert await journal.read(Seq(0), limit=10) == []
+
+    async def test_numbers_are_consecutive_from_one(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            assert await journal.append([append_of(1, 2), append_of(3)]) == 1
+            assert await journal.append([append_of(4)]) == 4
+            assert journal.head == 4
+
+    async def test_entries_come_back_in_order_and_whole(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await journal.append([append_of(1, 2), append_of(3)])
+            found = await journal.read(Seq(0), limit=10)
+        assert [(one.seq, one.entry) for one in found] == [(n, entry(n)) for n in (1, 2, 3)]
+
+    async def test_entries_that_come_without_encoding_are_encoded(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await journal.append([Append(connector="shop", entries=[entry(1)])])
+        async with reopen() as journal:
+            assert [one.entry for one in await journal.read(Seq(0), limit=1)] == [entry(1)]
+
+    @pytest.mark.parametrize("count", [1, 15, 16, 70_000])
+    async def test_a_commit_of_any_size_comes_back(self, reopen: Reopen, count: int) -> None:
+        async with reopen() as journal:
+            await journal.append([append_of(*range(1, count + 1))])
+        async with reopen() as journal:
+            assert journal.head == count
+            (last,) = await journal.read(Seq(count - 1), limit=5)
+            assert (last.seq, last.entry) == (count, entry(count))
+
+    async def test_after_reopening_everything_is_there(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            known = journal.id
+            await journal.append([append_of(1, 2, state={b"cursor": b"7"}, counts={"accepted": 2})])
+        async with reopen() as journal:
+            assert (journal.id, journal.head) == (known, 2)
+            assert [one.entry for one in await journal.read(Seq(0), limit=10)] == [entry(1), entry(2)]
+            assert await journal.get("shop", [b"cursor", b"other"]) == {b"cursor": b"7"}
+            assert await journal.counts() == {("shop", "accepted"): 2}
+
+    async def test_a_limit_cuts_within_and_across_commits(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            for start in range(1, 41, 4):
+                await journal.append([append_of(*range(start, start + 4))])
+        async with reopen() as journal:
+            for after in (0, 1, 3, 4, 17):
+                for limit in (1, 3, 4, 5, 30):
+                    found = await journal.read(Seq(after), limit=limit)
+                    assert [one.seq for one in found] == list(range(after + 1, min(after + limit, 40) + 1))
+
+    async def test_waiting_ends_with_the_next_commit(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await journal.append([append_of(1)])
+            await journal.wait(Seq(0))
+            with anyio.fail_after(5):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(journal.wait, Seq(2))
+                    await journal.append([append_of(2)])
+                    await journal.append([append_of(3)])
+
+    async def test_state_alone_is_kept_and_moves_no_number(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await journal.append([Append(connector="crm", state={b"a": b"1", b"b": b"2"})])
+            await journal.append([Append(connector="crm", state={b"a": None, b"b": b"3"})])
+            assert journal.head == 0
+            assert await journal.get("crm", [b"a", b"b"]) == {b"b": b"3"}
+
+    async def test_state_is_scanned_by_prefix_in_key_order(self, reopen: Reopen) -> None:
+        many = {b"file/%04d" % n: b"%d" % n for n in range(1_203)}
+        async with reopen() as journal:
+            await journal.append([Append(connector="crm", state=many | {b"filf": b"x", b"a": b"x", b"file/\xff\xff": b"y"})])
+            await journal.append([Append(connector="other", state={b"file/0": b"not mine"})])
+            found = [pair async for pair in journal.scan("crm", b"file/")]
+            assert found == [*sorted(many.items()), (b"file/\xff\xff", b"y")]
+            assert [pair async for pair in journal.scan("crm", b"\xff")] == []
+
+    async def test_many_keys_are_fetched_at_once(self, reopen: Reopen) -> None:
+        many = {b"%d" % n: b"v" for n in range(1_201)}
+        async with reopen() as journal:
+            await journal.append([Append(connector="crm", state=many)])
+            assert await journal.get("crm", [*many, b"absent"]) == many
+
+    async def test_counters_add_up_by_connector(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            counting = Append(connector="shop", counts={"received": 3, "refused": 1})
+            await journal.append([counting, counting, Append(connector="crm", counts={"received": 5})])
+            assert await journal.counts() == {("shop", "received"): 6, ("shop", "refused"): 2, ("crm", "received"): 5}
+
+    async def test_forgetting_a_connector_drops_its_state_only(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await journal.append(
+                [Append(connector="a", state={b"1": b"", b"2": b""}), Append(connector="b", state={b"1": b""})]
+            )
+            assert await journal.forget("a") == 2
+            assert await journal.get("a", [b"1", b"2"]) == {}
+            assert await journal.get("b", [b"1"]) == {b"1": b""}
+
+    async def test_pruning_takes_what_is_old_and_applied_and_keeps_the_rest(self, reopen: Reopen, clock: HandClock) -> None:
+        async with reopen() as journal:
+            for n in range(1, 101):
+                await journal.append([append_of(n)])
+                clock.moment += timedelta(minutes=1)
+            half_an_hour = to_micros(START + timedelta(minutes=30))
+            assert await journal.prune(before=half_an_hour, upto=Seq(20)) == 20
+            assert await journal.prune(before=half_an_hour, upto=Seq(100)) == 10
+            assert (await journal.statistics()).first == 31
+        async with reopen() as journal:
+            assert [one.seq for one in await journal.read(Seq(0), limit=2)] == [31, 32]
+            assert await journal.verify() == []
+
+    async def test_numbers_go_on_after_everything_was_pruned(self, reopen: Reopen, clock: HandClock) -> None:
+        async with reopen() as journal:
+            await journal.append([append_of(1, 2, 3)])
+            assert await journal.prune(before=to_micros(clock.now() + timedelta(days=1)), upto=Seq(3)) == 3
+        async with reopen() as journal:
+            assert journal.head == 3
+            assert (await journal.statistics()).first == 4
+            assert await journal.append([append_of(4)]) == 4
+            assert await journal.verify() == []
+
+    async def test_a_cancelled_appender_breaks_nothing(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(journal.append, [append_of(1)])
+                await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            with anyio.fail_after(5):
+                await journal.append([append_of(2)])
+                found = await journal.read(Seq(0), limit=10)
+            assert [one.seq for one in found] == list(range(1, journal.head + 1))
+            assert found[-1].entry == entry(2)
+
+    async def test_statistics_show_what_is_kept(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await journal.append([append_of(1, 2)])
+            shown = await journal.statistics()
+        assert (shown.first, shown.head, shown.failure) == (1, 2, None)
+        assert shown.bytes > 0
+
+    async def test_a_backup_is_a_journal_of_its_own_moment(self, reopen: Reopen, tmp_path: Path) -> None:
+        async with reopen() as journal:
+            await journal.append([append_of(1, 2)])
+            await journal.backup(tmp_path / "copy.db")
+            await journal.append([append_of(3)])
+            assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+            assert await journal.verify() == []
