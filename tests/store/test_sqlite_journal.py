@@ -259,7 +259,7 @@ async def test_a_changed_block_is_noticed(reopen: Reopen, tmp_path: Path, column
     change = {"body": "zeroblob(length(body))", "checksum": "zeroblob(16)", "written": "written + 1", "first": "first + 1"}
     damage(tmp_path / "journal.db", f"UPDATE blocks SET {column} = {change[column]} WHERE last = 4")
     assert "do not match their checksum" in "".join(await examine(tmp_path))
-    with pytest.raises(Damaged, match="checksum|missing"):
+    with pytest.raises(Damaged, match=r"checksum|missing"):
         async with reopen() as journal:
             await journal.read(Seq(0), limit=10)
 

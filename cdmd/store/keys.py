@@ -1,0 +1,67 @@
+"""The digest key: 32 random bytes in a file apart from the databases, and the digests made with it.
+
+Digests instead of ids: what is remembered for 400 days of an occurrence names nobody, and without the key file nobody can
+try ids against it. Not here: where digests are kept.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cdmd.errors import Damaged
+from cdmd.models import Digest, Event
+from cdmd.store.mark import sync_directory
+
+KEY_BYTES: Final = 32
+_CANONICAL: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def load_key(path: Path, *, random: Callable[[int], bytes]) -> bytes:
+    """The key in ``path``; made with ``random`` (bytes wanted → bytes) where there is none yet. It blocks.
+
+    Raises ``Damaged`` on a file of another size, OSError.
+    """
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        return _make(path, random(KEY_BYTES))
+    if len(key) != KEY_BYTES:
+        raise Damaged(f"{path} does not hold a key of {KEY_BYTES} bytes; put the exported key back in its place")
+    return key
+
+
+def _make(path: Path, key: bytes) -> bytes:
+    fresh = path.with_name(path.name + ".new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_directory(path.parent)
+    return key
+
+
+class Digester:
+    """Keyed BLAKE2b digests of occurrences and of contents."""
+
+    def __init__(self, key: bytes) -> None:
+        self._occurrence = hashlib.blake2b(key=key, digest_size=16, person=b"cdmd occurrence")
+        self._content = hashlib.blake2b(key=key, digest_size=8, person=b"cdmd content")
+
+    def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
+        """16 bytes that name (source, id); the source's length in front keeps ("a", "bc") and ("ab", "c") apart."""
+        name = source.encode()
+        digest = self._occurrence.copy()
+        digest.update(len(name).to_bytes(4, "big") + name + id.encode())
+        return Digest(digest.digest())
+
+    def content(self, event: Event) -> int:
+        """A signed 64-bit number of all that the event says, whenever and however often it was received."""
+        digest = self._content.copy()
+        digest.update(_CANONICAL((event.type, event.time, event.identifiers, event.traits, event.data)))
+        return int.from_bytes(digest.digest(), "big", signed=True)

@@ -1,0 +1,133 @@
+-- name: meta
+SELECT value FROM meta WHERE name = ?;
+
+-- name: set_meta
+INSERT INTO meta (name, value) VALUES (?, ?);
+
+-- name: position
+SELECT seq FROM positions WHERE lane = ?;
+
+-- name: set_position
+UPDATE positions SET seq = max(seq, ?) WHERE lane = ?;
+
+-- name: kinds
+SELECT name, id FROM kinds;
+
+-- name: add_kind
+INSERT INTO kinds (name) VALUES (?) ON CONFLICT DO NOTHING;
+
+-- name: sources
+SELECT name FROM sources;
+
+-- name: add_source
+INSERT INTO sources (name) VALUES (?) ON CONFLICT DO NOTHING;
+
+-- name: owners
+SELECT value, profile FROM identifiers WHERE kind = ? AND value IN ({});
+
+-- name: known
+SELECT value FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value IN ({});
+
+-- name: owner
+SELECT profile FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value = ?;
+
+-- name: profiles
+SELECT id, public, sum, body FROM profiles WHERE id IN ({});
+
+-- name: next_profile
+SELECT coalesce(max(id), 0) + 1 FROM profiles;
+
+-- name: seen
+SELECT digest, seq, verdict, content FROM seen WHERE digest IN ({});
+
+-- name: activities
+SELECT seq, profile, time, sum, body FROM activities WHERE seq IN ({});
+
+-- name: newest_activities
+SELECT seq, profile, time, sum, body FROM activities
+WHERE profile IN (SELECT value FROM json_each(?)) ORDER BY time DESC, seq DESC LIMIT ?;
+
+-- name: merges
+SELECT seq, winner, loser, sum, body FROM merges WHERE winner IN ({}) ORDER BY id;
+
+-- name: dead_letters
+SELECT seq, connector, type, code, since, sum, body FROM dead_letters
+WHERE (:connector IS NULL OR connector = :connector)
+    AND (:type IS NULL OR type GLOB :type)
+    AND (:code IS NULL OR code = :code)
+    AND (:seqs IS NULL OR seq IN (SELECT value FROM json_each(:seqs)))
+ORDER BY seq LIMIT :limit;
+
+-- name: old_dead_letters
+SELECT seq, connector, type, code, since, sum, body FROM dead_letters WHERE since < ? ORDER BY seq LIMIT ?;
+
+-- name: dead_letters_at
+SELECT seq, connector, type, code, since, sum, body FROM dead_letters WHERE seq IN ({});
+
+-- name: drop_dead
+DELETE FROM dead_letters WHERE seq IN ({});
+
+-- name: due
+SELECT seq, connector, due, bytes, sum, body FROM parked WHERE due <= ? ORDER BY due, seq LIMIT ?;
+
+-- name: next_due
+SELECT min(due) FROM parked;
+
+-- name: parked
+SELECT seq, connector, due, bytes, sum, body FROM parked ORDER BY seq LIMIT ?;
+
+-- name: parked_at
+SELECT seq, connector, due, bytes, sum, body FROM parked WHERE seq IN ({});
+
+-- name: count_parked
+SELECT count(*), coalesce(sum(bytes), 0) FROM parked WHERE seq IN ({});
+
+-- name: drop_parked
+DELETE FROM parked WHERE seq IN ({});
+
+-- name: counts
+SELECT connector, name, value FROM counts;
+
+-- name: add_count
+INSERT INTO counts (connector, name, value) VALUES (?, ?, ?)
+ON CONFLICT (connector, name) DO UPDATE SET value = value + excluded.value;
+
+-- name: totals
+SELECT name, value FROM totals;
+
+-- name: add_total
+UPDATE totals SET value = value + ? WHERE name = ?;
+
+-- name: bytes
+SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size();
+
+-- name: audit
+INSERT INTO audit (time, uid, user, role, command, arguments, outcome) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: audits
+SELECT time, uid, user, role, command, arguments, outcome FROM audit ORDER BY id DESC LIMIT ?;
+
+-- name: all_profiles
+SELECT id, public, sum, body FROM profiles;
+
+-- name: all_identifiers
+SELECT kind, value, profile, sum FROM identifiers;
+
+-- name: all_activities
+SELECT seq, profile, time, sum, body FROM activities;
+
+-- name: all_merges
+SELECT seq, winner, loser, sum, body FROM merges;
+
+-- name: all_dead_letters
+SELECT seq, connector, type, code, since, sum, body FROM dead_letters;
+
+-- name: all_parked
+SELECT seq, connector, due, bytes, sum, body FROM parked;
+
+-- name: lost_owners
+SELECT count(*) FROM identifiers WHERE profile NOT IN (SELECT id FROM profiles);
+
+-- name: real_totals
+SELECT (SELECT count(*) FROM activities), (SELECT count(*) FROM dead_letters), (SELECT count(*) FROM parked),
+    (SELECT coalesce(sum(bytes), 0) FROM parked);

@@ -1,0 +1,326 @@
+"""The store in SQLite: profiles, activities and all that a batch changes, in one transaction with the journal position.
+
+``synchronous=NORMAL``: what a power cut takes back is applied again from the journal. Not here: any decision (``apply`` is
+handed the function) and the tables' details (``batches``, ``seen``, ``letters``, ``rows``).
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import anyio.to_thread
+import msgspec
+from typing_extensions import override
+
+from cdmd.contracts import Audit, Clock, DeadLetterFilter, Decide, ProfileFound, Store, StoreTotals, Trace
+from cdmd.errors import Damaged, NotDurable
+from cdmd.models import (
+    LANE,
+    Changes,
+    DeadLetter,
+    Digest,
+    Micros,
+    Parked,
+    ProfileKey,
+    ProfileState,
+    Seen,
+    SeenVerdict,
+    Seq,
+    Wanted,
+    from_micros,
+)
+from cdmd.store import letters, seen
+from cdmd.store.batches import look_up, write
+from cdmd.store.checking import verify_store
+from cdmd.store.database import (
+    Connect,
+    Plan,
+    Readers,
+    Writer,
+    connect_writer,
+    copy_database,
+    not_durable,
+    opening,
+    transaction,
+    why,
+)
+from cdmd.store.rows import read_activity, read_letter, read_merge, read_parked, read_profile
+from cdmd.store.sql import load_migrations, load_queries
+
+T = TypeVar("T")
+_SQL: Final = load_queries("store")
+_PLAN: Final = Plan(name="store", migrations=load_migrations("store"), synchronous="NORMAL", autocheckpoint=4_000)
+_KEY_CHECK: Final = ("cdmd", "the key that this store's digests are made with")
+
+
+class SqliteStore(Store):
+    """``Store`` on one SQLite file. ``failure`` says why the last write did not come about, None when it did."""
+
+    def __init__(self, path: Path, *, clock: Clock, digests: letters.Digests, connect: Connect) -> None:
+        self._path, self._clock, self._digests, self._connect = path, clock, digests, connect
+        self._writer = Writer(self._open_connection, name="store")
+        self._readers: Readers
+        self._position = Seq(0)
+        self._synced = Seq(0)
+        self.failure: str | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        path: Path,
+        *,
+        clock: Clock,
+        journal_id: str,
+        digest: letters.Digests,
+        connect: Connect = sqlite3.connect,
+    ) -> AsyncIterator[Self]:
+        """Open or make the store at ``path`` that belongs to the journal ``journal_id``.
+
+        ``digest`` names an occurrence (source, id). Raises ``Damaged`` (no database, another journal's, another key's),
+        ``NotDurable`` (the disk) and ``SchemaUnknown``.
+        """
+        store = cls(path, clock=clock, digests=digest, connect=connect)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(store._writer)
+            with opening("store", path):
+                await store._writer.run(partial(_belong, journal_id, digest(*_KEY_CHECK)))
+                store._readers = await stack.enter_async_context(Readers.open(path, what="store"))
+            # Opening checkpointed and synced all of the write-ahead log.
+            store._synced = store._position
+            yield store
+
+    @property
+    @override
+    def position(self) -> Seq:
+        return self._position
+
+    @property
+    def synced(self) -> Seq:
+        """The last position that is known to be on the disk."""
+        return self._synced
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
+
+    # ---- writing -----------------------------------------------------------------------------------------------------
+
+    @override
+    async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
+        """As promised; after ``NotDurable`` read ``position`` again before the batch is repeated."""
+        return await self._write(partial(self._apply, wanted, decide))
+
+    def _apply(self, wanted: Wanted, decide: Decide, connection: sqlite3.Connection) -> Changes:
+        with transaction(connection):
+            found = look_up(connection, wanted)
+            changes = decide(found.known)
+            write(connection, changes, found, now=self._clock.now())
+        if changes.position is not None:
+            self._position = max(self._position, changes.position)
+        return changes
+
+    @override
+    async def sync(self) -> Seq:
+        """A complete checkpoint. While a long read holds it up, what was safe before is returned.
+
+        Not a FULL commit: that syncs the log once more, but says nothing about pages that an earlier, failed and unnoticed
+        sync of it gave up.
+        """
+        self._synced = await self._write(self._checkpoint)
+        return self._synced
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> Seq:
+        position = _position(connection)
+        busy, pages, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return position if not busy and pages == done else self._synced
+
+    @override
+    async def revive(self, which: DeadLetterFilter, *, now: Micros) -> int:
+        return await self._write(
+            lambda connection: letters.revive(connection, which, now=from_micros(now), due=now, digests=self._digests)
+        )
+
+    @override
+    async def discard(self, which: DeadLetterFilter, *, now: Micros) -> int:
+        return await self._write(
+            lambda connection: letters.discard(connection, which, now=from_micros(now), digests=self._digests)
+        )
+
+    @override
+    async def expire(self, *, dead_before: Micros, seen_before: Micros) -> int:
+        expired = await self._write(partial(_forget_seen, seen_before))
+        now = self._clock.now()
+        while went := await self._write(partial(letters.expire, before=dead_before, now=now, digests=self._digests)):
+            expired += went
+        return expired
+
+    @override
+    async def audit(self, row: Audit) -> None:
+        await self._write(lambda connection: connection.execute(_SQL["audit"], msgspec.structs.astuple(row)).rowcount)
+
+    async def _write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            result = await self._writer.run(fn)
+        except sqlite3.OperationalError as error:
+            self.failure = why(error)
+            raise not_durable("store", error) from error
+        except sqlite3.Error as error:
+            self.failure = why(error)
+            raise Damaged(f"the store is damaged: {why(error)}; look closer with: cdmctl verify") from error
+        self.failure = None
+        return result
+
+    # ---- reading -----------------------------------------------------------------------------------------------------
+
+    @override
+    async def seen(self, digests: Sequence[Digest]) -> dict[Digest, Seen]:
+        return {row[0]: Seen(*row[1:]) for row in await self._readers.rows_in(_SQL["seen"], digests)}
+
+    @override
+    async def known(self, identifiers: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        by_kind: dict[str, list[str]] = defaultdict(list)
+        for kind, value in identifiers:
+            by_kind[kind].append(value)
+        return {
+            (kind, value)
+            for kind, values in by_kind.items()
+            for (value,) in await self._readers.rows_in(_SQL["known"], values, before=[kind])
+        }
+
+    @override
+    async def due(self, now: Micros, *, limit: int) -> list[Parked]:
+        return [read_parked(row) for row in await self._readers.rows(_SQL["due"], (now, limit))]
+
+    @override
+    async def next_due(self) -> Micros | None:
+        ((due,),) = await self._readers.rows(_SQL["next_due"])
+        return None if due is None else Micros(due)
+
+    @override
+    async def parked(self, *, limit: int) -> list[Parked]:
+        return [read_parked(row) for row in await self._readers.rows(_SQL["parked"], (limit,))]
+
+    @override
+    async def profile(self, kind: str, value: str, *, activities: int) -> ProfileFound | None:
+        rows = await self._readers.rows(_SQL["owner"], (kind, value))
+        found = await self._winner(ProfileKey(rows[0][0])) if rows else None
+        if found is None:
+            return None
+        key, state = found
+        keys = [key, *state.members]
+        latest = await self._readers.rows(_SQL["newest_activities"], (msgspec.json.encode(keys).decode(), activities))
+        merges = await self._readers.rows_in(_SQL["merges"], keys)
+        return ProfileFound(
+            key=key,
+            state=state,
+            activities=[read_activity(row) for row in latest],
+            merges=sorted(map(read_merge, merges), key=lambda merge: merge.seq),
+        )
+
+    async def _winner(self, key: ProfileKey) -> tuple[ProfileKey, ProfileState] | None:
+        """The profile that ``key`` is part of now."""
+        passed: set[int] = set()
+        while key not in passed:
+            passed.add(key)
+            rows = await self._readers.rows_in(_SQL["profiles"], [key])
+            if not rows:
+                return None
+            state = read_profile(rows[0])
+            if state.merged_into is None:
+                return key, state
+            key = ProfileKey(state.merged_into)
+        raise Damaged("the store is damaged: profiles are merged into each other in a circle; cdmctl verify says more")
+
+    @override
+    async def trace(self, id: str, *, source: str | None = None) -> list[Trace]:
+        sources = [source] if source is not None else [name for (name,) in await self._readers.rows(_SQL["sources"])]
+        names = {self._digests(one, id): one for one in sources}
+        found = await self.seen(list(names))
+        return [await self._traced(names[digest], one) for digest, one in sorted(found.items(), key=lambda pair: pair[1].seq)]
+
+    async def _traced(self, source: str, one: Seen) -> Trace:
+        if one.verdict == SeenVerdict.APPLIED:
+            for row in await self._readers.rows_in(_SQL["activities"], [one.seq]):
+                activity = read_activity(row)
+                winner = None if activity.profile is None else await self._winner(activity.profile)
+                return Trace(source=source, seen=one, activity=activity, public=winner[1].public if winner else None)
+        if one.verdict == SeenVerdict.DEAD:
+            for row in await self._readers.rows_in(_SQL["dead_letters_at"], [one.seq]):
+                return Trace(source=source, seen=one, dead=read_letter(row))
+        if one.verdict == SeenVerdict.PARKED:
+            for row in await self._readers.rows_in(_SQL["parked_at"], [one.seq]):
+                return Trace(source=source, seen=one, parked=read_parked(row))
+        return Trace(source=source, seen=one)
+
+    @override
+    async def dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
+        return [read_letter(row) for row in await self._readers.rows(_SQL["dead_letters"], letters.parameters(which))]
+
+    @override
+    async def counts(self) -> dict[tuple[str, str], int]:
+        return {(connector, name): value for connector, name, value in await self._readers.rows(_SQL["counts"])}
+
+    @override
+    async def totals(self) -> StoreTotals:
+        ((size,),) = await self._readers.rows(_SQL["bytes"])
+        return StoreTotals(**dict(await self._readers.rows(_SQL["totals"])), bytes=size)
+
+    @override
+    async def audits(self, *, limit: int) -> list[Audit]:
+        rows = await self._readers.rows(_SQL["audits"], (limit,))
+        return [msgspec.convert(dict(zip(Audit.__struct_fields__, row, strict=True)), Audit) for row in rows]
+
+    # ---- whole or damaged --------------------------------------------------------------------------------------------
+
+    @override
+    async def verify(self) -> list[str]:
+        return await anyio.to_thread.run_sync(verify_store, self._path)
+
+    @override
+    async def backup(self, target: Path) -> None:
+        await anyio.to_thread.run_sync(copy_database, self._path, target)
+
+    # ---- opening -----------------------------------------------------------------------------------------------------
+
+    def _open_connection(self) -> sqlite3.Connection:
+        """On the writer's thread, at the start and after every failure: the position must not have gone back."""
+        connection = connect_writer(self._path, _PLAN, connect=self._connect)
+        stored = _position(connection)
+        known, self._position = self._position, max(stored, self._position)
+        if known in {stored, 0}:
+            return connection
+        connection.close()
+        if stored < known:
+            raise Damaged(
+                f"the store went back from position {known} to {stored}; restart cdmd: it applies what is missing again"
+            )
+        raise NotDurable(f"the store had reached position {stored} after all; what was to be applied must be chosen again")
+
+
+def _position(connection: sqlite3.Connection) -> Seq:
+    row = connection.execute(_SQL["position"], (LANE,)).fetchone()
+    return Seq(row[0])
+
+
+def _forget_seen(before: Micros, connection: sqlite3.Connection) -> int:
+    with transaction(connection):
+        return seen.forget_before(connection, before)
+
+
+def _belong(journal_id: str, key_check: bytes, connection: sqlite3.Connection) -> None:
+    """A new store takes over the journal's identity and the key's; an old one must have them."""
+    mine = {"journal_id": journal_id, "key_check": key_check.hex()}
+    with transaction(connection):
+        for name, value in mine.items():
+            row = connection.execute(_SQL["meta"], (name,)).fetchone()
+            if row is None:
+                connection.execute(_SQL["set_meta"], (name, value))
+            elif row[0] != value:
+                what = "belongs to another journal" if name == "journal_id" else "was written with another digest key"
+                raise Damaged(f"the store {what}; put store, journal and key of one backup in place with: cdmd restore FILE")
