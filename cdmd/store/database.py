@@ -100,7 +100,7 @@ def _step(connection: sqlite3.Connection, migration: Migration) -> None:
     try:
         connection.executescript(f"BEGIN IMMEDIATE;\n{migration.script}\nPRAGMA user_version = {migration.number};\nCOMMIT;")
     except sqlite3.Error:
-        if connection.in_transaction:
+        with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
 
@@ -132,10 +132,12 @@ def insert_many(connection: sqlite3.Connection, head: str, rows: Sequence[Row], 
             done += size
 
 
-def select_in(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Iterator[Row]:
+def select_in(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[Row]:
     """The rows of ``sql``, whose ``{}`` becomes a list of placeholders, for all ``values`` in chunks."""
+    found: list[Row] = []
     for chunk, marks in in_chunks(values):
-        yield from connection.execute(sql.format(marks), chunk)
+        found += connection.execute(sql.format(marks), chunk).fetchall()
+    return found
 
 
 def in_chunks(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:

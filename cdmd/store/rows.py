@@ -22,7 +22,6 @@ from cdmd.models import (
     Parked,
     ProfileKey,
     ProfileState,
-    Seq,
 )
 
 T = TypeVar("T")
@@ -167,11 +166,6 @@ def read_parked(row: Sequence[Any]) -> Parked:
         reason=body.reason,
         retry=body.retry,
     )
-
-
-def seqs_of(rows: Iterable[Sequence[Any]]) -> list[Seq]:
-    """The sequence numbers in front of these rows."""
-    return [row[0] for row in rows]
 
 
 def faults_of(rows: Iterable[Sequence[Any]], read: Callable[[Sequence[Any]], object]) -> list[str]:

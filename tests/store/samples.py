@@ -63,6 +63,7 @@ class Disk:
         self.fail_on: str | None = None
         self.failure: Exception = sqlite3.OperationalError("disk I/O error")
         self.opened = 0
+        self.impatient = False
 
     def connect(self, path: Any, **options: Any) -> sqlite3.Connection:
         disk = self
@@ -71,6 +72,8 @@ class Disk:
             def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
                 if disk.fail_on is not None and sql.startswith(disk.fail_on):
                     raise disk.failure
+                if disk.impatient and sql.startswith("PRAGMA busy_timeout"):
+                    sql = "PRAGMA busy_timeout = 1"
                 if sql.startswith("BEGIN"):
                     (pages,) = super().execute("PRAGMA page_count").fetchone()
                     super().execute(f"PRAGMA max_page_count = {pages + 1 if disk.full else 2**31 - 2}").fetchone()

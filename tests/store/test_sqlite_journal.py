@@ -362,6 +362,38 @@ async def test_a_file_that_is_gone_cannot_be_verified(tmp_path: Path) -> None:
     assert "cannot be read" in (await examine(tmp_path / "missing"))[0]
 
 
+async def test_a_damaged_block_is_never_handed_on(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen(tail_events=1) as journal:
+        assert journal.path == tmp_path / "journal.db"
+        await journal.append([append_of(1, 2)])
+        await journal.append([append_of(3)])
+        damage(journal.path, "UPDATE blocks SET written = 1 WHERE last = 2")
+        with pytest.raises(Damaged, match="1 to 2"):
+            await journal.read(Seq(0), limit=10)
+
+
+async def test_a_file_overwritten_while_it_runs_is_damaged(reopen: Reopen, tmp_path: Path) -> None:
+    async with filled(reopen):
+        pass
+    async with reopen() as journal:
+        with journal.path.open("r+b") as file:
+            file.write(b"x" * 4_096)
+        with pytest.raises(Damaged, match="cdmctl verify"):
+            await journal.counts()
+
+
+async def test_a_log_that_cannot_be_emptied_at_the_start_is_told(reopen: Reopen, disk: Disk, tmp_path: Path) -> None:
+    disk.impatient = True
+    async with filled(reopen):
+        reader = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM blocks").fetchall()
+        with pytest.raises(NotDurable, match="somebody else reads it"):
+            async with reopen():
+                pass
+        reader.close()
+
+
 # ---- the tail in memory, readers, backup --------------------------------------------------------------------------
 
 

@@ -1,0 +1,97 @@
+"""The state directory: private, used by one daemon at a time, and where each file in it lies."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import anyio.to_thread
+
+from cdmd.errors import CdmdError, InUse
+
+SCRATCH: Final = "scratch-"
+"""How folders are named that a backup or restore works in; what a kill left of them goes with the next start."""
+
+
+class StateDirectory(NamedTuple):
+    """The paths below one state directory."""
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        """The journal's database."""
+        return self.root / "journal.db"
+
+    @property
+    def store(self) -> Path:
+        """The store's database."""
+        return self.root / "store.db"
+
+    @property
+    def mark(self) -> Path:
+        """The high-water mark of the journal."""
+        return self.root / "mark"
+
+    @property
+    def key(self) -> Path:
+        """The digest key. It is no part of a backup."""
+        return self.root / "keys" / "digest.key"
+
+    @property
+    def lock(self) -> Path:
+        """Locked while a daemon or a restore uses the directory; holds its process id."""
+        return self.root / "lock"
+
+    @contextmanager
+    def held(self) -> Iterator["StateDirectory"]:
+        """Make the directory (0700) where it is missing and keep everybody else out; it blocks briefly.
+
+        Raises ``InUse`` where somebody is in, ``CdmdError`` where it cannot be made.
+        """
+        handle = self._take()
+        try:
+            yield self
+        finally:
+            os.close(handle)
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator["StateDirectory"]:
+        """``held`` for a coroutine."""
+        handle = await anyio.to_thread.run_sync(self._take)
+        try:
+            yield self
+        finally:
+            os.close(handle)
+
+    def _take(self) -> int:
+        try:
+            for folder in (self.root, self.key.parent):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o700)
+            handle = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise CdmdError(f"the state directory {self.root} cannot be used: {error.strerror}") from error
+        try:
+            _lock(handle, self.root)
+        except InUse:
+            os.close(handle)
+            raise
+        for scratch in self.root.glob(f"{SCRATCH}*"):
+            shutil.rmtree(scratch)
+        return handle
+
+
+def _lock(handle: int, root: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        other = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        raise InUse(
+            f"the state directory {root} is used by another cdmd (process {other}); stop it first or choose another"
+        ) from error
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)

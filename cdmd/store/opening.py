@@ -1,0 +1,49 @@
+"""Journal and store of one state directory, opened together and checked against each other before anything listens."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import anyio.to_thread
+
+from cdmd.contracts import Clock
+from cdmd.errors import Damaged
+from cdmd.models import Seq
+from cdmd.store.files import StateDirectory
+from cdmd.store.journal import SqliteJournal
+from cdmd.store.keys import Digester, load_key
+from cdmd.store.store import SqliteStore
+
+
+class Opened(NamedTuple):
+    """What a daemon keeps its data in."""
+
+    journal: SqliteJournal
+    store: SqliteStore
+    digester: Digester
+
+
+@asynccontextmanager
+async def open_state(
+    directory: StateDirectory, *, clock: Clock, new_id: Callable[[], str], random: Callable[[int], bytes]
+) -> AsyncIterator[Opened]:
+    """Open both databases of a directory that is held (``StateDirectory.held``).
+
+    ``new_id`` names a new journal, ``random`` makes a new key. Raises ``Damaged``, ``NotDurable`` and ``SchemaUnknown``.
+    """
+    digester = Digester(await anyio.to_thread.run_sync(lambda: load_key(directory.key, random=random)))
+    async with SqliteJournal.open(directory.journal, clock=clock, mark_path=directory.mark, new_id=new_id) as journal:
+        opened = SqliteStore.open(directory.store, clock=clock, journal_id=journal.id, digest=digester.occurrence)
+        async with opened as store:
+            check_together(first=(await journal.statistics()).first, head=journal.head, position=store.position)
+            await journal.check(store.synced)
+            yield Opened(journal, store, digester)
+
+
+def check_together(*, first: Seq, head: Seq, position: Seq) -> None:
+    """Raise ``Damaged`` where events lie in neither of the two: the journal keeps ``first`` to ``head``."""
+    mend = "put a backup in place with: cdmd restore FILE"
+    if position > head:
+        raise Damaged(f"the store has applied events up to {position}, but the journal ends at {head}; {mend}")
+    if position + 1 < first:
+        raise Damaged(f"the store ends at {position}, but the journal begins at {first}: events between are missing; {mend}")

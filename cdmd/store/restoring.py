@@ -1,0 +1,206 @@
+"""Backup and restore of both databases in one file.
+
+The format is a tar of ``store.db``, ``journal.db`` and, last, ``manifest.json`` with their versions, ids, positions and
+SHA-256. The store is copied first, then the journal, with pruning held: so the journal reaches at least as far as the store.
+The digest key is not in it; it is exported apart.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Final
+
+import anyio.to_thread
+import msgspec
+
+from cdmd.contracts import Clock
+from cdmd.errors import CdmdError, Damaged
+from cdmd.models import LANE, Seq, show_time
+from cdmd.store.checking import verify_store
+from cdmd.store.database import copy_database
+from cdmd.store.files import SCRATCH, StateDirectory
+from cdmd.store.journal import SqliteJournal, verify_journal
+from cdmd.store.mark import Mark, sync_directory, write_mark
+from cdmd.store.sql import load_queries
+from cdmd.store.store import SqliteStore
+
+_FORMAT: Final = 1
+_MANIFEST: Final = "manifest.json"
+_NAMES: Final = ("store.db", "journal.db")
+_CHUNK: Final = 2**20
+_JOURNAL: Final = load_queries("journal")
+_STORE: Final = load_queries("store")
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup says of itself. ``checksums`` are SHA-256 in hex by member; ``position`` is the store's."""
+
+    format: int
+    version: str
+    created: str
+    journal_id: str
+    head: Seq
+    position: Seq
+    checksums: Mapping[str, str]
+
+
+async def backup(journal: SqliteJournal, store: SqliteStore, target: Path, *, clock: Clock, version: str) -> Manifest:
+    """A backup of both at ``target`` (0600, must not exist), taken while they run. ``version`` is the program's.
+
+    Raises ``CdmdError``; then there is no file.
+    """
+    making = partial(_back_up, journal.path, store.path, target, created=show_time(clock.now()), version=version)
+    async with journal.unpruned():
+        return await anyio.to_thread.run_sync(making)
+
+
+def restore(file: Path, directory: StateDirectory) -> Manifest:
+    """Put the backup ``file`` in place of what ``directory`` holds, which is kept beside it under a new name; it blocks.
+
+    Raises ``InUse`` while a daemon uses the directory, ``Damaged`` where the backup is not whole: then nothing was changed.
+    """
+    with directory.held(), tempfile.TemporaryDirectory(dir=directory.root, prefix=SCRATCH) as folder:
+        fresh = Path(folder)
+        try:
+            manifest = _unpack(file, fresh)
+        except (tarfile.TarError, EOFError, OSError, msgspec.DecodeError) as error:
+            raise Damaged(f"the backup {file} cannot be read: {error}") from error
+        faults = verify_store(fresh / "store.db") + verify_journal(fresh / "journal.db", fresh / "mark")
+        if faults:
+            raise Damaged(f"the backup {file} is damaged: {faults[0]}")
+        _swap(fresh, directory)
+        write_mark(directory.mark, Mark(manifest.journal_id, manifest.head))
+    return manifest
+
+
+def _back_up(journal: Path, store: Path, target: Path, *, created: str, version: str) -> Manifest:
+    try:
+        with tempfile.TemporaryDirectory(dir=store.parent, prefix=SCRATCH) as name:
+            folder = Path(name)
+            copy_database(store, folder / "store.db")
+            copy_database(journal, folder / "journal.db")
+            manifest = _describe(folder, created=created, version=version)
+            _write_file(target, folder, manifest)
+    except OSError as error:
+        raise CdmdError(f"the backup {target} could not be written: {error.strerror}") from error
+    return manifest
+
+
+def _describe(folder: Path, *, created: str, version: str) -> Manifest:
+    return Manifest(
+        format=_FORMAT,
+        version=version,
+        created=created,
+        journal_id=_ask(folder / "journal.db", _JOURNAL["id"]),
+        head=_ask(folder / "journal.db", _JOURNAL["head"]) or Seq(0),
+        position=_ask(folder / "store.db", _STORE["position"], LANE),
+        checksums={name: _sha256(folder / name) for name in _NAMES},
+    )
+
+
+def _write_file(target: Path, folder: Path, manifest: Manifest) -> None:
+    handle = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _write_tar(file, folder, manifest)
+        sync_directory(target.parent)
+    except OSError:
+        target.unlink()
+        raise
+
+
+def _write_tar(file: IO[bytes], folder: Path, manifest: Manifest) -> None:
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name in _NAMES:
+            with (folder / name).open("rb") as member:
+                tar.addfile(_info(name, (folder / name).stat().st_size), member)
+        said = msgspec.json.encode(manifest)
+        tar.addfile(_info(_MANIFEST, len(said)), io.BytesIO(said))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _info(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o600
+    return info
+
+
+def _ask(path: Path, sql: str, *parameters: int) -> Any:
+    connection = sqlite3.connect(path)
+    try:
+        row = connection.execute(sql, parameters).fetchone()
+    finally:
+        connection.close()
+    return row and row[0]
+
+
+def _unpack(file: Path, folder: Path) -> Manifest:
+    """Only the members known by name are taken, under our own names."""
+    with tarfile.open(file, mode="r:") as tar:
+        members = {info.name: info for info in tar if info.isreg()}
+        missing = [name for name in (*_NAMES, _MANIFEST) if name not in members]
+        if missing:
+            raise Damaged(f"the backup {file} is not whole: {missing[0]} is missing")
+        manifest = msgspec.json.decode(_member(tar, members[_MANIFEST]).read(), type=Manifest)
+        if manifest.format != _FORMAT:
+            raise Damaged(f"the backup {file} has format {manifest.format}, this cdmd knows {_FORMAT}")
+        for name in _NAMES:
+            _extract(_member(tar, members[name]), folder / name)
+    changed = [name for name in _NAMES if _sha256(folder / name) != manifest.checksums.get(name)]
+    if changed:
+        raise Damaged(f"the backup {file} is damaged: {changed[0]} does not match its checksum")
+    return manifest
+
+
+def _member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = tar.extractfile(info)
+    assert file is not None, "only regular files are taken"  # noqa: S101 - for the type checker
+    return file
+
+
+def _extract(source: IO[bytes], target: Path) -> None:
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        shutil.copyfileobj(source, file, _CHUNK)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _swap(fresh: Path, directory: StateDirectory) -> None:
+    """Everything old goes aside before anything new comes in, so that a crash between leaves no mixture that starts.
+
+    A lone journal or store is refused at the next start: the mark or the journal's id contradicts it.
+    """
+    aside = _free_name(directory.root)
+    aside.mkdir(mode=0o700)
+    for path in (directory.journal, directory.store):
+        for suffix in ("-wal", "-shm", ""):
+            old = path.with_name(path.name + suffix)
+            if old.exists():
+                old.rename(aside / old.name)
+    if directory.mark.exists():
+        shutil.copy2(directory.mark, aside / directory.mark.name)
+    for path in (directory.store, directory.journal):
+        (fresh / path.name).rename(path)
+    sync_directory(aside)
+    sync_directory(directory.root)
+
+
+def _free_name(root: Path) -> Path:
+    number = 1
+    while (root / f"before-restore-{number}").exists():
+        number += 1
+    return root / f"before-restore-{number}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,199 @@
+"""One file that holds both databases, and the way back."""
+
+import io
+import os
+import resource
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from cdmd.errors import CdmdError, Damaged, InUse
+from cdmd.store.files import StateDirectory
+from cdmd.store.opening import Opened, open_state
+from cdmd.store.restoring import Manifest, backup, restore
+from tests.store.contract_store import applied, give
+from tests.store.samples import HandClock, append_of
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def running(state: StateDirectory, *, new_id: str = "one") -> AsyncIterator[Opened]:
+    async with state.hold(), open_state(state, clock=HandClock(), new_id=lambda: new_id, random=os.urandom) as opened:
+        yield opened
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDirectory:
+    return StateDirectory(tmp_path / "state")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "backup.tar"
+
+
+async def back_up(opened: Opened, file: Path) -> Manifest:
+    return await backup(opened.journal, opened.store, file, clock=HandClock(), version="0.1.0")
+
+
+async def put_back(file: Path, state: StateDirectory) -> Manifest:
+    return await anyio.to_thread.run_sync(restore, file, state)
+
+
+async def filled(state: StateDirectory, file: Path) -> Manifest:
+    async with running(state) as opened:
+        await opened.journal.append([append_of(1, 2, 3)])
+        await give(opened.store, applied(1, 2))
+        return await back_up(opened, file)
+
+
+def entries_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def rewrite(file: Path, change: dict[str, bytes | None]) -> None:
+    """The same backup with some members replaced or (None) left out."""
+    with tarfile.open(file) as tar:
+        members = {info.name: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
+    with tarfile.open(file, "w") as tar:
+        for name, content in (members | change).items():
+            if content is not None:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+
+
+async def test_a_backup_says_what_is_in_it_and_is_private(state: StateDirectory, file: Path) -> None:
+    made = await filled(state, file)
+    assert (made.version, made.journal_id, made.head, made.position) == ("0.1.0", "one", 3, 2)
+    assert made.created == "2026-11-24T12:00:00Z"
+    assert os.stat(file).st_mode & 0o777 == 0o600  # noqa: PTH116
+    assert not [name for name in entries_of(state.root) if name.startswith("scratch-")]
+
+
+async def test_a_restored_directory_is_as_it_was_and_the_old_one_is_kept_aside(state: StateDirectory, file: Path) -> None:
+    made = await filled(state, file)
+    async with running(state) as opened:
+        await opened.journal.append([append_of(4, 5)])
+    assert await put_back(file, state) == made
+    async with running(state) as opened:
+        assert (opened.journal.head, opened.store.position) == (3, 2)
+        assert await opened.journal.verify() == await opened.store.verify() == []
+        await opened.journal.append([append_of(4)])
+    assert {"journal.db", "store.db", "mark"} <= entries_of(state.root / "before-restore-1")
+    await put_back(file, state)
+    assert "before-restore-2" in entries_of(state.root)
+
+
+async def test_a_backup_restores_into_an_empty_directory_that_has_the_key(
+    state: StateDirectory, file: Path, tmp_path: Path
+) -> None:
+    await filled(state, file)
+    other = StateDirectory(tmp_path / "other")
+    await put_back(file, other)
+    with pytest.raises(Damaged, match="another digest key"):
+        async with running(other):
+            pass
+    other.key.write_bytes(state.key.read_bytes())
+    async with running(other) as opened:
+        assert (opened.journal.id, opened.journal.head) == ("one", 3)
+
+
+async def test_nothing_is_restored_while_a_daemon_runs(state: StateDirectory, file: Path) -> None:
+    await filled(state, file)
+    async with running(state):
+        with pytest.raises(InUse):
+            await put_back(file, state)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"store.db": None}, "store.db is missing"),
+        ({"manifest.json": None}, "manifest.json is missing"),
+        ({"manifest.json": b"{"}, "cannot be read"),
+        ({"journal.db": b"other"}, "journal.db does not match its checksum"),
+    ],
+)
+async def test_a_backup_that_is_not_whole_changes_nothing(
+    state: StateDirectory, file: Path, change: dict[str, bytes | None], sentence: str
+) -> None:
+    await filled(state, file)
+    rewrite(file, change)
+    with pytest.raises(Damaged, match=sentence):
+        await put_back(file, state)
+    async with running(state) as opened:
+        assert opened.journal.head == 3
+
+
+async def test_a_backup_of_another_format_is_refused(state: StateDirectory, file: Path) -> None:
+    made = await filled(state, file)
+    rewrite(file, {"manifest.json": msgspec.json.encode(msgspec.structs.replace(made, format=2))})
+    with pytest.raises(Damaged, match="format 2"):
+        await put_back(file, state)
+
+
+async def test_a_backup_of_a_damaged_store_is_not_put_in_place(state: StateDirectory, file: Path, tmp_path: Path) -> None:
+    async with running(state) as opened:
+        await opened.journal.append([append_of(1)])
+        await opened.journal._writer.run(lambda connection: connection.execute("UPDATE blocks SET written = 1").rowcount)
+        await back_up(opened, file)
+    with pytest.raises(Damaged, match="do not match their checksum"):
+        await put_back(file, StateDirectory(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar at all" * 100])
+def test_a_file_that_is_no_backup_is_refused(state: StateDirectory, file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(Damaged, match="cannot be read"):
+        restore(file, state)
+
+
+async def test_a_truncated_backup_is_refused(state: StateDirectory, file: Path) -> None:
+    await filled(state, file)
+    os.truncate(file, 100_000)
+    with pytest.raises(Damaged):
+        await put_back(file, state)
+
+
+async def test_a_backup_never_overwrites_and_a_failed_one_leaves_nothing(
+    state: StateDirectory, file: Path, tmp_path: Path
+) -> None:
+    await filled(state, file)
+    async with running(state) as opened:
+        with pytest.raises(CdmdError, match="File exists"):
+            await back_up(opened, file)
+        with pytest.raises(CdmdError, match="could not be written"):
+            await back_up(opened, tmp_path / "missing" / "backup.tar")
+
+
+async def test_a_backup_that_finds_no_space_leaves_no_file(state: StateDirectory, file: Path, tmp_path: Path) -> None:
+    await filled(state, file)
+    enough = os.stat(file).st_size  # noqa: PTH116
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with running(state) as opened:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (enough - 4_096, before[1]))
+        try:
+            with pytest.raises(CdmdError, match="File too large"):
+                await back_up(opened, tmp_path / "second.tar")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "second.tar" not in entries_of(tmp_path)
+        assert not [name for name in entries_of(state.root) if name.startswith("scratch-")]
+
+
+async def test_a_crash_between_aside_and_in_place_is_not_started(state: StateDirectory, file: Path) -> None:
+    await filled(state, file)
+    aside = state.root / "before-restore-1"
+    aside.mkdir()
+    state.journal.rename(aside / "journal.db")
+    state.store.rename(aside / "store.db")
+    with pytest.raises(Damaged, match="not the one"):
+        async with running(state, new_id="two"):
+            pass

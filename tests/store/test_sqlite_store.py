@@ -1,0 +1,315 @@
+"""The store in SQLite: the contract, and what the disk can do to it."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import anyio
+import pytest
+
+from cdmd.contracts import DeadLetterFilter
+from cdmd.errors import Damaged, NotDurable, SchemaUnknown
+from cdmd.models import Changes, Micros, ProfileKey, Seen, Seq, Wanted
+from cdmd.store.checking import verify_store
+from cdmd.store.keys import Digester
+from cdmd.store.store import SqliteStore
+from tests.store.contract_store import (
+    DIGESTER,
+    EVERYTHING,
+    NOTHING,
+    NOW,
+    StoreContract,
+    applied,
+    burying,
+    dead,
+    digest,
+    give,
+    look,
+    parked,
+    profile,
+)
+from tests.store.samples import Disk, HandClock
+
+pytestmark = pytest.mark.anyio
+
+Reopen: TypeAlias = Callable[..., AbstractAsyncContextManager[SqliteStore]]
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+def reopen(tmp_path: Path, clock: HandClock, disk: Disk) -> Reopen:
+    def opening(*, journal_id: str = "one", digester: Digester = DIGESTER) -> AbstractAsyncContextManager[SqliteStore]:
+        path, digests = tmp_path / "store.db", digester.occurrence
+        return SqliteStore.open(path, clock=clock, journal_id=journal_id, digest=digests, connect=disk.connect)
+
+    return opening
+
+
+class TestSqliteStore(StoreContract):
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path, clock: HandClock) -> Callable[[], AbstractAsyncContextManager[SqliteStore]]:
+        def opening() -> AbstractAsyncContextManager[SqliteStore]:
+            return SqliteStore.open(tmp_path / "store.db", clock=clock, journal_id="one", digest=DIGESTER.occurrence)
+
+        return opening
+
+
+def damage(path: Path, sql: str, *parameters: Any) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute(sql, parameters)
+    connection.close()
+
+
+async def examine(home: Path) -> list[str]:
+    return await anyio.to_thread.run_sync(verify_store, home / "store.db")
+
+
+# ---- opening ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_store_of_another_journal_is_not_started(reopen: Reopen) -> None:
+    async with reopen():
+        pass
+    with pytest.raises(Damaged, match=r"another journal.*cdmd restore"):
+        async with reopen(journal_id="two"):
+            pass
+
+
+async def test_a_store_without_its_digest_key_is_not_started(reopen: Reopen) -> None:
+    async with reopen():
+        pass
+    with pytest.raises(Damaged, match="another digest key"):
+        async with reopen(digester=Digester(b"x" * 32)):
+            pass
+
+
+async def test_a_newer_schema_is_refused(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen():
+        pass
+    damage(tmp_path / "store.db", "PRAGMA user_version = 2")
+    with pytest.raises(SchemaUnknown):
+        async with reopen():
+            pass
+
+
+async def test_what_is_on_disk_at_the_start_counts_as_synced(reopen: Reopen) -> None:
+    async with reopen() as store:
+        await give(store, applied(1))
+        assert store.synced == 0
+    async with reopen() as store:
+        assert store.synced == 1
+        assert store.path.stat().st_mode & 0o777 == 0o600
+
+
+# ---- the disk fails -----------------------------------------------------------------------------------------------
+
+
+async def test_a_full_disk_loses_nothing_and_the_same_batch_goes_in_later(reopen: Reopen, disk: Disk) -> None:
+    async with reopen() as store:
+        await give(store, applied(1))
+        disk.full = True
+        for _ in range(2):
+            with pytest.raises(NotDurable, match="SQLITE_FULL"):
+                await give(store, applied(*range(2, 300)))
+        assert "SQLITE_FULL" in str(store.failure)
+        assert (store.position, (await store.totals()).events) == (1, 1)
+        disk.full = False
+        await give(store, applied(*range(2, 300)))
+        assert (store.position, store.failure) == (299, None)
+        assert await store.verify() == []
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "COMMIT", "INSERT INTO activities", "UPDATE positions"])
+async def test_a_failing_write_opens_the_store_anew(reopen: Reopen, disk: Disk, statement: str) -> None:
+    async with reopen() as store:
+        await give(store, applied(1))
+        disk.fail_on = statement
+        with pytest.raises(NotDurable):
+            await give(store, applied(2))
+        opened, disk.fail_on = disk.opened, None
+        await give(store, applied(2))
+        assert (disk.opened, store.position) == (opened + 1, 2)
+
+
+async def test_a_batch_that_went_in_after_all_is_not_applied_twice(reopen: Reopen, disk: Disk, tmp_path: Path) -> None:
+    async with reopen() as store:
+        await give(store, applied(1))
+        disk.fail_on = "COMMIT"
+        with pytest.raises(NotDurable):
+            await give(store, applied(2))
+        disk.fail_on = None
+        damage(tmp_path / "store.db", "UPDATE positions SET seq = 2")
+        with pytest.raises(NotDurable, match="reached position 2 after all"):
+            await give(store, applied(2))
+        assert store.position == 2
+        await give(store, applied(3))
+        assert (store.position, (await store.totals()).events) == (3, 2)
+
+
+async def test_a_store_that_went_back_is_damaged(reopen: Reopen, disk: Disk, tmp_path: Path) -> None:
+    async with reopen() as store:
+        await give(store, applied(1, 2))
+        disk.fail_on = "COMMIT"
+        with pytest.raises(NotDurable):
+            await give(store, applied(3))
+        disk.fail_on = None
+        damage(tmp_path / "store.db", "UPDATE positions SET seq = 1")
+        with pytest.raises(Damaged, match="from position 2 to 1"):
+            await give(store, applied(3))
+
+
+async def test_a_batch_that_contradicts_the_store_is_damage(reopen: Reopen) -> None:
+    async with reopen() as store:
+        await give(store, applied(1))
+        with pytest.raises(Damaged, match="UNIQUE"):
+            await give(store, Changes(activities=applied(1).activities))
+
+
+async def test_a_long_read_holds_back_what_counts_as_synced(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen() as store:
+        await give(store, applied(1))
+        assert await store.sync() == 1
+        await give(store, applied(2))
+        reader = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM profiles").fetchall()
+        await give(store, applied(*range(3, 500)))
+        assert await store.sync() == 1
+        assert store.synced == 1
+        reader.close()
+        assert await store.sync() == 499
+
+
+async def test_a_store_that_cannot_be_read_says_so(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen() as store:
+        damage(tmp_path / "store.db", "DROP TABLE dead_letters")
+        with pytest.raises(NotDurable, match="cannot be read now"):
+            await store.dead_letters(EVERYTHING)
+
+
+# ---- damage -------------------------------------------------------------------------------------------------------
+
+DAMAGES = [
+    ("UPDATE profiles SET body = zeroblob(length(body)) WHERE id = 1", "profile 1 does not match"),
+    ("UPDATE profiles SET public = 'somebody' WHERE id = 1", "profile 1 does not match"),
+    ("UPDATE activities SET time = time + 1 WHERE seq = 1", "activity 1 does not match"),
+    ("UPDATE activities SET profile = 2 WHERE seq = 1", "activity 1 does not match"),
+    ("UPDATE dead_letters SET code = 'other'", "dead letter 5 does not match"),
+    ("UPDATE parked SET due = due + 1", "parked event 6 does not match"),
+    ("UPDATE identifiers SET profile = 1 WHERE profile = 2", "identifier of profile 1 does not match"),
+    ("UPDATE identifiers SET value = 'x' WHERE profile = 2", "identifier of profile 2 does not match"),
+    ("DELETE FROM profiles WHERE id = 2", "1 identifiers belong to profiles that are not there"),
+    ("DELETE FROM activities WHERE seq = 2", "activities should be 2, but there are 1"),
+    ("DELETE FROM parked", "parked should be 1, but there are 0"),
+]
+
+
+@pytest.mark.parametrize(("sql", "sentence"), DAMAGES)
+async def test_damage_to_any_row_is_noticed(reopen: Reopen, tmp_path: Path, sql: str, sentence: str) -> None:
+    async with reopen() as store:
+        await give(store, applied(1, 2))
+        await give(store, burying(dead(5)))
+        await give(store, Changes(parked=[parked(6)]))
+        assert await store.verify() == []
+        damage(tmp_path / "store.db", sql)
+        assert sentence in "\n".join(await store.verify())
+
+
+async def test_every_flipped_bit_in_an_activity_is_noticed(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen() as store:
+        await give(store, Changes(activities=applied(1).activities))
+    path = tmp_path / "store.db"
+    whole = path.read_bytes()
+    at = whole.index(b"user1@example.com")
+    for bit in range(0, 17 * 8, 5):
+        flipped = bytearray(whole)
+        flipped[at + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        assert await examine(tmp_path), bit
+
+
+async def test_a_damaged_profile_is_neither_shown_nor_written_back(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen() as store:
+        await give(store, applied(1))
+        damage(tmp_path / "store.db", "UPDATE profiles SET body = zeroblob(length(body))")
+        with pytest.raises(Damaged, match="profile 1"):
+            await look(store, identifiers=[("email", "user1@example.com")])
+        with pytest.raises(Damaged, match="profile 1"):
+            await store.profile("email", "user1@example.com", activities=1)
+
+
+async def test_an_identifier_of_nobody_is_damage_when_somebody_asks(reopen: Reopen) -> None:
+    async with reopen() as store:
+        await give(store, Changes(owners={("email", "lost@example.com"): ProfileKey(9)}))
+        with pytest.raises(Damaged, match="not there"):
+            await look(store, identifiers=[("email", "lost@example.com")])
+        assert await store.profile("email", "lost@example.com", activities=1) is None
+
+
+async def test_profiles_merged_in_a_circle_are_damage(reopen: Reopen) -> None:
+    async with reopen() as store:
+        one, two = profile(1, merged_into=2), profile(2, merged_into=1)
+        owners = {("email", "user1@example.com"): ProfileKey(1)}
+        await give(store, Changes(profiles={ProfileKey(1): one, ProfileKey(2): two}, owners=owners))
+        with pytest.raises(Damaged, match="not there"):
+            await look(store, identifiers=list(owners))
+        with pytest.raises(Damaged, match="circle"):
+            await store.profile("email", "user1@example.com", activities=1)
+
+
+# ---- readers, slices ----------------------------------------------------------------------------------------------
+
+
+async def test_readers_see_whole_batches_while_they_are_applied(reopen: Reopen) -> None:
+    async def watch(store: SqliteStore) -> None:
+        while store.position < 400:
+            seen = await store.seen([digest(n) for n in range(1, 401)])
+            assert len(seen) % 20 == 0
+
+    async with reopen() as store:
+        with anyio.fail_after(15):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(watch, store)
+                for start in range(1, 401, 20):
+                    await give(store, applied(*range(start, start + 20)))
+
+
+async def test_more_dead_letters_than_a_slice_expire(reopen: Reopen) -> None:
+    async with reopen() as store:
+        await give(store, burying(*(dead(n, since=NOW - 5) for n in range(1, 1_101))))
+        assert await store.expire(dead_before=Micros(NOW), seen_before=Micros(0)) == 1_100
+        assert (await store.totals()).dead_letters == 0
+        assert await store.discard(DeadLetterFilter(), now=NOW) == 0
+
+
+async def test_many_are_unparked_at_once_and_counted_once(reopen: Reopen) -> None:
+    async with reopen() as store:
+        everything = [parked(n) for n in range(1, 1_201)]
+        await give(store, Changes(parked=everything))
+        await give(store, Changes(unparked=[one.seq for one in everything] * 2, parked=[parked(1_200)]))
+        assert (await store.totals()).parked == 1
+        assert await store.verify() == []
+
+
+async def test_an_unasked_digest_keeps_its_one_row(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen() as store:
+        await give(store, Changes(seen={digest(1): Seen(Seq(1), 4, 1)}))
+        await give(store, Changes(seen={digest(1): Seen(Seq(1), 1, 1)}), Wanted([digest(2)], []))
+        await give(store, Changes(), NOTHING)
+    connection = sqlite3.connect(tmp_path / "store.db")
+    assert connection.execute("SELECT verdict FROM seen").fetchall() == [(1,)]
+    connection.close()
