@@ -63,7 +63,7 @@ class Daemon:
         async with self.running(*extensions, **options):
             await self.store.until(lambda: self.store.position == self.journal.head)
 
-    def verdict(self, id: str, source: str = "shop") -> SeenVerdict:  # noqa: A002
+    def verdict(self, id: str, source: str = "shop") -> SeenVerdict:
         return SeenVerdict(self.store.remembered[Digests().occurrence(source, id)].verdict)
 
 

@@ -49,6 +49,11 @@ class Subscriber:
         self._waiting.append(passing)
         self._filled.set()
 
+    def take_dropped(self) -> int:
+        """How many were dropped since this was asked last."""
+        dropped, self.dropped = self.dropped, 0
+        return dropped
+
     async def __aiter__(self) -> AsyncIterator[Passing]:
         while True:
             while self._waiting:

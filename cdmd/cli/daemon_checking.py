@@ -9,10 +9,15 @@ from cdmd import __version__
 from cdmd.cli.loading import load_all
 from cdmd.config.schema import Config
 from cdmd.errors import ConfigInvalid
-from cdmd.store import StateDirectory, restore_backup, verify_journal, verify_store
+from cdmd.store.checking import verify_store
+from cdmd.store.files import StateDirectory
+from cdmd.store.journal import verify_journal
+from cdmd.store.restoring import restore as restore_backup
 
 _CONFIG = click.option("--config", type=click.Path(path_type=Path), help="The configuration file.")
-_STATE = click.option("--state-dir", type=click.Path(path_type=Path), help="The state directory, instead of the configured one.")
+_STATE = click.option(
+    "--state-dir", type=click.Path(path_type=Path), help="The state directory, instead of the configured one."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
 

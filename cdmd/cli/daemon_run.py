@@ -10,9 +10,8 @@ import click
 
 from cdmd.cli.loading import Loaded, load_all
 from cdmd.config.schema import Config
-from cdmd.daemon import Running
+from cdmd.daemon import Given, Running
 from cdmd.daemon import run as run_daemon
-from cdmd.daemon.assembly import Given
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.loglines import choose
 from cdmd.kit.logs import Logs
@@ -64,7 +63,9 @@ def _say_ready(loaded: Loaded, running: Running, addresses: Sequence[str]) -> No
     click.echo(f"Control socket {config.control_socket}")
     click.echo(f"State in {config.state_dir}")
     if line := _first_event(config, f"{scheme}://{addresses[0]}" if addresses else ""):
-        click.echo(f"Send a first event from another terminal:\n\n  {line}\n\nand look at who it was about:\n\n  {_look(config)}\n")
+        click.echo(
+            f"Send a first event from another terminal:\n\n  {line}\n\nand look at who it was about:\n\n  {_look(config)}\n"
+        )
     click.echo("cdmd is ready; stop it with Ctrl-C")
     sys.stdout.flush()
 
@@ -74,9 +75,13 @@ def _first_event(config: Config, url: str) -> str | None:
     inbox = config.connectors.get("inbox")
     if config.files or inbox is None:
         return None
-    event = '{"type":"order.paid","identifiers":{"email":"joe@example.com"},"traits":{"first_name":"Joe"},"data":{"total":99.5}}'
+    event = (
+        '{"type":"order.paid","identifiers":{"email":"joe@example.com"},"traits":{"first_name":"Joe"},"data":{"total":99.5}}'
+    )
     token = config.state_dir / "inbox.token"
-    return f"curl -H \"Authorization: Bearer $(cat '{token}')\" -H 'Content-Type: application/json' -d '{event}' {url}/hooks/inbox"
+    return (
+        f"curl -H \"Authorization: Bearer $(cat '{token}')\" -H 'Content-Type: application/json' -d '{event}' {url}/hooks/inbox"
+    )
 
 
 def _look(config: Config) -> str:

@@ -55,9 +55,7 @@ async def _feed(
     given = [_header(text) for text in headers]
     if not any(name == "content-type" for name, _ in given):
         given.append(("content-type", "application/json"))
-    request = Request(
-        method="POST", path="/", query="", headers=given, body=body, peer="", received=datetime.now(UTC)
-    )
+    request = Request(method="POST", path="/", query="", headers=given, body=body, peer="", received=datetime.now(UTC))
     read = getattr(connector, "read", None) or getattr(connector, "answer")  # noqa: B009 - a plugin's may have no ``read``
     answer = await read(request, source)
     return None if answer.status < 400 else f"status {answer.status} {answer.body.decode(errors='replace')}".strip()

@@ -61,9 +61,8 @@ class DiskRow(_Shape, frozen=True, kw_only=True):
 class ConnectorRow(_Shape, frozen=True, kw_only=True):
     """One connector. received = refused + applied + repeats + filtered + suppressed + dead_letters + parked + backlog.
 
-    ``filtered`` counts at the door and later; ``accepted`` what was acknowledged. All exact over restarts.
-    ``duplicates`` counts every delivery recognised as a repeat, at the door or later; ``repeats`` those that were recognised
-    when applied. ``detail`` says what it does or waits for, ``next`` when it will look again.
+    Of these, ``filtered_at_door`` and ``refused`` were never acknowledged as stored; the others together are ``accepted``.
+    All exact over restarts. ``duplicates`` is ``repeats``: deliveries recognised as repeats, at the door or when applied. ``detail`` says what it does or waits for, ``next`` when it will look again.
     """
 
     name: str
@@ -78,6 +77,7 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     duplicates: int = 0
     repeats: int = 0
     filtered: int = 0
+    filtered_at_door: int = 0
     suppressed: int = 0
     dead_letters: int = 0
     parked: int = 0
@@ -351,7 +351,7 @@ class Runtime(Protocol):
         """Log from ``level`` up, for ``seconds`` or until told otherwise."""
         ...
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """The Prometheus text format."""
         ...
 

@@ -4,6 +4,7 @@ Each module is one part that only exists because the others are running: connect
 shows, what the control socket may do.
 """
 
-from cdmd.daemon.assembly import Running, run
+from cdmd.daemon.assembly import Given, run
+from cdmd.daemon.running import Running
 
-__all__ = ["Running", "run"]
+__all__ = ["Given", "Running", "run"]

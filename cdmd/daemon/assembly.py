@@ -52,7 +52,8 @@ from cdmd.models import Entry, Seq
 from cdmd.pipeline import Pipeline, PipelineSettings
 from cdmd.plugins import Plugins
 from cdmd.profiles.projection import Projection
-from cdmd.store import Opened, StateDirectory, open_state
+from cdmd.store.files import StateDirectory
+from cdmd.store.opening import Opened, open_state
 from cdmd.supervisor import Supervisor
 
 RECENT_IDS: Final = 200_000
@@ -140,6 +141,9 @@ async def _assemble(given: Given, opened: Opened, stack: AsyncExitStack) -> Part
     door = Door(usable=lambda identifiers: kinds.usable(identifiers), ask=store.known, guarded=guarded)
     await _refill(door, opened)
 
+    connectors: LiveConnectors
+    parts: Parts
+
     async def recount() -> None:
         if tally.uncertain:
             tally.reload(await journal.counts())
@@ -190,7 +194,7 @@ async def _assemble(given: Given, opened: Opened, stack: AsyncExitStack) -> Part
     connectors = LiveConnectors(
         intake=intake, supervisor=supervisor, edge=edge, http=http, types=given.plugins.connector_types()
     )
-    log = structlog.get_logger()
+    log: Any = structlog.get_logger()
 
     def report(stall: Stall) -> None:
         log.error("loop_blocked", extension=stall.extension, file=stall.file, line=stall.line, seconds=round(stall.seconds, 3))

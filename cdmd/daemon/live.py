@@ -4,7 +4,7 @@ A pull connector is a supervised task; a push connector is a set of routes at th
 (a key beside the connectors' own state).
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Protocol
 
@@ -12,9 +12,9 @@ import msgspec
 import structlog
 
 from cdmd.config.schema import Config, ConnectorConfig
-from cdmd.contracts import Append, Connector, PullConnector, PushConnector
+from cdmd.contracts import Append, Connector, PullConnector, PushConnector, Source
 from cdmd.control.protocol import ConnectorVerdict, ReloadRow
-from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound, Overloaded, Paused
+from cdmd.errors import BadArguments, ConfigInvalid, NotFound, Overloaded, Paused
 from cdmd.intake.edge import Edge
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.source import Intake, IntakeSource
@@ -47,11 +47,11 @@ class PushGate:
         self.degraded = False
 
     @property
-    def routes(self) -> "Iterable[Route]":
+    def routes(self) -> Sequence[Route]:
         """The connector's routes."""
         return self._connector.routes
 
-    async def answer(self, request: Request, source: IntakeSource) -> Answer:
+    async def answer(self, request: Request, source: Source) -> Answer:
         """The connector's answer. Raises ``Paused``."""
         if self.paused:
             source.refuse(1, "paused")
@@ -186,7 +186,7 @@ class LiveConnectors:
 
     # ---- one connector ---------------------------------------------------------------------------------------------
 
-    def __iter__(self) -> "Iterable[Live]":
+    def __iter__(self) -> Iterator[Live]:
         return iter(self._live.values())
 
     def get(self, name: str) -> Live:

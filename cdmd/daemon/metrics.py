@@ -1,6 +1,7 @@
 """The figures of ``status`` in the Prometheus text format. Never a customer, never an event as a label."""
 
 from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -71,5 +72,5 @@ class _Snapshot:
 def render(status: Status, parts: Parts) -> bytes:
     """The text format, version 0.0.4."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(status, parts))  # type: ignore[arg-type]  # a collector needs ``collect`` only
+    registry.register(_Snapshot(status, parts))
     return generate_latest(registry)

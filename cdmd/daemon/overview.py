@@ -1,6 +1,7 @@
 """What ``cdmctl status`` shows, measured: every connector's counters with the sums of promise P9, freshness, disk, plugins."""
 
 from collections.abc import Mapping
+
 from cdmd import __version__
 from cdmd.control.protocol import (
     ConnectorRow,

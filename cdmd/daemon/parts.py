@@ -19,7 +19,8 @@ from cdmd.kit.systemd import Systemd
 from cdmd.pipeline import Pipeline
 from cdmd.plugins import Plugins
 from cdmd.profiles.projection import Projection
-from cdmd.store import SqliteJournal, SqliteStore
+from cdmd.store.journal import SqliteJournal
+from cdmd.store.store import SqliteStore
 from cdmd.supervisor import Supervisor
 
 

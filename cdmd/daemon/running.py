@@ -1,11 +1,12 @@
 """The running daemon as the control socket sees it: ``Running`` fulfils ``cdmd.control.protocol.Runtime``."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
+from cdmd import __version__
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock
 from cdmd.control.protocol import DaemonState, ReloadReport, Status, TailFilter, TailItem
@@ -16,7 +17,9 @@ from cdmd.errors import CdmdError, ConfigInvalid
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.globs import Globs
 from cdmd.profiles.projection import Projection
-from cdmd.store import SqliteJournal, SqliteStore, back_up
+from cdmd.store.journal import SqliteJournal
+from cdmd.store.restoring import backup
+from cdmd.store.store import SqliteStore
 
 _NEEDS_RESTART = ("state_dir", "control_socket", "http", "queue", "plugins")
 
@@ -111,11 +114,11 @@ class Running:
         try:
             await self.reload()
         except ConfigInvalid as error:
-            self._parts.log.error("reload_refused", count=len(error.problems))
+            self._parts.log.warning("reload_refused", count=len(error.problems))
         except CdmdError as error:
-            self._parts.log.error("reload_failed", error=type(error).__name__)
+            self._parts.log.warning("reload_failed", error=type(error).__name__)
 
-    async def tail(self, wanted: TailFilter) -> AsyncIterator[TailItem]:
+    async def tail(self, wanted: TailFilter) -> AsyncGenerator[TailItem, None]:
         """Live events from now on."""
         globs = Globs([wanted.type]) if wanted.type else None
         with self._parts.pipeline.tail.subscribe() as passing:
@@ -124,7 +127,11 @@ class Running:
                     continue
                 if globs is None or globs.matches(one.event.type):
                     yield TailItem(
-                        stage=one.stage, time=self.clock.now(), event=one.event, detail=one.detail or None, lost=one.lost
+                        stage=one.stage,
+                        time=self.clock.now(),
+                        event=one.event,
+                        detail=one.detail or None,
+                        lost=passing.take_dropped(),
                     )
 
     def set_log_level(self, level: str, seconds: float | None) -> None:
@@ -137,4 +144,6 @@ class Running:
 
     async def backup(self, target: Path) -> int:
         """Write a backup to the new file ``target``; returns its bytes."""
-        return await back_up(self._parts.journal, self._parts.store, target)
+        parts = self._parts
+        await backup(parts.journal, parts.store, target, clock=parts.clock, version=__version__)
+        return (await anyio.Path(target).stat()).st_size

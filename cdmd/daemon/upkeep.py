@@ -19,13 +19,17 @@ from cdmd.errors import CdmdError, Overloaded
 from cdmd.intake.source import Intake
 from cdmd.kit.systemd import Systemd
 from cdmd.models import Seq, to_micros
-from cdmd.store import SqliteJournal, SqliteStore
+from cdmd.store.journal import SqliteJournal
+from cdmd.store.store import SqliteStore
 
 MARK_EVERY: Final = 1.0
 SYNC_EVERY: Final = 60.0
 PRUNE_EVERY: Final = 300.0
 DISK_EVERY: Final = 1.0
 COUNTS_EVERY: Final = 5.0
+_MINUTE: Final = 60
+_DAY: Final = 86_400
+_ENOUGH_TO_JUDGE: Final = 600
 
 
 class Disk:
@@ -48,16 +52,16 @@ class Disk:
 
     def sample(self, now: float, size: int) -> None:
         """Note how many bytes journal and store have now (``now`` in monotonic seconds); a day of samples is kept."""
-        if not self._samples or now - self._samples[-1][0] >= 60:
+        if not self._samples or now - self._samples[-1][0] >= _MINUTE:
             self._samples.append((now, size))
-            self._samples = [one for one in self._samples if now - one[0] <= 86_400]
+            self._samples = [one for one in self._samples if now - one[0] <= _DAY]
 
     def days_left(self, now: float, size: int) -> float | None:
         """At today's rate; None while there is no rate to judge by (ten minutes, and growth)."""
-        if not self._samples or now - self._samples[0][0] < 600:
+        if not self._samples or now - self._samples[0][0] < _ENOUGH_TO_JUDGE:
             return None
         began, then = self._samples[0]
-        per_day = (size - then) / (now - began) * 86_400
+        per_day = (size - then) / (now - began) * _DAY
         return max(0.0, (self.free - self.reserve) / per_day) if per_day > 0 else None
 
 

@@ -11,6 +11,7 @@ from cdmd.intake.mapping import Mapper
 from cdmd.kit.clock import SystemClock
 from cdmd.models import Accepted, Event, Fault, Filtered, Record, Rejected, Verdict
 
+
 class RecordingSource:
     """Collects ``events``, ``faults`` (with the record's place) and ``filtered`` reasons; ``state`` is what was stored.
 

@@ -56,7 +56,7 @@ class ManualClock:
 
 
 class Digests:
-    def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002
+    def occurrence(self, source: str, id: str) -> Digest:
         return Digest(hashlib.blake2b(f"{source}\0{id}".encode(), digest_size=16).digest())
 
     def content(self, event: Event) -> int:
@@ -202,7 +202,7 @@ def _again(parked: Parked) -> Parked:
     return msgspec.structs.replace(parked, entry=decode_entry(encode_entry(parked.entry)))
 
 
-def event(id: str = "1", *, type: str = "order.paid", source: str = "shop", **fields) -> Event:  # noqa: A002
+def event(id: str = "1", *, type: str = "order.paid", source: str = "shop", **fields) -> Event:
     fields.setdefault("received", START)
     fields.setdefault("identifiers", {"email": "joe@example.com"})
     return Event(id=id, source=source, type=type, **fields)

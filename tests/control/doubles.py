@@ -138,7 +138,7 @@ class MemoryStore:
         self.damage: list[str] = []
         self.audit_failure: Exception | None = None
 
-    async def trace(self, id: str, *, source: str | None = None) -> list[Trace]:  # noqa: A002
+    async def trace(self, id: str, *, source: str | None = None) -> list[Trace]:
         return [trace for key, trace in self.traces if key == id and source in {None, trace.source}]
 
     async def profile(self, kind: str, value: str, *, activities: int) -> ProfileFound | None:
