@@ -17,6 +17,8 @@ from cdmd.models import Request
 from cdmd.profiles.shape import event_document
 from cdmd.testing import RecordingSource
 
+_FIRST_ERROR = 400
+
 
 @click.command("try")
 @click.argument("connector")
@@ -58,7 +60,7 @@ async def _feed(
     request = Request(method="POST", path="/", query="", headers=given, body=body, peer="", received=datetime.now(UTC))
     read = getattr(connector, "read", None) or getattr(connector, "answer")  # noqa: B009 - a plugin's may have no ``read``
     answer = await read(request, source)
-    return None if answer.status < 400 else f"status {answer.status} {answer.body.decode(errors='replace')}".strip()
+    return None if answer.status < _FIRST_ERROR else f"status {answer.status} {answer.body.decode(errors='replace')}".strip()
 
 
 def _header(text: str) -> tuple[str, str]:

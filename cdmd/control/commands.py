@@ -122,7 +122,7 @@ async def verify(runtime: Runtime, actor: Actor) -> VerifyReport:
 async def metrics(runtime: Runtime, actor: Actor) -> bytes:
     """The Prometheus text format."""
     permit(actor, Role.READER)
-    return runtime.metrics()
+    return await runtime.metrics()
 
 
 async def audit(runtime: Runtime, actor: Actor, *, limit: int) -> list[AuditRow]:

@@ -62,7 +62,8 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     """One connector. received = refused + applied + repeats + filtered + suppressed + dead_letters + parked + backlog.
 
     Of these, ``filtered_at_door`` and ``refused`` were never acknowledged as stored; the others together are ``accepted``.
-    All exact over restarts. ``duplicates`` is ``repeats``: deliveries recognised as repeats, at the door or when applied. ``detail`` says what it does or waits for, ``next`` when it will look again.
+    All exact over restarts. ``duplicates`` is ``repeats``: deliveries recognised as repeats, at the door or when applied.
+    ``detail`` says what it does or waits for, ``next`` when it will look again.
     """
 
     name: str

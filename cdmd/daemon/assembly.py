@@ -48,7 +48,7 @@ from cdmd.kit.egress import GuardedHttp
 from cdmd.kit.logs import Logs
 from cdmd.kit.serving import bind, serve, tls_context
 from cdmd.kit.systemd import Systemd
-from cdmd.models import Entry, Seq
+from cdmd.models import Entry, Event, Fault, Seq
 from cdmd.pipeline import Pipeline, PipelineSettings
 from cdmd.plugins import Plugins
 from cdmd.profiles.projection import Projection
@@ -138,11 +138,20 @@ async def _assemble(given: Given, opened: Opened, stack: AsyncExitStack) -> Part
     registered = [await _registered(one, config, http, clock, stack) for one in given.plugins.extensions()]
     extensions = Extensions(registered, clock=clock)
     guarded = frozenset(name for name, one in config.connectors.items() if one.frame.known_only)
-    door = Door(usable=lambda identifiers: kinds.usable(identifiers), ask=store.known, guarded=guarded)
+    door = Door(usable=kinds.usable, ask=store.known, guarded=guarded)
     await _refill(door, opened)
 
     connectors: LiveConnectors
     parts: Parts
+
+    def remap(entry: Entry) -> Event | Fault | None:
+        return connectors.again(entry)
+
+    def degraded(name: str, error: str) -> None:
+        connectors.degraded(name, error)
+
+    def ready() -> tuple[bool, list[str]]:
+        return _ready(parts)
 
     async def recount() -> None:
         if tally.uncertain:
@@ -162,7 +171,7 @@ async def _assemble(given: Given, opened: Opened, stack: AsyncExitStack) -> Part
         kinds=kinds,
         projection=projection,
         digester=names,
-        remap=lambda entry: connectors.again(entry),
+        remap=remap,
         clock=clock,
         known_only=guarded,
         settings=PipelineSettings(parked_max=config.parked.max_events, parked_keep=config.parked.keep.seconds),
@@ -187,8 +196,8 @@ async def _assemble(given: Given, opened: Opened, stack: AsyncExitStack) -> Part
     supervisor = Supervisor(clock=clock, random=random.random)
     edge = Edge(
         clock=clock,
-        ready=lambda: _ready(parts),
-        degraded=lambda name, error: connectors.degraded(name, error),
+        ready=ready,
+        degraded=degraded,
         limits=EdgeLimits(max_body=config.http.max_body.bytes),
     )
     connectors = LiveConnectors(
@@ -272,7 +281,7 @@ class _Stopping:
                 await write_counts(parts.intake)
                 await parts.store.sync()
             except Overloaded as error:
-                parts.log.error("final_sync_failed", error=type(error).__name__)
+                parts.log.warning("final_sync_failed", error=type(error).__name__)
         await self._given.plugins.shutdown()
         parts.log.info("daemon_stopped")
         self._tasks.cancel_scope.cancel()

@@ -18,7 +18,8 @@ _START_SECONDS: Final = 15.0
 class DaemonProcess:
     """Starts ``cdmd run`` and returns when it is ready; a context manager that ends it.
 
-    ``config`` is the TOML text of the configuration; ``state_dir`` and the control socket are added where it does not name them.
+    ``config`` is the TOML text of the configuration; where it does not name them, state directory, a free port, the control
+    socket and a small disk reserve are added.
     ``url`` is where it listens. Nothing here is async: it is for tests outside the daemon's loop.
     """
 
@@ -52,7 +53,7 @@ class DaemonProcess:
     def start(self, *, wrapper: Sequence[str] = ()) -> Self:
         """Start it (behind ``wrapper``, a command such as strace) and wait until it is ready. Raises CdmdError."""
         with self.log_file.open("a") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
                 [*wrapper, *self._command, "run", "--config", str(self.config_file)],
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -60,8 +61,7 @@ class DaemonProcess:
                 env=self.environment,
             )
         lines = []
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self.process.stdout or ():
             lines.append(line)
             if "http://" in line and not self.url:
                 self.url = "http://" + line.partition("http://")[2].split()[0].rstrip("/")
@@ -81,7 +81,9 @@ class DaemonProcess:
     def cdmctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run ``cdmctl`` against it."""
         command = [sys.executable, "-m", "cdmd.cli.control_commands", "--socket", str(self.socket), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=self.environment, check=check, timeout=30)
+        return subprocess.run(  # noqa: S603 - our own command
+            command, capture_output=True, text=True, env=self.environment, check=check, timeout=30
+        )
 
     def ask(self, *arguments: str) -> Any:
         """``cdmctl ... --json`` as one decoded document."""

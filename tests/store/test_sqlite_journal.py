@@ -177,6 +177,20 @@ async def test_after_a_failure_the_journal_is_opened_anew_before_the_next_append
         assert disk.opened == opened + 1
 
 
+async def test_every_commit_is_synced_also_after_a_failure(reopen: Reopen, disk: Disk) -> None:
+    def synchronous(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    full = 2
+    async with filled(reopen) as journal:
+        assert await journal._writer.run(synchronous) == full
+        disk.fail_on = "COMMIT"
+        with pytest.raises(NotDurable):
+            await journal.append([append_of(11)])
+        disk.fail_on = None
+        assert await journal._writer.run(synchronous) == full
+
+
 async def test_what_cannot_be_checkpointed_anew_is_not_acknowledged(reopen: Reopen, disk: Disk) -> None:
     async with filled(reopen) as journal:
         disk.fail_on = "COMMIT"
@@ -470,7 +484,8 @@ async def test_nothing_is_pruned_while_a_backup_holds_it(reopen: Reopen) -> None
     async with filled(reopen) as journal:
         async with anyio.create_task_group() as tasks, journal.unpruned():
             tasks.start_soon(prune, journal)
-            await journal.append([append_of(11)])
+            for n in range(11, 17):
+                await journal.append([append_of(n)])
             assert pruned == []
         assert pruned == [10]
 
