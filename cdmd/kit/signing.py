@@ -46,7 +46,8 @@ class Verifier:
         else:
             self._keys = tuple(hashlib.sha256(_filled(secret)).digest() for secret in secrets)
         self._digest = HMAC_DIGESTS.get(scheme.algorithm, "")
-        self._parts = PLACEHOLDER.split(scheme.signed)
+        pieces = enumerate(PLACEHOLDER.split(scheme.signed))
+        self._parts = tuple(piece if index % 2 else piece.encode() for index, piece in pieces if piece)
         self._header = scheme.signature.header.lower() if scheme.signature else "authorization"
         self._prefix = f"{scheme.algorithm} "
 
@@ -117,13 +118,13 @@ class Verifier:
         return Refused("malformed") if _moment(text, at.unit) is None else text
 
     def _signed(self, headers: Headers, body: bytes, *, method: str, timestamp: str | None) -> bytes | Refused:
-        """The bytes that were signed: literal text and placeholders alternate in ``_parts``."""
-        if self._parts == ["", "body", ""]:
+        """The bytes that were signed: in ``_parts`` literals are bytes and placeholders text."""
+        if self._parts == ("body",):
             return body
         pieces: list[bytes] = []
-        for index, part in enumerate(self._parts):
-            if index % 2 == 0:
-                pieces.append(part.encode())
+        for part in self._parts:
+            if isinstance(part, bytes):
+                pieces.append(part)
             elif part == "body":
                 pieces.append(body)
             else:
