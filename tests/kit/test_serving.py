@@ -22,6 +22,12 @@ from tests.kit.wire import head, read_answer, read_to_end
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both event loops: the daemon runs on uvloop where it can."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
 async def echo(scope: Any, receive: Callable, send: Callable) -> None:
     body = b""
     while True:
