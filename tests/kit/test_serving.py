@@ -227,6 +227,24 @@ async def test_a_slow_body_after_an_early_answer_ends_in_silence() -> None:
         assert await read_to_end(stream) == b""
 
 
+async def test_an_early_answer_is_not_destroyed_by_what_the_client_still_sends() -> None:
+    answered = anyio.Event()
+
+    async def early(_scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"3"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": b"big"})
+        answered.set()
+
+    async with served(early) as name, await connect(name) as stream:
+        await stream.send(head("POST", "/", [("content-length", "900000")]))
+        await answered.wait()
+        for _ in range(8):
+            await stream.send(b"x" * 50_000)
+            await anyio.lowlevel.checkpoint()
+        assert (await read_to_end(stream)).endswith(b"\r\n\r\nbig")
+
+
 async def test_one_connection_too_many_is_told_at_once() -> None:
     async with served(limits=Limits(connections=2)) as name, await connect(name) as first, await connect(name) as second:
         for stream in (first, second):
