@@ -1,14 +1,34 @@
-"""The commands as a Markdown table, made from the commands themselves so that the documentation cannot drift."""
+"""Markdown tables of the commands, the control API and its problems, made from the code so that documentation cannot drift."""
 
 from collections.abc import Iterator
 
 import click
+
+from cdmd.control.handlers import TABLE, tail
+from cdmd.control.problems import codes
 
 
 def command_table(command: click.Command, *, name: str) -> str:
     """A row for each command of ``command`` with its arguments, options and first line of help."""
     rows = [f"| `{usage}` | {text} |" for usage, text in _rows(click.Context(command, info_name=name))]
     return "\n".join(["| command | does |", "|---|---|", *rows])
+
+
+def api_table() -> str:
+    """A row for each path of the control socket: what it takes and does."""
+    rows = [f"| `{method} {path}` | {_sentence(handler)} |" for method, path, handler in (*TABLE, ("GET", "/v1/tail", tail))]
+    return "\n".join(["| request | takes and does |", "|---|---|", *rows])
+
+
+def problem_table() -> str:
+    """A row for each problem code of the control socket."""
+    return "\n".join(
+        ["| code | status | means |", "|---|---|---|", *(f"| `{code}` | {status} | {text} |" for code, status, text in codes())]
+    )
+
+
+def _sentence(handler: object) -> str:
+    return (handler.__doc__ or "").strip()
 
 
 def _rows(ctx: click.Context) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,8 @@ from cdmd.errors import CdmdError, NotPermitted, Unreachable
 TIMEOUT: Final = 30.0
 """Seconds without a byte until the daemon counts as not answering."""
 
-_STREAM_TIMEOUT: Final = 60.0
+STREAM_TIMEOUT: Final = 60.0
+"""The same for a stream, whose heartbeat comes every 15 seconds."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -38,10 +39,10 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class Client:
-    """Asks the daemon at the first of ``paths`` that answers; ``timeout`` in seconds bounds each silence, None waits."""
+    """Asks the daemon at the first of ``paths`` that answers; the timeouts (seconds) bound each silence."""
 
-    def __init__(self, paths: Sequence[str], *, timeout: float = TIMEOUT) -> None:
-        self._paths, self._timeout = paths, timeout
+    def __init__(self, paths: Sequence[str], *, timeout: float = TIMEOUT, stream_timeout: float = STREAM_TIMEOUT) -> None:
+        self._paths, self._timeout, self._stream_timeout = paths, timeout, stream_timeout
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """The document at ``path``."""
@@ -58,14 +59,11 @@ class Client:
 
     def stream(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """The lines of a stream without its heartbeats, for as long as it goes on."""
-        with closing(self._connected(_STREAM_TIMEOUT)) as connection:
+        with closing(self._connected(self._stream_timeout)) as connection:
             response = _send(connection, "GET", _target(path, query), None)
             if response.status != http.client.OK:
                 _whole(response)
-            while line := _line(response):
-                document = _decoded(line)
-                if document.get("type") != "heartbeat":
-                    yield document
+            yield from (document for document in _lines(response) if document.get("type") != "heartbeat")
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float) -> Any:
         with closing(self._connected(timeout)) as connection:
@@ -116,13 +114,21 @@ def _whole(response: http.client.HTTPResponse) -> bytes:
     raise CdmdError(f"the daemon answered with HTTP status {response.status} and no reason: see its log")
 
 
-def _line(response: http.client.HTTPResponse) -> bytes:
-    try:
-        return response.readline()
-    except TimeoutError as error:
-        raise Unreachable("the stream fell silent: see the daemon's log") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise Unreachable("the daemon went away") from error
+def _lines(response: http.client.HTTPResponse) -> Iterator[Any]:
+    """Whole lines up to the one that ends the stream; without it the daemon died, however the connection looks."""
+    while True:
+        try:
+            line = response.readline()
+        except TimeoutError as error:
+            raise Unreachable("the stream fell silent: see the daemon's log") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable("the daemon went away") from error
+        if not line.endswith(b"\n"):
+            raise Unreachable("the daemon went away")
+        document = _decoded(line)
+        if document.get("type") == "end":
+            return
+        yield document
 
 
 def _decoded(body: bytes) -> Any:

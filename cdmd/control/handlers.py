@@ -74,97 +74,118 @@ def _flag(request: Request, name: str) -> bool:
 
 
 async def _status(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Health, queue, backlog, connectors, plugins, totals."""
     return await commands.status(runtime, actor)
 
 
 async def _connectors(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """The connectors' rows of the status."""
     return await commands.connectors(runtime, actor)
 
 
 async def _plugins(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """The plugins' rows of the status."""
     return await commands.plugins(runtime, actor)
 
 
 async def _pause(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Hold a connector back, over restarts."""
     return await commands.pause(runtime, actor, request.path_params["name"])
 
 
 async def _resume(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Let a paused connector go on."""
     return await commands.resume(runtime, actor, request.path_params["name"])
 
 
 async def _poll(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Let a pull connector look now."""
     return await commands.poll(runtime, actor, request.path_params["name"])
 
 
 async def _forget(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Drop the state of a connector that left the configuration."""
     return await commands.forget(runtime, actor, request.path_params["name"])
 
 
 async def _reload(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Apply a changed configuration and wait."""
     await _body(request, _Empty)
     return await commands.reload(runtime, actor)
 
 
 async def _config(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """The effective configuration; secrets are references."""
     return await commands.config_show(runtime, actor)
 
 
 async def _log_level(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{level, seconds?}`: log more or less."""
     body = await _body(request, _LogLevel)
     return await commands.log_level(runtime, actor, body.level, seconds=body.seconds)
 
 
 async def _backup(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{path}`: write a backup to a new file."""
     return await commands.backup(runtime, actor, (await _body(request, _Backup)).path)
 
 
 async def _verify(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Check journal and store."""
     return await commands.verify(runtime, actor)
 
 
 async def _metrics(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Metrics in the Prometheus text format."""
     return Response(await commands.metrics(runtime, actor), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def _audit(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`limit`: the newest audit rows."""
     return await commands.audit(runtime, actor, limit=_number(request, "limit", 100))
 
 
 async def tail(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
-    """The live events that the query asks for, as documents."""
+    """`connector`, `type`, `stage`, `reveal`: live events as JSON Lines."""
     wanted = TailFilter(connector=_text(request, "connector"), type=_text(request, "type"), stage=_text(request, "stage"))
     return await inspection.tail(runtime, actor, wanted, reveal=_flag(request, "reveal"))
 
 
 async def _event(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`id`, `source`, `reveal`: what became of an event."""
     source, reveal = _text(request, "source"), _flag(request, "reveal")
     return await inspection.event_show(runtime, actor, _needed(request, "id"), source=source, reveal=reveal)
 
 
 async def _profile(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`identifier` (KIND:VALUE), `activities`: one customer."""
     activities = _number(request, "activities", inspection.ACTIVITIES)
     return await inspection.profile_show(runtime, actor, _needed(request, "identifier"), activities=activities)
 
 
 async def _letters(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`connector`, `type`, `code`, `limit`: dead letters with their reasons."""
     connector, glob, code = (_text(request, name) for name in ("connector", "type", "code"))
     which = DeadLetterFilter(connector=connector, type=glob, code=code, limit=_number(request, "limit", 100))
     return await letters.listed(runtime, actor, which)
 
 
 async def _letter(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`reveal`: one dead letter."""
     return await letters.shown(runtime, actor, Seq(request.path_params["seq"]), reveal=_flag(request, "reveal"))
 
 
 async def _retry(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{seqs}`, a filter or `{all: true}`: send them through again."""
     return await letters.retry(runtime, actor, await _body(request, letters.Selection))
 
 
 async def _discard(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """The same: remove them for good."""
     return await letters.discard(runtime, actor, await _body(request, letters.Selection))
 
 
+# Each handler's docstring is what the documentation says of its path.
 TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/status", _status),
     ("GET", "/v1/connectors", _connectors),

@@ -19,7 +19,7 @@ _BUFFER: Final = 100
 class JsonLines(Response):
     """A stream of documents, one a line, with ``{"type":"heartbeat"}`` whenever nothing else was said for a while.
 
-    It ends when its lines do, or when the client leaves.
+    It ends with ``{"type":"end"}`` when its lines do, or when the client leaves.
     """
 
     media_type = "application/jsonl"
@@ -57,6 +57,7 @@ class JsonLines(Response):
                         break
                 await _send_line(send, line)
             tasks.cancel_scope.cancel()
+        await _send_line(send, {"type": "end"})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pump(self, into: MemoryObjectSendStream[Mapping[str, Any]]) -> None:

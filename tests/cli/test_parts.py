@@ -12,7 +12,7 @@ import pytest
 from cdmd.cli.connection import places
 from cdmd.cli.control_commands import cli
 from cdmd.cli.lazy import LazyGroup
-from cdmd.cli.reference import command_table
+from cdmd.cli.reference import api_table, command_table, problem_table
 from cdmd.cli.running import exit_statuses, run
 from cdmd.cli.terminal import Table, cell, clean, json_text, print_table, size, span
 
@@ -111,6 +111,14 @@ def test_the_table_of_commands_names_each_with_its_arguments() -> None:
     assert "| `cdmctl dead-letters [--json]` | Events set aside: list, show, retry, discard. |" in table
     assert any(row.startswith("| `cdmctl log-level {debug\\|info\\|warning\\|error} [--for DURATION]") for row in table)
     assert not any("--wait" in row or "`cdmctl config`" in row for row in table)
+
+
+def test_the_tables_of_the_control_api_name_each_path_and_problem() -> None:
+    rows = api_table().splitlines()
+    assert "| `POST /v1/connectors/{name}/pause` | Hold a connector back, over restarts. |" in rows
+    assert "| `GET /v1/tail` | `connector`, `type`, `stage`, `reveal`: live events as JSON Lines. |" in rows
+    assert not any(row.endswith("|  |") for row in rows)
+    assert "| `not-found` | 404 | There is no such thing here. |" in problem_table().splitlines()
 
 
 def test_every_exit_status_is_named() -> None:

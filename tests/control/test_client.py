@@ -1,3 +1,4 @@
+import os
 import socket
 from pathlib import Path
 
@@ -77,6 +78,30 @@ def test_a_stream_that_breaks_off_is_unreachable(tmp_path: Path) -> None:
         assert next(stream) == {"type": "event"}
         with pytest.raises(CdmdError):
             next(stream)
+
+
+def test_a_stream_that_falls_silent_is_given_up(daemon: Daemon) -> None:
+    daemon.runtime.endless = True
+    with pytest.raises(Unreachable, match="fell silent"):
+        next(Client([str(daemon.path)], stream_timeout=0.05).stream("/v1/tail"))
+
+
+def test_a_stream_that_is_cut_off_is_unreachable(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    with answering(tmp_path / "s", lambda connection: said(connection, answer)), pytest.raises(Unreachable, match="went away"):
+        list(Client([str(tmp_path / "s")]).stream("/v1/tail"))
+
+
+def test_a_socket_that_is_not_for_this_user_is_not_permitted(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.path.chmod(0)
+    was = os.geteuid()
+    if was == 0:  # nothing is closed to root, so ask as somebody else for a moment
+        os.seteuid(65534)
+    try:
+        with pytest.raises(NotPermitted, match="join the group that owns it"):
+            Client([str(daemon.path)]).get("/v1/status")
+    finally:
+        os.seteuid(was)
 
 
 def test_a_stream_that_is_refused_says_why(daemon: Daemon) -> None:

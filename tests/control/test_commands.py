@@ -47,6 +47,13 @@ def test_an_unknown_connector_is_not_found(daemon: Daemon) -> None:
         daemon.client().post("/v1/connectors/nope/pause")
 
 
+def test_a_pull_connector_is_woken_and_one_that_listens_is_not(daemon: Daemon) -> None:
+    assert daemon.client().post("/v1/connectors/crm/poll")["done"] == "woken"
+    assert daemon.runtime.done == [("poll", "crm")]
+    with pytest.raises(BadArguments, match="only listens"):
+        daemon.client().post("/v1/connectors/shop/poll")
+
+
 def test_a_connector_that_is_still_configured_is_not_forgotten(daemon: Daemon) -> None:
     with pytest.raises(BadArguments, match="still configured"):
         daemon.client().post("/v1/connectors/shop/forget")
@@ -195,6 +202,13 @@ def test_an_event_that_is_acknowledged_and_not_applied_yet_is_waiting(daemon: Da
     trace = shown(daemon, "late")
     assert trace["state"] == "waiting"
     assert steps(daemon, "late") == ["received", "accepted", "journaled"]
+
+
+def test_a_journal_that_ends_before_its_head_is_not_searched_for_ever(daemon: Daemon) -> None:
+    daemon.runtime.journal.limit = 0
+    daemon.runtime.journal.add(event("late"))
+    with pytest.raises(NotFound):
+        shown(daemon, "late")
 
 
 def test_the_same_id_from_two_sources_is_two_events(daemon: Daemon) -> None:
