@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from anyio.streams.memory import MemoryObjectSendStream
 from starlette.responses import Response
@@ -47,6 +48,8 @@ class JsonLines(Response):
         into, out = anyio.create_memory_object_stream[Mapping[str, Any]](_BUFFER)
         async with anyio.create_task_group() as tasks, out:
             tasks.start_soon(self._pump, into)
+            # Let the pump subscribe first: from the first heartbeat on, nothing that happens is missed.
+            await anyio.lowlevel.checkpoint()
             await _send_line(send, {"type": "heartbeat"})
             while True:
                 line: Mapping[str, Any] = {"type": "heartbeat"}

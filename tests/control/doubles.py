@@ -294,7 +294,7 @@ class MemoryRuntime:
     def set_log_level(self, level: str, seconds: float | None) -> None:
         self.done.append(("log-level", level, seconds))
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         return b"# TYPE cdmd_profiles gauge\ncdmd_profiles 1.0\n"
 
     async def backup(self, target: Path) -> int:

@@ -69,6 +69,9 @@ def test_a_stream_says_that_it_lives_while_nothing_happens_and_ends_when_the_cli
         connection.connect(str(daemon.path))
         connection.sendall(b"GET /v1/tail HTTP/1.1\r\nhost: d\r\n\r\n")
         received = b""
+        while b'{"type":"heartbeat"}' not in received:
+            received += connection.recv(65536)
+        assert runtime.wanted is not None
         while received.count(b'{"type":"heartbeat"}') < 3:
             received += connection.recv(65536)
         assert received.count(b'"stage":"stored"') == 1
