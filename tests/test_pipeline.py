@@ -269,9 +269,10 @@ async def test_what_only_waits_for_its_turn_is_parked_and_called_later():
 
     daemon = Daemon()
     daemon.journal.add(*(event(str(number), type="tv") for number in range(6)))
-    async with daemon.running(on("tv", slow, timeout=10.0), limits=Limits(calls=2), patience=0.05):
+    async with daemon.running(on("tv", slow, timeout=10.0), limits=Limits(calls=2), patience=0.05, look=9) as pipeline:
         await daemon.store.until(lambda: len(daemon.store.waiting) == 6)
         assert len(called) == 2
+        assert pipeline.statistics().parked_running == 2
         gate.set()
         await daemon.store.until(lambda: not daemon.store.waiting)
     assert sorted(called) == ["0", "1", "2", "3", "4", "5"]
@@ -436,6 +437,7 @@ async def test_a_transaction_that_was_told_to_have_failed_and_had_not_is_not_app
     daemon = Daemon()
     daemon.store.failing_after = [NotDurable("lost the answer")]
     await daemon.take(event("1"))
+    assert daemon.store.sizes == [1], "the transaction is not even tried again"
     await daemon.take(event("2"), extensions=[on("*", raising(RetryLater(1)), name="e")])
     daemon.clock.advance(10)
     daemon.store.failing_after = [NotDurable("lost the answer")]

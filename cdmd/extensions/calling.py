@@ -8,10 +8,10 @@ import inspect
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -155,13 +155,8 @@ class Caller:
     def _invoke(self, event: Event) -> Coroutine[Any, Any, Any]:
         if not self._is_async:
             return self._in_thread(event)
-        made = self.extension.function(event, self._context)
         # The function's own coroutine, not one around it: only that can be closed over and over.
-        return made if inspect.iscoroutine(made) else self._awaiting(made)
-
-    @staticmethod
-    async def _awaiting(made: Awaitable[Any]) -> Any:
-        return await made
+        return cast("Coroutine[Any, Any, Any]", self.extension.function(event, self._context))
 
     async def _in_thread(self, event: Event) -> Any:
         result = await self.threads.call(self.extension.function, event, self._context)

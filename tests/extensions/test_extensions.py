@@ -11,6 +11,7 @@ from cdmd.contracts import Extension
 from cdmd.errors import Drop, PluginFault, Reject, RetryLater
 from cdmd.extensions import Extensions, Limits, Registered, extension
 from cdmd.extensions.breaker import Breaker, back_off
+from cdmd.extensions.driving import DeadlinePassed, Driven
 from cdmd.models import Apply, Bury, Discard, Hold, to_micros
 from tests.batches.doubles import START, ManualClock, event
 
@@ -327,6 +328,14 @@ async def test_a_cancellation_of_ours_passes_through():
     assert extensions.states()[0].failures == 0
 
 
+async def test_an_object_with_an_async_call_may_be_an_extension_too():
+    class Terms:
+        async def __call__(self, event, context):
+            return event.enriched(terms=1)
+
+    assert (await outcome_of(Terms()))[0].data == {"terms": 1}
+
+
 async def test_a_plain_function_runs_in_a_thread():
     def plain(event, context):
         return event.enriched(thread=threading.current_thread() is threading.main_thread())
@@ -544,3 +553,30 @@ async def test_many_events_that_do_not_wait_share_one_task():
             while len(done) < 200:
                 await anyio.lowlevel.checkpoint()
     assert len(seen) == 1
+
+
+async def test_what_is_driven_ends_with_whoever_drives_it():
+    ended = []
+
+    async def waits():
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    steps = Driven(waits(), timeout=60, suspended=lambda: None).__await__()
+    next(steps)
+    steps.close()
+    assert ended == [True]
+
+
+async def test_an_answer_just_after_the_deadline_is_late():
+    async def late():
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            return "late"
+
+    with pytest.raises(DeadlinePassed):
+        await Driven(late(), timeout=0.01, suspended=lambda: None)
+    await anyio.lowlevel.checkpoint()  # and this task was not cancelled by it
