@@ -65,6 +65,7 @@ def _prepare(connection: sqlite3.Connection, plan: Plan) -> None:
         raise sqlite3.OperationalError("the write-ahead log could not be checkpointed: somebody else reads it")
     connection.execute(f"PRAGMA synchronous = {plan.synchronous}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {plan.autocheckpoint}")
+    connection.execute("PRAGMA journal_size_limit = 67108864").fetchone()
     connection.execute("PRAGMA cache_size = -65536")
     connection.execute("PRAGMA temp_store = MEMORY")
     _migrate(connection, plan)

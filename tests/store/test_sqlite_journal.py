@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -488,6 +489,19 @@ async def test_nothing_is_pruned_while_a_backup_holds_it(reopen: Reopen) -> None
                 await journal.append([append_of(n)])
             assert pruned == []
         assert pruned == [10]
+
+
+async def test_a_cancelled_reader_breaks_nothing(reopen: Reopen) -> None:
+    async with reopen(tail_events=1) as journal:
+        for n in range(1, 30, 3):
+            await journal.append([append_of(n, n + 1, n + 2)])
+        for _ in range(20):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(journal.read, Seq(0), limit=30))
+                await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+        with anyio.fail_after(5):
+            assert len(await journal.read(Seq(0), limit=30)) == 30
 
 
 # ---- kill -9 ------------------------------------------------------------------------------------------------------
