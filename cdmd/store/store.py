@@ -113,7 +113,11 @@ class SqliteStore(Store):
 
     @override
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
-        """As promised; after ``NotDurable`` read ``position`` again before the batch is repeated."""
+        """As promised; after ``NotDurable`` read ``position`` again before the batch is repeated.
+
+        Raises ``NotDurable`` (the disk), ``Damaged``, ValueError on changes that contradict what is stored, and what ``decide``
+        raises; nothing of the batch is written then.
+        """
         return await self._write(partial(self._apply, wanted, decide))
 
     def _apply(self, wanted: Wanted, decide: Decide, connection: sqlite3.Connection) -> Changes:
@@ -170,6 +174,9 @@ class SqliteStore(Store):
         except sqlite3.OperationalError as error:
             self.failure = why(error)
             raise not_durable("store", error) from error
+        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError) as error:
+            # The fault of what was to be written, not of the disk: trying again changes nothing.
+            raise ValueError(f"these changes do not fit the store: {why(error)}") from error
         except sqlite3.Error as error:
             self.failure = why(error)
             raise Damaged(f"the store is damaged: {why(error)}; look closer with: cdmctl verify") from error

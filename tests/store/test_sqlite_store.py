@@ -171,11 +171,25 @@ async def test_a_store_that_went_back_is_damaged(reopen: Reopen, disk: Disk, tmp
             await give(store, applied(3))
 
 
-async def test_a_batch_that_contradicts_the_store_is_damage(reopen: Reopen) -> None:
+async def test_changes_that_contradict_the_store_are_the_callers_fault_and_leave_nothing(reopen: Reopen) -> None:
     async with reopen() as store:
         await give(store, applied(1))
-        with pytest.raises(Damaged, match="UNIQUE"):
-            await give(store, Changes(activities=applied(1).activities))
+        with pytest.raises(ValueError, match="UNIQUE"):
+            await give(store, Changes(position=Seq(9), activities=applied(1).activities))
+        assert (store.position, store.failure) == (1, None)
+        await give(store, applied(2))
+        assert await store.verify() == []
+
+
+async def test_a_writer_that_meets_a_damaged_file_says_so(reopen: Reopen, disk: Disk) -> None:
+    async with reopen() as store:
+        disk.fail_on, disk.failure = "INSERT INTO activities", sqlite3.DatabaseError("database disk image is malformed")
+        with pytest.raises(Damaged, match="malformed"):
+            await give(store, applied(1))
+        assert "malformed" in str(store.failure)
+        disk.fail_on = None
+        await give(store, applied(1))
+        assert (store.position, store.failure) == (1, None)
 
 
 async def test_a_long_read_holds_back_what_counts_as_synced(reopen: Reopen, tmp_path: Path) -> None:
