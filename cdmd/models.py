@@ -208,7 +208,7 @@ class SeenVerdict(IntEnum):
     SUPPRESSED = 5
 
 
-class Seen(msgspec.Struct, frozen=True, array_like=True):
+class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A remembered occurrence: its sequence number, verdict, and a 64-bit digest of its content."""
 
     seq: Seq
@@ -216,7 +216,7 @@ class Seen(msgspec.Struct, frozen=True, array_like=True):
     content: int
 
 
-class IdentifierState(msgspec.Struct, array_like=True):
+class IdentifierState(msgspec.Struct, array_like=True, gc=False):
     """One identifier of a profile (times in microseconds)."""
 
     kind: str
@@ -226,7 +226,7 @@ class IdentifierState(msgspec.Struct, array_like=True):
     source: str
 
 
-class TraitState(msgspec.Struct, frozen=True, array_like=True):
+class TraitState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A trait's value as of an effective time; None means removed as of then. Ties go to the greater sequence."""
 
     value: Any
