@@ -1,5 +1,6 @@
-"""What every test has: one asyncio backend, no blocking call in a coroutine, and a clock that is handed in."""
+"""What every test has: one asyncio backend, no blocking call in a coroutine. In CI nothing may be skipped."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,3 +17,12 @@ def blockbuster() -> Iterator[BlockBuster]:
     """A blocking call made by cdmd inside the event loop fails the test."""
     with blockbuster_ctx("cdmd") as bb:
         yield bb
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where CI is set every real part must be there: a skipped test is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if os.environ.get("CI") and skipped and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line(f"CI is set and {len(skipped)} test(s) were skipped: a real part is missing", red=True)
