@@ -30,13 +30,11 @@ class Door:
         if connector not in self.guarded:
             return set()
         named = [self._usable(event.identifiers) for event in events]
-        open_questions = {pair for pairs in named if not self._is_pending(pairs) for pair in pairs}
-        known = await self._ask(sorted(open_questions)) if open_questions else set()
-        return {
-            index
-            for index, pairs in enumerate(named)
-            if not self._is_pending(pairs) and not any(pair in known for pair in pairs)
-        }
+        # Decided before the store is asked: who is pending now may be applied, and no longer pending, when it answers.
+        doubted = {index: pairs for index, pairs in enumerate(named) if not self._is_pending(pairs)}
+        questions = sorted({pair for pairs in doubted.values() for pair in pairs})
+        known = await self._ask(questions) if questions else set()
+        return {index for index, pairs in doubted.items() if not any(pair in known for pair in pairs)}
 
     def journaled(self, first: Seq, entries: Iterable[Entry]) -> None:
         """Entries are durable from ``first`` on: those they name will be known once they are applied."""

@@ -184,10 +184,9 @@ class JournalQueue:
     def _release(self, batch: list[_Waiting]) -> None:
         for waiting in batch:
             connector = waiting.append.connector
-            events, size = self._taken[connector]
-            self._taken[connector] = (events - waiting.events, size - waiting.bytes)
-            if self._taken[connector] == (0, 0) and connector not in self._lanes:
-                del self._taken[connector]
+            events, size = self._taken.pop(connector, (0, 0))
+            if events > waiting.events or size > waiting.bytes:
+                self._taken[connector] = (events - waiting.events, size - waiting.bytes)
             self._events -= waiting.events
             self._bytes -= waiting.bytes
         self._room.set()

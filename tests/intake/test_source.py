@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -394,3 +395,46 @@ async def test_ids_older_than_the_memory_are_forgotten_there() -> None:
     assert len(recent) <= 4
     assert not recent.holds(digests.occurrence("s", "0"), 0)
     assert recent.holds(digests.occurrence("s", "4"), 4)
+
+
+async def test_appends_without_records_may_share_a_commit() -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        group.start_soon(w.source("first").emit, [record("0")])
+        await w.journal.began.wait()
+        for n in range(3):
+            group.start_soon(partial(w.source("shop", push=False).emit, [], state={b"cursor": str(n).encode()}))
+        group.start_soon(w.source("shop", push=False).emit, [record("1")])
+        await anyio.wait_all_tasks_blocked()
+        w.journal.gate.set()
+    assert len(w.journal.commits[1]) == 4
+    assert w.journal.state["shop", b"cursor"] == b"2"
+    assert w.intake.queue.statistics().events == 0
+
+
+async def test_somebody_applied_while_the_store_is_asked_about_others_is_no_stranger() -> None:
+    async with world(guarded=frozenset({"guarded"})) as w:
+        await w.source("shop").emit([record("1", email="new@example.com")])
+        door = w.intake.door
+
+        async def ask(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+            door.applied(Seq(1))
+            return set()
+
+        door._ask = ask
+        events = [record("2", email="new@example.com"), record("3", email="who@example.com")]
+        verdicts = await w.source("guarded", known_only=True).emit(events)
+        assert verdicts == [Accepted("2"), Filtered("unknown")]
+
+
+async def test_somebody_named_twice_stays_pending_until_the_last_is_applied() -> None:
+    async with world(guarded=frozenset({"guarded"})) as w:
+        await w.source("shop").emit([record("1", email="new@example.com"), record("2", email="new@example.com")])
+        w.intake.door.applied(Seq(1))
+        guarded = w.source("guarded", known_only=True)
+        assert await guarded.emit([record("3", email="new@example.com")]) == [Accepted("3")]
+
+
+async def test_the_door_asks_nothing_of_a_connector_that_takes_everybody() -> None:
+    async with world(guarded=frozenset({"guarded"})) as w:
+        assert await w.intake.door.unknown("shop", [w.journal.entries[0].event] if w.journal.entries else []) == set()
