@@ -402,9 +402,9 @@ async def test_appends_without_records_may_share_a_commit() -> None:
         w.journal.gate = anyio.Event()
         group.start_soon(w.source("first").emit, [record("0")])
         await w.journal.began.wait()
+        group.start_soon(w.source("shop", push=False).emit, [record("1")])
         for n in range(3):
             group.start_soon(partial(w.source("shop", push=False).emit, [], state={b"cursor": str(n).encode()}))
-        group.start_soon(w.source("shop", push=False).emit, [record("1")])
         await anyio.wait_all_tasks_blocked()
         w.journal.gate.set()
     assert len(w.journal.commits[1]) == 4
@@ -438,3 +438,16 @@ async def test_somebody_named_twice_stays_pending_until_the_last_is_applied() ->
 async def test_the_door_asks_nothing_of_a_connector_that_takes_everybody() -> None:
     async with world(guarded=frozenset({"guarded"})) as w:
         assert await w.intake.door.unknown("shop", [w.journal.entries[0].event] if w.journal.entries else []) == set()
+
+
+async def test_a_commit_is_bounded_and_the_rest_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdmd.intake.queue.COMMIT_EVENTS", 1)
+    async with world() as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        group.start_soon(w.source("first").emit, [record("0")])
+        await w.journal.began.wait()
+        for n in range(3):
+            group.start_soon(w.source("flood", push=False).emit, [record(f"f{n}")])
+        await anyio.wait_all_tasks_blocked()
+        w.journal.gate.set()
+    assert [len(commit) for commit in w.journal.commits] == [1, 1, 1, 1]
