@@ -27,6 +27,7 @@ _METADATA: Final[tuple[Network, ...]] = (
 )
 _LINK_LOCAL: Final[tuple[Network, ...]] = (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10"))
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_SIX_TO_FOUR: Final = IPv6Network("2002::/16")
 _NAT64_LOCAL: Final = IPv6Network("64:ff9b:1::/48")
 _COMPATIBLE: Final = IPv6Network("::/96")
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
@@ -134,7 +135,7 @@ def _refusal(address: Address, *, written: bool, allowed: Sequence[Network]) -> 
 
 
 def _is_ordinary(address: Address) -> bool:
-    if address in _NAT64:  # what it wraps is judged by itself
+    if address in _NAT64 or address in _SIX_TO_FOUR:  # what they wrap is judged by itself
         return True
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
         return False

@@ -1,4 +1,5 @@
 import sqlite3
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -75,7 +76,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
 def test_nul_and_pairs_of_surrogates_survive_into_sqlite() -> None:
     value = decode_json(rb'"a\u0000b\ud83d\ude00"')
     assert value == "a\x00b\U0001f600"
-    with sqlite3.connect(":memory:") as database:
+    with closing(sqlite3.connect(":memory:")) as database, database:
         assert database.execute("SELECT ?", (value,)).fetchone() == (value,)
 
 
