@@ -277,8 +277,11 @@ class Pipeline:
                 await self._changed.wait()
         return self._store.position >= goal
 
-    def configure(self, *, kinds: Kinds, projection: Projection, known_only: frozenset[str]) -> None:
+    def configure(
+        self, *, kinds: Kinds, projection: Projection, known_only: frozenset[str], pull: frozenset[str] = frozenset()
+    ) -> None:
         """What a reload changed; it counts from the next batch."""
+        self._pull = pull
         self._rules = msgspec.structs.replace(self._rules, kinds=kinds, projection=projection, known_only=known_only)
 
     def statistics(self) -> PipelineStatistics:
@@ -302,13 +305,17 @@ class Pipeline:
 
     async def _trying(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         """What ``ask`` brings, asked again with a pause for as long as the databases cannot answer."""
-        pause = 0.05
+        pause, said = 0.05, None
         while True:
             try:
-                return await ask()
+                answer = await ask()
             except CdmdError as error:
-                self.failure = f"cannot read: {type(error).__name__}"
+                said = self.failure = f"cannot read: {type(error).__name__}"
                 self._log.error("pipeline_read_failed", error=type(error).__name__)
+            else:
+                if self.failure == said:
+                    self.failure = None
+                return answer
             await self._clock.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 

@@ -15,9 +15,10 @@ import pluggy
 
 from cdmd import hookspecs
 from cdmd.contracts import Connector, Extension
-from cdmd.errors import PluginFault
+from cdmd.errors import ConfigInvalid, PluginFault
 from cdmd.kit.detached import Ended, within
 from cdmd.kit.frames import leaf, sentence
+from cdmd.models import Route
 
 PluginState: TypeAlias = Literal["enabled", "disabled", "load error", "bad config", "failed"]
 
@@ -134,6 +135,19 @@ class Plugins:
     def _row(self, name: str, version: str | None, state: PluginState, error: str | None) -> None:
         self._rows[name] = PluginRow(name=name, version=version, state=state, error=error)
 
+    # ---- making ------------------------------------------------------------------------------------------------------
+
+    def connector(self, kind: str, name: str, settings: Any) -> Connector:
+        """The connector ``name`` of a type that a plugin brought. Raises ``ConfigInvalid``, whatever its constructor raises."""
+        try:
+            made = self._connectors[kind](name, settings)
+            _check_routes(made)
+        except ConfigInvalid:
+            raise
+        except Exception as error:  # a plugin's constructor is foreign code: its fault is its connector's
+            raise ConfigInvalid([f"connectors.{name}: its type {kind} cannot make it: {_reason(error)}"]) from error
+        return made
+
     # ---- calling -----------------------------------------------------------------------------------------------------
 
     async def _call_each(self, hook: str, *, seconds: float) -> None:
@@ -216,6 +230,11 @@ def _checked_connector(found: object) -> type[Connector]:
     if _has_async(found, "run") == (_has_async(found, "answer") and hasattr(found, "routes")):
         raise PluginFault(f"the connector {named} needs either an async `run`, or `routes` and an async `answer`")
     return cast("type[Connector]", found)
+
+
+def _check_routes(connector: object) -> None:
+    if not all(isinstance(route, Route) for route in getattr(connector, "routes", ())):
+        raise PluginFault("its `routes` are not all a cdmd.Route")
 
 
 def _has_async(found: type, name: str) -> bool:

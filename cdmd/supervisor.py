@@ -236,6 +236,7 @@ class Supervisor:
         if child.name in self.abandoned():
             await self._rest(child, UNSTOPPABLE, hopeless=True)
             return
+        child.detail = None
         self._change(child, "starting", child.error)
         ended = await self._live(child)
         if child.wanted:

@@ -36,6 +36,7 @@ class Subscriber:
         self._buffer = buffer
         self._filled = anyio.Event()
         self._lost = 0
+        self._closed = False
         self.dropped = 0
 
     def offer(self, passing: Passing) -> None:
@@ -58,8 +59,15 @@ class Subscriber:
         while True:
             while self._waiting:
                 yield self._waiting.popleft()
+            if self._closed:
+                return
             self._filled = anyio.Event()
             await self._filled.wait()
+
+    def close(self) -> None:
+        """End after what is waiting."""
+        self._closed = True
+        self._filled.set()
 
 
 class Tail:
@@ -79,6 +87,11 @@ class Tail:
             passing = Passing(stage, event, detail)
             for subscriber in self._subscribers:
                 subscriber.offer(passing)
+
+    def close(self) -> None:
+        """Let everybody who looks now come to an end."""
+        for subscriber in self._subscribers:
+            subscriber.close()
 
     @contextmanager
     def subscribe(self, *, buffer: int = _BUFFER) -> Iterator[Subscriber]:

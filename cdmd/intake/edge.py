@@ -84,6 +84,13 @@ class Edge:
 
         Raises ConfigInvalid where two claim one path; then nothing changes.
         """
+        self._routes = self._mounted(connectors)
+
+    def check(self, connectors: Iterable[tuple[PushConnector, Source]]) -> None:
+        """Raise what ``swap`` would raise, and change nothing."""
+        self._mounted(connectors)
+
+    def _mounted(self, connectors: Iterable[tuple[PushConnector, Source]]) -> Mapping[bytes, _Mounted]:
         routes: dict[bytes, _Mounted] = {}
         problems: list[str] = []
         for connector, source in connectors:
@@ -98,7 +105,7 @@ class Edge:
                 routes[path] = _Mounted(connector, source, route, route.max_body or self._limits.max_body, active)
         if problems:
             raise ConfigInvalid(problems)
-        self._routes = routes
+        return routes
 
     def statistics(self) -> Mapping[str, int]:
         """Requests so far, those to unknown paths, those a connector failed on, and the body bytes held now."""

@@ -75,12 +75,22 @@ class _Batch:
 
 
 class IntakeSource:
-    """One connector's way in. ``push`` sources wait a second for a place; pull sources wait for credit instead."""
+    """One connector's way in. ``push`` sources wait a second for a place; pull sources wait for credit instead.
 
-    def __init__(self, name: str, *, intake: Intake, mapper: Mapper, http: Http, push: bool) -> None:
+    ``alive`` is called whenever a pull connector shows that it does its work: it idles, or something it emitted is durable.
+    A ``closed`` one takes nothing: a connector that did not stop when told must not write beside its successor.
+    ``waiting_for`` and ``next_look`` say what it idles for and until when, ``looked`` when it last came that far.
+    """
+
+    def __init__(
+        self, name: str, *, intake: Intake, mapper: Mapper, http: Http, push: bool, alive: Callable[[], None] = lambda: None
+    ) -> None:
         self._name, self._intake, self._mapper, self._http, self._push = name, intake, mapper, http, push
+        self._alive, self.closed = alive, False
         self._wake = anyio.Event()
         self.waiting_for: str | None = None
+        self.next_look: datetime | None = None
+        self.looked: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -101,6 +111,8 @@ class IntakeSource:
         """See ``cdmd.contracts.Source.emit``."""
         if not self._push:
             await self._intake.credit(self._name)
+        if self.closed:
+            raise Overloaded("this connector was stopped; what it still brings is not taken")
         batch = await self._decide(records)
         try:
             await self._commit(batch, state)
@@ -108,6 +120,8 @@ class IntakeSource:
             self._intake.tally.refused(self._name, len(records), type(error).__name__)
             raise
         await self._share(batch.shared)
+        if not self._push:
+            self._alive()
         return batch.verdicts
 
     def refuse(self, count: int, reason: str) -> None:
@@ -124,9 +138,16 @@ class IntakeSource:
 
     async def idle(self, until: datetime, reason: str) -> None:
         """Sleep until then, or until ``poke``."""
-        self.waiting_for = reason
+        self.looked = self.clock.now()
+        self.waiting_for, self.next_look = reason, until
         self._wake = anyio.Event()
-        seconds = max(0.0, (until - self.clock.now()).total_seconds())
+        self._alive()
+        try:
+            await self._sleep(max(0.0, (until - self.looked).total_seconds()))
+        finally:
+            self.waiting_for = self.next_look = None
+
+    async def _sleep(self, seconds: float) -> None:
         async with anyio.create_task_group() as group:
 
             async def sleep() -> None:
@@ -136,7 +157,6 @@ class IntakeSource:
             group.start_soon(sleep)
             await self._wake.wait()
             group.cancel_scope.cancel()
-        self.waiting_for = None
 
     def poke(self) -> None:
         """Wake an idling connector: look now."""

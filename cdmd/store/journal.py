@@ -110,6 +110,11 @@ class SqliteJournal(Journal):
         """The database file."""
         return self._path
 
+    @property
+    def failure(self) -> str | None:
+        """Why the last write did not come about; None when it did."""
+        return self._failure
+
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     @override

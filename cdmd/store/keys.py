@@ -47,15 +47,19 @@ def _make(path: Path, key: bytes) -> bytes:
 
 
 class Digester:
-    """Keyed BLAKE2b digests of occurrences and of contents."""
+    """Keyed BLAKE2b digests of occurrences and of contents.
 
-    def __init__(self, key: bytes) -> None:
+    ``named`` gives the name that a source is digested by: its first one, however often its connector was renamed since.
+    """
+
+    def __init__(self, key: bytes, *, named: Callable[[str], str] = str) -> None:
+        self._named = named
         self._occurrence = hashlib.blake2b(key=key, digest_size=16, person=b"cdmd occurrence")
         self._content = hashlib.blake2b(key=key, digest_size=8, person=b"cdmd content")
 
     def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
         """16 bytes that name (source, id); the source's length in front keeps ("a", "bc") and ("ab", "c") apart."""
-        name = source.encode()
+        name = self._named(source).encode()
         digest = self._occurrence.copy()
         digest.update(len(name).to_bytes(4, "big") + name + id.encode())
         return Digest(digest.digest())

@@ -25,13 +25,19 @@ class Opened(NamedTuple):
 
 @asynccontextmanager
 async def open_state(
-    directory: StateDirectory, *, clock: Clock, new_id: Callable[[], str], random: Callable[[int], bytes]
+    directory: StateDirectory,
+    *,
+    clock: Clock,
+    new_id: Callable[[], str],
+    random: Callable[[int], bytes],
+    named: Callable[[str], str] = str,
 ) -> AsyncIterator[Opened]:
     """Open both databases of a directory that is held (``StateDirectory.held``).
 
-    ``new_id`` names a new journal, ``random`` makes a new key. Raises ``Damaged``, ``NotDurable`` and ``SchemaUnknown``.
+    ``new_id`` names a new journal, ``random`` makes a new key, ``named`` gives the name that a source's digests are made by.
+    Raises ``Damaged``, ``NotDurable`` and ``SchemaUnknown``.
     """
-    digester = Digester(await anyio.to_thread.run_sync(lambda: load_key(directory.key, random=random)))
+    digester = Digester(await anyio.to_thread.run_sync(lambda: load_key(directory.key, random=random)), named=named)
     async with SqliteJournal.open(directory.journal, clock=clock, mark_path=directory.mark, new_id=new_id) as journal:
         opened = SqliteStore.open(directory.store, clock=clock, journal_id=journal.id, digest=digester.occurrence)
         async with opened as store:

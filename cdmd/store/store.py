@@ -54,7 +54,8 @@ from cdmd.store.sql import load_migrations, load_queries
 T = TypeVar("T")
 _SQL: Final = load_queries("store")
 _PLAN: Final = Plan(name="store", migrations=load_migrations("store"), synchronous="NORMAL", autocheckpoint=4_000)
-_KEY_CHECK: Final = ("cdmd", "the key that this store's digests are made with")
+_KEY_CHECK: Final = ("", "the key that this store's digests are made with")
+"""Under a source that no connector can have, so that no renaming touches it."""
 
 
 class SqliteStore(Store):
