@@ -1,11 +1,10 @@
-"""``cdmd check``, ``verify``, ``restore`` and ``version``: what is looked at while no daemon runs."""
+"""``cdmd check``, ``verify`` and ``restore``: what is looked at while no daemon runs."""
 
 import json
 from pathlib import Path
 
 import click
 
-from cdmd import __version__
 from cdmd.cli.loading import load_all
 from cdmd.config.schema import Config
 from cdmd.errors import ConfigInvalid
@@ -96,10 +95,3 @@ def restore(file: Path, config: Path | None, state_dir: Path | None, *, as_json:
         click.echo(json.dumps(said))
     else:
         click.echo(f"restored the backup of {manifest.created} into {root} (journal up to {manifest.head})")
-
-
-@click.command()
-@_JSON
-def version(*, as_json: bool) -> None:
-    """The version."""
-    click.echo(json.dumps({"version": __version__}) if as_json else f"cdmd {__version__}")

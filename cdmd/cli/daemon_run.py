@@ -1,5 +1,6 @@
 """``cdmd run``: the daemon in the foreground."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -8,15 +9,17 @@ from pathlib import Path
 import anyio
 import click
 
-from cdmd.cli.loading import Loaded, load_all
+from cdmd.cli.leaving import leave_within
+from cdmd.cli.loading import load_all
 from cdmd.config.schema import Config
-from cdmd.daemon import Given, Running
+from cdmd.daemon import Given
 from cdmd.daemon import run as run_daemon
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.loglines import choose
 from cdmd.kit.logs import Logs
 from cdmd.kit.systemd import Systemd
 
+_GRACE = 2.0  # how long the loop and the interpreter may take to end by themselves
 _SWITCH_SECONDS = 0.0005  # how soon a writer thread gets the interpreter: shorter waits for acknowledgements
 
 
@@ -46,7 +49,8 @@ def run(config: Path | None) -> None:
         logs=logs,
         systemd=Systemd(loaded.environment, pid=os.getpid()),
         read_config=loaded.again,
-        ready=lambda running, addresses: _say_ready(loaded, running, addresses),
+        ready=_ready,
+        left=lambda abandoned: leave_within(0 if abandoned else _GRACE, status=_status(), before=logs.close),
         clock=clock,
     )
     try:
@@ -55,8 +59,19 @@ def run(config: Path | None) -> None:
         logs.close()
 
 
-def _say_ready(loaded: Loaded, running: Running, addresses: Sequence[str]) -> None:
-    config = running.config
+def _status() -> int:
+    """What the process ends with where it has to be ended: 1 while an error is on its way out."""
+    return 0 if sys.exc_info()[0] is None else 1
+
+
+def _ready(config: Config, addresses: Sequence[str]) -> None:
+    _say_ready(config, addresses)
+    # What was made for the start lives as long as the process: no collection has to look at it again.
+    gc.collect()
+    gc.freeze()
+
+
+def _say_ready(config: Config, addresses: Sequence[str]) -> None:
     scheme = "https" if config.http.tls is not None else "http"
     for address in addresses:
         click.echo(f"Listening on {scheme}://{address}")

@@ -2,15 +2,15 @@
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cdmd.connectors
 from cdmd.config.loading import load, plugin_tables
-from cdmd.config.schema import Config
-from cdmd.contracts import Connector
+from cdmd.config.schema import Config, ConnectorConfig
 from cdmd.errors import ConfigInvalid
 from cdmd.identity.identifiers import Kinds
 from cdmd.plugins import Plugins
@@ -27,7 +27,7 @@ class Loaded(NamedTuple):
 
     def again(self) -> Config:
         """The configuration read anew, with the plugins that are loaded. Raises ConfigInvalid."""
-        return _load(self.path, self.plugins.connector_types(), self.environment, make_token=False)
+        return _load(self.path, self.plugins, self.environment, make_token=False)
 
 
 def load_all(path: Path | None, *, make_token: bool = False) -> Loaded:
@@ -35,13 +35,12 @@ def load_all(path: Path | None, *, make_token: bool = False) -> Loaded:
     environment = dict(os.environ)
     tables = plugin_tables(path, environment)
     plugins = Plugins.load(entry_points(group="cdmd"), tables, modules={"builtin": cdmd.connectors})
-    config = _load(path, plugins.connector_types(), environment, make_token=make_token)
+    config = _load(path, plugins, environment, make_token=make_token)
     return Loaded(plugins, config, path, environment)
 
 
-def _load(
-    path: Path | None, types: Mapping[str, type[Connector]], environment: Mapping[str, str], *, make_token: bool
-) -> Config:
+def _load(path: Path | None, plugins: Plugins, environment: Mapping[str, str], *, make_token: bool) -> Config:
+    types = plugins.connector_types()
     checks: dict[str, Any] = {name: kind.check for name, kind in types.items() if hasattr(kind, "check")}
     config = load(
         path,
@@ -51,17 +50,33 @@ def _load(
         checks=checks,
         make_token=make_token,
     )
-    _compile(config)
+    _build(config, plugins)
     return config
 
 
-def _compile(config: Config) -> None:
-    """What only compiling finds: identifiers' patterns, indicators' templates. Raises ConfigInvalid with all of it."""
-    problems: list[str] = []
-    for build in (lambda: Kinds(config.identity), lambda: Projection(config.indicators)):
-        try:
-            build()
-        except ConfigInvalid as error:
-            problems += error.problems
+def _build(config: Config, plugins: Plugins) -> None:
+    """What only building finds: patterns, templates, connectors and their paths. Raises ConfigInvalid with all of it."""
+    problems = _problems(lambda: Kinds(config.identity)) + _problems(lambda: Projection(config.indicators))
+    owners: dict[str, str] = {}
+    for one in config.connectors.values():
+        found = _problems(partial(_claim, plugins, one, owners))
+        problems += [f"{one.file}: {problem}" for problem in found]
     if problems:
         raise ConfigInvalid(problems)
+
+
+def _claim(plugins: Plugins, one: ConnectorConfig, owners: dict[str, str]) -> None:
+    """Make the connector and note which paths it answers; raises ConfigInvalid where that fails or a path is taken."""
+    name, connector = one.name, plugins.connector(one.frame.type, one.name, one.settings)
+    for route in getattr(connector, "routes", ()):
+        owner = owners.setdefault(route.path, name)
+        if owner != name:
+            raise ConfigInvalid([f"connectors.{name}.path: {route.path} is already answered by connectors.{owner}"])
+
+
+def _problems(build: Callable[[], object]) -> list[str]:
+    try:
+        build()
+    except ConfigInvalid as error:
+        return list(error.problems)
+    return []

@@ -4,7 +4,8 @@ Each module is one part that only exists because the others are running: connect
 shows, what the control socket may do.
 """
 
-from cdmd.daemon.assembly import Given, run
+from cdmd.daemon.assembly import run
+from cdmd.daemon.parts import Given
 from cdmd.daemon.running import Running
 
 __all__ = ["Given", "Running", "run"]

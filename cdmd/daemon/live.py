@@ -1,31 +1,34 @@
 """The connectors that are live: built from the configuration, supervised, paused and resumed, exchanged by a reload.
 
 A pull connector is a supervised task; a push connector is a set of routes at the edge. What is paused stays so over restarts
-(a key beside the connectors' own state).
+(a key beside the connectors' own state). A change is planned first, which finds every mistake, and then carried out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
-from typing import Final, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
-import msgspec
+import anyio
 import structlog
 
 from cdmd.config.schema import Config, ConnectorConfig
-from cdmd.contracts import Append, Connector, PullConnector, PushConnector, Source
+from cdmd.contracts import Append, PullConnector, PushConnector
 from cdmd.control.protocol import ConnectorVerdict, ReloadRow
-from cdmd.errors import BadArguments, ConfigInvalid, NotFound, Overloaded, Paused
+from cdmd.daemon.gate import Live, PushGate
+from cdmd.daemon.naming import Names
+from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
 from cdmd.intake.edge import Edge
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.source import Intake, IntakeSource
 from cdmd.kit.egress import GuardedHttp
-from cdmd.models import Answer, Entry, Event, Fault, Request, Route, Seq
-from cdmd.supervisor import Supervisor
+from cdmd.models import Entry, Event, Fault
+from cdmd.plugins import Plugins
+from cdmd.supervisor import UNSTOPPABLE, ChildState, Supervisor
 
 OWNER: Final = "daemon:connectors"
 """Whose state the pauses are; no connector can have this name."""
 
 _PAUSED: Final = b"paused/"
+_READINESS: Final = 10.0
 _IMPATIENT: Final = frozenset({"github"})
 """Verification presets of senders that never deliver again by themselves."""
 
@@ -38,156 +41,173 @@ class HttpMaker(Protocol):
         ...
 
 
-class PushGate:
-    """A push connector as the edge sees it: paused ones answer 503, and one that answers again is well again."""
+class Plan(NamedTuple):
+    """A change that can be carried out: ``built`` are new or changed connectors, ``leaving`` the names that go.
 
-    def __init__(self, name: str, connector: PushConnector, supervisor: Supervisor) -> None:
-        self._name, self._connector, self._supervisor = name, connector, supervisor
-        self.paused = False
-        self.degraded = False
+    ``pull`` are the names of all that fetch by themselves.
+    """
+
+    wanted: Mapping[str, ConnectorConfig]
+    built: Mapping[str, Live]
+    leaving: Sequence[str] = ()
+    pull: frozenset[str] = frozenset()
 
     @property
-    def routes(self) -> Sequence[Route]:
-        """The connector's routes."""
-        return self._connector.routes
-
-    async def answer(self, request: Request, source: Source) -> Answer:
-        """The connector's answer. Raises ``Paused``."""
-        if self.paused:
-            source.refuse(1, "paused")
-            raise Paused("this connector is paused", retry_after=60)
-        answer = await self._connector.answer(request, source)
-        if self.degraded:
-            self.degraded = False
-            self._supervisor.mark(self._name, "running")
-        return answer
-
-
-class Live(msgspec.Struct, kw_only=True):
-    """One connector that is live."""
-
-    config: ConnectorConfig
-    connector: Connector
-    mapper: Mapper
-    source: IntakeSource
-    resources: AsyncExitStack
-    gate: PushGate | None
+    def same(self) -> list[str]:
+        """Names of those that nothing happens to."""
+        return [name for name in self.wanted if name not in self.built]
 
 
 class LiveConnectors:
-    """All of them. ``types`` are the connector types that plugins brought."""
+    """All of them, by name as configured now."""
 
     def __init__(
-        self, *, intake: Intake, supervisor: Supervisor, edge: Edge, http: HttpMaker, types: Mapping[str, type[Connector]]
+        self, *, intake: Intake, supervisor: Supervisor, edge: Edge, http: HttpMaker, plugins: Plugins, names: Names
     ) -> None:
-        self._intake, self._supervisor, self._edge, self._http, self._types = intake, supervisor, edge, http, types
+        self._intake, self._supervisor, self._edge, self._http = intake, supervisor, edge, http
+        self._plugins, self._names = plugins, names
         self._live: dict[str, Live] = {}
         self._paused: set[str] = set()
+        self._moved = anyio.Event()
         self._log = structlog.get_logger()
 
     # ---- starting, exchanging and stopping -------------------------------------------------------------------------
 
-    async def apply(self, config: Config) -> list[ReloadRow]:
-        """Stop what left the configuration, exchange what changed, start what is new; one verdict for each.
+    async def load_pauses(self) -> None:
+        """Learn what was paused before the restart."""
+        self._paused = {key.removeprefix(_PAUSED).decode() async for key, _ in self._intake.journal.scan(OWNER, _PAUSED)}
 
-        Raises ConfigInvalid where two push connectors claim one path; then nothing has changed.
+    def plan(self, config: Config) -> Plan:
+        """Build what is new or changed. Raises ConfigInvalid with every mistake; nothing is changed here."""
+        built: dict[str, Live] = {}
+        problems: list[str] = []
+        for name, one in config.connectors.items():
+            if not self._unchanged(one, config):
+                try:
+                    built[name] = self._build(one, raw=config.dead_letters.raw)
+                except ConfigInvalid as error:
+                    problems += [f"{one.file}: {problem}" for problem in error.problems]
+        if problems:
+            raise ConfigInvalid(problems)
+        leaving = [name for name in self._live if name not in config.connectors]
+        lives = {name: built.get(name) or self._live[name] for name in config.connectors}
+        self._edge.check(_mounts(lives.values()))
+        return Plan(config.connectors, built, leaving, frozenset(name for name, live in lives.items() if live.gate is None))
+
+    async def carry_out(self, plan: Plan, *, wait: bool = False) -> list[ReloadRow]:
+        """Stop what leaves, exchange what changed, start what is new; a verdict for each. One that fails stops no other.
+
+        With ``wait`` a pull connector has up to ten seconds to show that it works.
         """
-        wanted = config.connectors
-        built = {name: self._build(one, config) for name, one in wanted.items() if not self._unchanged(one, config)}
-        self._check_paths(wanted, built)
-        await self._load_pauses()
-        rows = [ReloadRow(name=name, verdict="stopped") for name in self._live if name not in wanted]
-        for name in [name for name in self._live if name not in wanted or name in built]:
-            verdict: ConnectorVerdict = "restarted" if name in built else "stopped"
-            await self._stop(name)
-            if verdict == "restarted":
-                rows.append(ReloadRow(name=name, verdict="restarted"))
-        known = {row.name for row in rows}
-        for name, live in built.items():
-            await self._start(live)
-            if name not in known:
-                rows.append(ReloadRow(name=name, verdict="started"))
-        rows += [ReloadRow(name=name, verdict="unchanged") for name in wanted if name not in built]
+        retired: list[Live] = []
+        verdicts = {name: await self._retire(name, "stopped", into=retired) for name in plan.leaving}
+        for name, live in plan.built.items():
+            before = await self._retire(name, "restarted", into=retired) if name in self._live else None
+            verdicts[name] = await self._start(live, before or ReloadRow(name=name, verdict="started"))
         self._mount()
-        return sorted(rows, key=lambda row: row.name)
+        for one in retired:
+            await one.http.__aexit__()
+        if wait:
+            with anyio.move_on_after(_READINESS):
+                await self._settled(list(plan.built))
+            verdicts |= {name: self._judged(verdicts[name]) for name in plan.built}
+        verdicts |= {name: ReloadRow(name=name, verdict="unchanged") for name in plan.same}
+        return [verdicts[name] for name in sorted(verdicts)]
 
     async def close(self) -> None:
-        """Stop all of them."""
-        for name in list(self._live):
-            await self._stop(name)
+        """Stop all of them, at once."""
+        lives = list(self._live.values())
+        self._live.clear()
+        for live in lives:
+            if live.gate is not None:
+                live.gate.retired = True
+        await self._supervisor.stop_all()
+        for live in lives:
+            live.source.closed = True
+            await live.http.__aexit__()
+            self._log.info("connector_stopped", connector=live.config.name)
 
     def _unchanged(self, one: ConnectorConfig, config: Config) -> bool:
         live = self._live.get(one.name)
         return (
             live is not None
+            and live.unstarted is None
             and (live.config.frame, live.config.settings) == (one.frame, one.settings)
             and live.mapper.raw == config.dead_letters.raw
         )
 
-    def _build(self, one: ConnectorConfig, config: Config) -> Live:
-        kind = self._types[one.frame.type]
-        connector = kind(one.name, one.settings)
-        push = isinstance(connector, PushConnector)
-        mapper = Mapper(one.name, one.frame, raw=config.dead_letters.raw)
-        http = self._http(one.settings)
-        source = IntakeSource(one.name, intake=self._intake, mapper=mapper, http=http, push=push)
-        resources = AsyncExitStack()
-        resources.push_async_exit(http)
-        gate = PushGate(one.name, connector, self._supervisor) if isinstance(connector, PushConnector) else None
-        return Live(config=one, connector=connector, mapper=mapper, source=source, resources=resources, gate=gate)
+    def _build(self, one: ConnectorConfig, *, raw: bool) -> Live:
+        name = one.name
+        connector = self._plugins.connector(one.frame.type, name, one.settings)
+        gate = PushGate(name, connector, self._supervisor) if isinstance(connector, PushConnector) else None
+        mapper, http = Mapper(name, one.frame, raw=raw), self._http(one.settings)
+        source = IntakeSource(
+            name,
+            intake=self._intake,
+            mapper=mapper,
+            http=http,
+            push=gate is not None,
+            alive=lambda: self._alive(live),
+        )
+        live = Live(config=one, connector=connector, mapper=mapper, source=source, http=http, gate=gate)
+        return live
 
-    def _check_paths(self, wanted: Mapping[str, ConnectorConfig], built: Mapping[str, Live]) -> None:
-        owners: dict[str, str] = {}
-        problems = []
-        for name in wanted:
-            live = built.get(name) or self._live[name]
-            for route in live.gate.routes if live.gate else ():
-                owner = owners.setdefault(route.path, name)
-                if owner != name:
-                    problems.append(f"{live.config.file}: connectors.{name}: {route.path} is already answered by {owner}")
-        if problems:
-            raise ConfigInvalid(problems)
-
-    async def _start(self, live: Live) -> None:
-        name = live.config.name
-        await live.resources.__aenter__()
-        await live.source.http.__aenter__()  # type: ignore[attr-defined]  # made by ``_http``
-        await self._inherit(live.config)
+    async def _start(self, live: Live, row: ReloadRow) -> ReloadRow:
+        name, kind = live.config.name, live.config.frame.type
+        await live.http.__aenter__()
+        try:
+            await self._inherit(live.config)
+        except CdmdError as error:
+            self._live[name] = live
+            live.unstarted = str(error)
+            if live.gate is not None:
+                live.gate.unstarted = True
+            self._supervisor.mark(name, "failed", live.unstarted, kind=kind)
+            return ReloadRow(name=name, verdict="failed", problem=live.unstarted)
         self._live[name] = live
         paused = name in self._paused
         if live.gate is not None:
             live.gate.paused = paused
-            self._supervisor.mark(name, "running", kind=live.config.frame.type)
+            self._supervisor.mark(name, "running", kind=kind)
             if paused:
                 await self._supervisor.pause(name)
         elif isinstance(live.connector, PullConnector):
             run = live.connector.run
-            self._supervisor.start(name, lambda: run(live.source), kind=live.config.frame.type, paused=paused)
+            self._supervisor.start(name, lambda: run(live.source), kind=kind, paused=paused)
         self._log.info("connector_started", connector=name)
+        return row
 
-    async def _stop(self, name: str) -> None:
+    async def _retire(self, name: str, verdict: ConnectorVerdict, *, into: list[Live]) -> ReloadRow:
+        """Stop it; its routes and its client stay until its successor is mounted."""
         live = self._live.pop(name)
-        await self._supervisor.stop(name)
-        await live.resources.aclose()
+        into.append(live)
+        if live.gate is not None:
+            live.gate.retired = True
+        ended = await self._supervisor.stop(name)
+        live.source.closed = live.gate is None
         self._log.info("connector_stopped", connector=name)
+        return ReloadRow(name=name, verdict=verdict) if ended else ReloadRow(name=name, verdict="failed", problem=UNSTOPPABLE)
 
     def _mount(self) -> None:
-        self._edge.swap([(live.gate, live.source) for live in self._live.values() if live.gate is not None])
+        self._edge.swap(_mounts(self._live.values()))
 
     async def _inherit(self, config: ConnectorConfig) -> None:
-        """Take over the state of the connector's earlier names; the old keys go in the same transaction."""
+        """Take over state and pause of the connector's earlier names; the old keys go in the same transaction."""
+        name, journal = config.name, self._intake.journal
         for old in config.frame.was:
-            state = {key: value async for key, value in self._intake.journal.scan(old, b"")}
-            if state:
-                gone: dict[bytes, bytes | None] = dict.fromkeys(state)
-                await self._intake.journal.append(
-                    [Append(connector=config.name, state=state), Append(connector=old, state=gone)]
-                )
+            state = {key: value async for key, value in journal.scan(old, b"")}
+            appends = [Append(connector=name, state=state), Append(connector=old, state=dict.fromkeys(state))] if state else []
+            if old in self._paused:
+                appends.append(Append(connector=OWNER, state={_key(old): None, _key(name): b"1"}))
+            if appends:
+                await journal.append(appends)
+                if old in self._paused:
+                    self._paused = self._paused - {old} | {name}
 
-    # ---- one connector ---------------------------------------------------------------------------------------------
+    # ---- how they are ----------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Live]:
-        return iter(self._live.values())
+        return iter(list(self._live.values()))
 
     def get(self, name: str) -> Live:
         """The live connector of that name. Raises ``NotFound`` with the names there are."""
@@ -197,64 +217,108 @@ class LiveConnectors:
             names = ", ".join(sorted(self._live)) or "none"
             raise NotFound(f"there is no connector {name!r}; configured are: {names}") from None
 
+    def changed(self, child: ChildState) -> None:
+        """The supervisor says that a connector's state changed."""
+        say = self._log.warning if child.error else self._log.info
+        say("connector_state", connector=child.name, state=child.state, error=child.error, restarts=child.restarts)
+        self._moved.set()
+        self._moved = anyio.Event()
+
     def degraded(self, name: str, error: str) -> None:
         """The edge says that a push connector failed to answer."""
         live = self._live.get(name)
         if live is not None and live.gate is not None:
-            live.gate.degraded = True
-            self._supervisor.mark(name, "degraded", f"it failed to answer a request ({error})")
+            live.gate.failed(error)
+
+    def _alive(self, live: Live) -> None:
+        name = live.config.name
+        if self._live.get(name) is live and self._supervisor.state(name).state in {"starting", "degraded"}:
+            self._supervisor.started(name)
+
+    async def _settled(self, names: Sequence[str]) -> None:
+        while any(self._supervisor.state(name).state == "starting" for name in names):
+            await self._moved.wait()
+
+    def _judged(self, row: ReloadRow) -> ReloadRow:
+        child = self._supervisor.state(row.name)
+        if row.verdict == "failed" or child.state not in {"degraded", "failed"}:
+            return row
+        return ReloadRow(name=row.name, verdict="failed", problem=child.error)
+
+    # ---- one connector ---------------------------------------------------------------------------------------------
 
     async def pause(self, name: str) -> str | None:
         """Hold it back over restarts; a warning where its sender does not deliver again by itself."""
         live = self.get(name)
         await self._remember(name, paused=True)
+        if live.gate is not None:
+            live.gate.paused = True
         await self._supervisor.pause(name)
-        if live.gate is None:
-            return None
-        live.gate.paused = True
-        if getattr(live.config.settings, "verify", None) in _IMPATIENT:
+        live.source.closed = live.gate is None
+        if live.gate is not None and getattr(live.config.settings, "verify", None) in _IMPATIENT:
             return "this sender does not try again by itself: what it sends meanwhile has to be redelivered there by hand"
-        return "senders get 503 with Retry-After meanwhile; one that does not try again loses what it sends"
+        return None
 
     async def resume(self, name: str) -> None:
-        """Let it go on."""
+        """Let it go on; one that failed is tried at once."""
         live = self.get(name)
         await self._remember(name, paused=False)
+        if live.unstarted is not None:
+            await self._start_again(live)
+            return
         if live.gate is not None:
             live.gate.paused = False
+        live.source.closed = False
         self._supervisor.resume(name)
 
     async def poll(self, name: str) -> None:
-        """Wake a pull connector. Raises ``BadArguments`` for one that only listens."""
+        """Let a pull connector look now, also one that waits after a failure.
+
+        Raises ``BadArguments`` for one that only listens or is paused.
+        """
         live = self.get(name)
         if live.gate is not None:
             raise BadArguments(f"{name} is told by its sender; there is nothing to poll")
+        state = self._supervisor.state(name).state
+        if state == "paused":
+            raise BadArguments(f"{name} is paused; let it go on first with: cdmctl resume {name}")
+        if state in {"degraded", "failed"}:
+            await self.resume(name)
         live.source.poke()
 
     async def forget(self, name: str) -> int:
         """Drop the state of a connector that is no longer configured."""
         if name in self._live:
             raise BadArguments(f"{name} is configured; take it out of the configuration and reload first")
-        count = await self._intake.journal.forget(name)
+        count = 0 if name == OWNER else await self._intake.journal.forget(name)
+        if name in self._paused:
+            await self._remember(name, paused=False)
+            count += 1
         if count == 0:
             raise NotFound(f"nothing is kept of a connector {name!r}")
         return count
 
     def again(self, entry: Entry) -> Event | Fault | None:
         """Map a dead letter's record with today's configuration (see ``cdmd.contracts.Remap``)."""
-        live = self._live.get(entry.event.connector)
+        live = self._live.get(self._names.today(entry.event.connector))
         if live is None:
             return Fault("no_connector", f"the connector {entry.event.connector} is no longer configured")
         return live.mapper.again(entry)
 
-    async def _load_pauses(self) -> None:
-        self._paused = {key.removeprefix(_PAUSED).decode() async for key, _ in self._intake.journal.scan(OWNER, _PAUSED)}
+    async def _start_again(self, live: Live) -> None:
+        name = live.config.name
+        await self.carry_out(Plan({name: live.config}, {name: self._build(live.config, raw=live.mapper.raw)}))
 
     async def _remember(self, name: str, *, paused: bool) -> None:
-        (self._paused.add if paused else self._paused.discard)(name)
-        append = Append(connector=OWNER, state={_PAUSED + name.encode(): b"1" if paused else None})
-        await self._intake.queue.submit(append, patience=1.0, settle=_unconcerned)
+        """Straight to the journal: it has to be possible while the queue is full or the disk's reserve is reached."""
+        if (name in self._paused) != paused:
+            await self._intake.journal.append([Append(connector=OWNER, state={_key(name): b"1" if paused else None})])
+            self._paused = self._paused | {name} if paused else self._paused - {name}
 
 
-def _unconcerned(first: Seq | None, error: Overloaded | None) -> None:
-    """The daemon's own state counts nothing."""
+def _key(name: str) -> bytes:
+    return _PAUSED + name.encode()
+
+
+def _mounts(lives: Iterable[Live]) -> list[tuple[PushGate, IntakeSource]]:
+    return [(live.gate, live.source) for live in lives if live.gate is not None]

@@ -8,7 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from cdmd.control.protocol import Status
 from cdmd.daemon.parts import Parts
 
-_COUNTED = ("received", "refused", "accepted", "applied", "repeats", "filtered", "suppressed")
+_AT_DOOR = (("received", "received"), ("refused", "refused"), ("accepted", "accepted"), ("filtered", "filtered_at_door"))
+_APPLIED = ("applied", "repeats", "suppressed")
 _CURRENT = ("dead_letters", "parked", "backlog")
 
 
@@ -19,9 +20,13 @@ class _Snapshot:
         self._status, self._parts = status, parts
 
     def collect(self) -> Iterator[Metric]:
-        status, parts = self._status, self._parts
+        yield from self._daemon()
+        yield from self._events()
         yield from self._connectors()
-        yield from self._extensions()
+        yield from self._plugins()
+
+    def _daemon(self) -> Iterator[Metric]:
+        status, parts = self._status, self._parts
         for name, text, value in (
             ("cdmd_queue_depth", "Events waiting for the journal.", status.queue.events),
             ("cdmd_queue_capacity", "Events that may wait for the journal.", status.queue.max_events),
@@ -30,43 +35,64 @@ class _Snapshot:
             ("cdmd_store_bytes", "Bytes of the store on disk.", status.store.bytes),
             ("cdmd_disk_free_bytes", "Free bytes of the state directory's disk.", status.disk.free_bytes),
             ("cdmd_profiles", "Profiles.", status.totals.profiles),
-            ("cdmd_dead_letters", "Dead letters.", status.totals.dead_letters),
-            ("cdmd_loop_longest_stall_seconds", "The longest that anything blocked the event loop.", parts.watch.longest),
+            ("cdmd_dlq_depth", "Dead letters.", status.totals.dead_letters),
+            ("cdmd_parked_depth", "Events that wait for an extension.", status.store.parked),
+            ("cdmd_loop_lag_seconds", "The longest that anything blocked the event loop since the start.", parts.watch.longest),
             ("cdmd_uptime_seconds", "Seconds since the start.", status.uptime_seconds),
+            ("cdmd_ready", "1 while events can be taken (as /readyz says).", float(parts.readiness()[0])),
         ):
             yield GaugeMetricFamily(name, text, value=value)
+        log = GaugeMetricFamily("cdmd_sqlite_wal_bytes", "Bytes of a database's write-ahead log.", labels=["database"])
+        for database, size in parts.disk.log_bytes.items():
+            log.add_metric([database], size)
+        yield log
 
-    def _connectors(self) -> Iterator[Metric]:
+    def _events(self) -> Iterator[Metric]:
         events = CounterMetricFamily(
-            "cdmd_events", "Events by connector and what became of them.", labels=["connector", "result"]
+            "cdmd_events", "Events by connector, stage and what became of them.", labels=["connector", "stage", "result"]
         )
         current = GaugeMetricFamily("cdmd_events_current", "Events by connector in a state now.", labels=["connector", "state"])
-        fresh = GaugeMetricFamily(
-            "cdmd_connector_freshness_seconds",
-            "95th percentile over the last hour of applied minus received.",
-            labels=["connector"],
-        )
-        up = GaugeMetricFamily("cdmd_connector_up", "1 while the connector runs.", labels=["connector"])
         for row in self._status.connectors:
-            for name in _COUNTED:
-                events.add_metric([row.name, name], getattr(row, name))
+            for name, field in _AT_DOOR:
+                events.add_metric([row.name, "door", name], getattr(row, field))
+            events.add_metric([row.name, "store", "filtered"], row.filtered - row.filtered_at_door)
+            for name in _APPLIED:
+                events.add_metric([row.name, "store", name], getattr(row, name))
             for name in _CURRENT:
                 current.add_metric([row.name, name], getattr(row, name))
+        yield from (events, current)
+
+    def _connectors(self) -> Iterator[Metric]:
+        def gauge(name: str, text: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"cdmd_connector_{name}", text, labels=["connector"])
+
+        up = gauge("up", "1 while the connector runs.")
+        fresh = gauge("freshness_seconds", "How late its events show, as in status.")
+        expected = gauge("expected_interval_seconds", "The configured freshness objective.")
+        success = gauge("last_success_timestamp_seconds", "When it last looked, or its last event became visible.")
+        for row in self._status.connectors:
+            up.add_metric([row.name], float(row.state == "running"))
             if row.freshness_seconds is not None:
                 fresh.add_metric([row.name], row.freshness_seconds)
-            up.add_metric([row.name], float(row.state == "running"))
-        yield from (events, current, fresh, up)
+            if row.freshness_objective_seconds is not None:
+                expected.add_metric([row.name], row.freshness_objective_seconds)
+        for live in self._parts.connectors:
+            name = live.config.name
+            looked = live.source.looked or self._parts.pipeline.freshness.last_event(name)
+            if looked is not None:
+                success.add_metric([name], looked.timestamp())
+        yield from (up, fresh, expected, success)
 
-    def _extensions(self) -> Iterator[Metric]:
-        calls = CounterMetricFamily("cdmd_extension_calls", "Calls of an extension.", labels=["plugin", "extension"])
-        failures = CounterMetricFamily("cdmd_extension_failures", "Calls that failed.", labels=["plugin", "extension"])
-        opened = GaugeMetricFamily("cdmd_extension_breaker_open", "1 while it is not called.", labels=["plugin", "extension"])
+    def _plugins(self) -> Iterator[Metric]:
+        labels = ["plugin", "extension"]
+        calls = CounterMetricFamily("cdmd_plugin_calls", "Calls of an extension.", labels=labels)
+        errors = CounterMetricFamily("cdmd_plugin_errors", "Calls that failed.", labels=labels)
+        state = GaugeMetricFamily("cdmd_plugin_breaker_state", "1 while it is not called after failures.", labels=labels)
         for one in self._parts.extensions.states():
-            labels = [one.plugin, one.extension]
-            calls.add_metric(labels, one.calls)
-            failures.add_metric(labels, one.failures)
-            opened.add_metric(labels, float(one.open_until is not None))
-        yield from (calls, failures, opened)
+            calls.add_metric([one.plugin, one.extension], one.calls)
+            errors.add_metric([one.plugin, one.extension], one.failures)
+            state.add_metric([one.plugin, one.extension], float(one.open_until is not None))
+        yield from (calls, errors, state)
 
 
 def render(status: Status, parts: Parts) -> bytes:

@@ -1,30 +1,38 @@
-"""Renamed connectors: with ``was``, an event keeps the identity it had under the connector's earliest name."""
+"""Renamed connectors: with ``was``, an event keeps the identity it had under the connector's first name.
+
+Not here: the connector's state, which moves to the new name when it starts (``live``).
+"""
 
 from collections.abc import Mapping
 
 from cdmd.config.schema import ConnectorConfig
-from cdmd.intake.source import Digesting
-from cdmd.models import Digest, Event
 
 
 class Names:
-    """Digests by each connector's earliest name. ``configure`` exchanges the names while it runs."""
+    """Every name a connector has or had, and its first one. ``configure`` exchanges them while it runs."""
 
-    def __init__(self, digests: Digesting, connectors: Mapping[str, ConnectorConfig]) -> None:
-        self._digests = digests
+    def __init__(self, connectors: Mapping[str, ConnectorConfig]) -> None:
         self._earliest: dict[str, str] = {}
+        self._today: dict[str, str] = {}
         self.configure(connectors)
 
     def configure(self, connectors: Mapping[str, ConnectorConfig]) -> None:
-        """Names of the connectors that are configured now."""
-        self._earliest = {name: one.frame.was[0] for name, one in connectors.items() if one.frame.was}
+        """Take the names of the connectors that are configured now. In ``was`` the first name stands first."""
+        renamed = {name: one.frame.was for name, one in connectors.items() if one.frame.was}
+        self._earliest = {one: was[0] for name, was in renamed.items() for one in (name, *was)}
+        self._today = {one: name for name, was in renamed.items() for one in was}
 
-    def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
-        """128 bits of (source, id), with the source as it was called first."""
-        connector, dot, stream = source.partition(".")
-        earliest = self._earliest.get(connector)
-        return self._digests.occurrence(source if earliest is None else f"{earliest}{dot}{stream}", id)
+    def earliest(self, source: str) -> str:
+        """The source (``connector`` or ``connector.stream``) as it was called first: what its events are known by."""
+        return _renamed(source, self._earliest)
 
-    def content(self, event: Event) -> int:
-        """64 bits of what the event says."""
-        return self._digests.content(event)
+    def today(self, connector: str) -> str:
+        """What the connector that once had this name is called now."""
+        return self._today.get(connector, connector)
+
+
+def _renamed(source: str, names: Mapping[str, str]) -> str:
+    if not names:
+        return source
+    connector, dot, stream = source.partition(".")
+    return f"{names.get(connector, connector)}{dot}{stream}"

@@ -1,11 +1,12 @@
 """What ``cdmctl status`` shows, measured: every connector's counters with the sums of promise P9, freshness, disk, plugins."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from cdmd import __version__
+from cdmd.contracts import StoreTotals
 from cdmd.control.protocol import (
     ConnectorRow,
-    DaemonState,
     DiskRow,
     JournalRow,
     PluginRow,
@@ -14,38 +15,57 @@ from cdmd.control.protocol import (
     StoreRow,
     Totals,
 )
-from cdmd.daemon.live import Live
+from cdmd.daemon.gate import Live
 from cdmd.daemon.parts import Parts
+from cdmd.errors import CdmdError
 from cdmd.models import Count
 
 _WELL = frozenset(("running", "paused", "starting"))
 
 
-async def overview(parts: Parts, *, state: DaemonState, uptime: float) -> Status:
-    """The whole of it. ``uptime`` in seconds."""
-    applied, totals, journal = await parts.store.counts(), await parts.store.totals(), await parts.journal.statistics()
-    size, now = journal.bytes + totals.bytes, parts.clock.monotonic()
-    parts.disk.sample(now, size)
-    rows = [_connector(parts, live, applied) for live in parts.connectors]
-    plugins = _plugins(parts)
-    queue = parts.intake.queue.statistics()
-    warnings = _warnings(parts, journal.failure)
-    unwell = warnings or any(row.state not in _WELL for row in rows) or any(row.error for row in plugins)
-    return Status(
-        version=__version__,
-        state="degraded" if state == "running" and unwell else state,
-        uptime_seconds=round(uptime, 3),
-        queue=QueueRow(events=queue.events, max_events=queue.max_events, bytes=queue.bytes, max_bytes=queue.max_bytes),
-        journal=JournalRow(backlog=parts.pipeline.statistics().backlog, bytes=journal.bytes, failure=journal.failure),
-        store=StoreRow(bytes=totals.bytes, parked=totals.parked, parked_bytes=totals.parked_bytes),
-        disk=DiskRow(free_bytes=parts.disk.free, reserve_bytes=parts.disk.reserve, days_left=parts.disk.days_left(now, size)),
-        connectors=rows,
-        plugins=plugins,
-        totals=Totals(
-            events=totals.events, profiles=totals.profiles, activities=totals.activities, dead_letters=totals.dead_letters
-        ),
-        warnings=warnings,
-    )
+class Overview:
+    """Remembers the store's last figures, so that there is an answer also when the store cannot be read."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._applied: Mapping[tuple[str, str], int] = {}
+        self._totals = StoreTotals(events=0, profiles=0, activities=0, dead_letters=0, parked=0, bytes=0, parked_bytes=0)
+
+    async def status(self, *, uptime: float) -> Status:
+        """The whole of it. ``uptime`` in seconds.
+
+        The store is asked before the door: what is applied in between makes a backlog look larger for a moment, never negative.
+        """
+        parts, now = self._parts, self._parts.clock.monotonic()
+        unread = await self._ask_store()
+        journal, totals, queue = await parts.journal.statistics(), self._totals, parts.queue.statistics()
+        rows = [_connector(parts, live, self._applied) for live in parts.connectors]
+        plugins = _plugins(parts)
+        warnings = _warnings(parts, [journal.failure, unread or parts.store.failure])
+        unwell = warnings or any(row.state not in _WELL for row in rows) or any(row.error for row in plugins)
+        return Status(
+            version=__version__,
+            state="degraded" if parts.state == "running" and unwell else parts.state,
+            uptime_seconds=round(uptime, 3),
+            queue=QueueRow(events=queue.events, max_events=queue.max_events, bytes=queue.bytes, max_bytes=queue.max_bytes),
+            journal=JournalRow(backlog=parts.pipeline.statistics().backlog, bytes=journal.bytes, failure=journal.failure),
+            store=StoreRow(bytes=totals.bytes, parked=totals.parked, parked_bytes=totals.parked_bytes),
+            disk=DiskRow(free_bytes=parts.disk.free, reserve_bytes=parts.disk.reserve, days_left=parts.disk.days_left(now)),
+            connectors=rows,
+            plugins=plugins,
+            totals=Totals(
+                events=totals.events, profiles=totals.profiles, activities=totals.activities, dead_letters=totals.dead_letters
+            ),
+            warnings=warnings,
+        )
+
+    async def _ask_store(self) -> str | None:
+        """The store's figures; why they are not today's where it cannot be read."""
+        try:
+            self._applied, self._totals = await self._parts.store.counts(), await self._parts.store.totals()
+        except CdmdError as error:
+            return f"the store cannot be read, its figures are those of before: {error}"
+        return None
 
 
 def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int]) -> ConnectorRow:
@@ -53,7 +73,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
     child, now = parts.supervisor.state(name), parts.clock.now()
 
     def door(counter: str) -> int:
-        return parts.intake.tally.of(name, counter)
+        return parts.tally.of(name, counter)
 
     def store(counter: str) -> int:
         return applied.get((name, counter), 0)
@@ -65,7 +85,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         type=frame.type,
         state=child.state,
         freshness_objective_seconds=frame.freshness.seconds if frame.freshness else None,
-        freshness_seconds=parts.pipeline.freshness.seconds(name, now),
+        freshness_seconds=_freshness(parts, live, now),
         received=door(Count.RECEIVED),
         refused=door(Count.REFUSED),
         accepted=door(Count.ACCEPTED),
@@ -79,9 +99,18 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         parked=store(Count.PARKED),
         backlog=door(Count.ACCEPTED) - repeats - settled,
         last_event=parts.pipeline.freshness.last_event(name),
+        next=live.source.next_look,
         detail=live.source.waiting_for or child.detail or _verified(live),
         error=child.error,
     )
+
+
+def _freshness(parts: Parts, live: Live, now: datetime) -> float | None:
+    """The 95th percentile; for a pull connector the time since it last looked where that is longer. None when nothing came."""
+    measured = parts.pipeline.freshness.seconds(live.config.name, now)
+    if live.source.looked is None:
+        return measured
+    return max(measured or 0.0, (now - live.source.looked).total_seconds())
 
 
 def _verified(live: Live) -> str | None:
@@ -110,7 +139,6 @@ def _plugins(parts: Parts) -> list[PluginRow]:
     return found
 
 
-def _warnings(parts: Parts, failure: str | None) -> list[str]:
-    found = [*parts.upkeep.problems.values()]
-    found += [reason for reason in (parts.disk.blocked(), parts.pipeline.failure, failure) if reason]
-    return found
+def _warnings(parts: Parts, failures: list[str | None]) -> list[str]:
+    reasons = (parts.disk.blocked(), parts.pipeline.failure, *failures)
+    return [*parts.upkeep.problems.values(), *(reason for reason in reasons if reason)]

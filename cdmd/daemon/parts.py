@@ -1,50 +1,297 @@
-"""Everything that runs, by name, for what shows and commands it."""
+"""The composition root: a list of parts, each made from the parts that it names.
 
-from collections.abc import Callable
-from typing import Any
+What each part does stands in its own room. Not here: starting and stopping them (``assembly``, ``stopping``).
+"""
 
+import random
+import signal
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
+from ipaddress import ip_network
+from typing import Any, Final
+
+import anyio
 import msgspec
+import structlog
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock
+from cdmd.contracts import Clock, Http
+from cdmd.control.protocol import DaemonState
+from cdmd.daemon.disk import Disk
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.naming import Names
-from cdmd.daemon.upkeep import Disk, Upkeep
-from cdmd.extensions import Extensions, LoopWatch
+from cdmd.daemon.upkeep import Upkeep
+from cdmd.errors import CdmdError
+from cdmd.extensions import Extensions, LoopWatch, Registered, Stall
 from cdmd.identity.identifiers import Kinds
-from cdmd.intake.edge import Edge
+from cdmd.intake.door import Door
+from cdmd.intake.edge import Edge, EdgeLimits
+from cdmd.intake.queue import JournalQueue
+from cdmd.intake.recent import Recent
 from cdmd.intake.source import Intake
+from cdmd.intake.tally import Tally
+from cdmd.kit.addresses import hosts_in
+from cdmd.kit.clock import SystemClock
+from cdmd.kit.egress import GuardedHttp
 from cdmd.kit.logs import Logs
 from cdmd.kit.systemd import Systemd
-from cdmd.pipeline import Pipeline
+from cdmd.models import Entry, Event, Fault, Seq
+from cdmd.pipeline import Pipeline, PipelineSettings
 from cdmd.plugins import Plugins
 from cdmd.profiles.projection import Projection
-from cdmd.store.journal import SqliteJournal
-from cdmd.store.store import SqliteStore
-from cdmd.supervisor import Supervisor
+from cdmd.store.opening import Opened
+from cdmd.supervisor import ChildState, Supervisor
+
+RECENT_IDS: Final = 200_000
+_DOOR_PAGE: Final = 2_000
+
+Signals = Callable[[], AbstractContextManager[AsyncIterator[signal.Signals]]]
 
 
-class Parts(msgspec.Struct, kw_only=True):
-    """Everything that runs, by name."""
+class PluginContext(msgspec.Struct, frozen=True):
+    """What an extension is handed (``cdmd.contracts.Context``)."""
+
+    settings: Mapping[str, Any]
+    http: Http
+    clock: Clock
+
+    @property
+    def now(self) -> Any:
+        """The daemon's wall clock in UTC."""
+        return self.clock.now()
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process brings: its plugins, its logs, systemd's hands, and how the configuration is read again.
+
+    ``ready`` is told the configuration and the public addresses once all of them accept; ``left`` at the very end, when all
+    is closed, which connectors did not stop when told: whoever runs the loop cannot wait for them.
+    """
 
     config: Config
-    read_config: Callable[[], Config]
-    journal: SqliteJournal
-    store: SqliteStore
-    clock: Clock
-    kinds: Kinds
-    projection: Projection
-    names: Names
-    intake: Intake
-    pipeline: Pipeline
-    extensions: Extensions
-    supervisor: Supervisor
-    connectors: LiveConnectors
-    edge: Edge
     plugins: Plugins
-    watch: LoopWatch
-    upkeep: Upkeep
-    disk: Disk
     logs: Logs
     systemd: Systemd
-    log: Any
+    read_config: Callable[[], Config]
+    ready: Callable[[Config, Sequence[str]], None]
+    left: Callable[[Sequence[str]], None] = lambda abandoned: None
+    signals: Signals = partial(anyio.open_signal_receiver, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    clock: Clock = SystemClock()
+
+
+class Parts:
+    """Everything that runs, by name; each is made when it is first asked for.
+
+    ``state``, ``config``, ``kinds`` and ``projection`` change while it runs (``take``). ``trust`` are the certificates that
+    outgoing connections are checked with, ``counts`` what the door had counted before.
+    """
+
+    def __init__(
+        self, given: Given, opened: Opened, *, names: Names, trust: ssl.SSLContext, counts: Mapping[tuple[str, str], int]
+    ) -> None:
+        self.given, self.names, self._trust, self._counts = given, names, trust, counts
+        self.journal, self.store, self.digester = opened.journal, opened.store, opened.digester
+        self.clock, self.plugins, self.logs, self.systemd = given.clock, given.plugins, given.logs, given.systemd
+        self.state: DaemonState = "starting"
+        self.config = given.config
+        self.kinds = Kinds(given.config.identity)
+        self.projection = Projection(given.config.indicators)
+        self.log: Any = structlog.get_logger()
+
+    # ---- on the way in ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def disk(self) -> Disk:
+        """The state directory's disk."""
+        return Disk(self.config.state_dir, reserve=self.config.journal.reserve.bytes)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What the door counts."""
+        return Tally(self._counts)
+
+    @cached_property
+    def door(self) -> Door:
+        """Who is known."""
+        return Door(usable=self._usable, ask=self.store.known, guarded=guarded(self.config))
+
+    @cached_property
+    def queue(self) -> JournalQueue:
+        """What waits for the journal."""
+        return JournalQueue(
+            self.journal,
+            max_events=self.config.queue.max_events,
+            max_bytes=self.config.queue.max_bytes.bytes,
+            blocked=self.disk.blocked,
+            committed=self._recount,
+        )
+
+    @cached_property
+    def intake(self) -> Intake:
+        """What every source shares."""
+        return Intake(
+            journal=self.journal,
+            queue=self.queue,
+            tally=self.tally,
+            recent=Recent(size=RECENT_IDS),
+            door=self.door,
+            digests=self.digester,
+            clock=self.clock,
+            journaled=self._journaled,
+            credit=self.pipeline.wait_for_credit,
+        )
+
+    @cached_property
+    def edge(self) -> Edge:
+        """What the public listeners call."""
+        limits = EdgeLimits(max_body=self.config.http.max_body.bytes)
+        return Edge(clock=self.clock, ready=self.readiness, degraded=self._degraded, limits=limits)
+
+    # ---- behind the journal ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def plugin_clients(self) -> dict[str, GuardedHttp]:
+        """Each plugin's client, by the plugin's name; to be entered before the extensions run."""
+        return {row.name: self.http(self.config.plugins.get(row.name, {})) for row in self.plugins.rows()}
+
+    @cached_property
+    def contexts(self) -> dict[str, PluginContext]:
+        """What each plugin is handed, by its name."""
+        tables = self.config.plugins
+        return {name: PluginContext(tables.get(name, {}), http, self.clock) for name, http in self.plugin_clients.items()}
+
+    @cached_property
+    def registered(self) -> list[Registered]:
+        """Every extension with its context."""
+        return [Registered(plugin, one, self.contexts[plugin]) for plugin, one in self.plugins.extensions()]
+
+    @cached_property
+    def extensions(self) -> Extensions:
+        """Calls them."""
+        return Extensions(self.registered, clock=self.clock)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The way of a batch."""
+        parked = self.config.parked
+        return Pipeline(
+            self.journal,
+            self.store,
+            self.extensions,
+            kinds=self.kinds,
+            projection=self.projection,
+            digester=self.digester,
+            remap=self._remap,
+            clock=self.clock,
+            known_only=guarded(self.config),
+            settings=PipelineSettings(parked_max=parked.max_events, parked_keep=parked.keep.seconds),
+            applied=self.door.applied,
+        )
+
+    # ---- what keeps it going ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def supervisor(self) -> Supervisor:
+        """Keeps connectors alive."""
+        return Supervisor(clock=self.clock, random=random.random, on_change=self._child_changed)
+
+    @cached_property
+    def connectors(self) -> LiveConnectors:
+        """The connectors that are live."""
+        return LiveConnectors(
+            intake=self.intake,
+            supervisor=self.supervisor,
+            edge=self.edge,
+            http=self.http,
+            plugins=self.plugins,
+            names=self.names,
+        )
+
+    @cached_property
+    def watch(self) -> LoopWatch:
+        """Notices what blocks the loop."""
+        return LoopWatch(self.registered, clock=self.clock, notice=lambda stall: None, report=self._stalled)
+
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        """The timers."""
+        return Upkeep(
+            config=lambda: self.config,
+            journal=self.journal,
+            store=self.store,
+            intake=self.intake,
+            disk=self.disk,
+            clock=self.clock,
+            systemd=self.systemd,
+            well=self.supervisor.healthy,
+        )
+
+    def http(self, settings: object) -> GuardedHttp:
+        """A client that reaches the hosts which ``settings`` name."""
+        allowed = [ip_network(one, strict=False) for one in self.config.network.allow_addresses]
+        return GuardedHttp(hosts=hosts_in(settings), allowed=allowed, tls=self._trust)
+
+    # ---- what changes while it runs --------------------------------------------------------------------------------
+
+    def take(self, config: Config, *, kinds: Kinds, projection: Projection, pull: frozenset[str]) -> None:
+        """Let everything use ``config`` from now on, at once; ``pull`` names its pull connectors."""
+        self.config, self.kinds, self.projection = config, kinds, projection
+        self.names.configure(config.connectors)
+        self.disk.reserve = config.journal.reserve.bytes
+        self.door.guarded = guarded(config)
+        self.pipeline.configure(kinds=kinds, projection=projection, known_only=guarded(config), pull=pull)
+
+    async def refill_door(self) -> None:
+        """Tell the door who is journaled and not applied. Raises ``Damaged`` and ``NotDurable``."""
+        after = self.store.position
+        while self.door.guarded and (page := await self.journal.read(after, limit=_DOOR_PAGE)):
+            self.door.journaled(page[0].seq, [one.entry for one in page])
+            after = page[-1].seq
+
+    def readiness(self) -> tuple[bool, list[str]]:
+        """``/readyz``: the journal takes events and the store goes on; one failing supplier does not make it unready."""
+        found = [self.disk.blocked(), self.journal.failure, self.store.failure, self.pipeline.failure]
+        if self.state in {"starting", "draining"}:
+            found.append(f"the daemon is {self.state}")
+        problems = [reason for reason in found if reason]
+        return not problems, problems or ["ok"]
+
+    # ---- what one part tells another -------------------------------------------------------------------------------
+
+    def _journaled(self, first: Seq, entries: Sequence[Entry]) -> None:
+        self.pipeline.journaled(first, entries)
+        self.door.journaled(first, entries)
+        self.door.applied(self.store.position)  # the pipeline may have been quicker
+
+    async def _recount(self) -> None:
+        if self.tally.uncertain:
+            try:
+                self.tally.reload(await self.journal.counts())
+            except CdmdError as error:
+                self.log.warning("counts_unknown", error=error)
+
+    def _usable(self, identifiers: Mapping[str, str]) -> list[tuple[str, str]]:
+        return self.kinds.usable(identifiers)  # the kinds as they are configured at that moment
+
+    def _remap(self, entry: Entry) -> Event | Fault | None:
+        return self.connectors.again(entry)
+
+    def _degraded(self, name: str, error: str) -> None:
+        self.connectors.degraded(name, error)
+
+    def _child_changed(self, child: ChildState) -> None:
+        self.connectors.changed(child)
+
+    def _stalled(self, stall: Stall) -> None:
+        self.log.error(
+            "loop_blocked", extension=stall.extension, file=f"{stall.file}:{stall.line}", seconds=round(stall.seconds, 3)
+        )
+        if stall.extension:
+            self.extensions.blame(stall.extension, stall.describe())
+
+
+def guarded(config: Config) -> frozenset[str]:
+    """The connectors that keep only events about known customers."""
+    return frozenset(name for name, one in config.connectors.items() if one.frame.known_only)

@@ -9,10 +9,11 @@ import anyio.to_thread
 from cdmd import __version__
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock
-from cdmd.control.protocol import DaemonState, ReloadReport, Status, TailFilter, TailItem
+from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
 from cdmd.daemon.metrics import render
-from cdmd.daemon.overview import overview
-from cdmd.daemon.parts import Parts
+from cdmd.daemon.overview import Overview
+from cdmd.daemon.parts import Parts, guarded
+from cdmd.daemon.restarting import needs_restart
 from cdmd.errors import CdmdError, ConfigInvalid
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.globs import Globs
@@ -21,8 +22,6 @@ from cdmd.store.journal import SqliteJournal
 from cdmd.store.restoring import backup
 from cdmd.store.store import SqliteStore
 
-_NEEDS_RESTART = ("state_dir", "control_socket", "http", "queue", "plugins")
-
 
 class Running:
     """What commands may ask of the daemon and change in it."""
@@ -30,9 +29,9 @@ class Running:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._began = parts.clock.monotonic()
+        self._began_with = parts.config
         self._reloading = anyio.Lock()
-        self.state: DaemonState = "starting"
-        self.stopping = anyio.Event()
+        self._overview = Overview(parts)
 
     @property
     def config(self) -> Config:
@@ -66,8 +65,7 @@ class Running:
 
     async def status(self) -> Status:
         """Measured now."""
-        parts = self._parts
-        return await overview(parts, state=self.state, uptime=parts.clock.monotonic() - self._began)
+        return await self._overview.status(uptime=self._parts.clock.monotonic() - self._began)
 
     async def pause(self, name: str) -> str | None:
         """See ``LiveConnectors.pause``."""
@@ -86,28 +84,36 @@ class Running:
         return await self._parts.connectors.forget(name)
 
     async def reload(self) -> ReloadReport:
-        """Read, check, apply the difference; on a mistake the old configuration stays. Raises ConfigInvalid."""
+        """Read, check, apply the difference; on a mistake the old configuration stays.
+
+        Raises ``ConfigInvalid``, and ``CdmdError`` while the daemon starts or stops.
+        """
         async with self._reloading:
             parts = self._parts
+            if parts.state != "running":
+                raise CdmdError(f"the daemon is {parts.state}; nothing is changed now")
             parts.systemd.reloading(monotonic=parts.clock.monotonic())
             try:
-                config = await anyio.to_thread.run_sync(parts.read_config)
-                kinds, projection = Kinds(config.identity), Projection(config.indicators)
-                rows = await parts.connectors.apply(config)
+                return await self._apply(await anyio.to_thread.run_sync(parts.given.read_config))
             finally:
-                parts.systemd.ready(self.state)
-            problems = [
-                f"{key.replace('_', '.', 1)} has changed; that takes effect after a restart of the daemon"
-                for key in _NEEDS_RESTART
-                if getattr(config, key) != getattr(parts.config, key)
-            ]
-            guarded = frozenset(name for name, one in config.connectors.items() if one.frame.known_only)
-            parts.config, parts.kinds, parts.projection = config, kinds, projection
-            parts.names.configure(config.connectors)
-            parts.intake.door.guarded = guarded
-            parts.pipeline.configure(kinds=kinds, projection=projection, known_only=guarded)
-            parts.log.info("configuration_reloaded", count=len(rows))
-            return ReloadReport(connectors=rows, problems=problems, warnings=list(config.warnings))
+                parts.systemd.ready(parts.state)
+
+    async def _apply(self, config: Config) -> ReloadReport:
+        """Everything that can be wrong comes first; then all rooms take the new settings before any connector starts."""
+        parts, before = self._parts, self._parts.config
+        kinds, projection = Kinds(config.identity), Projection(config.indicators)
+        plan = parts.connectors.plan(config)
+        parts.take(config, kinds=kinds, projection=projection, pull=plan.pull)
+        if guarded(config) != guarded(before):
+            await parts.refill_door()
+        if config.daemon.log_level != before.daemon.log_level:
+            parts.logs.set_level(config.daemon.log_level, seconds=None)
+        rows = await parts.connectors.carry_out(plan, wait=True)
+        parts.log.info("configuration_reloaded", connectors=len(rows))
+        failed = [f"connectors.{row.name}: {row.problem}" for row in rows if row.problem]
+        return ReloadReport(
+            connectors=rows, problems=[*failed, *needs_restart(self._began_with, config)], warnings=list(config.warnings)
+        )
 
     async def reload_quietly(self) -> None:
         """After SIGHUP, where nobody waits for an answer."""
@@ -116,7 +122,7 @@ class Running:
         except ConfigInvalid as error:
             self._parts.log.warning("reload_refused", count=len(error.problems))
         except CdmdError as error:
-            self._parts.log.warning("reload_failed", error=type(error).__name__)
+            self._parts.log.warning("reload_failed", error=error)
 
     async def tail(self, wanted: TailFilter) -> AsyncGenerator[TailItem, None]:
         """Live events from now on."""

@@ -1,9 +1,8 @@
-"""The daemon's timers: the mark, syncing the store, pruning, expiry, the disk's reserve, unwritten counts, the watchdog.
+"""The daemon's timers: the mark, syncing the store, pruning, expiry, the disk, unwritten counts, the watchdog.
 
 Each is a task of its own with its own interval; one that fails says so in the log and in ``status`` and is tried again.
 """
 
-import shutil
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
@@ -11,14 +10,16 @@ from typing import Final
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import structlog
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Append, Clock
+from cdmd.daemon.disk import Disk
 from cdmd.errors import CdmdError, Overloaded
 from cdmd.intake.source import Intake
 from cdmd.kit.systemd import Systemd
-from cdmd.models import Seq, to_micros
+from cdmd.models import Micros, Seq, to_micros
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.store import SqliteStore
 
@@ -27,42 +28,10 @@ SYNC_EVERY: Final = 60.0
 PRUNE_EVERY: Final = 300.0
 DISK_EVERY: Final = 1.0
 COUNTS_EVERY: Final = 5.0
-_MINUTE: Final = 60
-_DAY: Final = 86_400
-_ENOUGH_TO_JUDGE: Final = 600
+OWNER: Final = "daemon:upkeep"
+"""Whose state the trial writes are; no connector can have this name."""
 
-
-class Disk:
-    """Free space under the state directory, and how fast what is kept grows."""
-
-    def __init__(self, config: Config) -> None:
-        self._path, self.reserve = config.state_dir, config.journal.reserve.bytes
-        self.free = shutil.disk_usage(self._path).free
-        self._samples: list[tuple[float, int]] = []
-
-    def measure(self) -> None:
-        """Look at the disk. Blocks."""
-        self.free = shutil.disk_usage(self._path).free
-
-    def blocked(self) -> str | None:
-        """Why nothing may be acknowledged, or None."""
-        if self.free >= self.reserve:
-            return None
-        return f"the disk has {self.free >> 20} MiB free, less than journal.reserve ({self.reserve >> 20} MiB)"
-
-    def sample(self, now: float, size: int) -> None:
-        """Note how many bytes journal and store have now (``now`` in monotonic seconds); a day of samples is kept."""
-        if not self._samples or now - self._samples[-1][0] >= _MINUTE:
-            self._samples.append((now, size))
-            self._samples = [one for one in self._samples if now - one[0] <= _DAY]
-
-    def days_left(self, now: float, size: int) -> float | None:
-        """At today's rate; None while there is no rate to judge by (ten minutes, and growth)."""
-        if not self._samples or now - self._samples[0][0] < _ENOUGH_TO_JUDGE:
-            return None
-        began, then = self._samples[0]
-        per_day = (size - then) / (now - began) * _DAY
-        return max(0.0, (self.free - self.reserve) / per_day) if per_day > 0 else None
+_ANSWER_WITHIN: Final = 5.0
 
 
 class Upkeep:
@@ -87,55 +56,71 @@ class Upkeep:
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep every timer until cancelled."""
-        async with anyio.create_task_group() as timers:
-            timers.start_soon(self._every, MARK_EVERY, "mark", self._journal.write_mark)
-            timers.start_soon(self._every, SYNC_EVERY, "sync", self._sync)
-            timers.start_soon(self._every, PRUNE_EVERY, "prune", self._prune)
-            timers.start_soon(self._every, DISK_EVERY, "disk", self._look_at_disk)
-            timers.start_soon(self._every, COUNTS_EVERY, "counts", self._write_counts)
-            watched = self._systemd.watchdog_seconds()
-            if watched:
-                timers.start_soon(self._every, watched / 2, "watchdog", self._watchdog)
+        timers: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
+            ("mark", MARK_EVERY, self._journal.write_mark),
+            ("sync", SYNC_EVERY, self._store.sync),
+            ("prune", PRUNE_EVERY, self.prune),
+            ("disk", DISK_EVERY, self.look_at_disk),
+            ("mend", DISK_EVERY, self.mend),
+            ("counts", COUNTS_EVERY, partial(write_counts, self._intake)),
+        ]
+        if watched := self._systemd.watchdog_seconds():
+            timers.append(("watchdog", watched, self.watchdog))
+        async with anyio.create_task_group() as tasks:
+            for name, seconds, work in timers:
+                tasks.start_soon(self._every, seconds, name, work, name=f"upkeep {name}")
             task_status.started()
 
     async def _every(self, seconds: float, name: str, work: Callable[[], Awaitable[object]]) -> None:
         while True:
             await self._clock.sleep(seconds)
-            try:
-                await work()
-            except (CdmdError, OSError) as error:
-                self.problems[name] = f"{name}: {error}"
-                self._log.warning("upkeep_failed", task=name, error=type(error).__name__)
-            else:
-                self.problems.pop(name, None)
+            await self.once(name, work)
 
-    async def _sync(self) -> None:
-        await self._store.sync()
+    async def once(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        """Do one timer's work; its failure becomes the problem of that name, its success removes it."""
+        try:
+            await work()
+        except (CdmdError, OSError) as error:
+            if name not in self.problems:
+                self._log.warning("upkeep_failed", task=name, error=error)
+            self.problems[name] = f"{name}: {str(error) or type(error).__name__}"
+        else:
+            self.problems.pop(name, None)
 
-    async def _prune(self) -> None:
-        config, now = self._config(), self._clock.now()
+    async def prune(self) -> None:
+        """Remove what is older than configured; of the journal never what the store is not known to have on disk."""
+        config = self._config()
         synced = await self._store.sync()
-        await self._journal.prune(before=to_micros(now - timedelta(seconds=config.journal.keep.seconds)), upto=synced)
+        await self._journal.prune(before=self._ago(config.journal.keep.seconds), upto=synced)
         await self._store.expire(
-            dead_before=to_micros(now - timedelta(seconds=config.dead_letters.keep.seconds)),
-            seen_before=to_micros(now - timedelta(seconds=config.dedupe.keep.seconds)),
+            dead_before=self._ago(config.dead_letters.keep.seconds), seen_before=self._ago(config.dedupe.keep.seconds)
         )
 
-    async def _look_at_disk(self) -> None:
-        await anyio.to_thread.run_sync(self._disk.measure)
+    async def look_at_disk(self) -> None:
+        """Measure the disk."""
+        await anyio.to_thread.run_sync(self._disk.measure, self._clock.monotonic())
 
-    async def _write_counts(self) -> None:
-        await write_counts(self._intake)
+    async def mend(self) -> None:
+        """After a failed write try another one: without it a daemon that nobody is sent to would never be ready again."""
+        if self._journal.failure is not None and self._disk.blocked() is None:
+            tried = str(to_micros(self._clock.now())).encode()
+            await self._journal.append([Append(connector=OWNER, state={b"tried": tried})])
+        if self._store.failure is not None:
+            await self._store.sync()
 
-    async def _watchdog(self) -> None:
-        with anyio.move_on_after(5):
+    async def watchdog(self) -> None:
+        """Tell systemd that all is well, if it is. Raises TimeoutError where the store does not answer."""
+        with anyio.fail_after(_ANSWER_WITHIN):
             await self._store.next_due()
-            if self._well():
-                self._systemd.watchdog()
+        if self._well():
+            self._systemd.watchdog()
+
+    def _ago(self, seconds: float) -> Micros:
+        return to_micros(self._clock.now() - timedelta(seconds=seconds))
 
 
 async def write_counts(intake: Intake) -> None:
-    """Make the door's counts durable that no append has carried yet. Raises ``NotDurable``."""
+    """Make the door's counts durable that no append has carried yet. Raises ``NotDurable`` and ``Overloaded``."""
     for connector in intake.tally.unwritten():
         pending = intake.tally.take_pending(connector)
         append = Append(connector=connector, counts=pending)

@@ -1,0 +1,61 @@
+"""One connector that is live, and the gate before a push connector: paused or not started ones answer 503."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from cdmd.config.schema import ConnectorConfig
+from cdmd.contracts import Connector, PushConnector, Source
+from cdmd.errors import Overloaded, Paused
+from cdmd.intake.mapping import Mapper
+from cdmd.intake.source import IntakeSource
+from cdmd.kit.egress import GuardedHttp
+from cdmd.models import Answer, Request, Route
+from cdmd.supervisor import Supervisor
+
+_LATER = 60
+
+
+class PushGate:
+    """A push connector as the edge sees it. One that failed and answers again is well again.
+
+    ``retired`` gates have a successor: what they still answer says nothing about the connector of that name.
+    """
+
+    def __init__(self, name: str, connector: PushConnector, supervisor: Supervisor) -> None:
+        self._name, self._connector, self._supervisor = name, connector, supervisor
+        self.routes: Sequence[Route] = tuple(connector.routes)
+        self.paused = self.unstarted = self.retired = False
+        self._degraded = False
+
+    async def answer(self, request: Request, source: Source) -> Answer:
+        """The connector's answer. Raises ``Paused``, and ``Overloaded`` for one that could not be started."""
+        if self.paused:
+            source.refuse(1, "paused")
+            raise Paused("this connector is paused", retry_after=_LATER)
+        if self.unstarted:
+            source.refuse(1, "unstarted")
+            raise Overloaded("this connector could not be started", retry_after=_LATER)
+        answer = await self._connector.answer(request, source)
+        if self._degraded and not self.retired:
+            self._degraded = False
+            self._supervisor.mark(self._name, "running")
+        return answer
+
+    def failed(self, error: str) -> None:
+        """It failed to answer a request; ``error`` is the fault's class."""
+        if not self.retired:
+            self._degraded = True
+            self._supervisor.mark(self._name, "degraded", f"it failed to answer a request ({error})")
+
+
+class Live(msgspec.Struct, kw_only=True, eq=False):
+    """One connector that is live. ``unstarted`` says why it could not be started; it is tried again by ``resume``."""
+
+    config: ConnectorConfig
+    connector: Connector
+    mapper: Mapper
+    source: IntakeSource
+    http: GuardedHttp
+    gate: PushGate | None
+    unstarted: str | None = None
