@@ -1,0 +1,251 @@
+"""A daemon's parts over real databases, with connectors of the tests' own."""
+
+import secrets
+import ssl
+import types
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anyio
+import anyio.to_thread
+import httpx
+import msgspec
+
+import cdmd
+import cdmd.connectors
+from cdmd.config.loading import load
+from cdmd.config.schema import Config
+from cdmd.contracts import Source
+from cdmd.daemon import Given
+from cdmd.daemon.naming import Names
+from cdmd.daemon.parts import Parts
+from cdmd.errors import ConfigInvalid
+from cdmd.kit.clock import SystemClock
+from cdmd.kit.logs import Logs
+from cdmd.kit.systemd import Systemd
+from cdmd.models import Answer, Record, Request, Route
+from cdmd.plugins import Plugins
+from cdmd.store.files import StateDirectory
+from cdmd.store.opening import open_state
+from cdmd.supervisor import Policy, Supervisor
+
+
+class ShiftedClock(SystemClock):
+    """Real time, moved by hand."""
+
+    def __init__(self) -> None:
+        self.shift = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.shift
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.shift.total_seconds()
+
+
+class FetcherSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    mode: str = "works"
+    note: str = ""
+
+
+class Fetcher:
+    """Looks once an hour or when it is poked, and brings an event each time; other modes fail in their own ways."""
+
+    Settings: ClassVar[Any] = FetcherSettings
+    type: ClassVar[str] = "fetcher"
+    made: ClassVar[dict[str, "Fetcher"]] = {}
+
+    def __init__(self, name: str, settings: FetcherSettings) -> None:
+        if settings.mode == "impossible":
+            raise ConfigInvalid([f"connectors.{name}.mode: is impossible"])
+        if settings.mode == "broken":
+            raise KeyError("joe@example.com")
+        self.mode, self.runs, self.release = settings.mode, 0, anyio.Event()
+        self.source: Source | None = None
+        self.emitted = anyio.Event()
+        Fetcher.made[name] = self
+
+    async def run(self, source: Source) -> None:
+        self.runs += 1
+        self.source = source
+        if self.mode == "dies":
+            raise RuntimeError("joe@example.com")
+        if self.mode == "silent":
+            await anyio.sleep_forever()
+        if self.mode == "stuck":
+            await source.idle(source.clock.now(), "nothing")
+            await self._stay()
+            return
+        while True:
+            await source.idle(source.clock.now() + timedelta(hours=1), "the next look")
+            await self.bring()
+
+    async def bring(self) -> None:
+        assert self.source is not None
+        seen = await self.source.get([b"cursor"])
+        number = int(seen.get(b"cursor", b"0")) + 1
+        await self.source.emit([record(f"e{number}")], state={b"cursor": str(number).encode()})
+        self.emitted.set()
+        self.emitted = anyio.Event()
+
+    async def _stay(self) -> None:
+        while not self.release.is_set():
+            try:
+                await self.release.wait()
+            except anyio.get_cancelled_exc_class():
+                continue
+
+
+class Told:
+    """A push connector at ``/told/NAME``; the body says what becomes of the request."""
+
+    class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        path: str | None = None
+        verify: str | None = None
+
+    type: ClassVar[str] = "told"
+    routes: Sequence[Route] = ()
+
+    def __init__(self, name: str, settings: Any) -> None:
+        self.routes = [Route(path=settings.path or f"/told/{name}")]
+
+    async def answer(self, request: Request, source: Source) -> Answer:
+        if request.body == b"fail":
+            raise KeyError("joe@example.com")
+        await source.emit([record(request.body.decode() or "one")])
+        return Answer(body=b"taken")
+
+
+def record(id: str, email: str = "joe@example.com", type: str = "seen") -> Record:
+    return Record(
+        value={"id": id, "type": type, "identifiers": {"email": email}, "data": {"n": 1}},
+        received=datetime.now(UTC),
+        fallback_id=id,
+    )
+
+
+def hooks(**given: Any) -> types.SimpleNamespace:
+    found = {name: cdmd.hookimpl(value) for name, value in given.items()}
+    for name, function in found.items():
+        function.__name__ = name
+    return types.SimpleNamespace(**found)
+
+
+class World:
+    """One state directory and one configuration file; ``parts`` opens and runs all rooms over them."""
+
+    def __init__(self, folder: Path, text: str = "", *, extra: dict[str, object] | None = None) -> None:
+        self.folder, self.file, self.clock = folder, folder / "cdmd.toml", ShiftedClock()
+        mine = hooks(cdmd_connectors=lambda: [Fetcher, Told])
+        self.plugins = Plugins.load([], {}, modules={"builtin": cdmd.connectors, "tests": mine, **(extra or {})})
+        self.environment: dict[str, str] = {}
+        self.logged: list[bytes] = []
+        self.policy = Policy(stop=0.05, retry=60.0)
+        self.configure(text)
+        Fetcher.made.clear()
+
+    def configure(self, text: str) -> None:
+        head = f'[daemon]\nstate_dir = "{self.folder}/state"\ndrain = "2s"\n[journal]\nreserve = "1MiB"\n'
+        head += "" if "[http]" in text else '[http]\nlisten = ["127.0.0.1:0"]\n'
+        head += "" if "[control]" in text else f'[control]\nsocket = "{self.folder}/c.sock"\n'
+        self.file.write_text(head + text)
+        self.file.chmod(0o600)
+
+    def read(self) -> Config:
+        types_ = {name: kind.Settings for name, kind in self.plugins.connector_types().items()}
+        return load(self.file, types=types_, environment={}, randomness=secrets.token_bytes)
+
+    def given(self, **more: Any) -> Given:
+        logs = Logs(clock=self.clock, render=lambda line: repr(line).encode(), write=self.logged.append)
+        defaults: dict[str, Any] = {
+            "config": self.read(),
+            "plugins": self.plugins,
+            "logs": logs,
+            "systemd": Systemd(self.environment, pid=1),
+            "read_config": self.read,
+            "ready": lambda config, addresses: None,
+            "clock": self.clock,
+        }
+        return Given(**{**defaults, **more})
+
+    @asynccontextmanager
+    async def parts(self) -> AsyncIterator[Parts]:
+        """Everything but the listeners, running."""
+        given, trust = await anyio.to_thread.run_sync(self.given), await anyio.to_thread.run_sync(ssl.create_default_context)
+        config = given.config
+        names, directory = Names(config.connectors), StateDirectory(config.state_dir)
+        with anyio.fail_after(15):
+            async with (
+                directory.hold(),
+                open_state(
+                    directory,
+                    clock=self.clock,
+                    new_id=lambda: uuid.uuid4().hex,
+                    random=secrets.token_bytes,
+                    named=names.earliest,
+                ) as opened,
+            ):
+                counts = await opened.journal.counts()
+                parts = Parts(given, opened, names=names, trust=trust, counts=counts)
+                parts.supervisor = Supervisor(
+                    clock=self.clock, random=lambda: 0.0, on_change=parts._child_changed, policy=self.policy
+                )
+                plan = parts.connectors.plan(config)
+                parts.take(config, kinds=parts.kinds, projection=parts.projection, pull=plan.pull)
+                await parts.upkeep.look_at_disk()
+                await parts.refill_door()
+                await parts.connectors.load_pauses()
+                async with anyio.create_task_group() as tasks:
+                    for run in (parts.queue.run, parts.pipeline.run, parts.supervisor.run):
+                        await tasks.start(run)
+                    await parts.connectors.carry_out(plan)
+                    parts.state = "running"
+                    yield parts
+                    for one in Fetcher.made.values():
+                        one.release.set()
+                    await parts.connectors.close()
+                    tasks.cancel_scope.cancel()
+
+
+async def until(parts: Parts, name: str, *states: str) -> None:
+    """Return when the connector is in one of these states."""
+    while parts.supervisor.state(name).state not in states:
+        await parts.connectors._moved.wait()
+
+
+async def applied(parts: Parts) -> None:
+    """Return when all that is journaled is in the store."""
+    assert await parts.pipeline.drain(5)
+
+
+async def fetched(parts: Parts, name: str) -> None:
+    """Let the connector look once and wait for what it brings."""
+    await until(parts, name, "running")
+    fetcher = Fetcher.made[name]
+    waiting = fetcher.emitted
+    await parts.connectors.poll(name)
+    await waiting.wait()
+
+
+@asynccontextmanager
+async def asked(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
+    """The edge without a socket."""
+    transport = httpx.ASGITransport(app=_RawPath(parts.edge))
+    async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
+        yield client
+
+
+class _RawPath:
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app(scope, receive, send)
+
+
+def verdicts(rows: Sequence[Any]) -> dict[str, str]:
+    return {row.name: row.verdict for row in rows}
