@@ -65,7 +65,8 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
 async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     """Start in order, each when the one before is ready; return when it was told to stop."""
     config, given, running = parts.config, parts.given, Running(parts)
-    public = partial(serve, parts.edge, listening.public, limits=limits(config.http), tls=tls(config.http.tls))
+    encrypted = await anyio.to_thread.run_sync(tls, config.http.tls)
+    public = partial(serve, parts.edge, listening.public, limits=limits(config.http), tls=encrypted)
     app = control_app(running, own_uid=os.getuid(), lookups=system_lookups())
     plan = parts.connectors.plan(config)
     parts.take(config, kinds=parts.kinds, projection=parts.projection, pull=plan.pull)

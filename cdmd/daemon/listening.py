@@ -4,10 +4,10 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio
 import anyio.to_thread
 
 from cdmd.config.schema import Config, HttpSettings, TlsSettings
@@ -57,7 +57,7 @@ async def _bound(text: str, inherited: Mapping[str, Sequence[socket.socket]], st
 
 async def _control(path: Path, stack: AsyncExitStack) -> list[socket.socket]:
     bound = await anyio.to_thread.run_sync(_bind_path, path)
-    stack.callback(partial(path.unlink, missing_ok=True))
+    stack.push_async_callback(anyio.Path(path).unlink, missing_ok=True)
     stack.callback(bound.close)
     return [bound]
 
@@ -91,7 +91,7 @@ def limits(http: HttpSettings) -> Limits:
 
 
 def tls(settings: TlsSettings | None) -> ssl.SSLContext | None:
-    """The public listeners' TLS. Raises ``ConfigInvalid`` where certificate and key do not fit."""
+    """The public listeners' TLS. It blocks. Raises ``ConfigInvalid`` where certificate and key do not fit."""
     if settings is None:
         return None
     try:

@@ -1,0 +1,161 @@
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from cdmd.control.protocol import TailFilter
+from cdmd.daemon.restarting import needs_restart
+from cdmd.daemon.running import Running
+from cdmd.errors import CdmdError, NotDurable
+from tests.daemon.doubles import Fetcher, World, applied, asked, fetched, record, until
+
+pytestmark = pytest.mark.anyio
+
+PULL = '[connectors.crm]\ntype = "fetcher"\n'
+PUSH = '[connectors.shop]\ntype = "told"\n'
+
+
+async def test_a_reload_that_guards_a_connector_knows_who_is_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, PULL + PUSH)
+    async with world.parts() as parts:
+        running = Running(parts)
+        await until(parts, "crm", "running")
+        apply, release = parts.store.apply, anyio.Event()
+
+        async def held(*arguments: Any) -> Any:
+            await release.wait()
+            return await apply(*arguments)
+
+        monkeypatch.setattr(parts.store, "apply", held)
+        await parts.connectors.get("crm").source.emit([record("a", email="joe@example.com")])
+        world.configure(PULL + PUSH + "known_only = true\n")
+        await running.reload()
+        verdicts = await parts.connectors.get("shop").source.emit([record("b"), record("c", email="eve@example.com")])
+        assert [type(one).__name__ for one in verdicts] == ["Accepted", "Filtered"]
+        release.set()
+        await applied(parts)
+        assert parts.door._order == parts.door._order.__class__(), "the pipeline tells the door what is applied"
+        assert (await parts.store.counts())["shop", "applied"] == 1
+
+
+async def test_a_reload_exchanges_kinds_indicators_reserve_and_log_level_at_once(tmp_path: Path) -> None:
+    world = World(tmp_path, PULL)
+    async with world.parts() as parts:
+        running, before = Running(parts), parts.kinds
+        text = '[identity.identifiers]\nphone = { priority = 1 }\n[indicators.seen]\non = "seen"\n' + PULL
+        world.configure(text)
+        world.file.write_text(world.file.read_text().replace("1MiB", "2MiB").replace("drain", 'log_level = "debug"\ndrain'))
+        report = await running.reload()
+        assert report.problems == []
+        assert parts.kinds is not before
+        assert parts.pipeline._rules.kinds is parts.kinds
+        assert running.shown is parts.projection
+        assert running.kinds.normalise("email", "joe@example.com") is None
+        assert parts.door._usable({"email": "joe@example.com"}) == []
+        assert parts.disk.reserve == 2 << 20
+        assert parts.logs._level == 10
+
+
+async def test_what_needs_a_restart_is_named_by_its_key_until_it_happens(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with world.parts() as parts:
+        running = Running(parts)
+        world.configure('[http]\nlisten = ["127.0.0.1:0"]\nmax_body = "2MiB"\n[queue]\nmax_events = 7\n[plugins.tests]\nurl = "x"\n')
+        world.file.write_text(world.file.read_text().replace("/state", "/other"))
+        expected = ["http.max_body", "queue.max_events", "daemon.state_dir", "plugins.tests"]
+        for _ in range(2):
+            assert (await running.reload()).problems == [
+                f"{key} has changed; that takes effect after a restart of the daemon" for key in expected
+            ]
+        assert needs_restart(parts.config, parts.config) == []
+
+
+async def test_a_reload_tells_systemd_when_it_begins_and_ends(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        world.environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        async with world.parts() as parts:
+            world.configure("[connectors.x]\n")
+            await Running(parts).reload_quietly()
+            assert systemd.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+            assert systemd.recv(100) == b"READY=1\nSTATUS=running"
+
+
+async def test_nothing_is_reloaded_while_it_stops(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with world.parts() as parts:
+        parts.state = "draining"
+        with pytest.raises(CdmdError, match="the daemon is draining"):
+            await Running(parts).reload()
+        await Running(parts).reload_quietly()
+
+
+async def test_the_tail_shows_what_is_asked_for_and_ends_when_the_daemon_drains(tmp_path: Path) -> None:
+    world = World(tmp_path, PULL + PUSH)
+    async with world.parts() as parts, asked(parts) as http:
+        running, seen = Running(parts), []
+        await until(parts, "crm", "running")
+
+        async def look(wanted: TailFilter) -> None:
+            seen.extend([(one.stage, one.event.connector) async for one in running.tail(wanted)])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look, TailFilter(connector="shop", stage="applied", type="se*"))
+            tasks.start_soon(look, TailFilter(connector="shop", stage="applied", type="other.*"))
+            while len(parts.pipeline.tail._subscribers) < 2:
+                await anyio.lowlevel.checkpoint()
+            await http.post("/told/shop")
+            await fetched(parts, "crm")
+            await applied(parts)
+            parts.pipeline.tail.close()
+        assert seen == [("applied", "shop")]
+
+
+async def test_commands_reach_their_parts(tmp_path: Path) -> None:
+    world = World(tmp_path, PULL)
+    async with world.parts() as parts:
+        running = Running(parts)
+        await until(parts, "crm", "running")
+        await running.pause("crm")
+        await until(parts, "crm", "paused")
+        await running.resume("crm")
+        await until(parts, "crm", "running")
+        waiting = Fetcher.made["crm"].emitted
+        await running.poll("crm")
+        await waiting.wait()
+        with pytest.raises(CdmdError):
+            await running.forget("crm")
+        running.set_log_level("debug", 5.0)
+        assert (running.config, running.journal, running.store) == (parts.config, parts.journal, parts.store)
+        assert running.clock is world.clock
+        size = await running.backup(tmp_path / "backup.tar")
+        assert size == (await anyio.Path(tmp_path / "backup.tar").stat()).st_size
+        assert os.stat(tmp_path / "backup.tar").st_mode & 0o777 == 0o600
+
+
+async def test_counts_that_cannot_be_read_again_stay_uncertain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, PULL)
+    async with world.parts() as parts:
+        parts.tally.uncertain = True
+        counts = parts.journal.counts
+
+        async def unreadable() -> None:
+            raise NotDurable("no")
+
+        monkeypatch.setattr(parts.journal, "counts", unreadable)
+        await fetched(parts, "crm")
+        assert parts.tally.uncertain
+        monkeypatch.setattr(parts.journal, "counts", counts)
+        await until(parts, "crm", "running")
+        await fetched(parts, "crm")
+        await parts.queue.flush()
+        while parts.tally.uncertain:
+            await anyio.lowlevel.checkpoint()
+        assert parts.tally.of("crm", "accepted") == 2
