@@ -75,7 +75,9 @@ async def test_one_that_fails_to_start_is_a_verdict_and_the_others_are_applied(t
         world.configure(PULL + '[connectors.bad]\ntype = "fetcher"\nmode = "dies"\n')
         report = await Running(parts).reload()
         assert verdicts(report.connectors) == {"bad": "failed", "crm": "started"}
-        assert report.problems == ["connectors.bad: it raised RuntimeError in daemon/doubles.py:" + report.problems[0].split(":")[-1]]
+        assert report.problems == [
+            "connectors.bad: it raised RuntimeError in daemon/doubles.py:" + report.problems[0].split(":")[-1]
+        ]
         await until(parts, "bad", "degraded", "failed")
 
 

@@ -137,7 +137,11 @@ async def test_a_plugin_that_failed_is_a_row_and_makes_it_degraded(tmp_path: Pat
         assert context.now == context.now.replace()
         raise KeyError("joe@example.com")
 
-    world = World(tmp_path, PULL, extra={"warranty": hooks(cdmd_extensions=lambda: [lookup]), "bad": hooks(cdmd_extensions=lambda: ["no extension"])})
+    world = World(
+        tmp_path,
+        PULL,
+        extra={"warranty": hooks(cdmd_extensions=lambda: [lookup]), "bad": hooks(cdmd_extensions=lambda: ["no extension"])},
+    )
     async with world.parts() as parts:
         await fetched(parts, "crm")
         await applied(parts)
@@ -177,6 +181,8 @@ async def test_metrics_carry_the_figures_of_status_and_no_customer(tmp_path: Pat
 
 
 def test_shapes_stay_as_the_contract_has_them() -> None:
-    assert {"freshness_seconds", "received", "refused", "parked", "repeats", "last_event"} <= set(ConnectorRow.__struct_fields__)
+    assert {"freshness_seconds", "received", "refused", "parked", "repeats", "last_event"} <= set(
+        ConnectorRow.__struct_fields__
+    )
     assert {"version", "state", "uptime_seconds", "queue", "journal", "connectors"} <= set(Status.__struct_fields__)
     assert Fetcher.type == "fetcher"

@@ -65,7 +65,9 @@ async def test_what_needs_a_restart_is_named_by_its_key_until_it_happens(tmp_pat
     world = World(tmp_path)
     async with world.parts() as parts:
         running = Running(parts)
-        world.configure('[http]\nlisten = ["127.0.0.1:0"]\nmax_body = "2MiB"\n[queue]\nmax_events = 7\n[plugins.tests]\nurl = "x"\n')
+        world.configure(
+            '[http]\nlisten = ["127.0.0.1:0"]\nmax_body = "2MiB"\n[queue]\nmax_events = 7\n[plugins.tests]\nurl = "x"\n'
+        )
         world.file.write_text(world.file.read_text().replace("/state", "/other"))
         expected = ["http.max_body", "queue.max_events", "daemon.state_dir", "plugins.tests"]
         for _ in range(2):
