@@ -85,9 +85,9 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
         await tasks.start(partial(stopping.listen, public), name="public")
         parts.state = "running"
-        given.ready(config, listening.addresses)
         given.systemd.ready("running")
         parts.log.info("daemon_ready", listen=listening.addresses, connectors=len(config.connectors))
+        await anyio.to_thread.run_sync(given.ready, config, listening.addresses)
 
 
 def _plain(group: BaseExceptionGroup) -> CdmdError:

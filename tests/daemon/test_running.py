@@ -1,4 +1,3 @@
-import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -139,7 +138,7 @@ async def test_commands_reach_their_parts(tmp_path: Path) -> None:
         assert running.clock is world.clock
         size = await running.backup(tmp_path / "backup.tar")
         assert size == (await anyio.Path(tmp_path / "backup.tar").stat()).st_size
-        assert os.stat(tmp_path / "backup.tar").st_mode & 0o777 == 0o600
+        assert (await anyio.Path(tmp_path / "backup.tar").stat()).st_mode & 0o777 == 0o600
 
 
 async def test_counts_that_cannot_be_read_again_stay_uncertain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

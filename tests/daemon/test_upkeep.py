@@ -162,7 +162,7 @@ async def test_nothing_is_acknowledged_below_the_reserve(tmp_path: Path) -> None
         await until(parts, "crm", "running")
         parts.disk.free = 0
         assert not parts.readiness()[0]
-        with pytest.raises(Overloaded, match="less than journal.reserve"):
+        with pytest.raises(Overloaded, match=r"less than journal\.reserve"):
             await parts.connectors.get("crm").source.emit([record("x")])
 
 
