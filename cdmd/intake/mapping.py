@@ -235,6 +235,8 @@ def _table(fields: Fields, record: Any, context: Mapping[str, Any], path: str) -
             raise _Unmappable(
                 Fault("not_an_object", f'{path} = "*" needs a record that is an object', "*", path, kind_of(record))
             )
+        if not all(isinstance(name, str) for name in record):
+            raise _Unmappable(Fault("not_an_object", f'{path} = "*" needs a record whose names are text', "*", path, "object"))
         return record
     found = {}
     for name, template in fields.items():

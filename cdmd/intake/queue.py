@@ -7,13 +7,14 @@ starve the others. ``submit`` returns when its append is durable.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 import anyio
 import msgspec
 
 from cdmd.contracts import Append, Journal
-from cdmd.errors import NotDurable, Overloaded
+from cdmd.errors import CdmdError, NotDurable, Overloaded
 from cdmd.models import Seq
 
 COMMIT_EVENTS: Final = 2_000
@@ -44,7 +45,7 @@ class _Waiting:
         self.append, self.settle = append, settle
         self.done: asyncio.Future[Seq] = asyncio.get_running_loop().create_future()
         self.events = len(append.entries)
-        self.bytes = sum(map(len, append.encoded))
+        self.bytes = sum(map(len, append.encoded)) + sum(len(key) + len(value or b"") for key, value in append.state.items())
 
     def succeed(self, first: Seq) -> None:
         self.settle(first, None)
@@ -179,7 +180,9 @@ class JournalQueue:
         for waiting in batch:
             waiting.succeed(first)
             first = Seq(first + waiting.events)
-        await self._committed()
+        # What it could not do now it does after the next commit; it must never end the committing.
+        with suppress(CdmdError):
+            await self._committed()
 
     def _release(self, batch: list[_Waiting]) -> None:
         for waiting in batch:

@@ -108,7 +108,8 @@ class IntakeSource:
         return self._intake.clock
 
     async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
-        """See ``cdmd.contracts.Source.emit``."""
+        """See ``cdmd.contracts.Source.emit``. Raises TypeError for what no journal could keep, before anything is queued."""
+        _check(records, state)
         if not self._push:
             await self._intake.credit(self._name)
         if self.closed:
@@ -229,3 +230,13 @@ class IntakeSource:
                 self._intake.tally.refused(self._name, len(flights) - place, type(error).__name__)
                 raise
             self._intake.tally.counted(self._name, {Count.RECEIVED: 1, Count.ACCEPTED: 1, Count.REPEATS: 1})
+
+
+def _check(records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> None:
+    """A commit is shared: what would fail in it, or be unreadable after it, must not come from one connector to all."""
+    for key, value in state.items():
+        if not isinstance(key, bytes) or not isinstance(value, bytes | None):
+            raise TypeError("a connector's state maps bytes to bytes or None")
+    for record in records:
+        if not isinstance(record.received, datetime) or record.received.tzinfo is None:
+            raise TypeError("a record's received is a datetime with a time zone")

@@ -6,8 +6,12 @@ filters without an append is pending until the next one (or ``pending`` is writt
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Final
 
 from cdmd.models import Count
+
+_MOST_REASONS: Final = 1_000
+"""Reasons are fixed words; a connector that makes them up from what it was sent must not fill the memory."""
 
 
 class Tally:
@@ -22,7 +26,8 @@ class Tally:
     def refused(self, connector: str, count: int, reason: str) -> None:
         """``count`` records (or requests that could not be split) were refused."""
         self._add(connector, {Count.RECEIVED: count, Count.REFUSED: count})
-        self.reasons[connector, reason] += count
+        known = (connector, reason) in self.reasons or len(self.reasons) < _MOST_REASONS
+        self.reasons[connector, reason if known else "other"] += count
 
     def counted(self, connector: str, counts: Mapping[str, int]) -> None:
         """Records that needed no append: filtered ones, and repeats of what is in the journal already."""

@@ -26,6 +26,7 @@ class MemoryJournal:
         self.commits: list[list[Append]] = []
         self.failing = False
         self.keep_when_failing = False
+        self.unreadable = False
         self.gate: anyio.Event | None = None
         self.began = anyio.Event()
 
@@ -66,6 +67,8 @@ class MemoryJournal:
                 yield key, value
 
     async def counts(self) -> dict[tuple[str, str], int]:
+        if self.unreadable:
+            raise NotDurable("the journal cannot be read now")
         return dict(self.counted)
 
     async def forget(self, connector: str) -> int:

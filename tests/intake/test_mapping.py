@@ -68,6 +68,11 @@ def test_a_star_keeps_the_whole_record() -> None:
     assert event.data == ORDER
 
 
+def test_a_star_needs_names_that_are_text() -> None:
+    fault = fault_of(mapper(EventSettings(type="x", traits="*")).decide(record({1: "a name no journal entry can have"})))
+    assert fault.code == "not_an_object"
+
+
 def test_a_star_needs_an_object() -> None:
     fault = fault_of(mapper(EventSettings(type="x", data="*")).decide(record([1])))
     assert (fault.code, fault.kind) == ("not_an_object", "array")

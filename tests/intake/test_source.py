@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from functools import partial
 from typing import Any
 
@@ -451,3 +452,41 @@ async def test_a_commit_is_bounded_and_the_rest_follows(monkeypatch: pytest.Monk
         await anyio.wait_all_tasks_blocked()
         w.journal.gate.set()
     assert [len(commit) for commit in w.journal.commits] == [1, 1, 1, 1]
+
+
+async def test_counts_that_cannot_be_read_after_a_failed_commit_do_not_end_the_committing() -> None:
+    async with world() as w:
+        w.journal.failing = w.journal.keep_when_failing = True
+        with pytest.raises(NotDurable):
+            await w.source().emit([record("1")])
+        w.journal.failing, w.journal.unreadable = False, True
+        assert await w.source().emit([record("2")]) == [Accepted("2")]
+        assert await w.source().emit([record("3")]) == [Accepted("3")]
+        w.journal.unreadable = False
+        await w.source().emit([record("4")])
+        assert w.counts() == {Count.RECEIVED: 5, Count.REFUSED: 1, Count.ACCEPTED: 4}
+
+
+@pytest.mark.parametrize("state", [{"key": b"1"}, {b"key": "1"}, {b"key": 2**70}])
+async def test_state_that_no_journal_keeps_is_refused_before_it_is_in_anybodys_commit(state: Any) -> None:
+    async with world() as w:
+        with pytest.raises(TypeError, match="bytes"):
+            await w.source().emit([record()], state=state)
+        assert w.journal.commits == []
+
+
+@pytest.mark.parametrize("received", ["2026-11-24T12:00:00Z", 5, datetime(2026, 11, 24)])  # noqa: DTZ001 - the fault
+async def test_a_receipt_that_is_no_moment_is_refused_before_it_is_journaled(received: Any) -> None:
+    async with world() as w:
+        with pytest.raises(TypeError, match="received"):
+            await w.source().emit([Record(value={}, received=received, fallback_id="f")])
+        assert w.journal.commits == []
+
+
+async def test_large_state_takes_its_place_in_the_queue_too() -> None:
+    async with world(max_bytes=100) as w, anyio.create_task_group() as group:
+        w.journal.gate = anyio.Event()
+        group.start_soon(partial(w.source().emit, [record()], state={b"ledger": b"x" * 500}))
+        await w.journal.began.wait()
+        assert w.intake.queue.statistics().bytes > 500
+        w.journal.gate.set()

@@ -40,6 +40,15 @@ def test_a_failed_append_leaves_its_counts_pending_and_the_journal_to_be_asked()
     assert (tally.of("shop", Count.RECEIVED), tally.of("shop", Count.REFUSED)) == (5, 1)
 
 
+def test_reasons_that_are_made_up_do_not_fill_the_memory() -> None:
+    tally = Tally({})
+    for number in range(5_000):
+        tally.refused("shop", 1, f"reason {number}")
+    assert len(tally.reasons) <= 1_001
+    assert tally.reasons["shop", "other"] == 4_000
+    assert tally.of("shop", Count.REFUSED) == 5_000
+
+
 @given(st.lists(st.tuples(st.sampled_from(["refuse", "filter", "repeat", "append", "fail"]), st.integers(1, 5))))
 def test_the_sum_holds_after_every_step(steps: list[tuple[str, int]]) -> None:
     tally = Tally({})
