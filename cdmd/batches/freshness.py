@@ -70,5 +70,6 @@ class Freshness:
 
 
 def _forget(hour: _Hour, minute: int) -> None:
-    while hour.minutes and hour.minutes[0][0] <= minute - _MINUTES:
+    """Also what lies ahead of ``minute``: the wall clock was set back, and would never catch up with it."""
+    while hour.minutes and not minute - _MINUTES < hour.minutes[0][0] <= minute:
         hour.minutes.popleft()

@@ -141,9 +141,12 @@ class SqliteJournal(Journal):
 
     def _take(self, committed: _Committed) -> None:
         self._failure = None
+        # Entries of a commit that was told to have failed and had not lie before ``first``: they are there to be read, too.
+        head = Seq(committed.first + len(committed.entries) - 1)
         if committed.entries:
             self._tail.extend(*committed)
-            self._head = Seq(committed.first + len(committed.entries) - 1)
+        if head > self._head:
+            self._head = head
             self._grown.set()
             self._grown = anyio.Event()
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from cdmd.contracts import DeadLetterFilter
-from cdmd.models import Count, DeadLetter, Digest, Micros, Parked, Seen, SeenVerdict
+from cdmd.models import Count, DeadLetter, Digest, Entry, Micros, Parked, Seen, SeenVerdict, Seq
 from cdmd.store import seen
 from cdmd.store.batches import add_counts, add_totals, drop_dead, put_parked
 from cdmd.store.database import Row, transaction
@@ -22,7 +22,8 @@ from cdmd.store.sql import load_queries
 
 Digests: TypeAlias = Callable[[str, str], Digest]
 _SQL: Final = load_queries("store")
-_SLICE: Final = 1_000
+_SLICE: Final = 100
+"""Letters at once: each may be as large as a request."""
 
 
 def parameters(which: DeadLetterFilter) -> dict[str, Any]:
@@ -85,11 +86,20 @@ def _take(
         connector = letter.entry.event.connector
         counts.update({(connector, count): 1, (connector, Count.DEAD): -1})
     add_counts(connection, counts)
-    named = [letter.entry.event for letter in letters if letter.entry.event.id]
-    found, where = seen.find(connection, [digests(one.source, one.id) for one in named], among=seen.months(connection))
-    changed = {digest: Seen(one.seq, verdict, one.content) for digest, one in found.items() if one.verdict == SeenVerdict.DEAD}
+    # What could not be mapped is remembered under no id: the one its sender named may be another event's.
+    seqs = {digests(one.event.source, one.event.id): seq for seq, one in _named(letters)}
+    found, where = seen.find(connection, list(seqs), among=seen.months(connection))
+    changed = {
+        digest: Seen(one.seq, verdict, one.content)
+        for digest, one in found.items()
+        if one.verdict == SeenVerdict.DEAD and one.seq == seqs[digest]
+    }
     seen.remember(connection, changed, where=where, now=now)
     return totals
+
+
+def _named(letters: Sequence[DeadLetter]) -> list[tuple[Seq, Entry]]:
+    return [(letter.seq, letter.entry) for letter in letters if letter.entry.fault is None and letter.entry.event.id]
 
 
 def _waiting(letter: DeadLetter, due: Micros) -> Parked:

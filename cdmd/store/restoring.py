@@ -12,7 +12,8 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
@@ -61,9 +62,11 @@ async def backup(journal: SqliteJournal, store: SqliteStore, target: Path, *, cl
         return await anyio.to_thread.run_sync(making)
 
 
-def restore(file: Path, directory: StateDirectory) -> Manifest:
+def restore(file: Path, directory: StateDirectory, *, new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> Manifest:
     """Put the backup ``file`` in place of what ``directory`` holds, which is kept beside it under a new name; it blocks.
 
+    The journal gets the identity ``new_id``: numbers that were given out after the backup are given out again, for other
+    events, and what is computed from both (public ids) must not be the same again.
     Raises ``InUse`` while a daemon uses the directory, ``Damaged`` where the backup is not whole: then nothing was changed.
     """
     with directory.held(), tempfile.TemporaryDirectory(dir=directory.root, prefix=SCRATCH) as folder:
@@ -75,9 +78,20 @@ def restore(file: Path, directory: StateDirectory) -> Manifest:
         faults = verify_store(fresh / "store.db") + verify_journal(fresh / "journal.db", fresh / "mark")
         if faults:
             raise Damaged(f"the backup {file} is damaged: {faults[0]}")
+        journal_id = new_id()
+        for name in _NAMES:
+            _rename(fresh / name, journal_id)
         _swap(fresh, directory)
-        write_mark(directory.mark, Mark(manifest.journal_id, manifest.head))
+        write_mark(directory.mark, Mark(journal_id, manifest.head))
     return manifest
+
+
+def _rename(path: Path, journal_id: str) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute(_JOURNAL["rename"], (journal_id,))
+    finally:
+        connection.close()
 
 
 def _back_up(journal: Path, store: Path, target: Path, *, created: str, version: str) -> Manifest:

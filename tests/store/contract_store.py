@@ -374,6 +374,16 @@ class StoreContract:
             (trace,) = await store.trace("evt-1")
             assert (trace.seen.verdict, trace.activity, trace.dead, trace.parked) == (SeenVerdict.FILTERED, None, None, None)
 
+    async def test_a_record_that_could_not_be_mapped_leaves_the_event_of_the_same_id_alone(self, reopen: Reopen) -> None:
+        unmapped = msgspec.structs.replace(dead(2), entry=Entry(event(1), fault=Fault("null", "no"), raw=b"{}"))
+        elder = msgspec.structs.replace(dead(3), entry=Entry(event(1)))
+        async with reopen() as store:
+            await give(store, burying(dead(1)))
+            await give(store, Changes(dead=[unmapped, elder], counts={("shop", Count.DEAD): 2}))
+            assert await store.discard(DeadLetterFilter(seqs=[Seq(2), Seq(3)]), now=NOW) == 2
+            (trace,) = await store.trace("evt-1")
+            assert (trace.seen.verdict, trace.dead) == (SeenVerdict.DEAD, dead(1))
+
     async def test_old_dead_letters_expire(self, reopen: Reopen) -> None:
         async with reopen() as store:
             await give(store, burying(*(dead(n, since=NOW - n * DAY) for n in range(1, 6))))

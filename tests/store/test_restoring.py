@@ -102,7 +102,20 @@ async def test_a_backup_restores_into_an_empty_directory_that_has_the_key(
             pass
     other.key.write_bytes(state.key.read_bytes())
     async with running(other) as opened:
-        assert (opened.journal.id, opened.journal.head) == ("one", 3)
+        assert (opened.journal.head, opened.store.position) == (3, 2)
+
+
+async def test_a_restored_journal_is_another_one_so_that_its_numbers_name_nobody_twice(
+    state: StateDirectory, file: Path
+) -> None:
+    made = await filled(state, file)
+    found = {made.journal_id}
+    for _ in range(2):
+        await put_back(file, state)
+        async with running(state) as opened:
+            assert opened.journal.head == made.head
+            found.add(opened.journal.id)
+    assert len(found) == 3
 
 
 async def test_nothing_is_restored_while_a_daemon_runs(state: StateDirectory, file: Path) -> None:

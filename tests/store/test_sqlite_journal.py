@@ -243,6 +243,22 @@ async def test_entries_of_a_failed_commit_that_are_there_after_all_move_the_head
         assert [one.seq for one in await journal.read(Seq(9), limit=10)] == [10, 11, 12]
 
 
+async def test_entries_that_are_there_after_all_are_read_once_anything_is_durable_again(
+    reopen: Reopen, disk: Disk, tmp_path: Path
+) -> None:
+    async with filled(reopen) as journal:
+        disk.fail_on = "COMMIT"
+        with pytest.raises(NotDurable):
+            await journal.append([append_of(11)])
+        disk.fail_on = None
+        other = SqliteJournal.open(tmp_path / "journal.db", clock=HandClock(), mark_path=tmp_path / "other", new_id=lambda: "x")
+        async with other as survivor:
+            await survivor.append([append_of(11)])
+        await journal.append([append_of(state={b"cursor": b"1"})])
+        assert journal.head == 11
+        assert [one.seq for one in await journal.read(Seq(10), limit=10)] == [11]
+
+
 async def test_pruning_and_forgetting_on_a_failing_disk_say_so(reopen: Reopen, disk: Disk) -> None:
     async with filled(reopen) as journal:
         disk.fail_on = "DELETE"

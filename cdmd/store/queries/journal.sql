@@ -4,6 +4,9 @@ SELECT value FROM meta WHERE name = 'journal_id';
 -- name: set_id
 INSERT INTO meta (name, value) VALUES ('journal_id', ?);
 
+-- name: rename
+UPDATE meta SET value = ? WHERE name = 'journal_id';
+
 -- name: head
 SELECT seq FROM sqlite_sequence WHERE name = 'blocks';
 
