@@ -5,6 +5,7 @@ times that are compared or stored are integers of microseconds since 1970-01-01T
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any, Final, NewType, TypeAlias
@@ -297,7 +298,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parked(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that waits for an extension. ``due`` and ``since`` in microseconds; ``retry`` marks a revived dead letter."""
+    """An event that waits for an extension. ``due`` and ``since`` in microseconds; ``retry`` marks a revived dead letter.
+
+    ``trace`` is each extension's latest visit so far.
+    """
 
     seq: Seq
     entry: Entry
@@ -307,22 +311,28 @@ class Parked(msgspec.Struct, frozen=True, kw_only=True):
     since: Micros
     reason: str
     retry: bool = False
+    trace: Sequence[Extended] = ()
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the store holds about a batch, looked up at once before anything is decided."""
+    """What the store holds about a batch, looked up at once before anything is decided.
+
+    ``parked``: which of those asked for are parked now (None: nobody looked).
+    """
 
     seen: dict[Digest, Seen]
     owners: dict[tuple[str, str], ProfileKey]
     profiles: dict[ProfileKey, ProfileState]
     next_profile: ProfileKey
+    parked: AbstractSet[Seq] | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What ``Store.apply`` must look up for a batch: digests, and normalised identifiers as (kind, value)."""
+    """What ``Store.apply`` must look up for a batch: digests, normalised identifiers as (kind, value), and parked events."""
 
     digests: Sequence[Digest]
     identifiers: Sequence[tuple[str, str]]
+    parked: Sequence[Seq] = ()
 
 
 class Changes(msgspec.Struct, kw_only=True):
@@ -412,4 +422,6 @@ class Count:
     PARKED: Final = "parked"
     UNATTRIBUTED: Final = "unattributed"
     ID_CONFLICTS: Final = "id_conflicts"
+    IGNORED_TRAITS: Final = "ignored_traits"
+    SKIPPED_VALUES: Final = "skipped_values"
     CLOCK_AHEAD: Final = "clock_ahead"

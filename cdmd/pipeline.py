@@ -200,14 +200,19 @@ class Pipeline:
                     return
             else:
                 self.failure = None
-                self._account(changes, decision.fates, position)
+                self._account(changes, decision.fates)
+                if position is not None:
+                    self._moved(position, work)
                 return
             self.failure = f"the store cannot take events: {type(fault).__name__}"
             self._log.error("store_apply_failed", error=type(fault).__name__, attempt=attempt, events=len(work))
             await self._clock.sleep(min(_LONGEST_PAUSE, 0.05 * 2 ** min(attempt, 10)))
             attempt += 1
             if position is not None and self._store.position >= position:
-                return  # the transaction was told to have failed and had not
+                # The transaction was told to have failed and had not.
+                await self._count_parked()
+                self._moved(position, work)
+                return
 
     async def _set_apart(self, work: _Work, error: Exception, *, position: Seq | None) -> bool:
         """Write the two halves by themselves; the last one left becomes a dead letter. False when there is nothing to try."""
@@ -229,7 +234,11 @@ class Pipeline:
     def _decision(self, work: _Work, position: Seq | None) -> Decision:
         return Decision(self._rules, work, position=position, parked=self._parked, now=to_micros(self._clock.now()))
 
-    def _account(self, changes: Changes, fates: Sequence[Fate], position: Seq | None) -> None:
+    def _moved(self, position: Seq, work: _Work) -> None:
+        self._credit.applied(position, [(item.seq, original.connector) for item, original in work if not item.resumed])
+        self._applied(position)
+
+    def _account(self, changes: Changes, fates: Sequence[Fate]) -> None:
         """After the transaction: figures, freshness, and whoever watches."""
         self._parked += sum(number for (_, counter), number in changes.counts.items() if counter == Count.PARKED)
         now = self._clock.now()
@@ -241,10 +250,6 @@ class Pipeline:
                 self.freshness.note(event.connector, max(0, moment - since) / 1_000_000, now)
         if self.tail.watched:
             self._show(fates)
-        if position is not None:
-            fresh = [(fate.item.seq, fate.item.entry.event.connector) for fate in fates if not fate.item.resumed]
-            self._credit.applied(position, fresh)
-            self._applied(position)
 
     def _show(self, fates: Sequence[Fate]) -> None:
         for stage, item, detail, _ in fates:

@@ -409,7 +409,129 @@ async def test_a_retried_event_goes_through_its_extensions_again():
     assert daemon.store.sums() == {Count.APPLIED: 1}
 
 
+async def test_a_record_that_breaks_its_mapping_when_retried_is_dead_again_and_stops_nobody():
+    def breaks(entry):
+        raise RecursionError
+
+    daemon = Daemon()
+    await daemon.take(Entry(event("", type=""), Fault("no_id", "x"), b"raw"))
+    daemon.remapped = breaks
+    async with daemon.running():
+        daemon.store.revive(Seq(1), to_micros(START))
+        await daemon.store.until(lambda: 1 in daemon.store.dead)
+    assert daemon.store.dead[1].fault.message == "could not be mapped: RecursionError"
+    assert daemon.store.sums() == {Count.DEAD: 1}
+
+
+async def test_an_event_is_not_applied_without_its_extension_because_a_retried_one_of_the_same_id_is_being_called():
+    gate, called = anyio.Event(), anyio.Event()
+
+    async def slow_at_first(event, context):
+        if not called.is_set():
+            called.set()
+            await gate.wait()
+        return event.enriched(extended=True)
+
+    daemon = Daemon()
+    await daemon.take(Entry(event("", type=""), Fault("no_id", "x"), b"raw"))
+    daemon.remapped = lambda entry: event("7", type="tv")
+    async with daemon.running(on("tv", slow_at_first, timeout=10.0)):
+        daemon.store.revive(Seq(1), to_micros(START))
+        await called.wait()
+        daemon.journal.add(event("7", type="tv"))
+        await daemon.store.until(lambda: 2 in daemon.store.activities)
+        gate.set()
+        await daemon.store.until(lambda: not daemon.store.waiting)
+    assert daemon.store.activities[2].event.data == {"extended": True}
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 1}
+
+
+async def test_what_was_taken_out_of_parked_while_it_was_called_has_no_effect():
+    gate, called = anyio.Event(), anyio.Event()
+
+    async def slow(event, context):
+        called.set()
+        await gate.wait()
+
+    daemon = Daemon()
+    await daemon.take(event("1", type="tv"), extensions=[on("tv", raising(RetryLater(1)), name="e")])
+    daemon.clock.advance(2)
+    async with daemon.running(on("tv", slow, name="e", timeout=10.0)) as pipeline:
+        await called.wait()
+        daemon.store.waiting.clear()
+        gate.set()
+        with anyio.fail_after(5):
+            while pipeline.statistics().parked_running:
+                await anyio.lowlevel.checkpoint()
+    assert daemon.store.activities == {}
+
+
+async def test_a_parked_event_keeps_the_trace_of_its_earlier_visits_over_a_restart():
+    async def looks_up(event, context):
+        return event.enriched(terms=2)
+
+    async def answers(event, context):
+        return event.enriched(score=3)
+
+    first = on("tv", looks_up, name="first")
+    daemon = Daemon()
+    await daemon.take(event("1", type="tv"), extensions=[first, on("tv", raising(RetryLater(1)), name="second")])
+    assert [visit.extension for visit in daemon.store.waiting[1].trace] == ["p.first", "p.second"]
+    for _ in range(3):
+        daemon.clock.advance(2)
+        async with daemon.running(first, on("tv", raising(RetryLater(1)), name="second")):
+            due = daemon.store.waiting[1].due
+            await daemon.store.until(lambda due=due: daemon.store.waiting[1].due != due)
+    assert len(daemon.store.waiting[1].trace) == 2, "the latest visit of each: no trace grows with the attempts"
+    daemon.clock.advance(2)
+    async with daemon.running(first, on("tv", answers, name="second")):
+        await daemon.store.until(lambda: daemon.store.activities)
+    shown = [(visit.extension, visit.outcome) for visit in daemon.store.activities[1].trace]
+    assert shown == [("p.first", "extended"), ("p.second", "later"), ("p.second", "extended")]
+
+
 # ---- when something fails ------------------------------------------------------------------------------------------
+
+
+async def test_what_is_dead_again_is_counted_once_although_its_transaction_was_told_to_have_failed():
+    daemon = Daemon()
+    await daemon.take(Entry(event("", type=""), Fault("no_id", "x"), b"raw"))
+    daemon.remapped = lambda entry: Fault("no_type", "y")
+    daemon.store.revive(Seq(1), to_micros(START))
+    daemon.store.failing_after = [NotDurable("lost the answer")]
+    async with daemon.running() as pipeline:
+        await daemon.store.until(lambda: 1 in daemon.store.dead)
+        with anyio.fail_after(5):
+            while pipeline.statistics().parked_running or pipeline.failure:
+                await anyio.lowlevel.checkpoint()
+    assert daemon.store.sums() == {Count.DEAD: 1}
+    assert daemon.store.dead[1].attempts == 1
+
+
+async def test_credit_comes_back_although_the_transaction_was_told_to_have_failed():
+    daemon = Daemon()
+    daemon.store.failing_after = [NotDurable("lost the answer")]
+    async with daemon.running() as pipeline:
+        entries = [Entry(event(str(n), source="crm")) for n in range(3)]
+        pipeline.journaled(daemon.journal.add(*entries), entries)
+        await pipeline.wait_for_credit("crm", limit=1)
+        assert pipeline.backlog("crm") == 0
+
+
+async def test_what_a_profile_has_no_place_for_and_what_an_indicator_cannot_use_is_counted():
+    hours = Projection({"hours": IndicatorSettings(on=("tv",), value="{data.hours}", compute="sum")})
+    many = {f"trait-{n}": n for n in range(1_003)}
+    some = {f"more-{n}": n for n in range(10)}
+    daemon = Daemon()
+    await daemon.take(
+        event("1", type="tv", traits=many, data={"hours": "many"}),
+        event("2", type="tv", traits=some, identifiers={"email": "ann@example.com"}, data={"hours": 2}),
+        event("3", type="plain", identifiers={"email": "joe@example.com", "phone": "+46701234567"}),
+        event("4", type="plain", identifiers={"email": "ann@example.com", "phone": "+46701234567"}),
+        projection=hours,
+    )
+    assert len(daemon.store.activities) == 4
+    assert daemon.store.sums() == {Count.APPLIED: 4, Count.IGNORED_TRAITS: 13, Count.SKIPPED_VALUES: 1}
 
 
 async def test_what_the_store_cannot_take_is_tried_again_and_nothing_is_skipped():

@@ -30,6 +30,8 @@ from cdmd.models import (
     Known,
     Micros,
     Parked,
+    ProfileKey,
+    ProfileState,
     Seen,
     SeenVerdict,
     Seq,
@@ -98,6 +100,7 @@ class Decision:
         self.wanted = Wanted(
             [one.digest for one in self._prepared if one.digest is not None],
             list({pair: None for one in self._prepared for pair in one.pairs}),
+            [one.item.seq for one in self._prepared if one.item.resumed],
         )
         self.fates: list[Fate] = []
         self.broke: Exception | None = None
@@ -126,10 +129,9 @@ class _Decider:
 
     def __init__(self, rules: Rules, known: Known, *, parked: int, now: Micros) -> None:
         self._rules, self._known, self._parked, self._now = rules, known, parked, now
-        self._people = People(
-            known, kinds=rules.kinds, public=partial(public_id, rules.journal_id), combine=rules.projection.combine
-        )
+        self._people = People(known, kinds=rules.kinds, public=partial(public_id, rules.journal_id), combine=self._combine)
         self._changes = Changes()
+        self._lost_traits = 0
 
     def changes(self, position: Seq | None) -> Changes:
         """All of it."""
@@ -140,7 +142,9 @@ class _Decider:
 
     def decide(self, one: _Prepared) -> Fate:
         """What becomes of one item, after those before it."""
-        item = one.item
+        item, parked = one.item, self._known.parked
+        if item.resumed and parked is not None and item.seq not in parked:
+            return Fate(None, item)
         prior = self._prior(one.digest)
         if prior is not None and prior.seq == item.seq and _was_done(prior, item):
             return Fate(None, item)
@@ -225,6 +229,7 @@ class _Decider:
                 since=since,
                 reason=hold.reason,
                 retry=item.retry,
+                trace=tuple({visit.extension: visit for visit in item.trace}.values()),
             )
         )
         return Fate("parked", item, hold.extension)
@@ -243,11 +248,25 @@ class _Decider:
         if key is None:
             self._count(item, Count.UNATTRIBUTED)
         else:
-            self._rules.projection.project(self._people.state(key), event, at=at, seq=item.seq)
+            self._project(item, key, at)
         self._changes.activities.append(
             Activity(seq=item.seq, profile=key, time=at, event=event, rule=rule, trace=item.trace, clock_ahead=ahead)
         )
         return Fate("applied", item, rule, at)
+
+    def _project(self, item: Item, key: ProfileKey, at: Micros) -> None:
+        """Add the event to its profile; what found no place there or could not be used is counted."""
+        ignored = self._rules.projection.project(self._people.state(key), item.entry.event, at=at, seq=item.seq)
+        skipped = () if ignored is None else ignored.indicators
+        lost = self._lost_traits + (0 if ignored is None else ignored.traits)
+        self._lost_traits = 0
+        if skipped:
+            self._count(item, Count.SKIPPED_VALUES, len(skipped))
+        if lost:
+            self._count(item, Count.IGNORED_TRAITS, lost)
+
+    def _combine(self, winner: ProfileState, loser: ProfileState) -> None:
+        self._lost_traits += self._rules.projection.combine(winner, loser)
 
     def _is_known(self, pairs: Sequence[tuple[str, str]]) -> bool:
         owners: Sequence[Mapping[tuple[str, str], object]] = (self._people.owners, self._known.owners)

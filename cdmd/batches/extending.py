@@ -21,6 +21,7 @@ from cdmd.models import (
     Discard,
     Entry,
     Event,
+    Extended,
     Fault,
     Hold,
     Item,
@@ -38,7 +39,7 @@ _MARGIN: Final = 5_000_000
 class Passage:
     """One event's way from the journal (or from ``parked``) to its item."""
 
-    __slots__ = ("attempts", "entry", "left", "outcome", "parked_since", "resumed", "retry", "seq", "tries", "visit")
+    __slots__ = ("attempts", "before", "entry", "left", "outcome", "parked_since", "resumed", "retry", "seq", "tries", "visit")
 
     def __init__(self, seq: Seq, entry: Entry) -> None:
         self.seq, self.entry = seq, entry
@@ -47,6 +48,7 @@ class Passage:
         self.left = self.resumed = self.retry = False
         self.parked_since: Micros | None = None
         self.attempts = self.tries = 0
+        self.before: Sequence[Extended] = ()
 
     @classmethod
     def resuming(cls, parked: Parked) -> "Passage":
@@ -54,6 +56,7 @@ class Passage:
         passage = cls(parked.seq, parked.entry)
         passage.resumed, passage.retry, passage.parked_since = True, parked.retry, parked.since
         passage.attempts = passage.tries = parked.attempts
+        passage.before = parked.trace
         return passage
 
     @property
@@ -70,7 +73,7 @@ class Passage:
             seq=self.seq,
             entry=entry,
             outcome=outcome,
-            trace=tuple(visit.trace) if visit is not None else (),
+            trace=(*self.before, *(visit.trace if visit is not None else ())),
             resumed=self.resumed,
             parked_since=self.parked_since,
             retry=self.retry,
@@ -103,7 +106,10 @@ class Extending:
     async def begin(self, batch: Batch) -> None:
         """Start the calls that the batch's events need; repeats need none."""
         wanting = [one for one in batch.passages if one.entry.fault is None and self._extensions.plan(one.entry.event.type)]
-        for passage in await self._first_occurrences(wanting):
+        for passage, digest in await self._not_yet_seen(wanting):
+            # An earlier entry of the same occurrence is decided first, so this one will be a repeat.
+            if self._in_flight.setdefault(digest, passage.seq) != passage.seq:
+                continue
             batch.unfinished += 1
             self._start(passage, lambda passage=passage: self._ended_in(batch, passage))  # type: ignore[misc]
         if batch.unfinished == 0:
@@ -119,9 +125,10 @@ class Extending:
                 self._map_again(passage)
             passages.append((passage, one.extension))
         calls = [passage for passage, _ in passages if passage.entry.fault is None and isinstance(passage.outcome, Apply)]
-        first = set(map(id, await self._first_occurrences(calls)))
+        # Another entry of the same occurrence may be under way: a call too many, and the store decides whose it was.
+        wanting = {id(passage) for passage, _ in await self._not_yet_seen(calls)}
         for passage, extension in passages:
-            if id(passage) in first:
+            if id(passage) in wanting:
                 self._start(passage, lambda passage=passage: self._back(passage), extension)  # type: ignore[misc]
             else:
                 self._back(passage)
@@ -177,8 +184,8 @@ class Extending:
         self.returned.append(passage)
         self.on_return()
 
-    async def _first_occurrences(self, passages: Sequence[Passage]) -> list[Passage]:
-        """Those whose occurrence neither the store remembers nor an earlier one under way has."""
+    async def _not_yet_seen(self, passages: Sequence[Passage]) -> list[tuple[Passage, Digest]]:
+        """Those whose occurrence the store remembers of no other entry, each with its digest."""
         if not passages:
             return []
         digests = [self._digester.occurrence(one.entry.event.source, one.entry.event.id) for one in passages]
@@ -186,17 +193,14 @@ class Extending:
             seen = await self._store.seen(digests)
         except CdmdError:
             seen = {}  # a call too many does less harm than waiting: the store decides about repeats
-        first = []
-        for passage, digest in zip(passages, digests, strict=True):
-            known = seen.get(digest)
-            if known is not None and known.seq != passage.seq:
-                continue
-            if self._in_flight.setdefault(digest, passage.seq) == passage.seq:
-                first.append(passage)
-        return first
+        pairs = zip(passages, digests, strict=True)
+        return [(one, digest) for one, digest in pairs if digest not in seen or seen[digest].seq == one.seq]
 
     def _map_again(self, passage: Passage) -> None:
-        mapped = self._remap(passage.entry)
+        try:
+            mapped = self._remap(passage.entry)
+        except Exception as error:  # noqa: BLE001 - one record that breaks its mapping must not stop all others
+            mapped = Fault("internal", f"could not be mapped: {type(error).__name__}")
         if mapped is None:
             passage.outcome = Discard("not wanted by today's configuration")
             passage.entry = Entry(passage.entry.event)

@@ -14,6 +14,8 @@ from cdmd.cli.running import until_interrupted
 from cdmd.cli.terminal import Table, drawn, note, print_json, print_pairs, print_table, size, span
 from cdmd.errors import Unreachable
 
+_REMARKS = ("unattributed", "id_conflicts", "clock_ahead", "ignored_traits", "skipped_values")
+
 
 @click.command
 @talks
@@ -198,7 +200,8 @@ def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
 def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:
     objective = row["freshness_objective_seconds"]
     freshness = span(row["freshness_seconds"]) + ("" if objective is None else f" of {span(objective)}")
-    remark = row["error"] or row["detail"]
+    counted = [f"{row[name]} {name.replace('_', ' ')}" for name in _REMARKS if row.get(name)]
+    remark = "; ".join([*filter(None, [row["error"] or row["detail"]]), *counted]) or None
     return [row["name"], row["type"], row["state"], freshness, *(row[name] for name in counters), row["last_event"], remark]
 
 

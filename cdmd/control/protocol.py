@@ -63,6 +63,8 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
 
     Of these, ``filtered_at_door`` and ``refused`` were never acknowledged as stored; the others together are ``accepted``.
     All exact over restarts. ``duplicates`` is ``repeats``: deliveries recognised as repeats, at the door or when applied.
+    Beside the sums: ``unattributed`` applied events that name nobody, ``id_conflicts`` repeats with other content,
+    ``clock_ahead`` times too far ahead, ``ignored_traits`` that a full profile had no place for, ``skipped_values`` no indicator could use.
     ``detail`` says what it does or waits for, ``next`` when it will look again.
     """
 
@@ -83,6 +85,11 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     dead_letters: int = 0
     parked: int = 0
     backlog: int = 0
+    unattributed: int = 0
+    id_conflicts: int = 0
+    clock_ahead: int = 0
+    ignored_traits: int = 0
+    skipped_values: int = 0
     last_event: datetime | None = None
     next: datetime | None = None
     detail: str | None = None

@@ -10,6 +10,7 @@ from cdmd.daemon.parts import Parts
 
 _AT_DOOR = (("received", "received"), ("refused", "refused"), ("accepted", "accepted"), ("filtered", "filtered_at_door"))
 _APPLIED = ("applied", "repeats", "suppressed")
+_REMARKS = ("unattributed", "id_conflicts", "clock_ahead", "ignored_traits", "skipped_values")
 _CURRENT = ("dead_letters", "parked", "backlog")
 
 
@@ -51,6 +52,9 @@ class _Snapshot:
         events = CounterMetricFamily(
             "cdmd_events", "Events by connector, stage and what became of them.", labels=["connector", "stage", "result"]
         )
+        remarks = CounterMetricFamily(
+            "cdmd_remarks", "What was noticed about events beside what became of them.", labels=["connector", "remark"]
+        )
         current = GaugeMetricFamily("cdmd_events_current", "Events by connector in a state now.", labels=["connector", "state"])
         for row in self._status.connectors:
             for name, field in _AT_DOOR:
@@ -58,9 +62,11 @@ class _Snapshot:
             events.add_metric([row.name, "store", "filtered"], row.filtered - row.filtered_at_door)
             for name in _APPLIED:
                 events.add_metric([row.name, "store", name], getattr(row, name))
+            for name in _REMARKS:
+                remarks.add_metric([row.name, name], getattr(row, name))
             for name in _CURRENT:
                 current.add_metric([row.name, name], getattr(row, name))
-        yield from (events, current)
+        yield from (events, remarks, current)
 
     def _connectors(self) -> Iterator[Metric]:
         def gauge(name: str, text: str) -> GaugeMetricFamily:

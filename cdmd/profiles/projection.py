@@ -60,21 +60,26 @@ class Projection:
         skipped = self._accumulate(plan, state.indicators, event, at, seq) if plan else []
         return Ignored(tuple(skipped), ignored) if skipped or ignored else None
 
-    def combine(self, winner: ProfileState, loser: ProfileState) -> None:
+    def combine(self, winner: ProfileState, loser: ProfileState) -> int:
         """Add the loser's traits and indicators to the winner: the newest value of each trait, and indicators exactly.
 
-        An indicator that one of them has under older settings counts for nothing beside one under today's.
+        Returns how many traits had no place. An indicator that one of them has under older settings counts for nothing beside
+        one under today's.
         """
+        ignored = 0
         for name, trait in loser.traits.items():
             mine = winner.traits.get(name)
             if mine is None:
                 if len(winner.traits) < MOST_TRAITS:
                     winner.traits[name] = trait
+                else:
+                    ignored += 1
             elif (trait.time, trait.seq) > (mine.time, mine.seq):
                 winner.traits[name] = trait
         for name, theirs in loser.indicators.items():
             own = winner.indicators.get(name)
             winner.indicators[name] = theirs if own is None else self._combined(name, own, theirs)
+        return ignored
 
     def shown_traits(self, state: ProfileState) -> dict[str, Any]:
         """The traits that have a value, by name."""

@@ -36,7 +36,9 @@ def look_up(connection: sqlite3.Connection, wanted: Wanted) -> Found:
     remembered, where = seen.find(connection, wanted.digests, among=seen.months(connection))
     owners, profiles = _winners(connection, _owners(connection, wanted.identifiers))
     ((following,),) = connection.execute(_SQL["next_profile"])
-    return Found(Known(remembered, owners, profiles, ProfileKey(following)), where, frozenset(wanted.digests))
+    parked = frozenset(seq for (seq,) in select_in(connection, _SQL["still_parked"], sorted(wanted.parked)))
+    known = Known(remembered, owners, profiles, ProfileKey(following), parked)
+    return Found(known, where, frozenset(wanted.digests))
 
 
 def _winners(connection: sqlite3.Connection, owners: dict[Pair, ProfileKey]) -> tuple[dict[Pair, ProfileKey], Profiles]:

@@ -49,6 +49,7 @@ class _Parked(msgspec.Struct, array_like=True):
     since: int
     reason: str
     retry: bool
+    trace: Sequence[Extended] = ()
 
 
 class _Merge(msgspec.Struct, array_like=True):
@@ -149,7 +150,7 @@ def read_letter(row: Sequence[Any]) -> DeadLetter:
 
 def parked_row(one: Parked) -> tuple[Any, ...]:
     """(seq, connector, due, bytes, sum, body)."""
-    body = _ENCODE(_Parked(one.entry, one.extension, one.attempts, one.since, one.reason, one.retry))
+    body = _ENCODE(_Parked(one.entry, one.extension, one.attempts, one.since, one.reason, one.retry, one.trace))
     return _row((one.seq, one.entry.event.connector, one.due, len(body)), body)
 
 
@@ -165,6 +166,7 @@ def read_parked(row: Sequence[Any]) -> Parked:
         since=body.since,  # type: ignore[arg-type]
         reason=body.reason,
         retry=body.retry,
+        trace=tuple(body.trace),
     )
 
 

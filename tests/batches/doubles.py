@@ -137,6 +137,7 @@ class MemoryStore:
             owners=owners,
             profiles={key: self.profiles[key] for key in keys},
             next_profile=ProfileKey(len(self.profiles) + 1),
+            parked=frozenset(seq for seq in wanted.parked if seq in self.waiting),
         )
 
     def _write(self, changes: Changes) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 import click
+import msgspec
 import pytest
 
 from cdmd.cli.connection import places
 from cdmd.cli.control_commands import cli
+from cdmd.cli.control_looking import connector_table
 from cdmd.cli.lazy import LazyGroup
 from cdmd.cli.reference import api_table, command_table, problem_table
 from cdmd.cli.running import exit_statuses, run
 from cdmd.cli.terminal import Table, cell, clean, json_text, print_table, size, span
+from cdmd.control.protocol import ConnectorRow
 
 
 def test_a_named_socket_is_the_only_place() -> None:
@@ -167,3 +170,9 @@ def test_a_plugins_command_that_cannot_be_loaded_fails_alone(place: str, capsys:
 
 def test_without_plugins_there_are_only_our_commands() -> None:
     assert cli.list_commands(click.Context(cli)) == list(cli.entries)  # type: ignore[attr-defined]
+
+
+def test_what_a_profile_or_an_indicator_could_not_take_stands_in_the_remark() -> None:
+    row = ConnectorRow(name="tv", type="webhook", state="running", detail="listens", ignored_traits=3, skipped_values=1)
+    (shown,) = connector_table([msgspec.to_builtins(row)]).rows
+    assert shown[-1] == "listens; 3 ignored traits; 1 skipped values"

@@ -110,6 +110,7 @@ def parked(seq: int, *, due: int = NOW) -> Parked:
         due=Micros(due),
         since=Micros(NOW),
         reason="timed out",
+        trace=(Extended("terms", 0.5, "extended", ["terms"]), Extended("warranty", 1.0, "failed: no answer within 1 s", [])),
     )
 
 
@@ -144,7 +145,7 @@ class StoreContract:
         async with reopen() as store:
             assert store.position == 0
             known = await look(store, digests=[digest(1)], identifiers=[("email", "a@example.com")])
-            assert known == Known({}, {}, {}, ProfileKey(1))
+            assert known == Known({}, {}, {}, ProfileKey(1), frozenset())
             assert await store.seen([digest(1)]) == {}
             assert await store.known([("email", "a@example.com")]) == set()
             assert await store.profile("email", "a@example.com", activities=1) is None
@@ -335,6 +336,14 @@ class StoreContract:
             ]:
                 assert [one.seq for one in await store.dead_letters(which)] == found
             assert await store.dead_letters(EVERYTHING) == letters
+
+    async def test_which_of_the_events_asked_for_are_still_parked_is_known(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            await give(store, Changes(parked=[parked(1), parked(3)]))
+            known = await give(store, Changes(unparked=[Seq(1)]), Wanted([], [], [Seq(1), Seq(2), Seq(3)]))
+            assert known.parked == {1, 3}
+            known = await give(store, Changes(), Wanted([], [], [Seq(1)]))
+            assert known.parked == frozenset()
 
     async def test_a_revived_dead_letter_is_parked_and_due_and_counted_as_such(self, reopen: Reopen) -> None:
         nameless = dead(4)

@@ -79,6 +79,9 @@ SELECT seq, connector, due, bytes, sum, body FROM parked ORDER BY seq LIMIT ?;
 -- name: parked_at
 SELECT seq, connector, due, bytes, sum, body FROM parked WHERE seq IN ({});
 
+-- name: still_parked
+SELECT seq FROM parked WHERE seq IN ({});
+
 -- name: count_parked
 SELECT count(*), coalesce(sum(bytes), 0) FROM parked WHERE seq IN ({});
 
