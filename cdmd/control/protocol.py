@@ -64,7 +64,8 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     Of these, ``filtered_at_door`` and ``refused`` were never acknowledged as stored; the others together are ``accepted``.
     All exact over restarts. ``duplicates`` is ``repeats``: deliveries recognised as repeats, at the door or when applied.
     Beside the sums: ``unattributed`` applied events that name nobody, ``id_conflicts`` repeats with other content,
-    ``clock_ahead`` times too far ahead, ``ignored_traits`` that a full profile had no place for, ``skipped_values`` no indicator could use.
+    ``clock_ahead`` times too far ahead, ``ignored_traits`` that a full profile had no place for, ``skipped_values`` that no
+    indicator could use.
     ``detail`` says what it does or waits for, ``next`` when it will look again.
     """
 

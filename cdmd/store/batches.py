@@ -33,7 +33,7 @@ class Found(NamedTuple):
 
 def look_up(connection: sqlite3.Connection, wanted: Wanted) -> Found:
     """Everything ``wanted``; an identifier's owner is the profile at the end of its merges. Raises ``Damaged``."""
-    remembered, where = seen.find(connection, wanted.digests, among=seen.months(connection))
+    remembered, where = seen.find(connection, wanted.digests, among=seen.tables(connection))
     owners, profiles = _winners(connection, _owners(connection, wanted.identifiers))
     ((following,),) = connection.execute(_SQL["next_profile"])
     parked = frozenset(seq for (seq,) in select_in(connection, _SQL["still_parked"], sorted(wanted.parked)))
@@ -74,7 +74,7 @@ def _profiles(connection: sqlite3.Connection, keys: Iterable[ProfileKey]) -> Pro
 
 
 def write(connection: sqlite3.Connection, changes: Changes, found: Found, *, now: datetime) -> None:
-    """All of ``changes`` in sorted, many-row statements. ``now`` decides the month of new digests."""
+    """All of ``changes`` in sorted, many-row statements. ``now`` decides in which table new digests lie."""
     _write_people(connection, changes)
     _write_seen(connection, changes, found, now=now)
     insert_many(
@@ -127,7 +127,7 @@ def _write_seen(connection: sqlite3.Connection, changes: Changes, found: Found, 
     where = dict(found.where)
     unasked = [digest for digest in changes.seen if digest not in found.asked]
     if unasked:
-        where |= seen.find(connection, unasked, among=seen.months(connection))[1]
+        where |= seen.find(connection, unasked, among=seen.tables(connection))[1]
     seen.remember(connection, changes.seen, where=where, now=now)
 
 

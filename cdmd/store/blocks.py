@@ -50,6 +50,19 @@ def unpack_after(rows: Sequence[Sequence[Any]], after: Seq, limit: int) -> list[
     return found[:limit]
 
 
+def reach(blocks: Sequence[tuple[int, int, int]], *, limit: int, most: int) -> int:
+    """The last number to read: of (entries, last number, bytes) in order, up to ``limit`` entries and ``most`` bytes.
+
+    At least one block, so that a large one is read, too.
+    """
+    upto = entries = size = 0
+    for count, last, length in blocks:
+        if upto and (entries >= limit or size + length > most):
+            break
+        upto, entries, size = last, entries + count, size + length
+    return upto
+
+
 def examine(block: Block) -> str | None:
     """What is wrong with a block, or None."""
     if checksum(block.first, block.last, block.written, block.body) != block.checksum:

@@ -18,7 +18,7 @@ from typing_extensions import override
 from cdmd.contracts import Append, Clock, Journal, JournalStatistics
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Entry, Journaled, Micros, Seq, encode_entry, to_micros
-from cdmd.store.blocks import Block, examine_run, pack, unpack_after
+from cdmd.store.blocks import Block, examine_run, pack, reach, unpack_after
 from cdmd.store.database import (
     Connect,
     Plan,
@@ -42,6 +42,8 @@ _PLAN: Final = Plan(name="journal", migrations=load_migrations("journal"), synch
 _TAIL_BLOCKS: Final = 64
 _PRUNE_BLOCKS: Final = 16
 _PAGE: Final = 500
+_READ_BYTES: Final = 8 * 2**20
+"""Encoded bytes read at once: as large as a commit may become twice over, however large each entry is."""
 
 
 class _Committed(NamedTuple):
@@ -184,7 +186,9 @@ class SqliteJournal(Journal):
         cached = self._tail.read(after, limit)
         if cached is not None:
             return cached
-        rows = await self._readers.rows(_SQL["range"], {"after": after, "limit": limit})
+        sizes = await self._readers.rows(_SQL["sizes"], (after, limit))
+        upto = reach([(last - max(first - 1, after), last, size) for last, first, size in sizes], limit=limit, most=_READ_BYTES)
+        rows = await self._readers.rows(_SQL["range"], (after, upto))
         return await anyio.to_thread.run_sync(unpack_after, rows, after, limit)
 
     @override

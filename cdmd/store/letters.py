@@ -88,7 +88,7 @@ def _take(
     add_counts(connection, counts)
     # What could not be mapped is remembered under no id: the one its sender named may be another event's.
     seqs = {digests(one.event.source, one.event.id): seq for seq, one in _named(letters)}
-    found, where = seen.find(connection, list(seqs), among=seen.months(connection))
+    found, where = seen.find(connection, list(seqs), among=seen.tables(connection))
     changed = {
         digest: Seen(one.seq, verdict, one.content)
         for digest, one in found.items()

@@ -1,6 +1,7 @@
-"""Remembered occurrences: a table for each month of first sight, so that old months go at once and new ones stay small.
+"""Remembered occurrences: a table for each quarter of first sight, so that old ones go at once and new ones stay small.
 
-All functions run on the writer's thread within its transaction; readers use the view ``seen`` over all months.
+A new occurrence is looked for in every table there is: five or six for 400 days, where months would be fourteen. A table is
+named by its first month. All functions run on the writer's thread within its transaction; readers use the view ``seen``.
 """
 
 import sqlite3
@@ -14,11 +15,12 @@ from cdmd.store.sql import load_queries
 
 _SQL: Final = load_queries("seen")
 _DECEMBER: Final = 12
+_QUARTER: Final = 3
 
 
-def months(connection: sqlite3.Connection) -> list[str]:
+def tables(connection: sqlite3.Connection) -> list[str]:
     """The tables there are, newest first."""
-    return [name for (name,) in connection.execute(_SQL["months"])]
+    return [name for (name,) in connection.execute(_SQL["tables"])]
 
 
 def find(
@@ -39,10 +41,10 @@ def find(
 def remember(
     connection: sqlite3.Connection, changed: Mapping[Digest, Seen], *, where: Mapping[Digest, str], now: datetime
 ) -> None:
-    """Write ``changed``: a remembered one in its own table (``where``), a new one in this month's."""
+    """Write ``changed``: a remembered one in its own table (``where``), a new one in this quarter's."""
     fresh = sorted(_row(digest, seen) for digest, seen in changed.items() if digest not in where)
     if fresh:
-        insert_many(connection, _SQL["insert"].format(table=_month_for(connection, now)), fresh)
+        insert_many(connection, _SQL["insert"].format(table=_table_for(connection, now)), fresh)
     for digest, seen in changed.items():
         if digest in where:
             connection.execute(
@@ -52,27 +54,34 @@ def remember(
 
 
 def forget_before(connection: sqlite3.Connection, moment: Micros) -> int:
-    """Drop the months that ended before ``moment``; returns how many occurrences were forgotten."""
-    forgotten, kept = 0, []
-    for table in months(connection):
-        if _end(table) > moment:
-            kept.append(table)
-            continue
+    """Drop the tables that ended before ``moment`` and remember no event that is kept; returns how many occurrences went."""
+    forgotten, there = 0, tables(connection)
+    gone = [table for table in there if _end(table) <= moment and not _holds_kept(connection, table)]
+    if not gone:
+        return 0
+    connection.execute(_SQL["drop_view"])
+    for table in gone:
         ((count,),) = connection.execute(_SQL["count"].format(table=table))
-        connection.execute(_SQL["drop_view"])
         connection.execute(_SQL["drop"].format(table=table))
         forgotten += count
-    _show(connection, kept)
+    _show(connection, [table for table in there if table not in gone])
     return forgotten
+
+
+def _holds_kept(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether an event of the table is kept, applied, waiting or dead: its redelivery must be known for as long."""
+    ((kept,),) = connection.execute(_SQL["holds_kept"].format(table=table))
+    return bool(kept)
 
 
 def _row(digest: Digest, seen: Seen) -> tuple[Any, ...]:
     return digest, seen.seq, int(seen.verdict), seen.content
 
 
-def _month_for(connection: sqlite3.Connection, now: datetime) -> str:
-    """This month's table. Never one before the newest: a clock that is set back must not make digests expire early."""
-    existing, table = months(connection), f"seen_{now.astimezone(UTC):%Y%m}"
+def _table_for(connection: sqlite3.Connection, now: datetime) -> str:
+    """This quarter's table. Never one before the newest: a clock that is set back must not make digests expire early."""
+    moment = now.astimezone(UTC)
+    existing, table = tables(connection), f"seen_{moment.year:04}{moment.month - (moment.month - 1) % _QUARTER:02}"
     if existing and existing[0] >= table:
         return existing[0]
     connection.execute(_SQL["create"].format(table=table))
@@ -87,6 +96,6 @@ def _show(connection: sqlite3.Connection, tables: Sequence[str]) -> None:
 
 
 def _end(table: str) -> Micros:
-    year, month = int(table[5:9]), int(table[9:11])
-    following = (year + 1, 1) if month == _DECEMBER else (year, month + 1)
+    year, month = int(table[5:9]), int(table[9:11]) + _QUARTER
+    following = (year, month) if month <= _DECEMBER else (year + 1, month - _DECEMBER)
     return to_micros(datetime(*following, 1, tzinfo=UTC))

@@ -224,7 +224,7 @@ class StoreContract:
             await give(store, first)
             assert (await look(store, digests=[digest(1)])).seen == first.seen
 
-    async def test_occurrences_are_remembered_over_months_and_forgotten_by_whole_months(
+    async def test_occurrences_are_remembered_for_longer_than_asked_and_forgotten_in_time(
         self, reopen: Reopen, clock: HandClock
     ) -> None:
         async with reopen() as store:
@@ -233,13 +233,25 @@ class StoreContract:
                 await give(store, Changes(seen={digest(month): Seen(Seq(month), SeenVerdict.FILTERED, -(2**63))}))
             every = {digest(month): Seen(Seq(month), 2, -(2**63)) for month in range(1, 13)}
             assert await store.seen(list(every)) == (await look(store, digests=list(every))).seen == every
-            forgotten = await store.expire(dead_before=Micros(0), seen_before=to_micros(START.replace(month=3, day=1)))
-            assert forgotten == 2
-            assert sorted(one.seq for one in (await store.seen(list(every))).values()) == list(range(3, 13))
-            assert await store.expire(dead_before=Micros(0), seen_before=to_micros(START.replace(year=2028))) == 10
+            assert await store.expire(dead_before=Micros(0), seen_before=to_micros(START.replace(month=3, day=31))) == 0
+            later = to_micros(START.replace(month=4, day=1))
+            forgotten = await store.expire(dead_before=Micros(0), seen_before=later)
+            assert forgotten == 3
+            assert sorted(one.seq for one in (await store.seen(list(every))).values()) == list(range(4, 13))
+            assert await store.expire(dead_before=Micros(0), seen_before=later) == 0
+            assert await store.expire(dead_before=Micros(0), seen_before=to_micros(START.replace(year=2028))) == 9
             assert await store.seen(list(every)) == {}
             await give(store, Changes(seen={digest(1): every[digest(1)]}))
             assert len(await store.seen(list(every))) == 1
+
+    async def test_an_event_is_recognised_for_as_long_as_it_is_kept(self, reopen: Reopen) -> None:
+        waiting = Changes(parked=[parked(3)], seen={digest(3): Seen(Seq(3), SeenVerdict.PARKED, 3)})
+        letter = burying(dead(4, since=NOW + 9 * 365 * DAY))
+        for changes, number in ((applied(2), 2), (waiting, 3), (letter, 4)):
+            async with reopen() as store:
+                await give(store, changes)
+                await store.expire(dead_before=Micros(0), seen_before=Micros(NOW + 3 * 365 * DAY))
+                assert len(await store.seen([digest(number)])) == 1
 
     async def test_a_clock_set_back_does_not_shorten_the_memory(self, reopen: Reopen, clock: HandClock) -> None:
         async with reopen() as store:

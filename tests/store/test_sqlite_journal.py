@@ -17,6 +17,7 @@ import pytest
 from cdmd.contracts import Append
 from cdmd.errors import CdmdError, Damaged, NotDurable, SchemaUnknown
 from cdmd.models import Micros, Seq
+from cdmd.store.blocks import reach
 from cdmd.store.journal import SqliteJournal, verify_journal
 from tests.store.contract_journal import JournalContract
 from tests.store.samples import Disk, HandClock, append_of, entry
@@ -566,3 +567,28 @@ def _run_and_kill(home: Path, lines: int) -> int:
         child.send_signal(signal.SIGKILL)
         said += [int(line) for line in child.stdout.read().splitlines() if line]
     return said[-1]
+
+
+async def test_a_read_is_bounded_in_bytes_however_large_the_entries_are(
+    reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.store.journal._READ_BYTES", 1_000)
+    async with reopen(tail_events=1) as journal:
+        for n in range(1, 41, 2):
+            await journal.append([append_of(n, n + 1)])
+        sizes, after = [], Seq(0)
+        while found := await journal.read(after, limit=1_000):
+            sizes.append(len(found))
+            after = found[-1].seq
+        assert sum(sizes) == 40
+        assert max(sizes) <= 4
+        assert [one.seq for one in await journal.read(Seq(2), limit=3)] == [3, 4, 5]
+
+
+def test_a_read_reaches_as_far_as_its_limits_and_always_one_block() -> None:
+    blocks = [(2, 2, 600), (2, 4, 600), (2, 6, 10)]
+    assert reach(blocks, limit=9, most=100) == 2
+    assert reach(blocks, limit=9, most=1_200) == 4
+    assert reach(blocks, limit=3, most=9_999) == 4
+    assert reach(blocks, limit=9, most=9_999) == 6
+    assert reach([], limit=9, most=9_999) == 0

@@ -30,14 +30,12 @@ SELECT connector, name, value FROM counts;
 -- name: tail
 SELECT last, first, written, checksum, body FROM blocks ORDER BY last DESC LIMIT ?;
 
+-- name: sizes
+-- Not the bodies: a length is known without reading the pages behind it.
+SELECT last, first, length(body) FROM blocks WHERE last > ? ORDER BY last LIMIT ?;
+
 -- name: range
--- The blocks that hold the entries wanted and no more: up to the first block that reaches :after + :limit.
-SELECT last, first, written, checksum, body FROM blocks
-WHERE last > :after AND last <= coalesce(
-    (SELECT last FROM blocks
-     WHERE last >= max(:after, (SELECT first - 1 FROM blocks ORDER BY last LIMIT 1)) + :limit ORDER BY last LIMIT 1),
-    9223372036854775807)
-ORDER BY last;
+SELECT last, first, written, checksum, body FROM blocks WHERE last > ? AND last <= ? ORDER BY last;
 
 -- name: since
 SELECT last, first, written, checksum, body FROM blocks WHERE last > ? ORDER BY last;

@@ -1,4 +1,4 @@
--- name: months
+-- name: tables
 SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'seen_[0-9]*' ORDER BY name DESC;
 
 -- name: find
@@ -12,6 +12,12 @@ UPDATE {table} SET seq = ?, verdict = ?, content = ? WHERE digest = ?;
 
 -- name: count
 SELECT count(*) FROM {table};
+
+-- name: holds_kept
+-- CROSS JOIN holds the order: the remembered rows one by one, each looked up by its number, until the first hit.
+SELECT EXISTS (SELECT 1 FROM {table} AS s CROSS JOIN activities AS a ON a.seq = s.seq)
+    OR EXISTS (SELECT 1 FROM {table} AS s CROSS JOIN parked AS p ON p.seq = s.seq)
+    OR EXISTS (SELECT 1 FROM {table} AS s CROSS JOIN dead_letters AS d ON d.seq = s.seq);
 
 -- name: drop
 DROP TABLE {table};

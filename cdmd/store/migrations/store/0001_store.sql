@@ -78,5 +78,5 @@ CREATE TABLE audit (
     outcome TEXT NOT NULL
 );
 
--- Remembered occurrences lie in a table per month, seen_YYYYMM; this view over all of them is made anew with each.
+-- Remembered occurrences lie in a table per quarter, seen_YYYYMM; this view over all of them is made anew with each.
 CREATE VIEW seen AS SELECT NULL AS digest, NULL AS seq, NULL AS verdict, NULL AS content WHERE 0;
