@@ -34,7 +34,7 @@ async def hang(event: cdmd.Event, context: cdmd.Context) -> None:
     while True:
         try:
             await anyio.sleep_forever()
-        except BaseException:  # noqa: BLE001, S110, PERF203 - it does not want to end
+        except BaseException:  # noqa: BLE001 - it does not want to end
             pass
 
 

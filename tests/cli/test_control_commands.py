@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -406,11 +405,11 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
         assert "cdmctl" in ended.stdout
 
 
-def test_help_takes_less_than_150_ms() -> None:
-    def once() -> float:
-        began = time.monotonic()
-        subprocess.run(process("--help"), capture_output=True, check=True, env={**os.environ, "COVERAGE_PROCESS_CONFIG": ""})
-        return time.monotonic() - began
-
-    # The machine may be busy: the best of several is what the command itself needs.
-    assert min(once() for _ in range(7)) < 0.150
+def test_help_imports_nothing_that_is_slow_to_import() -> None:
+    # What it costs is printed by ``python -m tests.bench.help``; a busy machine would make a timed test lie.
+    code = (
+        "import sys, cdmd.cli.control_commands as c; c.main(['--help']); "
+        "print([m for m in ('rich', 'httpx', 'starlette', 'uvicorn', 'cel', 'asyncssh', 'msgspec', 'anyio') if m in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "[]"
