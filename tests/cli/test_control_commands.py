@@ -407,6 +407,35 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
 
 def test_help_imports_nothing_that_is_slow_to_import() -> None:
     # What it costs is printed by ``python -m tests.bench.help``; a busy machine would make a timed test lie.
+    slow = ("rich", "httpx", "starlette", "uvicorn", "cel", "asyncssh", "msgspec", "anyio")
+    code = (
+        "import sys, contextlib, cdmd.cli.control_commands as commands\n"
+        "with contextlib.suppress(SystemExit): commands.main(['--help'])\n"
+        f"print([name for name in {slow!r} if name in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], env={**env, "CDMD_SOCKET": socket}, capture_output=True, text=True)
+        return ended.stdout.split()
+
+    assert completed("cdmctl", str(daemon.path))[:2] == ["plain,status", "plain,top"]
+    assert completed("cdmctl pause", str(daemon.path)) == ["plain,shop"]
+    assert completed("cdmctl pause", str(tmp_path / "none")) == []
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom cdmd.cli.control_commands import cli\nfrom cdmd.cli.running import run\n"
+        "run(cli, sys.argv[1:], name='cdmctl')\n"
+        "heavy = ['rich', 'starlette', 'httpx', 'msgspec', 'uvicorn', 'asyncssh', 'anyio', 'structlog', 'pluggy']\n"
+        "print('loaded', [name for name in heavy if name in sys.modules])"
+    )
+    for arguments in (["--help"], ["status", "--help"], ["dead-letters", "retry", "--help"]):
+        ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+        assert ended.stdout.endswith("loaded []\n")
+        assert "cdmctl" in ended.stdout
+
+
+def test_help_imports_nothing_that_is_slow_to_import() -> None:
+    # What it costs is printed by ``python -m tests.bench.help``; a busy machine would make a timed test lie.
     code = (
         "import sys, cdmd.cli.control_commands as c; c.main(['--help']); "
         "print([m for m in ('rich', 'httpx', 'starlette', 'uvicorn', 'cel', 'asyncssh', 'msgspec', 'anyio') if m in sys.modules])"
