@@ -178,7 +178,7 @@ class ConnectorFrame(_Table, frozen=True, kw_only=True):
     """``[connectors.NAME]``: the keys that every connector type has."""
 
     type: Annotated[str, Meta(description="The connector type.")]
-    was: Annotated[tuple[str, ...], Meta(description="Earlier names: positions and ids go on.")] = ()
+    was: Annotated[tuple[str, ...], Meta(description="Earlier names, the first one first: positions and ids go on.")] = ()
     accept: Annotated[
         tuple[str, ...], Meta(description="Event types (globs) that are wanted; others never reach the disk.")
     ] = ("*",)

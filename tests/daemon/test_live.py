@@ -181,6 +181,8 @@ async def test_a_renamed_connector_goes_on_with_its_position_its_pause_and_its_i
     world.configure('[connectors.sales]\ntype = "fetcher"\nwas = ["crm"]\n')
     async with world.parts() as parts:
         await until(parts, "sales", "paused")
+    async with world.parts() as parts:
+        await until(parts, "sales", "paused")
         assert await parts.journal.get("crm", [b"cursor"]) == {}
         await parts.connectors.resume("sales")
         await until(parts, "sales", "running")
