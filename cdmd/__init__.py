@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from cdmd.contracts import Context as Context
     from cdmd.contracts import Extension as Extension
     from cdmd.contracts import Source as Source
+    from cdmd.errors import ConfigInvalid as ConfigInvalid
     from cdmd.errors import Drop as Drop
     from cdmd.errors import Overloaded as Overloaded
     from cdmd.errors import Reject as Reject
@@ -29,7 +30,7 @@ __version__ = "0.1.0"
 
 _HOMES: Final = {
     "cdmd.contracts": ("Connector", "Context", "Extension", "Source"),
-    "cdmd.errors": ("Drop", "Overloaded", "Reject", "RequestFailed", "RetryLater"),
+    "cdmd.errors": ("ConfigInvalid", "Drop", "Overloaded", "Reject", "RequestFailed", "RetryLater"),
     "cdmd.extensions": ("extension",),
     "cdmd.hookspecs": ("hookimpl",),
     "cdmd.kit.secret": ("Secret",),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from cdmd.contracts import Connector, Extension
+from cdmd.contracts import Connector, Context, Extension
 
 if TYPE_CHECKING:
     import click
@@ -31,8 +31,11 @@ def cdmd_commands() -> "Sequence[click.Command]":  # type: ignore[empty-body]
 
 
 @hookspec
-def cdmd_startup() -> None:
-    """Called once after the store is open and before any connector starts. May be async."""
+def cdmd_startup(context: Context) -> None:
+    """Called once after the store is open and before any connector starts. May be async; ``context`` may be left out.
+
+    The place to check the plugin's settings: ``cdmd.ConfigInvalid`` shows its sentences in ``cdmctl plugins``.
+    """
 
 
 @hookspec

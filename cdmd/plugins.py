@@ -14,7 +14,7 @@ import msgspec
 import pluggy
 
 from cdmd import hookspecs
-from cdmd.contracts import Connector, Extension
+from cdmd.contracts import Connector, Context, Extension
 from cdmd.errors import ConfigInvalid, PluginFault
 from cdmd.kit.detached import Ended, within
 from cdmd.kit.frames import leaf, sentence
@@ -89,9 +89,13 @@ class Plugins:
         """Every extension with its plugin's name, in order of loading."""
         return list(self._extensions)
 
-    async def startup(self, *, seconds: float = 10.0) -> None:
-        """Call every ``cdmd_startup``; who fails or takes longer is ``failed`` and keeps its extensions and connectors."""
-        await self._call_each("cdmd_startup", seconds=seconds)
+    async def startup(self, contexts: Mapping[str, Context], *, seconds: float = 10.0) -> None:
+        """Call every ``cdmd_startup`` with its plugin's context.
+
+        Who fails or takes longer is ``failed``, who refuses its settings is ``bad config``; both keep their extensions and
+        connectors, so that no event passes by what was meant to see it.
+        """
+        await self._call_each("cdmd_startup", seconds=seconds, contexts=contexts)
 
     async def shutdown(self, *, seconds: float = 5.0) -> None:
         """Call every ``cdmd_shutdown``, each at most that long."""
@@ -150,13 +154,20 @@ class Plugins:
 
     # ---- calling -----------------------------------------------------------------------------------------------------
 
-    async def _call_each(self, hook: str, *, seconds: float) -> None:
-        for name, function in _implementations(self._hooks, hook):
-            ended = await _called(function, seconds=seconds, name=f"{hook} of {name}")
-            if ended is not None:
-                short = hook.removeprefix("cdmd_")
-                reason = f"took longer than {seconds:g} s" if isinstance(ended, TimeoutError) else _reason(ended)
-                self._row(name, self._rows[name].version, "failed", f"{short}: {reason}")
+    async def _call_each(self, hook: str, *, seconds: float, contexts: Mapping[str, Context] | None = None) -> None:
+        for impl in getattr(self._hooks.hook, hook).get_hookimpls():
+            name = impl.plugin_name
+            # Arguments are bound by name: an older plugin's hook may take fewer of them.
+            given = [{"context": (contexts or {}).get(name)}[argument] for argument in impl.argnames]
+            ended = await _called(partial(impl.function, *given), seconds=seconds, name=f"{hook} of {name}")
+            if ended is None:
+                continue
+            version = self._rows[name].version
+            if isinstance(ended, ConfigInvalid):
+                self._row(name, version, "bad config", "; ".join(f"plugins.{name}.{problem}" for problem in ended.problems))
+                continue
+            reason = f"took longer than {seconds:g} s" if isinstance(ended, TimeoutError) else _reason(ended)
+            self._row(name, version, "failed", f"{hook.removeprefix('cdmd_')}: {reason}")
 
 
 async def _called(function: Callable[[], object], *, seconds: float, name: str) -> Ended:

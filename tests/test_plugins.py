@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from cdmd.contracts import Extension, Source
+from cdmd.errors import ConfigInvalid
 from cdmd.hookspecs import hookimpl
 from cdmd.models import Answer, Request, Route
 from cdmd.plugins import PluginRow, Plugins
@@ -193,7 +194,10 @@ async def test_one_startup_or_shutdown_that_raises_hangs_or_exits_never_keeps_th
     hooks = {"a": exits, "b": hangs, "c": raises, "d": well, "e": lambda: called.append("plain"), "f": lazy}
     plugins = Plugins.load([Point(name, plugin(**{f"cdmd_{hook}": call})) for name, call in hooks.items()], {})
     with anyio.fail_after(5):
-        await getattr(plugins, hook)(seconds=0.2)
+        if hook == "startup":
+            await plugins.startup({}, seconds=0.2)
+        else:
+            await plugins.shutdown(seconds=0.2)
     assert sorted(called) == ["async", "async", "plain"]
     states = {r.name: (r.state, r.error) for r in plugins.rows()}
     assert [name for name, (state, _) in states.items() if state == "failed"] == ["a", "b", "c"]
@@ -201,3 +205,29 @@ async def test_one_startup_or_shutdown_that_raises_hangs_or_exits_never_keeps_th
     assert "ValueError" in str(states["c"][1])
     assert "secret" not in str(states["c"][1])
     called.append("over")
+
+
+async def test_a_startup_that_asks_for_its_context_gets_its_own_plugins() -> None:
+    given: list[Any] = []
+
+    def takes(context: Any) -> None:
+        given.append(context)
+
+    points = [
+        Point("a", plugin(cdmd_startup=takes)),
+        Point("b", plugin(cdmd_startup=lambda: given.append("none"))),
+    ]
+    context: Any = types.SimpleNamespace(settings={"url": "x"})
+    await Plugins.load(points, {}).startup({"a": context})
+    assert sorted(given, key=str) == sorted([context, "none"], key=str)
+
+
+async def test_a_startup_that_refuses_its_settings_is_bad_configuration_in_its_own_words() -> None:
+    async def refuses(context: Any) -> None:
+        raise ConfigInvalid(["url: is missing", "tokn: unknown key"])
+
+    plugins = Plugins.load([Point("it", plugin(cdmd_startup=refuses, cdmd_extensions=[extension("one")]))], {})
+    await plugins.startup({"it": types.SimpleNamespace()})  # type: ignore[dict-item]
+    (only,) = plugins.rows()
+    assert (only.state, only.error) == ("bad config", "plugins.it.url: is missing; plugins.it.tokn: unknown key")
+    assert [name for name, _ in plugins.extensions()] == ["it"]

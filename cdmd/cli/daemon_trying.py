@@ -10,8 +10,7 @@ import anyio
 import click
 
 from cdmd.cli.loading import load_all
-from cdmd.config.schema import ConnectorConfig
-from cdmd.contracts import Connector, PushConnector
+from cdmd.contracts import PushConnector
 from cdmd.errors import BadArguments, CdmdError, NotFound
 from cdmd.models import Request
 from cdmd.profiles.shape import event_document
@@ -46,19 +45,17 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
         raise CdmdError(f"{connector} fetches by itself; only connectors that are told can be tried from a file")
     if input_ is None:
         raise BadArguments(f"{connector} is told by its sender: give a request body with --input FILE")
-    refused = anyio.run(_feed, built, one, source, input_.read(), headers)
+    refused = anyio.run(_feed, built, source, input_.read(), headers)
     return _show(source, refused, limit)
 
 
-async def _feed(
-    connector: Connector, one: ConnectorConfig, source: RecordingSource, body: bytes, headers: tuple[str, ...]
-) -> str | None:
+async def _feed(connector: PushConnector, source: RecordingSource, body: bytes, headers: tuple[str, ...]) -> str | None:
     """One request through the connector, unverified; the sentence it was refused with, or None."""
     given = [_header(text) for text in headers]
     if not any(name == "content-type" for name, _ in given):
         given.append(("content-type", "application/json"))
     request = Request(method="POST", path="/", query="", headers=given, body=body, peer="", received=datetime.now(UTC))
-    read = getattr(connector, "read", None) or getattr(connector, "answer")  # noqa: B009 - a plugin's may have no ``read``
+    read = getattr(connector, "read", None) or connector.answer  # a plugin's may have no ``read``
     answer = await read(request, source)
     return None if answer.status < _FIRST_ERROR else f"status {answer.status} {answer.body.decode(errors='replace')}".strip()
 

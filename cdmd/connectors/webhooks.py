@@ -95,6 +95,10 @@ class Webhook:
             source.refuse(1, f"signature_{verdict.reason}")
             return self._unauthorized
         self._verified_by = verdict.secret_index
+        return await self.read(request, source)
+
+    async def read(self, request: Request, source: Source) -> Answer:
+        """Decode and emit a request whose sender is beyond doubt: all that follows verification."""
         try:
             records = self._split(request, decode(request))
         except Undecodable as fault:

@@ -77,7 +77,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         tasks.start_soon(partial(stopping.follow, parts, running, tasks.cancel_scope), name="signals")
         await tasks.start(parts.watch.run, name="loop watch")
         await tasks.start(parts.queue.run, name="journal queue")
-        await given.plugins.startup()
+        await given.plugins.startup(parts.contexts)
         await tasks.start(parts.pipeline.run, name="pipeline")
         await tasks.start(parts.supervisor.run, name="supervisor")
         await parts.connectors.carry_out(plan)

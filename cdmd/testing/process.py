@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
@@ -19,7 +20,8 @@ class DaemonProcess:
     """Starts ``cdmd run`` and returns when it is ready; a context manager that ends it.
 
     ``config`` is the TOML text of the configuration; where it does not name them, state directory, a free port, the control
-    socket and a small disk reserve are added.
+    socket and a small disk reserve are added. ``plugins`` (name to module) are found by the daemon as if they were installed;
+    ``paths`` are folders their modules are in.
     ``url`` is where it listens. Nothing here is async: it is for tests outside the daemon's loop.
     """
 
@@ -29,6 +31,8 @@ class DaemonProcess:
         config: str = "",
         *,
         environment: Mapping[str, str] | None = None,
+        plugins: Mapping[str, str] | None = None,
+        paths: Sequence[Path] = (),
         command: Sequence[str] = (sys.executable, "-m", "cdmd"),
     ) -> None:
         self.folder, self._command = folder, tuple(command)
@@ -36,6 +40,12 @@ class DaemonProcess:
         self.state_dir = folder / "state"
         self.socket = folder / "control.sock"
         self.environment = {**os.environ, **(environment or {})}
+        if plugins:
+            self._announce(plugins)
+        here = [str(path) for path in ([folder / "plugins"] if plugins else []) + [*paths]]
+        if here:
+            before = self.environment.get("PYTHONPATH")
+            self.environment["PYTHONPATH"] = os.pathsep.join([*here, *([before] if before else [])])
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
         self.log_file = folder / "daemon.log"
@@ -60,14 +70,20 @@ class DaemonProcess:
                 text=True,
                 env=self.environment,
             )
+        overdue = threading.Timer(_START_SECONDS, self.process.kill)  # a daemon that hangs ends the reading below
+        overdue.start()
         lines = []
-        for line in self.process.stdout or ():
-            lines.append(line)
-            if "http://" in line and not self.url:
-                self.url = "http://" + line.partition("http://")[2].split()[0].rstrip("/")
-            if line.startswith(_READY):
-                return self
+        try:
+            for line in self.process.stdout or ():
+                lines.append(line)
+                if "http://" in line and not self.url:
+                    self.url = "http://" + line.partition("http://")[2].split()[0].rstrip("/")
+                if line.startswith(_READY):
+                    return self
+        finally:
+            overdue.cancel()
         self.process.wait(_START_SECONDS)
+        self._close()
         raise CdmdError(f"the daemon did not start: {''.join(lines)}{self.log_file.read_text()[-2000:]}")
 
     def kill(self) -> None:
@@ -101,7 +117,18 @@ class DaemonProcess:
             raise CdmdError("the daemon was not started")
         self.process.send_signal(number)
         status = self.process.wait(seconds)
-        self.url = ""
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self._close()
         return status
+
+    def _close(self) -> None:
+        self.url = ""
+        if self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def _announce(self, plugins: Mapping[str, str]) -> None:
+        """The metadata by which an installer would have announced them."""
+        info = self.folder / "plugins" / "cdmd_testing_plugins-0.dist-info"
+        info.mkdir(parents=True, exist_ok=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cdmd-testing-plugins\nVersion: 0\n")
+        lines = [f"{name} = {module}" for name, module in plugins.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[cdmd]", *lines, ""]))
