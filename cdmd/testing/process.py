@@ -6,10 +6,15 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final, Self
 
+from cdmd.control.client import Client
 from cdmd.errors import CdmdError
 
 _READY: Final = "cdmd is ready"
@@ -20,8 +25,8 @@ class DaemonProcess:
     """Starts ``cdmd run`` and returns when it is ready; a context manager that ends it.
 
     ``config`` is the TOML text of the configuration; where it does not name them, state directory, a free port, the control
-    socket and a small disk reserve are added. ``plugins`` (name to module) are found by the daemon as if they were installed;
-    ``paths`` are folders their modules are in.
+    socket and a small disk reserve are added. ``plugins`` (name to module) are found by the daemon as if they were installed,
+    where they are not; ``paths`` are folders their modules are in.
     ``url`` is where it listens. Nothing here is async: it is for tests outside the daemon's loop.
     """
 
@@ -40,12 +45,11 @@ class DaemonProcess:
         self.state_dir = folder / "state"
         self.socket = folder / "control.sock"
         self.environment = {**os.environ, **(environment or {})}
-        if plugins:
-            self._announce(plugins)
-        here = [str(path) for path in ([folder / "plugins"] if plugins else []) + [*paths]]
-        if here:
+        if plugins or paths:
+            self._announce(plugins or {})
             before = self.environment.get("PYTHONPATH")
-            self.environment["PYTHONPATH"] = os.pathsep.join([*here, *([before] if before else [])])
+            found = [str(folder / "plugins"), *(str(path) for path in paths), *([before] if before else [])]
+            self.environment["PYTHONPATH"] = os.pathsep.join(found)
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
         self.log_file = folder / "daemon.log"
@@ -105,6 +109,36 @@ class DaemonProcess:
         """``cdmctl ... --json`` as one decoded document."""
         return json.loads(self.cdmctl(*arguments, "--json").stdout)
 
+    @property
+    def control(self) -> Client:
+        """A client of its control socket."""
+        return Client([str(self.socket)])
+
+    def send(self, path: str, document: Any, *, headers: Mapping[str, str] | None = None) -> Any:
+        """POST ``document`` (bytes as they are, anything else as JSON) and return the decoded answer.
+
+        Raises CdmdError for every status but 200, and when nobody listens.
+        """
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        given = {"content-type": "application/json", **(headers or {})}
+        request = urllib.request.Request(f"{self.url}{path}", body, given)  # noqa: S310 - our own daemon
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise CdmdError(f"{path} answered {error.code} {error.read()[:500].decode(errors='replace')}".strip()) from None
+        except OSError as error:
+            raise CdmdError(f"{path} cannot be reached: {error}") from error
+
+    def settle(self, *, seconds: float = 10.0) -> None:
+        """Return once all that was acknowledged is applied or parked. Raises CdmdError when that takes longer."""
+        until, pause = monotonic() + seconds, threading.Event()
+        while backlog := self.control.get("/v1/status")["journal"]["backlog"]:
+            if monotonic() > until:
+                raise CdmdError(f"{backlog} events are still not applied after {seconds:g} seconds")
+            pause.wait(0.02)
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -130,5 +164,6 @@ class DaemonProcess:
         info = self.folder / "plugins" / "cdmd_testing_plugins-0.dist-info"
         info.mkdir(parents=True, exist_ok=True)
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cdmd-testing-plugins\nVersion: 0\n")
-        lines = [f"{name} = {module}" for name, module in plugins.items()]
+        installed = {point.name for point in entry_points(group="cdmd")}
+        lines = [f"{name} = {module}" for name, module in plugins.items() if name not in installed]
         (info / "entry_points.txt").write_text("\n".join(["[cdmd]", *lines, ""]))

@@ -1,0 +1,79 @@
+"""``cdmd plugin new``: what it writes is tried for real, in an interpreter of its own."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import cdmd
+from cdmd.cli.daemon_commands import main
+
+ROOT = Path(cdmd.__file__).parents[1]
+
+
+def test_a_new_plugins_own_tests_pass_alone_and_inside_the_real_daemon(tmp_path: Path) -> None:
+    assert main(["plugin", "new", "loyalty-points", "--into", str(tmp_path)]) == 0
+    folder = tmp_path / "cdmd-loyalty-points"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+
+
+def test_a_new_plugin_is_found_under_its_name_once_it_is_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugin", "new", "cdmd-loyalty", "--into", str(tmp_path)]) == 0
+    assert "pip install -e" in capsys.readouterr().out
+    project = tomllib.loads((tmp_path / "cdmd-loyalty" / "pyproject.toml").read_text())
+    assert project["project"]["name"] == "cdmd-loyalty"
+    assert project["project"]["dependencies"] == [f"cdmd>={cdmd.__version__}"]
+    ((name, module),) = project["project"]["entry-points"]["cdmd"].items()
+    (packaged,) = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert (name, module) == ("loyalty", packaged)
+    assert EntryPoint(name, module, "cdmd").module == packaged
+    assert (tmp_path / "cdmd-loyalty" / packaged / "__init__.py").exists()
+    assert (tmp_path / "cdmd-loyalty" / packaged / "py.typed").exists()
+
+
+def test_what_it_writes_is_typed_and_tidy(tmp_path: Path) -> None:
+    assert main(["plugin", "new", "loyalty", "--into", str(tmp_path)]) == 0
+    code = tmp_path / "cdmd-loyalty" / "cdmd_loyalty" / "__init__.py"
+    assert "{{" not in "".join(file.read_text() for file in code.parents[1].rglob("*") if file.is_file())
+    settings = ["--config", str(ROOT / "pyproject.toml")]
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *settings, str(code)], capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["", "cdmd-", "Loyalty", "1st", "a--b", "-a", "a-", "a_b", "a b", "../a", "a" * 41, "å", "builtin"]
+)
+def test_a_name_that_cannot_be_is_refused_in_one_sentence(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plugin", "new", "--into", str(tmp_path), "--", name]) == 2
+    assert "name" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cdmd-loyalty").mkdir()
+    assert main(["plugin", "new", "loyalty", "--into", str(tmp_path)]) == 1
+    assert "exists already; nothing was written" in capsys.readouterr().err
+    assert list((tmp_path / "cdmd-loyalty").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugin", "new", "loyalty", "--into", "/proc"]) == 1
+    assert "cannot be written" in capsys.readouterr().err
