@@ -119,6 +119,8 @@ class DaemonProcess:
 
         Raises CdmdError for every status but 200, and when nobody listens.
         """
+        if not self.url:
+            raise CdmdError("the daemon does not run")
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         given = {"content-type": "application/json", **(headers or {})}
         request = urllib.request.Request(f"{self.url}{path}", body, given)  # noqa: S310 - our own daemon
@@ -131,13 +133,20 @@ class DaemonProcess:
         except OSError as error:
             raise CdmdError(f"{path} cannot be reached: {error}") from error
 
-    def settle(self, *, seconds: float = 10.0) -> None:
-        """Return once all that was acknowledged is applied or parked. Raises CdmdError when that takes longer."""
+    def settle(self, *, seconds: float = 10.0, held: bool = False) -> None:
+        """Return once all that was acknowledged is applied or parked; with ``held`` once nothing is parked either.
+
+        Raises CdmdError when that takes longer.
+        """
         until, pause = monotonic() + seconds, threading.Event()
-        while backlog := self.control.get("/v1/status")["journal"]["backlog"]:
+        while waiting := self._waiting(held=held):
             if monotonic() > until:
-                raise CdmdError(f"{backlog} events are still not applied after {seconds:g} seconds")
+                raise CdmdError(f"{waiting} event(s) are still not applied after {seconds:g} seconds")
             pause.wait(0.02)
+
+    def _waiting(self, *, held: bool) -> int:
+        status = self.control.get("/v1/status")
+        return int(status["journal"]["backlog"]) + (int(status["store"]["parked"]) if held else 0)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,0 +1,208 @@
+"""``cdmd demo`` for real, as a visitor starts it; and what it would say if something were missing."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cdmd
+from cdmd.cli.demo_checking import Expected, missing
+from cdmd.cli.demo_contracts import ContractService
+from cdmd.cli.demo_sandbox import TERMS
+from cdmd.cli.demo_telling import Telling, customer_line, took
+from cdmd.kit.schemes import PRESETS
+from cdmd.testing import DaemonProcess
+
+ROOT = Path(cdmd.__file__).parents[1]
+COMMAND = [sys.executable, "-m", "cdmd", "demo"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Folders of its own, so that what is left behind can be seen."""
+    (tmp_path / "tmp").mkdir()
+    return {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp"), "TERM": "xterm"}
+
+
+@pytest.fixture
+def with_plugin(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """The warranty plugin as if it were installed."""
+    announced = DaemonProcess(tmp_path, plugins={"warranty": "cdmd_warranty"}, paths=[ROOT / "plugins" / "cdmd-warranty"])
+    return {**environment, "PYTHONPATH": os.pathsep.join([announced.environment["PYTHONPATH"], str(ROOT)])}
+
+
+def left_over(environment: dict[str, str]) -> list[str]:
+    """Folders and processes of the demo that are still there."""
+    folder = environment["TMPDIR"]
+    lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [*map(str, Path(folder).iterdir()), *(line for line in lines if folder in line)]
+
+
+def once(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, "--once"], env=environment, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.timeout(40)
+def test_once_ends_by_itself_in_time_with_everything_arrived_and_nothing_left_behind(environment: dict[str, str]) -> None:
+    begun = time.monotonic()
+    done = once(environment)
+    assert time.monotonic() - begun < 15
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "known before    nobody" in done.stdout
+    assert "customer_no 4711, email joe@example.com, serial TV-2041; television: 10,120 hours; 122 events" in done.stdout
+    assert "3 before, 3 after" in done.stdout
+    assert "none lost, none twice" in done.stdout
+    assert done.stdout.count("is not installed") == 1 or "covered until" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert left_over(environment) == []
+
+
+@pytest.mark.timeout(40)
+def test_with_the_plugin_every_reading_carries_its_terms(with_plugin: dict[str, str]) -> None:
+    done = once(with_plugin)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warranty asked the contract service before the event was stored: covered until 2027-06-30" in done.stdout
+    assert "not installed" not in done.stdout
+
+
+@pytest.mark.timeout(40)
+def test_what_is_missing_is_said_and_the_exit_status_is_one(environment: dict[str, str], tmp_path: Path) -> None:
+    """A plugin of that name that adds nothing: the readings come without their terms."""
+    (tmp_path / "idle.py").write_text('"""Adds nothing."""\n')
+    idle = DaemonProcess(tmp_path, plugins={"warranty": "idle"}, paths=[tmp_path])
+    path = os.pathsep.join([idle.environment["PYTHONPATH"], str(ROOT)])
+    done = once({**environment, "PYTHONPATH": path})
+    assert done.returncode == 1, done.stdout
+    assert "missing: 120 reading(s) are without the contract's terms" in done.stderr
+    assert left_over(environment) == []
+
+
+@pytest.mark.timeout(40)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_without_once_it_goes_on_until_it_is_stopped(environment: dict[str, str], number: signal.Signals) -> None:
+    with subprocess.Popen(COMMAND, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            told = told_until(process, "Ctrl-C ends it.")
+            (look,) = [line.strip() for line in told if line.endswith("status\n")]
+            socket = look.split()[2]
+            command = [
+                sys.executable,
+                "-m",
+                "cdmd.cli.control_commands",
+                "--socket",
+                socket,
+                "profile",
+                "show",
+                "serial:TV-2041",
+            ]
+            shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10)
+            (curl,) = [line.strip() for line in told if "curl" in line]
+            sent = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, timeout=10)
+        finally:
+            process.send_signal(number)
+        assert process.wait(15) == 0
+    assert "joe@example.com" in shown.stdout
+    assert sent.stdout == '{"accepted":1,"filtered":0}'
+    assert left_over(environment) == []
+
+
+def told_until(process: "subprocess.Popen[str]", last: str) -> list[str]:
+    """What it says up to the line that begins with ``last``."""
+    told: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        told.append(line)
+        if line.startswith(last):
+            return told
+    raise AssertionError("".join(told))
+
+
+@pytest.mark.timeout(40)
+def test_interrupted_in_its_midst_it_leaves_nothing_behind(environment: dict[str, str]) -> None:
+    with subprocess.Popen([*COMMAND, "--once"], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        told_until(process, "1  The shop")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 130
+    assert left_over(environment) == []
+
+
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_headings_are_bold_on_a_terminal_unless_no_color_is_said(variables: dict[str, str], coloured: bool) -> None:
+    code = "import os; from cdmd.cli.demo_telling import Telling; Telling.for_terminal(os.environ).scene('The shop')"
+    shown, terminal = pty.openpty()
+    try:
+        plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        subprocess.run(
+            [sys.executable, "-c", code], stdout=terminal, cwd=ROOT, env={**plain, **variables}, check=True, timeout=10
+        )
+        text = os.read(shown, 1000).decode()
+    finally:
+        os.close(shown)
+        os.close(terminal)
+    assert "The shop" in text
+    assert ("\x1b[1m" in text) is coloured
+
+
+def customer(**changed: Any) -> dict[str, Any]:
+    identifiers = [("customer_no", "4711"), ("email", "joe@example.com"), ("serial", "TV-2041")]
+    return {
+        "identifiers": [{"kind": kind, "value": value} for kind, value in identifiers],
+        "indicators": {"tv_hours": 10_002.0, "tv_readings": 2},
+        "activities": [{"type": "order.paid", "data": {}}, *[{"type": "tv.runtime", "data": {"warranty": TERMS}}] * 2],
+        **changed,
+    }
+
+
+def status(**changed: int) -> dict[str, Any]:
+    parked = changed.pop("parked", 0)
+    return {"totals": {"events": 4, "activities": 4, "profiles": 1, "dead_letters": 0, **changed}, "store": {"parked": parked}}
+
+
+def test_nothing_is_missing_when_everything_arrived_once() -> None:
+    assert missing(Expected(2, TERMS), customer(), status()) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        ((None, status()), "nobody is known by email:joe@example.com"),
+        ((customer(identifiers=[]), status()), "the customer's serial:TV-2041 is not known"),
+        ((customer(indicators={}), status()), "the indicator tv_hours is None instead of 10002"),
+        ((customer(indicators={"tv_hours": 10_002, "tv_readings": 3}), status()), "tv_readings is 3 instead of 2"),
+        ((customer(activities=[{"type": "tv.runtime", "data": {}}]), status()), "1 reading(s) are without"),
+        ((customer(), status(events=3)), "events stored: 3 instead of 4"),
+        ((customer(), status(activities=5)), "activities stored: 5 instead of 4"),
+        ((customer(), status(profiles=2)), "profiles: 2 instead of 1"),
+        ((customer(), status(dead_letters=1)), "dead letters: 1 instead of 0"),
+        ((customer(), status(parked=1)), "held events: 1 instead of 0"),
+    ],
+)
+def test_whatever_is_missing_or_there_twice_is_a_sentence(found: tuple[Any, Any], sentence: str) -> None:
+    assert any(sentence in one for one in missing(Expected(2, TERMS), *found))
+
+
+def test_the_contract_service_knows_contracts_by_serial_number() -> None:
+    service = ContractService({"TV/1": {"covered": True}})
+    assert service.answer("/contracts/TV%2F1") == (200, {"covered": True})
+    assert service.answer("/contracts/TV-2")[0] == 404
+    assert service.asked == 2
+    with service:
+        pass
+
+
+def test_people_and_times_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert customer_line(None) == "nobody"
+    assert customer_line(customer()).endswith("television: 10,002 hours; 3 events")
+    assert (took(0.0042), took(2.5)) == ("4 ms", "2.5 s")
+    Telling(colour=False).fact("name", "\x1b[2J")
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_the_presets_that_the_senders_sign_for_exist() -> None:
+    assert {"standard-webhooks", "github", "bearer"} <= set(PRESETS)
