@@ -4,17 +4,15 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 
-from cdmd.cli.loading import load_all
-from cdmd.contracts import PushConnector
 from cdmd.errors import BadArguments, CdmdError, NotFound
-from cdmd.models import Request
-from cdmd.profiles.shape import event_document
-from cdmd.testing import RecordingSource
+
+if TYPE_CHECKING:
+    from cdmd.contracts import PushConnector
+    from cdmd.testing.source import RecordingSource
 
 _FIRST_ERROR = 400
 
@@ -34,6 +32,13 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
     cdmd try shop --input order.json
     cdmd try github --input push.json --header 'X-GitHub-Event: push'
     """
+    # What reads a configuration and maps is imported when it is needed: --help shall be quick.
+    import anyio
+
+    from cdmd.cli.loading import load_all
+    from cdmd.contracts import PushConnector
+    from cdmd.testing.source import RecordingSource
+
     loaded = load_all(config)
     one = loaded.config.connectors.get(connector)
     if one is None:
@@ -49,8 +54,10 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
     return _show(source, refused, limit)
 
 
-async def _feed(connector: PushConnector, source: RecordingSource, body: bytes, headers: tuple[str, ...]) -> str | None:
+async def _feed(connector: "PushConnector", source: "RecordingSource", body: bytes, headers: tuple[str, ...]) -> str | None:
     """One request through the connector, unverified; the sentence it was refused with, or None."""
+    from cdmd.models import Request
+
     given = [_header(text) for text in headers]
     if not any(name == "content-type" for name, _ in given):
         given.append(("content-type", "application/json"))
@@ -67,7 +74,9 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip().lower(), value.strip()
 
 
-def _show(source: RecordingSource, refused: str | None, limit: int) -> int:
+def _show(source: "RecordingSource", refused: str | None, limit: int) -> int:
+    from cdmd.profiles.shape import event_document
+
     for event in source.events[:limit]:
         click.echo(json.dumps(event_document(event), ensure_ascii=False))
     if len(source.events) > limit:

@@ -86,6 +86,7 @@ class DaemonProcess:
                     return self
         finally:
             overdue.cancel()
+            overdue.join()
         self.process.wait(_START_SECONDS)
         self._close()
         raise CdmdError(f"the daemon did not start: {''.join(lines)}{self.log_file.read_text()[-2000:]}")
@@ -154,6 +155,7 @@ class DaemonProcess:
     def __exit__(self, *_: object) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()
+        self._close()
 
     def _end(self, number: signal.Signals, *, seconds: float = 20.0) -> int:
         if self.process is None:
