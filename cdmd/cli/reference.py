@@ -1,9 +1,12 @@
-"""Markdown tables of the commands, the control API and its problems, made from the code so that documentation cannot drift."""
+"""Markdown tables made from the code, so that documentation cannot drift: commands, control API, problems, hooks, names."""
 
+import inspect
 from collections.abc import Iterator
 
 import click
 
+import cdmd
+from cdmd import hookspecs
 from cdmd.control.handlers import TABLE, tail
 from cdmd.control.problems import codes
 
@@ -25,6 +28,26 @@ def problem_table() -> str:
     return "\n".join(
         ["| code | status | means |", "|---|---|---|", *(f"| `{code}` | {status} | {text} |" for code, status, text in codes())]
     )
+
+
+def hook_table() -> str:
+    """A row for each hook: its arguments and its promise."""
+    found = [(name, hook) for name, hook in vars(hookspecs).items() if name.startswith("cdmd_")]
+    rows = [f"| `{name}({', '.join(inspect.signature(hook).parameters)})` | {_prose(hook)} |" for name, hook in found]
+    return "\n".join(["| hook | promise |", "|---|---|", *rows])
+
+
+def name_table() -> str:
+    """A row for each public name of ``cdmd``."""
+    names = [name for name in cdmd.__all__ if not name.startswith("_")]
+    rows = [f"| `cdmd.{name}` | {_prose(getattr(cdmd, name)).partition('. ')[0].rstrip('.')} |" for name in names]
+    return "\n".join(["| name | is |", "|---|---|", *rows])
+
+
+def _prose(thing: object) -> str:
+    """Its docstring as one line of Markdown."""
+    text = "Marks a function as a hook's implementation." if thing is hookspecs.hookimpl else inspect.getdoc(thing) or ""
+    return " ".join(text.split()).replace("``", "`")
 
 
 def _sentence(handler: object) -> str:

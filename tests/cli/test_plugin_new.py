@@ -1,5 +1,6 @@
 """``cdmd plugin new``: what it writes is tried for real, in an interpreter of its own."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 import cdmd
 from cdmd.cli.daemon_commands import main
+from cdmd.testing import DaemonProcess
 
 ROOT = Path(cdmd.__file__).parents[1]
 
@@ -77,3 +79,27 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path, capsys: pytest.Captu
 def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plugin", "new", "loyalty", "--into", "/proc"]) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(importlib.util.find_spec("hatchling") is None, reason="hatchling is not installed here")
+@pytest.mark.timeout(60)
+def test_it_installs_and_the_daemon_finds_it(tmp_path: Path) -> None:
+    assert main(["plugin", "new", "loyalty", "--into", str(tmp_path)]) == 0
+    site = tmp_path / "site"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--target",
+        str(site),
+    ]
+    subprocess.run([*command, str(tmp_path / "cdmd-loyalty")], check=True, capture_output=True, timeout=60)
+    environment = {"PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+    with DaemonProcess(tmp_path, environment=environment) as daemon:
+        (row,) = [one for one in daemon.ask("plugins") if one["name"] == "loyalty"]
+    assert (row["state"], row["version"]) == ("enabled", "0.1.0")

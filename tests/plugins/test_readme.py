@@ -1,0 +1,111 @@
+"""plugins/README.md: what it shows is run for real, and its tables are the code's."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import tomllib
+import types
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+from cogapp import Cog
+
+import cdmd
+import cdmd.hookspecs
+from cdmd.plugins import Plugins
+from cdmd.testing import ManualClock, RecordingSource, extension_context
+
+ROOT = Path(cdmd.__file__).parents[1]
+README = ROOT / "plugins" / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_plugin_in_twenty_lines_has_no_more_and_its_tests_pass_for_real(tmp_path: Path) -> None:
+    plugin, tests, _ = blocks("python")
+    assert len(plugin.splitlines()) <= 20
+    (tmp_path / "cdmd_loyalty.py").write_text(plugin)
+    (tmp_path / "test_loyalty.py").write_text(tests)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+def test_its_project_file_announces_the_plugin() -> None:
+    (project,) = [tomllib.loads(text) for text in blocks("toml")]
+    assert project["project"]["entry-points"]["cdmd"] == {"loyalty": "cdmd_loyalty"}
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["include"] == ["cdmd_loyalty.py"]
+
+
+class Ticks(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        rows = [] if "after=2" in self.path else [{"id": 1}, {"id": 2}]
+        self.wfile.write(json.dumps(rows).encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.anyio
+async def test_the_connector_is_taken_in_and_brings_each_record_once() -> None:
+    module: Any = types.ModuleType("ticker")
+    exec(compile(blocks("python")[2], "ticker.py", "exec"), module.__dict__)
+    plugins = Plugins.load([], {}, modules={"ticker": module})
+    assert [row.state for row in plugins.rows()] == ["enabled"]
+    connector: Any = plugins.connector_types()["ticker"]
+    server = HTTPServer(("127.0.0.1", 0), Ticks)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    url, clock = f"http://127.0.0.1:{server.server_port}/ticks", ManualClock()
+    try:
+        async with extension_context({"url": url}) as context:
+            source = RecordingSource("ticks", http=context.http, clock=clock)
+            with anyio.fail_after(5):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(connector("ticks", module.Settings(url=url)).run, source)
+                    while len(source.events) < 2:
+                        await anyio.lowlevel.checkpoint()
+                    await anyio.wait_all_tasks_blocked()
+                    clock.advance(60)
+                    await anyio.wait_all_tasks_blocked()
+                    tasks.cancel_scope.cancel()
+    finally:
+        await anyio.to_thread.run_sync(server.shutdown)
+        server.server_close()
+        thread.join()
+    assert [event.id for event in source.events] == ["1", "2"]
+    assert source.state == {b"last": b"2"}
+
+
+def test_its_tables_are_the_codes() -> None:
+    cog = Cog()
+    said = io.StringIO()
+    cog.set_output(stdout=said, stderr=said)
+    assert cog.main(["cog", "--check", str(README)]) == 0, said.getvalue()
+
+
+def test_every_public_name_and_hook_is_described() -> None:
+    rows = re.findall(r"^\| `(?:cdmd\.)?(\w+)(?:\([^)]*\))?` \| ([^|]+) \|$", README.read_text(), re.MULTILINE)
+    described = {name for name, text in rows if len(text) > 10}
+    assert {name for name in cdmd.__all__ if not name.startswith("_")} <= described
+    assert {name for name in vars(cdmd.hookspecs) if name.startswith("cdmd_")} <= described
