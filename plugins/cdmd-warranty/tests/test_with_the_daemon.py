@@ -34,6 +34,8 @@ def daemon(
 ) -> DaemonProcess:
     """The daemon with one plugin; only that is announced to it, under the name ``plugin``."""
     config = CONFIG.replace("plugins.warranty", f"plugins.{plugin}") + settings
+    if plugin != "warranty":  # it may be installed here, and would hold what its variant lets pass
+        config += "\n[plugins.warranty]\nenabled = false\n"
     paths = [HERE, HERE / "tests", HERE.parents[1]]
     return DaemonProcess(folder, config, plugins={plugin: module}, paths=paths, environment=environment)
 
