@@ -3,7 +3,7 @@
 import secrets
 import subprocess
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -90,7 +90,8 @@ class Sandbox:
             stack.enter_context(self.contracts)
             self._write_secrets()
             self.daemon = DaemonProcess(self.folder, self._config("127.0.0.1:0"))
-            stack.callback(self._end)
+            stack.push(self.daemon)  # whatever happens, it is ended; in good order first
+            stack.callback(self._stop)
             self.daemon.start()
             # From now on it keeps its port, so that senders find it again after a restart.
             self.daemon.configure(self._config(self.daemon.url.removeprefix("http://")))
@@ -143,9 +144,7 @@ class Sandbox:
             file.touch(mode=0o600)
             file.write_text(value)
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         if self.daemon.process is not None and self.daemon.process.poll() is None:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.daemon.stop(seconds=_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.daemon.kill()

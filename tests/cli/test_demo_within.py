@@ -1,0 +1,108 @@
+"""The demo's story with its process watched from within: the plugin's part, the end by a signal, a daemon that dies."""
+
+import os
+import signal
+import tempfile
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import cdmd
+from cdmd.cli.daemon_commands import main
+from cdmd.cli.demo_sandbox import Answered, Sandbox
+from cdmd.cli.demo_sending import Delivery
+from cdmd.testing import DaemonProcess
+
+ROOT = Path(cdmd.__file__).parents[1]
+STORY = 3 + 3 + 119
+pytestmark = pytest.mark.timeout(40)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr("cdmd.cli.demo_sandbox.entry_points", lambda group: [])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path / "tmp"
+
+
+def after_the_story(monkeypatch: pytest.MonkeyPatch, *, happens: int, what: object) -> None:
+    """Let ``what`` (a function of the sandbox) happen once so many deliveries more than the story has were made."""
+    plain, taken = Sandbox.deliver, []
+
+    def deliver(self: Sandbox, delivery: Delivery) -> Answered:
+        answered = plain(self, delivery)
+        taken.append(delivery)
+        if len(taken) == STORY + happens:
+            what(self)  # type: ignore[operator]
+        return answered
+
+    monkeypatch.setattr(Sandbox, "deliver", deliver)
+    monkeypatch.setattr("cdmd.cli.demo._EVERY", 0.01)
+
+
+def test_with_the_plugin_the_contract_is_part_of_the_story(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    warranty = DaemonProcess(tmp_path, plugins={"warranty": "cdmd_warranty"}, paths=[ROOT / "plugins" / "cdmd-warranty"])
+    monkeypatch.setenv("PYTHONPATH", warranty.environment["PYTHONPATH"])
+    points = [EntryPoint("warranty", "cdmd_warranty", "cdmd")]
+    monkeypatch.setattr("cdmd.cli.demo_sandbox.entry_points", lambda group: points)
+    assert main(["demo", "--once"]) == 0
+    told = capsys.readouterr().out
+    assert "covered until 2027-06-30" in told
+    assert "none lost, none twice" in told
+    assert list(folder.iterdir()) == []
+
+
+def test_it_goes_on_with_readings_until_a_signal_ends_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    after_the_story(monkeypatch, happens=3, what=lambda sandbox: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["demo"]) == 0
+    told = capsys.readouterr().out
+    assert "profile show email:joe@example.com" in told
+    assert "Stopped; nothing is left of it." in told
+    assert list(folder.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_within_once_is_an_interruption(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    after_the_story(monkeypatch, happens=-121, what=lambda sandbox: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["demo", "--once"]) == 130
+    assert list(folder.iterdir()) == []
+
+
+def test_a_daemon_that_dies_ends_the_demo_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    def die(sandbox: Sandbox) -> None:
+        assert sandbox.daemon.process is not None
+        sandbox.daemon.process.kill()
+        sandbox.daemon.process.wait(5)
+
+    after_the_story(monkeypatch, happens=1, what=die)
+    assert main(["demo"]) == 1
+    assert "the daemon ended by itself" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+def test_readings_that_are_never_acknowledged_end_the_demo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    monkeypatch.setattr("cdmd.cli.demo._PATIENCE", 0.5)
+    after_the_story(monkeypatch, happens=-110, what=lambda sandbox: sandbox.daemon.kill())
+    assert main(["demo", "--once"]) == 1
+    assert "readings were acknowledged in 0.5 s" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("cdmd.cli.demo.missing", lambda *arguments: ["one reading"])
+    assert main(["demo", "--once"]) == 1
+    said = capsys.readouterr()
+    assert "missing: one reading" in said.err
+    assert "Everything" not in said.out
