@@ -18,7 +18,21 @@ import pytest
 from standardwebhooks import Webhook
 
 from cdmd.testing import DaemonProcess
-from tests.acceptance.trial import JSON, Reply, Sender, check_sums, github, hits, install, post, rows, settled, status, until
+from tests.acceptance.trial import (
+    JSON,
+    Reply,
+    Sender,
+    check_sums,
+    control,
+    github,
+    hits,
+    install,
+    post,
+    rows,
+    settled,
+    status,
+    until,
+)
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(90)]
 
@@ -109,8 +123,8 @@ def _written() -> list[tuple[str, dict[str, Any]]]:
     bot = {"login": "dépendabot[bot]", "id": 2, "type": "Bot"}
     shop = {"full_name": "mona/shop", "owner": {"login": "mona", "email": "Mona@Example.com"}}
     found: list[tuple[str, dict[str, Any]]] = [("ping", {"zen": "Speak like a human.", "sender": mona})]
-    for action in ("opened", "edited", "closed"):
-        found.append(("issues", {"action": action, "issue": {"number": 1}, "repository": shop, "sender": mona}))
+    issue = {"issue": {"number": 1}, "repository": shop, "sender": mona}
+    found += [("issues", {"action": action, **issue}) for action in ("opened", "edited", "closed")]
     found += [
         ("push", {"ref": "refs/heads/main", "repository": shop, "sender": mona, "commits": [{"id": "a" * 40}] * 20}),
         ("star", {"action": "created", "repository": shop, "sender": bot}),
@@ -307,6 +321,6 @@ def _profiles(landed: Landed) -> list[Any]:
     logins = sorted({one.login for one in landed.deliveries if one.login})
     found = []
     for login in logins[:5]:
-        shown = landed.daemon.ask("profile", "show", f"github_login:{login}", "--activities", "1000")
+        shown = control(landed.daemon).get("/v1/profile", {"identifier": f"github_login:{login}", "activities": 1000})
         found.append([shown[key] for key in ("id", "identifiers", "traits", "indicators", "activities", "updated")])
     return found

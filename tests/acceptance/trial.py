@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 from cdmd.control.client import Client
@@ -37,7 +37,7 @@ class Sender:
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
 
-    def __enter__(self) -> "Sender":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,11 +64,12 @@ def connect(url: str, *, timeout: float = 10.0) -> socket.socket:
     return socket.create_connection((parts.hostname, parts.port), timeout=timeout)
 
 
-def exchange(url: str, raw: bytes) -> bytes:
-    """Send bytes as they are and return all that comes back until the daemon closes or falls silent."""
+def exchange(url: str, raw: bytes, *, leave: bool = False) -> bytes:
+    """Send bytes as they are and return all that comes back until the daemon closes; ``leave`` says that no more will come."""
     with connect(url) as peer:
         peer.sendall(raw)
-        peer.shutdown(socket.SHUT_WR)
+        if leave:
+            peer.shutdown(socket.SHUT_WR)
         return receive(peer)
 
 

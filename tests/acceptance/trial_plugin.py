@@ -4,6 +4,7 @@ It is installed as the distribution ``cdmd-trial`` (module ``cdmd_trial``) by ``
 what ``import cdmd`` offers.
 """
 
+import contextlib
 import itertools
 import logging
 import sys
@@ -32,10 +33,8 @@ async def block(event: cdmd.Event, context: cdmd.Context) -> None:
 @cdmd.extension(on="trial.hang", timeout=0.2, on_failure="store")
 async def hang(event: cdmd.Event, context: cdmd.Context) -> None:
     while True:
-        try:
+        with contextlib.suppress(BaseException):  # it does not want to end
             await anyio.sleep_forever()
-        except BaseException:  # noqa: BLE001 - it does not want to end
-            pass
 
 
 @cdmd.extension(on="trial.slow", timeout=60.0)
