@@ -6,7 +6,7 @@ be cancelled, only named. Not for: slow but waiting calls, which have deadlines.
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Final, NamedTuple
@@ -108,12 +108,13 @@ class LoopWatch:
         innermost = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way to see another thread
         if innermost is None:
             return None
-        frame: FrameType | None = innermost
-        while frame is not None:
-            for suspect in self._suspects:
-                if _belongs(frame, suspect):
-                    return _stall(late, frame, suspect)
-            frame = frame.f_back
+        frames = list(_outwards(innermost))
+        # Whose function is on the stack is sure; code of its package may belong to another extension of the same plugin.
+        for belongs in (_is_function, _is_in_package):
+            for frame in frames:
+                for suspect in self._suspects:
+                    if belongs(frame, suspect):
+                        return _stall(late, _innermost(frames, suspect), suspect)
         return _stall(late, innermost, None)
 
 
@@ -125,11 +126,25 @@ def _suspect(key: str, one: Registered) -> _Suspect:
     return _Suspect(one.plugin, key, code, module, "" if package in {"cdmd", "tests", "__main__"} else package)
 
 
-def _belongs(frame: FrameType, suspect: _Suspect) -> bool:
-    if suspect.code is not None and frame.f_code is suspect.code:
-        return True
+def _outwards(innermost: FrameType) -> Iterator[FrameType]:
+    frame: FrameType | None = innermost
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _is_function(frame: FrameType, suspect: _Suspect) -> bool:
+    return suspect.code is not None and frame.f_code is suspect.code
+
+
+def _is_in_package(frame: FrameType, suspect: _Suspect) -> bool:
     module = str(frame.f_globals.get("__name__", ""))
     return bool(suspect.package) and (module == suspect.package or module.startswith(suspect.package + "."))
+
+
+def _innermost(frames: Sequence[FrameType], suspect: _Suspect) -> FrameType:
+    """The plugin's own line that is nearest to where it stands."""
+    return next(frame for frame in frames if _is_function(frame, suspect) or _is_in_package(frame, suspect))
 
 
 def _stall(late: float, frame: FrameType, suspect: _Suspect | None) -> Stall:
