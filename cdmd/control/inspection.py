@@ -87,9 +87,11 @@ def _shown(event: Event, *, reveal: bool) -> dict[str, Any]:
 
 
 async def _traces(runtime: Runtime, id: str, *, source: str | None, reveal: bool) -> EventTraces:  # noqa: A002
+    # The journal first: what is applied between the two looks is then seen twice, never missed.
+    waiting = await _waiting(runtime, id, source=source)
     found = [await _remembered(runtime, id, trace, reveal=reveal) for trace in await runtime.store.trace(id, source=source)]
     told = {trace.source for trace in found}
-    for journaled in await _waiting(runtime, id, source=source):
+    for journaled in waiting:
         event = journaled.entry.event
         if event.source not in told:
             told.add(event.source)

@@ -5,6 +5,7 @@ so neither the event loop's shutdown nor the next event waits for it. Not for: c
 """
 
 import asyncio
+import ctypes
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, cast
 
@@ -122,6 +123,9 @@ class Driven:
             except BaseException:  # noqa: BLE001, S112 - it is being let go of; what it says to that interests nobody
                 continue
             return
+        # One more reference for ever: the collector would close it in whatever thread it runs, the store's among them, and
+        # without an event loop there it may never come back.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._coroutine))
 
     def _sorted(self, error: BaseException) -> BaseException:
         from_outside = self._asked_from_outside()

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import logging
 import sys
+import threading
 import time
 from typing import Any, ClassVar, Literal
 
@@ -35,6 +36,12 @@ async def hang(event: cdmd.Event, context: cdmd.Context) -> None:
     while True:
         with contextlib.suppress(BaseException):  # it does not want to end
             await anyio.sleep_forever()
+
+
+@cdmd.extension(on="trial.stick", timeout=0.2, on_failure="store")
+def stick(event: cdmd.Event, context: cdmd.Context) -> None:
+    """Never come back from a thread."""
+    threading.Event().wait()
 
 
 @cdmd.extension(on="trial.slow", timeout=60.0)
@@ -137,7 +144,7 @@ class Push:
 
 @cdmd.hookimpl
 def cdmd_extensions() -> list[Any]:
-    return [weigh, block, hang, slow, die, leave, flood, fetch, drop, reject, later]
+    return [weigh, block, hang, stick, slow, die, leave, flood, fetch, drop, reject, later]
 
 
 @cdmd.hookimpl
