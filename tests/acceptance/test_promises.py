@@ -143,7 +143,8 @@ def test_an_extension_that_misbehaves_costs_only_itself(neighbours: DaemonProces
     settled(neighbours)
     extended = next(step for step in _show(neighbours, f"{type}-0")["steps"] if step["step"] == "extended")
     assert reason in extended["text"]
-    assert _show(neighbours, f"{type}-19")["state"] == "applied", "on_failure is store: the event is kept without it"
+    # on_failure is store, so they are kept without it; who waited too long for a turn was parked and comes back.
+    until(lambda: _show(neighbours, f"{type}-19")["state"] == "applied", seconds=20, what="keeping the last one")
 
 
 def test_an_extension_that_blocks_the_loop_is_named_within_a_second_while_it_still_blocks(neighbours: DaemonProcess) -> None:
@@ -290,7 +291,7 @@ def _provoke(daemon: DaemonProcess) -> None:
         sent = {"type": "order", "mail": personal["mail"], "total": total}
         assert post_all("/hooks/mapped", json.dumps(sent).encode()) == 200
     assert post_all("/hooks/mapped", json.dumps({"type": personal["type"] * 30, "total": 1}).encode()) == 200
-    for kind in ("die", "exit", "hang", "flood", "fetch", "reject", "later"):
+    for kind in ("die", "exit", "hang", "flood", "fetch", "go", "reject", "later"):
         event = {"id": f"known-{kind}", "type": f"trial.{kind}", "identifiers": {"email": personal["mail"]}}
         sent = {**event, "data": {"text": personal["body"], "url": f"http://{personal['body']}.example/"}}
         assert post_all("/hooks/inbox", json.dumps(sent).encode()) == 200
@@ -368,16 +369,18 @@ def test_an_address_that_came_in_the_data_is_never_connected_to(tmp_path: Path) 
             ]
             for place, url in enumerate(urls):
                 assert _send(daemon, "trial.fetch", id=f"fetch-{place}", url=url).status == 200
-                # What is configured is reached in between, so that the breaker does not stop the calls.
-                good = f"http://127.0.0.1:{configured}/api?{place}"
-                assert _send(daemon, "trial.fetch", id=f"good-{place}", url=good).status == 200
-                settled(daemon)
-                trace = _show(daemon, f"fetch-{place}")
-                assert trace["state"] == "dead-letter", url
-                assert "AddressRefused" in trace["summary"], url
-                shown = _show(daemon, f"good-{place}")
-                assert (shown["state"], shown["event"]["data"]["status"]) == ("applied", 302), "an answer, and no way"
+            good = f"http://127.0.0.1:{configured}/api"
+            assert _send(daemon, "trial.fetch", id="good", url=good).status == 200
+            assert _send(daemon, "trial.go", id="uncaught", url=urls[0]).status == 200
+            settled(daemon)
             assert canary.callers() == 0
+            refused = {url: _show(daemon, f"fetch-{place}")["event"]["data"].get("refused") for place, url in enumerate(urls)}
+            assert refused == dict.fromkeys(urls, "AddressRefused")
+            shown = _show(daemon, "good")
+            assert shown["event"]["data"].get("status") == 302, "a redirect is an answer, and no way"
+            uncaught = _show(daemon, "uncaught")
+            assert uncaught["state"] == "dead-letter"
+            assert "AddressRefused" in uncaught["summary"]
 
 
 # ---- P9: nothing is dropped in silence -----------------------------------------------------------------------------
@@ -520,13 +523,13 @@ def test_a_flood_into_a_slow_extension_and_a_small_queue_takes_no_memory(tmp_pat
         for number in range(50):
             _send(daemon, "warm", n=number)
         settled(daemon)
-        before, count, senders = rss(daemon), 4000, 32
+        before, count, senders = rss(daemon), 3000, 32
 
         def flood(first: int) -> list[int]:
             found = []
             with Sender(daemon.url) as sender:
                 for number in range(first, count, senders):
-                    event = {"id": f"slow-{number}", "type": "trial.slow", "data": {"text": "x" * 16384}}
+                    event = {"id": f"slow-{number}", "type": "trial.slow", "data": {"text": "x" * 4096}}
                     found.append(sender.send("/hooks/inbox", json.dumps(event).encode()).status)
             return found
 
@@ -547,6 +550,6 @@ def test_a_flood_into_a_slow_extension_and_a_small_queue_takes_no_memory(tmp_pat
         check_sums(row)
         assert row["parked"] + row["dead_letters"] == answers.count(200)
         assert row["parked"] <= 500
-        assert {one["code"] for one in control(daemon).get("/v1/dead-letters", {"limit": 3000})} == {"parked_full"}
-        # SQLite's own caches (64 MiB as configured for the store) are a part of it, the flood of 16 MB twice is not.
+        assert {one["code"] for one in control(daemon).get("/v1/dead-letters", {"limit": 4000})} == {"parked_full"}
+        # SQLite's page caches and the journal's tail fill up to their own bounds meanwhile.
         assert rss(daemon) - before < 128 * MIB

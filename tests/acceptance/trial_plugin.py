@@ -67,11 +67,20 @@ async def flood(event: cdmd.Event, context: cdmd.Context) -> cdmd.Event:
     return event.enriched(flood="x" * 8 * 2**20)
 
 
-@cdmd.extension(on="trial.fetch", on_failure="reject", timeout=3.0)
-async def fetch(event: cdmd.Event, context: cdmd.Context) -> cdmd.Event:
+@cdmd.extension(on="trial.go", on_failure="reject", timeout=3.0)
+async def go(event: cdmd.Event, context: cdmd.Context) -> cdmd.Event:
     """Go wherever the data says."""
     reply = await context.http.get(event.data["url"])
     return event.enriched(status=reply.status_code)
+
+
+@cdmd.extension(on="trial.fetch", timeout=3.0)
+async def fetch(event: cdmd.Event, context: cdmd.Context) -> cdmd.Event:
+    """The same, and say what came of it."""
+    try:
+        return await go.function(event, context)
+    except Exception as error:  # noqa: BLE001 - whatever it is, its class is what is asked for
+        return event.enriched(refused=type(error).__name__)
 
 
 @cdmd.extension(on="trial.drop")
@@ -144,7 +153,7 @@ class Push:
 
 @cdmd.hookimpl
 def cdmd_extensions() -> list[Any]:
-    return [weigh, block, hang, stick, slow, die, leave, flood, fetch, drop, reject, later]
+    return [weigh, block, hang, stick, slow, die, leave, flood, go, fetch, drop, reject, later]
 
 
 @cdmd.hookimpl
