@@ -38,6 +38,10 @@ class Damaged(CdmdError):
     """A database is damaged. The message says which, how it was noticed and which command mends it."""
 
 
+class ClockDisturbed(CdmdError):
+    """The wall clock leapt against the steady one, so nothing is deleted for its age."""
+
+
 class InUse(CdmdError):
     """Another daemon uses this state directory."""
 

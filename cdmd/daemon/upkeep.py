@@ -16,7 +16,7 @@ import structlog
 from cdmd.config.schema import Config
 from cdmd.contracts import Append, Clock
 from cdmd.daemon.disk import Disk
-from cdmd.errors import CdmdError, Overloaded
+from cdmd.errors import CdmdError, ClockDisturbed, Overloaded
 from cdmd.intake.source import Intake
 from cdmd.kit.systemd import Systemd
 from cdmd.models import Micros, Seq, to_micros
@@ -26,12 +26,40 @@ from cdmd.store.store import SqliteStore
 MARK_EVERY: Final = 1.0
 SYNC_EVERY: Final = 60.0
 PRUNE_EVERY: Final = 300.0
+LARGEST_LEAP: Final = timedelta(hours=1)
 DISK_EVERY: Final = 1.0
 COUNTS_EVERY: Final = 5.0
 OWNER: Final = "daemon:upkeep"
 """Whose state the trial writes are; no connector can have this name."""
 
 _ANSWER_WITHIN: Final = 5.0
+
+
+class Agreement:
+    """Whether the wall clock still goes with the monotonic one, as at the start: what is old is told by the wall clock alone.
+
+    A leap of more than an hour, either way, holds until the clocks agree again or the daemon is restarted, which takes the wall
+    clock's word for it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._wall, self._steady = clock.now(), clock.monotonic()
+
+    def leap(self) -> timedelta:
+        """How far the wall clock is ahead of where it should be."""
+        return self._clock.now() - self._wall - timedelta(seconds=self._clock.monotonic() - self._steady)
+
+    def disturbed(self) -> str | None:
+        """Why nothing may be deleted for its age, or None."""
+        leap = self.leap()
+        if abs(leap) <= LARGEST_LEAP:
+            return None
+        way = "ahead" if leap > timedelta(0) else "back"
+        return (
+            f"the wall clock leapt {abs(leap) // timedelta(hours=1)} h {way}: nothing is deleted for its age until it is right "
+            "again; where it is right now, restart cdmd"
+        )
 
 
 class Upkeep:
@@ -51,6 +79,7 @@ class Upkeep:
     ) -> None:
         self._config, self._journal, self._store, self._intake = config, journal, store, intake
         self._disk, self._clock, self._systemd, self._well = disk, clock, systemd, well
+        self._agreement = Agreement(clock)
         self.problems: dict[str, str] = {}
         self._log = structlog.get_logger()
 
@@ -88,9 +117,14 @@ class Upkeep:
             self.problems.pop(name, None)
 
     async def prune(self) -> None:
-        """Remove what is older than configured; of the journal never what the store is not known to have on disk."""
+        """Remove what is older than configured; of the journal never what the store is not known to have on disk.
+
+        Raises ``ClockDisturbed`` where what is old cannot be told.
+        """
         config = self._config()
         synced = await self._store.sync()
+        if disturbed := self._agreement.disturbed():
+            raise ClockDisturbed(disturbed)
         await self._journal.prune(before=self._ago(config.journal.keep.seconds), upto=synced)
         await self._store.expire(
             dead_before=self._ago(config.dead_letters.keep.seconds), seen_before=self._ago(config.dedupe.keep.seconds)
