@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from hashlib import blake2b
 from typing import Any, Final, NewType, TypeAlias
 
 import msgspec
@@ -26,6 +27,9 @@ Digest = NewType("Digest", bytes)
 
 Position: TypeAlias = Mapping[int, Seq]
 """Up to which sequence number each lane is done. There is one lane now: ``LANE``."""
+
+BRIEFLY: Final = 72 * 3600 * 1_000_000
+"""Microseconds for which a digest of what was sent names one occurrence: after it, the same again is another one."""
 
 LANE: Final = 0
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,7 +95,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     ``value`` is the decoded source record (any JSON value); ``context`` is what templates see beside it (``_request``,
     ``_file``); ``id``, ``type`` and ``time`` are the defaults that the source's scheme knows (a delivery header, say);
-    ``fallback_id`` names the record where neither the mapping nor the scheme does. ``received`` is the moment of arrival.
+    ``fallback_id`` names the record where neither the mapping nor the scheme does; ``brief`` says that it is only a digest of
+    what was sent, which names an occurrence for ``BRIEFLY`` and no longer. ``received`` is the moment of arrival.
     """
 
     value: Any
@@ -102,6 +107,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
     time: Any = None
     stream: str | None = None
+    brief: bool = False
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -130,12 +136,23 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     """What one journal sequence number holds: an event, or a record that could not be mapped.
 
     With a ``fault``, ``event`` carries what is known (its ``id`` and ``type`` may be empty) and ``raw`` the record as JSON
-    (empty where nothing of it may be kept).
+    (empty where nothing of it may be kept). ``brief``: see ``Record``; the event's id names it for ``BRIEFLY`` only.
     """
 
     event: Event
     fault: Fault | None = None
     raw: bytes = b""
+    brief: bool = False
+
+    @property
+    def occurrence(self) -> tuple[str, str] | None:
+        """(source, id) of what it is one occurrence of; None where nothing names it.
+
+        What could not be mapped is named by what was kept of it: the id its sender's scheme said may be another event's.
+        """
+        if self.fault is None:
+            return (self.event.source, self.event.id) if self.event.id else None
+        return (f"{self.event.source}.\0", blake2b(self.raw, digest_size=16).hexdigest()) if self.raw else None
 
 
 class Journaled(msgspec.Struct, frozen=True):

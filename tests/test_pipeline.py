@@ -120,6 +120,52 @@ async def test_other_content_under_the_same_id_is_a_conflict():
     assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 1, Count.ID_CONFLICTS: 1}
 
 
+def _brief(id: str, after: timedelta, **fields) -> Entry:
+    return Entry(event(id, received=START + after, **fields), brief=True)
+
+
+async def test_an_id_that_is_only_a_digest_of_what_was_sent_is_a_repeat_for_72_hours_and_then_another_event():
+    soon, late, later = timedelta(hours=71), timedelta(hours=73), timedelta(hours=145)
+    daemon = Daemon()
+    await daemon.take(_brief("d", timedelta(0)), _brief("d", soon))
+    await daemon.take(_brief("d", late), _brief("d", later - timedelta(hours=1)))
+    assert list(daemon.store.activities) == [1, 3]
+    assert daemon.store.sums() == {Count.APPLIED: 2, Count.REPEATS: 2}
+    await daemon.take(_brief("d", later), _brief("d", later))
+    assert list(daemon.store.activities) == [1, 3, 5]
+
+
+async def test_what_counts_as_another_event_goes_through_its_extensions():
+    async def extends(event, context):
+        return event.enriched(done=True)
+
+    daemon = Daemon()
+    await daemon.take(_brief("d", timedelta(0)))
+    await daemon.take(_brief("d", timedelta(hours=73)), extensions=[on("*", extends)])
+    assert daemon.store.activities[2].event.data == {"done": True}
+
+
+async def test_a_held_event_of_a_brief_id_keeps_its_moment():
+    daemon = Daemon()
+    await daemon.take(_brief("d", timedelta(0)), extensions=[on("*", raising(RetryLater(1)))])
+    daemon.clock.advance(2)
+    async with daemon.running():
+        await daemon.store.until(lambda: daemon.store.activities)
+    await daemon.take(_brief("d", timedelta(hours=71)), _brief("d", timedelta(hours=73)))
+    assert list(daemon.store.activities) == [1, 3]
+
+
+async def test_a_record_that_could_not_be_mapped_is_one_dead_letter_however_often_it_is_delivered():
+    def unmapped(raw: bytes) -> Entry:
+        return Entry(event("7", type=""), Fault("null", "x"), raw)
+
+    daemon = Daemon()
+    await daemon.take(unmapped(b"one"), unmapped(b"one"), event("7"), unmapped(b"two"), unmapped(b""), unmapped(b""))
+    await daemon.take(unmapped(b"one"))
+    assert list(daemon.store.dead) == [1, 4, 5, 6]
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.DEAD: 4, Count.REPEATS: 2}
+
+
 async def test_what_an_extension_added_makes_no_conflict_of_a_repeat():
     async def adds(event, context):
         return event.enriched(added=True)
@@ -166,10 +212,10 @@ async def test_known_only_keeps_only_events_about_known_customers():
 async def test_a_record_that_could_not_be_mapped_becomes_a_dead_letter():
     daemon = Daemon()
     fault = Fault("no_id", "event.id is null")
-    await daemon.take(Entry(event("", type=""), fault, b"{}"), Entry(event("", type=""), fault, b"{}"))
-    assert [(one.stage, one.fault, one.entry.raw) for one in daemon.store.dead.values()] == [("map", fault, b"{}")] * 2
+    await daemon.take(Entry(event("", type=""), fault, b"{}"), Entry(event("", type=""), fault, b"[]"))
+    found = [(one.stage, one.fault, one.entry.raw) for one in daemon.store.dead.values()]
+    assert found == [("map", fault, b"{}"), ("map", fault, b"[]")]
     assert daemon.store.sums() == {Count.DEAD: 2}
-    assert daemon.store.remembered == {}
 
 
 async def test_reject_makes_a_dead_letter_and_drop_filters():

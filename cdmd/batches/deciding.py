@@ -14,6 +14,7 @@ from cdmd.identity.identifiers import Kinds
 from cdmd.identity.naming import public_id
 from cdmd.identity.resolution import People
 from cdmd.models import (
+    BRIEFLY,
     Activity,
     Apply,
     Bury,
@@ -116,11 +117,9 @@ class Decision:
         return decider.changes(self._position)
 
     def _prepare(self, item: Item, original: Event) -> _Prepared:
-        event = item.entry.event
-        # What could not be mapped has no identity yet: its id is only what the sender's scheme said.
-        unnamed = item.entry.fault is not None or not event.id
-        digest = None if unnamed else self._rules.digester.occurrence(event.source, event.id)
-        pairs = self._rules.kinds.usable(event.identifiers) if isinstance(item.outcome, Apply) else ()
+        named = item.entry.occurrence
+        digest = None if named is None else self._rules.digester.occurrence(*named)
+        pairs = self._rules.kinds.usable(item.entry.event.identifiers) if isinstance(item.outcome, Apply) else ()
         return _Prepared(item, original, digest, pairs)
 
 
@@ -145,7 +144,7 @@ class _Decider:
         item, parked = one.item, self._known.parked
         if item.resumed and parked is not None and item.seq not in parked:
             return Fate(None, item)
-        prior = self._prior(one.digest)
+        prior = self._prior(one)
         if prior is not None and prior.seq == item.seq and _was_done(prior, item):
             return Fate(None, item)
         if prior is not None and prior.seq != item.seq:
@@ -163,10 +162,11 @@ class _Decider:
             case _:
                 return self._apply(one)
 
-    def _prior(self, digest: Digest | None) -> Seen | None:
-        if digest is None:
+    def _prior(self, one: _Prepared) -> Seen | None:
+        if one.digest is None:
             return None
-        return self._changes.seen.get(digest) or self._known.seen.get(digest)
+        prior = self._changes.seen.get(one.digest) or self._known.seen.get(one.digest)
+        return prior if prior is None or is_of(prior, one.item.entry, one.item.seq) else None
 
     def _count(self, item: Item, counter: str, number: int = 1) -> None:
         key = (item.entry.event.connector, counter)
@@ -180,17 +180,23 @@ class _Decider:
     def _remember(self, one: _Prepared, verdict: SeenVerdict) -> None:
         if one.digest is None:
             return
-        prior = self._prior(one.digest)
-        content = self._rules.digester.content(one.original) if prior is None else prior.content
+        prior = self._prior(one)
+        content = self._content(one) if prior is None else prior.content
         self._changes.seen[one.digest] = Seen(one.item.seq, verdict, content)
 
     def _repeat(self, one: _Prepared, prior: Seen) -> Fate:
         self._leave_parked(one.item)
         self._count(one.item, Count.REPEATS)
-        if self._rules.digester.content(one.original) == prior.content:
+        if one.item.entry.brief or self._content(one) == prior.content:
             return Fate("repeated", one.item)
         self._count(one.item, Count.ID_CONFLICTS)
         return Fate("repeated", one.item, "other content under the same id")
+
+    def _content(self, one: _Prepared) -> int:
+        """What to tell other content by; where the id is the content's digest there is none, and its time is kept instead."""
+        if one.item.entry.brief:
+            return to_micros(one.item.entry.event.received)
+        return self._rules.digester.content(one.original)
 
     def _filter(self, one: _Prepared, reason: str) -> Fate:
         self._leave_parked(one.item)
@@ -282,10 +288,15 @@ def effective_time(event: Event) -> tuple[Micros, bool]:
     return (received, True) if said > received + CLOCK_AHEAD else (said, False)
 
 
+def is_of(seen: Seen, entry: Entry, seq: Seq) -> bool:
+    """Whether ``seen`` is of the occurrence that ``entry`` at ``seq`` is of: a brief id may mean another one by now."""
+    return seen.seq == seq or not entry.brief or abs(to_micros(entry.event.received) - seen.content) < BRIEFLY
+
+
 def poisoned(item: Item, error: Exception) -> Item:
     """The item as a dead letter because deciding or storing it raised ``error``; only the error's class is told."""
     fault = Fault("internal", f"could not be processed: {type(error).__name__}")
-    return msgspec.structs.replace(item, entry=Entry(item.entry.event, item.entry.fault, item.entry.raw), outcome=Bury(fault))
+    return msgspec.structs.replace(item, entry=msgspec.structs.replace(item.entry), outcome=Bury(fault))
 
 
 def _was_done(prior: Seen, item: Item) -> bool:

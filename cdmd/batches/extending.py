@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import anyio
+import msgspec
 
-from cdmd.batches.deciding import Digester
+from cdmd.batches.deciding import Digester, is_of
 from cdmd.contracts import Clock, Remap, Store
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions, Visit
@@ -68,7 +69,7 @@ class Passage:
         """The item and the event as it was journaled."""
         visit, entry, outcome = self.visit, self.entry, self.outcome
         if visit is not None:
-            entry, outcome = Entry(visit.event), visit.outcome or outcome
+            entry, outcome = Entry(visit.event, brief=entry.brief), visit.outcome or outcome
         item = Item(
             seq=self.seq,
             entry=entry,
@@ -194,7 +195,11 @@ class Extending:
         except CdmdError:
             seen = {}  # a call too many does less harm than waiting: the store decides about repeats
         pairs = zip(passages, digests, strict=True)
-        return [(one, digest) for one, digest in pairs if digest not in seen or seen[digest].seq == one.seq]
+        return [
+            (one, digest)
+            for one, digest in pairs
+            if digest not in seen or seen[digest].seq == one.seq or not is_of(seen[digest], one.entry, one.seq)
+        ]
 
     def _map_again(self, passage: Passage) -> None:
         try:
@@ -205,7 +210,7 @@ class Extending:
             passage.outcome = Discard("not wanted by today's configuration")
             passage.entry = Entry(passage.entry.event)
         elif isinstance(mapped, Fault):
-            passage.entry = Entry(passage.entry.event, mapped, passage.entry.raw)
+            passage.entry = msgspec.structs.replace(passage.entry, fault=mapped)
             passage.outcome = Bury(mapped)
         else:
-            passage.entry = Entry(mapped)
+            passage.entry = Entry(mapped, brief=passage.entry.brief)

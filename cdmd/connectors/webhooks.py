@@ -131,6 +131,7 @@ class Webhook:
                 id=None if event_id is None else f"{event_id}{mark}",
                 type=event_type,
                 time=time,
+                brief=event_id is None,
             )
             for item, mark in zip(values, marks, strict=True)
         ]

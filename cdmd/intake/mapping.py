@@ -71,7 +71,7 @@ class Mapper:
                 return Filtered("where")
         except _Unmappable as unmappable:
             return self._set_aside(record, source, unmappable.fault)
-        return Entry(event)
+        return Entry(event, brief=record.brief and event.id == record.fallback_id)
 
     def encode(self, entry: Entry) -> tuple[Entry, bytes]:
         """The entry with its encoding; one that cannot be encoded (a number beyond 64 bits, say) becomes a fault."""
@@ -82,7 +82,7 @@ class Mapper:
             fault = Fault("not_storable", f"the event holds a value that cannot be kept ({type(error).__name__})")
             kept = Kept(value=_plain(event), fallback_id=event.id) if self._raw else None
             bare = Event(id="", source=event.source, type="", received=event.received)
-            refused = Entry(bare, fault, _json(kept) if kept else b"")
+            refused = Entry(bare, fault, _json(kept) if kept else b"", entry.brief)
             return refused, encode_entry(refused)
 
     def again(self, entry: Entry) -> Event | Fault | None:
@@ -126,13 +126,13 @@ class Mapper:
     def _set_aside(self, record: Record, source: str, fault: Fault) -> Entry:
         bare = Event(id=_short(record.id), source=source, type=_short(record.type), received=record.received)
         if not self._raw:
-            return Entry(bare, fault)
+            return Entry(bare, fault, brief=record.brief)
         context = self._event.context_of(record) if self._event is not None else {}
         kept = Kept(
             value=record.value, fallback_id=record.fallback_id, context=context,
             id=record.id, type=record.type, time=record.time, stream=record.stream,
         )  # fmt: skip
-        return Entry(bare, fault, _json(kept))
+        return Entry(bare, fault, _json(kept), record.brief)
 
 
 class _Templates:

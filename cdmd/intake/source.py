@@ -190,7 +190,9 @@ class IntakeSource:
         else:
             batch.verdicts.append(Accepted(event.id))
             occurrence = (self._intake.digests.occurrence(event.source, event.id), self._intake.digests.content(event))
-            if occurrence in batch.occurrences or self._intake.recent.holds(*occurrence):
+            # How long ago an id was met is not known here: one that names its occurrence only briefly is the store's to judge.
+            remembered = not entry.brief and self._intake.recent.holds(*occurrence)
+            if remembered or occurrence in batch.occurrences:
                 batch.repeats += 1
                 return
             if (fate := self._intake.recent.flight(*occurrence)) is not None:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from cdmd.contracts import DeadLetterFilter
-from cdmd.models import Count, DeadLetter, Digest, Entry, Micros, Parked, Seen, SeenVerdict, Seq
+from cdmd.models import Count, DeadLetter, Digest, Micros, Parked, Seen, SeenVerdict
 from cdmd.store import seen
 from cdmd.store.batches import add_counts, add_totals, drop_dead, put_parked
 from cdmd.store.database import Row, transaction
@@ -86,8 +86,7 @@ def _take(
         connector = letter.entry.event.connector
         counts.update({(connector, count): 1, (connector, Count.DEAD): -1})
     add_counts(connection, counts)
-    # What could not be mapped is remembered under no id: the one its sender named may be another event's.
-    seqs = {digests(one.event.source, one.event.id): seq for seq, one in _named(letters)}
+    seqs = {digests(*named): letter.seq for letter in letters if (named := letter.entry.occurrence) is not None}
     found, where = seen.find(connection, list(seqs), among=seen.tables(connection))
     changed = {
         digest: Seen(one.seq, verdict, one.content)
@@ -96,10 +95,6 @@ def _take(
     }
     seen.remember(connection, changed, where=where, now=now)
     return totals
-
-
-def _named(letters: Sequence[DeadLetter]) -> list[tuple[Seq, Entry]]:
-    return [(letter.seq, letter.entry) for letter in letters if letter.entry.fault is None and letter.entry.event.id]
 
 
 def _waiting(letter: DeadLetter, due: Micros) -> Parked:

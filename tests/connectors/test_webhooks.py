@@ -73,6 +73,7 @@ async def test_what_the_standard_library_signs_is_emitted_with_the_presets_defau
     record = sender.source.records[0]
     assert (record.id, record.type, record.time) == ("msg_1", "order.paid", "2026-11-23T09:59:59Z")
     assert (record.value, record.received, record.fallback_id) == (json.loads(BODY), NOW, "msg_1")
+    assert not record.brief
 
 
 async def test_without_a_time_in_the_body_the_time_of_signing_counts_and_a_type_must_be_text() -> None:
@@ -233,7 +234,7 @@ async def test_without_an_id_the_body_and_the_index_name_a_record() -> None:
         for body in ("[1,2]", "[1,2]", "[1,3]"):
             assert (await sender.send(body)).status_code == 200
     ids = [record.fallback_id for record in sender.source.records]
-    assert all(record.id is None for record in sender.source.records)
+    assert all(record.id is None and record.brief for record in sender.source.records)
     assert ids[:2] == ids[2:4]
     assert len(set(ids)) == 4
     assert [name.partition(":")[2] for name in ids] == ["0", "1"] * 3

@@ -226,3 +226,17 @@ def test_an_encodable_event_is_encoded_once_for_all() -> None:
     assert isinstance(decided, Entry)
     entry, encoded = one.encode(decided)
     assert decode_entry(encoded) == entry == decided
+
+
+def test_an_id_that_names_only_briefly_is_marked_as_such_and_no_other() -> None:
+    given = record({"id": "7", "none": None}, brief=True)
+    for event, brief in ((None, True), (EventSettings(type="x"), True), (EventSettings(id="{id}", type="x"), False)):
+        decided = mapper(event).decide(given)
+        assert isinstance(decided, Entry)
+        assert decided.brief == brief
+    unmapped = mapper(EventSettings(id="{none}", type="x")).decide(given)
+    assert isinstance(unmapped, Entry)
+    assert unmapped.brief
+    plain = mapper().decide(record({"id": "7"}))
+    assert isinstance(plain, Entry)
+    assert not plain.brief

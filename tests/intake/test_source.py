@@ -489,3 +489,14 @@ async def test_large_state_takes_its_place_in_the_queue_too() -> None:
         await w.journal.began.wait()
         assert w.intake.queue.statistics().bytes > 500
         w.journal.gate.set()
+
+
+async def test_an_id_that_names_only_briefly_is_the_stores_to_judge() -> None:
+    async with world() as w:
+        mapper = Mapper("shop", ConnectorFrame(type="webhook"), raw=True)
+        source = IntakeSource("shop", intake=w.intake, mapper=mapper, http=None, push=True)  # type: ignore[arg-type]
+        same = Record(value=1, received=ManualClock().now(), fallback_id="digest", brief=True)
+        for _ in range(2):
+            assert await source.emit([same]) == [Accepted("digest")]
+        assert len(w.journal.entries) == 2
+        assert w.counts() == {Count.RECEIVED: 2, Count.ACCEPTED: 2}
