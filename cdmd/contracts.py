@@ -5,7 +5,7 @@ replaceable behind ``Journal`` and ``Store`` (their contract test-suites are ``t
 """
 
 import builtins
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -421,8 +421,11 @@ class Store(Protocol):
         """Which of these normalised identifiers belong to a profile."""
         ...
 
-    async def due(self, now: Micros, *, limit: int) -> list[Parked]:
-        """Parked events whose time has come, oldest due first."""
+    async def due(self, now: Micros, *, limit: int, without: Collection[Seq] = ()) -> list[Parked]:
+        """Parked events whose time has come, but for ``without``: the oldest due of each extension in turn.
+
+        There may be more even where fewer than ``limit`` come (large ones).
+        """
         ...
 
     async def next_due(self) -> Micros | None:

@@ -21,7 +21,7 @@ from cdmd.contracts import Clock, Journal, Remap, Store
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions
 from cdmd.identity.identifiers import Kinds
-from cdmd.models import Changes, Count, Entry, Event, Item, Micros, Seq, to_micros
+from cdmd.models import Changes, Count, Entry, Event, Item, Micros, Parked, Seq, to_micros
 from cdmd.profiles.projection import Projection
 
 __all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "Tail"]
@@ -34,7 +34,10 @@ _Work: TypeAlias = list[tuple[Item, Event]]
 
 
 class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds. ``patience`` is how long (seconds) an event waits for another's extension; ``parked_keep`` is in seconds."""
+    """Bounds. ``patience`` is how long (seconds) an event waits for another's extension; ``parked_keep`` is in seconds.
+
+    ``resuming`` is how many events are under way at once for each extension besides those of the window.
+    """
 
     batch: int = 2000
     backlog_batch: int = 5000
@@ -42,7 +45,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     patience: float = 0.25
     parked_max: int = 100_000
     parked_keep: float = 72 * 3600.0
-    resuming: int = 256
+    resuming: int = 128
     look: float = 1.0
 
 
@@ -166,19 +169,19 @@ class Pipeline:
     async def _bring_back(self) -> None:
         """Parked events that are due go through their extensions again and return as part of a later batch."""
         while True:
-            running = self._extending.running
-            room = self._settings.resuming - len(running)
-            if room > 0:
-                now = to_micros(self._clock.now())
-                due = await self._trying(lambda now=now: self._store.due(now, limit=self._settings.resuming * 2))  # type: ignore[misc]
-                fresh = [parked for parked in due if parked.seq not in self._extending.running][:room]
-                if fresh:
-                    await self._count_parked()
-                    await self._extending.resume(fresh)
-                    continue
+            due = await self._trying(self._due)
+            fresh = self._extending.admitted(due, share=self._settings.resuming)
+            if fresh:
+                await self._count_parked()
+                await self._extending.resume(fresh)
+                continue
             self._woken = anyio.Event()
             with anyio.move_on_after(self._settings.look):
                 await self._woken.wait()
+
+    async def _due(self) -> list[Parked]:
+        now, limit = to_micros(self._clock.now()), self._settings.resuming
+        return await self._store.due(now, limit=limit, without=list(self._extending.running))
 
     async def _write(self, work: _Work, *, position: Seq | None) -> None:
         """Decide and write in one transaction, over and over until it is durable. Nothing is ever skipped.

@@ -455,6 +455,30 @@ async def test_a_retried_event_goes_through_its_extensions_again():
     assert daemon.store.sums() == {Count.APPLIED: 1}
 
 
+async def test_events_that_wait_for_a_slow_extension_leave_places_for_those_of_others():
+    gate = anyio.Event()
+
+    async def slow(event, context):
+        await gate.wait()
+
+    async def answers(event, context):
+        return event.enriched(done=True)
+
+    later = raising(RetryLater(1))
+    daemon = Daemon()
+    events = [event(str(n), type="slow") for n in range(20)] + [event(str(n), type="quick") for n in range(20, 30)]
+    held = [on("slow", later, name="slow"), on("quick", later, name="quick")]
+    await daemon.take(*events, extensions=held)
+    daemon.clock.advance(5)
+    extensions = (on("slow", slow, name="slow", timeout=10.0), on("quick", answers, name="quick"))
+    async with daemon.running(*extensions, resuming=8) as pipeline:
+        await daemon.store.until(lambda: len(daemon.store.activities) == 10)
+        assert pipeline.statistics().parked_running == 8
+        gate.set()
+        await daemon.store.until(lambda: not daemon.store.waiting)
+    assert daemon.store.sums() == {Count.APPLIED: 30}
+
+
 async def test_a_record_that_breaks_its_mapping_when_retried_is_dead_again_and_stops_nobody():
     def breaks(entry):
         raise RecursionError

@@ -4,7 +4,7 @@ What is not ready when its batch is released is left behind: its call runs on, a
 Not here: how one extension is called (``cdmd.extensions``), and what a result means (``deciding``).
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -40,7 +40,20 @@ _MARGIN: Final = 5_000_000
 class Passage:
     """One event's way from the journal (or from ``parked``) to its item."""
 
-    __slots__ = ("attempts", "before", "entry", "left", "outcome", "parked_since", "resumed", "retry", "seq", "tries", "visit")
+    __slots__ = (
+        "attempts",
+        "before",
+        "entry",
+        "left",
+        "outcome",
+        "parked_since",
+        "resumed",
+        "retry",
+        "seq",
+        "tries",
+        "visit",
+        "waits_for",
+    )
 
     def __init__(self, seq: Seq, entry: Entry) -> None:
         self.seq, self.entry = seq, entry
@@ -50,6 +63,7 @@ class Passage:
         self.parked_since: Micros | None = None
         self.attempts = self.tries = 0
         self.before: Sequence[Extended] = ()
+        self.waits_for = ""
 
     @classmethod
     def resuming(cls, parked: Parked) -> "Passage":
@@ -57,7 +71,7 @@ class Passage:
         passage = cls(parked.seq, parked.entry)
         passage.resumed, passage.retry, passage.parked_since = True, parked.retry, parked.since
         passage.attempts = passage.tries = parked.attempts
-        passage.before = parked.trace
+        passage.before, passage.waits_for = parked.trace, parked.extension
         return passage
 
     @property
@@ -116,6 +130,19 @@ class Extending:
         if batch.unfinished == 0:
             batch.finished.set()
 
+    def admitted(self, due: Sequence[Parked], *, share: int) -> list[Parked]:
+        """Of these, what is not under way and makes no more than ``share`` under way of one extension.
+
+        So one that is slow, or never answers, holds no places that the events waiting for others could take.
+        """
+        under_way = Counter(passage.waits_for for passage in self.running.values())
+        found: list[Parked] = []
+        for one in due:
+            if one.seq not in self.running and under_way[one.extension] < share:
+                under_way[one.extension] += 1
+                found.append(one)
+        return found
+
     async def resume(self, parked: Sequence[Parked]) -> None:
         """Take events back from ``parked``; their results come through ``returned``."""
         passages = []
@@ -149,6 +176,7 @@ class Extending:
                 passage.left = True
                 passage_after = Passage(passage.seq, passage.entry)
                 passage_after.visit, passage_after.resumed, passage_after.parked_since = visit, True, now
+                passage_after.waits_for = visit.extension
                 self.running[passage.seq] = passage_after
         return batch.passages
 

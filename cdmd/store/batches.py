@@ -144,7 +144,7 @@ def _write_waiting(connection: sqlite3.Connection, changes: Changes, totals: Cou
 
 def put_parked(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], totals: Counter[str]) -> None:
     """Insert rows of ``parked_row`` and count them."""
-    insert_many(connection, "INSERT INTO parked (seq, connector, due, bytes, sum, body)", rows)
+    insert_many(connection, "INSERT INTO parked (seq, connector, due, bytes, sum, body, extension)", rows)
     totals.update(parked=len(rows), parked_bytes=sum(row[3] for row in rows))
 
 

@@ -149,9 +149,9 @@ def read_letter(row: Sequence[Any]) -> DeadLetter:
 
 
 def parked_row(one: Parked) -> tuple[Any, ...]:
-    """(seq, connector, due, bytes, sum, body)."""
+    """(seq, connector, due, bytes, sum, body, extension)."""
     body = _ENCODE(_Parked(one.entry, one.extension, one.attempts, one.since, one.reason, one.retry, one.trace))
-    return _row((one.seq, one.entry.event.connector, one.due, len(body)), body)
+    return (*_row((one.seq, one.entry.event.connector, one.due, len(body)), body), one.extension)
 
 
 def read_parked(row: Sequence[Any]) -> Parked:

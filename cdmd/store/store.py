@@ -6,11 +6,12 @@ handed the function) and the tables' details (``batches``, ``seen``, ``letters``
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import anyio.to_thread
 import msgspec
@@ -54,6 +55,7 @@ from cdmd.store.sql import load_migrations, load_queries
 T = TypeVar("T")
 _SQL: Final = load_queries("store")
 _PLAN: Final = Plan(name="store", migrations=load_migrations("store"), synchronous="NORMAL", autocheckpoint=4_000)
+_DUE_BYTES: Final = 16 * 2**20
 _KEY_CHECK: Final = ("", "the key that this store's digests are made with")
 """Under a source that no connector can have, so that no renaming touches it."""
 
@@ -202,8 +204,16 @@ class SqliteStore(Store):
         }
 
     @override
-    async def due(self, now: Micros, *, limit: int) -> list[Parked]:
-        return [read_parked(row) for row in await self._readers.rows(_SQL["due"], (now, limit))]
+    async def due(self, now: Micros, *, limit: int, without: Collection[Seq] = ()) -> list[Parked]:
+        """Also bounded in bytes, so that what is resumed at once does not depend on how large parked events are."""
+        left_out = msgspec.json.encode(list(without)).decode()
+        lines = [
+            await self._readers.rows(_SQL["due"], {"extension": name, "now": now, "without": left_out, "limit": limit})
+            for (name,) in await self._readers.rows(_SQL["waited_for"])
+        ]
+        chosen = _in_turns(lines, limit=limit, most=_DUE_BYTES)
+        rows = {row[0]: row for row in await self._readers.rows_in(_SQL["parked_at"], chosen)}
+        return [read_parked(rows[seq]) for seq in chosen if seq in rows]
 
     @override
     async def next_due(self) -> Micros | None:
@@ -309,6 +319,19 @@ class SqliteStore(Store):
                 f"the store went back from position {known} to {stored}; restart cdmd: it applies what is missing again"
             )
         raise NotDurable(f"the store had reached position {stored} after all; what was to be applied must be chosen again")
+
+
+def _in_turns(lines: Sequence[Sequence[tuple[Any, ...]]], *, limit: int, most: int) -> list[Seq]:
+    """The first of each line, then the second of each, ...: up to ``limit``, and to ``most`` bytes but for the first."""
+    found: list[Seq] = []
+    size = 0
+    for turn in zip_longest(*lines):
+        for seq, length in filter(None, turn):
+            if len(found) == limit or (found and size + length > most):
+                return found
+            found.append(seq)
+            size += length
+    return found
 
 
 def _position(connection: sqlite3.Connection) -> Seq:

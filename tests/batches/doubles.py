@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 
 import anyio
 import msgspec
@@ -174,9 +175,15 @@ class MemoryStore:
             raise NotDurable("no disk")
         return {digest: self.remembered[digest] for digest in digests if digest in self.remembered}
 
-    async def due(self, now: Micros, *, limit: int) -> list[Parked]:
+    async def due(self, now: Micros, *, limit: int, without: Collection[Seq] = ()) -> list[Parked]:
         await anyio.lowlevel.checkpoint()
-        return sorted((one for one in self.waiting.values() if one.due <= now), key=lambda one: one.due)[:limit]
+        found = sorted((one for one in self.waiting.values() if one.due <= now), key=lambda one: one.due)
+        lines: dict[str, list[Parked]] = {}
+        for one in found:
+            if one.seq not in without:
+                lines.setdefault(one.extension, []).append(one)
+        turns = zip_longest(*lines.values())
+        return [one for turn in turns for one in turn if one is not None][:limit]
 
     async def counts(self) -> dict[tuple[str, str], int]:
         return dict(self.counters)

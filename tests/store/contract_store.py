@@ -349,6 +349,16 @@ class StoreContract:
                 assert [one.seq for one in await store.dead_letters(which)] == found
             assert await store.dead_letters(EVERYTHING) == letters
 
+    async def test_each_extension_has_its_turn_however_many_wait_for_another(self, reopen: Reopen) -> None:
+        slow = [parked(n, due=NOW + n) for n in range(1, 9)]
+        other = [msgspec.structs.replace(parked(n, due=NOW + n), extension="terms") for n in (20, 21)]
+        later = Micros(NOW + DAY)
+        async with reopen() as store:
+            await give(store, Changes(parked=[*slow, *other]))
+            assert [one.seq for one in await store.due(later, limit=5)] == [20, 1, 21, 2, 3]
+            assert [one.seq for one in await store.due(later, limit=3, without=[Seq(20), Seq(1)])] == [21, 2, 3]
+            assert await store.due(Micros(NOW), limit=3) == []
+
     async def test_which_of_the_events_asked_for_are_still_parked_is_known(self, reopen: Reopen) -> None:
         async with reopen() as store:
             await give(store, Changes(parked=[parked(1), parked(3)]))

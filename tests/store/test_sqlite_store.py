@@ -99,7 +99,7 @@ async def test_a_store_without_its_digest_key_is_not_started(reopen: Reopen) -> 
 async def test_a_newer_schema_is_refused(reopen: Reopen, tmp_path: Path) -> None:
     async with reopen():
         pass
-    damage(tmp_path / "store.db", "PRAGMA user_version = 2")
+    damage(tmp_path / "store.db", "PRAGMA user_version = 99")
     with pytest.raises(SchemaUnknown):
         async with reopen():
             pass
@@ -327,3 +327,24 @@ async def test_an_unasked_digest_keeps_its_one_row(reopen: Reopen, tmp_path: Pat
     connection = sqlite3.connect(tmp_path / "store.db")
     assert connection.execute("SELECT verdict FROM seen").fetchall() == [(1,)]
     connection.close()
+
+
+async def test_what_is_due_at_once_is_bounded_in_bytes(reopen: Reopen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdmd.store.store._DUE_BYTES", 1_500)
+    async with reopen() as store:
+        await give(store, Changes(parked=[parked(n) for n in range(1, 20)]))
+        found = await store.due(NOW, limit=19)
+        assert 1 < len(found) < 6
+        monkeypatch.setattr("cdmd.store.store._DUE_BYTES", 1)
+        assert [one.seq for one in await store.due(NOW, limit=19)] == [1]
+
+
+async def test_what_an_earlier_version_parked_comes_back(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen() as store:
+        await give(store, Changes(parked=[parked(1)]))
+    connection = sqlite3.connect(tmp_path / "store.db")
+    connection.executescript("DROP INDEX parked_turns; ALTER TABLE parked DROP COLUMN extension; PRAGMA user_version = 1;")
+    connection.close()
+    async with reopen() as store:
+        assert await store.due(NOW, limit=9) == [parked(1)]
+        assert await store.verify() == []

@@ -67,8 +67,19 @@ SELECT seq, connector, type, code, since, sum, body FROM dead_letters WHERE seq 
 -- name: drop_dead
 DELETE FROM dead_letters WHERE seq IN ({});
 
+-- name: waited_for
+-- Each extension once, by steps through the index: there may be a hundred thousand rows of one of them.
+WITH RECURSIVE step (extension) AS (
+    SELECT min(extension) FROM parked
+    UNION ALL
+    SELECT (SELECT min(extension) FROM parked WHERE extension > step.extension) FROM step WHERE step.extension IS NOT NULL
+)
+SELECT extension FROM step WHERE extension IS NOT NULL;
+
 -- name: due
-SELECT seq, connector, due, bytes, sum, body FROM parked WHERE due <= ? ORDER BY due, seq LIMIT ?;
+SELECT seq, bytes FROM parked
+WHERE extension = :extension AND due <= :now AND seq NOT IN (SELECT value FROM json_each(:without))
+ORDER BY due, seq LIMIT :limit;
 
 -- name: next_due
 SELECT min(due) FROM parked;
