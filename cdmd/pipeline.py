@@ -180,8 +180,13 @@ class Pipeline:
                 await self._woken.wait()
 
     async def _due(self) -> list[Parked]:
-        now, limit = to_micros(self._clock.now()), self._settings.resuming
-        return await self._store.due(now, limit=limit, without=list(self._extending.running))
+        """What is due, also by a clock that was set back meanwhile: nothing is really held for longer than ``parked_keep``."""
+        now, limit, without = to_micros(self._clock.now()), self._settings.resuming, list(self._extending.running)
+        due = await self._store.due(now, limit=limit, without=without)
+        earliest = None if due else await self._store.next_due()
+        if earliest is None or earliest <= now + self._rules.parked_keep:
+            return due
+        return await self._store.due(earliest, limit=limit, without=without)
 
     async def _write(self, work: _Work, *, position: Seq | None) -> None:
         """Decide and write in one transaction, over and over until it is durable. Nothing is ever skipped.

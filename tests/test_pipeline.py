@@ -455,6 +455,15 @@ async def test_a_retried_event_goes_through_its_extensions_again():
     assert daemon.store.sums() == {Count.APPLIED: 1}
 
 
+async def test_a_parked_event_comes_back_although_the_clock_was_set_back():
+    daemon = Daemon()
+    await daemon.take(event("1"), extensions=[on("*", raising(RetryLater(60)))])
+    daemon.clock.advance(-400 * 86_400)
+    async with daemon.running():
+        await daemon.store.until(lambda: daemon.store.activities)
+    assert daemon.store.sums() == {Count.APPLIED: 1}
+
+
 async def test_events_that_wait_for_a_slow_extension_leave_places_for_those_of_others():
     gate = anyio.Event()
 

@@ -185,6 +185,9 @@ class MemoryStore:
         turns = zip_longest(*lines.values())
         return [one for turn in turns for one in turn if one is not None][:limit]
 
+    async def next_due(self) -> Micros | None:
+        return min((one.due for one in self.waiting.values()), default=None)
+
     async def counts(self) -> dict[tuple[str, str], int]:
         return dict(self.counters)
 
