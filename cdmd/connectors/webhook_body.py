@@ -16,6 +16,7 @@ from cdmd.models import Request
 _FORM: Final = "application/x-www-form-urlencoded"
 _MOST_FIELDS: Final = 1000
 _PAYLOAD: Final = "payload"
+_JSON_BEGINS: Final = (b"{", b"[")
 
 
 class Undecodable(Exception):
@@ -34,10 +35,16 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def decode(request: Request) -> Document:
-    """The body's value: JSON; of a form the JSON in its only field ``payload``, else its fields. Raises Undecodable."""
+    """The body's value: JSON; of a form the JSON in its only field ``payload``, else its fields. Raises Undecodable.
+
+    A body that begins like a JSON object or list is JSON even when it calls itself a form, as what ``curl -d`` sends does: a
+    form writes braces and brackets percent-encoded.
+    """
     kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
     try:
         if not kind or kind in {"application/json", "text/json"} or kind.endswith("+json"):
+            return Document(decode_json(request.body))
+        if kind == _FORM and request.body.lstrip()[:1] in _JSON_BEGINS:
             return Document(decode_json(request.body))
         if kind == _FORM:
             fields = _form(request.body)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Final
 import msgspec
 from msgspec import Meta
 
+from cdmd.connectors import cloudevents
 from cdmd.connectors.webhook_body import Document, RequestContext, Undecodable, decode
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, TemplateFault
@@ -100,28 +101,49 @@ class Webhook:
     async def read(self, request: Request, source: Source) -> Answer:
         """Decode and emit a request whose sender is beyond doubt: all that follows verification."""
         try:
-            records = self._split(request, decode(request))
+            records = self._split(request)
         except Undecodable as fault:
             source.refuse(1, fault.code)
             return _refusal(fault)
         return _summary(await source.emit(records)) if records else _summary([])
 
-    def _split(self, request: Request, document: Document) -> list[Record]:
+    def _split(self, request: Request) -> list[Record]:
         """The request's records with the defaults that the scheme knows. Raises Undecodable."""
+        how = cloudevents.mode(request)
+        if how is not None:
+            return self._cloud_events(request, *cloudevents.events(request, how), batched=how == "batch")
+        document = decode(request)
         context = RequestContext(request, document)
+        if self._records is None:
+            return self._records_of(request, document, [document.value], context, split=False)
+        return self._records_of(request, document, self._find(self._records, document.value, context), context, split=True)
+
+    def _cloud_events(
+        self, request: Request, document: Document, found: list[dict[str, Any]], *, batched: bool
+    ) -> list[Record]:
+        """CloudEvents bring their own id, type and time; what the scheme knows comes first, because it may be signed."""
+        records = self._records_of(request, document, found, RequestContext(request, document), split=batched)
+        return [
+            msgspec.structs.replace(
+                record,
+                id=record.id or cloudevents.name(event),
+                type=record.type or _text(event.get("type")),
+                time=event.get("time") if record.time is None else record.time,
+            )
+            for record, event in zip(records, found, strict=True)
+        ]
+
+    def _records_of(
+        self, request: Request, document: Document, values: list[Any], context: RequestContext, *, split: bool
+    ) -> list[Record]:
         scheme, value = self._scheme, document.value
         id_, type_, time = (
             None if place is None else place.find(request.headers, value)
             for place in (scheme.event_id, scheme.event_type, scheme.event_time)
         )
-        event_type = type_ if isinstance(type_, str) else None
         event_id = None if id_ is None else str(id_)
         fallback = event_id or hashlib.blake2b(request.body, digest_size=16).hexdigest()
-        if self._records is None:
-            values, marks = [value], [""]
-        else:
-            values = self._find(self._records, value, context)
-            marks = [f":{index}" for index in range(len(values))]
+        marks = [f":{index}" for index in range(len(values))] if split else [""]
         return [
             Record(
                 value=item,
@@ -129,7 +151,7 @@ class Webhook:
                 fallback_id=f"{fallback}{mark}",
                 context=context,
                 id=None if event_id is None else f"{event_id}{mark}",
-                type=event_type,
+                type=_text(type_),
                 time=time,
                 brief=event_id is None,
             )
@@ -145,6 +167,10 @@ class Webhook:
         if not isinstance(found, list):
             raise Undecodable(400, "no_records", f"there is no list of records at {records.text}")
         return found
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _path(name: str, settings: WebhookSettings) -> str:

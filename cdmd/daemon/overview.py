@@ -70,7 +70,7 @@ class Overview:
 
 def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int]) -> ConnectorRow:
     name, frame = live.config.name, live.config.frame
-    child, now = parts.supervisor.state(name), parts.clock.now()
+    child, fresh = parts.supervisor.state(name), _freshness(parts, live, parts.clock.now())
 
     def door(counter: str) -> int:
         return parts.tally.of(name, counter)
@@ -85,7 +85,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         type=frame.type,
         state=child.state,
         freshness_objective_seconds=frame.freshness.seconds if frame.freshness else None,
-        freshness_seconds=_freshness(parts, live, now),
+        freshness_seconds=None if fresh is None else round(fresh, 3),
         received=door(Count.RECEIVED),
         refused=door(Count.REFUSED),
         accepted=door(Count.ACCEPTED),

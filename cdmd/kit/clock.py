@@ -10,8 +10,9 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        """The wall clock in UTC."""
-        return datetime.now(UTC)
+        """The wall clock in UTC, to the millisecond: finer decimals of what is shown and kept would only look exact."""
+        now = datetime.now(UTC)
+        return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
     def monotonic(self) -> float:
         """Seconds that only grow."""

@@ -64,7 +64,7 @@ def as_text(value: Any, *, expression: str = "") -> str:
     Raises TemplateFault for everything else, for numbers that have no decimal form and for text with unpaired surrogates
     (it has no UTF-8 form); ``expression`` is the template it came from.
     """
-    kind = kind_of(value)
+    kind, about = kind_of(value), f"{expression}: " if expression else ""
     try:
         if kind == "string":
             if not value.isascii():
@@ -74,9 +74,8 @@ def as_text(value: Any, *, expression: str = "") -> str:
             return plain_number(value)
     except ValueError:
         problem = "has no UTF-8 form" if kind == "string" else "has no plain decimal form"
-        raise TemplateFault(f"{expression or 'the value'}: the {kind} {problem}", expression=expression, kind=kind) from None
-    message = f"{expression or 'the value'}: text is needed here, not {kind}"
-    raise TemplateFault(message, expression=expression, kind=kind)
+        raise TemplateFault(f"{about}the {kind} {problem}", expression=expression, kind=kind) from None
+    raise TemplateFault(f"{about}text is needed here, not {kind}", expression=expression, kind=kind)
 
 
 def as_time(value: Any) -> datetime:

@@ -215,6 +215,20 @@ async def test_a_forms_fields_are_the_record() -> None:
     assert sender.source.records[1].value == {"payload": "{", "other": "1"}
 
 
+async def test_json_that_calls_itself_a_form_is_json() -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    async with hooked() as sender:
+        assert (await sender.send(' {"n":1}', form)).status_code == 200
+        assert (await sender.send("{oops", form)).json()["code"] == "invalid_json"
+    assert sender.source.records[0].value == {"n": 1}
+
+
+async def test_what_is_missing_from_json_is_said_plainly() -> None:
+    async with hooked() as sender:
+        assert (await sender.send(" ")).json()["message"] == "there is nothing where JSON should be"
+        assert (await sender.send('{"a"')).json()["message"].startswith("JSON is malformed: it ends too early")
+
+
 async def test_one_request_is_split_into_its_records() -> None:
     body = '{"timestamp":5,"orders":[{"n":1},{"n":2},{"n":3}]}'
     async with hooked(verify="standard-webhooks", secrets=[KEY], records="{orders[*]}") as sender:
