@@ -7,11 +7,12 @@ when one raises, and drops coroutines. Not for: running connectors (``supervisor
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Protocol, TypeAlias, cast
+from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
 import anyio.to_thread
 import msgspec
 import pluggy
+from typing_extensions import override
 
 from cdmd import hookspecs
 from cdmd.contracts import Connector, Context, Extension
@@ -19,6 +20,9 @@ from cdmd.errors import ConfigInvalid, PluginFault
 from cdmd.kit.detached import Ended, within
 from cdmd.kit.frames import leaf, sentence
 from cdmd.models import Route
+
+LATER: Final = frozenset(("cdmd_formats", "cdmd_verifiers", "cdmd_targets"))
+"""Hooks of the contract that this version does not call yet: a plugin that has them works, and its row says so."""
 
 PluginState: TypeAlias = Literal["enabled", "disabled", "load error", "bad config", "failed"]
 
@@ -43,6 +47,7 @@ class PluginRow(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None
     state: PluginState
     error: str | None = None
+    brings: Sequence[str] = ()
 
 
 class Plugins:
@@ -53,6 +58,7 @@ class Plugins:
         self._rows: dict[str, PluginRow] = {}
         self._connectors: dict[str, type[Connector]] = {}
         self._extensions: list[tuple[str, Extension]] = []
+        self._brings: dict[str, Sequence[str]] = {}
 
     @classmethod
     def load(
@@ -76,6 +82,19 @@ class Plugins:
         for name in settings.keys() - plugins._rows.keys():
             plugins._row(name, None, "bad config", "it is configured but not installed")
         return plugins
+
+    @staticmethod
+    def commands(entry_points: Iterable[Found]) -> list[Any]:
+        """What every ``cdmd_commands`` gives, one plugin after the other; one that fails brings none. For ``cdmctl``."""
+        found: list[Any] = []
+        for point in entry_points:
+            trial = _manager()
+            try:
+                trial.register(point.load(), name=point.name)
+                found += _given(trial, "cdmd_commands")
+            except (Exception, SystemExit):  # noqa: BLE001, S112 - its row in `cdmctl plugins` says why; others go on
+                continue
+        return found
 
     def rows(self) -> list[PluginRow]:
         """Every plugin with its state, by name."""
@@ -117,7 +136,7 @@ class Plugins:
     def _load(self, name: str, load: Callable[[], object], *, version: str | None) -> None:
         try:
             plugin = load()
-            connectors, extensions = _brought(plugin, name)
+            connectors, extensions, later = _brought(plugin, name)
             self._check_names(name, connectors, extensions)
             self._hooks.register(plugin, name=name)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's import and hooks are foreign code: its fault is its row
@@ -125,6 +144,11 @@ class Plugins:
             return
         self._connectors |= {connector.type: connector for connector in connectors}
         self._extensions += [(name, extension) for extension in extensions]
+        self._brings[name] = [
+            *(f"connector {connector.type}" for connector in connectors),
+            *(f"extension {extension.name}" for extension in extensions),
+            *(f"{hook} (not used by this version)" for hook in later),
+        ]
         self._row(name, version, "enabled", None)
 
     def _check_names(self, name: str, connectors: Sequence[type[Connector]], extensions: Sequence[Extension]) -> None:
@@ -137,7 +161,8 @@ class Plugins:
                     raise PluginFault(f"the {kind} {one!r} exists already, so nothing of {name} is used")
 
     def _row(self, name: str, version: str | None, state: PluginState, error: str | None) -> None:
-        self._rows[name] = PluginRow(name=name, version=version, state=state, error=error)
+        brings = self._brings.get(name, ())
+        self._rows[name] = PluginRow(name=name, version=version, state=state, error=error, brings=brings)
 
     # ---- making ------------------------------------------------------------------------------------------------------
 
@@ -184,8 +209,17 @@ async def _called(function: Callable[[], object], *, seconds: float, name: str) 
     return await within(call, seconds=seconds, name=name)
 
 
+class _Manager(pluggy.PluginManager):
+    """Takes hooks of later versions without a complaint."""
+
+    @override
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        found: Any = super().parse_hookimpl_opts(plugin, name)
+        return {**found, "optionalhook": True} if found is not None and name in LATER else found
+
+
 def _manager() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager = _Manager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
 
@@ -194,15 +228,18 @@ def _implementations(manager: pluggy.PluginManager, hook: str) -> list[tuple[str
     return [(impl.plugin_name, impl.function) for impl in getattr(manager.hook, hook).get_hookimpls()]
 
 
-def _brought(plugin: object, name: str) -> tuple[list[type[Connector]], list[Extension]]:
-    """What a plugin's hooks give, checked, tried on a manager of its own so that a bad one leaves nothing behind."""
+def _brought(plugin: object, name: str) -> tuple[list[type[Connector]], list[Extension], list[str]]:
+    """What a plugin's hooks give, checked: its connectors, its extensions, and the hooks of later versions that it has.
+
+    Tried on a manager of its own, so that a bad one leaves nothing behind.
+    """
     trial = _manager()
     trial.register(plugin, name=name)
     trial.check_pending()
     _check_marked(plugin, trial)
     connectors = [_checked_connector(found) for found in _given(trial, "cdmd_connectors")]
     extensions = [_checked_extension(found) for found in _given(trial, "cdmd_extensions")]
-    return connectors, extensions
+    return connectors, extensions, sorted(LATER & set(vars(trial.hook)))
 
 
 def _check_marked(plugin: object, manager: pluggy.PluginManager) -> None:
@@ -238,7 +275,7 @@ def _checked_connector(found: object) -> type[Connector]:
         inspect.signature(found).bind("name", None)
     except (TypeError, ValueError):
         raise PluginFault(f"the connector {named} is not made from (name, settings)") from None
-    if _has_async(found, "run") == (_has_async(found, "answer") and hasattr(found, "routes")):
+    if _has_async(found, "run") == _has_async(found, "answer"):
         raise PluginFault(f"the connector {named} needs either an async `run`, or `routes` and an async `answer`")
     return cast("type[Connector]", found)
 

@@ -84,7 +84,7 @@ def changed(cls: type, **attributes: Any) -> type:
 def test_a_plugins_connectors_and_extensions_are_taken_in() -> None:
     one = extension("warranty")
     plugins = Plugins.load([Point("it", plugin(cdmd_connectors=[Pull, Push], cdmd_extensions=[one]))], {"it": {"url": "x"}})
-    assert plugins.rows() == [PluginRow(name="it", version="1.2", state="enabled")]
+    assert plugins.rows() == [PluginRow(name="it", version="1.2", state="enabled", brings=plugins.rows()[0].brings)]
     assert plugins.connector_types() == {"pull": Pull, "push": Push}
     assert plugins.extensions() == [("it", one)]
 
@@ -145,7 +145,7 @@ def test_the_built_in_connectors_come_first_and_win_over_a_second_of_their_type(
 
 def test_modules_handed_in_replace_entry_points_of_the_same_name() -> None:
     plugins = Plugins.load([Point("builtin", ImportError())], {}, modules={"builtin": plugin(cdmd_connectors=[Push])})
-    assert plugins.rows() == [PluginRow(name="builtin", version=None, state="enabled")]
+    assert plugins.rows() == [PluginRow(name="builtin", version=None, state="enabled", brings=["connector push"])]
 
 
 def test_two_plugins_of_one_name_are_reported() -> None:
@@ -231,3 +231,19 @@ async def test_a_startup_that_refuses_its_settings_is_bad_configuration_in_its_o
     (only,) = plugins.rows()
     assert (only.state, only.error) == ("bad config", "plugins.it.url: is missing; plugins.it.tokn: unknown key")
     assert [name for name, _ in plugins.extensions()] == ["it"]
+
+
+def test_hooks_of_later_versions_do_no_harm_and_are_named_in_its_row() -> None:
+    only = row(plugin(cdmd_extensions=[extension("a")], cdmd_targets=[], cdmd_formats=[]))
+    assert (only.state, only.error) == ("enabled", None)
+    assert only.brings == [
+        "extension a",
+        "cdmd_formats (not used by this version)",
+        "cdmd_targets (not used by this version)",
+    ]
+
+
+def test_the_commands_of_every_plugin_are_found_and_one_that_fails_brings_none() -> None:
+    odd, ok = plugin(cdmd_commands=lambda: 5), plugin(cdmd_commands=[1])
+    points = [Point("bad", ImportError("no")), Point("odd", odd), Point("ok", ok)]
+    assert Plugins.commands(points) == [1]

@@ -191,10 +191,9 @@ def connector_table(rows: list[Mapping[str, Any]]) -> Table:
 
 
 def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
-    """Plugins with their state and why."""
-    return Table(
-        "plugins", ("name", "version", "state", "error"), [[r["name"], r["version"], r["state"], r["error"]] for r in rows]
-    )
+    """Plugins with their state and why, and what they bring."""
+    shown = [[row["name"], row["version"], row["state"], ", ".join(row["brings"]) or None, row["error"]] for row in rows]
+    return Table("plugins", ("name", "version", "state", "brings", "error"), shown)
 
 
 def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:

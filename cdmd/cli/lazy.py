@@ -3,7 +3,7 @@
 The table carries each command's one-line help; a test holds it to what the command itself says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ class LazyGroup(click.Group):
     def _plugin_command(self, name: str) -> click.Command | None:
         point = self._plugins().get(name)
         if point is None:
-            return None
+            return self._hooked(name)
         try:
             loaded = point.load()
         except Exception as error:
@@ -72,6 +72,19 @@ class LazyGroup(click.Group):
         if not isinstance(loaded, click.Command):
             raise click.ClickException(f"{name} of {_origin(point)} is not a command")
         return loaded
+
+    def _hooked(self, name: str) -> click.Command | None:
+        """The command that a plugin brings by the hook ``cdmd_commands`` alone: every plugin has to be imported to find it."""
+        if self._plugin_group is None:
+            return None
+        from cdmd.plugins import Plugins
+
+        return next((one for one in Plugins.commands(self._installed()) if one.name == name), None)
+
+    def _installed(self) -> Iterable[Any]:
+        from importlib.metadata import entry_points
+
+        return entry_points(group="cdmd")
 
 
 def _origin(point: Any) -> str:

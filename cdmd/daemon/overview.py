@@ -138,7 +138,7 @@ def _plugins(parts: Parts) -> list[PluginRow]:
                 version=row.version,
                 state=row.state,
                 error="; ".join(one for one in errors if one) or None,
-                brings=tuple(f"extension {one.extension}" for one in own),
+                brings=tuple(row.brings),
             )
         )
     return found

@@ -163,7 +163,7 @@ def _unpack(file: Path, folder: Path) -> Manifest:
         missing = [name for name in (*_NAMES, _MANIFEST) if name not in members]
         if missing:
             raise Damaged(f"the backup {file} is not whole: {missing[0]} is missing")
-        manifest = msgspec.json.decode(_member(tar, members[_MANIFEST]).read(), type=Manifest)
+        manifest = msgspec.json.decode(_member(tar, members[_MANIFEST]).read(_CHUNK), type=Manifest)
         if manifest.format != _FORMAT:
             raise Damaged(f"the backup {file} has format {manifest.format}, this cdmd knows {_FORMAT}")
         for name in _NAMES:

@@ -1,0 +1,114 @@
+"""A plugin's own connectors, extension, command and hooks, installed beside the real daemon and used from outside."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cdmd.testing import DaemonProcess
+from tests.acceptance import probe_plugin
+
+CONFIG = """
+[connectors.clock]
+type = "ticker"
+first = 7
+[connectors.door]
+type = "bell"
+token = "env:BELL"
+[plugins.probe]
+stamp = "ok"
+"""
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaemonProcess]:
+    """The daemon with the plugin installed: its module and its metadata on the path, as pip leaves them."""
+    site = tmp_path / "site"
+    metadata = site / "probe-0.3.dist-info"
+    metadata.mkdir(parents=True)
+    shutil.copy(probe_plugin.__file__, site / "probe_plugin.py")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: probe\nVersion: 0.3\n")
+    (metadata / "entry_points.txt").write_text("[cdmd]\nprobe = probe_plugin\n")
+    monkeypatch.chdir(tmp_path)
+    paths = [str(site), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {"BELL": "ding", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    with DaemonProcess(tmp_path, CONFIG, environment=environment) as running:
+        yield running
+
+
+def eventually(look: Callable[[], Any]) -> Any:
+    """What ``look`` gives once it gives something; looked at for ten seconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+    raise AssertionError("it never came")
+
+
+def connector(daemon: DaemonProcess, name: str) -> dict[str, Any]:
+    return next(row for row in daemon.ask("connectors") if row["name"] == name)
+
+
+@pytest.mark.timeout(60)
+def test_a_plugins_pull_connector_fetches_idles_is_woken_and_goes_on_where_it_was(daemon: DaemonProcess) -> None:
+    eventually(lambda: connector(daemon, "clock")["applied"] == 1)
+    eventually(lambda: connector(daemon, "clock")["detail"] == "1 looks so far")
+    daemon.cdmctl("poll", "clock")
+    eventually(lambda: connector(daemon, "clock")["applied"] == 2)
+    assert daemon.ask("profile", "show", "email:joe@example.com")["traits"] == {"ticks": 8}
+    daemon.kill()
+    daemon.start()
+    eventually(lambda: connector(daemon, "clock")["applied"] == 3)
+    assert daemon.ask("profile", "show", "email:joe@example.com")["traits"] == {"ticks": 9}
+
+
+@pytest.mark.timeout(60)
+def test_a_plugins_push_connector_answers_its_route_and_its_extension_decides(daemon: DaemonProcess) -> None:
+    headers = {"x-token": "ding"}
+    with httpx.Client(base_url=daemon.url, headers=headers) as client:
+        for name in ("ann@example.com", "drop@example.com", "reject@example.com"):
+            assert client.put("/bells/door", content=name).text == "Accepted"
+        assert client.post("/bells/door", content="x", headers={"x-token": "dong"}).status_code == 401
+        assert client.get("/bells/door").headers["allow"] == "POST, PUT"
+        assert client.post("/bells/door", content="x" * 101).status_code == 413
+    row = eventually(lambda: (found := connector(daemon, "door"))["backlog"] == 0 and found)
+    assert (row["received"], row["refused"], row["accepted"], row["applied"]) == (6, 3, 3, 1)
+    assert (row["filtered"], row["dead_letters"]) == (1, 1)
+    (activity,) = daemon.ask("profile", "show", "email:ann@example.com")["activities"]
+    assert activity["data"] == {"stamp": "ok"}
+    (letter,) = daemon.ask("dead-letters")
+    assert (letter["source"], letter["message"]) == ("door", "probe.stamped: not right")
+
+
+@pytest.mark.timeout(60)
+def test_a_plugin_is_a_row_its_command_is_found_and_its_hooks_are_called(daemon: DaemonProcess, tmp_path: Path) -> None:
+    row = next(row for row in daemon.ask("plugins") if row["name"] == "probe")
+    assert (row["version"], row["state"], row["error"]) == ("0.3", "enabled", None)
+    assert row["brings"] == [
+        "connector ticker",
+        "connector bell",
+        "extension stamped",
+        "cdmd_formats (not used by this version)",
+    ]
+    assert daemon.ask("status")["state"] == "running"
+    assert daemon.cdmctl("ring").stdout == "rung\n"
+    assert "env:BELL" in daemon.cdmctl("config", "show").stdout
+    assert daemon.stop() == 0
+    assert (tmp_path / "probe.log").read_text().split() == ["startup", "shutdown"]
+
+
+@pytest.mark.timeout(60)
+def test_a_plugins_settings_are_checked_like_ours(daemon: DaemonProcess) -> None:
+    daemon.configure('[connectors.clock]\ntype = "ticker"\nfrist = 7\n[connectors.door]\ntype = "bell"\n')
+    command = [sys.executable, "-m", "cdmd", "check", "--config", str(daemon.config_file)]
+    checked = subprocess.run(command, capture_output=True, text=True, env=daemon.environment, check=False, timeout=30)
+    assert checked.returncode == 6
+    assert f"{daemon.config_file}: connectors.clock.frist: unknown key (did you mean first?)" in checked.stderr
+    assert f"{daemon.config_file}: connectors.door.token: missing key" in checked.stderr
