@@ -29,7 +29,7 @@ def cdmd_connectors() -> Sequence[type[Connector]]:  # type: ignore[empty-body]
 def cdmd_commands() -> "Sequence[click.Command]":  # type: ignore[empty-body]
     """Commands to add to ``cdmctl``, each with a name of its own.
 
-    One that is also named in the entry-point group ``cdmd.commands`` stands in ``--help`` and is found without importing others.
+    One that is also named in the entry-point group ``cdmd.commands`` stands in ``--help``, and only its plugin is imported.
     """
 
 

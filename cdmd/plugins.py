@@ -7,7 +7,7 @@ when one raises, and drops coroutines. Not for: running connectors (``supervisor
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, cast
 
 import anyio.to_thread
 import msgspec
@@ -15,11 +15,12 @@ import pluggy
 from typing_extensions import override
 
 from cdmd import hookspecs
-from cdmd.contracts import Connector, Context, Extension
-from cdmd.errors import ConfigInvalid, PluginFault
+from cdmd.config.schema import Absent
+from cdmd.contracts import Connector, Context, Extension, Source
+from cdmd.errors import ConfigInvalid, Overloaded, PluginFault
 from cdmd.kit.detached import Ended, within
 from cdmd.kit.frames import leaf, sentence
-from cdmd.models import Route
+from cdmd.models import Answer, Request, Route
 
 LATER: Final = frozenset(("cdmd_formats", "cdmd_verifiers", "cdmd_targets"))
 """Hooks of the contract that this version does not call yet: a plugin that has them works, and its row says so."""
@@ -48,6 +49,25 @@ class PluginRow(msgspec.Struct, frozen=True, kw_only=True):
     state: PluginState
     error: str | None = None
     brings: Sequence[str] = ()
+
+
+class AbsentConnector:
+    """What stands in for a connector whose plugin is missing: the path that its senders are kept waiting at.
+
+    It is never asked: the daemon answers 503 there, so that nothing is lost.
+    """
+
+    Settings: ClassVar[type[msgspec.Struct]] = Absent
+    type: ClassVar[str] = "absent"
+
+    def __init__(self, name: str, settings: Absent) -> None:
+        self._why = settings.unavailable
+        path = settings.path or ""
+        self.routes = (Route(path=path if path.startswith("/") else f"/hooks/{name}"),)
+
+    async def answer(self, request: Request, source: Source) -> Answer:
+        """Never takes anything. Raises ``Overloaded``."""
+        raise Overloaded(self._why, retry_after=60)
 
 
 class Plugins:
@@ -168,6 +188,8 @@ class Plugins:
 
     def connector(self, kind: str, name: str, settings: Any) -> Connector:
         """The connector ``name`` of a type that a plugin brought. Raises ``ConfigInvalid``, whatever its constructor raises."""
+        if isinstance(settings, Absent):
+            return AbsentConnector(name, settings)
         try:
             made = self._connectors[kind](name, settings)
             _check_routes(made)

@@ -36,6 +36,7 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
     import anyio
 
     from cdmd.cli.loading import load_all
+    from cdmd.config.schema import Absent
     from cdmd.contracts import PushConnector
     from cdmd.testing.source import RecordingSource
 
@@ -44,6 +45,8 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
     if one is None:
         names = ", ".join(sorted(loaded.config.connectors)) or "none"
         raise NotFound(f"there is no connector {connector!r}; configured are: {names}")
+    if isinstance(one.settings, Absent):
+        raise CdmdError(one.settings.unavailable)
     built = loaded.plugins.connector_types()[one.frame.type](one.name, one.settings)
     source = RecordingSource(one.name, frame=one.frame)
     if not isinstance(built, PushConnector):

@@ -48,10 +48,17 @@ def _load(path: Path | None, plugins: Plugins, environment: Mapping[str, str], *
         environment=environment,
         randomness=secrets.token_bytes,
         checks=checks,
+        absent=_absent(plugins),
         make_token=make_token,
     )
     _build(config, plugins)
     return config
+
+
+def _absent(plugins: Plugins) -> str | None:
+    """Which plugins brought nothing, and why; None where all did."""
+    missing = [row for row in plugins.rows() if row.state in {"load error", "bad config", "disabled"}]
+    return ", ".join(f"the plugin {row.name} is not there ({row.error or row.state})" for row in missing) or None
 
 
 def _build(config: Config, plugins: Plugins) -> None:

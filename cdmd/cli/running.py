@@ -68,7 +68,8 @@ def _complain(error: click.ClickException, name: str) -> int:
 
 
 def _fail(error: CdmdError, name: str) -> int:
-    lines = error.problems if isinstance(error, ConfigInvalid) else [str(error)]
+    # A mistake of the configuration begins with its file, as compilers write it: editors find their way by that.
+    lines = error.problems if isinstance(error, ConfigInvalid) else [f"{name}: {error}"]
     for line in lines:
-        click.echo(f"{name}: {clean(line)}", err=True)
+        click.echo(clean(line), err=True)
     return next((status for kind, status, _ in _STATUSES if isinstance(error, kind)), FAILED)

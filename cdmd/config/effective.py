@@ -1,14 +1,17 @@
 """The effective configuration as plain data: defaults included, secrets as the references they were written as."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from cdmd.config.schema import Config
+from cdmd.config.secrets import LITERAL, PREFIXES, names_a_secret
 from cdmd.kit.quantities import Duration, Rate, Size
 from cdmd.kit.secret import Secret
 
+_PASSWORD: Final = re.compile(r"//[^/?#\s@]*:[^/?#\s@]*@")
 _SECTIONS = ("daemon", "http", "control", "network", "queue", "journal", "dead_letters", "dedupe", "parked", "identity")
 
 
@@ -21,8 +24,21 @@ def effective(config: Config, *, plugins: Mapping[str, Any]) -> dict[str, Any]:
     shown["connectors"] = {
         name: {**plain(connector.frame), **plain(connector.settings)} for name, connector in config.connectors.items()
     }
-    shown["plugins"] = plain(plugins)
+    shown["plugins"] = _undeclared(plain(plugins))
     return shown
+
+
+def _undeclared(value: Any, *, secret: bool = False) -> Any:
+    """A plugin's own table: texts under a name that speaks of a secret are hidden unless they are references."""
+    match value:
+        case dict():
+            return {name: _undeclared(one, secret=secret or names_a_secret(name)) for name, one in value.items()}
+        case list():
+            return [_undeclared(one, secret=secret) for one in value]
+        case str() if secret and not value.startswith(PREFIXES):
+            return LITERAL
+        case _:
+            return value
 
 
 def plain(value: Any) -> Any:
@@ -30,6 +46,8 @@ def plain(value: Any) -> Any:
     match value:
         case Secret():
             return value.reference
+        case str():
+            return _PASSWORD.sub(f"//{LITERAL}@", value)
         case Duration() | Size() | Rate():
             return str(value)
         case msgspec.Struct():
@@ -39,7 +57,7 @@ def plain(value: Any) -> Any:
         case list() | tuple() | set() | frozenset():
             return [plain(one) for one in value]
         case _:
-            return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+            return value if isinstance(value, (int, float, bool)) or value is None else str(value)
 
 
 def _fields(value: msgspec.Struct) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cdmd.config.effective import effective
 from cdmd.config.reading import Key, Merged, read, show
 from cdmd.config.schema import (
     FRAME_KEYS,
+    Absent,
     Config,
     ConnectorConfig,
     ConnectorFrame,
@@ -31,7 +32,7 @@ from cdmd.config.schema import (
     ParkedSettings,
     QueueSettings,
 )
-from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, make_token, token
+from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, make_token, names_a_secret, token
 from cdmd.errors import ConfigInvalid
 from cdmd.kit.secret import Secret
 
@@ -51,6 +52,15 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "identity": IdentitySettings,
 }
 _LATER: Final = ("targets", "audiences", "privacy")
+LATER_TYPES: Final = frozenset(("application", "rest", "sftp"))
+"""Connector types of the contract that come later."""
+_LATER_KEYS: Final = frozenset(
+    {
+        *(("connectors", "*", key) for key in ("fetch", "handshake")),
+        *(("indicators", "*", key) for key in ("window", "step")),
+        ("http", "tls", "client_ca"),
+    }
+)
 _FRAME: Final = {"type": ""}
 _INDICATOR: Final = {"on": "*", "value": "0"}
 _READABLE: Final = 0o044
@@ -64,18 +74,21 @@ def load(
     environment: Mapping[str, str],
     randomness: Callable[[int], bytes],
     checks: Mapping[str, Check] | None = None,
+    absent: str | None = None,
     make_token: bool = False,
     default: Path = places.DEFAULT_FILE,
 ) -> Config:
     """Load ``path``, else what ``environment`` or ``default`` names, else embedded defaults. Reads files; blocks.
 
-    ``types`` are the settings structs by connector type, ``checks`` their own checks. ``make_token`` lets the default
-    connector's token be written into the state directory when it is missing; otherwise nothing is written. Raises
-    ConfigInvalid.
+    ``types`` are the settings structs by connector type, ``checks`` their own checks. ``absent`` says which plugins are
+    missing: then an unknown type is a warning and that connector's settings are ``Absent``, so that one plugin does not stop
+    them all. ``make_token`` lets the default connector's token be written into the state directory when it is missing;
+    otherwise nothing is written. Raises ConfigInvalid.
     """
     file, asked = places.config_file(path, environment, default=default)
     merged = read(file, required=asked)
     loading = _Loading(merged, types=types, environment=environment, folder=file.parent, checks=checks or {})
+    loading.absent = absent
     config = loading.config()
     if not merged.files:
         config = loading.with_inbox(config, make=make_token, randomness=randomness)
@@ -122,6 +135,7 @@ class _Loading:
         self._merged, self._types, self._environment, self._checks = merged, types, environment, checks
         self._secrets = Secrets(environment, folder=folder)
         self._checker = Checker(self._report, self._secret)
+        self.absent: str | None = None
         self.warnings: list[str] = []
 
     def config(self) -> Config:
@@ -174,15 +188,21 @@ class _Loading:
         return msgspec.structs.replace(config, connectors={"inbox": inbox})
 
     def _report(self, key: Key, what: str) -> None:
+        pattern = (*key[:1], "*", *key[2:]) if key[:1] in {("connectors",), ("indicators",)} else key
+        if what.startswith("unknown key") and pattern in _LATER_KEYS:
+            what = "is not available in this version"
         where = f"{show(key)}: " if key else ""
         self._merged.problems.append(f"{self._merged.file_of(key)}: {where}{what}")
 
     def _secret(self, text: str, key: Key) -> Secret:
         secret = self._secrets.resolve(text)
         if secret.reference == LITERAL:
-            hint = "a literal secret; write it as env:NAME, file:PATH or credential:NAME"
-            self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {hint}")
+            self._warn_literal(key)
         return secret
+
+    def _warn_literal(self, key: Key) -> None:
+        hint = "a literal secret; write it as env:NAME, file:PATH or credential:NAME"
+        self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {hint}")
 
     def _unknown_tables(self) -> None:
         known = [*SECTIONS, "indicators", "connectors", "plugins"]
@@ -227,14 +247,26 @@ class _Loading:
         if not isinstance(kind, str):
             return None
         if kind not in self._types:
-            self._report((*key, "type"), f'there is no connector type "{kind}"' + nearest(kind, self._types))
-            return None
+            return self._absent(kind, table, (*key, "type"))
         own = {entry: value for entry, value in table.items() if entry not in FRAME_KEYS}
         settings = self._checker.table(self._types[kind], own, key, known=FRAME_KEYS)
         if settings is not None and kind in self._checks:
             for problem in self._checks[kind](name, settings):
                 self._checked(key, problem)
         return settings
+
+    def _absent(self, kind: str, table: Mapping[str, Any], key: Key) -> Absent | None:
+        """An unknown type: a mistake, or the want of a plugin, which is no reason to stop all the others."""
+        what, near = f'there is no connector type "{kind}"', nearest(kind, self._types)
+        if kind in LATER_TYPES:
+            self._report(key, f'the connector type "{kind}" is not available in this version')
+        elif near or self.absent is None:
+            self._report(key, what + near)
+        else:
+            self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {what}; {self.absent}")
+            path = table.get("path")
+            return Absent(unavailable=f"{what}; {self.absent}", path=path if isinstance(path, str) else None)
+        return None
 
     def _checked(self, key: Key, problem: str) -> None:
         """Report what a type's own check found, unless it speaks of a value that was wrong and gave way to a default."""
@@ -259,6 +291,9 @@ class _Loading:
                 except ValueError as error:
                     self._report(key, str(error))
                 return None
+            case str() if value and any(names_a_secret(part) for part in key[2:]):
+                self._warn_literal(key)
+                return value
             case _:
                 return value
 

@@ -191,8 +191,15 @@ class ConnectorFrame(_Table, frozen=True, kw_only=True):
 FRAME_KEYS = frozenset(ConnectorFrame.__struct_fields__)
 
 
+class Absent(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of a connector whose type is missing because a plugin is: why, and the path that it names, if any."""
+
+    unavailable: str
+    path: str | None = None
+
+
 class ConnectorConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One connector, checked: its frame, its type's own settings struct, and the file it came from."""
+    """One connector, checked: its frame, its type's own settings struct (or ``Absent``), and the file it came from."""
 
     name: str
     frame: ConnectorFrame

@@ -5,6 +5,7 @@ Messages name the reference, never a value.
 
 import base64
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -13,8 +14,14 @@ from cdmd.kit.secret import Secret
 
 PREFIXES: Final = ("env:", "file:", "credential:")
 LITERAL: Final = "[secret]"
+_SECRET_NAME: Final = re.compile(r"secret|token|passw|passphrase|credential|api_?key|private_?key|^key$|_key$", re.IGNORECASE)
 _LARGEST: Final = 2**20
 _TOKEN_BYTES: Final = 24
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a key of this name most likely holds a secret: what a plugin's own table says is not declared anywhere."""
+    return _SECRET_NAME.search(name) is not None
 
 
 class Secrets:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol
 import anyio
 import structlog
 
-from cdmd.config.schema import Config, ConnectorConfig
+from cdmd.config.schema import Absent, Config, ConnectorConfig
 from cdmd.contracts import Append, PullConnector, PushConnector
 from cdmd.control.protocol import ConnectorVerdict, ReloadRow
 from cdmd.daemon.gate import Live, PushGate
@@ -192,7 +192,12 @@ class LiveConnectors:
         self._edge.swap(_mounts(self._live.values()))
 
     async def _inherit(self, config: ConnectorConfig) -> None:
-        """Take over state and pause of the connector's earlier names; the old keys go in the same transaction."""
+        """Take over state and pause of the connector's earlier names; the old keys go in the same transaction.
+
+        Raises CdmdError for a connector whose plugin is missing: its state waits for it untouched.
+        """
+        if isinstance(config.settings, Absent):
+            raise CdmdError(config.settings.unavailable)
         name, journal = config.name, self._intake.journal
         for old in config.frame.was:
             state = {key: value async for key, value in journal.scan(old, b"")}

@@ -91,8 +91,16 @@ def _is_cel(error: BaseException) -> bool:
 
 
 def _syntax(message: str) -> str:
-    """CEL's own words, from the first line; its parser repeats the expression before them and draws it after."""
-    return message.partition("ERROR: <input>:")[2].partition("\n")[0] or message.partition("\n")[0]
+    """CEL's own words, from the first line; its parser repeats the expression before them and draws it after.
+
+    What it would rather have seen is a list of every token that there is, so it is left out.
+    """
+    line = message.partition("ERROR: <input>:")[2].partition("\n")[0] or message.partition("\n")[0]
+    return (
+        line.partition(" expecting {")[0]
+        .replace("mismatched input '<EOF>'", "it ends too early")
+        .replace(": Syntax error:", ":")
+    )
 
 
 def _too_deep(value: Any) -> bool:

@@ -112,3 +112,19 @@ def test_a_plugins_settings_are_checked_like_ours(daemon: DaemonProcess) -> None
     assert checked.returncode == 6
     assert f"{daemon.config_file}: connectors.clock.frist: unknown key (did you mean first?)" in checked.stderr
     assert f"{daemon.config_file}: connectors.door.token: missing key" in checked.stderr
+
+
+@pytest.mark.timeout(60)
+def test_a_plugin_that_cannot_be_imported_takes_only_its_own_connectors_down(daemon: DaemonProcess, tmp_path: Path) -> None:
+    daemon.stop()
+    (tmp_path / "site" / "probe_plugin.py").write_text("import no_such_module\n")
+    daemon.configure(CONFIG + '[connectors.shop]\ntype = "webhook"\nverify = "none"\n')
+    with daemon, httpx.Client(base_url=daemon.url) as client:
+        assert client.post("/hooks/shop", json={"type": "x"}).json() == {"accepted": 1, "filtered": 0}
+        held = client.post("/hooks/door", content="ann@example.com")
+        assert (held.status_code, held.headers["retry-after"]) == (503, "60")
+        status = daemon.ask("status")
+        states = {row["name"]: row["state"] for row in status["connectors"]}
+        assert (status["state"], states) == ("degraded", {"clock": "failed", "door": "failed", "shop": "running"})
+        assert "the module no_such_module, which is not installed" in connector(daemon, "clock")["error"]
+        assert daemon.cdmctl("reload").returncode == 0

@@ -212,7 +212,7 @@ def test_what_is_not_permitted_ends_with_5(cdmctl: Cdmctl) -> None:
 def test_an_invalid_configuration_ends_with_6_and_a_line_for_each_mistake(daemon: Daemon, cdmctl: Cdmctl) -> None:
     daemon.runtime.trouble = ConfigInvalid(["a.toml: http.listen: one", "a.toml: queue: two"])
     ended = cdmctl("reload")
-    assert (ended.status, ended.err) == (6, "cdmctl: a.toml: http.listen: one\ncdmctl: a.toml: queue: two\n")
+    assert (ended.status, ended.err) == (6, "a.toml: http.listen: one\na.toml: queue: two\n")
 
 
 def test_a_failure_of_the_daemon_ends_with_1(daemon: Daemon, cdmctl: Cdmctl) -> None:

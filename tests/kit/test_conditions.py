@@ -71,8 +71,8 @@ def test_a_fault_never_shows_a_value() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("event.x ==", "Syntax error"),
-        ("", "Syntax error"),
+        ("event.x ==", "^1:11: it ends too early$"),
+        ("", "^1:1: it ends too early$"),
         ("evnt.x == 1", "there is no evnt here, only event"),
         ("profile.x == 1", "there is no profile here, only event"),
         ("true " + "|| true" * 400, "at most 2000 characters"),
