@@ -11,6 +11,7 @@ from cdmd.cli.terminal import Table, clean, print_json, print_pairs, print_table
 
 _HERE = "cdmd.cli.control_letters"
 _COLUMNS = ("seq", "since", "source", "type", "id", "stage", "code", "message", "attempts")
+_OPTIONAL = ("attempts", "stage", "id", "code", "type", "source")
 
 
 def _filters(command: Any) -> Any:
@@ -87,10 +88,15 @@ def letter_show(seq: int, reveal: bool, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    print_pairs((key, value) for key, value in found["letter"].items() if value is not None)
-    print_pairs((key, found["event"][key]) for key in ("identifiers", "traits", "data"))
-    record = found["raw"] if reveal else f"{found['raw_bytes']} bytes, hidden"
-    print_pairs([("record", record)])
+    record = found["raw"] if reveal else f"{found['raw_bytes']} bytes, hidden (--reveal shows it)"
+    known = [(key, found["event"][key]) for key in ("identifiers", "traits", "data") if found["event"][key]]
+    print_pairs(
+        [
+            (key, value)
+            for key, value in [*found["letter"].items(), *known, ("record", record)]
+            if value is not None and value != ""
+        ]
+    )
 
 
 @click.command("retry")
@@ -139,4 +145,11 @@ def _list(query: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(Table("dead letters", _COLUMNS, [[row[column] for column in _COLUMNS] for row in rows]))
+        print_table(
+            Table(
+                "dead letters",
+                _COLUMNS,
+                [[row[column] or None if column in {"type", "id"} else row[column] for column in _COLUMNS] for row in rows],
+                _OPTIONAL,
+            )
+        )

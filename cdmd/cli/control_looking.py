@@ -11,7 +11,7 @@ from cdmd import __version__
 from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.running import until_interrupted
-from cdmd.cli.terminal import Table, drawn, note, print_json, print_pairs, print_table, size, span
+from cdmd.cli.terminal import Table, clean, drawn, note, print_json, print_pairs, print_table, size, span
 from cdmd.errors import Unreachable
 
 _REMARKS = ("unattributed", "id_conflicts", "clock_ahead", "ignored_traits", "skipped_values")
@@ -148,7 +148,7 @@ def audit(limit: int, as_json: bool) -> None:
         print_json(rows)
         return
     columns = ("time", "user", "role", "command", "arguments", "outcome")
-    print_table(Table("audit rows", columns, [[row[column] for column in columns] for row in rows]))
+    print_table(Table("audit rows", columns, [[row[column] for column in columns] for row in rows], ("role",)))
 
 
 @click.command
@@ -166,6 +166,11 @@ def version(as_json: bool) -> None:
         print_pairs([("command", __version__), ("daemon", daemon or "not running")])
 
 
+_ALWAYS = frozenset(("events", "profiles", "activities", "dead_letters"))
+_OPTIONAL = ("last event", "type", "filtered", "duplicates", "refused", "received", "parked", "freshness", "backlog")
+"""Columns of connectors that a narrow terminal does without, in that order."""
+
+
 # ---- how it is shown -----------------------------------------------------------------------------------------------
 
 
@@ -179,7 +184,10 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("journal", f"{journal['backlog']} waiting, {size(journal['bytes'])}"),
         ("store", f"{size(store['bytes'])}, {store['parked']} parked ({size(store['parked_bytes'])})"),
         ("disk", f"{size(disk['free_bytes'])} free{days}"),
-        ("totals", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items())),
+        (
+            "totals",
+            ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items() if count or name in _ALWAYS),
+        ),
     ]
 
 
@@ -187,13 +195,13 @@ def connector_table(rows: list[Mapping[str, Any]]) -> Table:
     """Connectors with what they took and what became of it."""
     counters = ("received", "refused", "filtered", "accepted", "duplicates", "dead_letters", "parked", "backlog")
     headers = ("name", "type", "state", "freshness", *(name.replace("_", " ") for name in counters), "last event", "remark")
-    return Table("connectors", headers, [_connector(row, counters) for row in rows])
+    return Table("connectors", headers, [_connector(row, counters) for row in rows], _OPTIONAL)
 
 
 def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
     """Plugins with their state and why, and what they bring."""
     shown = [[row["name"], row["version"], row["state"], ", ".join(row["brings"]) or None, row["error"]] for row in rows]
-    return Table("plugins", ("name", "version", "state", "brings", "error"), shown)
+    return Table("plugins", ("name", "version", "state", "brings", "error"), shown, ("version",))
 
 
 def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:
@@ -233,8 +241,10 @@ def _draw(every: float) -> None:
     with Live(screen=True, auto_refresh=False) as live:
         for document in _looks(every):
             head = Text("\n".join(f"{name:<8} {text}" for name, text in summary(document)))
-            tables = [drawn(connector_table(document["connectors"])), drawn(plugin_table(document["plugins"]))]
-            live.update(Group(head, *tables), refresh=True)
+            found = (connector_table(document["connectors"]), plugin_table(document["plugins"]))
+            tables = [part for table in found if table.rows for part in ("", drawn(table, width=live.console.width))]
+            warnings = [Text(f"warning: {clean(text)}", style="yellow") for text in document["warnings"]]
+            live.update(Group(head, *tables, *warnings), refresh=True)
 
 
 def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -59,9 +59,9 @@ def event_show(id: str, source: str | None, reveal: bool, as_json: bool) -> None
         print_json(found)
         return
     for trace in found["traces"]:
-        print_pairs(
-            [("event", trace["id"]), ("source", trace["source"]), ("state", trace["state"]), ("that is", trace["summary"])]
-        )
+        said = [("event", trace["id"]), ("source", trace["source"]), ("state", trace["state"])]
+        print_pairs(said if trace["state"] == "applied" else [*said, ("because", trace["summary"])])
+        click.echo()
         rows = [[step["step"], _when(step), step["text"]] for step in trace["steps"]]
         print_table(Table("steps", ("step", "when", "what"), rows))
         _print_event(trace["event"])
@@ -121,4 +121,5 @@ def _when(step: Mapping[str, Any]) -> str | None:
 
 def _print_event(event: Mapping[str, Any] | None) -> None:
     if event is not None:
+        click.echo()
         print_pairs((key, event[key]) for key in ("type", "identifiers", "traits", "data"))

@@ -25,6 +25,7 @@ class LazyGroup(click.Group):
         self, *arguments: Any, entries: Mapping[str, Entry] | None = None, plugin_group: str | None = None, **named: Any
     ) -> None:
         super().__init__(*arguments, **named)
+        self.help = _examples(self.help)
         self.entries, self._plugin_group = entries or {}, plugin_group
 
     @override
@@ -36,6 +37,7 @@ class LazyGroup(click.Group):
         if cmd_name in self.entries:
             module, _, attribute = self.entries[cmd_name].place.partition(":")
             loaded: click.Command = getattr(import_module(module), attribute)
+            loaded.help = _examples(loaded.help)
             return loaded
         return self._plugin_command(cmd_name)
 
@@ -85,6 +87,11 @@ class LazyGroup(click.Group):
         from importlib.metadata import entry_points
 
         return entry_points(group="cdmd")
+
+
+def _examples(text: str | None) -> str | None:
+    """Help whose examples keep their lines: raw docstrings spell the mark that click wants as two characters."""
+    return None if text is None else text.replace("\\b\n", "\b\n")
 
 
 def _origin(point: Any) -> str:

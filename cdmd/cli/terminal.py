@@ -15,6 +15,9 @@ import click
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _UNSAFE_IN_JSON: Final = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", ""))
 _KIB: Final = 1024
+_GAP: Final = 2
+_FOLDED: Final = 32
+"""The least breadth of a folded column before others are left out for it."""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _STYLES: Final = {
     "running": "green",
@@ -33,11 +36,15 @@ _STYLES: Final = {
 
 
 class Table(NamedTuple):
-    """Rows under headers, with a title where there are several tables."""
+    """Rows under headers, with a title where there are several tables.
+
+    ``optional`` are the headers of columns that a narrow terminal does without, the first one first.
+    """
 
     title: str
     headers: Sequence[str]
     rows: Sequence[Sequence[Any]]
+    optional: Sequence[str] = ()
 
 
 def clean(text: str) -> str:
@@ -71,7 +78,8 @@ def print_table(table: Table) -> None:
     if sys.stdout.isatty():
         from rich.console import Console
 
-        Console().print(drawn(table))
+        console = Console()
+        console.print(drawn(table, width=console.width))
         return
     lines = [[header.upper() for header in table.headers], *([cell(value) for value in row] for row in table.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.headers))]
@@ -79,18 +87,36 @@ def print_table(table: Table) -> None:
         click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-def drawn(table: Table) -> Any:
-    """The table for ``rich``; cells are plain text, so that no data is taken for markup."""
-    from rich import box
+def drawn(table: Table, *, width: int) -> Any:
+    """The table for ``rich`` on a terminal of ``width`` columns; cells are plain text, so that no data is taken for markup.
+
+    Where it is too narrow, optional columns are left out, and then the widest one is folded.
+    """
     from rich.table import Table as Drawn
     from rich.text import Text
 
-    shape = Drawn(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in table.headers:
-        shape.add_column(header)
-    for row in table.rows:
-        shape.add_row(*(Text(cell(value), style=_STYLES.get(str(value), "")) for value in row))
+    cells = [[cell(value) for value in row] for row in table.rows]
+    widths = [max(len(header), *(len(row[place]) for row in cells)) for place, header in enumerate(table.headers)]
+    shown = _that_fit(table, widths, width)
+    widest = max(shown, key=lambda place: widths[place])
+    shape = Drawn(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for place in shown:
+        shape.add_column(table.headers[place].upper(), no_wrap=place != widest, overflow="fold")
+    for row in cells:
+        shape.add_row(*(Text(row[place], style=_STYLES.get(row[place], "")) for place in shown))
     return shape
+
+
+def _that_fit(table: Table, widths: Sequence[int], width: int) -> list[int]:
+    """The places of the columns to show: the widest may shrink to a readable breadth before any is left out."""
+    shown = list(range(len(table.headers)))
+    for header in table.optional:
+        taken = [widths[place] for place in shown]
+        folded = min(max(taken), _FOLDED)
+        if sum(taken) - max(taken) + folded + _GAP * len(shown) <= width:
+            break
+        shown.remove(list(table.headers).index(header))
+    return shown
 
 
 def note(text: str) -> None:

@@ -7,7 +7,6 @@ nothing is allowed. Not here: binding the socket, and any check of a role (the c
 from typing import Any
 
 import anyio
-import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cdmd.control.actors import Actor, Lookups, Peer, actor_of
+from cdmd.control.documents import encoded
 from cdmd.control.handlers import TABLE, Handler, tail
 from cdmd.control.problems import MEDIA_TYPE, internal_problem, problem_of
 from cdmd.control.protocol import Runtime
@@ -51,7 +51,7 @@ async def _answer(handler: Handler, request: Request, *, runtime: Runtime, own_u
         return _problem(internal_problem())
     if isinstance(shape, Response):
         return shape
-    return Response(_json(shape), media_type="application/json")
+    return Response(encoded(shape), media_type="application/json")
 
 
 async def _actor(request: Request, runtime: Runtime, *, own_uid: int, lookups: Lookups) -> Actor:
@@ -73,8 +73,4 @@ async def _no_path(request: Request, error: Exception) -> Response:
 
 
 def _problem(document: dict[str, Any]) -> Response:
-    return Response(_json(document), status_code=document["status"], media_type=MEDIA_TYPE)
-
-
-def _json(shape: Any) -> bytes:
-    return msgspec.json.encode(shape)
+    return Response(encoded(document), status_code=document["status"], media_type=MEDIA_TYPE)

@@ -5,11 +5,12 @@ from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
-import msgspec
 from anyio.streams.memory import MemoryObjectSendStream
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
+
+from cdmd.control.documents import encoded
 
 HEARTBEAT: Final = 15.0
 """Seconds between signs of life."""
@@ -75,4 +76,4 @@ class JsonLines(Response):
 
 
 async def _send_line(send: Send, line: Mapping[str, Any]) -> None:
-    await send({"type": "http.response.body", "body": msgspec.json.encode(line) + b"\n", "more_body": True})
+    await send({"type": "http.response.body", "body": encoded(line) + b"\n", "more_body": True})

@@ -103,7 +103,7 @@ def _outcome(trace: Trace, summary: str) -> list[TraceStep]:
 def _applied(activity: Activity, public: str | None) -> list[TraceStep]:
     whose = f"profile {public}" if public is not None else "nobody: no usable identifier"
     resolved = TraceStep(
-        step="resolved", text=f"resolved to {whose} by {activity.rule}", facts={"rule": activity.rule, "profile": public}
+        step="resolved", text=f"resolved to {whose} ({activity.rule})", facts={"rule": activity.rule, "profile": public}
     )
     at = from_micros(activity.time)
     ahead = " (the source's clock is ahead, so the receipt counts)" if activity.clock_ahead else ""

@@ -175,7 +175,7 @@ def test_an_event_and_a_profile_are_shown_in_sections(full: Daemon, cdmctl: Cdmc
 
 
 def test_a_dead_letters_record_is_hidden_until_revealed(full: Daemon, cdmctl: Cdmctl) -> None:
-    assert "record  21 bytes, hidden" in cdmctl("dead-letters", "show", "2").out
+    assert "record       21 bytes, hidden (--reveal shows it)" in cdmctl("dead-letters", "show", "2").out
     assert "canary-raw" in cdmctl("dead-letters", "show", "2", "--reveal").out
 
 

@@ -1,5 +1,6 @@
 """The parts of the commands that need no daemon: where the socket is, text that is safe, lists that do not drift."""
 
+import io
 import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
@@ -9,6 +10,7 @@ from types import MappingProxyType
 import click
 import msgspec
 import pytest
+from rich.console import Console
 
 from cdmd.cli.connection import places
 from cdmd.cli.control_commands import cli
@@ -16,7 +18,7 @@ from cdmd.cli.control_looking import connector_table
 from cdmd.cli.lazy import LazyGroup
 from cdmd.cli.reference import api_table, command_table, problem_table
 from cdmd.cli.running import exit_statuses, run
-from cdmd.cli.terminal import Table, cell, clean, json_text, print_table, size, span
+from cdmd.cli.terminal import Table, cell, clean, drawn, json_text, print_table, size, span
 from cdmd.control.protocol import ConnectorRow
 
 
@@ -76,6 +78,29 @@ def test_sizes_and_spans_have_a_fitting_unit() -> None:
 def test_columns_are_aligned_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(Table("things", ("a", "long header"), [["wide value", 1], ["x", None]]))
     assert capsys.readouterr().out == "A           LONG HEADER\nwide value  1\nx           -\n"
+
+
+def drawn_lines(table: Table, width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
+    console.print(drawn(table, width=width))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_a_narrow_terminal_leaves_optional_columns_out_and_folds_the_widest() -> None:
+    table = Table("things", ("name", "since", "message"), [["a", "2026-11-24T03:17:02Z", "what is wrong " * 4]], ("since",))
+    assert drawn_lines(table, 120)[0] == "NAME  SINCE                 MESSAGE"
+    narrow = drawn_lines(table, 40)
+    assert narrow[0] == "NAME  MESSAGE"
+    assert len(narrow) == 3
+    assert max(map(len, narrow)) <= 40
+
+
+def test_examples_keep_their_lines_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], ["dead-letters", "retry", "--help"], ["dead-letters", "--help"]):
+        assert run(cli, arguments, name="cdmctl") == 0
+        shown = capsys.readouterr().out
+        assert "\\b" not in shown
+        assert "\n  cdmctl dead-letters retry" in shown
 
 
 def walk(group: LazyGroup, path: str) -> list[tuple[str, click.Command, str | None]]:
