@@ -47,7 +47,9 @@ async def _answer(handler: Handler, request: Request, *, runtime: Runtime, own_u
     except CdmdError as error:
         return _problem(problem_of(error))
     except Exception as error:  # noqa: BLE001 - the edge: our mistake is logged by its kind and answered, never passed on
-        structlog.get_logger("cdmd.control").error("control_request_failed", path=request.url.path, error=type(error).__name__)
+        # Not the path: what somebody wrote where a connector's name belongs may be anything.
+        command = handler.__name__.strip("_")
+        structlog.get_logger("cdmd.control").error("control_request_failed", command=command, error=type(error).__name__)
         return _problem(internal_problem())
     if isinstance(shape, Response):
         return shape

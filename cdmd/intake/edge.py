@@ -228,7 +228,7 @@ class Edge:
         """What ran out of time may still have been emitted, so only the source knows how to count it."""
         kind = type(fault).__name__
         self._counts["failed"] += 1
-        self._log.error("connector.answer_failed", connector=source.name, error=kind)
+        self._log.error("connector_answer_failed", connector=source.name, error=kind)
         self._degraded(source.name, kind)
         if isinstance(fault, TimeoutError):
             return _busy(1)

@@ -7,9 +7,10 @@ an event's id, type and time stand. Pure data: ``cdmd.kit.signing`` decides by i
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 """(lower-case name, value) in order of arrival."""
@@ -39,10 +40,10 @@ class _Words(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class SignatureAt(_Words, frozen=True, kw_only=True):
     """Where the signature is: a header, perhaps a list (``split``) whose items carry it behind ``prefix``."""
 
-    header: str
-    split: str | None = None
-    prefix: str = ""
-    encoding: Literal["hex", "base64"] = "hex"
+    header: Annotated[str, Meta(description="The header that carries it.")]
+    split: Annotated[str | None, Meta(description="What separates several in one header.")] = None
+    prefix: Annotated[str, Meta(description="What stands before each one that counts.")] = ""
+    encoding: Annotated[Literal["hex", "base64"], Meta(description="How the bytes are written.")] = "hex"
 
     def __post_init__(self) -> None:
         _expect(bool(self.header), "`header` must not be empty")
@@ -52,10 +53,12 @@ class SignatureAt(_Words, frozen=True, kw_only=True):
 class TimestampAt(_Words, frozen=True, kw_only=True):
     """Where the time of signing is: a header of its own, or an item of the signature header (``from = "signature"``)."""
 
-    header: str | None = None
-    origin: Literal["signature"] | None = msgspec.field(default=None, name="from")
-    prefix: str = ""
-    unit: Literal["s", "ms", "iso8601"] = "s"
+    header: Annotated[str | None, Meta(description="The header that carries it.")] = None
+    origin: Annotated[Literal["signature"] | None, Meta(description="It is an item of the signature header instead.")] = (
+        msgspec.field(default=None, name="from")
+    )
+    prefix: Annotated[str, Meta(description="What stands before it.")] = ""
+    unit: Annotated[Literal["s", "ms", "iso8601"], Meta(description="Seconds, milliseconds or RFC 3339.")] = "s"
 
     def __post_init__(self) -> None:
         _expect((self.header is None) != (self.origin is None), '`timestamp` needs `header` or `from = "signature"`')
@@ -64,16 +67,16 @@ class TimestampAt(_Words, frozen=True, kw_only=True):
 class KeyForm(_Words, frozen=True, kw_only=True):
     """How a secret becomes the key: ``strip`` a prefix, then decode."""
 
-    strip: str = ""
-    encoding: Literal["utf8", "base64", "hex"] = "utf8"
+    strip: Annotated[str, Meta(description="A prefix that is no part of the key.")] = ""
+    encoding: Annotated[Literal["utf8", "base64", "hex"], Meta(description="How the rest is written.")] = "utf8"
 
 
 class Place(_Words, frozen=True, kw_only=True):
     """Where a default of the event stands: a dotted path into the JSON body, else a header; ``prefix`` goes before it."""
 
-    header: str | None = None
-    json: str | None = None
-    prefix: str = ""
+    header: Annotated[str | None, Meta(description="The header that carries it.")] = None
+    json: Annotated[str | None, Meta(description="The dotted path in a JSON body; it comes before the header.")] = None
+    prefix: Annotated[str, Meta(description="What is put before it.")] = ""
 
     def __post_init__(self) -> None:
         _expect(self.header is not None or self.json is not None, "name a `header` or a `json` path")
@@ -96,16 +99,23 @@ class Scheme(_Words, frozen=True, kw_only=True):
     ``none`` sign nothing. Raises ValueError (through msgspec: ValidationError) for words that do not fit together.
     """
 
-    algorithm: Literal["hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512", "bearer", "basic", "none"]
-    signature: SignatureAt | None = None
-    timestamp: TimestampAt | None = None
-    tolerance: int = 300
-    tolerance_future: int | None = None
-    signed: str = "{body}"
-    key: KeyForm = KeyForm()
-    event_id: Place | None = None
-    event_type: Place | None = None
-    event_time: Place | None = None
+    algorithm: Annotated[
+        Literal["hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512", "bearer", "basic", "none"],
+        Meta(description="How a request proves its sender."),
+    ]
+    signature: Annotated[SignatureAt | None, Meta(description="Where the signature is.")] = None
+    timestamp: Annotated[TimestampAt | None, Meta(description="Where the time of signing is.")] = None
+    tolerance: Annotated[int, Meta(description="How many seconds old a signature may be.")] = 300
+    tolerance_future: Annotated[
+        int | None, Meta(description="How many seconds ahead of our clock it may be; by default as many.")
+    ] = None
+    signed: Annotated[str, Meta(description="What was signed: `{body}`, `{timestamp}`, `{method}`, `{header:NAME}`.")] = (
+        "{body}"
+    )
+    key: Annotated[KeyForm, Meta(description="How a secret becomes the key.")] = KeyForm()
+    event_id: Annotated[Place | None, Meta(description="Where the event's id stands.")] = None
+    event_type: Annotated[Place | None, Meta(description="Where its type stands.")] = None
+    event_time: Annotated[Place | None, Meta(description="Where its time stands.")] = None
 
     def __post_init__(self) -> None:
         _expect(self.tolerance >= 0 and (self.tolerance_future or 0) >= 0, "a tolerance is not negative")

@@ -213,7 +213,7 @@ async def test_a_connectors_own_fault_is_an_empty_500_that_is_counted_and_logged
             assert (answer.status_code, answer.content) == (500, b"")
             assert edge.edge.statistics()["failed"] == 1
             assert edge.degraded == [("shop", "ValueError")]
-    assert logs == [{"event": "connector.answer_failed", "connector": "shop", "error": "ValueError", "log_level": "error"}]
+    assert logs == [{"event": "connector_answer_failed", "connector": "shop", "error": "ValueError", "log_level": "error"}]
     assert source.refused == ["failed"]
 
 
