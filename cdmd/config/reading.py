@@ -1,5 +1,6 @@
 """From files to one merged table that remembers which key came from which file. Not for: what the keys mean."""
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +30,8 @@ class Merged:
 def show(key: Key) -> str:
     """A key path as TOML writes it."""
     return ".".join(
-        part if part.replace("_", "").replace("-", "").isalnum() and part.isascii() else f'"{part}"' for part in key
+        part if part.replace("_", "").replace("-", "").isalnum() and part.isascii() else json.dumps(part, ensure_ascii=False)
+        for part in key
     )
 
 
