@@ -13,7 +13,7 @@ import msgspec
 from cdmd.config import meaning, places
 from cdmd.config.checking import Checker, nearest
 from cdmd.config.effective import effective
-from cdmd.config.reading import Key, Merged, read, show
+from cdmd.config.reading import Key, Merged, one_line, read, show
 from cdmd.config.schema import (
     FRAME_KEYS,
     Absent,
@@ -93,7 +93,7 @@ def load(
     if not merged.files:
         config = loading.with_inbox(config, make=make_token, randomness=randomness)
     if merged.problems:
-        raise ConfigInvalid(merged.problems)
+        raise ConfigInvalid([one_line(problem) for problem in merged.problems])
     return msgspec.structs.replace(
         config,
         files=tuple(merged.files),

@@ -35,6 +35,11 @@ def show(key: Key) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """The text with everything that does not print written out, so that a mistake stays one line."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 def read(path: Path, *, required: bool) -> Merged:
     """Read ``path`` and every ``*.toml`` in ``conf.d`` beside it, in name order; mistakes are collected, nothing is raised."""
     merged = Merged()

@@ -105,10 +105,17 @@ async def backup(runtime: Runtime, actor: Actor, path: str) -> BackupReport:
         target = Path(path)
         if not target.is_absolute() or "\0" in path:
             raise BadArguments("a backup's path must start at the root, because the daemon's folder is not yours")
-        if await anyio.Path(target).exists():
+        if await _exists(target):
             raise BadArguments(f"{path} exists already: a backup never overwrites; name another file or move it away")
         size = await runtime.backup(target)
     return BackupReport(path=path, bytes=size)
+
+
+async def _exists(target: Path) -> bool:
+    try:
+        return await anyio.Path(target).exists()
+    except OSError as error:  # a name that is too long, say
+        raise BadArguments(f"there cannot be a backup of that name: {error.strerror}") from error
 
 
 async def verify(runtime: Runtime, actor: Actor) -> VerifyReport:

@@ -50,6 +50,12 @@ def test_a_body_that_is_not_understood_is_refused_and_does_nothing(daemon: Daemo
     assert daemon.runtime.store.rows == []
 
 
+@pytest.mark.parametrize("path", ["", "x", "/a\\u0000", "/tmp/" + "a" * 5000])
+def test_a_backup_that_can_have_no_such_name_is_refused(daemon: Daemon, path: str) -> None:
+    body = b'{"path":"%s"}' % path.encode()
+    assert raw_get(daemon.path, "/v1/backup", method="POST", body=body)[0] == 400
+
+
 @pytest.mark.parametrize("query", ["limit=x", "limit=-1", "limit=%D9%A3", "limit=" + "9" * 40])
 def test_a_number_that_is_none_is_refused(daemon: Daemon, query: str) -> None:
     assert raw_get(daemon.path, f"/v1/audit?{query}")[0] == 400
