@@ -136,6 +136,7 @@ class _Loading:
         self._secrets = Secrets(environment, folder=folder)
         self._checker = Checker(self._report, self._secret)
         self.absent: str | None = None
+        self._holding: set[str] = set()
         self.warnings: list[str] = []
 
     def config(self) -> Config:
@@ -196,11 +197,14 @@ class _Loading:
 
     def _secret(self, text: str, key: Key) -> Secret:
         secret = self._secrets.resolve(text)
+        if self._secrets.open_to_others(text):
+            self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: everybody may read {text} (chmod o-r)")
         if secret.reference == LITERAL:
             self._warn_literal(key)
         return secret
 
     def _warn_literal(self, key: Key) -> None:
+        self._holding.add(self._merged.file_of(key))
         hint = "a literal secret; write it as env:NAME, file:PATH or credential:NAME"
         self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {hint}")
 
@@ -310,7 +314,6 @@ class _Loading:
         return state_dir, socket
 
     def _warn_readable(self) -> None:
-        holding = {warning.partition(": ")[0] for warning in self.warnings}
         for name in self._merged.files:
-            if name in holding and Path(name).stat().st_mode & _READABLE:
+            if name in self._holding and Path(name).stat().st_mode & _READABLE:
                 self.warnings.append(f"{name}: holds a literal secret and others may read it (chmod 0600 {name})")

@@ -6,6 +6,7 @@ Messages name the reference, never a value.
 import base64
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -47,6 +48,14 @@ class Secrets:
         if not value:
             raise ValueError(f"the secret {reference} is empty")
         return Secret(value, reference=reference)
+
+    def open_to_others(self, reference: str) -> bool:
+        """Whether ``reference`` is a ``file:`` that every user of the machine may read."""
+        scheme, _, name = reference.partition(":")
+        try:
+            return scheme == "file" and bool((self._folder / name).stat().st_mode & stat.S_IROTH)
+        except (OSError, ValueError):
+            return False
 
     def _from_environment(self, name: str, reference: str) -> bytes:
         if name not in self._environment:

@@ -378,3 +378,14 @@ def test_a_literal_secret_in_a_plugins_table_is_warned_of_and_never_shown(loadin
         "plugins.warranty.auth.secrets.1",
     ]
     assert "geheim" not in str(config.warnings)
+
+
+def test_a_secret_in_a_file_that_everybody_may_read_is_warned_of(loading: Loader, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("geheim")
+    (tmp_path / "token").chmod(0o644)
+    text = SHOP.replace("env:TOKEN", "file:token")
+    assert loading(text).warnings == (
+        f"{tmp_path}/cdmd.toml: connectors.shop.secrets.0: everybody may read file:token (chmod o-r)",
+    )
+    (tmp_path / "token").chmod(0o640)
+    assert loading(text).warnings == ()
