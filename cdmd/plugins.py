@@ -166,7 +166,7 @@ class Plugins:
         self._extensions += [(name, extension) for extension in extensions]
         self._brings[name] = [
             *(f"connector {connector.type}" for connector in connectors),
-            *(f"extension {extension.name}" for extension in extensions),
+            *(f"extension {name}.{extension.name}" for extension in extensions),
             *(f"{hook} (not used by this version)" for hook in later),
         ]
         self._row(name, version, "enabled", None)

@@ -237,7 +237,7 @@ def test_hooks_of_later_versions_do_no_harm_and_are_named_in_its_row() -> None:
     only = row(plugin(cdmd_extensions=[extension("a")], cdmd_targets=[], cdmd_formats=[]))
     assert (only.state, only.error) == ("enabled", None)
     assert only.brings == [
-        "extension a",
+        "extension it.a",
         "cdmd_formats (not used by this version)",
         "cdmd_targets (not used by this version)",
     ]
