@@ -277,7 +277,7 @@ def test_events_signed_by_the_standards_own_library_join_the_customer(landed: La
         payload = {"type": "invoice.paid", "timestamp": now.isoformat(), "data": data}
         assert _bill(landed.daemon, f"msg_{number}", payload, now).body == b'{"accepted":1,"filtered":0}'
     settled(landed.daemon)
-    shown = landed.daemon.ask("profile", "show", f"github_login:{landed.busiest}")
+    shown = landed.daemon.ask("profile", "show", f"github_login:{landed.busiest}", "--activities", "1000")
     billed = [row for row in shown["activities"] if row["source"] == "billing"]
     assert {(row["id"], row["type"]) for row in billed} == {
         ("msg_0", "billing.invoice.paid"),
