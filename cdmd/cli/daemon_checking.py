@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from cdmd.cli.loading import load_all
+from cdmd.cli.online import unreachable
 from cdmd.config.schema import Config
 from cdmd.errors import ConfigInvalid
 from cdmd.store.checking import verify_store
@@ -23,25 +24,27 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document.
 @click.command()
 @_CONFIG
 @_JSON
+@click.option("--online", is_flag=True, help="Also look up every host that the configuration names.")
 @click.option("--quiet", is_flag=True, help="Say nothing where nothing is wrong.")
-def check(config: Path | None, *, as_json: bool, quiet: bool) -> int:
+def check(config: Path | None, *, as_json: bool, online: bool, quiet: bool) -> int:
     r"""Report every mistake of the configuration; exit status 0, or 6.
 
     \b
     cdmd check
-    cdmd check --config /etc/cdmd/cdmd.toml
+    cdmd check --config /etc/cdmd/cdmd.toml --online
     """
     problems: tuple[str, ...] = ()
     loaded: Config | None = None
     try:
         loaded = load_all(config).config
+        problems = tuple(unreachable(loaded)) if online else ()
     except ConfigInvalid as error:
         problems = tuple(error.problems)
     if as_json:
         warnings = loaded.warnings if loaded else ()
         click.echo(json.dumps({"valid": not problems, "problems": list(problems), "warnings": list(warnings)}))
         return 6 if problems else 0
-    if loaded is None:
+    if loaded is None or problems:
         raise ConfigInvalid(problems)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
