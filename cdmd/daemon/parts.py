@@ -212,7 +212,7 @@ class Parts:
     @cached_property
     def watch(self) -> LoopWatch:
         """Notices what blocks the loop."""
-        return LoopWatch(self.registered, clock=self.clock, notice=lambda stall: None, report=self._stalled)
+        return LoopWatch(self.registered, clock=self.clock, notice=self._stalled, report=self._free_again)
 
     @cached_property
     def upkeep(self) -> Upkeep:
@@ -285,9 +285,13 @@ class Parts:
         self.connectors.changed(child)
 
     def _stalled(self, stall: Stall) -> None:
+        """At once, in the watching thread: the loop may never come back to say so itself."""
         self.log.error(
             "loop_blocked", extension=stall.extension, file=f"{stall.file}:{stall.line}", seconds=round(stall.seconds, 3)
         )
+
+    def _free_again(self, stall: Stall) -> None:
+        self.log.warning("loop_free_again", extension=stall.extension, seconds=round(stall.seconds, 3))
         if stall.extension:
             self.extensions.blame(stall.extension, stall.describe())
 
