@@ -1,8 +1,12 @@
 """The newest journal entries in memory, so that the pipeline reads behind the head without touching the disk."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from cdmd.models import Entry, Journaled, Seq
+
+_DEAD_MOST: Final = 256
+"""Entries that were let go of and are still in the list: they take memory that nobody counts."""
 
 
 class Tail:
@@ -27,7 +31,7 @@ class Tail:
             self._bytes -= self._sizes[self._start]
             self._start += 1
             self._first += 1
-        if self._start > len(self._entries) // 2:
+        if self._start > min(_DEAD_MOST, len(self._entries) // 2):
             del self._entries[: self._start], self._sizes[: self._start]
             self._start = 0
 
