@@ -9,6 +9,7 @@ from typing import Final
 
 FAILURES: Final = 5
 WITHIN: Final = 60.0
+_LOOKS_BACK: Final = 20
 OPEN_FOR: Final = 30.0
 SHORTEST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 900.0
@@ -24,10 +25,14 @@ def back_off(attempts: int, chance: Callable[[], float]) -> float:
 
 
 class Breaker:
-    """Opens for 30 s after 5 failures in a row or within 60 s, then lets one probe through. Times are monotonic seconds."""
+    """Opens for 30 s when a service fails, then lets one probe through. Times are monotonic seconds.
+
+    It fails when 5 calls in a row did, or of the last 20 calls within 60 s at least 5 and half of them: a few bad events among
+    good ones say nothing about the service.
+    """
 
     def __init__(self) -> None:
-        self._failures: deque[float] = deque(maxlen=FAILURES)
+        self._recent: deque[tuple[float, bool]] = deque(maxlen=_LOOKS_BACK)
         self._in_a_row = 0
         self._probing = False
         self.open_until: float | None = None
@@ -45,21 +50,25 @@ class Breaker:
         """The admitted call was not finished (it was cancelled from outside): it says nothing."""
         self._probing = False
 
-    def succeeded(self) -> None:
+    def succeeded(self, now: float) -> None:
         """A call went well."""
         self._in_a_row = 0
+        self._recent.append((now, False))
         if self._probing:
             self._probing, self.open_until = False, None
-            self._failures.clear()
+            self._recent.clear()
 
     def failed(self, now: float) -> bool:
         """A call failed; True when this opened the breaker."""
         self._in_a_row += 1
-        self._failures.append(now)
-        recent = len(self._failures) == FAILURES and now - self._failures[0] <= WITHIN
-        if not (self._probing or self._in_a_row >= FAILURES or recent):
+        self._recent.append((now, True))
+        if not (self._probing or self._in_a_row >= FAILURES or self._fails_often(now)):
             return False
         was_open = self.open_until is not None and not self._probing
         self._probing = False
         self.open_until = now + OPEN_FOR
         return not was_open
+
+    def _fails_often(self, now: float) -> bool:
+        recent = [failed for moment, failed in self._recent if now - moment <= WITHIN]
+        return sum(recent) >= FAILURES and sum(recent) * 2 >= len(recent)

@@ -183,7 +183,7 @@ class Caller:
         return kept
 
     def _went_well(self, before: Event, after: Event, begun: float) -> Verdict:
-        self._breaker.succeeded()
+        self._breaker.succeeded(self._clock.monotonic())
         added = tuple(name for name, value in after.data.items() if name not in before.data or before.data[name] != value)
         return Verdict(after, None, self._visit("unchanged" if after == before else "extended", begun, added))
 
@@ -201,7 +201,7 @@ class Caller:
                     return self._failed(event, "asked to be called later without a number of seconds", attempts, begun)
                 wait = min(max(float(seconds), _SOONEST), _LATEST)
                 outcome, word = Hold(self.key, self._in(wait), attempts, str(reason)), "later"
-        self._breaker.succeeded()
+        self._breaker.succeeded(self._clock.monotonic())
         return Verdict(event, outcome, self._visit(word, begun))
 
     def _failed(self, event: Event, reason: str, attempts: int, begun: float) -> Verdict:

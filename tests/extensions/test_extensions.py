@@ -522,11 +522,28 @@ async def test_failures_far_apart_between_successes_do_not_open_the_breaker():
     breaker = Breaker()
     for number in range(20):
         assert not breaker.failed(number * 20.0)
-        breaker.succeeded()
+        breaker.succeeded(number * 20.0)
     assert breaker.admits(400.0)
     for number in range(5):
         breaker.failed(1000.0 + number)
     assert not breaker.admits(1010.0)
+
+
+async def test_a_few_bad_events_among_good_ones_do_not_stop_an_extension_for_everybody():
+    breaker = Breaker()
+    for number in range(100):
+        assert not breaker.failed(float(number))
+        for _ in range(3):
+            breaker.succeeded(float(number))
+    assert breaker.admits(100.0)
+
+
+async def test_a_service_that_fails_every_other_call_opens_the_breaker():
+    breaker = Breaker()
+    for number in range(5):
+        breaker.succeeded(float(number))
+        breaker.failed(float(number))
+    assert not breaker.admits(5.0)
 
 
 async def test_a_withdrawn_probe_leaves_the_next_one_to_probe():
