@@ -77,6 +77,9 @@ class StateDirectory(NamedTuple):
             raise CdmdError(f"the state directory {self.root} cannot be used: {error.strerror}") from error
         try:
             _lock(handle, self.root)
+        except OSError as error:
+            os.close(handle)
+            raise CdmdError(f"the state directory {self.root} cannot be used: {error.strerror}") from error
         except InUse:
             os.close(handle)
             raise

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from cdmd.errors import Damaged
+from cdmd.errors import Damaged, NotDurable
 from cdmd.models import Digest, Event
 from cdmd.store.mark import sync_directory
 
@@ -23,12 +23,12 @@ _CANONICAL: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 def load_key(path: Path, *, random: Callable[[int], bytes]) -> bytes:
     """The key in ``path``; made with ``random`` (bytes wanted → bytes) where there is none yet. It blocks.
 
-    Raises ``Damaged`` on a file of another size, OSError.
+    Raises ``Damaged`` on a file of another size, ``NotDurable`` where the disk refuses.
     """
     try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        return _make(path, random(KEY_BYTES))
+        key = path.read_bytes() if path.exists() else _make(path, random(KEY_BYTES))
+    except OSError as error:
+        raise NotDurable(f"the digest key {path} cannot be read or made: {error.strerror}") from error
     if len(key) != KEY_BYTES:
         raise Damaged(f"{path} does not hold a key of {KEY_BYTES} bytes; put the exported key back in its place")
     return key

@@ -1,5 +1,6 @@
 """The state directory, the digest key, and both databases opened together."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import anyio
 import pytest
 
 from cdmd.contracts import Append
-from cdmd.errors import CdmdError, Damaged, InUse
+from cdmd.errors import CdmdError, Damaged, InUse, NotDurable
 from cdmd.models import Micros, Seq
 from cdmd.store.files import StateDirectory
 from cdmd.store.keys import Digester, load_key
@@ -27,6 +28,21 @@ def test_the_directory_is_made_private_whatever_the_umask(tmp_path: Path) -> Non
             assert state.lock.stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(before)
+
+
+def test_a_disk_without_room_for_the_lock_or_the_key_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NotDurable, match=r"digest\.key cannot be read or made: No space left"):
+        load_key(tmp_path / "digest.key", random=os.urandom)
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(CdmdError, match="cannot be used: No space left"), StateDirectory(tmp_path / "state").held():
+        pass
+    monkeypatch.undo()
+    with StateDirectory(tmp_path / "state").held():
+        pass
 
 
 def test_a_second_daemon_is_refused_with_the_process_of_the_first(tmp_path: Path) -> None:
