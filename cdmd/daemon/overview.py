@@ -41,7 +41,7 @@ class Overview:
         journal, totals, queue = await parts.journal.statistics(), self._totals, parts.queue.statistics()
         rows = [_connector(parts, live, self._applied) for live in parts.connectors]
         plugins = _plugins(parts)
-        warnings = _warnings(parts, [journal.failure, unread or parts.store.failure])
+        warnings = _warnings(parts, {"journal": journal.failure, "store": unread or parts.store.failure})
         unwell = warnings or any(row.state not in _WELL for row in rows) or any(row.error for row in plugins)
         return Status(
             version=__version__,
@@ -144,6 +144,12 @@ def _plugins(parts: Parts) -> list[PluginRow]:
     return found
 
 
-def _warnings(parts: Parts, failures: list[str | None]) -> list[str]:
-    reasons = (parts.disk.blocked(), parts.pipeline.failure, *failures)
-    return [*parts.upkeep.problems.values(), *(reason for reason in reasons if reason)]
+def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:
+    reasons = (parts.disk.blocked(), parts.pipeline.failure)
+    found = [*parts.upkeep.problems.values(), *(reason for reason in reasons if reason)]
+    return found + [_named(database, failure) for database, failure in failures.items() if failure]
+
+
+def _named(database: str, failure: str) -> str:
+    """SQLite's own words do not say which database they are about."""
+    return failure if failure.startswith("the ") else f"the {database} cannot be used now: {failure}"
