@@ -75,7 +75,8 @@ def verify(config: Path | None, state_dir: Path | None, *, as_json: bool) -> int
     else:
         for problem in problems:
             click.echo(problem)
-        click.echo(f"{directory.root}: " + (f"{len(problems)} problem(s) found" if problems else "journal and store are whole"))
+        damaged = f"{len(problems)} problem(s) found; put a backup in place with: cdmd restore FILE"
+        click.echo(f"{directory.root}: " + (damaged if problems else "journal and store are whole"))
     return 1 if problems else 0
 
 
