@@ -1,0 +1,7 @@
+"""The journal as most would set it up: ``synchronous=NORMAL``, which in WAL mode does not sync a commit."""
+
+import msgspec
+
+from cdmd.store import journal
+
+journal._PLAN = msgspec.structs.replace(journal._PLAN, synchronous="NORMAL")  # type: ignore[misc]

@@ -1,0 +1,44 @@
+"""Promises P1, P2 and P9 under kill -9, and the mutants that show that these tests bite."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.daemons import mutant
+from tests.acceptance.killing import kill_often, kill_until_found
+
+KILLS = int(os.environ.get("CDMD_KILLS", "30"))
+SEED = int(os.environ.get("CDMD_SEED", "20261124"))
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60 + 3 * KILLS)]
+
+
+def test_nothing_acknowledged_is_lost_and_nothing_has_a_double_effect_however_often_the_daemon_is_killed(
+    tmp_path: Path,
+) -> None:
+    report = kill_often(tmp_path, kills=KILLS, seed=SEED)
+    sys.stdout.write(f"{report}\n")
+    assert not report.findings, str(report)
+    assert report.kills == KILLS
+    # A shared machine may be slow for a moment, not most of the time: the promise is two seconds.
+    assert sorted(report.restarts)[len(report.restarts) // 2] < 2.0, str(report)
+    assert max(report.restarts) < 6.0, str(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "each", "kills", "said"),
+    [
+        ("acknowledge_early", 3, 24, "neither journal nor store"),
+        ("remember_early", 6, 24, "neither journal nor store"),
+        ("position_first", 3, 24, "should have"),
+        ("effects_first", 3, 24, "should have"),
+        ("apply_twice", 2, 8, "times an activity is too much"),
+        ("prune_journaled", 3, 24, "neither journal nor store"),
+    ],
+)
+def test_the_loop_catches_a_daemon_that(tmp_path: Path, name: str, each: int, kills: int, said: str) -> None:
+    report = kill_until_found(tmp_path, kills=kills, each=each, seed=SEED, plugins=[mutant(name)])
+    sys.stdout.write(f"{name}: {report.findings[:1]} with {report}\n"[:300] + "\n")
+    assert any(said in finding for finding in report.findings), str(report)
