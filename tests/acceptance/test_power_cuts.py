@@ -1,0 +1,50 @@
+"""Promise P1 when the power goes: recorded writes are played back into what a disk may hold, and a real file system is cut."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.acceptance.daemons import mutant
+from tests.acceptance.recording import judged, record
+
+IMAGES = int(os.environ.get("CDMD_IMAGES", "102"))
+SEED = int(os.environ.get("CDMD_SEED", "20261124"))
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120 + IMAGES)]
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="the recorder of writes is compiled with gcc")
+
+
+@needs_gcc
+def test_no_image_of_a_power_cut_loses_an_acknowledged_event_or_renames_a_customer(tmp_path: Path) -> None:
+    began = monotonic()
+    recorded = record(tmp_path / "recorded", seconds=2.5, seed=SEED)
+    faults = judged(recorded, tmp_path / "images", count=IMAGES, seed=SEED)
+    sys.stdout.write(
+        f"seed {SEED}: {IMAGES} images of {len(recorded.rows)} writes and syncs with {len(recorded.ledger.acknowledged)} "
+        f"acknowledged events and {len(recorded.seen)} looks, in {monotonic() - began:.1f} s\n"
+    )
+    assert not faults, "\n".join(faults[:20])
+    assert len(recorded.ledger.acknowledged) > 100
+    assert len(recorded.seen) > 20
+
+
+@needs_gcc
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("lazy_sync", "lost"),
+        ("no_sync", "lost"),
+        ("prune_applied", "missing"),
+        ("acknowledge_early", "lost"),
+        ("random_names", "another public id"),
+    ],
+)
+def test_the_images_catch_a_daemon_that(tmp_path: Path, name: str, said: str) -> None:
+    recorded = record(tmp_path / "recorded", seconds=1.2, seed=SEED, plugins=[mutant(name)])
+    faults = judged(recorded, tmp_path / "images", count=15, seed=SEED)
+    sys.stdout.write(f"{name}: {len(faults)} faults, such as: {faults[:1]}\n")
+    assert any(said in fault for fault in faults)
