@@ -1,0 +1,59 @@
+"""How a loaded daemon ends, and that it has its state directory to itself."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.acceptance.checks import lost, shortcomings
+from tests.acceptance.daemons import asking, daemon, start_fault
+from tests.acceptance.looking import held
+from tests.acceptance.senders import Ledger, Load
+
+SEED = int(os.environ.get("CDMD_SEED", "20261124"))
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(90)]
+
+
+def test_a_stop_under_load_applies_what_was_acknowledged_and_ends_well_in_time(tmp_path: Path) -> None:
+    ledger, one = Ledger(), daemon(tmp_path)
+    with Load(ledger, seed=SEED) as load:
+        for _ in range(2):
+            with one:
+                load.to(one.url)
+                assert ledger.acknowledgement_after(monotonic(), seconds=5)
+                threading.Event().wait(0.7)
+                began = monotonic()
+                status = one.stop()
+                took = monotonic() - began
+                load.hold()
+            sys.stdout.write(f"stopped with {status} after {took:.2f} s, {len(ledger.acknowledged)} acknowledged\n")
+            assert status == 0
+            assert took < 10
+            assert lost(one.state_dir, ledger.promised()) == []
+            there = held(one.state_dir)
+            settled = there.activities + there.parked
+            assert [order.id for order in ledger.promised() if order.applied and order.id not in settled] == []
+            assert "Traceback" not in one.log_file.read_text()
+        with one:
+            load.to(one.url)
+            assert load.settle(seconds=15)
+            assert shortcomings(one, ledger.promised()) == []
+
+
+def test_a_second_daemon_on_the_same_state_directory_refuses_and_leaves_the_first_alone(tmp_path: Path) -> None:
+    with daemon(tmp_path) as first:
+        command = [sys.executable, "-m", "cdmd", "run", "--config", str(first.config_file)]
+        second = subprocess.run(command, capture_output=True, text=True, env=first.environment, timeout=20, check=False)
+        assert second.returncode == 1
+        *warnings, said = second.stderr.strip().splitlines()
+        assert all(line.startswith("warning:") for line in warnings)
+        assert f"is used by another cdmd (process {first.process.pid if first.process else 0})" in said
+        assert asking(first).get("/v1/status")["state"] == "running"
+        assert first.stop() == 0
+    assert start_fault(first) is None
+    first.stop()
