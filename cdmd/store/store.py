@@ -9,9 +9,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import anyio.to_thread
 import msgspec
@@ -26,15 +25,12 @@ from cdmd.models import (
     Digest,
     Micros,
     Parked,
-    ProfileKey,
-    ProfileState,
     Seen,
-    SeenVerdict,
     Seq,
     Wanted,
     from_micros,
 )
-from cdmd.store import letters, seen
+from cdmd.store import letters, looking, seen
 from cdmd.store.batches import look_up, write
 from cdmd.store.checking import verify_store
 from cdmd.store.database import (
@@ -49,13 +45,12 @@ from cdmd.store.database import (
     transaction,
     why,
 )
-from cdmd.store.rows import read_activity, read_letter, read_merge, read_parked, read_profile
+from cdmd.store.rows import read_letter, read_parked
 from cdmd.store.sql import load_migrations, load_queries
 
 T = TypeVar("T")
 _SQL: Final = load_queries("store")
 _PLAN: Final = Plan(name="store", migrations=load_migrations("store"), synchronous="NORMAL", autocheckpoint=4_000)
-_DUE_BYTES: Final = 16 * 2**20
 _KEY_CHECK: Final = ("", "the key that this store's digests are made with")
 """Under a source that no connector can have, so that no renaming touches it."""
 
@@ -190,7 +185,7 @@ class SqliteStore(Store):
 
     @override
     async def seen(self, digests: Sequence[Digest]) -> dict[Digest, Seen]:
-        return {row[0]: Seen(*row[1:]) for row in await self._readers.rows_in(_SQL["seen"], digests)}
+        return await looking.seen(self._readers, digests)
 
     @override
     async def known(self, identifiers: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -205,15 +200,7 @@ class SqliteStore(Store):
 
     @override
     async def due(self, now: Micros, *, limit: int, without: Collection[Seq] = ()) -> list[Parked]:
-        """Also bounded in bytes, so that what is resumed at once does not depend on how large parked events are."""
-        left_out = msgspec.json.encode(list(without)).decode()
-        lines = [
-            await self._readers.rows(_SQL["due"], {"extension": name, "now": now, "without": left_out, "limit": limit})
-            for (name,) in await self._readers.rows(_SQL["waited_for"])
-        ]
-        chosen = _in_turns(lines, limit=limit, most=_DUE_BYTES)
-        rows = {row[0]: row for row in await self._readers.rows_in(_SQL["parked_at"], chosen)}
-        return [read_parked(rows[seq]) for seq in chosen if seq in rows]
+        return await looking.due(self._readers, now, limit=limit, without=without)
 
     @override
     async def next_due(self) -> Micros | None:
@@ -226,55 +213,11 @@ class SqliteStore(Store):
 
     @override
     async def profile(self, kind: str, value: str, *, activities: int) -> ProfileFound | None:
-        rows = await self._readers.rows(_SQL["owner"], (kind, value))
-        found = await self._winner(ProfileKey(rows[0][0])) if rows else None
-        if found is None:
-            return None
-        key, state = found
-        keys = [key, *state.members]
-        latest = await self._readers.rows(_SQL["newest_activities"], (msgspec.json.encode(keys).decode(), activities))
-        merges = await self._readers.rows_in(_SQL["merges"], keys)
-        return ProfileFound(
-            key=key,
-            state=state,
-            activities=[read_activity(row) for row in latest],
-            merges=sorted(map(read_merge, merges), key=lambda merge: merge.seq),
-        )
-
-    async def _winner(self, key: ProfileKey) -> tuple[ProfileKey, ProfileState] | None:
-        """The profile that ``key`` is part of now."""
-        passed: set[int] = set()
-        while key not in passed:
-            passed.add(key)
-            rows = await self._readers.rows_in(_SQL["profiles"], [key])
-            if not rows:
-                return None
-            state = read_profile(rows[0])
-            if state.merged_into is None:
-                return key, state
-            key = ProfileKey(state.merged_into)
-        raise Damaged("the store is damaged: profiles are merged into each other in a circle; cdmctl verify says more")
+        return await looking.profile(self._readers, kind, value, activities=activities)
 
     @override
     async def trace(self, id: str, *, source: str | None = None) -> list[Trace]:
-        sources = [source] if source is not None else [name for (name,) in await self._readers.rows(_SQL["sources"])]
-        names = {self._digests(one, id): one for one in sources}
-        found = await self.seen(list(names))
-        return [await self._traced(names[digest], one) for digest, one in sorted(found.items(), key=lambda pair: pair[1].seq)]
-
-    async def _traced(self, source: str, one: Seen) -> Trace:
-        if one.verdict == SeenVerdict.APPLIED:
-            for row in await self._readers.rows_in(_SQL["activities"], [one.seq]):
-                activity = read_activity(row)
-                winner = None if activity.profile is None else await self._winner(activity.profile)
-                return Trace(source=source, seen=one, activity=activity, public=winner[1].public if winner else None)
-        if one.verdict == SeenVerdict.DEAD:
-            for row in await self._readers.rows_in(_SQL["dead_letters_at"], [one.seq]):
-                return Trace(source=source, seen=one, dead=read_letter(row))
-        if one.verdict == SeenVerdict.PARKED:
-            for row in await self._readers.rows_in(_SQL["parked_at"], [one.seq]):
-                return Trace(source=source, seen=one, parked=read_parked(row))
-        return Trace(source=source, seen=one)
+        return await looking.trace(self._readers, id, source=source, digests=self._digests)
 
     @override
     async def dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
@@ -319,19 +262,6 @@ class SqliteStore(Store):
                 f"the store went back from position {known} to {stored}; restart cdmd: it applies what is missing again"
             )
         raise NotDurable(f"the store had reached position {stored} after all; what was to be applied must be chosen again")
-
-
-def _in_turns(lines: Sequence[Sequence[tuple[Any, ...]]], *, limit: int, most: int) -> list[Seq]:
-    """The first of each line, then the second of each, ...: up to ``limit``, and to ``most`` bytes but for the first."""
-    found: list[Seq] = []
-    size = 0
-    for turn in zip_longest(*lines):
-        for seq, length in filter(None, turn):
-            if len(found) == limit or (found and size + length > most):
-                return found
-            found.append(seq)
-            size += length
-    return found
 
 
 def _position(connection: sqlite3.Connection) -> Seq:

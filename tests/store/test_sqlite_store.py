@@ -330,12 +330,12 @@ async def test_an_unasked_digest_keeps_its_one_row(reopen: Reopen, tmp_path: Pat
 
 
 async def test_what_is_due_at_once_is_bounded_in_bytes(reopen: Reopen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdmd.store.store._DUE_BYTES", 1_500)
+    monkeypatch.setattr("cdmd.store.looking._DUE_BYTES", 1_500)
     async with reopen() as store:
         await give(store, Changes(parked=[parked(n) for n in range(1, 20)]))
         found = await store.due(NOW, limit=19)
         assert 1 < len(found) < 6
-        monkeypatch.setattr("cdmd.store.store._DUE_BYTES", 1)
+        monkeypatch.setattr("cdmd.store.looking._DUE_BYTES", 1)
         assert [one.seq for one in await store.due(NOW, limit=19)] == [1]
 
 
