@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
+import structlog
 
 from cdmd.contracts import Clock, Context, Extension
 from cdmd.errors import Drop, Reject, RetryLater
@@ -95,6 +96,7 @@ class Caller:
         self, key: str, registered: Registered, *, clock: Clock, limits: Limits, chance: Callable[[], float] = random.random
     ) -> None:
         self.key, self.plugin, self.extension = key, registered.plugin, registered.extension
+        self._log = structlog.get_logger("cdmd.extensions")
         self._context, self._clock, self._limits, self._chance = registered.context, clock, limits, chance
         self.selects = Globs(self.extension.on).matches
         function = self.extension.function
@@ -207,7 +209,9 @@ class Caller:
     def _failed(self, event: Event, reason: str, attempts: int, begun: float) -> Verdict:
         self._failures += 1
         self._error = reason
-        self._breaker.failed(self._clock.monotonic())
+        self._log.warning("extension_failed", plugin=self.plugin, extension=self.key, error=reason, attempt=attempts + 1)
+        if self._breaker.failed(self._clock.monotonic()):
+            self._log.error("extension_not_called_for_a_while", plugin=self.plugin, extension=self.key)
         visit = self._visit(f"failed: {reason}", begun)
         match self.extension.on_failure:
             case "store":

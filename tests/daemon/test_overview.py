@@ -105,7 +105,8 @@ async def test_what_is_not_well_is_a_warning_and_makes_it_degraded(tmp_path: Pat
         status = await running.status()
         assert status.state == "degraded"
         assert [one.partition(" has ")[0] for one in status.warnings] == [
-            "prune: no", "the disk", "the store cannot take events", "disk I/O error (journal)", "disk I/O error (store)",
+            "prune: no", "the disk", "the store cannot take events", "the journal cannot be used now: disk I/O error (journal)",
+            "the store cannot be used now: disk I/O error (store)",
         ]  # fmt: skip
         assert status.journal.failure == "disk I/O error (journal)"
         parts.state = "draining"

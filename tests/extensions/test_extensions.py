@@ -6,6 +6,7 @@ from datetime import timedelta
 import anyio
 import anyio.lowlevel
 import pytest
+from structlog.testing import capture_logs
 
 from cdmd.contracts import Extension
 from cdmd.errors import Drop, PluginFault, Reject, RetryLater
@@ -516,6 +517,19 @@ async def test_a_held_event_waits_longer_each_time_between_a_second_and_a_quarte
     assert waits == sorted(waits)
     assert waits[0] >= 1.0
     assert back_off(1000, lambda: 0.999) <= 900.0
+
+
+async def test_a_failure_is_a_log_line_that_names_the_extension_and_no_value():
+    async def flaky(event, context):
+        raise ValueError("joe@example.com")
+
+    with capture_logs() as lines:
+        async with registry(flaky) as extensions:
+            for _ in range(5):
+                await extensions.run(event())
+    assert [line["event"] for line in lines] == ["extension_failed"] * 5 + ["extension_not_called_for_a_while"]
+    assert {line["extension"] for line in lines} == {"acme.flaky"}
+    assert "joe" not in str(lines)
 
 
 async def test_failures_far_apart_between_successes_do_not_open_the_breaker():
