@@ -21,6 +21,7 @@ from cdmd.kit.systemd import Systemd
 
 _GRACE = 2.0  # how long the loop and the interpreter may take to end by themselves
 _SWITCH_SECONDS = 0.0005  # how soon a writer thread gets the interpreter: shorter waits for acknowledgements
+_COLLECT_AFTER = (20_000, 20, 50)
 
 
 @click.command(
@@ -35,7 +36,6 @@ def run(config: Path | None) -> None:
     cdmd run --config /etc/cdmd/cdmd.toml
     """
     os.umask(0o077)
-    sys.setswitchinterval(_SWITCH_SECONDS)
     loaded = load_all(config, make_token=True)
     for warning in loaded.config.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -66,9 +66,19 @@ def _status() -> int:
 
 def _ready(config: Config, addresses: Sequence[str]) -> None:
     _say_ready(config, addresses)
-    # What was made for the start lives as long as the process: no collection has to look at it again.
+    tune_interpreter()
+
+
+def tune_interpreter() -> None:
+    """Set what is the process's own, not a part's, once all that lives as long as the process is made.
+
+    The garbage collector need not look at that again, and looks at new objects seldom enough that a burst of events that
+    are merely waiting is not searched over and over (tests/bench/intake.py).
+    """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 def _say_ready(config: Config, addresses: Sequence[str]) -> None:

@@ -1,0 +1,146 @@
+"""The daemon's listener as a process of its own, with as much behind it as is asked for, so that each layer has its peer.
+
+``bare`` answers without looking, ``mapping`` verifies and maps but journals nothing, ``durable`` is the real intake: queue,
+journal on disk, the door. Nothing is applied here. Run: python -m tests.bench.server KIND FOLDER
+"""
+
+import json
+import secrets
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+
+from cdmd.cli.daemon_run import tune_interpreter
+from cdmd.cli.loading import load_all
+from cdmd.config.schema import Config
+from cdmd.connectors.webhooks import Webhook
+from cdmd.identity.identifiers import Kinds
+from cdmd.intake.door import Door
+from cdmd.intake.edge import Edge
+from cdmd.intake.mapping import Mapper
+from cdmd.intake.queue import JournalQueue
+from cdmd.intake.recent import Recent
+from cdmd.intake.source import Intake, IntakeSource
+from cdmd.intake.tally import Tally
+from cdmd.kit.clock import SystemClock
+from cdmd.kit.serving import bind, serve
+from cdmd.models import Accepted, Filtered, Record, Verdict
+from cdmd.store.files import StateDirectory
+from cdmd.store.opening import open_state
+from tests.bench.setup import CONFIG
+
+KINDS = ("bare", "mapping", "durable")
+
+
+async def bare(scope: Any, receive: Any, send: Any) -> None:
+    """An answer for nothing: what the HTTP server alone costs."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Mapping_:
+    """A source that maps and forgets."""
+
+    name, clock = "shop", SystemClock()
+
+    def __init__(self, config: Config) -> None:
+        self._mapper = Mapper("shop", config.connectors["shop"].frame, raw=True)
+
+    async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
+        verdicts: list[Verdict] = []
+        for record in records:
+            decided = self._mapper.decide(record)
+            assert not isinstance(decided, Filtered)
+            entry, _ = self._mapper.encode(decided)
+            verdicts.append(Accepted(entry.event.id))
+        return verdicts
+
+    def refuse(self, count: int, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+@asynccontextmanager
+async def durable(config: Config, folder: Path) -> AsyncIterator[IntakeSource]:
+    """The real source on a real journal."""
+    clock, directory = SystemClock(), StateDirectory(folder)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(directory.held())
+        opened = await stack.enter_async_context(
+            open_state(directory, clock=clock, new_id=lambda: uuid.uuid4().hex, random=secrets.token_bytes)
+        )
+        queue = JournalQueue(
+            opened.journal,
+            max_events=config.queue.max_events,
+            max_bytes=config.queue.max_bytes.bytes,
+            blocked=lambda: None,
+            committed=lambda: anyio.sleep(0),
+        )
+        door = Door(usable=Kinds(config.identity).usable, ask=opened.store.known, guarded=frozenset())
+        intake = Intake(
+            journal=opened.journal, queue=queue, tally=Tally({}), recent=Recent(size=200_000), door=door,
+            digests=opened.digester, clock=clock, journaled=door.journaled, credit=lambda name: anyio.sleep(0),
+        )  # fmt: skip
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        await tasks.start(queue.run)
+        mapper = Mapper("shop", config.connectors["shop"].frame, raw=True)
+        yield IntakeSource("shop", intake=intake, mapper=mapper, http=None, push=True)  # type: ignore[arg-type]
+        tasks.cancel_scope.cancel()
+
+
+async def run(kind: str, folder: Path, config: Config) -> None:
+    stop = anyio.Event()
+    async with AsyncExitStack() as stack:
+        app: Any = bare
+        if kind != "bare":
+            source: Any = Mapping_(config) if kind == "mapping" else await stack.enter_async_context(durable(config, folder))
+            app = Edge(clock=SystemClock(), ready=lambda: (True, ["ok"]), degraded=lambda name, error: print(name, error))
+            app.swap([(Webhook("shop", config.connectors["shop"].settings), source)])
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        bound = bind("127.0.0.1:0")
+        await tasks.start(lambda task_status: serve(app, [bound], stop=stop, task_status=task_status))
+        print(json.dumps({"port": bound.getsockname()[1]}), flush=True)
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+        tasks.cancel_scope.cancel()
+
+
+class Server:
+    """The process; a context manager that ends it. ``port`` is where it listens."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cdmd.toml").write_text(CONFIG)
+        self._command = [sys.executable, "-m", "tests.bench.server", kind, str(folder)]
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self.pid, self.port = self._process.pid, json.loads(self._process.stdout.readline())["port"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+def main() -> None:
+    kind, folder = sys.argv[1], Path(sys.argv[2])
+    config = load_all(folder / "cdmd.toml").config
+    tune_interpreter()
+    anyio.run(run, kind, folder / "state", config, backend="asyncio", backend_options={"use_uvloop": True})
+
+
+if __name__ == "__main__":
+    main()
