@@ -81,6 +81,8 @@ class JournalQueue:
         self._lanes: dict[str, deque[_Waiting]] = {}
         self._taken: dict[str, tuple[int, int]] = {}
         self._events = self._bytes = 0
+        self._idle = False
+        self._begun: tuple[list[_Waiting], Awaitable[Seq]] | None = None
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
 
@@ -112,11 +114,18 @@ class JournalQueue:
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Commit until cancelled. A commit that has begun is finished first."""
         task_status.started()
-        while True:
-            await self._filled.wait()
-            batch = self._take()
+        try:
+            while True:
+                if not self._lanes:
+                    self._idle = True
+                    await self._filled.wait()
+                self._begin()
+                with anyio.CancelScope(shield=True):
+                    await self._commit()
+        finally:
+            self._idle = False
             with anyio.CancelScope(shield=True):
-                await self._commit(batch)
+                await self._commit()
 
     async def flush(self) -> None:
         """Return when nothing is queued (``run`` must be running)."""
@@ -150,7 +159,21 @@ class JournalQueue:
         self._taken[connector] = (events + waiting.events, size + waiting.bytes)
         self._events += waiting.events
         self._bytes += waiting.bytes
-        self._filled.set()
+        if self._idle:
+            self._begin()
+            self._filled.set()
+
+    def _begin(self) -> None:
+        """Start a commit of what is queued, unless one has begun.
+
+        The first append after a rest does not wait for its turn in the loop: while it is being committed those behind it are
+        decided, instead of all of them first and then the disk (tests/bench/intake.py).
+        """
+        self._idle = False
+        self._filled.clear()
+        if self._begun is None:
+            batch = self._take()
+            self._begun = batch, self._journal.append([waiting.append for waiting in batch])
 
     def _take(self) -> list[_Waiting]:
         """One round after the other over the connectors until the commit is large enough."""
@@ -164,13 +187,14 @@ class JournalQueue:
                 batch.append(waiting)
                 events += waiting.events
                 size += waiting.bytes
-        if not self._lanes:
-            self._filled.clear()
         return batch
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self) -> None:
+        if self._begun is None:
+            return
+        (batch, appended), self._begun = self._begun, None
         try:
-            first = await self._journal.append([waiting.append for waiting in batch])
+            first = await appended
         except NotDurable as error:
             self._release(batch)
             for waiting in batch:

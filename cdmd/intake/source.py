@@ -64,7 +64,10 @@ class _Batch:
 
     @property
     def counts(self) -> dict[str, int]:
+        """A dict of its own at every call, without what is nought."""
         accepted = len(self.entries) + self.repeats
+        if accepted and not self.filtered and not self.repeats:
+            return {Count.RECEIVED: accepted, Count.ACCEPTED: accepted}
         found = {
             Count.RECEIVED: accepted + self.filtered,
             Count.ACCEPTED: accepted,
@@ -204,11 +207,13 @@ class IntakeSource:
 
     async def _commit(self, batch: _Batch, state: Mapping[bytes, bytes | None]) -> None:
         tally, recent = self._intake.tally, self._intake.recent
+        counts = batch.counts
         if not batch.entries and not state:
-            tally.counted(self._name, batch.counts)
+            tally.counted(self._name, counts)
             return
         pending = tally.take_pending(self._name)
-        counts = {name: pending.get(name, 0) + batch.counts.get(name, 0) for name in {*pending, *batch.counts}}
+        for name, count in pending.items():
+            counts[name] = counts.get(name, 0) + count
         append = Append(connector=self._name, entries=batch.entries, encoded=batch.encoded, state=state, counts=counts)
         fate = recent.depart(batch.occurrences)
 

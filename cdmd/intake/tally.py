@@ -33,9 +33,9 @@ class Tally:
         """Records that needed no append: filtered ones, and repeats of what is in the journal already."""
         self._add(connector, counts)
 
-    def take_pending(self, connector: str) -> dict[str, int]:
+    def take_pending(self, connector: str) -> Mapping[str, int]:
         """The connector's unwritten counts, to be written with an append; give them back with ``restore`` if it fails."""
-        return dict(self._pending.pop(connector, {}))
+        return self._pending.pop(connector, None) or {}
 
     def restore(self, connector: str, counts: Mapping[str, int]) -> None:
         """An append failed: its pending counts are unwritten again, and what the journal holds must be asked anew."""

@@ -227,11 +227,16 @@ class Writer:
 
         ``then`` is called with the result in the loop even when the one who waits was cancelled: ``fn`` ran all the same.
         """
-        if self._closed:
-            raise NotDurable(f"the {self._name} is closed")
+        return await self.start(fn, then=then)
+
+    def start(self, fn: Callable[[sqlite3.Connection], T], *, then: Callable[[T], None] | None = None) -> "asyncio.Future[T]":
+        """The same, on its way when this returns; for the loop's own thread."""
         job = _Job(fn, then)
-        self._jobs.put(job)
-        return await job.future
+        if self._closed:
+            job.future.set_exception(NotDurable(f"the {self._name} is closed"))
+        else:
+            self._jobs.put(job)
+        return job.future
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:

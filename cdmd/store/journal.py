@@ -5,11 +5,12 @@ One transaction with ``synchronous=FULL`` for all that queued while the last one
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import anyio
 import anyio.to_thread
@@ -120,11 +121,15 @@ class SqliteJournal(Journal):
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     @override
-    async def append(self, appends: Sequence[Append]) -> Seq:
+    def append(self, appends: Sequence[Append]) -> Coroutine[Any, Any, Seq]:
+        """As promised; the commit is on its way when this returns, whenever it is awaited."""
         entries = [entry for append in appends for entry in append.entries]
         encoded = [body for append in appends for body in append.encoded or map(encode_entry, append.entries)]
+        return self._appended(self._writer.start(partial(self._commit, appends, entries, encoded), then=self._take))
+
+    async def _appended(self, commit: Awaitable[_Committed]) -> Seq:
         try:
-            committed = await self._writer.run(partial(self._commit, appends, entries, encoded), then=self._take)
+            committed = await commit
         except (sqlite3.Error, Damaged) as error:
             self._failure = why(error)
             raise not_durable("journal", error) from error
@@ -137,8 +142,7 @@ class SqliteJournal(Journal):
             first = Seq(_head(connection) + 1)
             if encoded:
                 connection.execute(_SQL["append"], pack(first, encoded, written=to_micros(self._clock.now())))
-            for append in appends:
-                _put_beside(connection, append)
+            _put_beside(connection, appends)
         return _Committed(first, entries, [len(body) for body in encoded])
 
     def _take(self, committed: _Committed) -> None:
@@ -321,16 +325,25 @@ def _identify(new_id: Callable[[], str], connection: sqlite3.Connection) -> tupl
     return row[0], _head(connection)
 
 
-def _put_beside(connection: sqlite3.Connection, append: Append) -> None:
-    """The connector's state and the door's counters, in the transaction of their entries."""
-    kept = [(append.connector, key, value) for key, value in append.state.items() if value is not None]
-    gone = [(append.connector, key) for key, value in append.state.items() if value is None]
+def _put_beside(connection: sqlite3.Connection, appends: Sequence[Append]) -> None:
+    """The connectors' state and the door's counters, in the transaction of their entries; each counter is written once."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for append in appends:
+        connector = append.connector
+        for name, value in append.counts.items():
+            counts[connector, name] += value
+        if append.state:
+            _put_state(connection, connector, append.state)
+    connection.executemany(_SQL["add_count"], [(*key, value) for key, value in counts.items()])
+
+
+def _put_state(connection: sqlite3.Connection, connector: str, state: Mapping[bytes, bytes | None]) -> None:
+    kept = [(connector, key, value) for key, value in state.items() if value is not None]
+    gone = [(connector, key) for key, value in state.items() if value is None]
     if kept:
         connection.executemany(_SQL["put_state"], kept)
     if gone:
         connection.executemany(_SQL["drop_state"], gone)
-    for name, value in append.counts.items():
-        connection.execute(_SQL["add_count"], (append.connector, name, value))
 
 
 def _prune(before: Micros, upto: Seq, connection: sqlite3.Connection) -> int:
