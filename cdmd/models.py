@@ -388,7 +388,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     def header(self, name: str) -> str | None:
         """The first header of that lower-case ``name``, or None."""
-        return next((value for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

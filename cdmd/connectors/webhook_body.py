@@ -3,7 +3,7 @@
 Not here: verification (it is done on the raw bytes before) and mapping.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -13,6 +13,7 @@ from typing_extensions import override
 from cdmd.kit.json_text import NotJson, decode_json
 from cdmd.models import Request
 
+_JSON: Final = "application/json"
 _FORM: Final = "application/x-www-form-urlencoded"
 _MOST_FIELDS: Final = 1000
 _PAYLOAD: Final = "payload"
@@ -40,9 +41,11 @@ def decode(request: Request) -> Document:
     A body that begins like a JSON object or list is JSON even when it calls itself a form, as what ``curl -d`` sends does: a
     form writes braces and brackets percent-encoded.
     """
-    kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
+    kind = request.header("content-type") or ""
+    if kind != _JSON:
+        kind = kind.partition(";")[0].strip().lower()
     try:
-        if not kind or kind in {"application/json", "text/json"} or kind.endswith("+json"):
+        if not kind or kind in {_JSON, "text/json"} or kind.endswith("+json"):
             return Document(decode_json(request.body))
         if kind == _FORM and request.body.lstrip()[:1] in _JSON_BEGINS:
             return Document(decode_json(request.body))
@@ -58,10 +61,10 @@ def decode(request: Request) -> Document:
 class RequestContext(Mapping[str, Any]):
     """``_request`` for templates, built when one asks for it: headers (lower_case_with_underscores), query, form, body."""
 
-    __slots__ = ("_build", "_built")
+    __slots__ = ("_built", "_document", "_request")
 
     def __init__(self, request: Request, document: Document) -> None:
-        self._build: Callable[[], dict[str, Any]] = lambda: _view(request, document)
+        self._request, self._document = request, document
         self._built: dict[str, Any] | None = None
 
     @override
@@ -69,7 +72,7 @@ class RequestContext(Mapping[str, Any]):
         if name != "_request":
             raise KeyError(name)
         if self._built is None:
-            self._built = self._build()
+            self._built = _view(self._request, self._document)
         return self._built
 
     @override

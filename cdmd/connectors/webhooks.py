@@ -137,10 +137,10 @@ class Webhook:
         self, request: Request, document: Document, values: list[Any], context: RequestContext, *, split: bool
     ) -> list[Record]:
         scheme, value = self._scheme, document.value
-        id_, type_, time = (
-            None if place is None else place.find(request.headers, value)
-            for place in (scheme.event_id, scheme.event_type, scheme.event_time)
-        )
+        headers = request.headers
+        id_ = None if scheme.event_id is None else scheme.event_id.find(headers, value)
+        type_ = None if scheme.event_type is None else scheme.event_type.find(headers, value)
+        time = None if scheme.event_time is None else scheme.event_time.find(headers, value)
         event_id = None if id_ is None else str(id_)
         fallback = event_id or hashlib.blake2b(request.body, digest_size=16).hexdigest()
         marks = [f":{index}" for index in range(len(values))] if split else [""]

@@ -6,7 +6,7 @@ known (``door``), what was seen before (``recent``).
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -25,7 +25,11 @@ LONGEST_TYPE: Final = 256
 _SHAPE: Final = frozenset(("id", "source", "type", "time", "received", "identifiers", "traits", "data"))
 _PRIVATE_HEADERS: Final = frozenset(("authorization", "cookie", "proxy_authorization"))
 
-Fields: TypeAlias = Mapping[str, Template] | Literal["*"]
+Render: TypeAlias = Callable[[Any, Mapping[str, Any]], Any]
+"""A template's value on a record and its context; raises ``_Unmappable``."""
+
+Fields: TypeAlias = Sequence[tuple[str, Render]]
+"""Names with what gives their values, each compiled once: a mapping renders them for every record."""
 
 
 class _Unmappable(Exception):
@@ -139,12 +143,12 @@ class _Templates:
     """An ``event`` table, compiled."""
 
     def __init__(self, settings: EventSettings) -> None:
-        self._id = _compiled(settings.id)
-        self._type = _compiled(settings.type)
-        self._time = _compiled(settings.time)
-        self._identifiers = {kind: Template.parse(text) for kind, text in settings.identifiers.items()}
-        self._traits = _fields(settings.traits)
-        self._data = _fields(settings.data)
+        self._id = None if settings.id is None else _Compiled(settings.id, "id")
+        self._type = None if settings.type is None else _Compiled(settings.type, "type")
+        self._time = None if settings.time is None else _renderer(settings.time, "time")
+        self._identifiers = _fields(settings.identifiers, "identifiers")
+        self._traits: Fields | Literal["*"] = "*" if settings.traits == "*" else _fields(settings.traits, "traits")
+        self._data: Fields | Literal["*"] = "*" if settings.data == "*" else _fields(settings.data, "data")
         texts = [settings.id, settings.type, settings.time, *settings.identifiers.values()]
         for table in (settings.traits, settings.data):
             texts += list(table.values()) if table != "*" else []
@@ -155,12 +159,12 @@ class _Templates:
     def map(self, record: Record, source: str) -> Event:
         value, context = record.value, record.context
         return Event(
-            id=_id(self._id.text(value, context, "id")) if self._id else _id(record.id or record.fallback_id),
+            id=_id(self._id.text(value, context)) if self._id else _id(record.id or record.fallback_id),
             source=source,
             type=_type(
-                self._type.text(value, context, "type") if self._type else record.type or f"{source.partition('.')[0]}.received"
+                self._type.text(value, context) if self._type else record.type or f"{source.partition('.')[0]}.received"
             ),
-            time=_time(self._time.value(value, context, "time") if self._time else record.time),
+            time=_time(self._time(value, context) if self._time else record.time),
             received=record.received,
             identifiers=_identifiers(self._identifiers, value, context),
             traits=_table(self._traits, value, context, "traits"),
@@ -181,16 +185,13 @@ class _Templates:
 
 
 class _Compiled:
-    """A template that must not be null."""
+    """A template that must not be null, for the event's ``path``."""
 
-    def __init__(self, text: str) -> None:
-        self._source, self._template = text, Template.parse(text)
+    def __init__(self, source: str, path: str) -> None:
+        self._source, self._path, self._render = source, path, _renderer(source, path)
 
-    def value(self, record: Any, context: Mapping[str, Any], path: str) -> Any:
-        return _rendered(self._template, record, context, path)
-
-    def text(self, record: Any, context: Mapping[str, Any], path: str) -> str:
-        value = self.value(record, context, path)
+    def text(self, record: Any, context: Mapping[str, Any]) -> str:
+        value, path = self._render(record, context), self._path
         if value is None:
             raise _Unmappable(
                 Fault("null", f"{path}: a part of {self._source!r} is null in this record", self._source, path, "null")
@@ -198,38 +199,43 @@ class _Compiled:
         return _text(value, path, self._source)
 
 
-def _compiled(text: str | None) -> _Compiled | None:
-    return None if text is None else _Compiled(text)
+def _fields(table: Mapping[str, str], path: str) -> Fields:
+    return [(name, _renderer(text, f"{path}.{name}")) for name, text in table.items()]
 
 
-def _fields(table: Mapping[str, str] | Literal["*"]) -> Fields:
-    return "*" if table == "*" else {name: Template.parse(text) for name, text in table.items()}
+def _renderer(text: str, path: str) -> Render:
+    template = Template.parse(text)
+    if template.plain is not None:
+        return template.plain
 
+    def render(record: Any, context: Mapping[str, Any]) -> Any:
+        try:
+            return template.render(record, context)
+        except TemplateFault as fault:
+            raise _Unmappable(Fault("template_failed", f"{path}: {fault}", fault.expression, path, fault.kind)) from fault
 
-def _rendered(template: Template, record: Any, context: Mapping[str, Any], path: str) -> Any:
-    try:
-        return template.render(record, context)
-    except TemplateFault as fault:
-        raise _Unmappable(Fault("template_failed", f"{path}: {fault}", fault.expression, path, fault.kind)) from fault
+    return render
 
 
 def _text(value: Any, path: str, expression: str | None = None) -> str:
+    if type(value) is str and value.isascii():
+        return value
     try:
         return as_text(value)
     except TemplateFault as fault:
         raise _Unmappable(Fault("not_text", f"{path}: {fault}", expression, path, fault.kind)) from fault
 
 
-def _identifiers(templates: Mapping[str, Template], record: Any, context: Mapping[str, Any]) -> dict[str, str]:
+def _identifiers(fields: Fields, record: Any, context: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for kind, template in templates.items():
-        value = _rendered(template, record, context, f"identifiers.{kind}")
+    for kind, render in fields:
+        value = render(record, context)
         if value is not None and (text := _text(value, f"identifiers.{kind}")):
             found[kind] = text
     return found
 
 
-def _table(fields: Fields, record: Any, context: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _table(fields: Fields | Literal["*"], record: Any, context: Mapping[str, Any], path: str) -> dict[str, Any]:
     if fields == "*":
         if not isinstance(record, dict):
             raise _Unmappable(
@@ -238,12 +244,7 @@ def _table(fields: Fields, record: Any, context: Mapping[str, Any], path: str) -
         if not all(isinstance(name, str) for name in record):
             raise _Unmappable(Fault("not_an_object", f'{path} = "*" needs a record whose names are text', "*", path, "object"))
         return record
-    found = {}
-    for name, template in fields.items():
-        value = _rendered(template, record, context, f"{path}.{name}")
-        if value is not None:
-            found[name] = value
-    return found
+    return {name: value for name, render in fields if (value := render(record, context)) is not None}
 
 
 def _in_shape(value: Any) -> dict[str, Any] | None:

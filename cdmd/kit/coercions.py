@@ -19,8 +19,11 @@ _RFC3339: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"(?:([Zz])|([+-])([0-9]{2}):?([0-9]{2}))"
 )
+# What nearly every source writes; Python's own parser takes it in a tenth of the time.
+_PLAIN_UTC: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z").fullmatch
 _DIGITS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _NOT_A_TIME: Final = "is not a time: RFC 3339 with an offset, Unix seconds or Unix milliseconds"
+_NO_DATE: Final = f"a date that does not exist, or outside 1970 to 9999, {_NOT_A_TIME}"
 
 
 def kind_of(value: Any) -> str:
@@ -64,6 +67,8 @@ def as_text(value: Any, *, expression: str = "") -> str:
     Raises TemplateFault for everything else, for numbers that have no decimal form and for text with unpaired surrogates
     (it has no UTF-8 form); ``expression`` is the template it came from.
     """
+    if type(value) is str and value.isascii():
+        return value
     kind, about = kind_of(value), f"{expression}: " if expression else ""
     try:
         if kind == "string":
@@ -108,6 +113,11 @@ def _aware(moment: datetime) -> datetime:
 
 
 def _from_text(text: str) -> datetime:
+    if _PLAIN_UTC(text) is not None:
+        try:
+            return _in_range(datetime.fromisoformat(text))
+        except ValueError:
+            raise ValueError(_NO_DATE) from None
     if len(text) <= _LONGEST_DIGITS and _DIGITS.fullmatch(text):
         return _from_unix(Decimal(text))
     match = _RFC3339.fullmatch(text)
@@ -125,7 +135,7 @@ def _from_text(text: str) -> datetime:
         moment = datetime(year, month, day, hour, minute, 59 if leap else second, micros, tzinfo=zone)
         return _in_range(moment + timedelta(seconds=1 if leap else 0))
     except (ValueError, OverflowError):  # Python's own words may hold the digits
-        raise ValueError(f"a date that does not exist, or outside 1970 to 9999, {_NOT_A_TIME}") from None
+        raise ValueError(_NO_DATE) from None
 
 
 def _from_unix(value: int | Decimal) -> datetime:
@@ -138,7 +148,8 @@ def _from_unix(value: int | Decimal) -> datetime:
 
 def _in_range(moment: datetime) -> datetime:
     try:
-        moment = moment.astimezone(UTC)
+        if moment.tzinfo is not UTC:
+            moment = moment.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"a time outside 1970 to 9999 {_NOT_A_TIME}") from None
     if moment < _EPOCH:

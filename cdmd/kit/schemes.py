@@ -33,6 +33,14 @@ def _at(document: Any, path: str) -> str | int | float | None:
     return document if isinstance(document, str | int | float) and not isinstance(document, bool) else None
 
 
+def _first(headers: Headers, wanted: str) -> str | None:
+    """The first header of that name that says something."""
+    for name, text in headers:
+        if name == wanted and text:
+            return text
+    return None
+
+
 class _Words(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Words that are not part of the vocabulary are mistakes."""
 
@@ -85,8 +93,7 @@ class Place(_Words, frozen=True, kw_only=True):
         """The value there: text or a number, None where there is none."""
         value = _at(document, self.json) if self.json is not None else None
         if value is None and self.header is not None:
-            wanted = self.header.lower()
-            value = next((text for name, text in headers if name == wanted and text), None)
+            value = _first(headers, self.header.lower())
         if value is None:
             return None
         return f"{self.prefix}{value}" if self.prefix else value

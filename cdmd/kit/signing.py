@@ -18,6 +18,8 @@ from cdmd.kit.secret import Secret
 
 Reason: TypeAlias = Literal["missing", "ambiguous", "malformed", "mismatch", "expired", "future"]
 
+# In the parts of a template these stand apart from names of headers, which have no braces.
+_BODY, _METHOD, _TIMESTAMP = "{body}", "{method}", "{timestamp}"
 _MOST_CANDIDATES: Final = 32
 _LONGEST_NUMBER: Final = 15
 
@@ -47,8 +49,10 @@ class Verifier:
             self._keys = tuple(hashlib.sha256(_filled(secret)).digest() for secret in secrets)
         self._digest = HMAC_DIGESTS.get(scheme.algorithm, "")
         pieces = enumerate(PLACEHOLDER.split(scheme.signed))
-        self._parts = tuple(piece if index % 2 else piece.encode() for index, piece in pieces if piece)
+        self._parts = tuple(_part(piece) if index % 2 else piece.encode() for index, piece in pieces if piece)
         self._header = scheme.signature.header.lower() if scheme.signature else "authorization"
+        at = scheme.timestamp
+        self._timestamp_header = at.header.lower() if at is not None and at.header is not None else None
         self._prefix = f"{scheme.algorithm} "
 
     def verify(self, headers: Headers, body: bytes, *, method: str, now: datetime) -> Verified | Refused:
@@ -95,16 +99,15 @@ class Verifier:
         offered = [item.removeprefix(at.prefix) for item in map(str.strip, items) if item.startswith(at.prefix)]
         if not offered or len(offered) > _MOST_CANDIDATES:
             return None
-        decoded = [_decode(text, at.encoding) for text in offered]
-        return [candidate for candidate in decoded if candidate] or None
+        return [candidate for text in offered if (candidate := _decode(text, at.encoding))] or None
 
     def _timestamp(self, presented: str, headers: Headers) -> str | Refused | None:
         """The text of the time of signing, as it was signed; None where the scheme has none."""
         at = self.scheme.timestamp
         if at is None:
             return None
-        if at.header is not None:
-            wanted = at.header.lower()
+        wanted = self._timestamp_header
+        if wanted is not None:
             found = [value for name, value in headers if name == wanted]
         else:
             split = self.scheme.signature.split if self.scheme.signature else None
@@ -119,13 +122,13 @@ class Verifier:
 
     def _signed(self, headers: Headers, body: bytes, *, method: str, timestamp: str | None) -> bytes | Refused:
         """The bytes that were signed: in ``_parts`` literals are bytes and placeholders text."""
-        if self._parts == ("body",):
+        if self._parts == (_BODY,):
             return body
         pieces: list[bytes] = []
         for part in self._parts:
             if isinstance(part, bytes):
                 pieces.append(part)
-            elif part == "body":
+            elif part == _BODY:
                 pieces.append(body)
             else:
                 text = _text_of(part, headers, method=method, timestamp=timestamp)
@@ -162,15 +165,19 @@ class Verifier:
         return Refused("mismatch") if found is None else Verified(found)
 
 
+def _part(word: str) -> str:
+    """A placeholder's word, or the lower-case name of the header that it stands for."""
+    return word.removeprefix("header:").lower() if word.startswith("header:") else f"{{{word}}}"
+
+
 def _text_of(part: str, headers: Headers, *, method: str, timestamp: str | None) -> bytes | Refused:
-    """What a placeholder other than the body stands for; a header that is signed must be there exactly once."""
-    if part == "method":
+    """What a part other than the body stands for; a header that is signed must be there exactly once."""
+    if part == _METHOD:
         return method.encode()
-    if part == "timestamp":
+    if part == _TIMESTAMP:
         found = [timestamp or ""]
     else:
-        wanted = part.partition(":")[2].lower()
-        found = [value for name, value in headers if name == wanted]
+        found = [value for name, value in headers if name == part]
     if len(found) != 1 or not found[0]:
         return Refused("ambiguous" if len(found) > 1 else "missing")
     return _encoded(found[0]) or Refused("malformed")

@@ -51,7 +51,7 @@ class _Interpreter(jmespath.visitor.TreeInterpreter):
 class _Expression:
     """One compiled expression: ``look(record, context)`` gives its value."""
 
-    __slots__ = ("_paths", "look", "roots", "text")
+    __slots__ = ("_paths", "look", "plain", "roots", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -59,6 +59,7 @@ class _Expression:
         self.roots = frozenset(_roots(node))
         self._paths = [path for path in map(_steps, _scoped(node)) if path]
         steps = _steps(node)
+        self.plain = steps is not None
         self.look: _Look = self._interpreted(node) if steps is None else _direct(steps)
 
     def _interpreted(self, node: _Node) -> _Look:
@@ -91,7 +92,7 @@ class _Expression:
 class Template:
     """A compiled template; ``text`` is what was written, ``roots`` the names of the record (or ``@``) that it reads."""
 
-    __slots__ = ("_look", "_parts", "expressions", "roots", "text")
+    __slots__ = ("_look", "_parts", "expressions", "plain", "roots", "text")
 
     def __init__(self, text: str, parts: Sequence["str | _Expression"]) -> None:
         self.text = text
@@ -100,6 +101,8 @@ class Template:
         self.expressions = tuple(part.text for part in found)
         self.roots: frozenset[str] = frozenset().union(*(part.roots for part in found))
         self._look = found[0].look if len(self._parts) == 1 and found else None
+        self.plain: _Look | None = self._look if self._look is not None and found[0].plain else None
+        """Does what ``render`` does without ever raising, where the template is one plain path; else None."""
 
     @classmethod
     def parse(cls, text: str) -> "Template":
@@ -341,6 +344,8 @@ def _direct(steps: Sequence[str | int]) -> _Look:
     if len(steps) == 1 and isinstance(steps[0], str):
         key = steps[0]
         return lambda record, _context: record.get(key) if isinstance(record, dict) else None
+    if len(steps) == 2 and isinstance(steps[0], str) and isinstance(steps[1], str):  # noqa: PLR2004 - the common path
+        return _within(steps[0], steps[1])
 
     def look(record: Any, _context: Mapping[str, Any]) -> Any:
         value = record
@@ -354,6 +359,14 @@ def _direct(steps: Sequence[str | int]) -> _Look:
             else:
                 return None
         return value
+
+    return look
+
+
+def _within(outer: str, inner: str) -> _Look:
+    def look(record: Any, _context: Mapping[str, Any]) -> Any:
+        held = record.get(outer) if isinstance(record, dict) else None
+        return held.get(inner) if isinstance(held, dict) else None
 
     return look
 
