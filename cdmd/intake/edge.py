@@ -5,7 +5,6 @@ streams, inflated under the same limit), a place among the connector's concurren
 Not here: signatures and decoding (the connector's), the sockets and their deadlines (``cdmd.kit.serving``).
 """
 
-import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import structlog
 
 from cdmd.contracts import Clock, PushConnector, Source
 from cdmd.errors import ConfigInvalid, Overloaded, Paused
+from cdmd.kit.deadlines import Deadlines
 from cdmd.models import Answer, Request, Route
 
 Ready: TypeAlias = Callable[[], tuple[bool, Sequence[str]]]
@@ -74,6 +74,7 @@ class Edge:
     def __init__(self, *, clock: Clock, ready: Ready, degraded: Degraded, limits: EdgeLimits | None = None) -> None:
         self._clock, self._ready, self._degraded = clock, ready, degraded
         self._limits = limits or EdgeLimits()
+        self._deadlines = Deadlines(self._limits.answer_seconds)
         self._routes: Mapping[bytes, _Mounted] = {}
         self._bytes = 0
         self._counts = {"requests": 0, "unknown_path": 0, "failed": 0}
@@ -213,7 +214,7 @@ class Edge:
             raise _Refusal(_busy(1), "busy")
         mounted.active[0] += 1
         try:
-            async with asyncio.timeout(self._limits.answer_seconds):  # half the cost of anyio's, on every request
+            with self._deadlines.of_current_task():
                 return _checked(await mounted.connector.answer(request, mounted.source))
         except Paused:
             return _busy(_PAUSED_RETRY)
