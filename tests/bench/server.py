@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from cdmd.cli.daemon_run import tune_interpreter
@@ -82,12 +83,12 @@ async def durable(config: Config, folder: Path) -> AsyncIterator[IntakeSource]:
             max_events=config.queue.max_events,
             max_bytes=config.queue.max_bytes.bytes,
             blocked=lambda: None,
-            committed=lambda: anyio.sleep(0),
+            committed=lambda: anyio.lowlevel.checkpoint(),
         )
         door = Door(usable=Kinds(config.identity).usable, ask=opened.store.known, guarded=frozenset())
         intake = Intake(
             journal=opened.journal, queue=queue, tally=Tally({}), recent=Recent(size=200_000), door=door,
-            digests=opened.digester, clock=clock, journaled=door.journaled, credit=lambda name: anyio.sleep(0),
+            digests=opened.digester, clock=clock, journaled=door.journaled, credit=lambda name: anyio.lowlevel.checkpoint(),
         )  # fmt: skip
         tasks = await stack.enter_async_context(anyio.create_task_group())
         await tasks.start(queue.run)

@@ -1,0 +1,22 @@
+"""All short forms, one after the other: ``python -m tests.bench [--folder FOLDER]``, less than a minute."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.bench import end_to_end, growth, intake, start
+
+
+def main() -> int:
+    arguments, began = sys.argv[1:], time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=Path.cwd()) as kept:
+        if "--folder" not in arguments:
+            arguments += ["--folder", kept]
+        beyond = sum(bench.main(arguments) for bench in (intake, end_to_end, growth, start))
+    print(f"\n{beyond} figures are beyond their budget; {time.perf_counter() - began:.0f} s", flush=True)
+    return min(beyond, 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

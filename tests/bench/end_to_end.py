@@ -1,0 +1,132 @@
+"""All of the way: webhook, journal, one extension, deduplication, two identifiers, three indicators, activity.
+
+Against the intake alone in the same run. Sustained: as fast as 64 connections go until all is applied. Backlog: the journal
+filled while nothing applies it, then the daemon started. Paced: 4,000/s, whose acknowledgements must stay quick.
+Run: python -m tests.bench.end_to_end [--long] [--folder FOLDER].
+"""
+
+import random
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from cdmd.contracts import Append
+from cdmd.control.client import Client
+from cdmd.models import Entry, encode_entry
+from cdmd.store.files import StateDirectory
+from cdmd.testing import DaemonProcess
+from tests.bench.figures import Report, cpu_seconds, options, resident_mib, working_folder
+from tests.bench.intake import measure
+from tests.bench.load import Generator, Plan
+from tests.bench.prepared import copied, event, open_in
+from tests.bench.setup import CONFIG, with_extension
+
+PACE = 4_000
+
+
+class Daemon(DaemonProcess):
+    """The whole daemon on a copy of a prepared state."""
+
+    def __init__(self, folder: Path, kept: Path, profiles: int) -> None:
+        folder.mkdir(parents=True)
+        super().__init__(folder, CONFIG, environment=with_extension(folder))
+        copied(kept, profiles, self.state_dir)
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def shop(self) -> dict[str, Any]:
+        """The connector's row of ``status``."""
+        document = Client([str(self.socket)]).get("/v1/status")
+        return next(row for row in document["connectors"] if row["name"] == "shop")
+
+    def until_applied(self, *, left: int = 0, seconds: float = 60) -> dict[str, Any]:
+        """Wait until no more than ``left`` events are behind."""
+        until = time.monotonic() + seconds
+        while (row := self.shop())["backlog"] > left:
+            assert time.monotonic() < until, f"the backlog is still {row['backlog']}"
+            time.sleep(0.02)
+        return row
+
+
+def sustained(report: Report, daemon: Daemon, *, seconds: float, profiles: int) -> float:
+    """Load as fast as it goes, then the rest: events a second from the first request to the last event applied."""
+    load = Generator(Plan(port=daemon.port, events=int(20_000 * seconds), seconds=seconds, profiles=profiles, run="sustained"))
+    cpu, began = cpu_seconds(daemon.pid), time.perf_counter()
+    outcome = load.go()
+    behind = daemon.shop()["backlog"]
+    row = daemon.until_applied()
+    took, used = time.perf_counter() - began, cpu_seconds(daemon.pid) - cpu
+    assert row["applied"] >= outcome.answered and not outcome.failed and not row["parked"], row
+    report.note(
+        f"sustained: acknowledged {outcome.rate:,.0f}/s (p50 {outcome.p50:.1f}, p99 {outcome.p99:.1f} ms), {behind:,} behind at"
+        f" the end, all applied after {took:.1f} s; {used / outcome.answered * 1e6:.0f} µs CPU per event"
+    )
+    return outcome.answered / took
+
+
+async def _fill_journal(state: Path, events: int, profiles: int) -> None:
+    rng = random.Random(5)
+    with StateDirectory(state).held():
+        async with open_in(state) as opened:
+            for start in range(0, events, 100):
+                entries = [Entry(event(n, rng.randrange(profiles), "backlog")) for n in range(start, start + 100)]
+                counts = {"received": 100, "accepted": 100}
+                encoded = [encode_entry(entry) for entry in entries]
+                await opened.journal.append([Append(connector="shop", entries=entries, encoded=encoded, counts=counts)])
+
+
+def backlog(report: Report, folder: Path, kept: Path, *, events: int, profiles: int) -> float:
+    """Events a second from the first one applied by a daemon that finds them in its journal."""
+    daemon = Daemon(folder, kept, profiles)
+    anyio.run(_fill_journal, daemon.state_dir, events, profiles)
+    with daemon:
+        began, first = time.perf_counter(), daemon.shop()["backlog"]
+        cpu = cpu_seconds(daemon.pid)
+        daemon.until_applied()
+        took, used = time.perf_counter() - began, cpu_seconds(daemon.pid) - cpu
+        report.note(f"backlog: {first:,} events in {took:.1f} s, {used / first * 1e6:.0f} µs CPU per event")
+        return first / took
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; returns how many figures are beyond their budget."""
+    given = options("end_to_end", long_help="1,000,000 profiles and 10 s instead of 50,000 and 2 s").parse_args(arguments)
+    profiles, seconds, waiting = (1_000_000, 10.0, 100_000) if given.long else (50_000, 2.0, 30_000)
+    report = Report(f"End to end ({profiles:,} profiles; 1 extension, dedupe, 2 identifiers, 3 indicators, activity)")
+    report.note(f"at {datetime.now(UTC):%Y-%m-%dT%H:%MZ}, the load generator on the same machine")
+    with working_folder(given.folder) as folder:
+        kept = given.folder or folder
+        alone, alone_cpu, _ = measure("durable", folder / "alone", seconds=min(seconds, 3.0))
+        report.note(f"intake alone: {alone.rate:,.0f}/s, {alone_cpu:.0f} µs CPU per event")
+        paced_alone, *_ = measure("durable", folder / "paced", seconds=seconds, rate=PACE)
+        with Daemon(folder / "daemon", kept, profiles) as daemon:
+            whole = sustained(report, daemon, seconds=seconds, profiles=profiles)
+            load = Generator(
+                Plan(port=daemon.port, rate=PACE, events=int(PACE * seconds), seconds=seconds, profiles=profiles, run="paced")
+            )
+            paced = load.go()
+            daemon.until_applied()
+            report.note(f"memory: {resident_mib(daemon.pid):.0f} MiB")
+        worked_off = backlog(report, folder / "backlog", kept, events=waiting, profiles=profiles)
+    report.line("sustained, all applied", whole, "1/s", at_least=5_000)
+    report.line("of the intake alone", whole / alone.rate)
+    report.line("backlog worked off", worked_off, "1/s", at_least=10_000)
+    report.note(f"paced at {PACE:,}/s: really {paced.rate:,.0f}/s, p50 {paced.p50:.1f}, p99 {paced.p99:.1f}, max {paced.greatest:.1f} ms")
+    report.note(f"the intake alone at that pace: p50 {paced_alone.p50:.1f}, p99 {paced_alone.p99:.1f}, max {paced_alone.greatest:.1f} ms")
+    report.line("acknowledgement p99 while both stages run", paced.p99, "ms", at_most=40)
+    report.line("of the intake alone", paced.p99 / paced_alone.p99)
+    return report.beyond
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,104 @@
+"""State directories that hold many profiles, each with two identifiers, traits, three indicators, an activity and its digest.
+
+Built through the real decision and the real ``Store.apply``; the sequence numbers are negative, as if an earlier journal had
+brought them. Kept in a folder for the next run and copied for every use.
+"""
+
+import random
+import secrets
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+
+from cdmd.batches.deciding import Decision, Rules
+from cdmd.config.schema import IdentitySettings, IndicatorSettings
+from cdmd.contracts import Append
+from cdmd.identity.identifiers import Kinds
+from cdmd.kit.clock import SystemClock
+from cdmd.models import Apply, Entry, Event, Item, Seq, to_micros
+from cdmd.profiles.projection import Projection
+from cdmd.store.files import StateDirectory
+from cdmd.store.opening import Opened, open_state
+
+_BATCH = 20_000
+INDICATORS = {
+    "orders": IndicatorSettings(on=("order.*",)),
+    "spent": IndicatorSettings(on=("order.paid",), value="{data.total}", compute="sum"),
+    "largest": IndicatorSettings(on=("order.*",), value="{data.total}", compute="max"),
+}
+
+
+def event(number: int, customer: int, run: str) -> Event:
+    """What the connector of ``setup`` makes of ``load.body``."""
+    return Event(
+        id=f"{run}-{number:09}:paid",
+        source="shop",
+        type="order.paid",
+        time=datetime(2026, 11, 23, 10, tzinfo=UTC),
+        received=datetime.now(UTC),
+        identifiers={"email": f"joe{customer}@example.com", "customer_no": f"C{customer}"},
+        traits={"first_name": "Joe", "city": "Lund"},
+        data={"total": 100 + number % 900 + 0.5, "currency": "SEK"},
+    )
+
+
+def rules(opened: Opened) -> Rules:
+    """The pipeline's rules with the benches' indicators."""
+    return Rules(
+        journal_id=opened.journal.id, kinds=Kinds(IdentitySettings()), projection=Projection(INDICATORS), digester=opened.digester
+    )
+
+
+def decision(opened: Opened, made: Rules, events: list[tuple[Seq, Event]], *, position: Seq | None) -> Decision:
+    """The decision about these events."""
+    items = [(Item(seq=seq, entry=Entry(one), outcome=Apply()), one) for seq, one in events]
+    return Decision(made, items, position=position, parked=0, now=to_micros(datetime.now(UTC)))
+
+
+def open_in(folder: Path):
+    """The state below ``folder``, opened as the daemon opens it."""
+    return open_state(StateDirectory(folder), clock=SystemClock(), new_id=lambda: uuid.uuid4().hex, random=secrets.token_bytes)
+
+
+async def _fill(folder: Path, profiles: int) -> None:
+    with StateDirectory(folder).held():
+        async with open_in(folder) as opened:
+            made = rules(opened)
+            customers = list(range(profiles))
+            random.Random(1).shuffle(customers)
+            for batch in _batches(customers):
+                decided = decision(opened, made, [(Seq(n - profiles), event(n, one, "old")) for n, one in batch], position=None)
+                await opened.store.apply(decided.wanted, decided)
+            counts = {"received": profiles, "accepted": profiles}
+            await opened.journal.append([Append(connector="shop", counts=counts)])
+            await opened.store.sync()
+
+
+def _batches(customers: list[int]) -> Iterator[list[tuple[int, int]]]:
+    for start in range(0, len(customers), _BATCH):
+        yield list(enumerate(customers[start : start + _BATCH], start))
+
+
+def filled(kept: Path, profiles: int) -> Path:
+    """A state directory with so many profiles below ``kept``, built now where there is none; says how long that took."""
+    folder = kept / f"profiles-{profiles}"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
+        began = time.perf_counter()
+        anyio.run(_fill, folder / "state", profiles)
+        (folder / "complete").touch()
+        size = sum(file.stat().st_size for file in (folder / "state").glob("*.db*")) >> 20
+        print(f"  [{profiles:,} profiles made in {time.perf_counter() - began:.1f} s, {size:,} MiB]", flush=True)
+    return folder / "state"
+
+
+def copied(kept: Path, profiles: int, target: Path) -> Path:
+    """A copy of that directory at ``target``."""
+    shutil.copytree(filled(kept, profiles), target)
+    return target
