@@ -1,6 +1,7 @@
 """The journal in SQLite: what arrived, in order, with the connectors' own state and their door's counters beside it.
 
-One transaction with ``synchronous=FULL`` for all that queued while the last one ran. Not here: the queue in front of it
+One transaction with ``synchronous=FULL`` for all that queued while the last one ran, in as few statements as can be: after each
+of them the writer waits for the interpreter, which the loop has. Not here: the queue in front of it
 (intake) and what becomes of an entry (the store).
 """
 
@@ -14,6 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import anyio
 import anyio.to_thread
+import msgspec
 from typing_extensions import override
 
 from cdmd.contracts import Append, Clock, Journal, JournalStatistics
@@ -63,7 +65,7 @@ class SqliteJournal(Journal):
         self._writer = Writer(self._open_connection, name="journal")
         self._readers: Readers
         self._id = ""
-        self._head = Seq(0)
+        self._head = self._written = Seq(0)  # what the loop knows of, and what the writer's thread has committed
         self._marked: Mark | None = None
         self._failure: str | None = None
         self._grown = anyio.Event()
@@ -139,10 +141,11 @@ class SqliteJournal(Journal):
         self, appends: Sequence[Append], entries: Sequence[Entry], encoded: Sequence[bytes], connection: sqlite3.Connection
     ) -> _Committed:
         with transaction(connection):
-            first = Seq(_head(connection) + 1)
+            first = Seq(self._written + 1)
             if encoded:
                 connection.execute(_SQL["append"], pack(first, encoded, written=to_micros(self._clock.now())))
             _put_beside(connection, appends)
+        self._written = Seq(first + len(encoded) - 1)
         return _Committed(first, entries, [len(body) for body in encoded])
 
     def _take(self, committed: _Committed) -> None:
@@ -262,6 +265,7 @@ class SqliteJournal(Journal):
         connection = connect_writer(self._path, _PLAN, connect=self._connect)
         try:
             _check_tail(connection, acknowledged=self._head)
+            self._written = _head(connection)
         except BaseException:
             connection.close()
             raise
@@ -334,7 +338,9 @@ def _put_beside(connection: sqlite3.Connection, appends: Sequence[Append]) -> No
             counts[connector, name] += value
         if append.state:
             _put_state(connection, connector, append.state)
-    connection.executemany(_SQL["add_count"], [(*key, value) for key, value in counts.items()])
+    if counts:
+        rows = [(*key, value) for key, value in counts.items()]
+        connection.execute(_SQL["add_counts"], (msgspec.json.encode(rows).decode(),))
 
 
 def _put_state(connection: sqlite3.Connection, connector: str, state: Mapping[bytes, bytes | None]) -> None:

@@ -470,7 +470,7 @@ async def test_readers_and_the_appender_do_not_hinder_each_other(reopen: Reopen)
 async def test_appends_that_fail_in_python_leave_the_journal_as_it_was(reopen: Reopen) -> None:
     async with filled(reopen) as journal:
         with pytest.raises(OverflowError):
-            await journal.append([append_of(11), Append(connector="shop", counts={"x": 2**70})])
+            await journal.append([append_of(11), Append(connector="shop", state={b"x": 2**70})])
         assert await journal.append([append_of(11)]) == 11
 
 

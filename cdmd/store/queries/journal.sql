@@ -20,8 +20,10 @@ ON CONFLICT (connector, key) DO UPDATE SET value = excluded.value;
 -- name: drop_state
 DELETE FROM state WHERE connector = ? AND key = ?;
 
--- name: add_count
-INSERT INTO counts (connector, name, value) VALUES (?, ?, ?)
+-- name: add_counts
+-- All of a commit in one statement: [[connector, name, value], ...] as JSON.
+INSERT INTO counts (connector, name, value)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?) WHERE true
 ON CONFLICT (connector, name) DO UPDATE SET value = value + excluded.value;
 
 -- name: counts
