@@ -3,7 +3,7 @@
 This page names the steps in order; each is a room of its own. What happens to an event before it is durable is the intake's.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias, TypeVar
 
@@ -251,11 +251,15 @@ class Pipeline:
         self._parked += sum(number for (_, counter), number in changes.counts.items() if counter == Count.PARKED)
         now = self._clock.now()
         moment = to_micros(now)
+        delays: defaultdict[str, list[float]] = defaultdict(list)
         for fate in fates:
             if fate.stage == "applied":
                 event = fate.item.entry.event
-                since: Micros = fate.at if event.connector in self._pull else to_micros(event.received)
-                self.freshness.note(event.connector, max(0, moment - since) / 1_000_000, now)
+                connector = event.connector
+                since: Micros = fate.at if connector in self._pull else to_micros(event.received)
+                delays[connector].append(max(0, moment - since) / 1_000_000)
+        for connector, waited in delays.items():
+            self.freshness.note(connector, waited, now)
         if self.tail.watched:
             self._show(fates)
 

@@ -21,8 +21,9 @@ class Credit:
 
     def journaled(self, first: Seq, entries: Sequence[Entry]) -> None:
         """These entries are durable now; ``first`` is the first one's sequence number."""
+        done = max(self._head_at_start, self._position)
         for seq, entry in enumerate(entries, first):
-            if seq > max(self._head_at_start, self._position):
+            if seq > done:
                 self._behind[entry.event.connector] += 1
 
     def applied(self, position: Seq, connectors: Iterable[tuple[Seq, str]]) -> None:

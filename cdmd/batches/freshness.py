@@ -5,6 +5,7 @@ Delays are counted minute by minute in buckets that grow by a fifth, so a figure
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -32,8 +33,8 @@ class Freshness:
     def __init__(self) -> None:
         self._hours: dict[str, _Hour] = {}
 
-    def note(self, connector: str, delay: float, now: datetime) -> None:
-        """An event became visible ``now``, ``delay`` seconds after it should be measured from."""
+    def note(self, connector: str, delays: Iterable[float], now: datetime) -> None:
+        """Events became visible ``now``, so many seconds after they should be measured from."""
         hour = self._hours.get(connector)
         if hour is None:
             hour = self._hours[connector] = _Hour()
@@ -43,8 +44,9 @@ class Freshness:
             hour.minutes.append((minute, {}))
             _forget(hour, minute)
         counts = hour.minutes[-1][1]
-        bucket = 0 if delay <= _SMALLEST else min(_BUCKETS, math.ceil(math.log(delay / _SMALLEST) / _LOG_GROWTH))
-        counts[bucket] = counts.get(bucket, 0) + 1
+        for delay in delays:
+            bucket = 0 if delay <= _SMALLEST else min(_BUCKETS, math.ceil(math.log(delay / _SMALLEST) / _LOG_GROWTH))
+            counts[bucket] = counts.get(bucket, 0) + 1
 
     def seconds(self, connector: str, now: datetime) -> float | None:
         """The 95th percentile of the last hour; None when nothing came."""

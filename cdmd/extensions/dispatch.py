@@ -58,6 +58,14 @@ class _Line:
         self.waiting: deque[Visit] = deque()
 
 
+def _place(plan: tuple[Caller, ...], extension: str) -> tuple[int, bool]:
+    """Where in the plan to go on, and whether that extension is still there; else from the first."""
+    for index, caller in enumerate(plan):
+        if caller.key == extension:
+            return index, True
+    return 0, False
+
+
 class Extensions:
     """All registered extensions. Calls need the context open: ``async with extensions: ...``; leaving it ends them."""
 
@@ -111,8 +119,7 @@ class Extensions:
         ``ended`` is never called before this returns: where nobody listens, the outcome stands then.
         """
         plan = self.plan(event.type)
-        index = next((place for place, caller in enumerate(plan) if caller.key == extension), 0)
-        known = bool(plan) and plan[index].key == extension
+        index, known = _place(plan, extension) if extension else (0, False)
         visit = Visit(event, plan, index=index, attempts=attempts if known else 0, ended=ended)
         if plan:
             self._go_on(visit)

@@ -68,6 +68,9 @@ class People:
         """Find, make or merge the profile of an event with these usable ``identifiers``, strongest first."""
         if not identifiers:
             return Resolution(None, "no usable identifier")
+        if (known := self._sole_owner(identifiers)) is not None:
+            self._seen_again(known, identifiers, at=at, source=source)
+            return Resolution(known, "matched " + ", ".join([kind for kind, _ in identifiers]))
         used, given_up = list(identifiers), []
         while obstacle := self._obstacle(used, at):
             given_up.append(f"; {used.pop()[0]} given up: {obstacle}")
@@ -87,6 +90,15 @@ class People:
     def _owner(self, pair: Pair) -> ProfileKey | None:
         moved = self.owners.get(pair)
         return self._known.owners.get(pair) if moved is None else moved
+
+    def _sole_owner(self, pairs: Sequence[Pair]) -> ProfileKey | None:
+        """The profile that owns all of these, as most events' identifiers do; then no rule has anything to decide."""
+        first = self._owner(pairs[0])
+        if first is not None:
+            for pair in pairs:
+                if self._owner(pair) != first:
+                    return None
+        return first
 
     def _owners_of(self, pairs: Iterable[Pair]) -> list[ProfileKey]:
         """The profiles that own any of these, oldest first."""
@@ -148,6 +160,12 @@ class People:
             loser.merged_into = first
         return first
 
+    def _seen_again(self, key: ProfileKey, pairs: Iterable[Pair], *, at: Micros, source: str) -> None:
+        state = self.state(key)
+        state.updated = max(state.updated, at)
+        for pair in pairs:
+            _touch(state.identifiers, pair, at=at, source=source)
+
     def _attach(self, key: ProfileKey, used: Iterable[Pair], *, at: Micros, source: str) -> str:
         """Note that ``key`` was seen with these; returns what to say when there was no place for one."""
         state, full = self.state(key), ""
@@ -177,8 +195,9 @@ def _copy(state: ProfileState) -> ProfileState:
 def _touch(identifiers: list[IdentifierState], pair: Pair, *, at: Micros, source: str) -> None:
     """Widen the time in which the identifier was seen; its source is where the earliest sight of it came from."""
     kind, value = pair
-    index = next(index for index, known in enumerate(identifiers) if known.value == value and known.kind == kind)
-    old = identifiers[index]
+    index = 0
+    while (old := identifiers[index]).value != value or old.kind != kind:
+        index += 1
     if at > old.last_seen:
         identifiers[index] = IdentifierState(kind, value, old.first_seen, at, old.source)
     elif at < old.first_seen:

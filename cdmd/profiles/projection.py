@@ -35,6 +35,7 @@ class _Indicator(NamedTuple):
     compute: str
     add: indicators.Add
     definition: int
+    timed: bool
 
 
 class Projection:
@@ -110,6 +111,8 @@ class Projection:
             if entry.value is not None:
                 if record is None:
                     record = _record(event)
+                if entry.timed and "time" not in record:
+                    record["time"] = show_time(event.time or event.received)
                 try:
                     value = entry.value.render(record, _NO_CONTEXT)
                 except TemplateFault:
@@ -144,7 +147,8 @@ def _planned(name: str, settings: IndicatorSettings, problems: list[str]) -> _In
     elif settings.compute != "count":
         problems.append(f"indicators.{name}.value: is missing; {settings.compute} needs one")
     add, definition = indicators.add(settings.compute), indicators.definition(settings)
-    return _Indicator(name, Globs(settings.on), value, settings.compute, add, definition)
+    timed = value is not None and bool(value.roots & {"time", "@"})
+    return _Indicator(name, Globs(settings.on), value, settings.compute, add, definition, timed)
 
 
 def _set_traits(held: dict[str, TraitState], traits: Mapping[str, Any], at: Micros, seq: Seq) -> int:
@@ -160,12 +164,11 @@ def _set_traits(held: dict[str, TraitState], traits: Mapping[str, Any], at: Micr
 
 
 def _record(event: Event) -> dict[str, Any]:
-    """The event as templates see it; its time is the receipt where the source gave none."""
+    """The event as templates see it, without ``time``: that is the receipt where the source gave none, and dear to write."""
     return {
         "id": event.id,
         "source": event.source,
         "type": event.type,
-        "time": show_time(event.time or event.received),
         "data": event.data,
         "traits": event.traits,
         "identifiers": event.identifiers,

@@ -15,15 +15,15 @@ def test_nothing_came_is_no_figure():
 def test_it_is_the_95th_percentile_within_a_fifth():
     freshness = Freshness()
     for number in range(1, 101):
-        freshness.note("shop", number / 10, START)
+        freshness.note("shop", [number / 10], START)
     assert 9.5 <= freshness.seconds("shop", START) <= 9.5 * 1.2
     assert freshness.last_event("shop") == START
 
 
 def test_what_is_older_than_an_hour_counts_no_more():
     freshness = Freshness()
-    freshness.note("shop", 100.0, START)
-    freshness.note("shop", 1.0, START + timedelta(minutes=30))
+    freshness.note("shop", [100.0], START)
+    freshness.note("shop", [1.0], START + timedelta(minutes=30))
     assert freshness.seconds("shop", START + timedelta(minutes=59)) > 99
     assert freshness.seconds("shop", START + timedelta(minutes=61)) == pytest.approx(1, rel=0.2)
     assert freshness.seconds("shop", START + timedelta(minutes=91)) is None
@@ -32,7 +32,7 @@ def test_what_is_older_than_an_hour_counts_no_more():
 def test_memory_is_bounded_however_much_comes():
     freshness = Freshness()
     for number in range(20_000):
-        freshness.note("shop", 1.1 ** (number % 400), START + timedelta(seconds=number))
+        freshness.note("shop", [1.1 ** (number % 400)], START + timedelta(seconds=number))
     hour = freshness._hours["shop"]
     assert len(hour.minutes) <= 60
     assert all(len(counts) <= 131 for _, counts in hour.minutes)
