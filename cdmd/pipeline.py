@@ -28,15 +28,19 @@ __all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "T
 
 _LONGEST_PAUSE: Final = 5.0
 _FLOOR: Final = 0.025
+_BREATH: Final = 0.005
+_MOST_BATCHES: Final = 64
 _PATIENT: Final = 2
 _T = TypeVar("_T")
 _Work: TypeAlias = list[tuple[Item, Event]]
 
 
 class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds. ``patience`` is how long (seconds) an event waits for another's extension; ``parked_keep`` is in seconds.
+    """Bounds.
 
-    ``resuming`` is how many events are under way at once for each extension besides those of the window.
+    ``window`` batches of events may be under way at once. ``patience`` is how long (seconds) an event waits for another's
+    extension; ``parked_keep`` is in seconds. ``resuming`` is how many events are under way at once for each extension besides
+    those of the window.
     """
 
     batch: int = 2000
@@ -97,6 +101,7 @@ class Pipeline:
         self._credit = Credit(head=journal.head, position=store.position)
         self._window: deque[Batch] = deque()
         self._read_upto = store.position
+        self._writing = False
         self._parked = 0
         self._changed = anyio.Event()
         self._woken = anyio.Event()
@@ -121,7 +126,7 @@ class Pipeline:
         while True:
             await self._trying(lambda: self._journal.wait(self._read_upto))
             arrived = self._clock.monotonic()
-            while len(self._window) >= self._settings.window:
+            while self._crowded():
                 await self._changed.wait()
             limit = self._batch_limit()
             journaled = await self._trying(lambda limit=limit: self._journal.read(self._read_upto, limit=limit))  # type: ignore[misc]
@@ -133,6 +138,18 @@ class Pipeline:
             await self._extending.begin(batch)
             self._window.append(batch)
             self._notify()
+            await self._breathe()
+
+    def _crowded(self) -> bool:
+        waiting = sum([len(batch.passages) for batch in self._window])
+        return waiting >= self._settings.window * self._settings.batch or len(self._window) >= _MOST_BATCHES
+
+    async def _breathe(self) -> None:
+        """While the store writes nobody waits for the next batch: a moment's events cost less in one than one by one."""
+        if self._writing:
+            with anyio.move_on_after(_BREATH):
+                while self._writing:
+                    await self._changed.wait()
 
     async def _apply_in_order(self) -> None:
         """Steps 2 to 5: when a batch is ready or its time is up, decide about it and write it, with what came back."""
@@ -143,7 +160,11 @@ class Pipeline:
             passages = [passage for batch in batches for passage in self._extending.release(batch)]
             passages += self._extending.take_returned()
             work = [passage.item() for passage in passages]
-            await self._write(work, position=batches[-1].position if batches else None)
+            self._writing = True
+            try:
+                await self._write(work, position=batches[-1].position if batches else None)
+            finally:
+                self._writing = False
             for _ in batches:
                 self._window.popleft()
             self._extending.applied(passages)

@@ -43,11 +43,14 @@ class Verifier:
         self.scheme = scheme
         if (scheme.algorithm == "none") == bool(secrets):
             raise ValueError("`none` takes no secrets" if secrets else "secrets are needed to verify with")
+        # Prepared with the key, copied for every request: ``hmac.digest`` would hand the interpreter to another thread each time.
+        self._hmacs: tuple[hmac.HMAC, ...] = ()
+        self._passwords: tuple[bytes, ...] = ()
         if scheme.signs:
-            self._keys = tuple(_key(scheme.key, secret) for secret in secrets)
+            digest = HMAC_DIGESTS[scheme.algorithm]
+            self._hmacs = tuple(hmac.new(_key(scheme.key, secret), digestmod=digest) for secret in secrets)
         else:
-            self._keys = tuple(hashlib.sha256(_filled(secret)).digest() for secret in secrets)
-        self._digest = HMAC_DIGESTS.get(scheme.algorithm, "")
+            self._passwords = tuple(hashlib.sha256(_filled(secret)).digest() for secret in secrets)
         pieces = enumerate(PLACEHOLDER.split(scheme.signed))
         self._parts = tuple(_part(piece) if index % 2 else piece.encode() for index, piece in pieces if piece)
         self._header = scheme.signature.header.lower() if scheme.signature else "authorization"
@@ -80,8 +83,10 @@ class Verifier:
         if candidates is None:
             return Refused("malformed")
         found: int | None = None
-        for index, key in enumerate(self._keys):
-            expected = hmac.digest(key, signed, self._digest)
+        for index, keyed in enumerate(self._hmacs):
+            made = keyed.copy()
+            made.update(signed)
+            expected = made.digest()
             for candidate in candidates:
                 if hmac.compare_digest(expected, candidate) and found is None:
                     found = index
@@ -159,7 +164,7 @@ class Verifier:
             return Refused("malformed")
         digest = hashlib.sha256(password).digest()
         found: int | None = None
-        for index, key in enumerate(self._keys):
+        for index, key in enumerate(self._passwords):
             if hmac.compare_digest(digest, key) and found is None:
                 found = index
         return Refused("mismatch") if found is None else Verified(found)
