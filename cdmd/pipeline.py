@@ -28,7 +28,8 @@ __all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "T
 
 _LONGEST_PAUSE: Final = 5.0
 _FLOOR: Final = 0.025
-_BREATH: Final = 0.005
+_BREATH: Final = 0.01
+_LONGEST_REST: Final = 0.025
 _MOST_BATCHES: Final = 64
 _PATIENT: Final = 2
 _T = TypeVar("_T")
@@ -101,7 +102,7 @@ class Pipeline:
         self._credit = Credit(head=journal.head, position=store.position)
         self._window: deque[Batch] = deque()
         self._read_upto = store.position
-        self._writing = False
+        self._writing, self._rested = False, 0.0
         self._parked = 0
         self._changed = anyio.Event()
         self._woken = anyio.Event()
@@ -140,37 +141,49 @@ class Pipeline:
             self._notify()
             await self._breathe()
 
+    def _waiting(self) -> int:
+        return sum([len(batch.passages) for batch in self._window])
+
     def _crowded(self) -> bool:
-        waiting = sum([len(batch.passages) for batch in self._window])
-        return waiting >= self._settings.window * self._settings.batch or len(self._window) >= _MOST_BATCHES
+        return self._waiting() >= self._settings.window * self._settings.batch or len(self._window) >= _MOST_BATCHES
 
     async def _breathe(self) -> None:
-        """While the store writes nobody waits for the next batch: a moment's events cost less in one than one by one."""
-        if self._writing:
-            with anyio.move_on_after(_BREATH):
-                while self._writing:
-                    await self._changed.wait()
+        """While the store writes or rests nobody waits for the next batch: a moment's events cost less at once."""
+        with anyio.move_on_after(_BREATH):
+            while self._writing or self._rested > self._clock.monotonic():
+                await self._changed.wait()
 
     async def _apply_in_order(self) -> None:
         """Steps 2 to 5: when a batch is ready or its time is up, decide about it and write it, with what came back."""
         while True:
             while not (self._window or self._extending.returned):
                 await self._changed.wait()
+            await self._rest()
             batches = await self._ready()
             passages = [passage for batch in batches for passage in self._extending.release(batch)]
             passages += self._extending.take_returned()
             work = [passage.item() for passage in passages]
-            self._writing = True
-            try:
-                await self._write(work, position=batches[-1].position if batches else None)
-            finally:
-                self._writing = False
+            self._writing, began = True, self._clock.monotonic()
+            await self._write(work, position=batches[-1].position if batches else None)
+            self._writing, ended = False, self._clock.monotonic()
+            self._rested = ended + min(ended - began, _LONGEST_REST)
             for _ in batches:
                 self._window.popleft()
             self._extending.applied(passages)
             self._notify()
             if any(passage.resumed for passage in passages):
                 self._woken.set()
+
+    async def _rest(self) -> None:
+        """Between two writes as long as the first one took, unless a whole batch waits.
+
+        A transaction of a few events costs nearly as much as one of a hundred, and takes it from the intake.
+        """
+        pause = self._rested - self._clock.monotonic()
+        if pause > 0 and self._waiting() < self._settings.batch:
+            with anyio.move_on_after(pause):
+                while self._waiting() < self._settings.batch:
+                    await self._changed.wait()
 
     async def _ready(self) -> list[Batch]:
         """The next batches that are ready together; the first is waited for until its time is up."""
