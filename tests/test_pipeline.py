@@ -78,6 +78,17 @@ def raising(error):
     return raises
 
 
+class SlowStore(MemoryStore):
+    """Its transactions take a second of the daemon's time."""
+
+    clock: ManualClock
+
+    async def apply(self, wanted, decide):
+        changes = await super().apply(wanted, decide)
+        self.clock.advance(1)
+        return changes
+
+
 # ---- what becomes of an event --------------------------------------------------------------------------------------
 
 
@@ -872,3 +883,20 @@ def _check(daemon: Daemon) -> None:
     assert sum(n for (_, name), n in store.counters.items() if name == Count.DEAD) == len(store.dead)
     assert sum(n for (_, name), n in store.counters.items() if name == Count.APPLIED) == len(store.activities)
     assert len({one.event.id for one in store.activities.values()}) == len(store.activities)
+
+
+# ---- under load ----------------------------------------------------------------------------------------------------
+
+
+async def test_between_two_writes_the_store_rests_so_that_the_next_one_takes_more_at_once():
+    daemon = Daemon(store=SlowStore())
+    daemon.store.clock = daemon.clock
+    async with daemon.running():
+        daemon.journal.add(event("1"))
+        await daemon.store.until(lambda: daemon.store.position == 1)
+        for id in ("2", "3", "4"):
+            daemon.journal.add(event(id))
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+        await daemon.store.until(lambda: daemon.store.position == 4)
+    assert daemon.store.sizes == [1, 3]

@@ -282,6 +282,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._dead:
             self.transport.close()
         else:
+            self._door.flush()
             super().shutdown()
 
 

@@ -1,6 +1,6 @@
 """``emit`` returns when records and state are durable together, counts everything, and never counts twice."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from cdmd.config.schema import ConnectorFrame, EventSettings
@@ -19,7 +20,7 @@ from cdmd.intake.queue import JournalQueue
 from cdmd.intake.recent import Recent
 from cdmd.intake.source import Intake, IntakeSource
 from cdmd.intake.tally import Tally
-from cdmd.models import Accepted, Count, Entry, Filtered, Record, Rejected, Seq
+from cdmd.models import Accepted, Count, Entry, Event, Filtered, Record, Rejected, Seq
 from tests.intake.doubles import Digests, ManualClock, MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -313,6 +314,61 @@ async def test_a_caller_that_gives_up_waiting_for_a_place_leaves_no_trace() -> N
             impatient.cancel_scope.cancel()
         assert w.counts("b") == {}
         w.journal.gate.set()
+
+
+class EagerJournal(MemoryJournal):
+    """Knows when a commit was begun, however late it is awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[int] = []
+
+    def append(self, appends: Sequence[Append]) -> Coroutine[Any, Any, Seq]:
+        self.begun.append(len(appends))
+        return super().append(appends)
+
+
+async def _nothing() -> None:
+    """After a commit."""
+
+
+def queue_before(journal: MemoryJournal) -> JournalQueue:
+    return JournalQueue(journal, max_events=99, max_bytes=2**20, blocked=lambda: None, committed=_nothing)
+
+
+async def submit(queue: JournalQueue, settled: list[Seq | None], connector: str = "shop") -> None:
+    append = Append(connector=connector, entries=[Entry(Event(id="1", source=connector, type="x", received=ManualClock().now()))], encoded=[b"1"])
+    await queue.submit(append, patience=1, settle=lambda first, error: settled.append(first))
+
+
+async def test_after_a_rest_the_first_append_is_begun_before_the_others_have_come() -> None:
+    journal, settled = EagerJournal(), []
+    queue = queue_before(journal)
+    async with anyio.create_task_group() as group:
+        await group.start(queue.run)
+        await anyio.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as senders:
+            for _ in range(3):
+                senders.start_soon(submit, queue, settled)
+        group.cancel_scope.cancel()
+    assert journal.begun == [1, 2]
+    assert settled == [1, 2, 3]
+
+
+async def test_a_commit_that_has_begun_is_finished_when_the_committer_is_cancelled() -> None:
+    journal, settled = EagerJournal(), []
+    queue = queue_before(journal)
+    async with anyio.create_task_group() as senders:
+        async with anyio.create_task_group() as group:
+            await group.start(queue.run)
+            await anyio.wait_all_tasks_blocked()
+            journal.gate = anyio.Event()
+            senders.start_soon(submit, queue, settled)
+            await anyio.lowlevel.checkpoint()
+            assert journal.begun == [1]
+            group.cancel_scope.cancel()
+            journal.gate.set()
+    assert settled == [1]
 
 
 async def test_below_the_disk_reserve_nothing_is_acknowledged() -> None:
