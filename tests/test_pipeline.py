@@ -894,8 +894,8 @@ async def test_between_two_writes_the_store_rests_so_that_the_next_one_takes_mor
     async with daemon.running():
         daemon.journal.add(event("1"))
         await daemon.store.until(lambda: daemon.store.position == 1)
-        for id in ("2", "3", "4"):
-            daemon.journal.add(event(id))
+        for number in range(2, 5):
+            daemon.journal.add(event(str(number)))
             for _ in range(20):
                 await anyio.lowlevel.checkpoint()
         await daemon.store.until(lambda: daemon.store.position == 4)

@@ -3,7 +3,7 @@
 Each is a task of its own with its own interval; one that fails says so in the log and in ``status`` and is tried again.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -161,7 +161,7 @@ async def write_counts(intake: Intake) -> None:
         await intake.queue.submit(append, patience=1.0, settle=partial(_settle, intake, connector, pending))
 
 
-def _settle(intake: Intake, connector: str, pending: dict[str, int], first: Seq | None, error: Overloaded | None) -> None:
+def _settle(intake: Intake, connector: str, pending: Mapping[str, int], first: Seq | None, error: Overloaded | None) -> None:
     if first is None:
         intake.tally.restore(connector, pending)
     else:

@@ -20,7 +20,9 @@ _RFC3339: Final = re.compile(
     r"(?:([Zz])|([+-])([0-9]{2}):?([0-9]{2}))"
 )
 # What nearly every source writes; Python's own parser takes it in a tenth of the time.
-_PLAIN_UTC: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z").fullmatch
+_PLAIN_UTC: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z"
+).fullmatch
 _DIGITS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _NOT_A_TIME: Final = "is not a time: RFC 3339 with an offset, Unix seconds or Unix milliseconds"
 _NO_DATE: Final = f"a date that does not exist, or outside 1970 to 9999, {_NOT_A_TIME}"

@@ -43,7 +43,7 @@ class Verifier:
         self.scheme = scheme
         if (scheme.algorithm == "none") == bool(secrets):
             raise ValueError("`none` takes no secrets" if secrets else "secrets are needed to verify with")
-        # Prepared with the key, copied for every request: ``hmac.digest`` would hand the interpreter to another thread each time.
+        # Prepared with the key, copied for every request: ``hmac.digest`` would let go of the interpreter each time.
         self._hmacs: tuple[hmac.HMAC, ...] = ()
         self._passwords: tuple[bytes, ...] = ()
         if scheme.signs:
@@ -179,10 +179,7 @@ def _text_of(part: str, headers: Headers, *, method: str, timestamp: str | None)
     """What a part other than the body stands for; a header that is signed must be there exactly once."""
     if part == _METHOD:
         return method.encode()
-    if part == _TIMESTAMP:
-        found = [timestamp or ""]
-    else:
-        found = [value for name, value in headers if name == part]
+    found = [timestamp or ""] if part == _TIMESTAMP else [value for name, value in headers if name == part]
     if len(found) != 1 or not found[0]:
         return Refused("ambiguous" if len(found) > 1 else "missing")
     return _encoded(found[0]) or Refused("malformed")

@@ -64,7 +64,9 @@ def options(what: str, *, long_help: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m tests.bench.{what}")
     parser.add_argument("--long", action="store_true", help=long_help)
     parser.add_argument(
-        "--folder", type=Path, help="where databases are made and prepared ones are kept for the next run (default: a temporary one)"
+        "--folder",
+        type=Path,
+        help="where databases are made and prepared ones are kept for the next run (default: a temporary one)",
     )
     return parser
 

@@ -39,7 +39,9 @@ async def cost(folder: Path, profiles: int, batches: int) -> tuple[float, float]
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; returns how many figures are beyond their budget."""
-    given = options("growth", long_help="10,000 against 1,000,000 profiles instead of 5,000 against 50,000").parse_args(arguments)
+    given = options("growth", long_help="10,000 against 1,000,000 profiles instead of 5,000 against 50,000").parse_args(
+        arguments
+    )
     few, many, batches = (10_000, 1_000_000, 20) if given.long else (5_000, 50_000, 5)
     report = Report(f"Cost per event with growing profiles (batches of {BATCH}, uniform access)")
     tune_interpreter()
@@ -48,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         for profiles in (few, many):
             state = copied(given.folder or folder, profiles, folder / f"growth-{profiles}")
             found[profiles] = anyio.run(cost, state, profiles, batches)
-            report.note(f"{profiles:>9,} profiles: {found[profiles][0]:5.1f} µs CPU an event, {found[profiles][1]:,.0f} events/s")
+            report.note(
+                f"{profiles:>9,} profiles: {found[profiles][0]:5.1f} µs CPU an event, {found[profiles][1]:,.0f} events/s"
+            )
     report.line("cost per event, many to few", found[many][0] / found[few][0], at_most=4)
     return report.beyond
 

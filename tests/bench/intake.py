@@ -11,7 +11,9 @@ from tests.bench.load import Generator, Outcome, Plan
 from tests.bench.server import KINDS, Server
 
 
-def measure(kind: str, folder: Path, *, seconds: float, connections: int = 64, rate: float = 0.0) -> tuple[Outcome, float, float]:
+def measure(
+    kind: str, folder: Path, *, seconds: float, connections: int = 64, rate: float = 0.0
+) -> tuple[Outcome, float, float]:
     """What the load generator saw, CPU µs an answer, and the server's memory in MiB."""
     with Server(kind, folder) as server:
         most = int((rate or 25_000) * seconds)
@@ -26,7 +28,9 @@ def measure(kind: str, folder: Path, *, seconds: float, connections: int = 64, r
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; returns how many figures are beyond their budget."""
-    given = options("intake", long_help="three rounds of 8 s instead of two of 1.2 s, the best of each counts").parse_args(arguments)
+    given = options("intake", long_help="three rounds of 8 s instead of two of 1.2 s, the best of each counts").parse_args(
+        arguments
+    )
     rounds, seconds = (3, 8.0) if given.long else (2, 1.2)
     report = Report("Durable webhook intake (600 B, Standard Webhooks, mapped, FULL, 64 connections, load on the same machine)")
     best: dict[str, tuple[Outcome, float, float]] = {}
@@ -39,11 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         one, *_ = measure("durable", folder / "single", seconds=min(seconds, 2.0), connections=1)
     for kind in KINDS:
         seen, cpu, memory = best[kind]
-        report.note(
-            f"{kind:<8} {seen.rate:>8,.0f}/s  {cpu:5.1f} µs CPU  p50 {seen.p50:.1f}  p99 {seen.p99:.1f}  max {seen.greatest:.1f} ms"
-            f"  {memory:.0f} MiB"
-        )
-    report.note(f"durable, 1 connection: p50 {one.p50:.2f}  p99 {one.p99:.2f} ms")
+        report.note(f"{kind:<8} {seen.rate:>8,.0f}/s  {cpu:5.1f} µs CPU  {seen.times()}  {memory:.0f} MiB")
+    report.note(f"durable, 1 connection: {one.times()}")
     seen, cpu, _ = best["durable"]
     report.line("durable answers a second", seen.rate, "1/s", at_least=7_000)
     report.line("of the same server verifying and mapping without a journal", seen.rate / best["mapping"][0].rate, at_least=0.7)

@@ -55,6 +55,10 @@ class Outcome(msgspec.Struct, kw_only=True):
         """Answers a second."""
         return self.answered / self.seconds
 
+    def times(self) -> str:
+        """The times of the answers."""
+        return f"p50 {self.p50:.1f}, p99 {self.p99:.1f}, max {self.greatest:.1f} ms"
+
 
 def body(number: int, customer: int, run: str) -> bytes:
     """An order of 600 bytes about one of the known customers."""

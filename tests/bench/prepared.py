@@ -50,7 +50,10 @@ def event(number: int, customer: int, run: str) -> Event:
 def rules(opened: Opened) -> Rules:
     """The pipeline's rules with the benches' indicators."""
     return Rules(
-        journal_id=opened.journal.id, kinds=Kinds(IdentitySettings()), projection=Projection(INDICATORS), digester=opened.digester
+        journal_id=opened.journal.id,
+        kinds=Kinds(IdentitySettings()),
+        projection=Projection(INDICATORS),
+        digester=opened.digester,
     )
 
 

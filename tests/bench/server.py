@@ -48,7 +48,7 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-class Mapping_:
+class MapsOnly:
     """A source that maps and forgets."""
 
     name, clock = "shop", SystemClock()
@@ -83,7 +83,7 @@ async def durable(config: Config, folder: Path) -> AsyncIterator[IntakeSource]:
             max_events=config.queue.max_events,
             max_bytes=config.queue.max_bytes.bytes,
             blocked=lambda: None,
-            committed=lambda: anyio.lowlevel.checkpoint(),
+            committed=anyio.lowlevel.checkpoint,
         )
         door = Door(usable=Kinds(config.identity).usable, ask=opened.store.known, guarded=frozenset())
         intake = Intake(
@@ -102,8 +102,8 @@ async def run(kind: str, folder: Path, config: Config) -> None:
     async with AsyncExitStack() as stack:
         app: Any = bare
         if kind != "bare":
-            source: Any = Mapping_(config) if kind == "mapping" else await stack.enter_async_context(durable(config, folder))
-            app = Edge(clock=SystemClock(), ready=lambda: (True, ["ok"]), degraded=lambda name, error: print(name, error))
+            source: Any = MapsOnly(config) if kind == "mapping" else await stack.enter_async_context(durable(config, folder))
+            app = Edge(clock=SystemClock(), ready=lambda: (True, ["ok"]), degraded=print)
             app.swap([(Webhook("shop", config.connectors["shop"].settings), source)])
         tasks = await stack.enter_async_context(anyio.create_task_group())
         bound = bind("127.0.0.1:0")

@@ -337,7 +337,11 @@ def queue_before(journal: MemoryJournal) -> JournalQueue:
 
 
 async def submit(queue: JournalQueue, settled: list[Seq | None], connector: str = "shop") -> None:
-    append = Append(connector=connector, entries=[Entry(Event(id="1", source=connector, type="x", received=ManualClock().now()))], encoded=[b"1"])
+    append = Append(
+        connector=connector,
+        entries=[Entry(Event(id="1", source=connector, type="x", received=ManualClock().now()))],
+        encoded=[b"1"],
+    )
     await queue.submit(append, patience=1, settle=lambda first, error: settled.append(first))
 
 
@@ -358,16 +362,15 @@ async def test_after_a_rest_the_first_append_is_begun_before_the_others_have_com
 async def test_a_commit_that_has_begun_is_finished_when_the_committer_is_cancelled() -> None:
     journal, settled = EagerJournal(), []
     queue = queue_before(journal)
-    async with anyio.create_task_group() as senders:
-        async with anyio.create_task_group() as group:
-            await group.start(queue.run)
-            await anyio.wait_all_tasks_blocked()
-            journal.gate = anyio.Event()
-            senders.start_soon(submit, queue, settled)
-            await anyio.lowlevel.checkpoint()
-            assert journal.begun == [1]
-            group.cancel_scope.cancel()
-            journal.gate.set()
+    async with anyio.create_task_group() as senders, anyio.create_task_group() as group:
+        await group.start(queue.run)
+        await anyio.wait_all_tasks_blocked()
+        journal.gate = anyio.Event()
+        senders.start_soon(submit, queue, settled)
+        await anyio.lowlevel.checkpoint()
+        assert journal.begun == [1]
+        group.cancel_scope.cancel()
+        journal.gate.set()
     assert settled == [1]
 
 

@@ -1,6 +1,7 @@
 import asyncio
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from cdmd.kit.deadlines import Deadlines
@@ -16,15 +17,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 async def test_what_ends_in_time_is_left_alone() -> None:
     deadlines = Deadlines(0.05)
     with deadlines.of_current_task():
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
     await anyio.sleep(0.1)
 
 
 async def test_who_is_still_inside_when_the_time_is_up_gets_a_timeout() -> None:
     deadlines = Deadlines(0.02)
-    with pytest.raises(TimeoutError), anyio.fail_after(5):
-        with deadlines.of_current_task():
-            await anyio.sleep_forever()
+    with pytest.raises(TimeoutError), anyio.fail_after(5), deadlines.of_current_task():
+        await anyio.sleep_forever()
     assert asyncio.current_task().cancelling() == 0
 
 
@@ -52,12 +52,16 @@ async def test_one_that_lingers_after_its_timeout_does_not_hold_up_the_next() ->
     deadlines, ended, release = Deadlines(0.02), [], anyio.Event()
 
     async def stubborn() -> None:
-        with pytest.raises(TimeoutError), deadlines.of_current_task():
-            try:
-                await anyio.sleep_forever()
-            except asyncio.CancelledError:
-                await release.wait()
-                raise
+        async def linger() -> None:
+            with deadlines.of_current_task():
+                try:
+                    await anyio.sleep_forever()
+                except asyncio.CancelledError:
+                    await release.wait()
+                    raise
+
+        with pytest.raises(TimeoutError):
+            await linger()
 
     async def plain() -> None:
         await anyio.sleep(0.03)
