@@ -40,9 +40,9 @@ def test_memory_is_bounded_however_much_comes():
 
 def test_a_clock_that_was_set_back_neither_fills_the_memory_nor_keeps_old_figures():
     freshness = Freshness()
-    freshness.note("shop", 100.0, START)
+    freshness.note("shop", [100.0], START)
     earlier = START - timedelta(days=400)
     for minute in range(500):
-        freshness.note("shop", 1.0, earlier + timedelta(minutes=minute))
+        freshness.note("shop", [1.0], earlier + timedelta(minutes=minute))
     assert len(freshness._hours["shop"].minutes) <= 60
     assert freshness.seconds("shop", earlier + timedelta(minutes=499)) == pytest.approx(1, rel=0.2)
