@@ -16,6 +16,7 @@ from cdmd.batches.credit import CREDIT, Credit
 from cdmd.batches.deciding import Decision, Digester, Fate, Rules, poisoned
 from cdmd.batches.extending import Batch, Extending
 from cdmd.batches.freshness import Freshness
+from cdmd.batches.pacing import Pace
 from cdmd.batches.tail import Tail
 from cdmd.contracts import Clock, Journal, Remap, Store
 from cdmd.errors import CdmdError
@@ -28,20 +29,15 @@ __all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "T
 
 _LONGEST_PAUSE: Final = 5.0
 _FLOOR: Final = 0.025
-_BREATH: Final = 0.01
-_LONGEST_REST: Final = 0.025
-_MOST_BATCHES: Final = 64
 _PATIENT: Final = 2
 _T = TypeVar("_T")
 _Work: TypeAlias = list[tuple[Item, Event]]
 
 
 class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds.
+    """Bounds. ``patience`` is how long (seconds) an event waits for another's extension; ``parked_keep`` is in seconds.
 
-    ``window`` batches of events may be under way at once. ``patience`` is how long (seconds) an event waits for another's
-    extension; ``parked_keep`` is in seconds. ``resuming`` is how many events are under way at once for each extension besides
-    those of the window.
+    ``window`` batches of events may be under way at once, and ``resuming`` events for each extension besides those.
     """
 
     batch: int = 2000
@@ -102,9 +98,9 @@ class Pipeline:
         self._credit = Credit(head=journal.head, position=store.position)
         self._window: deque[Batch] = deque()
         self._read_upto = store.position
-        self._writing, self._rested = False, 0.0
         self._parked = 0
         self._changed = anyio.Event()
+        self._pace = Pace(clock, lambda: self._changed.wait())  # noqa: PLW0108 - another event each time
         self._woken = anyio.Event()
         self._applied = applied
         self.tail = tail or Tail()
@@ -127,7 +123,7 @@ class Pipeline:
         while True:
             await self._trying(lambda: self._journal.wait(self._read_upto))
             arrived = self._clock.monotonic()
-            while self._crowded():
+            while self._waiting(self._settings.window * self._settings.batch):
                 await self._changed.wait()
             limit = self._batch_limit()
             journaled = await self._trying(lambda limit=limit: self._journal.read(self._read_upto, limit=limit))  # type: ignore[misc]
@@ -139,51 +135,30 @@ class Pipeline:
             await self._extending.begin(batch)
             self._window.append(batch)
             self._notify()
-            await self._breathe()
+            await self._pace.breathe()
 
-    def _waiting(self) -> int:
-        return sum([len(batch.passages) for batch in self._window])
-
-    def _crowded(self) -> bool:
-        return self._waiting() >= self._settings.window * self._settings.batch or len(self._window) >= _MOST_BATCHES
-
-    async def _breathe(self) -> None:
-        """While the store writes or rests nobody waits for the next batch: a moment's events cost less at once."""
-        with anyio.move_on_after(_BREATH):
-            while self._writing or self._rested > self._clock.monotonic():
-                await self._changed.wait()
+    def _waiting(self, events: int) -> bool:
+        return sum([len(batch.passages) for batch in self._window]) >= events
 
     async def _apply_in_order(self) -> None:
         """Steps 2 to 5: when a batch is ready or its time is up, decide about it and write it, with what came back."""
         while True:
             while not (self._window or self._extending.returned):
                 await self._changed.wait()
-            await self._rest()
+            await self._pace.rest(lambda: self._waiting(self._settings.batch))
             batches = await self._ready()
             passages = [passage for batch in batches for passage in self._extending.release(batch)]
             passages += self._extending.take_returned()
             work = [passage.item() for passage in passages]
-            self._writing, began = True, self._clock.monotonic()
+            self._pace.begin()
             await self._write(work, position=batches[-1].position if batches else None)
-            self._writing, ended = False, self._clock.monotonic()
-            self._rested = ended + min(ended - began, _LONGEST_REST)
+            self._pace.end()
             for _ in batches:
                 self._window.popleft()
             self._extending.applied(passages)
             self._notify()
             if any(passage.resumed for passage in passages):
                 self._woken.set()
-
-    async def _rest(self) -> None:
-        """Between two writes as long as the first one took, unless a whole batch waits.
-
-        A transaction of a few events costs nearly as much as one of a hundred, and takes it from the intake.
-        """
-        pause = self._rested - self._clock.monotonic()
-        if pause > 0 and self._waiting() < self._settings.batch:
-            with anyio.move_on_after(pause):
-                while self._waiting() < self._settings.batch:
-                    await self._changed.wait()
 
     async def _ready(self) -> list[Batch]:
         """The next batches that are ready together; the first is waited for until its time is up."""
@@ -289,9 +264,8 @@ class Pipeline:
         for fate in fates:
             if fate.stage == "applied":
                 event = fate.item.entry.event
-                connector = event.connector
-                since: Micros = fate.at if connector in self._pull else to_micros(event.received)
-                delays[connector].append(max(0, moment - since) / 1_000_000)
+                since: Micros = fate.at if event.connector in self._pull else to_micros(event.received)
+                delays[event.connector].append(max(0, moment - since) / 1_000_000)
         for connector, waited in delays.items():
             self.freshness.note(connector, waited, now)
         if self.tail.watched:

@@ -6,8 +6,7 @@ of them the writer waits for the interpreter, which the loop has. Not here: the 
 """
 
 import sqlite3
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any, Final, NamedTuple, Self
 
 import anyio
 import anyio.to_thread
-import msgspec
 from typing_extensions import override
 
 from cdmd.contracts import Append, Clock, Journal, JournalStatistics
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Entry, Journaled, Micros, Seq, encode_entry, to_micros
+from cdmd.store.beside import put_beside
 from cdmd.store.blocks import Block, examine_run, pack, reach, unpack_after
 from cdmd.store.database import (
     Connect,
@@ -144,7 +143,7 @@ class SqliteJournal(Journal):
             first = Seq(self._written + 1)
             if encoded:
                 connection.execute(_SQL["append"], pack(first, encoded, written=to_micros(self._clock.now())))
-            _put_beside(connection, appends)
+            put_beside(connection, appends)
         self._written = Seq(first + len(encoded) - 1)
         return _Committed(first, entries, [len(body) for body in encoded])
 
@@ -327,29 +326,6 @@ def _identify(new_id: Callable[[], str], connection: sqlite3.Connection) -> tupl
             row = (new_id(),)
             connection.execute(_SQL["set_id"], row)
     return row[0], _head(connection)
-
-
-def _put_beside(connection: sqlite3.Connection, appends: Sequence[Append]) -> None:
-    """The connectors' state and the door's counters, in the transaction of their entries; each counter is written once."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for append in appends:
-        connector = append.connector
-        for name, value in append.counts.items():
-            counts[connector, name] += value
-        if append.state:
-            _put_state(connection, connector, append.state)
-    if counts:
-        rows = [(*key, value) for key, value in counts.items()]
-        connection.execute(_SQL["add_counts"], (msgspec.json.encode(rows).decode(),))
-
-
-def _put_state(connection: sqlite3.Connection, connector: str, state: Mapping[bytes, bytes | None]) -> None:
-    kept = [(connector, key, value) for key, value in state.items() if value is not None]
-    gone = [(connector, key) for key, value in state.items() if value is None]
-    if kept:
-        connection.executemany(_SQL["put_state"], kept)
-    if gone:
-        connection.executemany(_SQL["drop_state"], gone)
 
 
 def _prune(before: Micros, upto: Seq, connection: sqlite3.Connection) -> int:

@@ -1,0 +1,46 @@
+"""When the pipeline reads and writes next under load: a transaction of a few events costs nearly as much as one of a hundred.
+
+What it would cost is taken from the intake (tests/bench/end_to_end.py). Not for: bounds, which are the pipeline's.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+
+from cdmd.contracts import Clock
+
+_BREATH: Final = 0.01
+_LONGEST_REST: Final = 0.025
+
+
+class Pace:
+    """Lets the writer rest and the reader breathe. ``changed`` waits until something about the window has changed."""
+
+    def __init__(self, clock: Clock, changed: Callable[[], Awaitable[None]]) -> None:
+        self._clock, self._changed = clock, changed
+        self._writing = False
+        self._began = self._rested = 0.0
+
+    def begin(self) -> None:
+        """A write begins."""
+        self._writing, self._began = True, self._clock.monotonic()
+
+    def end(self) -> None:
+        """It ended; the rest is as long as it took, and never long."""
+        self._writing, ended = False, self._clock.monotonic()
+        self._rested = ended + min(ended - self._began, _LONGEST_REST)
+
+    async def rest(self, full: Callable[[], bool]) -> None:
+        """Return when the writer has rested, or ``full`` says that a whole batch waits."""
+        pause = min(self._rested - self._clock.monotonic(), _LONGEST_REST)
+        if pause > 0 and not full():
+            with anyio.move_on_after(pause):
+                while not full():
+                    await self._changed()
+
+    async def breathe(self) -> None:
+        """While the store writes or rests nobody waits for the next batch: a moment's events cost less at once."""
+        with anyio.move_on_after(_BREATH):
+            while self._writing or self._rested > self._clock.monotonic():
+                await self._changed()
