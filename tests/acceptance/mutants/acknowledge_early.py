@@ -1,16 +1,27 @@
-"""Acknowledges before the commit."""
+"""Acknowledges before the commit (on a slow disk, so that what lies between is long enough to be hit)."""
 
-from cdmd.intake.queue import JournalQueue, _Waiting
+import threading
+from typing import Any
+
+from cdmd.intake.queue import JournalQueue
 from cdmd.models import Seq
+from cdmd.store.journal import SqliteJournal
 
-_commit = JournalQueue._commit
+_MOMENT = threading.Event()
+_begin, _commit = JournalQueue._begin, SqliteJournal._commit
 
 
-async def _sabotaged(self: JournalQueue, batch: list[_Waiting]) -> None:
-    for waiting in batch:
+def _sabotaged(self: JournalQueue) -> None:
+    _begin(self)
+    for waiting in self._begun[0] if self._begun is not None else ():
         if not waiting.done.done():
             waiting.done.set_result(Seq(1))
-    await _commit(self, batch)
 
 
-JournalQueue._commit = _sabotaged  # type: ignore[method-assign]
+def _slowly(self: SqliteJournal, *arguments: Any) -> Any:
+    _MOMENT.wait(0.005)
+    return _commit(self, *arguments)
+
+
+JournalQueue._begin = _sabotaged  # type: ignore[method-assign]
+SqliteJournal._commit = _slowly  # type: ignore[method-assign]
