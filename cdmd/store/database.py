@@ -28,6 +28,7 @@ T = TypeVar("T")
 Connect: TypeAlias = Callable[..., sqlite3.Connection]
 Row: TypeAlias = tuple[Any, ...]
 
+_SCHEMA: Final = 1  # SQLITE_ERROR: what a statement asks for is not there
 _BUSY_MS: Final = 5_000
 _CHUNKS: Final = (128, 32, 8, 1)
 _VARIABLES: Final = 500
@@ -166,9 +167,10 @@ def opening(what: str, path: Path) -> Iterator[None]:
     """Map what SQLite says of a file that cannot be opened: ``Damaged``, or ``NotDurable`` where it is the disk."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise NotDurable(f"the {what} {path} cannot be opened: {why(error)}") from error
     except sqlite3.Error as error:
+        # A table that is missing is an operational error to SQLite, too, but no disk's.
+        if isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", None) != _SCHEMA:
+            raise NotDurable(f"the {what} {path} cannot be opened: {why(error)}") from error
         raise Damaged(f"the {what} {path} is damaged: {why(error)}; put a backup in place with: cdmd restore FILE") from error
 
 

@@ -266,6 +266,8 @@ class SqliteStore(Store):
 
 def _position(connection: sqlite3.Connection) -> Seq:
     row = connection.execute(_SQL["position"], (LANE,)).fetchone()
+    if row is None:
+        raise Damaged("the store is damaged: it does not say up to where it is applied; mend it with: cdmd restore FILE")
     return Seq(row[0])
 
 

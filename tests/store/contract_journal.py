@@ -96,6 +96,12 @@ class JournalContract:
             assert journal.head == 0
             assert await journal.get("crm", [b"a", b"b"]) == {b"b": b"3"}
 
+    async def test_state_that_is_only_removed_is_gone(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await journal.append([Append(connector="crm", state={b"a": b"1"})])
+            await journal.append([Append(connector="crm", state={b"a": None})])
+            assert await journal.get("crm", [b"a"]) == {}
+
     async def test_state_is_scanned_by_prefix_in_key_order(self, reopen: Reopen) -> None:
         many = {b"file/%04d" % n: b"%d" % n for n in range(1_203)}
         async with reopen() as journal:

@@ -130,7 +130,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(reopen: Reopen, tmp_
     blocked = sqlite3.connect(tmp_path / "journal.db")
     blocked.execute("CREATE TABLE state (x)")
     blocked.close()
-    with pytest.raises(NotDurable):
+    with pytest.raises(Damaged, match="state already exists"):
         async with reopen():
             pass
     left = sqlite3.connect(tmp_path / "journal.db")

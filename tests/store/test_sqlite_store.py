@@ -96,6 +96,16 @@ async def test_a_store_without_its_digest_key_is_not_started(reopen: Reopen) -> 
             pass
 
 
+@pytest.mark.parametrize("sql", ["DELETE FROM positions", "DROP TABLE positions", "DROP TABLE meta"])
+async def test_a_store_of_which_a_part_is_gone_is_damaged(reopen: Reopen, tmp_path: Path, sql: str) -> None:
+    async with reopen():
+        pass
+    damage(tmp_path / "store.db", sql)
+    with pytest.raises(Damaged, match="cdmd restore"):
+        async with reopen():
+            pass
+
+
 async def test_a_newer_schema_is_refused(reopen: Reopen, tmp_path: Path) -> None:
     async with reopen():
         pass
