@@ -172,6 +172,10 @@ def opening(what: str, path: Path) -> Iterator[None]:
         if isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", None) != _SCHEMA:
             raise NotDurable(f"the {what} {path} cannot be opened: {why(error)}") from error
         raise Damaged(f"the {what} {path} is damaged: {why(error)}; put a backup in place with: cdmd restore FILE") from error
+    except (TypeError, ValueError, LookupError, msgspec.MsgspecError) as error:
+        # SQLite finds nothing wrong, but a row is not as it was written: lost pages of a power cut, a flipped bit.
+        fault = f"the {what} {path} is damaged: it holds what was never written ({type(error).__name__})"
+        raise Damaged(f"{fault}; put a backup in place with: cdmd restore FILE") from error
 
 
 class _Job(Generic[T]):

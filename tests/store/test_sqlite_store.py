@@ -96,7 +96,9 @@ async def test_a_store_without_its_digest_key_is_not_started(reopen: Reopen) -> 
             pass
 
 
-@pytest.mark.parametrize("sql", ["DELETE FROM positions", "DROP TABLE positions", "DROP TABLE meta"])
+@pytest.mark.parametrize(
+    "sql", ["DELETE FROM positions", "DROP TABLE positions", "DROP TABLE meta", "UPDATE positions SET seq = 'x'"]
+)
 async def test_a_store_of_which_a_part_is_gone_is_damaged(reopen: Reopen, tmp_path: Path, sql: str) -> None:
     async with reopen():
         pass
