@@ -1,6 +1,7 @@
 """What every test has: one asyncio backend, no blocking call in a coroutine. In CI nothing may be skipped."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,12 @@ def blockbuster() -> Iterator[BlockBuster]:
     """A blocking call made by cdmd inside the event loop fails the test."""
     with blockbuster_ctx("cdmd") as bb:
         yield bb
+
+
+def pytest_configure() -> None:
+    """A runner in the background has SIGINT ignored, and what the tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

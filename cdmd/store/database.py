@@ -21,7 +21,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from cdmd.errors import CdmdError, Damaged, NotDurable, SchemaUnknown
+from cdmd.errors import Damaged, NotDurable, SchemaUnknown
 from cdmd.store.sql import Migration
 
 T = TypeVar("T")
@@ -326,30 +326,3 @@ def inspect(path: Path, check: Callable[[sqlite3.Connection], list[str]]) -> lis
             connection.close()
     except sqlite3.Error as error:
         return [f"{path.name} cannot be read: {why(error)}"]
-
-
-def copy_database(source: Path, target: Path) -> None:
-    """SQLite's online backup of ``source`` into the new file ``target`` (0600); a blocking call for a thread.
-
-    Raises ``CdmdError``, also where there is such a file already; a copy that failed is removed.
-    """
-    try:
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise CdmdError(f"the backup {target} could not be written: {error.strerror}") from error
-    try:
-        _copy_into(source, target)
-    except sqlite3.Error as error:
-        target.unlink()
-        raise CdmdError(f"the backup {target} could not be written: {why(error)}") from error
-
-
-def _copy_into(source: Path, target: Path) -> None:
-    origin, copy = sqlite3.connect(source), sqlite3.connect(target)
-    try:
-        origin.backup(copy)
-        # A copy is one file: without this, opening it would need a log beside it.
-        copy.execute("PRAGMA journal_mode = DELETE").fetchone()
-    finally:
-        origin.close()
-        copy.close()

@@ -21,6 +21,7 @@ from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Entry, Journaled, Micros, Seq, encode_entry, to_micros
 from cdmd.store.beside import put_beside
 from cdmd.store.blocks import Block, examine_run, pack, reach, unpack_after
+from cdmd.store.copying import copy_database
 from cdmd.store.database import (
     Connect,
     Plan,
@@ -28,7 +29,6 @@ from cdmd.store.database import (
     Writer,
     check_integrity,
     connect_writer,
-    copy_database,
     inspect,
     not_durable,
     opening,

@@ -25,7 +25,7 @@ from cdmd.contracts import Clock
 from cdmd.errors import CdmdError, Damaged
 from cdmd.models import LANE, Seq, show_time
 from cdmd.store.checking import verify_store
-from cdmd.store.database import copy_database
+from cdmd.store.copying import copy_database
 from cdmd.store.files import SCRATCH, StateDirectory
 from cdmd.store.journal import SqliteJournal, verify_journal
 from cdmd.store.mark import Mark, sync_directory, write_mark

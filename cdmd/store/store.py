@@ -33,13 +33,13 @@ from cdmd.models import (
 from cdmd.store import letters, looking, seen
 from cdmd.store.batches import look_up, write
 from cdmd.store.checking import verify_store
+from cdmd.store.copying import copy_database
 from cdmd.store.database import (
     Connect,
     Plan,
     Readers,
     Writer,
     connect_writer,
-    copy_database,
     not_durable,
     opening,
     transaction,
