@@ -252,16 +252,23 @@ class SqliteStore(Store):
     def _open_connection(self) -> sqlite3.Connection:
         """On the writer's thread, at the start and after every failure: the position must not have gone back."""
         connection = connect_writer(self._path, _PLAN, connect=self._connect)
-        stored = _position(connection)
-        known, self._position = self._position, max(stored, self._position)
-        if known in {stored, 0}:
-            return connection
-        connection.close()
-        if stored < known:
-            raise Damaged(
-                f"the store went back from position {known} to {stored}; restart cdmd: it applies what is missing again"
-            )
-        raise NotDurable(f"the store had reached position {stored} after all; what was to be applied must be chosen again")
+        try:
+            stored = _position(connection)
+            known, self._position = self._position, max(stored, self._position)
+            _check_position(stored, known=known)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _check_position(stored: Seq, *, known: Seq) -> None:
+    """Raise where the store is not where it was when it was last written."""
+    if known in {stored, 0}:
+        return
+    if stored < known:
+        raise Damaged(f"the store went back from position {known} to {stored}; restart cdmd: it applies what is missing again")
+    raise NotDurable(f"the store had reached position {stored} after all; what was to be applied must be chosen again")
 
 
 def _position(connection: sqlite3.Connection) -> Seq:
