@@ -39,6 +39,6 @@ def test_nothing_acknowledged_is_lost_and_nothing_has_a_double_effect_however_of
     ],
 )
 def test_the_loop_catches_a_daemon_that(tmp_path: Path, name: str, each: int, kills: int, said: str) -> None:
-    report = kill_until_found(tmp_path, kills=kills, each=each, seed=SEED, plugins=[mutant(name)])
+    report = kill_until_found(tmp_path, kills=kills, each=each, seed=SEED, plugins=[mutant(name)], said=said)
     sys.stdout.write(f"{name}: {report.findings[:1]} with {report}\n"[:300] + "\n")
     assert any(said in finding for finding in report.findings), str(report)
