@@ -214,6 +214,15 @@ class PushConnector(Protocol):
         ...
 
 
+@runtime_checkable
+class SharingConnector(PushConnector, Protocol):
+    """A push connector that shares paths with others (``Route.shared``)."""
+
+    def recognises(self, request: Request) -> bool:
+        """Whether the request is this connector's; quick and without I/O. Where nobody's it is, the first one refuses it."""
+        ...
+
+
 # ---- extensions ----------------------------------------------------------------------------------------------------
 
 

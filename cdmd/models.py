@@ -403,11 +403,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A path (exact) that a push connector answers, its methods, and how large a body (bytes) it takes."""
+    """A path (exact) that a push connector answers, its methods, and how large a body (bytes) it takes.
+
+    ``shared``: other connectors may answer the same path with the same methods; each is asked whether it ``recognises`` a
+    request.
+    """
 
     path: str
     methods: Sequence[str] = ("POST",)
     max_body: int | None = None
+    shared: bool = False
 
 
 _ENTRY_ENCODER = msgspec.msgpack.Encoder()

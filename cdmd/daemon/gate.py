@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cdmd.config.schema import ConnectorConfig
-from cdmd.contracts import Connector, PushConnector, Source
+from cdmd.contracts import Connector, PushConnector, SharingConnector, Source
 from cdmd.errors import Overloaded, Paused
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.source import IntakeSource
@@ -27,6 +27,10 @@ class PushGate:
         self.routes: Sequence[Route] = tuple(connector.routes)
         self.paused = self.unstarted = self.retired = False
         self._degraded = False
+
+    def recognises(self, request: Request) -> bool:
+        """Whether the request is this connector's, on a path that it shares."""
+        return isinstance(self._connector, SharingConnector) and self._connector.recognises(request)
 
     async def answer(self, request: Request, source: Source) -> Answer:
         """The connector's answer. Raises ``Paused``, and ``Overloaded`` for one that could not be started."""

@@ -7,14 +7,14 @@ Not here: signatures and decoding (the connector's), the sockets and their deadl
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 import structlog
 
-from cdmd.contracts import Clock, PushConnector, Source
+from cdmd.contracts import Clock, PushConnector, SharingConnector, Source
 from cdmd.errors import ConfigInvalid, Overloaded, Paused
 from cdmd.kit.deadlines import Deadlines
 from cdmd.models import Answer, Request, Route
@@ -51,13 +51,19 @@ class EdgeLimits:
 
 @dataclass(slots=True)
 class _Mounted:
-    """A route with the connector behind it. ``active`` counts the requests it is answering; all routes of one share it."""
+    """A route with the connector behind it. ``active`` counts the requests it is answering; all routes of one share it.
+
+    ``sharing`` are all that answer a shared path, the first one (which stands for them in the table) included; ``most`` is
+    the largest body that one of them takes.
+    """
 
     connector: PushConnector
     source: Source
     route: Route
     max_body: int
     active: list[int]
+    most: int = 0
+    sharing: "list[_Mounted]" = field(default_factory=list)
 
 
 class _Refusal(Exception):
@@ -98,12 +104,16 @@ class Edge:
             active = [0]
             for route in connector.routes:
                 path = quote(route.path, safe=_PATH_SAFE).encode()
+                most = route.max_body or self._limits.max_body
+                mounted = _Mounted(connector, source, route, most, active, most)
                 taken = routes.get(path)
-                if taken is not None or path in _PROBES:
+                if taken is not None and _shared(taken) and _shared(mounted):
+                    _join(taken, mounted)
+                elif taken is not None or path in _PROBES:
                     owner = "the daemon" if taken is None else f"connectors.{taken.source.name}"
                     problems.append(f"connectors.{source.name}.path: {route.path} is already answered by {owner}")
-                    continue
-                routes[path] = _Mounted(connector, source, route, route.max_body or self._limits.max_body, active)
+                else:
+                    routes[path] = mounted
         if problems:
             raise ConfigInvalid(problems)
         return routes
@@ -146,7 +156,7 @@ class Edge:
         """The connector's answer; None where the client left before it was asked. Raises _Refusal."""
         headers = dict(scope["headers"])
         gzipped = _admit(mounted, scope["method"], headers)
-        body = await self._body(receive, mounted.max_body)
+        body = await self._body(receive, mounted.most)
         if body is None:
             mounted.source.refuse(1, "disconnected")
             return None
@@ -154,7 +164,7 @@ class Edge:
         self._hold(held)
         try:
             if gzipped:
-                body = _inflate(body, mounted.max_body)
+                body = _inflate(body, mounted.most)
             client = scope["client"]
             request = Request(
                 method=scope["method"],
@@ -165,7 +175,7 @@ class Edge:
                 peer=client[0] if client else "unix",
                 received=self._clock.now(),
             )
-            return await self._answer(mounted, request)
+            return await self._answer(self._recognised(mounted, request) if mounted.sharing else mounted, request)
         finally:
             self._bytes -= held
 
@@ -205,13 +215,27 @@ class Edge:
             raise _Refusal(_busy(1), "busy")
         self._bytes += size
 
+    def _recognised(self, first: _Mounted, request: Request) -> _Mounted:
+        """Whose request it is on a shared path: the first one's, to be refused, where nobody recognises it."""
+        for one in first.sharing:
+            try:
+                if isinstance(one.connector, SharingConnector) and one.connector.recognises(request):
+                    return one
+            except Exception as fault:  # noqa: BLE001 - the border: one connector's fault is not its neighbours'
+                self._report(one.source, type(fault).__name__)
+        return first
+
     async def _answer(self, mounted: _Mounted, request: Request) -> Answer:
         """Ask the connector; its own trouble becomes 503 or 500, never its exception's text.
 
         ``Overloaded`` comes out of ``Source.emit``, which has counted its records: it is not counted here again.
         """
         if mounted.active[0] >= self._limits.concurrent:
-            raise _Refusal(_busy(1), "busy")
+            mounted.source.refuse(1, "busy")
+            return _busy(1)
+        if len(request.body) > mounted.max_body:
+            mounted.source.refuse(1, "too_large")
+            return _too_large(mounted.max_body).answer
         mounted.active[0] += 1
         try:
             with self._deadlines.of_current_task():
@@ -227,14 +251,16 @@ class Edge:
 
     def _failed(self, source: Source, fault: Exception) -> Answer:
         """What ran out of time may still have been emitted, so only the source knows how to count it."""
-        kind = type(fault).__name__
         self._counts["failed"] += 1
-        self._log.error("connector_answer_failed", connector=source.name, error=kind)
-        self._degraded(source.name, kind)
+        self._report(source, type(fault).__name__)
         if isinstance(fault, TimeoutError):
             return _busy(1)
         source.refuse(1, "failed")
         return Answer(status=500)
+
+    def _report(self, source: Source, kind: str) -> None:
+        self._log.error("connector_answer_failed", connector=source.name, error=kind)
+        self._degraded(source.name, kind)
 
 
 _PROBES: Final[Mapping[bytes, str]] = {b"/livez": "live", b"/readyz": "ready"}
@@ -249,9 +275,18 @@ def _admit(mounted: _Mounted, method: str, headers: Mapping[bytes, bytes]) -> bo
     if encoding not in _GZIP and encoding != b"identity":
         raise _Refusal(Answer(status=415, headers=[("accept-encoding", "gzip"), _CLOSE]), "encoding")
     declared = headers.get(b"content-length")
-    if declared is not None and (not declared.isdigit() or int(declared) > mounted.max_body):
-        raise _too_large(mounted.max_body)
+    if declared is not None and (not declared.isdigit() or int(declared) > mounted.most):
+        raise _too_large(mounted.most)
     return encoding in _GZIP
+
+
+def _shared(mounted: _Mounted) -> bool:
+    return mounted.route.shared and isinstance(mounted.connector, SharingConnector)
+
+
+def _join(first: _Mounted, another: _Mounted) -> None:
+    first.sharing = [*(first.sharing or [first]), another]
+    first.most = max(first.most, another.max_body)
 
 
 def _inflate(packed: bytes, limit: int) -> bytes:

@@ -1,5 +1,6 @@
 import gzip
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -9,7 +10,7 @@ from structlog.testing import capture_logs
 from cdmd.errors import ConfigInvalid, NotDurable, Overloaded, Paused
 from cdmd.intake.edge import EdgeLimits
 from cdmd.kit.bounded_http import Limits
-from cdmd.models import Answer, Route
+from cdmd.models import Answer, Request, Route
 from tests.connectors.doubles import Echo, MemorySource, listening
 from tests.kit.wire import head, read_answer, read_to_end
 
@@ -289,3 +290,54 @@ async def test_routes_are_swapped_while_it_runs_and_a_clash_changes_nothing() ->
         edge.edge.swap([(Echo(Route(path="/hooks/n\u00e5")), MemorySource("n"))])
         assert (await edge.client.post(PATH)).status_code == 404
         assert (await edge.client.post("/hooks/n%C3%A5")).status_code == 200
+
+
+class Keyed(Echo):
+    """Shares its path and recognises requests that name it in their query; answers its own name."""
+
+    def __init__(self, name: str, *, max_body: int | None = None, act: Callable[[Request], object] | None = None) -> None:
+        super().__init__(Route(path="/v1/batch", shared=True, max_body=max_body), act=act or self._named)
+        self.name = name
+
+    def _named(self, _request: Request) -> Answer:
+        return Answer(body=self.name.encode())
+
+    def recognises(self, request: Request) -> bool:
+        if request.query == "broken" and self.name == "a":
+            raise ValueError("joe@example.com")
+        return request.query in {self.name, "broken"}
+
+
+async def test_connectors_that_share_a_path_are_told_apart_by_the_request() -> None:
+    a, b = MemorySource("a"), MemorySource("b")
+    async with listening((Keyed("a"), a), (Keyed("b"), b)) as edge:
+        answers = [(await edge.client.post(f"/v1/batch?{query}")).text for query in ("a", "b", "nobody")]
+    assert answers == ["a", "b", "a"]
+
+
+async def test_one_that_fails_to_recognise_is_named_and_does_not_harm_its_neighbours() -> None:
+    with capture_logs() as logs:
+        async with listening((Keyed("a"), MemorySource("a")), (Keyed("b"), MemorySource("b"))) as edge:
+            assert (await edge.client.post("/v1/batch?broken")).text == "b"
+            assert edge.degraded == [("a", "ValueError")]
+    assert logs == [{"event": "connector_answer_failed", "connector": "a", "error": "ValueError", "log_level": "error"}]
+
+
+async def test_each_of_those_that_share_a_path_has_its_own_limit() -> None:
+    a, b = MemorySource("a"), MemorySource("b")
+    async with listening((Keyed("a", max_body=10), a), (Keyed("b", max_body=20), b)) as edge:
+        answers = {
+            (query, size): (await edge.client.post(f"/v1/batch?{query}", content=b"x" * size)).status_code
+            for query in ("a", "b")
+            for size in (10, 11, 20, 21)
+        }
+    assert {key for key, status in answers.items() if status == 413} == {("a", 11), ("a", 20), ("a", 21), ("b", 21)}
+    assert set(answers.values()) == {200, 413}
+    assert (a.refused, b.refused) == (["too_large"] * 4, [])
+
+
+async def test_a_path_is_shared_only_where_both_say_so() -> None:
+    async with listening((Keyed("a"), MemorySource("a"))) as edge:
+        for other in (Echo(Route(path="/v1/batch")), Echo(Route(path="/v1/batch", shared=True))):
+            with pytest.raises(ConfigInvalid):
+                edge.edge.check([(Keyed("a"), MemorySource("a")), (other, MemorySource("b"))])
