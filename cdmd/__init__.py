@@ -4,12 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from cdmd.contracts import ChosenFormat as ChosenFormat
     from cdmd.contracts import Connector as Connector
     from cdmd.contracts import Context as Context
     from cdmd.contracts import Extension as Extension
+    from cdmd.contracts import Format as Format
     from cdmd.contracts import Source as Source
     from cdmd.errors import ConfigInvalid as ConfigInvalid
     from cdmd.errors import Drop as Drop
+    from cdmd.errors import FormatFault as FormatFault
     from cdmd.errors import Overloaded as Overloaded
     from cdmd.errors import Reject as Reject
     from cdmd.errors import RequestFailed as RequestFailed
@@ -20,21 +23,23 @@ if TYPE_CHECKING:
     from cdmd.models import Accepted as Accepted
     from cdmd.models import Answer as Answer
     from cdmd.models import Event as Event
+    from cdmd.models import Fault as Fault
     from cdmd.models import Filtered as Filtered
     from cdmd.models import Record as Record
     from cdmd.models import Rejected as Rejected
     from cdmd.models import Request as Request
     from cdmd.models import Route as Route
+    from cdmd.models import Row as Row
 
 __version__ = "0.1.0"
 
 _HOMES: Final = {
-    "cdmd.contracts": ("Connector", "Context", "Extension", "Source"),
-    "cdmd.errors": ("ConfigInvalid", "Drop", "Overloaded", "Reject", "RequestFailed", "RetryLater"),
+    "cdmd.contracts": ("ChosenFormat", "Connector", "Context", "Extension", "Format", "Source"),
+    "cdmd.errors": ("ConfigInvalid", "Drop", "FormatFault", "Overloaded", "Reject", "RequestFailed", "RetryLater"),
     "cdmd.extensions": ("extension",),
     "cdmd.hookspecs": ("hookimpl",),
     "cdmd.kit.secret": ("Secret",),
-    "cdmd.models": ("Accepted", "Answer", "Event", "Filtered", "Record", "Rejected", "Request", "Route"),
+    "cdmd.models": ("Accepted", "Answer", "Event", "Fault", "Filtered", "Record", "Rejected", "Request", "Route", "Row"),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -5,10 +5,10 @@ replaceable behind ``Journal`` and ``Store`` (their contract test-suites are ``t
 """
 
 import builtins
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -31,6 +31,7 @@ from cdmd.models import (
     Record,
     Request,
     Route,
+    Row,
     Seen,
     Seq,
     Verdict,
@@ -221,6 +222,43 @@ class SharingConnector(PushConnector, Protocol):
     def recognises(self, request: Request) -> bool:
         """Whether the request is this connector's; quick and without I/O. Where nobody's it is, the first one refuses it."""
         ...
+
+
+# ---- formats of files ----------------------------------------------------------------------------------------------
+
+
+class Format(Protocol):
+    """What every file format is: a name, a settings struct (its keys are checked like a connector's), and ``rows``."""
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[msgspec.Struct]]
+
+    def __init__(self, settings: Any) -> None:
+        """Build it from checked settings; raise ``ConfigInvalid`` for what a struct cannot express. No I/O here."""
+        ...
+
+    def rows(self, stream: BinaryIO) -> Iterator[Row]:
+        """The records of a whole, unpacked file, read as they are asked for; it blocks: for a worker thread.
+
+        A record that cannot be read is a row with a fault, and the rest goes on. Memory is bounded by the settings, not by the
+        file. Raises ``FormatFault`` where the file as a whole cannot be read (a header without a wanted column, a cut end).
+        """
+        ...
+
+
+class ChosenFormat(msgspec.Struct, frozen=True):
+    """A format with its settings, as a connector's settings hold it: annotate a field with it, and read it with ``make``.
+
+    ``format = { type = "csv", delimiter = ";" }`` in the configuration is looked up among all formats, ours and those of
+    plugins, and checked with that format's ``Settings``; so a connector needs to know no format.
+    """
+
+    format: type[Format]
+    settings: Any
+
+    def make(self) -> Format:
+        """The format, ready to read files. Raises ``ConfigInvalid``: call it where the connector is made."""
+        return self.format(self.settings)
 
 
 # ---- extensions ----------------------------------------------------------------------------------------------------

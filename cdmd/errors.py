@@ -74,6 +74,14 @@ class RequestFailed(CdmdError):
     """Another service could not be reached, or gave no whole answer within the bounds."""
 
 
+class FormatFault(CdmdError):
+    """A file as a whole cannot be read: ``code`` is a fixed word for why, the message what, where and what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class TemplateFault(CdmdError):
     """A template could not be evaluated on this record: ``expression`` failed at ``path`` on a value of ``kind``."""
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from cdmd.contracts import Connector, Context, Extension
+from cdmd.contracts import Connector, Context, Extension, Format
 
 if TYPE_CHECKING:
     import click
@@ -23,6 +23,11 @@ def cdmd_extensions() -> Sequence[Extension]:  # type: ignore[empty-body]
 @hookspec
 def cdmd_connectors() -> Sequence[type[Connector]]:  # type: ignore[empty-body]
     """The connector types this plugin brings; each brings its settings struct."""
+
+
+@hookspec
+def cdmd_formats() -> Sequence[type[Format]]:  # type: ignore[empty-body]
+    """The file formats this plugin brings; ``format = { type = NAME, ... }`` of any connector chooses among all of them."""
 
 
 @hookspec

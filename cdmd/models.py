@@ -110,6 +110,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     brief: bool = False
 
 
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One record of a file: its decoded ``value``, or the ``fault`` for which it has none.
+
+    ``number`` is the record's (1 for the first, headers not counted), the same whenever the file is read again; ``line`` the
+    line it starts at (1-based) where the format has lines; ``raw`` what was read of a record that has a fault, or nothing.
+    """
+
+    number: int
+    line: int | None
+    value: dict[str, Any] | None
+    fault: Fault | None = None
+    raw: bytes = b""
+
+
 class Accepted(msgspec.Struct, frozen=True):
     """The record is in the journal and synced (or is a repeat of one that is)."""
 

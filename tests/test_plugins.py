@@ -1,7 +1,7 @@
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import anyio
 import msgspec
@@ -10,7 +10,7 @@ import pytest
 from cdmd.contracts import Extension, Source
 from cdmd.errors import ConfigInvalid
 from cdmd.hookspecs import hookimpl
-from cdmd.models import Answer, Request, Route
+from cdmd.models import Answer, Request, Route, Row
 from cdmd.plugins import PluginRow, Plugins
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +42,18 @@ class Push:
 
     async def answer(self, request: Request, source: Source) -> Answer:
         return Answer()
+
+
+class Lines:
+    name: ClassVar[str] = "lines"
+    Settings = Settings
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def rows(self, stream: BinaryIO) -> Iterator[Row]:
+        for number, line in enumerate(stream, 1):
+            yield Row(number, number, {"line": line.decode()})
 
 
 @dataclass
@@ -109,6 +121,12 @@ def test_a_plugins_connectors_and_extensions_are_taken_in() -> None:
         (plugin(cdmd_connectors=[changed(Push, run=Pull.run)]), "async `run`"),
         (plugin(cdmd_connectors=[Pull, changed(Pull)]), "'pull' exists already"),
         (plugin(cdmd_extensions=[extension("a"), extension("a")]), "'a' exists already"),
+        (plugin(cdmd_formats=["csv"]), "must list classes"),
+        (plugin(cdmd_formats=[changed(Lines, name="")]), "has no `name`"),
+        (plugin(cdmd_formats=[changed(Lines, Settings=dict)]), "has no `Settings` struct"),
+        (plugin(cdmd_formats=[changed(Lines, __init__=lambda self: None)]), "not made from (settings)"),
+        (plugin(cdmd_formats=[changed(Lines, rows=None)]), "has no rows(stream)"),
+        (plugin(cdmd_formats=[Lines, changed(Lines)]), "the format 'lines' exists already"),
     ],
 )
 def test_a_broken_plugin_is_a_row_with_its_reason(found: Any, sentence: str) -> None:
@@ -117,6 +135,12 @@ def test_a_broken_plugin_is_a_row_with_its_reason(found: Any, sentence: str) -> 
     assert broken.error is not None
     assert sentence in broken.error
     assert "secret" not in broken.error
+
+
+def test_a_plugins_formats_are_taken_in() -> None:
+    plugins = Plugins.load([Point("it", plugin(cdmd_formats=[Lines]))], {})
+    assert plugins.formats() == {"lines": Lines}
+    assert plugins.rows()[0].brings == ["format lines"]
 
 
 def test_a_hook_that_should_be_plain_is_refused_when_async() -> None:
@@ -234,13 +258,9 @@ async def test_a_startup_that_refuses_its_settings_is_bad_configuration_in_its_o
 
 
 def test_hooks_of_later_versions_do_no_harm_and_are_named_in_its_row() -> None:
-    only = row(plugin(cdmd_extensions=[extension("a")], cdmd_targets=[], cdmd_formats=[]))
+    only = row(plugin(cdmd_extensions=[extension("a")], cdmd_targets=[], cdmd_formats=[Lines]))
     assert (only.state, only.error) == ("enabled", None)
-    assert only.brings == [
-        "extension it.a",
-        "cdmd_formats (not used by this version)",
-        "cdmd_targets (not used by this version)",
-    ]
+    assert only.brings == ["format lines", "extension it.a", "cdmd_targets (not used by this version)"]
 
 
 def test_the_commands_of_every_plugin_are_found_and_one_that_fails_brings_none() -> None:

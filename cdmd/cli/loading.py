@@ -45,6 +45,7 @@ def _load(path: Path | None, plugins: Plugins, environment: Mapping[str, str], *
     config = load(
         path,
         types={name: kind.Settings for name, kind in types.items()},
+        formats=plugins.formats(),
         environment=environment,
         randomness=secrets.token_bytes,
         checks=checks,

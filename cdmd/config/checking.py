@@ -13,6 +13,7 @@ from msgspec import Meta
 from msgspec.structs import FieldInfo
 
 from cdmd.config.reading import Key
+from cdmd.contracts import ChosenFormat, Format
 from cdmd.kit.quantities import Duration, Rate, Size
 from cdmd.kit.secret import Secret
 
@@ -33,12 +34,18 @@ _WORDS: Final = {
 class Checker:
     """``table(...)`` builds a struct; ``report(key, what)`` takes each mistake.
 
-    ``secret(text, key)`` resolves a reference or raises ValueError. What is built beside a mistake is for finding more
-    mistakes only; ``flawed`` holds the keys of those found so far.
+    ``secret(text, key)`` resolves a reference or raises ValueError; ``formats`` are the file formats by name. What is built
+    beside a mistake is for finding more mistakes only; ``flawed`` holds the keys of those found so far.
     """
 
-    def __init__(self, report: Callable[[Key, str], None], secret: Callable[[str, Key], Secret]) -> None:
-        self._tell, self._secret = report, secret
+    def __init__(
+        self,
+        report: Callable[[Key, str], None],
+        secret: Callable[[str, Key], Secret],
+        *,
+        formats: Mapping[str, type[Format]] = {},
+    ) -> None:
+        self._tell, self._secret, self._formats = report, secret, formats
         self.flawed: list[Key] = []
 
     def table(
@@ -105,6 +112,8 @@ class Checker:
         if option is None:
             return self._wrong(key, f"expected {_expected(core)}, got {_kind(value)}")
         inner, more = _unwrapped(option)
+        if inner is ChosenFormat:
+            return self._format(value, key)
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             built = self.table(inner, value, key)
             return _WRONG if built is None else built
@@ -116,6 +125,17 @@ class Checker:
         if get_origin(inner) is Literal:
             return value if value in get_args(inner) else self._no_choice(value, get_args(inner), key)
         return self._leaf(annotation if option is core else option, value, key)
+
+    def _format(self, value: Any, key: Key) -> Any:
+        """``{ type = "csv", ... }``: the keys beside ``type`` are that format's settings."""
+        name = value.get("type", _ABSENT)
+        if name is _ABSENT:
+            return self._wrong((*key, "type"), "missing key")
+        if not isinstance(name, str) or name not in self._formats:
+            return self._no_choice(name, sorted(self._formats), (*key, "type"))
+        own = {entry: one for entry, one in value.items() if entry != "type"}
+        settings = self.table(self._formats[name].Settings, own, key, known=("type",))
+        return _WRONG if settings is None else ChosenFormat(self._formats[name], settings)
 
     def _leaf(self, annotation: Any, value: Any, key: Key) -> Any:
         try:

@@ -8,6 +8,7 @@ import msgspec
 
 from cdmd.config.schema import Config
 from cdmd.config.secrets import LITERAL, PREFIXES, names_a_secret
+from cdmd.contracts import ChosenFormat
 from cdmd.kit.quantities import Duration, Rate, Size
 from cdmd.kit.secret import Secret
 
@@ -50,6 +51,8 @@ def plain(value: Any) -> Any:
             return _PASSWORD.sub(f"//{LITERAL}@", value)
         case Duration() | Size() | Rate():
             return str(value)
+        case ChosenFormat(format=chosen, settings=settings):
+            return {"type": chosen.name, **plain(settings)}
         case msgspec.Struct():
             return plain(_fields(value))
         case Mapping():

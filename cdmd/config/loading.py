@@ -33,6 +33,7 @@ from cdmd.config.schema import (
     QueueSettings,
 )
 from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, make_token, names_a_secret, token
+from cdmd.contracts import Format
 from cdmd.errors import ConfigInvalid
 from cdmd.kit.secret import Secret
 
@@ -67,10 +68,11 @@ _READABLE: Final = 0o044
 _KEYED: Final = re.compile(r"[A-Za-z0-9_.\"-]+: ")
 
 
-def load(
+def load(  # noqa: PLR0913 - each is one thing that is handed in
     path: Path | None,
     *,
     types: Mapping[str, type[msgspec.Struct]],
+    formats: Mapping[str, type[Format]] = {},
     environment: Mapping[str, str],
     randomness: Callable[[int], bytes],
     checks: Mapping[str, Check] | None = None,
@@ -80,14 +82,15 @@ def load(
 ) -> Config:
     """Load ``path``, else what ``environment`` or ``default`` names, else embedded defaults. Reads files; blocks.
 
-    ``types`` are the settings structs by connector type, ``checks`` their own checks. ``absent`` says which plugins are
-    missing: then an unknown type is a warning and that connector's settings are ``Absent``, so that one plugin does not stop
-    them all. ``make_token`` lets the default connector's token be written into the state directory when it is missing;
-    otherwise nothing is written. Raises ConfigInvalid.
+    ``types`` are the settings structs by connector type, ``checks`` their own checks, ``formats`` the file formats by name.
+    ``absent`` says which plugins are missing: then an unknown type is a warning and that connector's settings are ``Absent``,
+    so that one plugin does not stop them all. ``make_token`` lets the default connector's token be written into the state
+    directory when it is missing; otherwise nothing is written. Raises ConfigInvalid.
     """
     file, asked = places.config_file(path, environment, default=default)
     merged = read(file, required=asked)
-    loading = _Loading(merged, types=types, environment=environment, folder=file.parent, checks=checks or {})
+    secrets = Secrets(environment, folder=file.parent)
+    loading = _Loading(merged, types=types, environment=environment, secrets=secrets, checks=checks or {}, formats=formats)
     loading.absent = absent
     config = loading.config()
     if not merged.files:
@@ -129,12 +132,13 @@ class _Loading:
         *,
         types: Mapping[str, type[msgspec.Struct]],
         environment: Mapping[str, str],
-        folder: Path,
+        secrets: Secrets,
         checks: Mapping[str, Check],
+        formats: Mapping[str, type[Format]],
     ) -> None:
         self._merged, self._types, self._environment, self._checks = merged, types, environment, checks
-        self._secrets = Secrets(environment, folder=folder)
-        self._checker = Checker(self._report, self._secret)
+        self._secrets = secrets
+        self._checker = Checker(self._report, self._secret, formats=formats)
         self.absent: str | None = None
         self._holding: set[str] = set()
         self.warnings: list[str] = []

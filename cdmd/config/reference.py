@@ -11,6 +11,7 @@ from msgspec.structs import FieldInfo
 from cdmd.config.effective import plain
 from cdmd.config.loading import SECTIONS
 from cdmd.config.schema import ConnectorFrame, EventSettings, IdentifierSettings, IdentitySettings, IndicatorSettings
+from cdmd.contracts import ChosenFormat
 from cdmd.kit.quantities import Duration, Rate, Size
 from cdmd.kit.secret import Secret
 
@@ -20,8 +21,11 @@ _WORDS: Final[Mapping[Any, str]] = {
 }  # fmt: skip
 
 
-def reference(connectors: Mapping[str, type[msgspec.Struct]]) -> str:
-    """Markdown: one section a table of the configuration, in TOML's notation; ``connectors`` are settings by type."""
+def reference(connectors: Mapping[str, type[msgspec.Struct]], formats: Mapping[str, type[msgspec.Struct]] = {}) -> str:
+    """Markdown: one section a table of the configuration, in TOML's notation.
+
+    ``connectors`` are settings by connector type, ``formats`` by the name of the file format.
+    """
     sections: list[tuple[str, str, type[Any]]] = [
         (f"[{name}]", "", struct) for name, struct in SECTIONS.items() if struct is not IdentitySettings
     ]
@@ -32,6 +36,7 @@ def reference(connectors: Mapping[str, type[msgspec.Struct]]) -> str:
         ("[connectors.NAME.event]", "", EventSettings),
     ]
     sections += [("[connectors.NAME]", f' with type = "{name}"', struct) for name, struct in sorted(connectors.items())]
+    sections += [("[connectors.NAME.format]", f' with type = "{name}"', struct) for name, struct in sorted(formats.items())]
     return "\n".join(line for table, note, struct in sections for line in _section(table, note, struct))
 
 
@@ -54,7 +59,7 @@ def _section(table: str, note: str, struct: type[Any]) -> Iterator[str]:
 
 def _structs(annotation: Any) -> list[type[Any]]:
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        return [annotation]
+        return [] if annotation is ChosenFormat else [annotation]  # formats have sections of their own
     return [one for argument in get_args(annotation) for one in _structs(argument)]
 
 

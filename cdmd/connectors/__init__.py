@@ -1,9 +1,10 @@
-"""The built-in connectors, registered through the same hook as a plugin's."""
+"""The built-in connectors and file formats, registered through the same hooks as a plugin's."""
 
 from collections.abc import Sequence
 
+from cdmd.connectors.formats import FORMATS
 from cdmd.connectors.webhooks import Webhook
-from cdmd.contracts import Connector
+from cdmd.contracts import Connector, Format
 from cdmd.hookspecs import hookimpl
 
 
@@ -11,3 +12,9 @@ from cdmd.hookspecs import hookimpl
 def cdmd_connectors() -> Sequence[type[Connector]]:
     """The connector types that cdmd brings itself."""
     return [Webhook]
+
+
+@hookimpl
+def cdmd_formats() -> Sequence[type[Format]]:
+    """The file formats that cdmd brings itself."""
+    return FORMATS

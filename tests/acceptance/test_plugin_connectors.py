@@ -91,12 +91,7 @@ def test_a_plugins_push_connector_answers_its_route_and_its_extension_decides(da
 def test_a_plugin_is_a_row_its_command_is_found_and_its_hooks_are_called(daemon: DaemonProcess, tmp_path: Path) -> None:
     row = next(row for row in daemon.ask("plugins") if row["name"] == "probe")
     assert (row["version"], row["state"], row["error"]) == ("0.3", "enabled", None)
-    assert row["brings"] == [
-        "connector ticker",
-        "connector bell",
-        "extension probe.stamped",
-        "cdmd_formats (not used by this version)",
-    ]
+    assert row["brings"] == ["connector ticker", "connector bell", "extension probe.stamped"]
     assert daemon.ask("status")["state"] == "running"
     assert daemon.cdmctl("ring").stdout == "rung\n"
     assert "env:BELL" in daemon.cdmctl("config", "show").stdout

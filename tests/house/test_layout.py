@@ -11,8 +11,8 @@ from tests.house.reading import PACKAGE, ROOT, Module, functions, modules
 
 LONGEST = 350
 LONGER = {
-    "cdmd/contracts.py": 520,  # the Protocols, a list to look things up in
-    "cdmd/models.py": 460,  # the nouns, likewise
+    "cdmd/contracts.py": 640,  # the Protocols, a list to look things up in
+    "cdmd/models.py": 500,  # the nouns, likewise
     "cdmd/control/protocol.py": 380,  # the shapes of the control socket, likewise
     "cdmd/daemon/assembly.py": 400,  # the list of parts
     "cdmd/kit/templates.py": 400,  # one grammar: its parser and its evaluation
@@ -20,7 +20,7 @@ LONGER = {
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager", "managers", "tools", "lib"}
 MAY_CATCH_ALL = (
     "cdmd/supervisor.py",
-    "cdmd/plugins.py",
+    "cdmd/plugins/",
     "cdmd/extensions/",
     "cdmd/intake/edge.py",
     "cdmd/batches/extending.py",  # one record that breaks its mapping does not stop all others

@@ -33,7 +33,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_plugin_in_twenty_lines_has_no_more_and_its_tests_pass_for_real(tmp_path: Path) -> None:
-    plugin, tests, _ = blocks("python")
+    plugin, tests, *_ = blocks("python")
     assert len(plugin.splitlines()) <= 20
     (tmp_path / "cdmd_loyalty.py").write_text(plugin)
     (tmp_path / "test_loyalty.py").write_text(tests)
@@ -95,6 +95,14 @@ async def test_the_connector_is_taken_in_and_brings_each_record_once() -> None:
         thread.join()
     assert [event.id for event in source.events] == ["1", "2"]
     assert source.state == {b"last": b"2"}
+
+
+def test_the_format_reads_a_file_and_its_keys_are_checked() -> None:
+    module: Any = types.ModuleType("lines")
+    exec(compile(blocks("python")[3], "lines.py", "exec"), module.__dict__)
+    form = Plugins.load([], {}, modules={"lines": module}).formats()["lines"]
+    rows = list(form(form.Settings(comment=";")).rows(io.BytesIO(b"one\n; two\nthree\n")))
+    assert [(row.number, row.value) for row in rows] == [(1, {"text": "one"}), (3, {"text": "three"})]
 
 
 def test_its_tables_are_the_codes() -> None:

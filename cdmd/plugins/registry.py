@@ -7,23 +7,17 @@ when one raises, and drops coroutines. Not for: running connectors (``supervisor
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, cast
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import anyio.to_thread
 import msgspec
-import pluggy
-from typing_extensions import override
 
-from cdmd import hookspecs
 from cdmd.config.schema import Absent
-from cdmd.contracts import Connector, Context, Extension, Source
+from cdmd.contracts import Connector, Context, Extension, Format, Source
 from cdmd.errors import ConfigInvalid, Overloaded, PluginFault
 from cdmd.kit.detached import Ended, within
-from cdmd.kit.frames import leaf, sentence
 from cdmd.models import Answer, Request, Route
-
-LATER: Final = frozenset(("cdmd_formats", "cdmd_verifiers", "cdmd_targets"))
-"""Hooks of the contract that this version does not call yet: a plugin that has them works, and its row says so."""
+from cdmd.plugins.brought import Brought, brought, check_routes, given, manager, reason
 
 PluginState: TypeAlias = Literal["enabled", "disabled", "load error", "bad config", "failed"]
 
@@ -74,9 +68,10 @@ class Plugins:
     """The plugins of this process, made by ``load``."""
 
     def __init__(self) -> None:
-        self._hooks = _manager()
+        self._hooks = manager()
         self._rows: dict[str, PluginRow] = {}
         self._connectors: dict[str, type[Connector]] = {}
+        self._formats: dict[str, type[Format]] = {}
         self._extensions: list[tuple[str, Extension]] = []
         self._brings: dict[str, Sequence[str]] = {}
 
@@ -108,10 +103,10 @@ class Plugins:
         """What every ``cdmd_commands`` gives, one plugin after the other; one that fails brings none. For ``cdmctl``."""
         found: list[Any] = []
         for point in entry_points:
-            trial = _manager()
+            trial = manager()
             try:
                 trial.register(point.load(), name=point.name)
-                found += _given(trial, "cdmd_commands")
+                found += given(trial, "cdmd_commands")
             except (Exception, SystemExit):  # noqa: BLE001, S112 - its row in `cdmctl plugins` says why; others go on
                 continue
         return found
@@ -123,6 +118,10 @@ class Plugins:
     def connector_types(self) -> dict[str, type[Connector]]:
         """Every connector type by its name."""
         return dict(self._connectors)
+
+    def formats(self) -> dict[str, type[Format]]:
+        """Every file format by its name."""
+        return dict(self._formats)
 
     def extensions(self) -> list[tuple[str, Extension]]:
         """Every extension with its plugin's name, in order of loading."""
@@ -156,26 +155,25 @@ class Plugins:
     def _load(self, name: str, load: Callable[[], object], *, version: str | None) -> None:
         try:
             plugin = load()
-            connectors, extensions, later = _brought(plugin, name)
-            self._check_names(name, connectors, extensions)
+            found = brought(plugin, name)
+            self._check_names(name, found)
             self._hooks.register(plugin, name=name)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's import and hooks are foreign code: its fault is its row
-            self._row(name, version, "load error", _reason(error))
+            self._row(name, version, "load error", reason(error))
             return
-        self._connectors |= {connector.type: connector for connector in connectors}
-        self._extensions += [(name, extension) for extension in extensions]
-        self._brings[name] = [
-            *(f"connector {connector.type}" for connector in connectors),
-            *(f"extension {name}.{extension.name}" for extension in extensions),
-            *(f"{hook} (not used by this version)" for hook in later),
-        ]
+        self._connectors |= {connector.type: connector for connector in found.connectors}
+        self._formats |= {form.name: form for form in found.formats}
+        self._extensions += [(name, extension) for extension in found.extensions]
+        self._brings[name] = found.lines(name)
         self._row(name, version, "enabled", None)
 
-    def _check_names(self, name: str, connectors: Sequence[type[Connector]], extensions: Sequence[Extension]) -> None:
-        types = [connector.type for connector in connectors]
+    def _check_names(self, name: str, found: Brought) -> None:
         taken = {extension.name for _, extension in self._extensions}
-        names = [extension.name for extension in extensions]
-        for kind, mine, others in (("connector type", types, set(self._connectors)), ("extension", names, taken)):
+        for kind, mine, others in (
+            ("connector type", [connector.type for connector in found.connectors], set(self._connectors)),
+            ("format", [form.name for form in found.formats], set(self._formats)),
+            ("extension", [extension.name for extension in found.extensions], taken),
+        ):
             for one in mine:
                 if one in others or mine.count(one) > 1:
                     raise PluginFault(f"the {kind} {one!r} exists already, so nothing of {name} is used")
@@ -192,11 +190,11 @@ class Plugins:
             return AbsentConnector(name, settings)
         try:
             made = self._connectors[kind](name, settings)
-            _check_routes(made)
+            check_routes(made)
         except ConfigInvalid:
             raise
         except Exception as error:  # a plugin's constructor is foreign code: its fault is its connector's
-            raise ConfigInvalid([f"connectors.{name}: its type {kind} cannot make it: {_reason(error)}"]) from error
+            raise ConfigInvalid([f"connectors.{name}: its type {kind} cannot make it: {reason(error)}"]) from error
         return made
 
     # ---- calling -----------------------------------------------------------------------------------------------------
@@ -213,8 +211,8 @@ class Plugins:
             if isinstance(ended, ConfigInvalid):
                 self._row(name, version, "bad config", "; ".join(f"plugins.{name}.{problem}" for problem in ended.problems))
                 continue
-            reason = f"took longer than {seconds:g} s" if isinstance(ended, TimeoutError) else _reason(ended)
-            self._row(name, version, "failed", f"{hook.removeprefix('cdmd_')}: {reason}")
+            why = f"took longer than {seconds:g} s" if isinstance(ended, TimeoutError) else reason(ended)
+            self._row(name, version, "failed", f"{hook.removeprefix('cdmd_')}: {why}")
 
 
 async def _called(function: Callable[[], object], *, seconds: float, name: str) -> Ended:
@@ -229,103 +227,6 @@ async def _called(function: Callable[[], object], *, seconds: float, name: str) 
             await result
 
     return await within(call, seconds=seconds, name=name)
-
-
-class _Manager(pluggy.PluginManager):
-    """Takes hooks of later versions without a complaint."""
-
-    @override
-    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        found: Any = super().parse_hookimpl_opts(plugin, name)
-        return {**found, "optionalhook": True} if found is not None and name in LATER else found
-
-
-def _manager() -> pluggy.PluginManager:
-    manager = _Manager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    return manager
-
-
-def _implementations(manager: pluggy.PluginManager, hook: str) -> list[tuple[str, Callable[[], object]]]:
-    return [(impl.plugin_name, impl.function) for impl in getattr(manager.hook, hook).get_hookimpls()]
-
-
-def _brought(plugin: object, name: str) -> tuple[list[type[Connector]], list[Extension], list[str]]:
-    """What a plugin's hooks give, checked: its connectors, its extensions, and the hooks of later versions that it has.
-
-    Tried on a manager of its own, so that a bad one leaves nothing behind.
-    """
-    trial = _manager()
-    trial.register(plugin, name=name)
-    trial.check_pending()
-    _check_marked(plugin, trial)
-    connectors = [_checked_connector(found) for found in _given(trial, "cdmd_connectors")]
-    extensions = [_checked_extension(found) for found in _given(trial, "cdmd_extensions")]
-    return connectors, extensions, sorted(LATER & set(vars(trial.hook)))
-
-
-def _check_marked(plugin: object, manager: pluggy.PluginManager) -> None:
-    for hook in vars(manager.hook):
-        function = getattr(plugin, hook, None)
-        marked = hasattr(function, "cdmd_impl") or hasattr(function, "cdmd_spec")
-        if hook.startswith("cdmd_") and callable(function) and not marked:
-            raise PluginFault(f"{hook} lacks @cdmd.hookimpl")
-
-
-def _given(manager: pluggy.PluginManager, hook: str) -> list[object]:
-    found: list[object] = []
-    for _, function in _implementations(manager, hook):
-        result = function()
-        if inspect.iscoroutine(result):
-            result.close()
-            raise PluginFault(f"{hook} must be a plain function, not async")
-        if not isinstance(result, list | tuple):
-            raise PluginFault(f"{hook} must return a list")
-        found.extend(result)
-    return found
-
-
-def _checked_connector(found: object) -> type[Connector]:
-    if not isinstance(found, type):
-        raise PluginFault("cdmd_connectors must list classes")
-    named, settings = getattr(found, "type", None), getattr(found, "Settings", None)
-    if not isinstance(named, str) or not named:
-        raise PluginFault(f"the connector {found.__name__} has no `type`")
-    if not isinstance(settings, type) or not issubclass(settings, msgspec.Struct):
-        raise PluginFault(f"the connector {named} has no `Settings` struct")
-    try:
-        inspect.signature(found).bind("name", None)
-    except (TypeError, ValueError):
-        raise PluginFault(f"the connector {named} is not made from (name, settings)") from None
-    if _has_async(found, "run") == _has_async(found, "answer"):
-        raise PluginFault(f"the connector {named} needs either an async `run`, or `routes` and an async `answer`")
-    return cast("type[Connector]", found)
-
-
-def _check_routes(connector: object) -> None:
-    if not all(isinstance(route, Route) for route in getattr(connector, "routes", ())):
-        raise PluginFault("its `routes` are not all a cdmd.Route")
-
-
-def _has_async(found: type, name: str) -> bool:
-    return inspect.iscoroutinefunction(getattr(found, name, None))
-
-
-def _checked_extension(found: object) -> Extension:
-    if not isinstance(found, Extension):
-        raise PluginFault("cdmd_extensions must list what @cdmd.extension makes")
-    return found
-
-
-def _reason(error: BaseException) -> str:
-    error = leaf(error)
-    if isinstance(error, PluginFault):
-        return str(error)
-    if isinstance(error, pluggy.PluginValidationError):  # it quotes names of hooks and arguments only
-        return " ".join(str(error).split())
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"it needs the module {error.name}, which is not installed"
-    return sentence(error)
 
 
 def _version(point: Found) -> str | None:

@@ -1,0 +1,12 @@
+"""The file formats that cdmd brings itself: each turns an unpacked file into rows, one module a format.
+
+Not here: where files come from, and how they are unpacked.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from cdmd.connectors.formats.jsonl import Jsonl
+from cdmd.contracts import Format
+
+FORMATS: Final[Sequence[type[Format]]] = (Jsonl,)

@@ -1,0 +1,52 @@
+"""JSON Lines (also called NDJSON): one object a line, in UTF-8."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, BinaryIO, ClassVar, Final
+
+import msgspec
+from msgspec import Meta
+
+from cdmd.connectors.formats.lines import bounded_lines
+from cdmd.kit.quantities import Size
+from cdmd.models import Fault, Row
+
+_DECODE: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class JsonlSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``format = { type = "jsonl", ... }``."""
+
+    max_record: Annotated[Size, Meta(description="The longest line; a longer one is set aside.")] = Size.parse("1MiB")
+
+
+class Jsonl:
+    """Records are the lines that are not blank; a line that is no JSON object is a row with a fault."""
+
+    name: ClassVar[str] = "jsonl"
+    Settings: ClassVar[type[msgspec.Struct]] = JsonlSettings
+
+    def __init__(self, settings: JsonlSettings) -> None:
+        self._limit = settings.max_record.bytes
+
+    def rows(self, stream: BinaryIO) -> Iterator[Row]:
+        """See ``cdmd.contracts.Format``."""
+        number = 0
+        for place, line in bounded_lines(stream, limit=self._limit):
+            if line is None:
+                number += 1
+                yield Row(number, place, None, Fault("record_too_large", f"the line is longer than {self._limit} bytes"))
+            elif line and not line.isspace():
+                number += 1
+                yield _row(number, place, line)
+
+
+def _row(number: int, place: int, line: bytes) -> Row:
+    try:
+        return Row(number, place, _DECODE(line))
+    except msgspec.ValidationError:
+        fault = Fault("not_an_object", "the line is JSON, but no object")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        fault = Fault("not_json", f"the line is no JSON: {type(error).__name__}")
+    except RecursionError:
+        fault = Fault("too_deep", "the line is nested too deeply")
+    return Row(number, place, None, fault, line)

@@ -1,0 +1,156 @@
+"""What a plugin's hooks give, tried on a plugin manager of its own and checked, so that a bad one leaves nothing behind.
+
+Foreign code: what it raises is its plugin's row (``registry``), told by ``reason``. Not here: which plugins there are.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, cast
+
+import msgspec
+import pluggy
+from typing_extensions import override
+
+from cdmd import hookspecs
+from cdmd.contracts import Connector, Extension, Format
+from cdmd.errors import PluginFault
+from cdmd.kit.frames import leaf, sentence
+from cdmd.models import Route
+
+LATER: Final = frozenset(("cdmd_verifiers", "cdmd_targets"))
+"""Hooks of the contract that this version does not call yet: a plugin that has them works, and its row says so."""
+
+
+class Brought(NamedTuple):
+    """What one plugin brings; ``later`` are hooks of later versions that it has."""
+
+    connectors: Sequence[type[Connector]]
+    formats: Sequence[type[Format]]
+    extensions: Sequence[Extension]
+    later: Sequence[str]
+
+    def lines(self, name: str) -> list[str]:
+        """Each of it in a few words; ``name`` is the plugin's."""
+        return [
+            *(f"connector {connector.type}" for connector in self.connectors),
+            *(f"format {form.name}" for form in self.formats),
+            *(f"extension {name}.{extension.name}" for extension in self.extensions),
+            *(f"{hook} (not used by this version)" for hook in self.later),
+        ]
+
+
+class _Manager(pluggy.PluginManager):
+    """Takes hooks of later versions without a complaint."""
+
+    @override
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        found: Any = super().parse_hookimpl_opts(plugin, name)
+        return {**found, "optionalhook": True} if found is not None and name in LATER else found
+
+
+def manager() -> pluggy.PluginManager:
+    """A manager that knows the hooks."""
+    made = _Manager(hookspecs.PROJECT)
+    made.add_hookspecs(hookspecs)
+    return made
+
+
+def _implementations(manager: pluggy.PluginManager, hook: str) -> list[tuple[str, Callable[[], object]]]:
+    return [(impl.plugin_name, impl.function) for impl in getattr(manager.hook, hook).get_hookimpls()]
+
+
+def brought(plugin: object, name: str) -> Brought:
+    """What the hooks of the plugin ``name`` give. Raises ``PluginFault``, and whatever they raise."""
+    trial = manager()
+    trial.register(plugin, name=name)
+    trial.check_pending()
+    _check_marked(plugin, trial)
+    return Brought(
+        connectors=[_checked_connector(found) for found in given(trial, "cdmd_connectors")],
+        formats=[_checked_format(found) for found in given(trial, "cdmd_formats")],
+        extensions=[_checked_extension(found) for found in given(trial, "cdmd_extensions")],
+        later=sorted(LATER & set(vars(trial.hook))),
+    )
+
+
+def _check_marked(plugin: object, manager: pluggy.PluginManager) -> None:
+    for hook in vars(manager.hook):
+        function = getattr(plugin, hook, None)
+        marked = hasattr(function, "cdmd_impl") or hasattr(function, "cdmd_spec")
+        if hook.startswith("cdmd_") and callable(function) and not marked:
+            raise PluginFault(f"{hook} lacks @cdmd.hookimpl")
+
+
+def given(manager: pluggy.PluginManager, hook: str) -> list[object]:
+    """Everything that the implementations of ``hook`` list. Raises ``PluginFault`` where they list nothing."""
+    found: list[object] = []
+    for _, function in _implementations(manager, hook):
+        result = function()
+        if inspect.iscoroutine(result):
+            result.close()
+            raise PluginFault(f"{hook} must be a plain function, not async")
+        if not isinstance(result, list | tuple):
+            raise PluginFault(f"{hook} must return a list")
+        found.extend(result)
+    return found
+
+
+def _checked_connector(found: object) -> type[Connector]:
+    if not isinstance(found, type):
+        raise PluginFault("cdmd_connectors must list classes")
+    named, settings = getattr(found, "type", None), getattr(found, "Settings", None)
+    if not isinstance(named, str) or not named:
+        raise PluginFault(f"the connector {found.__name__} has no `type`")
+    if not isinstance(settings, type) or not issubclass(settings, msgspec.Struct):
+        raise PluginFault(f"the connector {named} has no `Settings` struct")
+    try:
+        inspect.signature(found).bind("name", None)
+    except (TypeError, ValueError):
+        raise PluginFault(f"the connector {named} is not made from (name, settings)") from None
+    if _has_async(found, "run") == _has_async(found, "answer"):
+        raise PluginFault(f"the connector {named} needs either an async `run`, or `routes` and an async `answer`")
+    return cast("type[Connector]", found)
+
+
+def _checked_format(found: object) -> type[Format]:
+    if not isinstance(found, type):
+        raise PluginFault("cdmd_formats must list classes")
+    named, settings = getattr(found, "name", None), getattr(found, "Settings", None)
+    if not isinstance(named, str) or not named:
+        raise PluginFault(f"the format {found.__name__} has no `name`")
+    if not isinstance(settings, type) or not issubclass(settings, msgspec.Struct):
+        raise PluginFault(f"the format {named} has no `Settings` struct")
+    try:
+        inspect.signature(found).bind(None)
+        inspect.signature(getattr(found, "rows", None)).bind("self", "stream")  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise PluginFault(f"the format {named} is not made from (settings), or has no rows(stream)") from None
+    return cast("type[Format]", found)
+
+
+def check_routes(connector: object) -> None:
+    """Raise ``PluginFault`` unless every route is one."""
+    if not all(isinstance(route, Route) for route in getattr(connector, "routes", ())):
+        raise PluginFault("its `routes` are not all a cdmd.Route")
+
+
+def _has_async(found: type, name: str) -> bool:
+    return inspect.iscoroutinefunction(getattr(found, name, None))
+
+
+def _checked_extension(found: object) -> Extension:
+    if not isinstance(found, Extension):
+        raise PluginFault("cdmd_extensions must list what @cdmd.extension makes")
+    return found
+
+
+def reason(error: BaseException) -> str:
+    """One sentence, without values, about what foreign code raised."""
+    error = leaf(error)
+    if isinstance(error, PluginFault):
+        return str(error)
+    if isinstance(error, pluggy.PluginValidationError):  # it quotes names of hooks and arguments only
+        return " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"it needs the module {error.name}, which is not installed"
+    return sentence(error)
