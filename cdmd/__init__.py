@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cdmd.kit.secret import Secret as Secret
     from cdmd.models import Accepted as Accepted
     from cdmd.models import Answer as Answer
+    from cdmd.models import Emission as Emission
     from cdmd.models import Event as Event
     from cdmd.models import Fault as Fault
     from cdmd.models import Filtered as Filtered
@@ -39,7 +40,19 @@ _HOMES: Final = {
     "cdmd.extensions": ("extension",),
     "cdmd.hookspecs": ("hookimpl",),
     "cdmd.kit.secret": ("Secret",),
-    "cdmd.models": ("Accepted", "Answer", "Event", "Fault", "Filtered", "Record", "Rejected", "Request", "Route", "Row"),
+    "cdmd.models": (
+        "Accepted",
+        "Answer",
+        "Emission",
+        "Event",
+        "Fault",
+        "Filtered",
+        "Record",
+        "Rejected",
+        "Request",
+        "Route",
+        "Row",
+    ),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -18,6 +18,7 @@ from cdmd.models import (
     Changes,
     DeadLetter,
     Digest,
+    Emission,
     Entry,
     Event,
     Fault,
@@ -212,6 +213,23 @@ class PushConnector(Protocol):
 
     async def answer(self, request: Request, source: Source) -> Answer:
         """Verify, decode and emit. ``Overloaded`` may pass through: the daemon answers 503 with Retry-After."""
+        ...
+
+
+@runtime_checkable
+class DecidingConnector(PushConnector, Protocol):
+    """A push connector that knows at once what a request is worth, so that no task has to run for each.
+
+    Optional, and open to every connector: ``answer`` goes on serving whatever ``decide`` leaves to it.
+    """
+
+    def decide(self, request: Request, source: Source) -> Answer | Emission | None:
+        """The answer, or what has to be durable before there is one; None where it takes waiting: then ``answer`` is asked.
+
+        Synchronous and quick: of ``source`` only what does not wait (``refuse``, ``name``, ``clock``). The daemon emits what
+        is returned as ``Source.emit`` would, answers 503 where it cannot be taken, else what the emission's ``answer`` makes
+        of the verdicts, after they are durable.
+        """
         ...
 
 

@@ -4,7 +4,7 @@ For: every floor above; nothing here reads, writes or decides. Times that leave 
 times that are compared or stored are integers of microseconds since 1970-01-01T00:00:00Z (``Micros``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -414,6 +414,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     body: bytes = b""
     headers: Sequence[tuple[str, str]] = ()
+
+
+class Emission(msgspec.Struct, frozen=True, kw_only=True):
+    """What a push connector wants on the disk before it answers: records and its own state, durable together.
+
+    ``answer`` is called with a verdict for each record once they are.
+    """
+
+    records: Sequence[Record]
+    answer: Callable[[Sequence[Verdict]], Answer]
+    state: Mapping[bytes, bytes | None] = {}
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

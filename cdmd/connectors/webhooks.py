@@ -21,7 +21,7 @@ from cdmd.kit.schemes import PRESETS, Scheme
 from cdmd.kit.secret import Secret
 from cdmd.kit.signing import Refused, Verifier
 from cdmd.kit.templates import Template
-from cdmd.models import Accepted, Answer, Filtered, Record, Rejected, Request, Route, Verdict
+from cdmd.models import Accepted, Answer, Emission, Filtered, Record, Rejected, Request, Route, Verdict
 
 _JSON: Final = (("content-type", "application/json"),)
 _ONE_ACCEPTED: Final = Answer(body=b'{"accepted":1,"filtered":0}', headers=_JSON)
@@ -90,22 +90,29 @@ class Webhook:
         return self._scheme.algorithm != "none"
 
     async def answer(self, request: Request, source: Source) -> Answer:
-        """Verify, decode and emit one request; 200 only after its records are durable."""
+        """What ``decide`` says, with its records emitted here."""
+        return await _emitted(self.decide(request, source), source)
+
+    def decide(self, request: Request, source: Source) -> Answer | Emission:
+        """Verify and decode one request; 200 only after its records are durable."""
         verdict = self._verifier.verify(request.headers, request.body, method=request.method, now=request.received)
         if isinstance(verdict, Refused):
             source.refuse(1, f"signature_{verdict.reason}")
             return self._unauthorized
         self._verified_by = verdict.secret_index
-        return await self.read(request, source)
+        return self._read(request, source)
 
     async def read(self, request: Request, source: Source) -> Answer:
         """Decode and emit a request whose sender is beyond doubt: all that follows verification."""
+        return await _emitted(self._read(request, source), source)
+
+    def _read(self, request: Request, source: Source) -> Answer | Emission:
         try:
             records = self._split(request)
         except Undecodable as fault:
             source.refuse(1, fault.code)
             return _refusal(fault)
-        return _summary(await source.emit(records)) if records else _summary([])
+        return Emission(records=records, answer=_summary) if records else _summary([])
 
     def _split(self, request: Request) -> list[Record]:
         """The request's records with the defaults that the scheme knows. Raises Undecodable."""
@@ -199,6 +206,12 @@ def _verification_mistakes(settings: WebhookSettings) -> list[str]:
 def _refusal(fault: Undecodable) -> Answer:
     body = msgspec.json.encode({"code": fault.code, "message": fault.message})
     return Answer(status=fault.status, body=body, headers=_JSON)
+
+
+async def _emitted(decided: Answer | Emission, source: Source) -> Answer:
+    if isinstance(decided, Answer):
+        return decided
+    return decided.answer(await source.emit(decided.records, state=decided.state))
 
 
 def _summary(verdicts: Sequence[Verdict]) -> Answer:

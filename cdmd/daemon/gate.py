@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import msgspec
 
 from cdmd.config.schema import ConnectorConfig
-from cdmd.contracts import Connector, PushConnector, SharingConnector, Source
+from cdmd.contracts import Connector, DecidingConnector, PushConnector, SharingConnector, Source
 from cdmd.errors import Overloaded, Paused
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.source import IntakeSource
 from cdmd.kit.egress import GuardedHttp
-from cdmd.models import Answer, Request, Route
+from cdmd.models import Answer, Emission, Request, Route
 from cdmd.supervisor import Supervisor
 
 _LATER = 60
@@ -27,24 +27,42 @@ class PushGate:
         self.routes: Sequence[Route] = tuple(connector.routes)
         self.paused = self.unstarted = self.retired = False
         self._degraded = False
+        self._decide = connector.decide if isinstance(connector, DecidingConnector) else None
 
     def recognises(self, request: Request) -> bool:
         """Whether the request is this connector's, on a path that it shares."""
         return isinstance(self._connector, SharingConnector) and self._connector.recognises(request)
 
+    def decide(self, request: Request, source: Source) -> Answer | Emission | None:
+        """What the connector decides at once; None for one that does not. Raises as ``answer`` does."""
+        if self._decide is None:
+            return None
+        self._check(source)
+        decided = self._decide(request, source)
+        if self._degraded and decided is not None:
+            self._well()
+        return decided
+
     async def answer(self, request: Request, source: Source) -> Answer:
         """The connector's answer. Raises ``Paused``, and ``Overloaded`` for one that could not be started."""
+        self._check(source)
+        answer = await self._connector.answer(request, source)
+        if self._degraded:
+            self._well()
+        return answer
+
+    def _check(self, source: Source) -> None:
         if self.paused:
             source.refuse(1, "paused")
             raise Paused("this connector is paused", retry_after=_LATER)
         if self.unstarted:
             source.refuse(1, "unstarted")
             raise Overloaded("this connector could not be started", retry_after=_LATER)
-        answer = await self._connector.answer(request, source)
-        if self._degraded and not self.retired:
+
+    def _well(self) -> None:
+        if not self.retired:
             self._degraded = False
             self._supervisor.mark(self._name, "running")
-        return answer
 
     def failed(self, error: str) -> None:
         """It failed to answer a request; ``error`` is the fault's class."""

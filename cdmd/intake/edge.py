@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 import structlog
 
-from cdmd.contracts import Clock, PushConnector, SharingConnector, Source
+from cdmd.contracts import Clock, DecidingConnector, PushConnector, SharingConnector, Source
 from cdmd.errors import ConfigInvalid, Overloaded, Paused
 from cdmd.kit.deadlines import Deadlines
-from cdmd.models import Answer, Request, Route
+from cdmd.models import Answer, Emission, Request, Route
 
 Ready: TypeAlias = Callable[[], tuple[bool, Sequence[str]]]
 """Whether the daemon can take events now, and one line for each thing that is not well."""
@@ -239,7 +239,7 @@ class Edge:
         mounted.active[0] += 1
         try:
             with self._deadlines.of_current_task():
-                return _checked(await mounted.connector.answer(request, mounted.source))
+                return _checked(await _asked(mounted.connector, request, mounted.source))
         except Paused:
             return _busy(_PAUSED_RETRY)
         except Overloaded as fault:
@@ -301,6 +301,15 @@ def _inflate(packed: bytes, limit: int) -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise _broken("the body is not one whole gzip member")
     return body
+
+
+async def _asked(connector: PushConnector, request: Request, source: Source) -> object:
+    decided = connector.decide(request, source) if isinstance(connector, DecidingConnector) else None
+    if decided is None:
+        return await connector.answer(request, source)
+    if isinstance(decided, Emission):
+        return decided.answer(await source.emit(decided.records, state=decided.state))
+    return decided
 
 
 def _checked(answer: object) -> Answer:

@@ -3,12 +3,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cdmd.contracts import Append
+from cdmd.contracts import Append, Source
+from cdmd.daemon.gate import PushGate
 from cdmd.daemon.live import OWNER
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
-from cdmd.errors import BadArguments, ConfigInvalid, NotDurable, NotFound, Overloaded
-from cdmd.models import Entry, Event, Fault, Seq
+from cdmd.errors import BadArguments, ConfigInvalid, NotDurable, NotFound, Overloaded, Paused
+from cdmd.models import Answer, Entry, Event, Fault, Request, Route, Seq
 from cdmd.supervisor import UNSTOPPABLE
 from tests.daemon.doubles import Fetcher, World, applied, asked, fetched, record, until, verdicts
 
@@ -253,3 +254,34 @@ async def test_a_pull_connector_counts_as_running_once_it_idles_or_brings_someth
             await anyio.lowlevel.checkpoint()
         await quiet.bring()
         assert parts.supervisor.state("quiet").state == "running"
+
+
+class _Deciding:
+    """A push connector that decides at once."""
+
+    routes = (Route(path="/x"),)
+
+    async def answer(self, request: Request, source: Source) -> Answer:
+        raise AssertionError("it decided")
+
+    def decide(self, request: Request, source: Source) -> Answer:
+        return Answer(status=204)
+
+
+async def test_a_connector_that_decides_at_once_is_paused_and_well_again_like_any_other(tmp_path: Path) -> None:
+    world = World(tmp_path, PUSH)
+    async with world.parts() as parts:
+        source = parts.connectors.get("shop").source
+        gate = PushGate("shop", _Deciding(), parts.supervisor)
+        request = Request(method="POST", path="/x", query="", headers=(), body=b"", peer="", received=world.clock.now())
+        gate.failed("KeyError")
+        assert parts.supervisor.state("shop").state == "degraded"
+        assert gate.decide(request, source) == Answer(status=204)
+        assert parts.supervisor.state("shop").state == "running"
+        gate.paused = True
+        with pytest.raises(Paused):
+            gate.decide(request, source)
+        gate.paused, gate.unstarted = False, True
+        with pytest.raises(Overloaded):
+            gate.decide(request, source)
+        assert parts.tally.reasons == {("shop", "paused"): 1, ("shop", "unstarted"): 1}

@@ -1,17 +1,19 @@
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, NotDurable, Overloaded, Paused
 from cdmd.intake.edge import EdgeLimits
 from cdmd.kit.bounded_http import Limits
-from cdmd.models import Answer, Request, Route
-from tests.connectors.doubles import Echo, MemorySource, listening
+from cdmd.models import Accepted, Answer, Emission, Record, Request, Route, Verdict
+from tests.connectors.doubles import NOW, Echo, MemorySource, listening
 from tests.kit.wire import head, read_answer, read_to_end
 
 pytestmark = pytest.mark.anyio
@@ -341,3 +343,71 @@ async def test_a_path_is_shared_only_where_both_say_so() -> None:
         for other in (Echo(Route(path="/v1/batch")), Echo(Route(path="/v1/batch", shared=True))):
             with pytest.raises(ConfigInvalid):
                 edge.edge.check([(Keyed("a"), MemorySource("a")), (other, MemorySource("b"))])
+
+
+class Deciding(Echo):
+    """Decides at once what is told in the body; what it leaves is answered with ``waited``."""
+
+    def __init__(self) -> None:
+        super().__init__(act=lambda _request: Answer(body=b"waited"))
+
+    def decide(self, request: Request, source: Source) -> Answer | Emission | None:
+        match request.body:
+            case b"later":
+                return None
+            case b"broken":
+                raise ValueError("joe@example.com")
+            case b"junk":
+                return "junk"  # type: ignore[return-value]
+            case b"no":
+                source.refuse(1, "unwanted")
+                return Answer(status=403)
+            case b"broken answer" | b"junk answer" | b"paused answer":
+                return Emission(records=[record()], answer=partial(self._broken, request.body))
+            case _:
+                return Emission(records=[record(), record("2")], answer=self._verdicts)
+
+    @staticmethod
+    def _broken(body: bytes, _verdicts: Sequence[Verdict]) -> Answer:
+        if body == b"junk answer":
+            return "junk"  # type: ignore[return-value]
+        raise Paused("by joe") if body == b"paused answer" else ValueError("joe@example.com")
+
+    @staticmethod
+    def _verdicts(verdicts: Sequence[Verdict]) -> Answer:
+        return Answer(body=" ".join(verdict.id for verdict in verdicts if isinstance(verdict, Accepted)).encode())
+
+
+def record(id_: str = "1") -> Record:
+    return Record(value={}, received=NOW, fallback_id=id_)
+
+
+async def test_a_connector_that_decides_at_once_is_answered_from_the_verdicts_of_what_it_wanted_kept() -> None:
+    source = MemorySource()
+    async with listening((Deciding(), source)) as edge:
+        answers = [await edge.client.post(PATH, content=body) for body in (b"x", b"no", b"later")]
+    assert [(answer.status_code, answer.text) for answer in answers] == [(200, "1 2"), (403, ""), (200, "waited")]
+    assert [len(batch) for batch in source.emitted] == [2]
+    assert source.refused == ["unwanted"]
+
+
+@pytest.mark.parametrize("body", [b"broken", b"junk", b"broken answer", b"junk answer"])
+async def test_one_that_fails_to_decide_or_to_answer_is_named_like_any_other(body: bytes) -> None:
+    source = MemorySource()
+    with capture_logs():
+        async with listening((Deciding(), source)) as edge:
+            assert (await edge.client.post(PATH, content=body)).status_code == 500
+            assert edge.degraded == [("shop", "TypeError" if b"junk" in body else "ValueError")]
+            assert edge.edge.statistics()["failed"] == 1
+
+
+async def test_what_cannot_be_kept_now_is_503_for_those_that_decide_at_once_too() -> None:
+    source = MemorySource()
+    async with listening((Deciding(), source)) as edge:
+        source.failure = NotDurable("disk full", retry_after=7)
+        answer = await edge.client.post(PATH)
+        assert (answer.status_code, answer.headers["retry-after"], answer.content) == (503, "7", b"")
+        source.failure = None
+        assert (await edge.client.post(PATH, content=b"paused answer")).headers["retry-after"] == "60"
+        assert edge.degraded == []
+    assert source.refused == []
