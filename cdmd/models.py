@@ -90,6 +90,14 @@ class Fault(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     kind: str | None = None
 
 
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connector itself knows of a record's event: a source that says by its own rules whose it is and what is told."""
+
+    identifiers: dict[str, str] = {}
+    traits: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What a connector brings in, before mapping.
 
@@ -97,6 +105,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     ``_file``); ``id``, ``type`` and ``time`` are the defaults that the source's scheme knows (a delivery header, say);
     ``fallback_id`` names the record where neither the mapping nor the scheme does; ``brief`` says that it is only a digest of
     what was sent, which names an occurrence for ``BRIEFLY`` and no longer. ``received`` is the moment of arrival.
+    ``parts`` hold where the ``event`` table says nothing; ``fault`` is why it cannot be taken, which no mapping changes.
+    ``adjusted`` says that ``time`` was brought to our clock, so that two deliveries of one occurrence may differ in it.
     """
 
     value: Any
@@ -108,6 +118,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     time: Any = None
     stream: str | None = None
     brief: bool = False
+    parts: Parts | None = None
+    fault: Fault | None = None
+    adjusted: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -151,12 +164,18 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
     With a ``fault``, ``event`` carries what is known (its ``id`` and ``type`` may be empty) and ``raw`` the record as JSON
     (empty where nothing of it may be kept). ``brief``: see ``Record``; the event's id names it for ``BRIEFLY`` only.
+    ``adjusted``: see ``Record``.
     """
 
     event: Event
     fault: Fault | None = None
     raw: bytes = b""
     brief: bool = False
+    adjusted: bool = False
+
+    def content(self, event: Event) -> Event:
+        """What another delivery of the same occurrence says, too: ``event``, without its time where that was adjusted."""
+        return msgspec.structs.replace(event, time=None) if self.adjusted else event
 
     @property
     def occurrence(self) -> tuple[str, str] | None:

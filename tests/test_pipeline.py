@@ -131,6 +131,13 @@ async def test_other_content_under_the_same_id_is_a_conflict():
     assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 1, Count.ID_CONFLICTS: 1}
 
 
+async def test_a_time_that_was_adjusted_at_each_delivery_is_no_other_content():
+    daemon, late = Daemon(), START - timedelta(seconds=3)
+    await daemon.take(*(Entry(event("1", time=time), adjusted=True) for time in (START, late)))
+    assert daemon.store.activities[1].event.time == START
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 1}
+
+
 def _brief(id: str, after: timedelta, **fields) -> Entry:
     return Entry(event(id, received=START + after, **fields), brief=True)
 

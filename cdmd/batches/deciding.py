@@ -196,7 +196,7 @@ class _Decider:
         """What to tell other content by; where the id is the content's digest there is none, and its time is kept instead."""
         if one.item.entry.brief:
             return to_micros(one.item.entry.event.received)
-        return self._rules.digester.content(one.original)
+        return self._rules.digester.content(one.item.entry.content(one.original))
 
     def _filter(self, one: _Prepared, reason: str) -> Fate:
         self._leave_parked(one.item)

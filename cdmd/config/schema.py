@@ -167,11 +167,13 @@ class EventSettings(_Table, frozen=True, kw_only=True):
     id: Annotated[str | None, Meta(description="Names one occurrence, never an object.")] = None
     type: Annotated[str | None, Meta(description="The event's type.")] = None
     time: Annotated[str | None, Meta(description="When it happened: RFC 3339, Unix seconds or milliseconds.")] = None
-    identifiers: Annotated[dict[str, str], Meta(description="Kinds and values that say whose event it is.")] = {}
+    identifiers: Annotated[dict[str, str] | None, Meta(description="Kinds and values that say whose event it is.")] = None
     traits: Annotated[
-        dict[str, str] | Literal["*"], Meta(description='What is known of the customer; "*" keeps the record.')
-    ] = {}
-    data: Annotated[dict[str, str] | Literal["*"], Meta(description='What is kept of the event; "*" keeps the record.')] = {}
+        dict[str, str] | Literal["*"] | None, Meta(description='What is known of the customer; "*" keeps the record.')
+    ] = None
+    data: Annotated[
+        dict[str, str] | Literal["*"] | None, Meta(description='What is kept of the event; "*" keeps the record.')
+    ] = None
 
 
 class ConnectorFrame(_Table, frozen=True, kw_only=True):

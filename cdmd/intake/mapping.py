@@ -18,11 +18,12 @@ from cdmd.kit.coercions import as_text, as_time, kind_of
 from cdmd.kit.conditions import Condition
 from cdmd.kit.globs import Globs
 from cdmd.kit.templates import Template
-from cdmd.models import Entry, Event, Fault, Filtered, Record, encode_entry
+from cdmd.models import Entry, Event, Fault, Filtered, Parts, Record, encode_entry
 
 LONGEST_ID: Final = 1024
 LONGEST_TYPE: Final = 256
 _SHAPE: Final = frozenset(("id", "source", "type", "time", "received", "identifiers", "traits", "data"))
+_NO_PARTS: Final = Parts()
 _PRIVATE_HEADERS: Final = frozenset(("authorization", "cookie", "proxy_authorization"))
 
 Render: TypeAlias = Callable[[Any, Mapping[str, Any]], Any]
@@ -37,7 +38,7 @@ class _Unmappable(Exception):
         self.fault = fault
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A record that could not be mapped, whole, so that it can be mapped again later (JSON in ``Entry.raw``)."""
 
     value: Any
@@ -47,6 +48,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
     time: Any = None
     stream: str | None = None
+    parts: Parts | None = None
+    fault: Fault | None = None
 
 
 class Mapper:
@@ -75,7 +78,7 @@ class Mapper:
                 return Filtered("where")
         except _Unmappable as unmappable:
             return self._set_aside(record, source, unmappable.fault)
-        return Entry(event, brief=record.brief and event.id == record.fallback_id)
+        return Entry(event, brief=record.brief and event.id == record.fallback_id, adjusted=record.adjusted)
 
     def encode(self, entry: Entry) -> tuple[Entry, bytes]:
         """The entry with its encoding; one that cannot be encoded (a number beyond 64 bits, say) becomes a fault."""
@@ -98,7 +101,7 @@ class Mapper:
         stream = entry.event.source.partition(".")[2] or None
         record = Record(
             value=kept.value, received=entry.event.received, fallback_id=kept.fallback_id, context=kept.context,
-            id=kept.id, type=kept.type, time=kept.time, stream=stream,
+            id=kept.id, type=kept.type, time=kept.time, stream=stream, parts=kept.parts, fault=kept.fault,
         )  # fmt: skip
         decided = self.decide(record)
         if isinstance(decided, Filtered):
@@ -107,17 +110,23 @@ class Mapper:
         return decided.fault or decided.event
 
     def _map(self, record: Record, source: str) -> Event:
+        if record.fault is not None:
+            raise _Unmappable(record.fault)
         if self._event is not None:
             return self._event.map(record, source)
-        shaped = _in_shape(record.value)
+        shaped = _in_shape(record.value) if record.parts is None else None
         if shaped is not None:
             return _taken_as_it_is(shaped, record, source)
+        parts = record.parts or _NO_PARTS
         return Event(
             id=_id(record.id or record.fallback_id),
             source=source,
             type=_type(record.type or f"{self.connector}.received"),
             time=_time(record.time),
             received=record.received,
+            identifiers=parts.identifiers,
+            traits=parts.traits,
+            data=parts.data,
         )
 
     @staticmethod
@@ -134,7 +143,7 @@ class Mapper:
         context = self._event.context_of(record) if self._event is not None else {}
         kept = Kept(
             value=record.value, fallback_id=record.fallback_id, context=context,
-            id=record.id, type=record.type, time=record.time, stream=record.stream,
+            id=record.id, type=record.type, time=record.time, stream=record.stream, parts=record.parts, fault=record.fault,
         )  # fmt: skip
         return Entry(bare, fault, _json(kept), record.brief)
 
@@ -146,18 +155,18 @@ class _Templates:
         self._id = None if settings.id is None else _Compiled(settings.id, "id")
         self._type = None if settings.type is None else _Compiled(settings.type, "type")
         self._time = None if settings.time is None else _renderer(settings.time, "time")
-        self._identifiers = _fields(settings.identifiers, "identifiers")
-        self._traits: Fields | Literal["*"] = "*" if settings.traits == "*" else _fields(settings.traits, "traits")
-        self._data: Fields | Literal["*"] = "*" if settings.data == "*" else _fields(settings.data, "data")
-        texts = [settings.id, settings.type, settings.time, *settings.identifiers.values()]
-        for table in (settings.traits, settings.data):
-            texts += list(table.values()) if table != "*" else []
+        self._identifiers = None if settings.identifiers is None else _fields(settings.identifiers, "identifiers")
+        self._traits = _wanted(settings.traits, "traits")
+        self._data = _wanted(settings.data, "data")
+        texts = [settings.id, settings.type, settings.time]
+        for table in (settings.identifiers, settings.traits, settings.data):
+            texts += list(table.values()) if isinstance(table, dict) else []
         joined = " ".join(text for text in texts if text)
         self._headers = frozenset(re.findall(r"_request\.headers\.(\w+)", joined)) - _PRIVATE_HEADERS
         self._parts = frozenset(re.findall(r"_request\.(query|form|body)\b", joined))
 
     def map(self, record: Record, source: str) -> Event:
-        value, context = record.value, record.context
+        value, context, parts = record.value, record.context, record.parts or _NO_PARTS
         return Event(
             id=_id(self._id.text(value, context)) if self._id else _id(record.id or record.fallback_id),
             source=source,
@@ -166,9 +175,9 @@ class _Templates:
             ),
             time=_time(self._time(value, context) if self._time else record.time),
             received=record.received,
-            identifiers=_identifiers(self._identifiers, value, context),
-            traits=_table(self._traits, value, context, "traits"),
-            data=_table(self._data, value, context, "data"),
+            identifiers=parts.identifiers if self._identifiers is None else _identifiers(self._identifiers, value, context),
+            traits=parts.traits if self._traits is None else _table(self._traits, value, context, "traits"),
+            data=parts.data if self._data is None else _table(self._data, value, context, "data"),
         )
 
     def context_of(self, record: Record) -> dict[str, Any]:
@@ -201,6 +210,11 @@ class _Compiled:
 
 def _fields(table: Mapping[str, str], path: str) -> Fields:
     return [(name, _renderer(text, f"{path}.{name}")) for name, text in table.items()]
+
+
+def _wanted(table: Mapping[str, str] | Literal["*"] | None, path: str) -> Fields | Literal["*"] | None:
+    """What the table asks for, ``"*"`` for the whole record, None where it is not there."""
+    return table if table is None or table == "*" else _fields(table, path)
 
 
 def _renderer(text: str, path: str) -> Render:

@@ -192,7 +192,10 @@ class IntakeSource:
             batch.verdicts.append(Rejected(entry.fault.code, entry.fault.message))
         else:
             batch.verdicts.append(Accepted(event.id))
-            occurrence = (self._intake.digests.occurrence(event.source, event.id), self._intake.digests.content(event))
+            occurrence = (
+                self._intake.digests.occurrence(event.source, event.id),
+                self._intake.digests.content(entry.content(event)),
+            )
             # How long ago an id was met is not known here: one that names its occurrence only briefly is the store's to judge.
             remembered = not entry.brief and self._intake.recent.holds(*occurrence)
             if remembered or occurrence in batch.occurrences:

@@ -8,7 +8,7 @@ import pytest
 
 from cdmd.config.schema import ConnectorFrame, EventSettings
 from cdmd.intake.mapping import LONGEST_ID, Mapper
-from cdmd.models import Entry, Event, Fault, Filtered, Record, decode_entry
+from cdmd.models import Entry, Event, Fault, Filtered, Parts, Record, decode_entry
 
 NOW = datetime(2026, 11, 23, 10, 0, 1, tzinfo=UTC)
 ORDER = {
@@ -180,6 +180,41 @@ def test_an_unmappable_record_is_kept_whole_and_maps_again_when_the_configuratio
     still = mapper(broken).again(entry)
     assert isinstance(still, Fault)
     assert still.code == "null"
+
+
+CALL = {"type": "identify", "traits": {"plan": "gold"}, "properties": {"total": 3}}
+PARTS = Parts(identifiers={"user_id": "u"}, traits={"plan": "gold"}, data={"total": 3, "group_id": "g"})
+
+
+def test_what_the_connector_knows_of_an_event_holds_where_the_event_table_says_nothing() -> None:
+    def parts(event: EventSettings | None) -> tuple[Any, ...]:
+        made = event_of(mapper(event).decide(record(CALL, type="identify", parts=PARTS)))
+        return made.type, made.identifiers, made.traits, made.data
+
+    assert parts(None) == ("identify", {"user_id": "u"}, {"plan": "gold"}, {"total": 3, "group_id": "g"})
+    assert parts(EventSettings(data={"sum": "{properties.total}"})) == (
+        "identify",
+        {"user_id": "u"},
+        {"plan": "gold"},
+        {"sum": 3},
+    )
+    assert parts(EventSettings(type="app.{type}", traits={}, data="*"))[2:] == ({}, CALL)
+    assert parts(EventSettings(identifiers={"email": "{traits.plan}"}))[:2] == ("identify", {"email": "gold"})
+
+
+def test_what_the_connector_itself_refuses_stays_refused_whatever_the_mapping_says() -> None:
+    refused = mapper().decide(record(CALL, id="m-1", type="identify", fault=Fault("no_user", "whose?"), parts=PARTS))
+    assert isinstance(refused, Entry)
+    assert (refused.event.id, fault_of(refused).code) == ("m-1", "no_user")
+    assert mapper(EventSettings(id="{type}")).again(refused) == Fault("no_user", "whose?")
+
+
+def test_what_the_connector_knows_comes_back_when_a_kept_record_is_mapped_again() -> None:
+    entry = mapper(EventSettings(type="{nothing}")).decide(record(CALL, id="m-1", type="identify", parts=PARTS))
+    assert isinstance(entry, Entry)
+    again = mapper().again(entry)
+    assert isinstance(again, Event)
+    assert (again.type, again.identifiers, again.data) == ("identify", {"user_id": "u"}, {"total": 3, "group_id": "g"})
 
 
 def test_authorization_is_never_kept_even_when_a_template_asks_for_it() -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import msgspec
 import anyio.lowlevel
 import pytest
 
@@ -147,6 +148,16 @@ async def test_a_repeat_is_accepted_without_a_second_entry() -> None:
         assert await w.source().emit([record("1")]) == [Accepted("1")]
         assert len(w.journal.entries) == 1
         assert w.counts() == {Count.RECEIVED: 3, Count.ACCEPTED: 3, Count.REPEATS: 2}
+
+
+async def test_a_repeat_whose_time_was_adjusted_otherwise_is_a_repeat_all_the_same() -> None:
+    async with world() as w:
+        for adjusted, entries in ((True, 1), (False, 3)):
+            for second in range(2):
+                time = f"2026-11-23T10:00:0{second}Z"
+                one = msgspec.structs.replace(record(f"{adjusted}"), time=time, adjusted=adjusted)
+                assert await w.source().emit([one]) == [Accepted(f"{adjusted}")]
+            assert len(w.journal.entries) == entries
 
 
 async def test_the_same_id_with_other_content_goes_on_to_the_store() -> None:
