@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 import anyio
-import msgspec
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from cdmd.config.schema import ConnectorFrame, EventSettings
