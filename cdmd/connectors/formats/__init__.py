@@ -6,7 +6,8 @@ Not here: where files come from, and how they are unpacked.
 from collections.abc import Sequence
 from typing import Final
 
+from cdmd.connectors.formats.csvs import Csv
 from cdmd.connectors.formats.jsonl import Jsonl
 from cdmd.contracts import Format
 
-FORMATS: Final[Sequence[type[Format]]] = (Jsonl,)
+FORMATS: Final[Sequence[type[Format]]] = (Csv, Jsonl)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, BinaryIO, ClassVar, Final
 import msgspec
 from msgspec import Meta
 
-from cdmd.connectors.formats.lines import bounded_lines
+from cdmd.connectors.formats.lines import bounded_lines, without_end
 from cdmd.kit.quantities import Size
 from cdmd.models import Fault, Row
 
@@ -49,4 +49,4 @@ def _row(number: int, place: int, line: bytes) -> Row:
         fault = Fault("not_json", f"the line is no JSON: {type(error).__name__}")
     except RecursionError:
         fault = Fault("too_deep", "the line is nested too deeply")
-    return Row(number, place, None, fault, line)
+    return Row(number, place, None, fault, without_end(line))

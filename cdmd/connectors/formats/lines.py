@@ -7,14 +7,16 @@ BOM = b"\xef\xbb\xbf"
 
 
 def bounded_lines(stream: BinaryIO, *, limit: int) -> Iterator[tuple[int, bytes | None]]:
-    """(line number from 1, line without its end); None instead of a line of more than ``limit`` bytes, which is passed over."""
-    number, most = 0, limit + 2  # room for the line's end
-    while line := stream.readline(most):
+    """(line number from 1, line with its end); None instead of a line of more than ``limit`` bytes, which is passed over."""
+    number, most = 0, limit + len(BOM) + 3  # room for the mark, the line's end, and one byte that is too many
+    while piece := stream.readline(most):
         number += 1
-        if not line.endswith(b"\n") and len(line) == most:
-            while (rest := stream.readline(most)) and not rest.endswith(b"\n"):
-                pass
-            yield number, None
-            continue
-        line = line.rstrip(b"\r\n")
-        yield number, (line.removeprefix(BOM) if number == 1 else line) if len(line) <= limit else None
+        line = piece.removeprefix(BOM) if number == 1 else piece
+        while len(piece) == most and not piece.endswith(b"\n"):
+            piece = stream.readline(most)
+        yield number, line if len(line) <= limit or len(without_end(line)) <= limit else None
+
+
+def without_end(line: bytes) -> bytes:
+    r"""The line without its ``\n`` or ``\r\n``."""
+    return line.removesuffix(b"\n").removesuffix(b"\r")

@@ -1,0 +1,189 @@
+"""CSV in any dialect and encoding, one record at a time: RFC 4180 and what spreadsheets and old systems make of it.
+
+Columns are known by name. Records without any value (blank lines) are passed over and have no number.
+"""
+
+import csv
+from collections.abc import Iterator
+from typing import Annotated, Any, BinaryIO, ClassVar, Final
+
+import msgspec
+from msgspec import Meta
+
+from cdmd.connectors.formats.columns import Columns, ColumnSettings
+from cdmd.connectors.formats.records import Splitter, encoding_of, in_bytes, is_open
+from cdmd.errors import ConfigInvalid, FormatFault
+from cdmd.kit.quantities import Size
+from cdmd.models import Fault, Row
+
+_SEPARATOR: Final = "sep="
+
+
+class CsvSettings(ColumnSettings, frozen=True, kw_only=True):
+    """``format = { type = "csv", ... }``."""
+
+    delimiter: Annotated[
+        str | None, Meta(description='The sign between fields; by default what a first line `sep=;` says, else `","`.')
+    ] = None
+    quote: Annotated[str, Meta(description="The sign around fields; empty for none.")] = '"'
+    escape: Annotated[str, Meta(description="The sign before a quote inside a field, where it is not doubled.")] = ""
+    encoding: Annotated[str, Meta(description="The encoding; a byte order mark in the file goes before it.")] = "utf-8"
+    columns: Annotated[tuple[str, ...], Meta(description="The columns' names, for files without a header.")] = ()
+    skip: Annotated[int, Meta(description="Lines to pass over before the header.", ge=0)] = 0
+    trailer: Annotated[
+        str | None,
+        Meta(description="The first field of a last record that holds the number of records; without it the file is cut."),
+    ] = None
+    short_rows: Annotated[bool, Meta(description="Records may lack fields at their end; otherwise they are set aside.")] = False
+    max_record: Annotated[Size, Meta(description="The largest record; a larger one is set aside.")] = Size.parse("1MiB")
+
+
+class Csv:
+    """See the settings. A record that cannot be read is a row with a fault and its bytes."""
+
+    name: ClassVar[str] = "csv"
+    Settings: ClassVar[type[msgspec.Struct]] = CsvSettings
+
+    def __init__(self, settings: CsvSettings) -> None:
+        self._settings = settings
+        self._columns = Columns(settings)
+        try:
+            self._encoding = encoding_of(settings.encoding)
+            csv.reader([], strict=True, **_dialect(settings, settings.delimiter or ","))
+        except (LookupError, TypeError, ValueError) as error:
+            raise ConfigInvalid([f"format: {error}"]) from error
+
+    def rows(self, stream: BinaryIO) -> Iterator[Row]:
+        """See ``cdmd.contracts.Format``."""
+        reading = self.reading(stream)
+        for place, raw in reading.records:
+            if raw is None or not raw.isspace():
+                row = reading.row(place, raw)
+                if row is not None:
+                    yield row
+        reading.check_end()
+
+    def reading(self, stream: BinaryIO) -> "CsvReading":
+        """The file with its header read, and its records still to come. Raises ``FormatFault``."""
+        plain, encoding = in_bytes(stream, self._encoding)
+        return CsvReading(plain, encoding, settings=self._settings, columns=self._columns)
+
+
+class CsvReading:
+    """One file being read: ``names`` are its columns, ``records`` its raw records after the header, each with its first line.
+
+    ``row`` makes the next record a row and counts it; None where it has no value at all.
+    """
+
+    def __init__(self, stream: BinaryIO, encoding: str, *, settings: CsvSettings, columns: Columns) -> None:
+        self._settings, self._columns, self._encoding = settings, columns, encoding
+        self._delimiter = settings.delimiter or ","
+        self._trailed: int | None = None
+        self._text: str | None = None
+        self.number = 0
+        quote, escape = settings.quote.encode(), settings.escape.encode()
+        splitter = Splitter(quote=quote, escape=escape, open_after=self._is_open, limit=settings.max_record.bytes)
+        self.records = splitter.split(stream)
+        self.names = self._header()
+        self._parse = self._parser()
+
+    def row(self, place: int, raw: bytes | None) -> Row | None:
+        """The record ``raw`` that begins at line ``place``."""
+        texts: list[str] = []
+        fault = None
+        if raw is None:
+            fault = Fault("record_too_large", f"the record is larger than {self._settings.max_record.bytes} bytes")
+        elif b"\0" in raw:
+            fault = Fault("nul_byte", "the record holds NUL bytes")
+        else:
+            try:
+                self._text = raw.decode(self._encoding)
+                texts = next(self._parse)
+            except UnicodeDecodeError as error:
+                fault = Fault("not_decodable", f"byte {error.start + 1} of the record is not {self._encoding}")
+            except csv.Error as error:
+                self._parse = self._parser()  # the old one has ended
+                fault = Fault("bad_quotes", f"the record is no CSV of this dialect: {error}")
+        return self._made(place, raw, texts, fault)
+
+    def _made(self, place: int, raw: bytes | None, texts: list[str], fault: Fault | None) -> Row | None:
+        if fault is None:
+            if not any(texts):
+                return None
+            if self._trailed is not None:
+                raise FormatFault("after_trailer", f"line {place}: there are records after the trailer")
+            if texts[0] == self._settings.trailer:
+                self._trailed = _count(texts)
+                return None
+            if self._settings.short_rows and len(texts) < len(self.names):
+                texts = texts + [""] * (len(self.names) - len(texts))
+            value = self._columns.value(self.names, texts)
+            if not isinstance(value, Fault):
+                self.number += 1
+                return Row(self.number, place, value)
+            fault = value
+        self.number += 1
+        return Row(self.number, place, None, fault, raw or b"")
+
+    def check_end(self) -> None:
+        """Raise ``FormatFault`` where a trailer is wanted and missing or counts otherwise; call it after the last record."""
+        if self._settings.trailer is None:
+            return
+        if self._trailed is None:
+            raise FormatFault("no_trailer", f"the file ends without its trailer {self._settings.trailer!r}: it may be cut")
+        if self._trailed != self.number:
+            raise FormatFault("wrong_count", f"the trailer counts {self._trailed} records, the file has {self.number}")
+
+    def _header(self) -> list[str]:
+        for _ in range(self._settings.skip):
+            next(self.records, None)
+        if self._settings.columns:
+            return self._columns.named(self._settings.columns)
+        texts = self._header_texts(next(self.records, None))
+        if len(texts) == 1 and texts[0].lower().startswith(_SEPARATOR) and len(texts[0]) == len(_SEPARATOR) + 1:
+            self._delimiter = self._settings.delimiter or texts[0][-1]
+            texts = self._header_texts(next(self.records, None))
+        return self._columns.named(texts)
+
+    def _header_texts(self, record: tuple[int, bytes | None] | None) -> list[str]:
+        if record is None:
+            raise FormatFault("empty", "the file is empty: it has not even a header")
+        place, raw = record
+        try:
+            text = (raw or b"").decode(self._encoding)
+            if text.lower().startswith(_SEPARATOR) and len(text) == len(_SEPARATOR) + 1:
+                return [text]
+            return next(csv.reader([text], strict=True, **_dialect(self._settings, self._delimiter)), [])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise FormatFault("no_header", f"line {place}: the header cannot be read: {type(error).__name__}") from error
+
+    def _parser(self) -> Iterator[list[str]]:
+        """One csv.reader for all records, each handed over in ``_text``: making one for each costs as much as parsing it."""
+        return csv.reader(self._handed_over(), strict=True, **_dialect(self._settings, self._delimiter))
+
+    def _handed_over(self) -> Iterator[str]:
+        """Each text once: a record whose quote stays open must not go on with itself."""
+        while (text := self._text) is not None:
+            self._text = None
+            yield text
+
+    def _is_open(self, raw: bytes) -> bool:
+        return is_open(raw.decode(self._encoding, "replace"), **_dialect(self._settings, self._delimiter))
+
+
+def _dialect(settings: CsvSettings, delimiter: str) -> dict[str, Any]:
+    quoting = csv.QUOTE_MINIMAL if settings.quote else csv.QUOTE_NONE
+    return {
+        "delimiter": delimiter,
+        "quotechar": settings.quote or None,
+        "escapechar": settings.escape or None,
+        "doublequote": not settings.escape,
+        "quoting": quoting,
+    }
+
+
+def _count(texts: list[str]) -> int:
+    digits = next((text.strip() for text in texts[1:] if text.strip().isdigit()), None)
+    if digits is None:
+        raise FormatFault("wrong_count", "the trailer holds no number of records")
+    return int(digits)

@@ -1,0 +1,147 @@
+"""Raw CSV records of a binary stream: where one ends and the next begins, without reading what is in them.
+
+A record is a line, or several where a quoted field holds line ends. Knowing a record's bytes, whoever compares files parses
+only those that are new, and one that cannot be read is set aside exactly as it came.
+"""
+
+import codecs
+import csv
+import io
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Final
+
+from typing_extensions import override
+
+from cdmd.connectors.formats.lines import bounded_lines, without_end
+
+MOST_LINES: Final = 1_000
+"""How many lines one record may have; an open quote beyond is a mistake of its first line."""
+
+_WIDE: Final = {"utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"}
+_BOMS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8"),
+)
+_PIECE: Final = 2**16
+
+
+def encoding_of(name: str) -> str:
+    """The codec's own name. Raises LookupError for what is none, or none for text."""
+    found = codecs.lookup(name)
+    if not getattr(found, "_is_text_encoding", True):
+        raise LookupError(f"{name} is no encoding of text")
+    return found.name
+
+
+def in_bytes(stream: BinaryIO, encoding: str) -> tuple[BinaryIO, str]:
+    r"""A stream whose lines end with ``\n`` bytes, and its encoding: the one that its byte order mark says, else ``encoding``.
+
+    UTF-16 and UTF-32 come out as UTF-8, lone carriage returns as line ends.
+    """
+    buffered: Any = stream if isinstance(stream, io.BufferedReader | io.BytesIO) else io.BufferedReader(_Shared(stream))
+    head = _peek(buffered)
+    marked = next((name for mark, name in _BOMS if head.startswith(mark)), encoding)
+    if marked in _WIDE:
+        decoder = codecs.getincrementaldecoder(marked)(errors="replace")
+        return io.BufferedReader(_Recoded(buffered, lambda piece, final: decoder.decode(piece, final).encode())), "utf-8"
+    if b"\r" in head and b"\n" not in head:
+        return io.BufferedReader(_Recoded(buffered, lambda piece, _: piece.replace(b"\r", b"\n"))), marked
+    return buffered, marked
+
+
+def _peek(stream: Any) -> bytes:
+    if isinstance(stream, io.BytesIO):
+        return stream.getbuffer()[stream.tell() : stream.tell() + _PIECE].tobytes()
+    found: bytes = stream.peek(_PIECE)
+    return found
+
+
+class _Shared(io.RawIOBase):
+    """Reads from a stream that belongs to somebody else: closing this one leaves it open."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Any) -> int:
+        piece = self._stream.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+class _Recoded(io.RawIOBase):
+    """Another stream's bytes, each piece changed by ``change(piece, last one)``."""
+
+    def __init__(self, stream: BinaryIO, change: Callable[[bytes, bool], bytes]) -> None:
+        self._stream, self._change, self._left, self._ended = stream, change, b"", False
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Any) -> int:
+        while not self._left and not self._ended:
+            piece = self._stream.read(_PIECE)
+            self._ended = not piece
+            self._left = self._change(piece, self._ended)
+        piece, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+class Splitter:
+    """Splits lines into records. ``quote`` and ``escape`` are single bytes or empty; ``open_after(record)`` asks exactly."""
+
+    def __init__(self, *, quote: bytes, escape: bytes, open_after: Callable[[bytes], bool], limit: int) -> None:
+        self._quote, self._escape, self._open_after, self._limit = quote, escape, open_after, limit
+
+    def split(self, stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+        """(number of its first line, the record without its end) in order; None where it is larger than ``limit`` bytes."""
+        lines = bounded_lines(stream, limit=self._limit)
+        ahead: deque[tuple[int, bytes | None]] = deque()
+        while (first := ahead.popleft() if ahead else next(lines, None)) is not None:
+            number, line = first
+            if line is None:
+                yield number, None
+            elif not self._quote or self._quote not in line or not self._odd(line) or not self._open_after(line):
+                yield number, without_end(line)
+            else:
+                yield number, without_end(self._joined(line, ahead, lines))
+
+    def _joined(self, line: bytes, ahead: deque[tuple[int, bytes | None]], lines: Iterator[tuple[int, bytes | None]]) -> bytes:
+        """The record that begins with ``line``; where its quote never closes only that line, and the others stay ahead."""
+        taken: list[tuple[int, bytes | None]] = []
+        parts, size = [line], len(line)
+        while len(taken) < MOST_LINES and (more := ahead.popleft() if ahead else next(lines, None)) is not None:
+            taken.append(more)
+            if more[1] is None or (size := size + len(more[1])) > self._limit:
+                break
+            parts.append(more[1])
+            if self._odd(more[1]) and not self._open_after(record := b"".join(parts)):
+                return record
+        ahead.extendleft(reversed(taken))
+        return line
+
+    def _odd(self, line: bytes) -> bool:
+        if self._escape and self._escape in line:
+            line = line.replace(self._escape * 2, b"").replace(self._escape + self._quote, b"")
+        return line.count(self._quote) % 2 == 1
+
+
+def is_open(text: str, **dialect: Any) -> bool:
+    """Whether a CSV record of this dialect ends inside a quoted field."""
+    try:
+        for _ in csv.reader([text], strict=True, **dialect):
+            pass
+    except csv.Error as error:
+        return "unexpected end of data" in str(error)
+    return False
