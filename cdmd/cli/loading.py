@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cdmd.connectors
+from cdmd.config.library import Library
 from cdmd.config.loading import load, plugin_tables
 from cdmd.config.schema import Config, ConnectorConfig
 from cdmd.errors import ConfigInvalid
@@ -50,6 +51,7 @@ def _load(path: Path | None, plugins: Plugins, environment: Mapping[str, str], *
         randomness=secrets.token_bytes,
         checks=checks,
         absent=_absent(plugins),
+        library=Library.installed(entry_points(group="cdmd")),
         make_token=make_token,
     )
     _build(config, plugins)

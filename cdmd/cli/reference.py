@@ -1,4 +1,7 @@
-"""Markdown tables made from the code, so that documentation cannot drift: commands, control API, problems, hooks, names."""
+"""Markdown tables made from the code, so that documentation cannot drift.
+
+Of commands, the control API, problems, hooks, public names and the library.
+"""
 
 import inspect
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ import click
 
 import cdmd
 from cdmd import hookspecs
+from cdmd.config.library import Library
 from cdmd.control.handlers import TABLE, tail
 from cdmd.control.problems import codes
 
@@ -42,6 +46,14 @@ def name_table() -> str:
     names = [name for name in cdmd.__all__ if not name.startswith("_")]
     rows = [f"| `cdmd.{name}` | {_prose(getattr(cdmd, name)).partition('. ')[0].rstrip('.')} |" for name in names]
     return "\n".join(["| name | is |", "|---|---|", *rows])
+
+
+def library_table() -> str:
+    """A row for each of our own predefined connectors."""
+    library = Library()
+    entries = [(name, library.entry(name)) for name in library.names()]
+    rows = [f"| `{name}` | {entry.kind} | {entry.summary} | {entry.verified} |" for name, entry in entries]
+    return "\n".join(["| `use` | kind | brings | verified by |", "|---|---|---|---|", *rows])
 
 
 def _prose(thing: object) -> str:

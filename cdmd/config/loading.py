@@ -13,6 +13,7 @@ import msgspec
 from cdmd.config import meaning, places
 from cdmd.config.checking import Checker, nearest
 from cdmd.config.effective import effective
+from cdmd.config.library import Library, lay_under
 from cdmd.config.reading import Key, Merged, one_line, read, show
 from cdmd.config.schema import (
     FRAME_KEYS,
@@ -77,6 +78,7 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     randomness: Callable[[int], bytes],
     checks: Mapping[str, Check] | None = None,
     absent: str | None = None,
+    library: Library | None = None,
     make_token: bool = False,
     default: Path = places.DEFAULT_FILE,
 ) -> Config:
@@ -84,11 +86,13 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
 
     ``types`` are the settings structs by connector type, ``checks`` their own checks, ``formats`` the file formats by name.
     ``absent`` says which plugins are missing: then an unknown type is a warning and that connector's settings are ``Absent``,
-    so that one plugin does not stop them all. ``make_token`` lets the default connector's token be written into the state
-    directory when it is missing; otherwise nothing is written. Raises ConfigInvalid.
+    so that one plugin does not stop them all. ``library`` is where ``use`` looks, ours alone by default. ``make_token`` lets
+    the default connector's token be written into the state directory when it is missing; otherwise nothing is written.
+    Raises ConfigInvalid.
     """
     file, asked = places.config_file(path, environment, default=default)
     merged = read(file, required=asked)
+    lay_under(merged, library or Library(), absent=absent)
     secrets = Secrets(environment, folder=file.parent)
     loading = _Loading(merged, types=types, environment=environment, secrets=secrets, checks=checks or {}, formats=formats)
     loading.absent = absent

@@ -180,6 +180,9 @@ class ConnectorFrame(_Table, frozen=True, kw_only=True):
     """``[connectors.NAME]``: the keys that every connector type has."""
 
     type: Annotated[str, Meta(description="The connector type.")]
+    use: Annotated[
+        str | None, Meta(description="A predefined connector (`cdmd library`) that this table is laid over; its keys win.")
+    ] = None
     was: Annotated[tuple[str, ...], Meta(description="Earlier names, the first one first: positions and ids go on.")] = ()
     accept: Annotated[
         tuple[str, ...], Meta(description="Event types (globs) that are wanted; others never reach the disk.")

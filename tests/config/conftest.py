@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from cdmd.config.library import Library
 from cdmd.config.loading import load
 from cdmd.config.schema import Config
 from cdmd.errors import ConfigInvalid
@@ -78,7 +79,15 @@ Loader = Callable[..., Config]
 def loading(tmp_path: Path, environment: dict[str, str]) -> Loader:
     """``loading(text, **conf_d)`` loads ``cdmd.toml`` with that text and conf.d files by name."""
 
-    def run(text: str | None, *, checks: Mapping[str, Any] | None = None, make_token: bool = False, **parts: str) -> Config:
+    def run(
+        text: str | None,
+        *,
+        checks: Mapping[str, Any] | None = None,
+        make_token: bool = False,
+        library: Library | None = None,
+        absent: str | None = None,
+        **parts: str,
+    ) -> Config:
         file = tmp_path / "cdmd.toml"
         if text is not None:
             file.write_text(text)
@@ -86,7 +95,15 @@ def loading(tmp_path: Path, environment: dict[str, str]) -> Loader:
             (tmp_path / "conf.d").mkdir(exist_ok=True)
             (tmp_path / "conf.d" / f"{name}.toml").write_text(part)
         return load(
-            None, types=TYPES, environment=environment, randomness=zeros, checks=checks, make_token=make_token, default=file
+            None,
+            types=TYPES,
+            environment=environment,
+            randomness=zeros,
+            checks=checks,
+            absent=absent,
+            library=library,
+            make_token=make_token,
+            default=file,
         )
 
     return run

@@ -21,6 +21,7 @@ from cogapp import Cog
 
 import cdmd
 import cdmd.hookspecs
+from cdmd.config.library import Library
 from cdmd.plugins import Plugins
 from cdmd.testing import ManualClock, RecordingSource, extension_context
 
@@ -50,9 +51,18 @@ def test_the_plugin_in_twenty_lines_has_no_more_and_its_tests_pass_for_real(tmp_
 
 
 def test_its_project_file_announces_the_plugin() -> None:
-    (project,) = [tomllib.loads(text) for text in blocks("toml")]
+    project, _ = [tomllib.loads(text) for text in blocks("toml")]
     assert project["project"]["entry-points"]["cdmd"] == {"loyalty": "cdmd_loyalty"}
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["include"] == ["cdmd_loyalty.py"]
+
+
+def test_its_entry_of_the_library_is_one(tmp_path: Path) -> None:
+    (tmp_path / "till.toml").write_text(blocks("toml")[1])
+    library = Library({"loyalty": tmp_path})
+    entry = library.entry("loyalty/till")
+    assert 'use = "loyalty/till"' in entry.snippet
+    assert entry.kinds.keys() == entry.connector["event"]["identifiers"].keys()
+    assert library.written_out("loyalty/till", connector="x").startswith("[connectors.x]")
 
 
 class Ticks(BaseHTTPRequestHandler):

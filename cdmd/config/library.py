@@ -1,0 +1,195 @@
+"""The Connector Library: predefined connectors as data, and how one is laid under a user's own table.
+
+An entry is ``NAME.toml``, what ``use = "NAME"`` stands for, with its page ``NAME.md`` beside it. Ours lie in ``etc/library`` of
+a checkout and in the installed package; a plugin's in a folder ``library`` of its package, named ``PLUGIN/NAME``. Reads files;
+blocks. Not for: what the keys of a connector mean (``loading`` checks the merged table as if the user had written all of it).
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
+
+from cdmd.config.reading import Key, Merged, show
+
+_OURS: Final = ""
+_FOLDER: Final = "library"
+_CONNECTOR: Final = re.compile(r"^\[connector\](?=\s*(#.*)?$)", re.MULTILINE)
+_HEADS: Final = re.compile(r"^\[connector(?=[].])", re.MULTILINE)
+_EVENT: Final = "event"
+_MOST_NAMED: Final = 3
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A predefined connector.
+
+    ``kind``: ``fat`` webhooks carry their event, ``thin`` ones only notify and are fetched, ``pull`` asks by itself.
+    ``verified`` says in one line how its facts were checked. ``snippet`` is a configuration to paste; ``kinds`` are
+    identifiers that it brings beyond the default ones, as suggestions for ``[identity.identifiers]``. ``connector`` is what
+    the user's table is laid over.
+    """
+
+    title: str
+    kind: Literal["fat", "thin", "pull"]
+    summary: str
+    verified: str
+    snippet: str
+    kinds: dict[str, dict[str, Any]] = {}
+    connector: dict[str, Any]
+
+
+class Unusable(ValueError):
+    """An entry's file cannot be used; the message begins with its name."""
+
+
+class Announced(Protocol):
+    """What is used of ``importlib.metadata.EntryPoint``."""
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        ...
+
+    @property
+    def module(self) -> str:
+        """The module that it is."""
+        ...
+
+
+class Library:
+    """The entries of the folders (by the plugin that brings them; ours by the empty name). Files are read when asked for."""
+
+    def __init__(self, folders: Mapping[str, Path] | None = None) -> None:
+        self._files = {
+            f"{plugin}/{file.stem}" if plugin else file.stem: file
+            for plugin, folder in sorted({_OURS: _built_in(), **(folders or {})}.items())
+            for file in sorted(folder.glob("*.toml"))
+        }
+
+    @classmethod
+    def installed(cls, plugins: Iterable[Announced]) -> "Library":
+        """Ours and those of installed plugins, of which none is imported."""
+        return cls({one.name: folder for one in plugins if (folder := _brought(one.module)) is not None})
+
+    def names(self) -> list[str]:
+        """Every entry's name, ours first."""
+        return list(self._files)
+
+    def nearest(self, name: str) -> list[str]:
+        """The few names that are most like ``name``, the likest first."""
+        plain = {one.rpartition("/")[2]: one for one in reversed(self.names())}
+        found = get_close_matches(name, self.names(), n=_MOST_NAMED) + get_close_matches(name, plain, n=_MOST_NAMED)
+        return list(dict.fromkeys(plain.get(one, one) for one in found))[:_MOST_NAMED]
+
+    def file(self, name: str) -> Path | None:
+        """The file of an entry; None where there is none of this name."""
+        return self._files.get(name)
+
+    def entry(self, name: str) -> Entry:
+        """The entry of that name. Raises Unusable."""
+        file = self._files[name]
+        try:
+            return msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), Entry)
+        except (OSError, ValueError) as error:  # of the file system, of UTF-8, of TOML, of what an entry is
+            raise Unusable(f"{file}: cannot be used: {error}") from error
+
+    def page(self, name: str) -> str:
+        """The entry's own page in Markdown; nothing where its file is missing. Raises Unusable."""
+        file = self._files[name].with_suffix(".md")
+        try:
+            return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+        except (OSError, ValueError) as error:
+            raise Unusable(f"{file}: cannot be read: {error}") from error
+
+    def written_out(self, name: str, *, connector: str) -> str:
+        """What ``use`` stands for, as the table of a connector of that name with the entry's own remarks. Raises Unusable."""
+        file = self._files[name]
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise Unusable(f"{file}: cannot be read: {error}") from error
+        begins = _CONNECTOR.search(text)
+        return _HEADS.sub(f"[connectors.{connector}", text[begins.start() :]).strip() if begins else ""
+
+
+def lay_under(merged: Merged, library: Library, *, absent: str | None = None) -> None:
+    """Lay the entry that each connector's ``use`` names under that connector's table; the user's keys win, tables merge.
+
+    A list replaces a list, and a table of another ``type`` the table that it speaks of; within ``event`` an empty text takes
+    the entry's key out. Mistakes become ``merged.problems`` and their connectors go. With ``absent`` (plugins are missing) a
+    plugin's entry that is not there is left for ``loading`` to take as a missing type.
+    """
+    connectors = merged.tables.get("connectors")
+    if not isinstance(connectors, dict):
+        return
+    for name, table in list(connectors.items()):
+        if isinstance(table, dict) and isinstance(used := table.get("use"), str):
+            if absent is not None and "/" in used and library.file(used) is None:
+                table.setdefault("type", used)
+            elif not _laid(merged, library, table, key=("connectors", name)):
+                del connectors[name]
+
+
+def _laid(merged: Merged, library: Library, table: dict[str, Any], *, key: Key) -> bool:
+    """Whether there was something to lay under the table."""
+    used, here = table["use"], (*key, "use")
+    file = library.file(used)
+    if file is None:
+        near = library.nearest(used)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`cdmd library` lists them"
+        _report(merged, here, f"there is no predefined connector {used!r} ({hint})")
+        return False
+    try:
+        connector = library.entry(used).connector
+    except Unusable as fault:
+        merged.problems.append(str(fault))
+        return False
+    if "type" in table and table["type"] != connector.get("type"):
+        _report(merged, (*key, "type"), f'{used} of the library is of type "{connector.get("type")}"; leave this key out')
+        del table["type"]
+    _merge(merged, table, connector, key=key, file=str(file))
+    return True
+
+
+def _merge(merged: Merged, table: dict[str, Any], under: Mapping[str, Any], *, key: Key, file: str) -> None:
+    for name, value in under.items():
+        here, given = (*key, name), table.get(name)
+        if name not in table:
+            table[name] = deepcopy(value)
+            merged.origins[here] = file
+        elif given == "" and _EVENT in key[2:]:
+            del table[name]
+        elif isinstance(given, dict) and isinstance(value, dict) and (name == _EVENT or _of_one_type(given, value)):
+            _merge(merged, given, value, key=here, file=file)
+
+
+def _of_one_type(given: Mapping[str, Any], under: Mapping[str, Any]) -> bool:
+    """Whether both tables may be merged: ``type`` says which keys a table has (but in ``event``, where it is the event's)."""
+    return bool(given.get("type", under.get("type")) == under.get("type"))
+
+
+def _report(merged: Merged, key: Key, what: str) -> None:
+    merged.problems.append(f"{merged.file_of(key)}: {show(key)}: {what}")
+
+
+def _built_in() -> Path:
+    package = Path(__file__).parents[1]
+    packaged = package / _FOLDER
+    return packaged if packaged.is_dir() else package.parent / "etc" / _FOLDER
+
+
+def _brought(module: str) -> Path | None:
+    """The folder of entries in a plugin's package; None where it has none."""
+    top, *inner = module.split(".")
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    places = (spec.submodule_search_locations or ()) if spec is not None else ()
+    return next((folder for place in places if (folder := Path(place, *inner, _FOLDER)).is_dir()), None)
