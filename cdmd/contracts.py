@@ -144,6 +144,11 @@ class Source(Protocol):
         ...
 
     @property
+    def public_url(self) -> str | None:
+        """What senders write before the path (``http.public_url``, without a slash at its end); None where nobody said."""
+        ...
+
+    @property
     def http(self) -> Http:
         """The guarded client for this connector's configured hosts."""
         ...

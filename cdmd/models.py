@@ -408,7 +408,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP request as a push connector sees it: limits are already checked, the body is read and decompressed.
 
     ``headers`` are (lower-case name, value) in order of arrival; ``body`` is the raw bytes as sent unless they were compressed;
-    ``peer`` is the sender's address.
+    ``peer`` is the sender's address, ``target`` path and query exactly as they were sent.
     """
 
     method: str
@@ -418,6 +418,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     peer: str
     received: datetime
+    target: str = ""
 
     def header(self, name: str) -> str | None:
         """The first header of that lower-case ``name``, or None."""

@@ -162,6 +162,7 @@ class _Loading:
             meaning.network(sections["network"]),
             meaning.identity(sections["identity"]),
             meaning.indicators(indicators),
+            meaning.public_urls(sections["http"], connectors),
         ):
             for key, what in found:
                 self._report(key, what)

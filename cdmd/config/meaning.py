@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from cdmd.config.reading import Key
 from cdmd.config.schema import (
+    ConnectorConfig,
     ConnectorFrame,
     EventSettings,
     HttpSettings,
@@ -35,6 +36,18 @@ def http(settings: HttpSettings) -> Found:
             yield ("http", "listen", str(place)), problem
     if settings.public_url is not None and not _is_url(settings.public_url):
         yield ("http", "public_url"), f"{settings.public_url!r} is not an http or https URL"
+
+
+def public_urls(settings: HttpSettings, connectors: Mapping[str, ConnectorConfig]) -> Found:
+    """Connectors whose senders sign the address that they call, which nobody has said."""
+    if settings.public_url is not None:
+        return
+    for name, one in connectors.items():
+        if getattr(one.settings, "needs_public_url", False):
+            yield (
+                ("connectors", name, "verify"),
+                "these senders sign the address that they call: set http.public_url, or `url` here to the whole of it",
+            )
 
 
 def listen_problem(address: str) -> str | None:

@@ -1,7 +1,7 @@
 """The reference of every configuration key as Markdown tables, generated from the settings structs themselves. Pure."""
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -12,7 +12,9 @@ from cdmd.config.effective import plain
 from cdmd.config.loading import SECTIONS
 from cdmd.config.schema import ConnectorFrame, EventSettings, IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.contracts import ChosenFormat
+from cdmd.kit.presets import presets
 from cdmd.kit.quantities import Duration, Rate, Size
+from cdmd.kit.schemes import TOLERANCE, Place, Scheme
 from cdmd.kit.secret import Secret
 
 _WORDS: Final[Mapping[Any, str]] = {
@@ -38,6 +40,40 @@ def reference(connectors: Mapping[str, type[msgspec.Struct]], formats: Mapping[s
     sections += [("[connectors.NAME]", f' with type = "{name}"', struct) for name, struct in sorted(connectors.items())]
     sections += [("[connectors.NAME.format]", f' with type = "{name}"', struct) for name, struct in sorted(formats.items())]
     return "\n".join(line for table, note, struct in sections for line in _section(table, note, struct))
+
+
+def preset_table() -> str:
+    """Markdown: a row for each verification preset, and which of the event's defaults the signature does not cover."""
+    rows = [_preset(name, one) for name, one in presets().items()]
+    heading = "| preset | proof | what is signed | seconds | event id | event type | not covered by the signature |"
+    return "\n".join([heading, "|---|---|---|---|---|---|---|", *rows])
+
+
+def _preset(name: str, scheme: Scheme) -> str:
+    signed = f"`{scheme.signed or '{body}'}`" if scheme.signs else ""
+    window = str(TOLERANCE if scheme.tolerance is None else scheme.tolerance) if scheme.timestamp else ""
+    places = {"id": scheme.event_id, "type": scheme.event_type, "time": scheme.event_time}
+    loose = [what for what, place in places.items() if scheme.signs and place is not None and not _covered(place, scheme.words)]
+    cells = (
+        f"`{name}`",
+        f"`{scheme.algorithm}`",
+        signed,
+        window,
+        _place(scheme.event_id),
+        _place(scheme.event_type),
+        ", ".join(loose),
+    )
+    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _covered(place: Place, words: Sequence[str]) -> bool:
+    return place.json is not None or f"header:{place.header}" in words
+
+
+def _place(place: Place | None) -> str:
+    if place is None:
+        return ""
+    return f"`{place.json}`" if place.json is not None else f"`{place.header or place.form}`"
 
 
 def _section(table: str, note: str, struct: type[Any]) -> Iterator[str]:

@@ -35,11 +35,12 @@ class Document(msgspec.Struct, frozen=True):
     form: Mapping[str, Any] | None = None
 
 
-def decode(request: Request) -> Document:
-    """The body's value: JSON; of a form the JSON in its only field ``payload``, else its fields. Raises Undecodable.
+def decode(request: Request, *, payload: str | None = None, as_form: bool = False) -> Document:
+    """The body's value: JSON; of a form the JSON in its field ``payload``, else its fields. Raises Undecodable.
 
-    A body that begins like a JSON object or list is JSON even when it calls itself a form, as what ``curl -d`` sends does: a
-    form writes braces and brackets percent-encoded.
+    Without a ``payload`` it is the form's only field if that has this name. A body that begins like a JSON object or list is
+    JSON even when it calls itself a form, as what ``curl -d`` sends does (a form writes braces and brackets percent-encoded),
+    unless the form's fields were what was signed (``as_form``).
     """
     kind = request.header("content-type") or ""
     if kind != _JSON:
@@ -47,15 +48,23 @@ def decode(request: Request) -> Document:
     try:
         if not kind or kind in {_JSON, "text/json"} or kind.endswith("+json"):
             return Document(decode_json(request.body))
-        if kind == _FORM and request.body.lstrip()[:1] in _JSON_BEGINS:
+        if kind == _FORM and not as_form and request.body.lstrip()[:1] in _JSON_BEGINS:
             return Document(decode_json(request.body))
         if kind == _FORM:
-            fields = _form(request.body)
-            payload = fields.get(_PAYLOAD) if len(fields) == 1 else None
-            return Document(decode_json(payload.encode()) if isinstance(payload, str) else fields, fields)
+            return _of_form(_form(request.body), payload)
     except NotJson as fault:
         raise Undecodable(400, fault.code, fault.message) from None
     raise Undecodable(415, "unsupported_media_type", "send application/json or application/x-www-form-urlencoded")
+
+
+def _of_form(fields: Mapping[str, Any], payload: str | None) -> Document:
+    if payload is not None:
+        held = fields.get(payload)
+        if not isinstance(held, str):
+            raise Undecodable(400, "no_payload", "the form does not have the one field that holds the payload")
+        return Document(decode_json(held.encode()), fields)
+    held = fields.get(_PAYLOAD) if len(fields) == 1 else None
+    return Document(decode_json(held.encode()) if isinstance(held, str) else fields, fields)
 
 
 class RequestContext(Mapping[str, Any]):

@@ -6,7 +6,6 @@ request (the edge's), how a record becomes an event (the mapper's), webhooks tha
 
 import hashlib
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -16,10 +15,12 @@ from cdmd.connectors import cloudevents
 from cdmd.connectors.webhook_body import Document, RequestContext, Undecodable, decode
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, TemplateFault
+from cdmd.kit.presented import Finder, finder
+from cdmd.kit.presets import scheme as scheme_of
 from cdmd.kit.quantities import Size
-from cdmd.kit.schemes import PRESETS, Scheme
+from cdmd.kit.schemes import Place, Scheme
 from cdmd.kit.secret import Secret
-from cdmd.kit.signing import Refused, Verifier
+from cdmd.kit.signing import Refused, Verified, Verifier
 from cdmd.kit.templates import Template
 from cdmd.models import Accepted, Answer, Emission, Filtered, Record, Rejected, Request, Route, Verdict
 
@@ -37,10 +38,22 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Meta(description='How senders prove who they are: a preset, a table in the same words, or `"none"` written out.'),
     ] = None
     secrets: Annotated[tuple[Secret, ...], Meta(description="The live secrets; several at once while one is exchanged.")] = ()
+    url: Annotated[
+        str | None,
+        Meta(description="The whole address that the sender calls, where it is not `http.public_url` and the path."),
+    ] = None
     records: Annotated[str | None, Meta(description="A template that finds the records where one request holds several.")] = (
         None
     )
     max_body: Annotated[Size | None, Meta(description="The largest request body here, instead of `http.max_body`.")] = None
+
+    @property
+    def needs_public_url(self) -> bool:
+        """Whether senders sign the address that they call, and nothing here says which one that is."""
+        try:
+            return self.url is None and scheme_of(self.verify or "none").signs_url
+        except ValueError:
+            return False
 
 
 class Webhook:
@@ -53,11 +66,13 @@ class Webhook:
         problems = self.check(name, settings)
         if problems:
             raise ConfigInvalid([f"connectors.{name}.{problem}" for problem in problems])
-        self._scheme = _scheme(settings.verify)
+        self._scheme = scheme_of(settings.verify or "none")
         self._verifier = Verifier(self._scheme, settings.secrets)
+        self._defaults = (_finder(self._scheme.event_id), _finder(self._scheme.event_type), _finder(self._scheme.event_time))
+        self._url = settings.url
         self._records = None if settings.records is None else Template.parse(settings.records)
         self._route = Route(path=_path(name, settings), max_body=None if settings.max_body is None else settings.max_body.bytes)
-        challenge = _CHALLENGES.get(self._scheme.algorithm)
+        challenge = _CHALLENGES.get(self._scheme.algorithm or "") if self._scheme.signature is None else None
         self._unauthorized = Answer(status=401, headers=() if challenge is None else (("www-authenticate", challenge),))
         self._verified_by: int | None = None
 
@@ -95,12 +110,21 @@ class Webhook:
 
     def decide(self, request: Request, source: Source) -> Answer | Emission:
         """Verify and decode one request; 200 only after its records are durable."""
-        verdict = self._verifier.verify(request.headers, request.body, method=request.method, now=request.received)
+        verdict = self._verified(request, source)
         if isinstance(verdict, Refused):
             source.refuse(1, f"signature_{verdict.reason}")
             return self._unauthorized
         self._verified_by = verdict.secret_index
         return self._read(request, source)
+
+    def _verified(self, request: Request, source: Source) -> Verified | Refused:
+        if self._url is None:
+            target, base = request.target, source.public_url
+        else:
+            target, base = f"?{request.query}" if request.query else "", self._url
+        return self._verifier.verify(
+            request.headers, request.body, method=request.method, now=request.received, target=target, base=base
+        )
 
     async def read(self, request: Request, source: Source) -> Answer:
         """Decode and emit a request whose sender is beyond doubt: all that follows verification."""
@@ -119,7 +143,8 @@ class Webhook:
         how = cloudevents.mode(request)
         if how is not None:
             return self._cloud_events(request, *cloudevents.events(request, how), batched=how == "batch")
-        document = decode(request)
+        payload = self._scheme.payload
+        document = decode(request, payload=None if payload is None else payload.form, as_form=self._scheme.reads_form)
         context = RequestContext(request, document)
         if self._records is None:
             return self._records_of(request, document, [document.value], context, split=False)
@@ -143,11 +168,8 @@ class Webhook:
     def _records_of(
         self, request: Request, document: Document, values: list[Any], context: RequestContext, *, split: bool
     ) -> list[Record]:
-        scheme, value = self._scheme, document.value
-        headers = request.headers
-        id_ = None if scheme.event_id is None else scheme.event_id.find(headers, value)
-        type_ = None if scheme.event_type is None else scheme.event_type.find(headers, value)
-        time = None if scheme.event_time is None else scheme.event_time.find(headers, value)
+        headers, value, form = request.headers, document.value, document.form
+        id_, type_, time = (None if find is None else find(headers, value, form) for find in self._defaults)
         event_id = None if id_ is None else str(id_)
         fallback = event_id or hashlib.blake2b(request.body, digest_size=16).hexdigest()
         marks = [f":{index}" for index in range(len(values))] if split else [""]
@@ -184,20 +206,20 @@ def _path(name: str, settings: WebhookSettings) -> str:
     return f"/hooks/{name}" if settings.path is None else settings.path
 
 
-def _scheme(verify: str | Scheme | None) -> Scheme:
-    return verify if isinstance(verify, Scheme) else PRESETS[verify or "none"]
+def _finder(place: Place | None) -> Finder | None:
+    return None if place is None else finder(place)
 
 
 def _verification_mistakes(settings: WebhookSettings) -> list[str]:
     verify = settings.verify
     if verify is None:
         return ['verify: is missing; name a preset or write a table ("none" has to be written out)']
-    if isinstance(verify, str) and verify not in PRESETS:
-        near = get_close_matches(verify, PRESETS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else f"; there are {', '.join(PRESETS)}"
-        return [f"verify: {verify!r} is no preset{hint}"]
     try:
-        Verifier(_scheme(verify), settings.secrets)
+        scheme = scheme_of(verify)
+    except ValueError as fault:
+        return [f"verify: {fault}"]
+    try:
+        Verifier(scheme, settings.secrets)
     except ValueError as fault:
         return [f"secrets: {fault}"]
     return []

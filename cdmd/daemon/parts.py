@@ -141,6 +141,7 @@ class Parts:
             clock=self.clock,
             journaled=self._journaled,
             credit=self.pipeline.wait_for_credit,
+            public_url=self.config.http.public_url and self.config.http.public_url.rstrip("/"),
         )
 
     @cached_property

@@ -166,14 +166,17 @@ class Edge:
             if gzipped:
                 body = _inflate(body, mounted.most)
             client = scope["client"]
+            query = scope["query_string"].decode("latin-1")
+            target = scope["raw_path"].decode("latin-1")
             request = Request(
                 method=scope["method"],
                 path=scope["path"],
-                query=scope["query_string"].decode("latin-1"),
+                query=query,
                 headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
                 body=body,
                 peer=client[0] if client else "unix",
                 received=self._clock.now(),
+                target=f"{target}?{query}" if query else target,
             )
             return await self._answer(self._recognised(mounted, request) if mounted.sharing else mounted, request)
         finally:

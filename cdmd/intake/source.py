@@ -37,7 +37,10 @@ class Digesting(Protocol):
 
 
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
-    """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back."""
+    """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back.
+
+    ``public_url`` is what senders write before the path.
+    """
 
     journal: Journal
     queue: JournalQueue
@@ -48,6 +51,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     journaled: Callable[[Seq, Sequence[Entry]], None]
     credit: Callable[[str], Awaitable[None]]
+    public_url: str | None = None
 
 
 class _Batch:
@@ -99,6 +103,11 @@ class IntakeSource:
     def name(self) -> str:
         """The connector's name."""
         return self._name
+
+    @property
+    def public_url(self) -> str | None:
+        """What senders write before the path."""
+        return self._intake.public_url
 
     @property
     def http(self) -> Http:

@@ -1,24 +1,36 @@
-"""One vocabulary for every vendor's verification, and the presets written in it.
+"""One vocabulary for every vendor's verification.
 
-A ``Scheme`` says in data which header carries the signature, what was signed, how it is encoded, how old it may be, and where
-an event's id, type and time stand. Pure data: ``cdmd.kit.signing`` decides by it. Not here: form, query and URL parts.
+A ``Scheme`` says in data where the signature is, what was signed, how it is encoded, how old it may be, and where an event's
+id, type and time stand. Pure data: ``cdmd.kit.signing`` decides by it; the vendors' schemes in these words are
+``cdmd.kit.presets``.
 """
 
 import re
-from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
-
-Headers: TypeAlias = Sequence[tuple[str, str]]
-"""(lower-case name, value) in order of arrival."""
+from typing_extensions import override
 
 HMAC_DIGESTS: Final = MappingProxyType(
     {"hmac-sha1": "sha1", "hmac-sha256": "sha256", "hmac-sha384": "sha384", "hmac-sha512": "sha512"}
 )
+PUBLIC_KEYS: Final = frozenset(("ed25519", "ecdsa-p256-sha256"))
 PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
+TOLERANCE: Final = 300
+"""Seconds by which the time of signing may lie before or after our clock where a scheme says nothing else."""
+
+_PLAIN_WORDS: Final = frozenset(("body", "timestamp", "method", "url", "secret", "form-sorted"))
+_KNOWN: Final = ", ".join(
+    [*(f"{{{word}}}" for word in sorted(_PLAIN_WORDS)), "{header:NAME}, {form:NAME}, {query:NAME}, {json:PATH}"]
+)
+_NAMING: Final = re.compile(r"(header|form|query|json):.+")
+_OVER_THE_BODY: Final = re.compile(r"body|form-sorted|form:.+")
+
+HmacAlgorithm = Literal["hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512"]
+Algorithm = HmacAlgorithm | Literal["sha256", "ed25519", "ecdsa-p256-sha256", "bearer", "basic", "none"]
+UrlForm = Literal["as-is", "decoded", "with-port", "without-port"]
 
 
 def _expect(holds: bool, sentence: str) -> None:
@@ -26,146 +38,218 @@ def _expect(holds: bool, sentence: str) -> None:
         raise ValueError(sentence)
 
 
-def _at(document: Any, path: str) -> str | int | float | None:
-    """The text or number at a dotted path of objects, else None."""
-    for step in path.split("."):
-        document = document.get(step) if isinstance(document, dict) else None
-    return document if isinstance(document, str | int | float) and not isinstance(document, bool) else None
-
-
-def _first(headers: Headers, wanted: str) -> str | None:
-    """The first header of that name that says something."""
-    for name, text in headers:
-        if name == wanted and text:
-            return text
-    return None
-
-
 class _Words(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Words that are not part of the vocabulary are mistakes."""
 
 
-class SignatureAt(_Words, frozen=True, kw_only=True):
-    """Where the signature is: a header, perhaps a list (``split``) whose items carry it behind ``prefix``."""
+class At(_Words, frozen=True, kw_only=True):
+    """A place in a request, one of the four. A header may have other names (``a|b``): the first that is there counts."""
 
-    header: Annotated[str, Meta(description="The header that carries it.")]
-    split: Annotated[str | None, Meta(description="What separates several in one header.")] = None
-    prefix: Annotated[str, Meta(description="What stands before each one that counts.")] = ""
-    encoding: Annotated[Literal["hex", "base64"], Meta(description="How the bytes are written.")] = "hex"
+    header: Annotated[str | None, Meta(description="The header that carries it; `a|b`: the first of them that is there.")] = (
+        None
+    )
+    form: Annotated[str | None, Meta(description="The form field that carries it.")] = None
+    query: Annotated[str | None, Meta(description="The parameter of the URL that carries it.")] = None
+    json: Annotated[str | None, Meta(description="The dotted path in the JSON body; `*` stands for every item of a list.")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
-        _expect(bool(self.header), "`header` must not be empty")
+        named = [place for place in (self.header, self.form, self.query, self.json) if place is not None]
+        _expect(len(named) == 1 and bool(named[0]), "name one of `header`, `form`, `query` and `json`")
+
+
+class SignatureAt(At, frozen=True, kw_only=True):
+    """Where the signature or token is, perhaps a list (``split``) whose items carry it behind ``prefix``."""
+
+    split: Annotated[str | None, Meta(description="What separates several of them.")] = None
+    prefix: Annotated[str, Meta(description="What stands before each one that counts; `a|b`: any of them.")] = ""
+    encoding: Annotated[Literal["hex", "base64"], Meta(description="How the bytes are written.")] = "hex"
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
         _expect(self.split != "", "`split` must not be empty")
 
 
-class TimestampAt(_Words, frozen=True, kw_only=True):
-    """Where the time of signing is: a header of its own, or an item of the signature header (``from = "signature"``)."""
+class TimestampAt(At, frozen=True, kw_only=True):
+    """Where the time of signing is: a place of its own, or an item beside the signature (``from = "signature"``)."""
 
-    header: Annotated[str | None, Meta(description="The header that carries it.")] = None
-    origin: Annotated[Literal["signature"] | None, Meta(description="It is an item of the signature header instead.")] = (
+    origin: Annotated[Literal["signature"] | None, Meta(description="It is an item beside the signature instead.")] = (
         msgspec.field(default=None, name="from")
     )
     prefix: Annotated[str, Meta(description="What stands before it.")] = ""
     unit: Annotated[Literal["s", "ms", "iso8601"], Meta(description="Seconds, milliseconds or RFC 3339.")] = "s"
 
+    @override
     def __post_init__(self) -> None:
-        _expect((self.header is None) != (self.origin is None), '`timestamp` needs `header` or `from = "signature"`')
+        if self.origin is None:
+            super().__post_init__()
+        else:
+            _expect(not any((self.header, self.form, self.query, self.json)), '`from = "signature"` needs no other place')
 
 
 class KeyForm(_Words, frozen=True, kw_only=True):
     """How a secret becomes the key: ``strip`` a prefix, then decode."""
 
     strip: Annotated[str, Meta(description="A prefix that is no part of the key.")] = ""
-    encoding: Annotated[Literal["utf8", "base64", "hex"], Meta(description="How the rest is written.")] = "utf8"
+    encoding: Annotated[
+        Literal["utf8", "base64", "hex", "base64-der", "pem"],
+        Meta(description="How the rest is written; `base64-der` and `pem` are public keys."),
+    ] = "utf8"
+
+
+class BodyHash(_Words, frozen=True, kw_only=True):
+    """A digest of the body that stands in what was signed instead of the body: a header or a parameter of the URL."""
+
+    header: Annotated[str | None, Meta(description="The header that carries it.")] = None
+    query: Annotated[str | None, Meta(description="The parameter of the URL that carries it.")] = None
+    prefix: Annotated[str, Meta(description="What stands before it.")] = ""
+    algorithm: Annotated[Literal["sha1", "sha256", "sha384", "sha512"], Meta(description="Which digest.")] = "sha256"
+    encoding: Annotated[Literal["hex", "base64"], Meta(description="How the bytes are written.")] = "hex"
+
+    def __post_init__(self) -> None:
+        _expect(bool(self.header) != bool(self.query), "`body_hash` needs `header` or `query`")
+
+    @property
+    def at(self) -> At:
+        """Its place."""
+        return At(header=self.header, query=self.query)
+
+
+class AlgorithmAt(_Words, frozen=True, kw_only=True):
+    """A header that names the algorithm among ``words``; where it is missing or silent ``algorithm`` stands."""
+
+    header: Annotated[str, Meta(description="The header that names it.")]
+    words: Annotated[dict[str, HmacAlgorithm], Meta(description="The sender's word for each algorithm that may be named.")]
+    split: Annotated[str | None, Meta(description="What separates its items.")] = None
+    prefix: Annotated[str, Meta(description="What stands before the name.")] = ""
+
+    def __post_init__(self) -> None:
+        _expect(bool(self.header) and self.split != "", "`header` and `split` must not be empty")
 
 
 class Place(_Words, frozen=True, kw_only=True):
-    """Where a default of the event stands: a dotted path into the JSON body, else a header; ``prefix`` goes before it."""
+    """Where a default of the event stands, looked for in this order: a JSON path, a form field, a header."""
 
-    header: Annotated[str | None, Meta(description="The header that carries it.")] = None
-    json: Annotated[str | None, Meta(description="The dotted path in a JSON body; it comes before the header.")] = None
+    header: Annotated[str | None, Meta(description="The header that carries it; `a|b`: the first of them that is there.")] = (
+        None
+    )
+    form: Annotated[str | None, Meta(description="The form field that carries it; it comes before the header.")] = None
+    json: Annotated[
+        str | None, Meta(description="The dotted path in a JSON body; it comes before the form and the header.")
+    ] = None
     prefix: Annotated[str, Meta(description="What is put before it.")] = ""
 
     def __post_init__(self) -> None:
-        _expect(self.header is not None or self.json is not None, "name a `header` or a `json` path")
+        named = (self.header, self.form, self.json)
+        _expect(any(place is not None for place in named), "name a `header`, a `form` field or a `json` path")
 
-    def find(self, headers: Headers, document: Any) -> str | int | float | None:
-        """The value there: text or a number, None where there is none."""
-        value = _at(document, self.json) if self.json is not None else None
-        if value is None and self.header is not None:
-            value = _first(headers, self.header.lower())
-        if value is None:
-            return None
-        return f"{self.prefix}{value}" if self.prefix else value
+
+class Payload(_Words, frozen=True, kw_only=True):
+    """Where the record is when it is not the body itself: JSON in a form field."""
+
+    form: Annotated[str, Meta(description="The form field that holds it as JSON.")]
 
 
 class Scheme(_Words, frozen=True, kw_only=True):
     """How requests prove who sent them. ``tolerance`` (past) and ``tolerance_future`` are seconds.
 
-    ``signed`` is a template of ``{body}``, ``{timestamp}``, ``{method}`` and ``{header:NAME}``. ``bearer``, ``basic`` and
-    ``none`` sign nothing. Raises ValueError (through msgspec: ValidationError) for words that do not fit together.
+    ``signed`` is a template of ``{body}``, ``{timestamp}``, ``{method}``, ``{url}``, ``{secret}``, ``{form-sorted}`` and
+    ``{header:NAME}``, ``{form:NAME}``, ``{query:NAME}``, ``{json:PATH}``. ``bearer``, ``basic`` and ``none`` sign nothing. With
+    ``preset`` the words given replace those of a preset (``over``). Raises ValueError (through msgspec: ValidationError) for
+    words that do not fit together.
     """
 
-    algorithm: Annotated[
-        Literal["hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512", "bearer", "basic", "none"],
-        Meta(description="How a request proves its sender."),
-    ]
-    signature: Annotated[SignatureAt | None, Meta(description="Where the signature is.")] = None
+    preset: Annotated[str | None, Meta(description="The preset that these words change.")] = None
+    algorithm: Annotated[Algorithm | None, Meta(description="How a request proves its sender.")] = None
+    algorithm_from: Annotated[AlgorithmAt | None, Meta(description="A header that names another one.")] = None
+    signature: Annotated[SignatureAt | None, Meta(description="Where the signature (for `bearer`: the token) is.")] = None
     timestamp: Annotated[TimestampAt | None, Meta(description="Where the time of signing is.")] = None
-    tolerance: Annotated[int, Meta(description="How many seconds old a signature may be.")] = 300
+    tolerance: Annotated[int | None, Meta(description="How many seconds old a signature may be; by default 300.")] = None
     tolerance_future: Annotated[
         int | None, Meta(description="How many seconds ahead of our clock it may be; by default as many.")
     ] = None
-    signed: Annotated[str, Meta(description="What was signed: `{body}`, `{timestamp}`, `{method}`, `{header:NAME}`.")] = (
-        "{body}"
-    )
-    key: Annotated[KeyForm, Meta(description="How a secret becomes the key.")] = KeyForm()
+    signed: Annotated[
+        str | None,
+        Meta(
+            description="What was signed: `{body}` (the default), `{timestamp}`, `{method}`, `{url}`, `{secret}`,"
+            " `{form-sorted}`, `{header:NAME}`, `{form:NAME}`, `{query:NAME}`, `{json:PATH}`."
+        ),
+    ] = None
+    key: Annotated[KeyForm | None, Meta(description="How a secret becomes the key; by default as it is.")] = None
+    url: Annotated[
+        tuple[UrlForm, ...] | None, Meta(description="The forms of the URL that may have been signed; by default as it is.")
+    ] = None
+    body_hash: Annotated[BodyHash | None, Meta(description="A digest of the body in what was signed.")] = None
+    body_unsigned: Annotated[bool, Meta(description="Take it that the sender signs something, but not the body.")] = False
+    payload: Annotated[Payload | None, Meta(description="Where the record is, if not the body.")] = None
     event_id: Annotated[Place | None, Meta(description="Where the event's id stands.")] = None
     event_type: Annotated[Place | None, Meta(description="Where its type stands.")] = None
     event_time: Annotated[Place | None, Meta(description="Where its time stands.")] = None
 
     def __post_init__(self) -> None:
-        _expect(self.tolerance >= 0 and (self.tolerance_future or 0) >= 0, "a tolerance is not negative")
-        if self.algorithm not in HMAC_DIGESTS:
-            _expect(
-                self.signature is None and self.timestamp is None, f"`{self.algorithm}` takes no `signature` or `timestamp`"
-            )
+        _expect((self.tolerance or 0) >= 0 and (self.tolerance_future or 0) >= 0, "a tolerance is not negative")
+        if self.preset is not None:
             return
-        _expect(self.signature is not None, "`signature` is needed: say which header carries it")
-        words = PLACEHOLDER.findall(self.signed)
-        unknown = [
-            word for word in words if word not in {"body", "timestamp", "method"} and not re.fullmatch("header:.+", word)
-        ]
-        _expect(not unknown, f"`signed` knows {{body}}, {{timestamp}}, {{method}} and {{header:NAME}}, not {unknown}")
-        _expect("body" in words, "`signed` must contain {body}, or anyone could replace it")
+        _expect(self.algorithm is not None, "`algorithm` is needed, or the `preset` that is changed")
+        if self.signs:
+            self._check_signing()
+        else:
+            _expect(self.timestamp is None, f"`{self.algorithm}` takes no `timestamp`")
+            _expect(
+                self.signature is None or self.algorithm == "bearer",
+                f"`{self.algorithm}` takes no `signature` or `timestamp`",
+            )
+
+    def _check_signing(self) -> None:
+        _expect(self.signature is not None, "`signature` is needed: say where it is")
+        words = self.words
+        unknown = [word for word in words if word not in _PLAIN_WORDS and not _NAMING.fullmatch(word)]
+        _expect(not unknown, f"`signed` knows {_KNOWN}, not {unknown}")
+        _expect(self.algorithm != "sha256" or "secret" in words, "a plain digest proves nothing without {secret} in `signed`")
+        covered = any(_OVER_THE_BODY.fullmatch(word) for word in words) or self.body_hash is not None or self.body_unsigned
+        _expect(
+            covered, "`signed` must contain {body} or a part of it, or anyone could replace it (or write body_unsigned = true)"
+        )
         _expect(("timestamp" in words) == (self.timestamp is not None), "`timestamp` and {timestamp} in `signed` go together")
+        if self.body_hash is not None:
+            holder = f"header:{self.body_hash.header}" if self.body_hash.header else "url"
+            _expect(holder in words, f"`signed` must contain {{{holder}}}, where the body's hash stands")
+        fields = {word for word in words if word.startswith("form:")}
+        _expect(
+            not fields or self.body_unsigned or (self.payload is not None and f"form:{self.payload.form}" in fields),
+            "`payload` must be the form field that is signed",
+        )
+
+    def over(self, base: "Scheme") -> "Scheme":
+        """``base`` with the words that are given here. Raises ValueError where they do not fit it."""
+        given = {
+            name: value
+            for name, default in zip(self.__struct_fields__, _DEFAULTS, strict=True)
+            if (value := getattr(self, name)) != default
+        }
+        return msgspec.structs.replace(base, **{**given, "preset": None})
+
+    @property
+    def words(self) -> list[str]:
+        """The placeholders of what was signed."""
+        return PLACEHOLDER.findall(self.signed or "{body}")
 
     @property
     def signs(self) -> bool:
-        """Whether the scheme proves that the body is the sender's."""
-        return self.algorithm in HMAC_DIGESTS
+        """Whether the scheme proves that the request is the sender's."""
+        return self.algorithm not in {"bearer", "basic", "none", None}
+
+    @property
+    def signs_url(self) -> bool:
+        """Whether the address that the sender called is part of what was signed."""
+        return self.signs and "url" in self.words
+
+    @property
+    def reads_form(self) -> bool:
+        """Whether the record is in a form: such a body is never taken for anything else."""
+        return self.payload is not None or any(word.startswith("form") for word in self.words if self.signs)
 
 
-PRESETS: Final[Mapping[str, Scheme]] = MappingProxyType(
-    {
-        "standard-webhooks": Scheme(
-            algorithm="hmac-sha256",
-            signature=SignatureAt(header="webhook-signature", split=" ", prefix="v1,", encoding="base64"),
-            timestamp=TimestampAt(header="webhook-timestamp"),
-            signed="{header:webhook-id}.{timestamp}.{body}",
-            key=KeyForm(strip="whsec_", encoding="base64"),
-            event_id=Place(header="webhook-id"),
-            event_type=Place(json="type"),
-            event_time=Place(json="timestamp", header="webhook-timestamp"),
-        ),
-        "github": Scheme(
-            algorithm="hmac-sha256",
-            signature=SignatureAt(header="x-hub-signature-256", prefix="sha256="),
-            event_id=Place(header="x-github-delivery"),
-            event_type=Place(header="x-github-event", prefix="github."),
-        ),
-        "bearer": Scheme(algorithm="bearer"),
-        "basic": Scheme(algorithm="basic"),
-        "none": Scheme(algorithm="none"),
-    }
-)
+_DEFAULTS: Final = tuple(field.default for field in msgspec.structs.fields(Scheme))

@@ -1,27 +1,30 @@
 """Who sent this? A ``Verifier`` holds a scheme and its live secrets and decides about one request.
 
-Pure: headers, body and the time are handed in, and whatever a stranger sends ends in ``Refused``, never in an exception.
-The vocabulary is ``cdmd.kit.schemes``. Not here: signing what leaves, handshakes.
+Pure: headers, body, address and the time are handed in, and whatever a stranger sends ends in ``Refused``, never in an
+exception. The vocabulary is ``cdmd.kit.schemes``. Not here: signing what leaves, handshakes.
 """
 
-import binascii
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from cdmd.kit.schemes import HMAC_DIGESTS, PLACEHOLDER, Headers, KeyForm, Scheme
+from cdmd.kit.presented import Headers, Presented, Reason, Unproved, named, one, reader
+from cdmd.kit.proofs import Key, decode, filled, key, key_bytes
+from cdmd.kit.schemes import PLACEHOLDER, TOLERANCE, Algorithm, At, KeyForm, Scheme, UrlForm
 from cdmd.kit.secret import Secret
 
-Reason: TypeAlias = Literal["missing", "ambiguous", "malformed", "mismatch", "expired", "future"]
-
-# In the parts of a template these stand apart from names of headers, which have no braces.
-_BODY, _METHOD, _TIMESTAMP = "{body}", "{method}", "{timestamp}"
 _MOST_CANDIDATES: Final = 32
 _LONGEST_NUMBER: Final = 15
+_AUTHORIZATION: Final = ("authorization",)
+_ACCESS_TOKEN: Final = reader(At(query="access_token"))
+
+# Parts of what was signed: literals are bytes, these three are themselves, anything else reads the request.
+_BODY, _TIMESTAMP, _URL = "body", "timestamp", "url"
+_Part: TypeAlias = bytes | str | Callable[[Presented], bytes]
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -36,6 +39,13 @@ class Refused(msgspec.Struct, frozen=True):
     reason: Reason
 
 
+class _Plan(msgspec.Struct, frozen=True):
+    """What was signed, in parts, and the keys (with their places among the secrets) that may have signed that."""
+
+    parts: tuple[_Part, ...]
+    keys: tuple[tuple[int, Key], ...]
+
+
 class Verifier:
     """A scheme with its live secrets. Raises ValueError for a secret that cannot be a key (naming its reference only)."""
 
@@ -43,183 +53,230 @@ class Verifier:
         self.scheme = scheme
         if (scheme.algorithm == "none") == bool(secrets):
             raise ValueError("`none` takes no secrets" if secrets else "secrets are needed to verify with")
-        # Prepared with the key, copied for every request: ``hmac.digest`` would let go of the interpreter each time.
-        self._hmacs: tuple[hmac.HMAC, ...] = ()
+        self._signature = None if scheme.signature is None else reader(scheme.signature)
+        self._plans: Mapping[Algorithm, Sequence[_Plan]] = {}
         self._passwords: tuple[bytes, ...] = ()
         if scheme.signs:
-            digest = HMAC_DIGESTS[scheme.algorithm]
-            self._hmacs = tuple(hmac.new(_key(scheme.key, secret), digestmod=digest) for secret in secrets)
+            self._plans = _plans(scheme, secrets)
         else:
-            self._passwords = tuple(hashlib.sha256(_filled(secret)).digest() for secret in secrets)
-        pieces = enumerate(PLACEHOLDER.split(scheme.signed))
-        self._parts = tuple(_part(piece) if index % 2 else piece.encode() for index, piece in pieces if piece)
-        self._header = scheme.signature.header.lower() if scheme.signature else "authorization"
+            self._passwords = tuple(hashlib.sha256(filled(secret)).digest() for secret in secrets)
+        self._fixed = self._plans.get(scheme.algorithm or "none", ())
+        self._named = scheme.algorithm_from is not None
         at = scheme.timestamp
-        self._timestamp_header = at.header.lower() if at is not None and at.header is not None else None
-        self._prefix = f"{scheme.algorithm} "
+        self._timestamp_at = None if at is None or at.origin is not None else reader(at)
+        self._hash_at = None if scheme.body_hash is None else reader(scheme.body_hash.at)
+        self._urls: tuple[UrlForm, ...] = (scheme.url or ("as-is",)) if scheme.signs_url else ()
+        self._tolerance = TOLERANCE if scheme.tolerance is None else scheme.tolerance
+        self._future = self._tolerance if scheme.tolerance_future is None else scheme.tolerance_future
+        self._prefixes = tuple(scheme.signature.prefix.split("|")) if scheme.signature is not None else ("",)
 
-    def verify(self, headers: Headers, body: bytes, *, method: str, now: datetime) -> Verified | Refused:
-        """Decide about one request: ``body`` is the raw bytes, ``headers`` have lower-case names."""
+    def verify(
+        self, headers: Headers, body: bytes, *, method: str, now: datetime, target: str = "", base: str | None = None
+    ) -> Verified | Refused:
+        """Decide about one request: ``body`` is the raw bytes, ``headers`` have lower-case names.
+
+        ``target`` is path and query as sent and ``base`` what senders write before it; only some schemes look at them.
+        """
         if self.scheme.algorithm == "none":
             return Verified(None)
-        presented = [value for name, value in headers if name == self._header]
-        if len(presented) != 1:
-            return Refused("ambiguous" if presented else "missing")
-        if self.scheme.signature is None:
-            return self._check_password(presented[0])
-        return self._check_signature(presented[0], headers, body, method=method, now=now)
+        presented = Presented(headers, body, method=method, target=target, base=base)
+        try:
+            return self._check_signature(presented, now) if self.scheme.signs else self._check_password(presented)
+        except Unproved as refusal:
+            return Refused(refusal.reason)
 
-    def _check_signature(
-        self, presented: str, headers: Headers, body: bytes, *, method: str, now: datetime
-    ) -> Verified | Refused:
+    def _check_signature(self, presented: Presented, now: datetime) -> Verified | Refused:
         """All secrets against all candidates, then the time: what was not signed by a known key says nothing about time."""
-        timestamp = self._timestamp(presented, headers)
-        if timestamp is not None and not isinstance(timestamp, str):
-            return timestamp
-        signed = self._signed(headers, body, method=method, timestamp=timestamp)
-        if not isinstance(signed, bytes):
-            return signed
-        candidates = self._candidates(presented)
-        if candidates is None:
-            return Refused("malformed")
+        text = one(self._signature, presented) if self._signature is not None else ""
+        timestamp, moment = self._timestamp(text, presented)
+        candidates = self._candidates(text)
+        if self._hash_at is not None:
+            self._check_body(presented)
         found: int | None = None
-        for index, keyed in enumerate(self._hmacs):
-            made = keyed.copy()
-            made.update(signed)
-            expected = made.digest()
-            for candidate in candidates:
-                if hmac.compare_digest(expected, candidate) and found is None:
-                    found = index
+        for plan in self._plans_for(presented) if self._named else self._fixed:
+            for signed in self._signed(plan.parts, presented, timestamp):
+                for index, one_key in plan.keys:
+                    if one_key.proves(signed, candidates) and found is None:
+                        found = index
         if found is None:
             return Refused("mismatch")
-        late = self._outside(timestamp, now)
+        late = None if moment is None else self._outside(moment, now)
         return Verified(found) if late is None else Refused(late)
 
-    def _candidates(self, presented: str) -> list[bytes] | None:
-        """The decoded signatures offered, or None where there is no readable one or there are too many."""
+    def _candidates(self, presented: str) -> list[bytes]:
+        """The decoded signatures offered. Raises Unproved where there is no readable one or there are too many."""
         at = self.scheme.signature
         if at is None:
-            return None
+            raise Unproved("missing")
         items = [presented] if at.split is None else presented.split(at.split)
-        offered = [item.removeprefix(at.prefix) for item in map(str.strip, items) if item.startswith(at.prefix)]
-        if not offered or len(offered) > _MOST_CANDIDATES:
-            return None
-        return [candidate for text in offered if (candidate := _decode(text, at.encoding))] or None
+        offered = [
+            item.removeprefix(prefix) for item in map(str.strip, items) for prefix in self._prefixes if item.startswith(prefix)
+        ]
+        decoded = [candidate for text in offered if (candidate := decode(text, at.encoding))]
+        if not decoded or len(offered) > _MOST_CANDIDATES:
+            raise Unproved("malformed")
+        return decoded
 
-    def _timestamp(self, presented: str, headers: Headers) -> str | Refused | None:
-        """The text of the time of signing, as it was signed; None where the scheme has none."""
+    def _timestamp(self, presented: str, request: Presented) -> tuple[str, float | None]:
+        """The time of signing: as text, as it was signed, and as seconds; None where the scheme has none. Raises Unproved."""
         at = self.scheme.timestamp
         if at is None:
-            return None
-        wanted = self._timestamp_header
-        if wanted is not None:
-            found = [value for name, value in headers if name == wanted]
+            return "", None
+        if self._timestamp_at is not None:
+            found = one(self._timestamp_at, request)
         else:
             split = self.scheme.signature.split if self.scheme.signature else None
-            found = [item.strip() for item in presented.split(split or ",")]
-            found = [item for item in found if item.startswith(at.prefix)]
-        if len(found) != 1:
-            return Refused("ambiguous" if found else "missing")
-        if not found[0].startswith(at.prefix):
-            return Refused("malformed")
-        text = found[0].removeprefix(at.prefix)
-        return Refused("malformed") if _moment(text, at.unit) is None else text
-
-    def _signed(self, headers: Headers, body: bytes, *, method: str, timestamp: str | None) -> bytes | Refused:
-        """The bytes that were signed: in ``_parts`` literals are bytes and placeholders text."""
-        if self._parts == (_BODY,):
-            return body
-        pieces: list[bytes] = []
-        for part in self._parts:
-            if isinstance(part, bytes):
-                pieces.append(part)
-            elif part == _BODY:
-                pieces.append(body)
-            else:
-                text = _text_of(part, headers, method=method, timestamp=timestamp)
-                if isinstance(text, Refused):
-                    return text
-                pieces.append(text)
-        return b"".join(pieces)
-
-    def _outside(self, timestamp: str | None, now: datetime) -> Literal["expired", "future"] | None:
-        """Whether the time of signing lies outside the window around ``now``."""
-        at = self.scheme.timestamp
-        moment = _moment(timestamp, at.unit) if at is not None and timestamp is not None else None
+            items = [item.strip() for item in presented.split(split or ",")]
+            found = _only([item for item in items if item.startswith(at.prefix)])
+        if not found.startswith(at.prefix):
+            raise Unproved("malformed")
+        text = found.removeprefix(at.prefix)
+        moment = _moment(text, at.unit)
         if moment is None:
-            return None
-        age = now.timestamp() - moment
-        future = self.scheme.tolerance if self.scheme.tolerance_future is None else self.scheme.tolerance_future
-        if age > self.scheme.tolerance:
-            return "expired"
-        return "future" if -age > future else None
+            raise Unproved("malformed")
+        return text, moment
 
-    def _check_password(self, presented: str) -> Verified | Refused:
+    def _plans_for(self, presented: Presented) -> Sequence[_Plan]:
+        """The plans of the algorithm that a header names, else the scheme's own. Raises Unproved."""
+        at = self.scheme.algorithm_from
+        said = [] if at is None else named(presented.headers, (at.header.lower(),))
+        if at is None or not said:
+            return self._fixed
+        items = [item.strip() for text in said for item in text.split(at.split or "\0")]
+        words = [item.removeprefix(at.prefix) for item in items if item.startswith(at.prefix)]
+        if not words:
+            return self._fixed
+        wanted = at.words.get(_only(words))
+        if wanted is None:
+            raise Unproved("malformed")
+        return self._plans[wanted]
+
+    def _check_body(self, presented: Presented) -> None:
+        """The body against its digest in what was signed. A form that is signed itself, or nothing at all, needs none."""
+        expected, read = self.scheme.body_hash, self._hash_at
+        if expected is None or read is None:
+            return
+        found = read(presented)
+        itself = not presented.body or ("form-sorted" in self.scheme.words and presented.is_form)
+        if not found and itself:
+            return
+        text = _only(found)
+        digest = decode(text.removeprefix(expected.prefix), expected.encoding) if text.startswith(expected.prefix) else None
+        if digest is None or not hmac.compare_digest(hashlib.new(expected.algorithm, presented.body).digest(), digest):
+            raise Unproved("mismatch")
+
+    def _signed(self, parts: Sequence[_Part], presented: Presented, timestamp: str) -> list[bytes]:
+        """The bytes that were signed, in each form that the URL may have had. Raises Unproved."""
+        if not self._urls:
+            return [_joined(parts, presented, timestamp, b"")]
+        forms = dict.fromkeys(presented.url(form) for form in self._urls)
+        return [_joined(parts, presented, timestamp, url) for url in forms]
+
+    def _outside(self, moment: float, now: datetime) -> Literal["expired", "future"] | None:
+        """Whether the time of signing lies outside the window around ``now``."""
+        age = now.timestamp() - moment
+        if age > self._tolerance:
+            return "expired"
+        return "future" if -age > self._future else None
+
+    def _check_password(self, presented: Presented) -> Verified | Refused:
         """A token or user:password: digests are compared, so that not even the length shows in the time taken."""
-        if presented[: len(self._prefix)].lower() != self._prefix:
-            return Refused("malformed")
-        offered = presented[len(self._prefix) :].strip(" ")
-        password = _decode(offered, "base64") if self.scheme.algorithm == "basic" else _encoded(offered)
-        if not password:
-            return Refused("malformed")
-        digest = hashlib.sha256(password).digest()
+        digest = hashlib.sha256(self._password(presented)).digest()
         found: int | None = None
-        for index, key in enumerate(self._passwords):
-            if hmac.compare_digest(digest, key) and found is None:
+        for index, expected in enumerate(self._passwords):
+            if hmac.compare_digest(digest, expected) and found is None:
                 found = index
         return Refused("mismatch") if found is None else Verified(found)
 
+    def _password(self, presented: Presented) -> bytes:
+        """What is offered: where the scheme says, else in ``Authorization``, for a bearer also ``?access_token=``."""
+        if self._signature is not None:
+            text = one(self._signature, presented)
+            prefix = next((prefix for prefix in self._prefixes if text.startswith(prefix)), None)
+            if prefix is None:
+                raise Unproved("malformed")
+            return _encoded(text.removeprefix(prefix))
+        basic = self.scheme.algorithm == "basic"
+        said = named(presented.headers, _AUTHORIZATION)
+        tokens = [] if basic or "access_token=" not in presented.target else _ACCESS_TOKEN(presented)
+        if tokens:
+            return _encoded(_only([*said, *tokens]))
+        word, _, offered = _only(said).partition(" ")
+        if word.lower() != self.scheme.algorithm:
+            raise Unproved("malformed")
+        password = decode(offered.strip(" "), "base64") if basic else _encoded(offered.strip(" "))
+        if not password:
+            raise Unproved("malformed")
+        return password
 
-def _part(word: str) -> str:
-    """A placeholder's word, or the lower-case name of the header that it stands for."""
-    return word.removeprefix("header:").lower() if word.startswith("header:") else f"{{{word}}}"
+
+def _plans(scheme: Scheme, secrets: Sequence[Secret]) -> dict[Algorithm, list[_Plan]]:
+    """For every algorithm that may be meant: secrets that sign the same bytes share a plan."""
+    algorithms = {scheme.algorithm or "none"} | set(scheme.algorithm_from.words.values() if scheme.algorithm_from else ())
+    form = scheme.key or KeyForm()
+    made: dict[Algorithm, list[_Plan]] = {}
+    for algorithm in algorithms:
+        keys = [(index, key(algorithm, form, secret)) for index, secret in enumerate(secrets)]
+        if "secret" not in scheme.words:
+            made[algorithm] = [_Plan(_parts(scheme, b""), tuple(keys))]
+            continue
+        made[algorithm] = [
+            _Plan(_parts(scheme, key_bytes(form, secret)), (one,)) for secret, one in zip(secrets, keys, strict=True)
+        ]
+    return made
 
 
-def _text_of(part: str, headers: Headers, *, method: str, timestamp: str | None) -> bytes | Refused:
-    """What a part other than the body stands for; a header that is signed must be there exactly once."""
-    if part == _METHOD:
-        return method.encode()
-    found = [timestamp or ""] if part == _TIMESTAMP else [value for name, value in headers if name == part]
+def _parts(scheme: Scheme, secret: bytes) -> tuple[_Part, ...]:
+    pieces = enumerate(PLACEHOLDER.split(scheme.signed or "{body}"))
+    return tuple(_part(piece, secret) if index % 2 else piece.encode() for index, piece in pieces if piece)
+
+
+def _part(word: str, secret: bytes) -> _Part:
+    """A placeholder's part: one of the three words, the secret itself, or what reads the request."""
+    kind, _, name = word.partition(":")
+    if kind == "secret":
+        return secret
+    if kind == "method":
+        return lambda presented: presented.method.encode()
+    if kind == "form-sorted":
+        return Presented.sorted_form
+    if not name:
+        return word
+    read, wire = reader(At(**{kind: name})), kind == "header"
+    return lambda presented: _encoded(one(read, presented)) if wire else one(read, presented).encode()
+
+
+def _joined(parts: Sequence[_Part], presented: Presented, timestamp: str, url: bytes) -> bytes:
+    """What was signed. Raises Unproved."""
+    if parts == (_BODY,):
+        return presented.body
+    pieces: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            pieces.append(part)
+        elif part == _BODY:
+            pieces.append(presented.body)
+        elif part == _TIMESTAMP:
+            pieces.append(timestamp.encode())
+        elif part == _URL:
+            pieces.append(url)
+        elif callable(part):
+            pieces.append(part(presented))
+    return b"".join(pieces)
+
+
+def _only(found: Sequence[str]) -> str:
     if len(found) != 1 or not found[0]:
-        return Refused("ambiguous" if len(found) > 1 else "missing")
-    return _encoded(found[0]) or Refused("malformed")
+        raise Unproved("ambiguous" if len(found) > 1 else "missing")
+    return found[0]
 
 
-def _key(form: KeyForm, secret: Secret) -> bytes:
-    text = _filled(secret).removeprefix(form.strip.encode())
-    try:
-        if form.encoding == "base64":
-            text = binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
-        elif form.encoding == "hex":
-            text = binascii.unhexlify(text)
-    except binascii.Error:
-        raise ValueError(f"the secret {secret.reference} is not {form.encoding}") from None
-    if not text:
-        raise ValueError(f"the secret {secret.reference} holds no key")
-    return text
-
-
-def _filled(secret: Secret) -> bytes:
-    value = secret.reveal()
-    if not value:
-        raise ValueError(f"the secret {secret.reference} is empty")
-    return value
-
-
-def _decode(text: str, encoding: Literal["hex", "base64"]) -> bytes | None:
-    """Strictly decoded bytes, None where the text is anything else (white space and wrong padding included)."""
-    try:
-        return binascii.unhexlify(text) if encoding == "hex" else binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        return None
-
-
-def _encoded(text: str) -> bytes | None:
-    """A header's text back as the bytes that were on the wire; None where it never was a header."""
+def _encoded(text: str) -> bytes:
+    """A header's text back as the bytes that were on the wire. Raises Unproved where it never was a header."""
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
-        return None
+        raise Unproved("malformed") from None
 
 
 def _moment(text: str, unit: Literal["s", "ms", "iso8601"]) -> float | None:

@@ -16,13 +16,19 @@ class RecordingSource:
     """Collects ``events``, ``faults`` (with the record's place) and ``filtered`` reasons; ``state`` is what was stored.
 
     ``frame`` is the connector's mapping as configured; ``http`` the client the connector may use (a guarded one that reaches
-    nothing by default).
+    nothing by default), ``public_url`` what senders write before the path.
     """
 
     def __init__(
-        self, name: str = "test", *, frame: ConnectorFrame | None = None, http: Http | None = None, clock: Clock | None = None
+        self,
+        name: str = "test",
+        *,
+        frame: ConnectorFrame | None = None,
+        http: Http | None = None,
+        clock: Clock | None = None,
+        public_url: str | None = None,
     ) -> None:
-        self._name, self._clock = name, clock or SystemClock()
+        self._name, self._clock, self.public_url = name, clock or SystemClock(), public_url
         self._http = http
         self._mapper = Mapper(name, frame or ConnectorFrame(type="test"), raw=True)
         self.events: list[Event] = []

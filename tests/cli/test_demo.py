@@ -16,7 +16,7 @@ from cdmd.cli.demo_checking import Expected, missing
 from cdmd.cli.demo_contracts import ContractService
 from cdmd.cli.demo_sandbox import TERMS
 from cdmd.cli.demo_telling import Telling, customer_line, took
-from cdmd.kit.schemes import PRESETS
+from cdmd.kit.presets import presets
 from cdmd.testing import DaemonProcess
 
 ROOT = Path(cdmd.__file__).parents[1]
@@ -205,4 +205,4 @@ def test_people_and_times_are_told_in_words(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_presets_that_the_senders_sign_for_exist() -> None:
-    assert {"standard-webhooks", "github", "bearer"} <= set(PRESETS)
+    assert {"standard-webhooks", "github", "bearer"} <= set(presets())

@@ -10,6 +10,7 @@ import pytest
 
 from cdmd.config.loading import load
 from cdmd.config.schema import Config
+from cdmd.connectors.webhooks import Webhook
 from cdmd.errors import ConfigInvalid
 
 SHOP = '[connectors.shop]\ntype = "webhook"\nverify = "github"\nsecrets = ["env:TOKEN"]\n'
@@ -389,3 +390,22 @@ def test_a_secret_in_a_file_that_everybody_may_read_is_warned_of(loading: Loader
     )
     (tmp_path / "token").chmod(0o640)
     assert loading(text).warnings == ()
+
+
+def test_a_signed_address_that_nobody_has_said_is_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "cdmd.toml"
+    calls = '[connectors.calls]\ntype = "webhook"\nverify = "twilio"\nsecrets = ["env:TOKEN"]\n'
+
+    def problems(text: str) -> list[str]:
+        file.write_text(text, "utf-8")
+        try:
+            load(file, types={"webhook": Webhook.Settings}, environment={"TOKEN": "t", "HOME": "/"}, randomness=bytes)
+        except ConfigInvalid as wrong:
+            return list(wrong.problems)
+        return []
+
+    assert problems(calls) == [
+        f"{file}: connectors.calls.verify: these senders sign the address that they call: set http.public_url, or `url` here to the whole of it"
+    ]
+    assert problems('[http]\npublic_url = "https://in.example.com"\n' + calls) == []
+    assert problems(calls + 'url = "https://in.example.com/hooks/calls"\n') == []

@@ -37,6 +37,7 @@ class MemorySource:
 
     def __init__(self, name: str = "shop", *, clock: FixedClock | None = None) -> None:
         self.name = name
+        self.public_url: str | None = "https://in.example.com"
         self.clock = clock or FixedClock()
         self.emitted: list[Sequence[Record]] = []
         self.refused: list[str] = []

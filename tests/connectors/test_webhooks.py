@@ -12,13 +12,16 @@ import msgspec
 import pluggy
 import pytest
 from standardwebhooks import Webhook as Signer
+from twilio.request_validator import RequestValidator
 
 import cdmd.connectors
 from cdmd import hookspecs
 from cdmd.connectors.webhooks import Webhook
 from cdmd.contracts import Connector, PushConnector
 from cdmd.errors import ConfigInvalid, NotDurable
+from cdmd.kit.presets import presets
 from cdmd.kit.quantities import Size
+from cdmd.kit.schemes import Scheme
 from cdmd.kit.secret import Secret
 from cdmd.models import Accepted, Filtered, Record, Rejected
 from tests.connectors.doubles import NOW, Listening, MemorySource, listening
@@ -317,7 +320,7 @@ async def test_a_table_of_its_own_names_the_event() -> None:
     [
         ({"verify": None}, ['verify: is missing; name a preset or write a table ("none" has to be written out)']),
         ({"verify": "git-hub"}, ["verify: 'git-hub' is no preset (did you mean github?)"]),
-        ({"verify": "xyz"}, ["verify: 'xyz' is no preset; there are standard-webhooks, github, bearer, basic, none"]),
+        ({"verify": "xyz"}, [f"verify: 'xyz' is no preset; there are {', '.join(presets())}"]),
         ({"verify": "github"}, ["secrets: secrets are needed to verify with"]),
         ({"verify": "none", "secrets": ["x"]}, ["secrets: `none` takes no secrets"]),
         ({"verify": "standard-webhooks", "secrets": ["whsec_%"]}, ["secrets: the secret env:KEY is not base64"]),
@@ -350,3 +353,72 @@ def test_it_comes_through_the_hook_that_plugins_use() -> None:
     built = Webhook("shop", settings())
     assert isinstance(built, Connector)
     assert isinstance(built, PushConnector)
+
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+async def test_what_was_signed_in_a_form_field_is_the_record_and_what_was_not_names_nothing() -> None:
+    message = '{"SurveyID":"SV_1","ResponseID":"R_1"}'
+    digest = hmac.new(b"s3cret", message.encode(), hashlib.sha512).hexdigest()
+    async with hooked(verify="qualtrics", secrets=["s3cret"]) as sender:
+        form = {"Topic": "anything", "HMAC": digest, "MSG": message}
+        assert (await sender.send(urlencode(form), FORM)).json() == {"accepted": 1, "filtered": 0}
+        assert (await sender.send(urlencode({**form, "MSG": "{}"}), FORM)).status_code == 401
+        not_json = {"HMAC": hmac.new(b"s3cret", b"hello", hashlib.sha512).hexdigest(), "MSG": "hello"}
+        assert (await sender.send(urlencode(not_json), FORM)).status_code == 400
+    (record,) = sender.source.records
+    assert (record.value, record.type, record.id) == (json.loads(message), None, None)
+    assert record.context["_request"]["form"]["Topic"] == "anything"
+
+
+async def test_a_form_that_was_signed_is_read_as_the_form_that_it_was() -> None:
+    fields = {'{"a": 1, "b': '": 2}'}
+    signature = RequestValidator("s3cret").compute_signature("https://in.example.com/hooks/shop", dict.fromkeys(fields, ""))
+    async with hooked(verify="twilio", secrets=["s3cret"]) as sender:
+        answer = await sender.send(urlencode(dict.fromkeys(fields, ""), safe='{"'), FORM | {"x-twilio-signature": signature})
+        assert answer.status_code == 200
+    assert sender.source.records[0].value == dict.fromkeys(fields, "")
+
+
+async def test_a_connectors_own_url_is_what_was_signed_where_a_proxy_changes_the_path() -> None:
+    url = "https://joe:pass@other.example/public/path"
+    fields = {"Body": "hello", "From": "+46"}
+    signature = RequestValidator("s3cret").compute_signature(f"{url}?a=%20b", fields)
+    async with hooked(verify="twilio", secrets=["s3cret"], url=url) as sender:
+        headers = FORM | {"x-twilio-signature": signature}
+        assert (await sender.send(urlencode(fields), headers, "?a=%20b")).status_code == 200
+        assert (await sender.send(urlencode(fields), headers)).status_code == 401
+
+
+async def test_batches_in_a_form_field_are_split_and_an_empty_one_is_answered() -> None:
+    def signed(events: list[Any]) -> tuple[str, dict[str, str]]:
+        fields = {"mandrill_events": json.dumps(events)}
+        signature = RequestValidator("k").compute_signature("https://in.example.com/hooks/shop", fields)
+        return urlencode(fields), FORM | {"x-mandrill-signature": signature}
+
+    async with hooked(verify="mandrill", secrets=["k"], records="{@}") as sender:
+        assert (await sender.send(*signed([]))).json() == {"accepted": 0, "filtered": 0}
+        assert (await sender.send(*signed([{"_id": "a"}, {"_id": "b"}]))).json() == {"accepted": 2, "filtered": 0}
+    assert [record.value for record in sender.source.records] == [{"_id": "a"}, {"_id": "b"}]
+
+
+async def test_a_stranger_s_token_in_the_address_and_its_own() -> None:
+    async with hooked(verify="bearer", secrets=["t0ken"]) as sender:
+        assert (await sender.send(query="?access_token=t0ken")).status_code == 200
+        assert (await sender.send(query="?access_token=other")).status_code == 401
+    assert sender.source.refused == ["signature_mismatch"]
+
+
+@pytest.mark.parametrize(
+    ("given", "needs"),
+    [
+        ({"verify": "twilio"}, True),
+        ({"verify": "twilio", "url": "https://in.example.com/x"}, False),
+        ({"verify": "github"}, False),
+        ({"verify": "nothing like it"}, False),
+        ({"verify": Scheme(preset="hubspot-v3")}, True),
+    ],
+)
+def test_whether_the_public_address_has_to_be_known(given: dict[str, Any], needs: bool) -> None:
+    assert settings(**given).needs_public_url is needs

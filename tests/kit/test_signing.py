@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook as Signer
 
-from cdmd.kit.schemes import PRESETS, Place, Scheme
+from cdmd.kit.presented import finder
+from cdmd.kit.presets import presets
+from cdmd.kit.schemes import Place, Scheme
 from cdmd.kit.secret import Secret
 from cdmd.kit.signing import Refused, Verified, Verifier
 
@@ -36,7 +38,7 @@ def github(key: str = "s3cret", body: bytes = BODY) -> dict[str, str]:
 
 
 def decide(scheme: str | dict, keys: list[str], headers, body: bytes = BODY, now: datetime = NOW, method: str = "POST"):
-    words = PRESETS[scheme] if isinstance(scheme, str) else msgspec.convert(scheme, Scheme)
+    words = presets()[scheme] if isinstance(scheme, str) else msgspec.convert(scheme, Scheme)
     pairs = list(headers.items()) if isinstance(headers, dict) else headers
     return Verifier(words, [secret(key) for key in keys]).verify(pairs, body, method=method, now=now)
 
@@ -67,7 +69,7 @@ def test_github_signs_with_the_secret_as_it_is() -> None:
         ({"webhook-signature": None}, "missing"),
         ({"webhook-id": None}, "missing"),
         ({"webhook-timestamp": None}, "missing"),
-        ({"webhook-signature": ""}, "malformed"),
+        ({"webhook-signature": ""}, "missing"),
         ({"webhook-signature": "v1,"}, "malformed"),
         ({"webhook-signature": "v1,%%%"}, "malformed"),
         ({"webhook-signature": "v1, " + standard()["webhook-signature"][3:] + "\n="}, "malformed"),
@@ -169,7 +171,7 @@ def test_units_of_time(unit: str, text: str, verdict: object) -> None:
 
 
 def test_a_future_tolerance_of_its_own() -> None:
-    scheme = msgspec.structs.replace(PRESETS["standard-webhooks"], tolerance_future=0)
+    scheme = msgspec.structs.replace(presets()["standard-webhooks"], tolerance_future=0)
     headers = list(standard(at=NOW + timedelta(seconds=5)).items())
     assert Verifier(scheme, [secret(KEY)]).verify(headers, BODY, method="POST", now=NOW) == Refused("future")
 
@@ -221,7 +223,7 @@ def test_basic_passwords() -> None:
 def test_none_takes_everything_and_no_secret() -> None:
     assert decide("none", [], {}) == Verified(None)
     with pytest.raises(ValueError, match="takes no secrets"):
-        Verifier(PRESETS["none"], [secret("x")])
+        Verifier(presets()["none"], [secret("x")])
 
 
 @pytest.mark.parametrize(
@@ -230,31 +232,43 @@ def test_none_takes_everything_and_no_secret() -> None:
 )
 def test_a_secret_that_is_no_key_is_named_by_its_reference_only(preset: str, value: str) -> None:
     with pytest.raises(ValueError, match="env:KEY") as wrong:
-        Verifier(PRESETS[preset], [secret(value)])
+        Verifier(presets()[preset], [secret(value)])
     assert not value or value not in str(wrong.value)
 
 
 def test_a_scheme_that_signs_needs_a_secret() -> None:
     with pytest.raises(ValueError, match="secrets are needed"):
-        Verifier(PRESETS["github"], [])
+        Verifier(presets()["github"], [])
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ({}, "signature"),
-        ({"signature": {"header": ""}}, "empty"),
+        ({"signature": {"header": ""}}, "name one of"),
         ({"signature": {"header": "s", "split": ""}}, "empty"),
         ({"signature": {"header": "s"}, "signed": "{timestamp}"}, "must contain"),
-        ({"signature": {"header": "s"}, "signed": "{body}{secret}"}, "knows"),
+        ({"signature": {"header": "s"}, "signed": "{body}{secrets}"}, "knows"),
         ({"signature": {"header": "s"}, "signed": "{timestamp}{body}"}, "go together"),
         ({"signature": {"header": "s"}, "timestamp": {"header": "t"}}, "go together"),
-        ({"signature": {"header": "s"}, "timestamp": {}}, "needs"),
+        ({"signature": {"header": "s"}, "timestamp": {}}, "name one of"),
+        ({"signature": {"header": "s"}, "timestamp": {"header": "t", "from": "signature"}}, "no other place"),
+        ({"signature": {"header": "s", "form": "s"}}, "name one of"),
+        ({"signature": {"header": "s"}, "signed": "{form:a}"}, "payload"),
+        ({"signature": {"header": "s"}, "signed": "{form:a}", "payload": {"form": "b"}}, "payload"),
+        ({"signature": {"header": "s"}, "signed": "{header:d}", "body_hash": {"header": "e"}}, "header:e"),
+        ({"signature": {"header": "s"}, "signed": "{method}", "body_hash": {"query": "e"}}, "url"),
+        ({"signature": {"header": "s"}, "body_hash": {}}, "body_hash"),
+        ({"algorithm": "sha256", "signature": {"header": "s"}}, "proves nothing"),
+        ({"signature": {"header": "s"}, "algorithm_from": {"header": "a", "words": {"X": "none"}}}, "none"),
+        ({"signature": {"header": "s"}, "algorithm_from": {"header": "", "words": {}}}, "empty"),
         ({"signature": {"header": "s"}, "tolerance": -1}, "negative"),
-        ({"signature": {"form": "s"}}, "form"),
+        ({"signature": {"cookie": "s"}}, "cookie"),
         ({"signature": {"header": "s"}, "event_id": {}}, "name a"),
         ({"signature": {"header": "s"}, "handshake": {}}, "handshake"),
-        ({"algorithm": "bearer", "signature": {"header": "s"}}, "takes no"),
+        ({"algorithm": "basic", "signature": {"header": "s"}}, "takes no"),
+        ({"algorithm": None}, "algorithm"),
+        ({"algorithm": "bearer", "timestamp": {"header": "t"}}, "takes no"),
         ({"algorithm": "md5"}, "md5"),
     ],
 )
@@ -264,12 +278,22 @@ def test_words_that_are_unknown_or_do_not_fit_are_mistakes(words: dict, sentence
 
 
 def test_places_find_text_and_numbers_in_the_body_before_the_headers() -> None:
-    place = Place(json="event.at", header="X-At")
-    assert place.find([("x-at", "h")], {"event": {"at": 5}}) == 5
-    assert place.find([("x-at", "h")], {"event": {"at": True}}) == "h"
-    assert place.find([("x-at", "h")], ["event"]) == "h"
-    assert place.find([("x-at", "")], {}) is None
-    assert Place(header="x", prefix="github.").find([("x", "push")], None) == "github.push"
+    find = finder(Place(json="event.at", header="X-At|Y-At"))
+    assert find([("x-at", "h")], {"event": {"at": 5}}) == 5
+    assert find([("x-at", "h")], {"event": {"at": True}}) == "h"
+    assert find([("x-at", "h")], ["event"]) == "h"
+    assert find([("x-at", ""), ("y-at", "other")], {}) == "other"
+    assert find([("x-at", "")], {}) is None
+    assert finder(Place(header="x", prefix="github."))([("x", "push")], None) == "github.push"
+
+
+def test_places_find_what_is_in_lists_and_forms() -> None:
+    assert finder(Place(json="events.1.id"))([], {"events": [{"id": 1}, {"id": 2}]}) == 2
+    assert finder(Place(json="events.*.id"))([], {"events": [{"no": 1}, {"id": 2}]}) == 2
+    paths = ("0.0", "0.1", "0.x", "0.\u0661", "0.0.0", "9" * 40)
+    assert [finder(Place(json=path))([], [[1]]) for path in paths] == [1, *[None] * 5]
+    assert finder(Place(form="f", header="x"))([("x", "h")], {}, {"f": "v"}) == "v"
+    assert finder(Place(form="f", header="x"))([("x", "h")], {}, {"f": ["v", "w"]}) == "h"
 
 
 @given(

@@ -1,0 +1,229 @@
+"""A request as verification sees it: its raw bytes, and from them on demand headers, form, query, JSON and forms of its URL.
+
+What cannot be read raises ``Unproved``: nothing that a stranger sends is an error of ours. Not here: what it all proves.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol, TypeAlias
+from urllib.parse import parse_qsl
+
+from cdmd.kit.json_text import NotJson, decode_json
+from cdmd.kit.schemes import At, Place, UrlForm
+
+Headers: TypeAlias = Sequence[tuple[str, str]]
+"""(lower-case name, value) in order of arrival."""
+
+Reason: TypeAlias = Literal["missing", "ambiguous", "malformed", "mismatch", "expired", "future"]
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+Reader: TypeAlias = Callable[["Presented"], list[str]]
+
+
+class Finder(Protocol):
+    """Finds an event's default in headers, the record and a form's fields: text or a number, None where there is none."""
+
+    def __call__(self, headers: Headers, document: Any, form: Mapping[str, Any] | None = None) -> str | int | float | None:
+        """The value."""
+        ...
+
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_MOST_FIELDS: Final = 1000
+_PORTS: Final = MappingProxyType({"http": 80, "https": 443})
+_KEPT_ENCODED: Final = MappingProxyType(
+    {"%3A": ":", "%2F": "/", "%3F": "?", "%40": "@", "%21": "!", "%24": "$", "%27": "'", "%28": "(", "%29": ")",
+     "%2A": "*", "%2C": ",", "%3B": ";"}
+)  # fmt: skip
+"""What HubSpot decodes in the URI before it signs (its documentation of version 3 signatures)."""
+
+
+class Unproved(Exception):
+    """The request proves nothing. ``reason`` is for counters and logs only: every refusal looks the same outside."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Presented:
+    """One request. ``target`` is path and query as they were sent, ``base`` what senders write before the path."""
+
+    __slots__ = ("_document", "_form", "_query", "base", "body", "headers", "method", "target")
+
+    def __init__(self, headers: Headers, body: bytes, *, method: str, target: str = "", base: str | None = None) -> None:
+        self.headers, self.body, self.method, self.target, self.base = headers, body, method, target, base
+        self._form: Pairs | None = None
+        self._query: Pairs | None = None
+        self._document: Any = None
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the body calls itself a form."""
+        kind = first(self.headers, "content-type") or ""
+        return kind.partition(";")[0].strip().lower() == _FORM
+
+    @property
+    def form(self) -> Pairs:
+        """The form's fields in order, decoded; none where the body is something else. Raises Unproved."""
+        if self._form is None:
+            self._form = _pairs(self.body) if self.is_form else ()
+        return self._form
+
+    @property
+    def query(self) -> Pairs:
+        """The URL's parameters in order, decoded. Raises Unproved."""
+        if self._query is None:
+            self._query = _pairs(self.target.partition("?")[2].encode("latin-1", "replace"))
+        return self._query
+
+    @property
+    def document(self) -> Any:
+        """The body as JSON. Raises Unproved."""
+        if self._document is None:
+            try:
+                self._document = decode_json(self.body)
+            except NotJson:
+                raise Unproved("malformed") from None
+        return self._document
+
+    def sorted_form(self) -> bytes:
+        """Each name with each of its different values, all in order: what Twilio and Mandrill sign after the URL."""
+        return "".join(f"{name}{value}" for name, value in sorted(set(self.form))).encode()
+
+    def url(self, form: UrlForm) -> bytes:
+        """The address that the sender called, in one of its forms. Raises Unproved where it is not known."""
+        if self.base is None:
+            raise Unproved("missing")
+        return _URL_FORMS[form](self.base + self.target).encode("latin-1", "replace")
+
+
+def reader(at: At) -> Reader:
+    """What finds the values at a place, in order; none where there are none."""
+    if at.header is not None:
+        names = [name.strip().lower() for name in at.header.split("|")]
+        if len(names) == 1:
+            only = names[0]
+            return lambda presented: [value for name, value in presented.headers if name == only]
+        return lambda presented: named(presented.headers, names)
+    if at.form is not None:
+        field = at.form
+        return lambda presented: [value for name, value in presented.form if name == field]
+    if at.query is not None:
+        parameter = at.query
+        return lambda presented: [value for name, value in presented.query if name == parameter]
+    steps = (at.json or "").split(".")
+    return lambda presented: _agreed(scalars(presented.document, steps))
+
+
+def one(read: Reader, presented: Presented) -> str:
+    """The only value there. Raises Unproved."""
+    found = read(presented)
+    if len(found) != 1 or not found[0]:
+        raise Unproved("ambiguous" if len(found) > 1 else "missing")
+    return found[0]
+
+
+def named(headers: Headers, names: Sequence[str]) -> list[str]:
+    """The values of the first of these headers that is there."""
+    for wanted in names:
+        found = [value for name, value in headers if name == wanted]
+        if found:
+            return found
+    return []
+
+
+def first(headers: Headers, wanted: str) -> str | None:
+    """The first header of that name that says something."""
+    for name, text in headers:
+        if name == wanted and text:
+            return text
+    return None
+
+
+def scalars(document: Any, steps: Sequence[str]) -> list[str | int | float]:
+    """The texts and numbers at a path of names, places in lists (``0``) and ``*`` for all of a list."""
+    level = [document]
+    for step in steps:
+        level = [inner for outer in level for inner in _stepped(outer, step)]
+    return [value for value in level if isinstance(value, str | int | float) and not isinstance(value, bool)]
+
+
+def finder(place: Place) -> Finder:
+    """What finds an event's default: the JSON path first, then the form field, then the header."""
+    steps = None if place.json is None else place.json.split(".")
+    names = () if place.header is None else tuple(name.strip().lower() for name in place.header.split("|"))
+    field, prefix = place.form, place.prefix
+
+    def find(headers: Headers, document: Any, form: Mapping[str, Any] | None = None) -> str | int | float | None:
+        value = None if steps is None else _at(document, steps)
+        if value is None and field is not None:
+            given = (form or {}).get(field)
+            value = given if isinstance(given, str) and given else None
+        if value is None:
+            value = next((text for name in names if (text := first(headers, name))), None)
+        return f"{prefix}{value}" if prefix and value is not None else value
+
+    return find
+
+
+def _at(document: Any, steps: Sequence[str]) -> str | int | float | None:
+    """The first text or number at a path; objects all the way are the rule."""
+    for place, step in enumerate(steps):
+        if type(document) is not dict:
+            return next(iter(scalars(document, steps[place:])), None)
+        document = document.get(step)
+    return document if isinstance(document, str | int | float) and not isinstance(document, bool) else None
+
+
+def _stepped(outer: Any, step: str) -> list[Any]:
+    if isinstance(outer, dict):
+        return [outer[step]] if step in outer else []
+    if not isinstance(outer, list):
+        return []
+    if step == "*":
+        return outer
+    return (
+        [outer[int(step)]] if step.isascii() and step.isdigit() and len(step) < len("10000") and int(step) < len(outer) else []
+    )
+
+
+def _agreed(values: Sequence[str | int | float]) -> list[str]:
+    """Several that say the same are one."""
+    return list(dict.fromkeys(str(value) for value in values))
+
+
+def _pairs(text: bytes) -> Pairs:
+    try:
+        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise Unproved("malformed") from None
+
+
+def _decoded(url: str) -> str:
+    for written, plain in _KEPT_ENCODED.items():
+        url = url.replace(written, plain).replace(written.lower(), plain)
+    return url
+
+
+def _with_port(url: str) -> str:
+    scheme, host, rest = _authority(url)
+    known = host.endswith("]") or ":" not in host
+    return f"{scheme}://{host}:{_PORTS[scheme]}{rest}" if known and scheme in _PORTS else url
+
+
+def _without_port(url: str) -> str:
+    scheme, host, rest = _authority(url)
+    name, _, port = host.rpartition(":")
+    return f"{scheme}://{name}{rest}" if name and port.isdigit() else url
+
+
+def _authority(url: str) -> tuple[str, str, str]:
+    """Scheme, host with its port, and all that follows: taken apart without writing any of it differently."""
+    scheme, _, rest = url.partition("://")
+    end = min((place for mark in "/?" if (place := rest.find(mark)) >= 0), default=len(rest))
+    return scheme, rest[:end], rest[end:]
+
+
+_URL_FORMS: Final[Mapping[UrlForm, Callable[[str], str]]] = MappingProxyType(
+    {"as-is": lambda url: url, "decoded": _decoded, "with-port": _with_port, "without-port": _without_port}
+)
