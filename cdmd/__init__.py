@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cdmd.contracts import Context as Context
     from cdmd.contracts import Extension as Extension
     from cdmd.contracts import Format as Format
+    from cdmd.contracts import Shelf as Shelf
     from cdmd.contracts import Source as Source
     from cdmd.errors import ConfigInvalid as ConfigInvalid
     from cdmd.errors import Drop as Drop
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from cdmd.errors import Reject as Reject
     from cdmd.errors import RequestFailed as RequestFailed
     from cdmd.errors import RetryLater as RetryLater
+    from cdmd.errors import SourceBlocked as SourceBlocked
+    from cdmd.errors import SourceUnavailable as SourceUnavailable
     from cdmd.extensions import extension as extension
     from cdmd.hookspecs import hookimpl as hookimpl
     from cdmd.kit.secret import Secret as Secret
@@ -35,8 +38,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES: Final = {
-    "cdmd.contracts": ("ChosenFormat", "Connector", "Context", "Extension", "Format", "Source"),
-    "cdmd.errors": ("ConfigInvalid", "Drop", "FormatFault", "Overloaded", "Reject", "RequestFailed", "RetryLater"),
+    "cdmd.contracts": ("ChosenFormat", "Connector", "Context", "Extension", "Format", "Shelf", "Source"),
+    "cdmd.errors": (
+        "ConfigInvalid",
+        "Drop",
+        "FormatFault",
+        "Overloaded",
+        "Reject",
+        "RequestFailed",
+        "RetryLater",
+        "SourceBlocked",
+        "SourceUnavailable",
+    ),
     "cdmd.extensions": ("extension",),
     "cdmd.hookspecs": ("hookimpl",),
     "cdmd.kit.secret": ("Secret",),

@@ -5,6 +5,7 @@ replaceable behind ``Journal`` and ``Store`` (their contract test-suites are ``t
 """
 
 import builtins
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -158,6 +159,11 @@ class Source(Protocol):
         """The daemon's clock."""
         ...
 
+    @property
+    def freshness(self) -> float | None:
+        """Seconds within which what happens there should be known here, as configured; None where nobody says."""
+        ...
+
     async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
         """Map, filter and journal ``records`` together with ``state`` (None removes a key).
 
@@ -180,6 +186,26 @@ class Source(Protocol):
 
     async def idle(self, until: datetime, reason: str) -> None:
         """Sleep until then; the reason is shown in ``status``, and ``cdmctl poll`` wakes it."""
+        ...
+
+    def working(self, on: str | None) -> None:
+        """Say what it does now, in words that ``status`` shows to everybody; None when that is over."""
+        ...
+
+    async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
+        """A connection to a host that the connector's settings name, for protocols other than HTTP; ``timeout`` in seconds.
+
+        Raises ``AddressRefused`` before connecting anywhere else, ``RequestFailed`` where nobody can be reached.
+        """
+        ...
+
+    @property
+    def scratch(self) -> Path:
+        """A private folder (0700) for what is needed only for a while; emptied when the daemon starts. Make it before use."""
+        ...
+
+    def room(self) -> int:
+        """How many bytes may be written to ``scratch`` now without touching the reserve that the journal needs."""
         ...
 
 
@@ -282,6 +308,50 @@ class ChosenFormat(msgspec.Struct, frozen=True):
     def make(self) -> Format:
         """The format, ready to read files. Raises ``ConfigInvalid``: call it where the connector is made."""
         return self.format(self.settings)
+
+
+class Shelf(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connector shows of itself over the control socket: rows of one ``kind``, and the commands about them.
+
+    ``cdmctl`` and the control API know no kind: whatever connector offers ``files`` is listed by ``/v1/shelves/files``.
+    """
+
+    kind: str
+    commands: Sequence[str] = ()
+
+
+@runtime_checkable
+class ShowingConnector(Protocol):
+    """A connector that has something to show: files, held runs, whatever it names.
+
+    ``rows`` and ``command`` are called beside ``run``, also while it rests or fails. Rows are JSON objects with at least
+    ``name`` and ``state``; they never hold personal data of customers.
+    """
+
+    @property
+    def shelves(self) -> Sequence[Shelf]:
+        """Everything it shows."""
+        ...
+
+    async def rows(self, kind: str, source: Source, *, state: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """At most ``limit`` rows, only those in ``state`` where one is named; what needs a look comes first."""
+        ...
+
+    async def command(self, kind: str, command: str, source: Source, *, names: Sequence[str]) -> int:
+        """Do it to the rows of these names; returns to how many. Raises ``NotFound`` and ``BadArguments``."""
+        ...
+
+
+@runtime_checkable
+class SamplingConnector(Protocol):
+    """A pull connector that can be tried: ``cdmd try`` asks it for its first records."""
+
+    async def sample(self, source: Source) -> Sequence[str]:
+        """Bring in what it would bring in first, and change nothing at the other side.
+
+        Returns sentences about what it found there. ``emit`` ends it (by an exception) when enough was seen.
+        """
+        ...
 
 
 # ---- extensions ----------------------------------------------------------------------------------------------------

@@ -82,6 +82,14 @@ class FormatFault(CdmdError):
         self.code = code
 
 
+class SourceUnavailable(CdmdError):
+    """The other side cannot be reached or does not give what it should. The message is shown: it holds no data."""
+
+
+class SourceBlocked(SourceUnavailable):
+    """The connector waits for somebody to act. The message is shown and says what to do."""
+
+
 class TemplateFault(CdmdError):
     """A template could not be evaluated on this record: ``expression`` failed at ``path`` on a value of ``kind``."""
 

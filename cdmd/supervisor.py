@@ -15,10 +15,11 @@ import anyio
 import anyio.abc
 import msgspec
 
-from cdmd.errors import CdmdError, NotFound
+from cdmd.errors import AddressRefused, CdmdError, NotFound, RequestFailed, SourceBlocked, SourceUnavailable
 from cdmd.kit.backoff import Backoff, Budget
 from cdmd.kit.detached import Ended, detach, end
 from cdmd.kit.frames import leaf, sentence
+from cdmd.kit.logs import escaped
 
 Run: TypeAlias = Callable[[], Awaitable[object]]
 State: TypeAlias = Literal["starting", "running", "degraded", "paused", "failed"]
@@ -240,7 +241,7 @@ class Supervisor:
         self._change(child, "starting", child.error)
         ended = await self._live(child)
         if child.wanted:
-            await self._rest(child, _reason(ended))
+            await self._rest(child, _reason(ended), hopeless=isinstance(ended, SourceBlocked))
 
     async def _live(self, child: _Child) -> Ended:
         """Run the child until it ends or is no longer wanted, and then end it."""
@@ -313,10 +314,12 @@ class Supervisor:
 
 
 def _reason(ended: Ended) -> str:
-    """One sentence: our own errors by their class's sentence, foreign ones by class and place; never a message."""
+    """One sentence: our own errors by their class's sentence, foreign ones by class and place; hardly ever a message."""
     if ended is None:
         return EARLY
     error = leaf(ended)
+    if isinstance(error, SourceUnavailable | RequestFailed | AddressRefused):  # their messages name hosts of the configuration
+        return escaped(str(error))
     if isinstance(error, CdmdError) and (text := type(error).__doc__):
         return text.partition("\n")[0]
     return sentence(error)

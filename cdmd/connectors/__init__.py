@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cdmd.connectors.files import FolderFiles
 from cdmd.connectors.formats import FORMATS
 from cdmd.connectors.webhooks import Webhook
 from cdmd.contracts import Connector, Format
@@ -11,7 +12,7 @@ from cdmd.hookspecs import hookimpl
 @hookimpl
 def cdmd_connectors() -> Sequence[type[Connector]]:
     """The connector types that cdmd brings itself."""
-    return [Webhook]
+    return [Webhook, FolderFiles]
 
 
 @hookimpl

@@ -35,6 +35,10 @@ class Disk:
             return None
         return f"the disk has {self.free >> 20} MiB free, less than journal.reserve ({self.reserve >> 20} MiB)"
 
+    def room(self) -> int:
+        """Bytes that may be used for a while without touching the reserve."""
+        return max(0, self.free - self.reserve)
+
     def days_left(self, now: float) -> float | None:
         """At the rate of the last day; None while there is none to judge by (ten minutes, and growth)."""
         if not self._samples or now - self._samples[0][0] < _ENOUGH_TO_JUDGE:

@@ -148,6 +148,7 @@ class LiveConnectors:
             http=http,
             push=gate is not None,
             alive=lambda: self._alive(live),
+            freshness=None if one.frame.freshness is None else one.frame.freshness.seconds,
         )
         live = Live(config=one, connector=connector, mapper=mapper, source=source, http=http, gate=gate)
         return live

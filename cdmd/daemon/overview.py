@@ -105,7 +105,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         skipped_values=store(Count.SKIPPED_VALUES),
         last_event=parts.pipeline.freshness.last_event(name),
         next=live.source.next_look,
-        detail=live.source.waiting_for or child.detail or _verified(live),
+        detail=live.source.waiting_for or live.source.working_on or child.detail or _verified(live),
         error=child.error,
     )
 

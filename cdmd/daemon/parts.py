@@ -41,6 +41,7 @@ from cdmd.models import Entry, Event, Fault, Seq
 from cdmd.pipeline import Pipeline, PipelineSettings
 from cdmd.plugins import Plugins
 from cdmd.profiles.projection import Projection
+from cdmd.store.files import StateDirectory
 from cdmd.store.opening import Opened
 from cdmd.supervisor import ChildState, Supervisor
 
@@ -142,6 +143,8 @@ class Parts:
             journaled=self._journaled,
             credit=self.pipeline.wait_for_credit,
             public_url=self.config.http.public_url and self.config.http.public_url.rstrip("/"),
+            scratch=StateDirectory(self.config.state_dir).scratch,
+            room=self.disk.room,
         )
 
     @cached_property

@@ -4,8 +4,10 @@
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import anyio
@@ -18,6 +20,7 @@ from cdmd.intake.mapping import Mapper
 from cdmd.intake.queue import JournalQueue
 from cdmd.intake.recent import Recent
 from cdmd.intake.tally import Tally
+from cdmd.kit.logs import escaped
 from cdmd.models import Accepted, Count, Digest, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
 
 PUSH_PATIENCE: Final = 1.0
@@ -40,6 +43,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back.
 
     ``public_url`` is what senders write before the path.
+    ``scratch`` is the folder below which each connector has one, ``room()`` the bytes that may be written there.
     """
 
     journal: Journal
@@ -52,6 +56,16 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     journaled: Callable[[Seq, Sequence[Entry]], None]
     credit: Callable[[str], Awaitable[None]]
     public_url: str | None = None
+    scratch: Path = Path("scratch")
+    room: Callable[[], int] = lambda: 0
+
+
+class Guarded(Http, Protocol):
+    """A guarded client that also opens plain connections (``cdmd.kit.egress.GuardedHttp`` fulfils it)."""
+
+    async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
+        """See ``cdmd.contracts.Source.connect``."""
+        ...
 
 
 class _Batch:
@@ -86,16 +100,26 @@ class IntakeSource:
 
     ``alive`` is called whenever a pull connector shows that it does its work: it idles, or something it emitted is durable.
     A ``closed`` one takes nothing: a connector that did not stop when told must not write beside its successor.
-    ``waiting_for`` and ``next_look`` say what it idles for and until when, ``looked`` when it last came that far.
+    ``working_on`` says what it does, ``waiting_for`` and ``next_look`` what it idles for and until when, ``looked`` when it
+    last came that far.
     """
 
     def __init__(
-        self, name: str, *, intake: Intake, mapper: Mapper, http: Http, push: bool, alive: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        *,
+        intake: Intake,
+        mapper: Mapper,
+        http: Guarded,
+        push: bool,
+        alive: Callable[[], None] = lambda: None,
+        freshness: float | None = None,
     ) -> None:
         self._name, self._intake, self._mapper, self._http, self._push = name, intake, mapper, http, push
-        self._alive, self.closed = alive, False
+        self._alive, self._freshness, self.closed = alive, freshness, False
         self._wake = anyio.Event()
         self.waiting_for: str | None = None
+        self.working_on: str | None = None
         self.next_look: datetime | None = None
         self.looked: datetime | None = None
 
@@ -118,6 +142,11 @@ class IntakeSource:
     def clock(self) -> Clock:
         """The daemon's clock."""
         return self._intake.clock
+
+    @property
+    def freshness(self) -> float | None:
+        """The configured objective in seconds."""
+        return self._freshness
 
     async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
         """See ``cdmd.contracts.Source.emit``. Raises TypeError for what no journal could keep, before anything is queued."""
@@ -159,6 +188,23 @@ class IntakeSource:
             await self._sleep(max(0.0, (until - self.looked).total_seconds()))
         finally:
             self.waiting_for = self.next_look = None
+
+    def working(self, on: str | None) -> None:
+        """What ``status`` shows while it does not idle."""
+        self.working_on = None if on is None else escaped(on)
+
+    async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
+        """A plain connection to a configured host."""
+        return await self._http.connect(host, port, timeout=timeout)
+
+    @property
+    def scratch(self) -> Path:
+        """The connector's own folder for what is needed only for a while."""
+        return self._intake.scratch / self._name
+
+    def room(self) -> int:
+        """Bytes that may be written there now."""
+        return self._intake.room()
 
     async def _sleep(self, seconds: float) -> None:
         async with anyio.create_task_group() as group:

@@ -5,11 +5,13 @@ changes nothing. No redirects, cookies or proxies exist here; time, headers and 
 limits, deciding what an answer means. Which addresses are refused: ``cdmd.kit.addresses``.
 """
 
+import asyncio
 import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from ipaddress import IPv4Address
 from typing import Any, Final, Self, TypeAlias, cast
 
 import anyio
@@ -54,7 +56,7 @@ class GuardedHttp:
         max_body: int = 10 * 2**20,
     ) -> None:
         self._hosts, self._timeout, self._max_body = hosts, timeout, max_body
-        backend = _CheckedBackend(allowed, resolve, connect_timeout)
+        self._backend = backend = _CheckedBackend(allowed, resolve, connect_timeout)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls, max_connections=16, max_keepalive_connections=4, keepalive_expiry=15.0, network_backend=backend
         )
@@ -111,6 +113,24 @@ class GuardedHttp:
         with _translated(), _deadline(seconds):
             async with self._sent(request) as answer:
                 return await self._received(request, answer)
+
+    async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
+        """A plain connection, made to an address that was checked; its owner closes it. For protocols other than HTTP.
+
+        Raises ``AddressRefused`` before connecting to what is not configured, ``RequestFailed`` where nobody answers in time.
+        """
+        if not is_configured(host, port, self._hosts):
+            raise AddressRefused(f"the configuration does not name {normal_host(host)} with this port")
+        with _deadline(timeout, f"{normal_host(host)} cannot be reached within {timeout:g} seconds"):
+            failed: OSError | None = None
+            for address in (await self._backend.checked(host, port))[:_MOST_ADDRESSES]:
+                family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+                try:
+                    return await _connected(family, (str(address), port))
+                except OSError as error:
+                    failed = error
+        reason = failed.strerror if failed is not None and failed.strerror else "nobody answers"
+        raise RequestFailed(f"{normal_host(host)} cannot be reached: {reason}") from failed
 
     def _admitted(self, text: str) -> httpx.URL:
         try:
@@ -247,12 +267,23 @@ def _printable(name: str) -> str:
 
 
 @contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
+def _deadline(seconds: float, message: str | None = None) -> Iterator[None]:
     try:
         with anyio.fail_after(seconds):
             yield
     except TimeoutError as error:
-        raise RequestFailed(f"no whole answer came within {seconds:g} seconds") from error
+        raise RequestFailed(message or f"no whole answer came within {seconds:g} seconds") from error
+
+
+async def _connected(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(found, address)
+    except BaseException:
+        found.close()
+        raise
+    return found
 
 
 @contextmanager
@@ -282,7 +313,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        addresses = (await self._checked(host, port))[:_MOST_ADDRESSES]
+        addresses = (await self.checked(host, port))[:_MOST_ADDRESSES]
         each = self._connect_timeout / len(addresses)
         for address in addresses[:-1]:
             try:
@@ -297,7 +328,8 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         raise AddressRefused("a local socket is not an address of the network")
 
-    async def _checked(self, host: str, port: int) -> list[Address]:
+    async def checked(self, host: str, port: int) -> list[Address]:
+        """Every address of the host; raises where one of them is refused."""
         addresses = [parse(text) for text in await self._addresses(host, port)]
         if not addresses or None in addresses:
             raise RequestFailed(f"{normal_host(host)} has no usable address")

@@ -42,6 +42,11 @@ class StateDirectory(NamedTuple):
         return self.root / "keys" / "digest.key"
 
     @property
+    def scratch(self) -> Path:
+        """Where connectors have a folder each for what is needed only while they run."""
+        return self.root / f"{SCRATCH}connectors"
+
+    @property
     def lock(self) -> Path:
         """Locked while a daemon or a restore uses the directory; holds its process id."""
         return self.root / "lock"

@@ -1,14 +1,19 @@
 """A ``Source`` without a daemon: it maps what a connector emits exactly as the daemon would, and keeps it in memory."""
 
+import shutil
+import socket
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from cdmd.config.schema import ConnectorFrame
 from cdmd.contracts import Clock, Http
 from cdmd.errors import AddressRefused
 from cdmd.intake.mapping import Mapper
 from cdmd.kit.clock import SystemClock
+from cdmd.kit.egress import GuardedHttp
 from cdmd.models import Accepted, Event, Fault, Filtered, Record, Rejected, Verdict
 
 
@@ -27,15 +32,19 @@ class RecordingSource:
         http: Http | None = None,
         clock: Clock | None = None,
         public_url: str | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self._name, self._clock, self.public_url = name, clock or SystemClock(), public_url
         self._http = http
         self._mapper = Mapper(name, frame or ConnectorFrame(type="test"), raw=True)
+        self._fresh = frame.freshness.seconds if frame is not None and frame.freshness is not None else None
         self.events: list[Event] = []
         self.faults: list[tuple[int, Fault]] = []
         self.filtered: list[str] = []
         self.refused: Counter[str] = Counter()
         self.state: dict[bytes, bytes] = {}
+        self.worked_on: list[str] = []
+        self._scratch = scratch or Path(tempfile.gettempdir())
         self._seen = 0
 
     @property
@@ -54,6 +63,11 @@ class RecordingSource:
     def clock(self) -> Clock:
         """The clock that was handed in."""
         return self._clock
+
+    @property
+    def freshness(self) -> float | None:
+        """As the frame says."""
+        return self._fresh
 
     async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
         """Map and keep; never waits, never fails."""
@@ -81,6 +95,26 @@ class RecordingSource:
     async def idle(self, until: datetime, reason: str) -> None:
         """Sleep on the clock."""
         await self._clock.sleep(max(0.0, (until - self._clock.now()).total_seconds()))
+
+    def working(self, on: str | None) -> None:
+        """Remembered as ``worked_on``."""
+        if on is not None:
+            self.worked_on.append(on)
+
+    async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
+        """A connection by the client that was handed in. Raises ``AddressRefused`` where there is none."""
+        if not isinstance(self._http, GuardedHttp):
+            raise AddressRefused("this source was made without a guarded client")
+        return await self._http.connect(host, port, timeout=timeout)
+
+    @property
+    def scratch(self) -> Path:
+        """The folder that was handed in, else the system's for temporary files."""
+        return self._scratch
+
+    def room(self) -> int:
+        """As much as there is."""
+        return shutil.disk_usage(self._scratch).free
 
     def _take(self, record: Record) -> Verdict:
         self._seen += 1

@@ -1,0 +1,340 @@
+"""The watcher of a place with files: look, let settle, take what is whole, tidy up, rest. The place itself is handed in.
+
+Not here: what to do about a file (``watching``), how one gets into the journal (``taking``), what is shown (``showing``).
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+
+from cdmd.connectors.files import ledger, showing
+from cdmd.connectors.files.area import Area, FileFault, Listed
+from cdmd.connectors.files.completeness import Completeness, Waits
+from cdmd.connectors.files.ledger import BLOCKED, DONE, DUPLICATE, GONE, OVER, PARSING, QUARANTINED, SEEN, Entry, Ledger
+from cdmd.connectors.files.names import Patterns, shown
+from cdmd.connectors.files.schedule import Schedule
+from cdmd.connectors.files.settings import FileSettings, Share, problems, times
+from cdmd.connectors.files.spool import Spool
+from cdmd.connectors.files.taking import (
+    Emitting,
+    NotWhole,
+    Packing,
+    Progress,
+    Reading,
+    Unreadable,
+    check,
+    durable,
+    fetch,
+    finished,
+)
+from cdmd.connectors.files.tidying import Tidying
+from cdmd.connectors.files.watching import REPLACES, Close, Leave, Moment, Note, Settle, Take, Tidy, decide, sighted
+from cdmd.contracts import Shelf, Source
+from cdmd.errors import BadArguments, ConfigInvalid
+from cdmd.kit.pgp import Gpg
+from cdmd.kit.unpacking import Bounds
+from cdmd.models import to_micros
+
+MOST_AT_ONCE: Final = 1_000
+"""Files that are taken after one listing; the others wait for the next one."""
+
+
+class Looked(NamedTuple):
+    """What a look brought: whether anything was new, and how soon a file that settles may be whole."""
+
+    new: bool
+    settling: float | None
+
+
+class _Found:
+    """What one listing found, page by page; no more of it than is taken at once."""
+
+    def __init__(self) -> None:
+        self.ready: list[tuple[int, bytes]] = []
+        self.tidy: list[bytes] = []
+        self.on_their_way: set[int] = set()
+        self.new = False
+        self.settling: float | None = None
+
+    def take(self, listed: Listed, *, all_of_them: bool) -> None:
+        """The oldest ones first, as the other side dates them, then by name."""
+        self.ready.append((listed.version.mtime, listed.path))
+        if not all_of_them and len(self.ready) >= 2 * MOST_AT_ONCE:
+            self.ready.sort()
+            del self.ready[MOST_AT_ONCE:]
+
+    def settle(self, seconds: float) -> None:
+        self.settling = seconds if self.settling is None else min(self.settling, seconds)
+
+
+class Watcher:
+    """What every connector of files is; a subclass makes the ``area``."""
+
+    def __init__(self, name: str, settings: Any) -> None:
+        found = self.check(name, settings)
+        if found:
+            raise ConfigInvalid([f"connectors.{name}.{problem}" for problem in found])
+        self.settings: FileSettings = settings
+        self._format, self._packing = settings.format.make(), _packing(settings)
+        self._most, self._stable = Share.parse(settings.max_bad), settings.stable_for.seconds
+        self.session, self.listings = secrets.token_bytes(8), 0
+        self.lock = anyio.Lock()
+        self.progress: Progress | None = None
+        self.waiting: frozenset[bytes] = frozenset()
+        self._tidying = Tidying(settings.after)
+        signs = [text.replace("{name}", "*").replace("{stem}", "*") for text in (settings.marker, settings.checksum) if text]
+        self.wanted = Patterns([*settings.files, *signs])
+        self.skipped = (self._tidying.folder,)
+        self._log: Any = structlog.get_logger().bind(connector=name)
+
+    @classmethod
+    def check(cls, name: str, settings: Any) -> list[str]:
+        """Every mistake that the struct cannot express, as ``key: what is wrong``."""
+        return problems(settings)
+
+    def area(self, source: Source) -> Area:
+        """The place to watch."""
+        raise NotImplementedError
+
+    # ---- looking, for as long as the daemon runs ------------------------------------------------------------------------
+
+    async def run(self, source: Source) -> None:
+        """Watch until cancelled. Raises ``SourceUnavailable`` where the place cannot be reached."""
+        every = self.settings.every
+        schedule = Schedule(every=None if every is None else every.seconds, at=times(self.settings), freshness=source.freshness)
+        area, idle = self.area(source), 0
+        try:
+            while True:
+                looked = await self._look(area, source)
+                idle = 0 if looked.new else idle + 1
+                now = source.clock.now()
+                until = schedule.next(now, idle=idle, settling=looked.settling)
+                await area.rest((until - now).total_seconds())
+                source.working(None)
+                await source.idle(until, _reason(looked, area))
+        finally:
+            source.working(None)
+            self.progress, self.waiting = None, frozenset()
+            await area.close()
+
+    async def _look(self, area: Area, source: Source) -> Looked:
+        self.listings += 1
+        source.working("looking for files")
+        complete, found = Completeness(self.settings, area), _Found()
+        now = self.moment(source)
+        async for page in area.listing():
+            await self._page(complete.files(page), found, source, now)
+        await self._missing(found, area, source)
+        for path in found.tidy:
+            await self._tidy(path, area, source)
+        ready = sorted(found.ready)
+        taken = 0
+        self.waiting = frozenset(path for _, path in ready[:MOST_AT_ONCE])
+        for _, path in ready:
+            taken += await self._take(path, complete, source)
+            self.waiting -= {path}
+            if taken >= MOST_AT_ONCE:
+                break
+        more = taken >= MOST_AT_ONCE
+        return Looked(found.new or taken > 0, 0.0 if more else found.settling)
+
+    async def _page(self, page: Sequence[Listed], found: _Found, source: Source, now: Moment) -> None:
+        """Decide on some entries at once, and write what changed at once."""
+        async with self.lock:
+            known = await Ledger(source).known([listed.path for listed in page])
+            changes: ledger.Changes = {}
+            for listed in page:
+                before = known[listed.path]
+                if before.open is not None:
+                    found.on_their_way.add(hash(listed.path))
+                match decide(listed, before, now, stable_for=self._stable):
+                    case Note(entry, seconds):
+                        changes |= ledger.opened(listed.path, entry)
+                        found.on_their_way.add(hash(listed.path))
+                        found.settle(seconds)
+                        found.new = True
+                    case Close(entry):
+                        changes |= ledger.closed(listed.path, entry)
+                    case Settle(seconds):
+                        found.settle(seconds)
+                    case Take():
+                        found.take(listed, all_of_them=self.settings.marker is not None or self.settings.checksum is not None)
+                    case Tidy():
+                        found.tidy.append(listed.path)
+                    case Leave():
+                        pass
+            if changes:
+                await durable(source, [], changes)
+
+    async def _missing(self, found: _Found, area: Area, source: Source) -> None:
+        """Files on their way that a complete listing did not have left before they were read: that is said, not forgotten."""
+        async with self.lock:
+            changes: ledger.Changes = {}
+            async for path, entry in Ledger(source).on_their_way():
+                if hash(path) in found.on_their_way or any(path.startswith(folder + b"/") for folder in area.denied):
+                    continue
+                reason = "it left before it was read"
+                if entry.state == PARSING:
+                    reason = f"it left after record {entry.record} of {entry.records} was read"
+                changes |= finished(path, entry, source=source, state=GONE, reason=reason)[1]
+                if len(changes) >= 2 * MOST_AT_ONCE:
+                    await durable(source, [], changes)
+                    changes = {}
+            if changes:
+                await durable(source, [], changes)
+
+    # ---- one file -------------------------------------------------------------------------------------------------------
+
+    async def _take(self, path: bytes, complete: Completeness, source: Source) -> bool:
+        """Read it, if it is all there; whether there was something to read."""
+        entry = (await Ledger(source).known([path]))[path].open
+        if entry is None:  # skipped meanwhile
+            return False
+        if (reason := complete.missing(path) or _too_large(entry, self.settings, source)) is not None:
+            await self._wait(path, entry, source, reason=reason, state=SEEN)
+            return False
+        self.progress = progress = Progress(path, source)
+        try:
+            entry, reason, state = await self._read(path, entry, complete, source, progress)
+            await self._over(path, entry, source, state=state, reason=reason)
+            if state in {DONE, DUPLICATE}:
+                await self._tidy(path, complete.area, source)
+        except NotWhole as why:
+            await self._wait(path, entry, source, reason=str(why), state=SEEN)
+        except Waits as why:
+            await self._wait(path, entry, source, reason=str(why), state=BLOCKED)
+        except FileFault as why:
+            if why.gone:
+                await self._over(path, entry, source, state=GONE, reason=str(why))
+            else:
+                await self._wait(path, entry, source, reason=str(why), state=BLOCKED)
+        finally:
+            self.progress = None
+        return True
+
+    async def _read(
+        self, path: bytes, entry: Entry, complete: Completeness, source: Source, progress: Progress
+    ) -> tuple[Entry, str, str]:
+        """Fetch, compare, check and emit; the file's entry as it is then, why, and its state."""
+        if entry.size == 0:
+            return entry, "it is empty", DONE
+        spool = await Spool.create(source.scratch)
+        try:
+            await fetch(complete.area, path, entry.version, spool=spool, source=source, progress=progress)
+            await complete.compare(path, spool)
+            entry = _with_digest(entry, spool.digest)
+            if not entry.again and entry.record == 0 and (earlier := await Ledger(source).content(entry.digest)) is not None:
+                return entry, f"its content came before, as {shown(earlier.path)}", DUPLICATE
+            try:
+                done = await self._emit(path, entry, spool, source, progress)
+                return done, done.reason if done.reason.startswith(REPLACES) else "", DONE
+            except Unreadable as why:
+                current = (await Ledger(source).known([path]))[path].open or entry
+                return _with_digest(current, spool.digest), str(why), QUARANTINED
+        finally:
+            await anyio.to_thread.run_sync(spool.close)
+
+    async def _emit(self, path: bytes, entry: Entry, spool: Spool, source: Source, progress: Progress) -> Entry:
+        async with Reading(spool, self._format, self._packing) as reading:
+            checked = await check(reading, progress, most=self._most)
+        entry = msgspec.structs.replace(entry, state=PARSING, records=checked.records)
+        emitting = Emitting(path, entry, source=source, progress=progress, most=self._most)
+        async with Reading(spool, self._format, self._packing) as reading:
+            return await emitting.all(reading)
+
+    async def _wait(self, path: bytes, entry: Entry, source: Source, *, reason: str, state: str) -> None:
+        """It stays on its way, and the ledger says why."""
+        if (entry.state, entry.reason) == (state, reason):
+            return
+        async with self.lock:
+            entry = sighted(entry, self.moment(source), reason=reason)
+            await durable(source, [], ledger.opened(path, msgspec.structs.replace(entry, state=state)))
+
+    async def _over(self, path: bytes, entry: Entry, source: Source, *, state: str, reason: str) -> None:
+        entry, changes = finished(path, entry, source=source, state=state, reason=reason)
+        async with self.lock:
+            await durable(source, [], changes)
+        self._log.info("file_finished", state=state, records=entry.records, bytes=entry.size, rejected=entry.bad)
+
+    async def _tidy(self, path: bytes, area: Area, source: Source) -> None:
+        """Do what the settings want done with a file that was read; what the other side refuses is said once."""
+        entry = (await Ledger(source).known([path]))[path].over
+        if entry is None:
+            return
+        after, refused = await self._tidying.tidy(path, entry, area)
+        if refused is not None:
+            self._log.warning("file_stays", state=entry.state, reason="refused")
+            entry = msgspec.structs.replace(entry, reason=refused)
+        async with self.lock:
+            changed = msgspec.structs.replace(entry, after=after)
+            await durable(source, [], {OVER + path: ledger.closed(path, changed)[OVER + path]})
+
+    # ---- what is shown --------------------------------------------------------------------------------------------------
+
+    @property
+    def shelves(self) -> Sequence[Shelf]:
+        """Its files."""
+        return (Shelf(kind="files", commands=tuple(showing.COMMANDS)),)
+
+    async def rows(self, kind: str, source: Source, *, state: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """See ``cdmd.contracts.ShowingConnector``."""
+        return await showing.rows(self, source, state=state, limit=limit)
+
+    async def command(self, kind: str, command: str, source: Source, *, names: Sequence[str]) -> int:
+        """Let files be read again, or never. Raises ``NotFound`` and ``BadArguments``."""
+        if command not in showing.COMMANDS:
+            raise BadArguments(f"files can be told to: {', '.join(showing.COMMANDS)}")
+        return await showing.command(self, source, command=command, names=names)
+
+    def moment(self, source: Source) -> Moment:
+        """Now, as far as files are concerned."""
+        clock = source.clock
+        return Moment(self.session, clock.monotonic(), to_micros(clock.now()), self.listings)
+
+    def modified(self, mtime: int) -> datetime | None:
+        """A file's time of change, as the other side has it."""
+        raise NotImplementedError
+
+
+def _with_digest(entry: Entry, digest: bytes) -> Entry:
+    """The entry for that content: where it is another one than was begun, it starts from its first record."""
+    if entry.digest == digest:
+        return entry
+    begun = entry.record > 0
+    reason = f"{REPLACES} {entry.record}" if begun else entry.reason
+    return msgspec.structs.replace(
+        entry, digest=digest, reason=reason, record=0, records=0, taken=0, filtered=0, bad=0,
+        generation=entry.generation + begun,
+    )  # fmt: skip
+
+
+def _too_large(entry: Entry, settings: FileSettings, source: Source) -> str | None:
+    if entry.size > settings.max_size.bytes:
+        return f"it has {entry.size} bytes, more than max_size ({settings.max_size})"
+    room = source.room()
+    if entry.size > room:
+        return f"it has {entry.size} bytes, and the state directory has room for {room} beyond journal.reserve"
+    return None
+
+
+def _reason(looked: Looked, area: Area) -> str:
+    denied = [shown(folder) for folder in area.denied]
+    settling = "" if looked.settling is None else ", files are settling"
+    return "the next look" + settling + (f"; folders that cannot be looked into: {', '.join(denied[:5])}" if denied else "")
+
+
+def _packing(settings: FileSettings) -> Packing:
+    decrypt, password = settings.decrypt, settings.zip_password
+    return Packing(
+        entry=settings.entry,
+        bounds=Bounds(max_bytes=settings.max_unpacked.bytes),
+        gpg=None if decrypt is None else Gpg(home=Path(decrypt.home), passphrase=decrypt.passphrase, program=decrypt.program),
+        password=None if password is None else password.reveal(),
+    )

@@ -1,0 +1,215 @@
+"""The keys of the connectors of type ``sftp`` and ``folder``, and what they mean together. Pure."""
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from cdmd.connectors.files.schedule import At
+from cdmd.contracts import ChosenFormat
+from cdmd.kit.quantities import Duration, Size
+from cdmd.kit.secret import Secret
+
+_FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_SHARE: Final = re.compile(r"(\d{1,15})(%?)")
+_FEW: Final = 10
+
+
+class Share(msgspec.Struct, frozen=True):
+    """How many of all may be bad: a number, or per cent of all."""
+
+    number: int
+    percent: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Share":
+        """Read ``"1%"`` or ``"100"``; raises ValueError."""
+        found = _SHARE.fullmatch(text)
+        if found is None or (found[2] and int(found[1]) > 100):  # noqa: PLR2004 - per cent
+            raise ValueError(f'{text!r} is neither a number of records ("100") nor per cent of them ("1%")')
+        return cls(int(found[1]), bool(found[2]))
+
+    def exceeded(self, bad: int, *, of: int) -> bool:
+        """Whether so many are too many. Of a per cent ten are never too many, unless they are more than half."""
+        if not self.percent:
+            return bad > self.number
+        return bad > max(of * self.number / 100, _FEW) or bad * 2 > of
+
+
+class DecryptSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``decrypt``: files are encrypted with PGP, and gpg decrypts them."""
+
+    home: Annotated[str, Meta(description="gpg's home directory (GNUPGHOME), with the private key in it.")]
+    passphrase: Annotated[Secret | None, Meta(description="The private key's passphrase.")] = None
+    program: Annotated[str, Meta(description="The program.")] = "gpg"
+
+
+class FileSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What files from anywhere have in common."""
+
+    path: Annotated[str, Meta(description="The folder to watch.")]
+    format: Annotated[ChosenFormat, Meta(description='How a file is read: `{ type = "csv", ... }`.')]
+    files: Annotated[
+        tuple[str, ...],
+        Meta(description="Names (globs) that are wanted; one with a slash is held against the path below `path`."),
+    ] = ("*",)
+    exclude: Annotated[tuple[str, ...], Meta(description="Names (globs) that are not, whatever `files` says.")] = (
+        ".*",
+        "*.tmp",
+        "*.part",
+        "*.partial",
+        "*.filepart",
+    )
+    depth: Annotated[int, Meta(description="How many folders deep below `path` to look.", ge=0, le=32)] = 0
+    mode: Annotated[Literal["events"], Meta(description="`events`: each record is an event.")] = "events"
+    stable_for: Annotated[
+        Duration, Meta(description="A file is whole when it stayed the same for so long, at two looks or more.")
+    ] = Duration.parse("30s")
+    marker: Annotated[
+        str | None,
+        Meta(description="A file is whole only when this one lies beside it: `{name}.done`, `{stem}.ok`."),
+    ] = None
+    checksum: Annotated[
+        str | None,
+        Meta(description="The same, and it holds the file's checksum (MD5, SHA-1, 256 or 512): `{name}.sha256`, `SHA256SUMS`."),
+    ] = None
+    max_size: Annotated[Size, Meta(description="A larger file is not read.")] = Size.parse("16GiB")
+    decrypt: Annotated[DecryptSettings | None, Meta(description="How files are decrypted.")] = None
+    entry: Annotated[str, Meta(description="The entries (a glob) of a zip that are read, in order of their names.")] = "*"
+    zip_password: Annotated[Secret | None, Meta(description="The password of zips.")] = None
+    max_unpacked: Annotated[Size, Meta(description="A file that unpacks to more is not read.")] = Size.parse("64GiB")
+    max_bad: Annotated[
+        str,
+        Meta(
+            description=(
+                "More records that cannot be read or mapped stop the file: a number, or per cent of its records (then ten are "
+                "let pass unless they are more than half)."
+            )
+        ),
+    ] = "1%"
+    after: Annotated[
+        str, Meta(description="What becomes of a file that was read: `keep`, `delete`, or `move:FOLDER` (below `path`).")
+    ] = "keep"
+    every: Annotated[Duration | None, Meta(description="Look so often, instead of as often as `freshness` asks for.")] = None
+    at: Annotated[
+        str | tuple[str, ...] | None, Meta(description='Look at these times of day only: `"02:30 Europe/Stockholm"`.')
+    ] = None
+
+
+class FolderSettings(FileSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of a connector of type ``folder``."""
+
+
+class JumpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``jump``: the host that the connection goes through."""
+
+    host: Annotated[str, Meta(description="Its name or address.")]
+    username: Annotated[str, Meta(description="Whom to log in as.")]
+    host_key: Annotated[
+        str | tuple[str, ...] | None, Meta(description="The fingerprint(s) of its key, as for the host behind it.")
+    ] = None
+    port: Annotated[int, Meta(description="Its port.", ge=1, le=65535)] = 22
+    password: Annotated[Secret | None, Meta(description="The password.")] = None
+    private_key: Annotated[Secret | None, Meta(description="The private key (OpenSSH or PEM).")] = None
+    passphrase: Annotated[Secret | None, Meta(description="What the private key is encrypted with.")] = None
+    certificate: Annotated[Secret | None, Meta(description="The certificate (OpenSSH) of the private key.")] = None
+    agent: Annotated[str | None, Meta(description="The socket of a key agent to ask.")] = None
+
+
+class SftpSettings(FileSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of a connector of type ``sftp``."""
+
+    host: Annotated[str, Meta(description="The server's name or address.")]
+    username: Annotated[str, Meta(description="Whom to log in as.")]
+    host_key: Annotated[
+        str | tuple[str, ...] | None,
+        Meta(description="The fingerprint(s) of the server's key (`SHA256:...`): no other is talked to. `cdmd try` shows it."),
+    ] = None
+    port: Annotated[int, Meta(description="The server's port.", ge=1, le=65535)] = 22
+    password: Annotated[Secret | None, Meta(description="The password.")] = None
+    private_key: Annotated[Secret | None, Meta(description="The private key (OpenSSH or PEM).")] = None
+    passphrase: Annotated[Secret | None, Meta(description="What the private key is encrypted with.")] = None
+    certificate: Annotated[Secret | None, Meta(description="The certificate (OpenSSH) of the private key.")] = None
+    agent: Annotated[str | None, Meta(description="The socket of a key agent to ask.")] = None
+    jump: Annotated[JumpSettings | None, Meta(description="A host that the connection goes through.")] = None
+    timeout: Annotated[Duration, Meta(description="The server must have let us in by then.")] = Duration.parse("20s")
+    idle_timeout: Annotated[
+        Duration, Meta(description="A server that says nothing for so long while something is asked for is given up.")
+    ] = Duration.parse("60s")
+
+
+def problems(settings: Any) -> list[str]:
+    """Every mistake that the structs cannot express, as ``key: what is wrong``."""
+    found = [*_names(settings), *_times(settings), *_after(settings)]
+    try:
+        Share.parse(settings.max_bad)
+    except ValueError as error:
+        found.append(f"max_bad: {error}")
+    if isinstance(settings, SftpSettings):
+        found += _pins("host_key", settings.host_key)
+        found += _login(settings, "")
+        if settings.jump is not None:
+            found += _pins("jump.host_key", settings.jump.host_key) + _login(settings.jump, "jump.")
+    return found
+
+
+def pins(host_key: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The pinned fingerprints, one or several."""
+    return () if host_key is None else (host_key,) if isinstance(host_key, str) else host_key
+
+
+def times(settings: FileSettings) -> tuple[At, ...]:
+    """The times of day to look at. Raises ValueError."""
+    given = settings.at
+    return () if given is None else tuple(At.parse(text) for text in ((given,) if isinstance(given, str) else given))
+
+
+def _names(settings: FileSettings) -> list[str]:
+    found = [] if settings.path else ["path: is empty"]
+    found += [] if settings.files else ["files: matches nothing: name at least one file"]
+    for key in ("marker", "checksum"):
+        text = getattr(settings, key)
+        if key == "marker" and text is not None and not any(part in text for part in ("{name}", "{stem}")):
+            found.append("marker: names the file it belongs to as {name} or {stem}, for example {name}.done")
+        if text is not None and "/" in text:
+            found.append(f"{key}: lies beside its file, so it has no slash")
+    return found
+
+
+def _times(settings: FileSettings) -> list[str]:
+    if settings.at is not None and settings.every is not None:
+        return ["at: either at or every, not both"]
+    if settings.every is not None and settings.every.seconds < 1:
+        return ["every: at least 1s"]
+    try:
+        times(settings)
+    except ValueError as error:
+        return [f"at: {error}"]
+    return []
+
+
+def _after(settings: FileSettings) -> list[str]:
+    what, _, folder = settings.after.partition(":")
+    if what == "move" and (not folder or folder.startswith("/") or ".." in folder.split("/")):
+        return ["after: move:FOLDER names a folder below path"]
+    if settings.after not in {"keep", "delete"} and what != "move":
+        return [f'after: {settings.after!r} is none of "keep", "delete", "move:FOLDER"']
+    return []
+
+
+def _pins(key: str, host_key: str | tuple[str, ...] | None) -> list[str]:
+    return [
+        f"{key}: {one!r} is not a fingerprint (SHA256: and 43 characters, as ssh-keygen -lf shows it)"
+        for one in pins(host_key)
+        if _FINGERPRINT.fullmatch(one) is None
+    ]
+
+
+def _login(settings: SftpSettings | JumpSettings, prefix: str) -> list[str]:
+    found = []
+    if settings.password is None and settings.private_key is None and settings.agent is None:
+        found.append(f"{prefix}private_key: is missing; give a private_key, a password or an agent")
+    if settings.private_key is None:
+        found += [f"{prefix}{key}: needs a private_key" for key in ("passphrase", "certificate") if getattr(settings, key)]
+    return found

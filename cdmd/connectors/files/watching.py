@@ -1,0 +1,127 @@
+"""What to do about a listed file: ``(what is listed, what is known, now) -> an action``. Pure.
+
+A file is whole when it was the same at several listings for as long as the settings say, by our own steady clock: a file's
+own time says nothing, because senders set it and clocks differ. What another process measured counts for nothing, so a
+restart lets every file settle anew.
+"""
+
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from cdmd.connectors.files.area import Listed, Version
+from cdmd.connectors.files.ledger import BLOCKED, PARSING, SEEN, Entry, Known
+
+
+class Moment(NamedTuple):
+    """Now: ``session`` names this process, ``steady`` are its monotonic seconds, ``micros`` the wall clock's."""
+
+    session: bytes
+    steady: float
+    micros: int
+    listing: int
+
+
+class Leave(NamedTuple):
+    """Nothing to do."""
+
+
+class Settle(NamedTuple):
+    """It has to stay as it is for so many more seconds."""
+
+    seconds: float
+
+
+class Note(NamedTuple):
+    """Write down that it is on its way."""
+
+    entry: Entry
+    seconds: float
+
+
+class Close(NamedTuple):
+    """It is over: it is never read."""
+
+    entry: Entry
+
+
+class Take(NamedTuple):
+    """It is whole: read it."""
+
+    entry: Entry
+
+
+class Tidy(NamedTuple):
+    """It was read before; what the settings want done with it afterwards was not."""
+
+    entry: Entry
+
+
+Action: TypeAlias = Leave | Settle | Note | Close | Take | Tidy
+_LEAVE: Final = Leave()
+
+GROWING: Final = "it is still growing"
+SHRANK: Final = "it became smaller"
+CHANGED: Final = "it was changed"
+REPLACES: Final = "it replaces one that was read up to record"
+RESTARTED: Final = "watched anew since the restart"
+
+
+def decide(listed: Listed, known: Known, now: Moment, *, stable_for: float) -> Action:
+    """What to do about ``listed``; ``stable_for`` in seconds."""
+    before, over = known.open, known.over
+    if listed.fault is not None:
+        return _refuse(listed, over, now)
+    if before is None:
+        if over is not None and over.version == listed.version:
+            return _LEAVE if over.after or over.state not in {"done", "duplicate"} else Tidy(over)
+        return Note(_first(listed.version, now, over=over), stable_for)
+    if before.version != listed.version:
+        return Note(_changed(before, listed.version, now), stable_for)
+    if before.state == PARSING:
+        return Take(before)
+    if before.session != now.session:
+        return Note(sighted(before, now, reason=RESTARTED), stable_for)
+    left = stable_for - (now.steady - before.sighted)
+    if left <= 0 and now.listing > before.listing:
+        return Take(before)
+    return _LEAVE if before.state == BLOCKED else Settle(max(left, 0.0))
+
+
+def sighted(entry: Entry, now: Moment, *, reason: str, version: Version | None = None) -> Entry:
+    """The same file, seen like this for the first time now."""
+    size, mtime = version or entry.version
+    return msgspec.structs.replace(
+        entry,
+        state=SEEN,
+        size=size,
+        mtime=mtime,
+        reason=reason,
+        since=now.micros,
+        session=now.session,
+        sighted=now.steady,
+        listing=now.listing,
+    )
+
+
+def _first(version: Version, now: Moment, *, over: Entry | None) -> Entry:
+    generation = 1 if over is None else over.generation + 1
+    blank = Entry(state=SEEN, size=0, mtime=0, since=0, generation=generation)
+    return sighted(blank, now, reason="", version=version)
+
+
+def _changed(before: Entry, version: Version, now: Moment) -> Entry:
+    """What was read of a generation stays counted; the file that replaces it starts from its first record."""
+    reason = GROWING if version.size > before.size else SHRANK if version.size < before.size else CHANGED
+    if before.state != PARSING:
+        return sighted(before, now, reason=reason, version=version)
+    reason = f"{REPLACES} {before.record}"
+    blank = Entry(state=SEEN, size=0, mtime=0, since=0, generation=before.generation + 1)
+    return sighted(blank, now, reason=reason, version=version)
+
+
+def _refuse(listed: Listed, over: Entry | None, now: Moment) -> Action:
+    if over is not None and (over.state, over.reason) == (BLOCKED, listed.fault):
+        return _LEAVE
+    size, mtime = listed.version
+    return Close(Entry(state=BLOCKED, size=size, mtime=mtime, since=now.micros, reason=listed.fault or ""))
