@@ -326,7 +326,8 @@ def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def _busy(seconds: int) -> Answer:
-    return Answer(status=503, headers=[("retry-after", str(seconds))])
+    body = b'{"code":"unavailable","message":"this cannot be taken now; send it again later"}'
+    return Answer(status=503, body=body, headers=[("content-type", "application/json"), ("retry-after", str(seconds))])
 
 
 def _too_large(limit: int) -> _Refusal:

@@ -216,6 +216,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _linger(self) -> None:
         """Half-close and discard for a moment: closing on unread bytes sends a reset that can destroy the answer."""
         if self.transport.can_write_eof():
+            self.flow.resume_reading()  # what was too much for the application must not be too much for this
             self.transport.write_eof()
             self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
         else:

@@ -84,6 +84,14 @@ async def test_a_client_that_pushes_a_hundred_megabytes_anyway_reads_413() -> No
             assert answer.status_code == 413
 
 
+async def test_a_client_that_has_sent_all_before_it_listens_reads_413_too() -> None:
+    async with listening((Echo(), MemorySource()), limits=SMALL) as edge:
+        for _ in range(8):
+            async with await edge.connect() as stream:
+                await stream.send(head("POST", PATH, [("content-length", str(6 * 2**20))]) + b"x" * (6 * 2**20))
+                assert (await read_answer(stream))[0] == 413
+
+
 async def test_a_chunked_body_is_counted_while_it_streams() -> None:
     echo, source = Echo(), MemorySource()
     async with listening((echo, source), limits=SMALL) as edge, await edge.connect() as stream:
@@ -203,7 +211,7 @@ async def test_no_place_now_is_503_with_when_to_come_again(fault: Exception, sec
     source = MemorySource()
     async with listening((raising(fault), source)) as edge:
         answer = await edge.client.post(PATH)
-        assert (answer.status_code, answer.headers["retry-after"], answer.content) == (503, seconds, b"")
+        assert (answer.status_code, answer.headers["retry-after"], answer.json()["code"]) == (503, seconds, "unavailable")
         assert edge.degraded == []
     assert source.refused == []
 
@@ -406,7 +414,7 @@ async def test_what_cannot_be_kept_now_is_503_for_those_that_decide_at_once_too(
     async with listening((Deciding(), source)) as edge:
         source.failure = NotDurable("disk full", retry_after=7)
         answer = await edge.client.post(PATH)
-        assert (answer.status_code, answer.headers["retry-after"], answer.content) == (503, "7", b"")
+        assert (answer.status_code, answer.headers["retry-after"], answer.json()["code"]) == (503, "7", "unavailable")
         source.failure = None
         assert (await edge.client.post(PATH, content=b"paused answer")).headers["retry-after"] == "60"
         assert edge.degraded == []
