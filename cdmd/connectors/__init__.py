@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cdmd.connectors.applications import Application
 from cdmd.connectors.files import FolderFiles
 from cdmd.connectors.formats import FORMATS
 from cdmd.connectors.webhooks import Webhook
@@ -12,7 +13,7 @@ from cdmd.hookspecs import hookimpl
 @hookimpl
 def cdmd_connectors() -> Sequence[type[Connector]]:
     """The connector types that cdmd brings itself."""
-    return [Webhook, FolderFiles]
+    return [Webhook, Application, FolderFiles]
 
 
 @hookimpl

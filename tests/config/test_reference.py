@@ -8,6 +8,7 @@ import msgspec
 
 from cdmd.config.loading import load
 from cdmd.config.reference import reference
+from cdmd.connectors.applications import ApplicationSettings
 from cdmd.kit.secret import Secret
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,13 +54,15 @@ def test_every_key_has_a_row_with_type_default_and_meaning() -> None:
 
 
 def test_the_examples_load_without_a_mistake_or_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "github").write_text("g\n")
+    for name in ("github", "mobile"):
+        (tmp_path / name).write_text("g\n")
     environment = {
         "STATE_DIRECTORY": str(tmp_path),
         "CREDENTIALS_DIRECTORY": str(tmp_path),
         "SHOP_SECRET": "a",
         "SHOP_SECRET_OLD": "b",
     }
-    config = load(ROOT / "etc/cdmd.toml", types={"webhook": Webhook}, environment=environment, randomness=bytes)
-    assert sorted(config.connectors) == ["github", "shop"]
+    types = {"webhook": Webhook, "application": ApplicationSettings}
+    config = load(ROOT / "etc/cdmd.toml", types=types, environment=environment, randomness=bytes)
+    assert sorted(config.connectors) == ["github", "mobile", "shop"]
     assert config.warnings == ()

@@ -349,7 +349,7 @@ def test_it_comes_through_the_hook_that_plugins_use() -> None:
     plugins = pluggy.PluginManager(hookspecs.PROJECT)
     plugins.add_hookspecs(hookspecs)
     plugins.register(cdmd.connectors)
-    assert plugins.hook.cdmd_connectors() == [[Webhook]]
+    assert Webhook in plugins.hook.cdmd_connectors()[0]
     built = Webhook("shop", settings())
     assert isinstance(built, Connector)
     assert isinstance(built, PushConnector)

@@ -8,8 +8,7 @@ import pytest
 
 from cdmd import hookspecs
 from cdmd.config.reference import reference
-from cdmd.connectors.files.settings import FolderSettings
-from cdmd.connectors.webhooks import WebhookSettings
+from cdmd.connectors import cdmd_connectors
 from cdmd.kit.logs import SAFE_KEYS
 from tests.house.reading import ROOT, Module, calls, modules
 
@@ -79,10 +78,7 @@ def test_every_hook_is_in_the_guide_for_plugins(name: str) -> None:
 
 
 def test_every_key_of_the_configuration_is_described() -> None:
-    rows = [
-        line
-        for line in reference({"webhook": WebhookSettings, "folder": FolderSettings}).splitlines()
-        if line.startswith("| `")
-    ]
+    settings = {one.type: one.Settings for one in cdmd_connectors()}
+    rows = [line for line in reference(settings).splitlines() if line.startswith("| `")]
     assert len(rows) >= 40
     assert [row for row in rows if not row.rstrip(" |").endswith((".", '"', "`")) or re.search(r"\|\s*\|\s*$", row)] == []
