@@ -83,9 +83,9 @@ class Library:
 
     def nearest(self, name: str) -> list[str]:
         """The few names that are most like ``name``, the likest first."""
-        plain = {one.rpartition("/")[2]: one for one in reversed(self.names())}
-        found = get_close_matches(name, self.names(), n=_MOST_NAMED) + get_close_matches(name, plain, n=_MOST_NAMED)
-        return list(dict.fromkeys(plain.get(one, one) for one in found))[:_MOST_NAMED]
+        known = {one.rpartition("/")[2]: one for one in reversed(self._files)} | {one: one for one in self._files}
+        found = get_close_matches(name, known, n=2 * _MOST_NAMED)
+        return list(dict.fromkeys(known[one] for one in found))[:_MOST_NAMED]
 
     def file(self, name: str) -> Path | None:
         """The file of an entry; None where there is none of this name."""

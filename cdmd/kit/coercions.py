@@ -24,6 +24,8 @@ _PLAIN_UTC: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z"
 ).fullmatch
 _DIGITS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+# OData 2: milliseconds in UTC; what may follow says how far from UTC they were shown.
+_ODATA: Final = re.compile(r"/Date\(([0-9]{1,14})(?:[+-][0-9]{1,4})?\)/")
 _NOT_A_TIME: Final = "is not a time: RFC 3339 with an offset, Unix seconds or Unix milliseconds"
 _NO_DATE: Final = f"a date that does not exist, or outside 1970 to 9999, {_NOT_A_TIME}"
 
@@ -89,7 +91,8 @@ def as_time(value: Any) -> datetime:
     """The moment in UTC, to the microsecond, that ``value`` names; from 1970 to 9999.
 
     Takes RFC 3339 with any offset (also with a space for the T, an offset without its colon, and second 60), Unix seconds, or
-    from 10**11 on Unix milliseconds, as a number or as digits. Raises ValueError otherwise.
+    from 10**11 on Unix milliseconds, as a number or as digits, and OData's ``/Date(milliseconds)/``.
+    Raises ValueError otherwise.
     """
     match value:
         case datetime():
@@ -122,6 +125,9 @@ def _from_text(text: str) -> datetime:
             raise ValueError(_NO_DATE) from None
     if len(text) <= _LONGEST_DIGITS and _DIGITS.fullmatch(text):
         return _from_unix(Decimal(text))
+    ticks = _ODATA.fullmatch(text)
+    if ticks is not None:
+        return _EPOCH + timedelta(milliseconds=int(ticks[1]))
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(f"this text {_NOT_A_TIME}")

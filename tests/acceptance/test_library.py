@@ -1,0 +1,119 @@
+"""All predefined connectors at once in one real daemon: each vendor's deliveries arrive as the page of its entry promises."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from cdmd.config.library import Library
+from cdmd.testing import DaemonProcess
+from tests.acceptance.trial import Reply, check_sums, control, post, settled, status
+from tests.library.senders import deliveries, secret, sent
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
+
+LIBRARY = Library()
+ENTRIES = LIBRARY.names()
+PUBLIC = "https://in.example.com"
+DEFAULT_KINDS = """
+[identity.identifiers]
+user_id = { priority = 1, limit = 1 }
+customer_no = { priority = 2, limit = 1 }
+email = { priority = 3, limit = 5 }
+phone = { priority = 4, limit = 5 }
+anonymous_id = { priority = 9, limit = 50 }
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    """A daemon whose configuration is what all pages propose to paste, but takes every event of every vendor."""
+    folder = tmp_path_factory.mktemp("library")
+    credentials = folder / "credentials"
+    credentials.mkdir()
+    entries = {name: LIBRARY.entry(name) for name in ENTRIES}
+    for name, entry in entries.items():
+        for credential in re.findall(r"credential:(\w+)", entry.snippet):
+            (credentials / credential).write_text(secret(name))
+    config = f'[http]\nlisten = ["127.0.0.1:0"]\npublic_url = "{PUBLIC}"\n'
+    config += "".join(re.sub(r"^accept = .*$", "", entry.snippet, flags=re.MULTILINE) for entry in entries.values())
+    kinds = {kind: settings for entry in entries.values() for kind, settings in entry.kinds.items()}
+    config += DEFAULT_KINDS + "".join(
+        f"{kind} = {{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in settings.items())} }}\n"
+        for kind, settings in kinds.items()
+    )
+    with DaemonProcess(folder, config, environment={"CREDENTIALS_DIRECTORY": str(credentials)}) as running:
+        yield running
+
+
+def send_all(daemon: DaemonProcess, entry: str) -> list[Reply]:
+    now, path = datetime.now(UTC), f"/hooks/{entry}"
+    out = [sent(entry, one, now=now, url=f"{PUBLIC}{path}") for one in deliveries(entry)]
+    return [post(f"{daemon.url}{path}{one.query}", one.body, one.headers) for one in out]
+
+
+def expected(entry: str) -> dict[str, dict[str, Any]]:
+    """The events by id: what one entry's deliveries say twice is one event."""
+    return {event["id"]: event for one in deliveries(entry) for event in one.events}
+
+
+def stored(daemon: DaemonProcess, entry: str, named: str) -> dict[str, Any]:
+    (trace,) = control(daemon).get("/v1/event", {"id": named, "source": entry, "reveal": True})["traces"]
+    assert trace["state"] == "applied"
+    document: dict[str, Any] = trace["event"]
+    return document
+
+
+def test_every_entrys_deliveries_are_stored_and_a_repeat_has_no_second_effect(daemon: DaemonProcess) -> None:
+    first = {entry: send_all(daemon, entry) for entry in ENTRIES}
+    assert {(entry, reply.status) for entry, replies in first.items() for reply in replies} == {(name, 200) for name in ENTRIES}
+    settled(daemon)
+    for entry in ENTRIES:
+        for event in expected(entry).values():
+            found = stored(daemon, entry, event["id"])
+            assert found["type"] == event["type"]
+            assert found["identifiers"] == event.get("identifiers", {})
+            assert found["traits"] == event.get("traits", {})
+            assert found["data"] == event.get("data", {})
+            assert (found.get("time") or "") == event.get("time", "")
+    counted = sum(len(expected(entry)) for entry in ENTRIES)
+    assert status(daemon)["totals"]["events"] == counted
+
+    again = {entry: send_all(daemon, entry) for entry in ENTRIES}
+    assert [[reply.body for reply in replies] for replies in again.values()] == [
+        [reply.body for reply in replies] for replies in first.values()
+    ]
+    by_name = settled(daemon)
+    totals = status(daemon)["totals"]
+    assert (totals["events"], totals["activities"], totals["dead_letters"]) == (counted, counted, 0)
+    for entry in ENTRIES:
+        check_sums(by_name[entry])
+        assert by_name[entry]["applied"] == len(expected(entry))
+        assert by_name[entry]["refused"] == 0
+
+
+def test_customers_are_known_by_the_kinds_that_the_pages_propose(daemon: DaemonProcess) -> None:
+    for entry in ENTRIES:
+        send_all(daemon, entry)
+    settled(daemon)
+    for entry in ENTRIES:
+        for kind in LIBRARY.entry(entry).kinds:
+            value = next(
+                event["identifiers"][kind] for event in expected(entry).values() if kind in event.get("identifiers", {})
+            )
+            profile = control(daemon).get("/v1/profile", {"identifier": f"{kind}:{value}", "activities": 50})
+            assert any(activity["source"] == entry for activity in profile["activities"]), kind
+
+
+def test_a_person_who_asks_a_shop_for_erasure_is_named_in_a_reserved_event(daemon: DaemonProcess) -> None:
+    send_all(daemon, "shopify")
+    settled(daemon)
+    asked = [event for event in expected("shopify").values() if event["type"].startswith("privacy.")]
+    assert sorted(event["type"] for event in asked) == ["privacy.access_requested", "privacy.erasure_requested"]
+    for event in asked:
+        found = stored(daemon, "shopify", event["id"])
+        assert found["identifiers"]["email"] == "john@example.com"
+        assert found["identifiers"]["shopify_customer"] == "191167"
