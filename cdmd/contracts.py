@@ -136,6 +136,43 @@ class Http(Protocol):
 # ---- connectors ----------------------------------------------------------------------------------------------------
 
 
+class BulkWriter(Protocol):
+    """A new generation of a ``BulkTable`` on its way."""
+
+    async def put(self, blocks: Sequence[bytes]) -> None:
+        """Write blocks behind those already written. Raises ``NotDurable``."""
+        ...
+
+    async def finish(self) -> Mapping[bytes, bytes]:
+        """Make it durable; the state with which an ``emit`` makes it current. Raises ``NotDurable``."""
+        ...
+
+
+class BulkTable(Protocol):
+    """A big table of a connector: numbered blocks of bytes beside the journal, written as whole generations.
+
+    A new generation is current from the ``emit`` on that its state (``BulkWriter.finish``) was handed to, together with the
+    records of that ``emit``; until then, and after any crash before, the old one is. At most one is written at a time. What a
+    block holds is the connector's; up to a few hundred KiB suit.
+    """
+
+    async def size(self) -> int | None:
+        """How many blocks the current generation has; None where there never was one. Raises ``Damaged``."""
+        ...
+
+    async def get(self, numbers: Sequence[int]) -> list[bytes]:
+        """These blocks (0 for the first) of the current generation. Raises ``Damaged`` and ``NotDurable``."""
+        ...
+
+    def blocks(self) -> AsyncIterator[bytes]:
+        """All blocks of the current generation in order."""
+        ...
+
+    async def write(self) -> BulkWriter:
+        """Begin a new generation; what an interrupted one left is removed, and so is what is no longer current."""
+        ...
+
+
 class Source(Protocol):
     """All that a connector sees of the daemon."""
 
@@ -182,6 +219,14 @@ class Source(Protocol):
 
     def scan(self, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
         """The connector's own state under ``prefix``, in key order."""
+        ...
+
+    def table(self, name: str) -> BulkTable:
+        """A big table of this connector's; ``name`` has letters, digits, ``_`` and ``-`` only."""
+        ...
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes that nobody outside this daemon has, always the same for this connector and purpose, to key digests with."""
         ...
 
     async def idle(self, until: datetime, reason: str) -> None:
@@ -473,6 +518,45 @@ class Journal(Protocol):
 
     async def statistics(self) -> JournalStatistics:
         """Figures for ``status``."""
+        ...
+
+
+class Feeds(Protocol):
+    """Where big tables of connectors lie (see ``BulkTable``): generations of numbered blocks, each known by its number.
+
+    Promise: what ``finish`` returned for survives a kill and a power cut. A generation's number is never given twice.
+    """
+
+    async def begin(self, connector: str, table: str, *, keep: int | None) -> int:
+        """The number of a new generation; all others of the table but ``keep`` are removed. Raises ``NotDurable``."""
+        ...
+
+    async def put(self, generation: int, first: int, blocks: Sequence[bytes]) -> None:
+        """Write blocks from number ``first`` on. Raises ``NotDurable``."""
+        ...
+
+    async def finish(self, generation: int) -> int:
+        """Make it durable as it is; returns how many blocks it has. Raises ``NotDurable``."""
+        ...
+
+    async def size(self, generation: int) -> int | None:
+        """How many blocks a finished generation has; None where there is no such."""
+        ...
+
+    async def get(self, generation: int, numbers: Sequence[int]) -> list[bytes]:
+        """These blocks of a finished generation. Raises ``Damaged`` where one is missing or not as it was written."""
+        ...
+
+    async def rename(self, connector: str, name: str) -> None:
+        """The connector is called ``name`` now."""
+        ...
+
+    async def forget(self, connector: str) -> int:
+        """Drop a connector's tables; returns how many generations went."""
+        ...
+
+    async def verify(self) -> list[str]:
+        """Every damage found, one sentence each; empty when whole."""
         ...
 
 

@@ -10,6 +10,7 @@ from cdmd.cli.online import unreachable
 from cdmd.config.schema import Config
 from cdmd.errors import ConfigInvalid
 from cdmd.store.checking import verify_store
+from cdmd.store.feeds import verify_feeds
 from cdmd.store.files import StateDirectory
 from cdmd.store.journal import verify_journal
 from cdmd.store.restoring import restore as restore_backup
@@ -70,6 +71,7 @@ def verify(config: Path | None, state_dir: Path | None, *, as_json: bool) -> int
         raise click.ClickException(f"there is no journal and no store in {directory.root}")
     with directory.held():
         problems = verify_journal(directory.journal, directory.mark) + verify_store(directory.store)
+        problems += verify_feeds(directory.feeds) if directory.feeds.exists() else []
     if as_json:
         click.echo(json.dumps({"whole": not problems, "problems": problems}))
     else:

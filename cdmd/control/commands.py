@@ -123,6 +123,7 @@ async def verify(runtime: Runtime, actor: Actor) -> VerifyReport:
     async with audited(runtime, actor, "verify", arguments={}):
         problems = [f"journal: {text}" for text in await runtime.journal.verify()]
         problems += [f"store: {text}" for text in await runtime.store.verify()]
+        problems += [f"feeds: {text}" for text in await runtime.feeds.verify()]
     return VerifyReport(whole=not problems, problems=problems)
 
 

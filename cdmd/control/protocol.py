@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock, Journal, Store
+from cdmd.contracts import Clock, Feeds, Journal, Store
 from cdmd.models import Event, ProfileState
 
 DaemonState: TypeAlias = Literal["starting", "running", "degraded", "draining"]
@@ -169,7 +169,7 @@ class BackupReport(_Shape, frozen=True, kw_only=True):
 
 
 class VerifyReport(_Shape, frozen=True, kw_only=True):
-    """Every damage found in journal and store, one sentence each."""
+    """Every damage found in journal, store and feeds, one sentence each."""
 
     whole: bool
     problems: list[str]
@@ -302,6 +302,11 @@ class Runtime(Protocol):
     @property
     def store(self) -> Store:
         """The open store."""
+        ...
+
+    @property
+    def feeds(self) -> Feeds:
+        """The open feeds."""
         ...
 
     @property

@@ -205,6 +205,7 @@ class LiveConnectors:
             appends = [Append(connector=name, state=state), Append(connector=old, state=dict.fromkeys(state))] if state else []
             if old in self._paused:
                 appends.append(Append(connector=OWNER, state={_key(old): None, _key(name): b"1"}))
+            await self._intake.feeds.rename(old, name)
             if appends:
                 await journal.append(appends)
                 if old in self._paused:
@@ -296,7 +297,7 @@ class LiveConnectors:
         """Drop the state of a connector that is no longer configured."""
         if name in self._live:
             raise BadArguments(f"{name} is configured; take it out of the configuration and reload first")
-        count = 0 if name == OWNER else await self._intake.journal.forget(name)
+        count = 0 if name == OWNER else await self._intake.journal.forget(name) + await self._intake.feeds.forget(name)
         if name in self._paused:
             await self._remember(name, paused=False)
             count += 1

@@ -93,7 +93,7 @@ class Parts:
         self, given: Given, opened: Opened, *, names: Names, trust: ssl.SSLContext, counts: Mapping[tuple[str, str], int]
     ) -> None:
         self.given, self.names, self._trust, self._counts = given, names, trust, counts
-        self.journal, self.store, self.digester = opened.journal, opened.store, opened.digester
+        self.journal, self.store, self.digester, self.feeds = opened.journal, opened.store, opened.digester, opened.feeds
         self.clock, self.plugins, self.logs, self.systemd = given.clock, given.plugins, given.logs, given.systemd
         self.state: DaemonState = "starting"
         self.config = given.config
@@ -134,6 +134,7 @@ class Parts:
         """What every source shares."""
         return Intake(
             journal=self.journal,
+            feeds=self.feeds,
             queue=self.queue,
             tally=self.tally,
             recent=Recent(size=RECENT_IDS),

@@ -18,6 +18,7 @@ from cdmd.errors import CdmdError, ConfigInvalid
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.globs import Globs
 from cdmd.profiles.projection import Projection
+from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.restoring import backup
 from cdmd.store.store import SqliteStore
@@ -42,6 +43,11 @@ class Running:
     def journal(self) -> SqliteJournal:
         """The open journal."""
         return self._parts.journal
+
+    @property
+    def feeds(self) -> SqliteFeeds:
+        """The open feeds."""
+        return self._parts.feeds
 
     @property
     def store(self) -> SqliteStore:
@@ -151,5 +157,5 @@ class Running:
     async def backup(self, target: Path) -> int:
         """Write a backup to the new file ``target``; returns its bytes."""
         parts = self._parts
-        await backup(parts.journal, parts.store, target, clock=parts.clock, version=__version__)
+        await backup(parts.journal, parts.store, parts.feeds, target, clock=parts.clock, version=__version__)
         return (await anyio.Path(target).stat()).st_size

@@ -13,12 +13,13 @@ from typing import Any, Final, Protocol
 import anyio
 import msgspec
 
-from cdmd.contracts import Append, Clock, Http, Journal
+from cdmd.contracts import Append, Clock, Feeds, Http, Journal
 from cdmd.errors import Overloaded
 from cdmd.intake.door import Door
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.queue import JournalQueue
 from cdmd.intake.recent import Recent
+from cdmd.intake.tables import SourceTable
 from cdmd.intake.tally import Tally
 from cdmd.kit.logs import escaped
 from cdmd.models import Accepted, Count, Digest, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
@@ -38,6 +39,10 @@ class Digesting(Protocol):
         """64 bits of what the event says."""
         ...
 
+    def secret(self, connector: str, purpose: str) -> bytes:
+        """32 bytes to key a connector's own digests with."""
+        ...
+
 
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back.
@@ -47,6 +52,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     journal: Journal
+    feeds: Feeds
     queue: JournalQueue
     tally: Tally
     recent: Recent
@@ -177,6 +183,14 @@ class IntakeSource:
     def scan(self, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
         """The connector's own state under a prefix."""
         return self._intake.journal.scan(self._name, prefix)
+
+    def table(self, name: str) -> SourceTable:
+        """A big table of its own. Raises ValueError for a name that is none."""
+        return SourceTable(self._name, name, state=self.get, feeds=self._intake.feeds)
+
+    def secret(self, purpose: str) -> bytes:
+        """A key of its own."""
+        return self._intake.digests.secret(self._name, purpose)
 
     async def idle(self, until: datetime, reason: str) -> None:
         """Sleep until then, or until ``poke``."""

@@ -32,6 +32,11 @@ class StateDirectory(NamedTuple):
         return self.root / "store.db"
 
     @property
+    def feeds(self) -> Path:
+        """The big tables of connectors."""
+        return self.root / "feeds.db"
+
+    @property
     def mark(self) -> Path:
         """The high-water mark of the journal."""
         return self.root / "mark"

@@ -55,6 +55,7 @@ class Digester:
     def __init__(self, key: bytes, *, named: Callable[[str], str] = str) -> None:
         self._named = named
         self._occurrence = hashlib.blake2b(key=key, digest_size=16, person=b"cdmd occurrence")
+        self._key = key
         self._content = hashlib.blake2b(key=key, digest_size=8, person=b"cdmd content")
 
     def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
@@ -63,6 +64,13 @@ class Digester:
         digest = self._occurrence.copy()
         digest.update(len(name).to_bytes(4, "big") + name + id.encode())
         return Digest(digest.digest())
+
+    def secret(self, connector: str, purpose: str) -> bytes:
+        """32 bytes to key a connector's own digests with; another purpose has another key."""
+        name = self._named(connector).encode()
+        digest = hashlib.blake2b(key=self._key, digest_size=32, person=b"cdmd connector")
+        digest.update(len(name).to_bytes(4, "big") + name + purpose.encode())
+        return digest.digest()
 
     def content(self, event: Event) -> int:
         """A signed 64-bit number of all that the event says, whenever and however often it was received."""

@@ -1,4 +1,4 @@
-"""Journal and store of one state directory, opened together and checked against each other before anything listens."""
+"""Journal, store and feeds of one state directory, opened together and checked against each other before anything listens."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +9,7 @@ import anyio.to_thread
 from cdmd.contracts import Clock
 from cdmd.errors import Damaged
 from cdmd.models import Seq
+from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.files import StateDirectory
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.keys import Digester, load_key
@@ -21,6 +22,7 @@ class Opened(NamedTuple):
     journal: SqliteJournal
     store: SqliteStore
     digester: Digester
+    feeds: SqliteFeeds
 
 
 @asynccontextmanager
@@ -32,7 +34,7 @@ async def open_state(
     random: Callable[[int], bytes],
     named: Callable[[str], str] = str,
 ) -> AsyncIterator[Opened]:
-    """Open both databases of a directory that is held (``StateDirectory.held``).
+    """Open the databases of a directory that is held (``StateDirectory.held``).
 
     ``new_id`` names a new journal, ``random`` makes a new key, ``named`` gives the name that a source's digests are made by.
     Raises ``Damaged``, ``NotDurable`` and ``SchemaUnknown``.
@@ -40,10 +42,10 @@ async def open_state(
     digester = Digester(await anyio.to_thread.run_sync(lambda: load_key(directory.key, random=random)), named=named)
     async with SqliteJournal.open(directory.journal, clock=clock, mark_path=directory.mark, new_id=new_id) as journal:
         opened = SqliteStore.open(directory.store, clock=clock, journal_id=journal.id, digest=digester.occurrence)
-        async with opened as store:
+        async with opened as store, SqliteFeeds.open(directory.feeds) as feeds:
             check_together(first=(await journal.statistics()).first, head=journal.head, position=store.position)
             await journal.check(store.synced)
-            yield Opened(journal, store, digester)
+            yield Opened(journal, store, digester, feeds)
 
 
 def check_together(*, first: Seq, head: Seq, position: Seq) -> None:

@@ -1,7 +1,8 @@
-"""Backup and restore of both databases in one file.
+"""Backup and restore of all databases in one file.
 
-The format is a tar of ``store.db``, ``journal.db`` and, last, ``manifest.json`` with their versions, ids, positions and
-SHA-256. The store is copied first, then the journal, with pruning held: so the journal reaches at least as far as the store.
+The format is a tar of ``store.db``, ``journal.db``, ``feeds.db`` and, last, ``manifest.json`` with their versions, ids,
+positions and SHA-256. The store is copied first, then the journal, then the feeds, with pruning held: so the journal reaches at
+least as far as the store, and the feeds have every table that the journal names. An older version's backup may have no feeds.
 The digest key is not in it; it is exported apart.
 """
 
@@ -13,7 +14,7 @@ import sqlite3
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
@@ -26,6 +27,7 @@ from cdmd.errors import CdmdError, Damaged
 from cdmd.models import LANE, Seq, show_time
 from cdmd.store.checking import verify_store
 from cdmd.store.copying import copy_database
+from cdmd.store.feeds import SqliteFeeds, verify_feeds
 from cdmd.store.files import SCRATCH, StateDirectory
 from cdmd.store.journal import SqliteJournal, verify_journal
 from cdmd.store.mark import Mark, sync_directory, write_mark
@@ -34,7 +36,8 @@ from cdmd.store.store import SqliteStore
 
 _FORMAT: Final = 1
 _MANIFEST: Final = "manifest.json"
-_NAMES: Final = ("store.db", "journal.db")
+_NAMES: Final = ("store.db", "journal.db", "feeds.db")
+_OPTIONAL: Final = "feeds.db"
 _CHUNK: Final = 2**20
 _JOURNAL: Final = load_queries("journal")
 _STORE: Final = load_queries("store")
@@ -52,13 +55,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     checksums: Mapping[str, str]
 
 
-async def backup(journal: SqliteJournal, store: SqliteStore, target: Path, *, clock: Clock, version: str) -> Manifest:
-    """A backup of both at ``target`` (0600, must not exist), taken while they run. ``version`` is the program's.
+async def backup(
+    journal: SqliteJournal, store: SqliteStore, feeds: SqliteFeeds, target: Path, *, clock: Clock, version: str
+) -> Manifest:
+    """A backup of all three at ``target`` (0600, must not exist), taken while they run. ``version`` is the program's.
 
     Raises ``CdmdError``; then there is no file.
     """
-    making = partial(_back_up, journal.path, store.path, target, created=show_time(clock.now()), version=version)
-    async with journal.unpruned():
+    sources = [store.path, journal.path, feeds.path]
+    making = partial(_back_up, sources, target, created=show_time(clock.now()), version=version)
+    async with journal.unpruned(), feeds.unremoved():
         return await anyio.to_thread.run_sync(making)
 
 
@@ -76,10 +82,12 @@ def restore(file: Path, directory: StateDirectory, *, new_id: Callable[[], str] 
         except (tarfile.TarError, EOFError, OSError, msgspec.DecodeError) as error:
             raise Damaged(f"the backup {file} cannot be read: {error}") from error
         faults = verify_store(fresh / "store.db") + verify_journal(fresh / "journal.db", fresh / "mark")
+        if (fresh / _OPTIONAL).exists():
+            faults += verify_feeds(fresh / _OPTIONAL)
         if faults:
             raise Damaged(f"the backup {file} is damaged: {faults[0]}")
         journal_id = new_id()
-        for name in _NAMES:
+        for name in ("store.db", "journal.db"):
             _rename(fresh / name, journal_id)
         _swap(fresh, directory)
         write_mark(directory.mark, Mark(journal_id, manifest.head))
@@ -94,12 +102,12 @@ def _rename(path: Path, journal_id: str) -> None:
         connection.close()
 
 
-def _back_up(journal: Path, store: Path, target: Path, *, created: str, version: str) -> Manifest:
+def _back_up(sources: Sequence[Path], target: Path, *, created: str, version: str) -> Manifest:
     try:
-        with tempfile.TemporaryDirectory(dir=store.parent, prefix=SCRATCH) as name:
-            folder = Path(name)
-            copy_database(store, folder / "store.db")
-            copy_database(journal, folder / "journal.db")
+        with tempfile.TemporaryDirectory(dir=sources[0].parent, prefix=SCRATCH) as scratch:
+            folder = Path(scratch)
+            for source, name in zip(sources, _NAMES, strict=True):
+                copy_database(source, folder / name)
             manifest = _describe(folder, created=created, version=version)
             _write_file(target, folder, manifest)
     except OSError as error:
@@ -160,15 +168,18 @@ def _unpack(file: Path, folder: Path) -> Manifest:
     """Only the members known by name are taken, under our own names."""
     with tarfile.open(file, mode="r:") as tar:
         members = {info.name: info for info in tar if info.isreg()}
-        missing = [name for name in (*_NAMES, _MANIFEST) if name not in members]
+        missing = [name for name in (*_NAMES, _MANIFEST) if name not in members and name != _OPTIONAL]
         if missing:
             raise Damaged(f"the backup {file} is not whole: {missing[0]} is missing")
         manifest = msgspec.json.decode(_member(tar, members[_MANIFEST]).read(_CHUNK), type=Manifest)
         if manifest.format != _FORMAT:
             raise Damaged(f"the backup {file} has format {manifest.format}, this cdmd knows {_FORMAT}")
-        for name in _NAMES:
+        if _OPTIONAL in manifest.checksums and _OPTIONAL not in members:
+            raise Damaged(f"the backup {file} is not whole: {_OPTIONAL} is missing")
+        present = [name for name in _NAMES if name in members]
+        for name in present:
             _extract(_member(tar, members[name]), folder / name)
-    changed = [name for name in _NAMES if _sha256(folder / name) != manifest.checksums.get(name)]
+    changed = [name for name in present if _sha256(folder / name) != manifest.checksums.get(name)]
     if changed:
         raise Damaged(f"the backup {file} is damaged: {changed[0]} does not match its checksum")
     return manifest
@@ -195,15 +206,16 @@ def _swap(fresh: Path, directory: StateDirectory) -> None:
     """
     aside = _free_name(directory.root)
     aside.mkdir(mode=0o700)
-    for path in (directory.journal, directory.store):
+    for path in (directory.journal, directory.store, directory.feeds):
         for suffix in ("-wal", "-shm", ""):
             old = path.with_name(path.name + suffix)
             if old.exists():
                 old.rename(aside / old.name)
     if directory.mark.exists():
         shutil.copy2(directory.mark, aside / directory.mark.name)
-    for path in (directory.store, directory.journal):
-        (fresh / path.name).rename(path)
+    for path in (directory.feeds, directory.store, directory.journal):
+        if (fresh / path.name).exists():
+            (fresh / path.name).rename(path)
     sync_directory(aside)
     sync_directory(directory.root)
 

@@ -1,5 +1,6 @@
 """A ``Source`` without a daemon: it maps what a connector emits exactly as the daemon would, and keeps it in memory."""
 
+import hashlib
 import shutil
 import socket
 import tempfile
@@ -12,9 +13,11 @@ from cdmd.config.schema import ConnectorFrame
 from cdmd.contracts import Clock, Http
 from cdmd.errors import AddressRefused
 from cdmd.intake.mapping import Mapper
+from cdmd.intake.tables import SourceTable
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.egress import GuardedHttp
 from cdmd.models import Accepted, Event, Fault, Filtered, Record, Rejected, Verdict
+from cdmd.testing.tables import MemoryFeeds
 
 
 class RecordingSource:
@@ -45,6 +48,7 @@ class RecordingSource:
         self.state: dict[bytes, bytes] = {}
         self.worked_on: list[str] = []
         self._scratch = scratch or Path(tempfile.gettempdir())
+        self.feeds = MemoryFeeds()
         self._seen = 0
 
     @property
@@ -91,6 +95,14 @@ class RecordingSource:
         for key in sorted(self.state):
             if key.startswith(prefix):
                 yield key, self.state[key]
+
+    def table(self, name: str) -> SourceTable:
+        """A table in memory."""
+        return SourceTable(self._name, name, state=self.get, feeds=self.feeds)
+
+    def secret(self, purpose: str) -> bytes:
+        """Always the same for that purpose; a secret it is not."""
+        return hashlib.blake2b(purpose.encode(), digest_size=32).digest()
 
     async def idle(self, until: datetime, reason: str) -> None:
         """Sleep on the clock."""

@@ -87,7 +87,7 @@ async def durable(config: Config, folder: Path) -> AsyncIterator[IntakeSource]:
         )
         door = Door(usable=Kinds(config.identity).usable, ask=opened.store.known, guarded=frozenset())
         intake = Intake(
-            journal=opened.journal, queue=queue, tally=Tally({}), recent=Recent(size=200_000), door=door,
+            journal=opened.journal, feeds=opened.feeds, queue=queue, tally=Tally({}), recent=Recent(size=200_000), door=door,
             digests=opened.digester, clock=clock, journaled=door.journaled, credit=lambda name: anyio.lowlevel.checkpoint(),
         )  # fmt: skip
         tasks = await stack.enter_async_context(anyio.create_task_group())

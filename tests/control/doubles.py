@@ -57,6 +57,7 @@ from cdmd.models import (
     TraitState,
     to_micros,
 )
+from cdmd.testing.tables import MemoryFeeds
 
 NOW = datetime(2026, 11, 23, 10, 0, 0, 120000, tzinfo=UTC)
 AT = to_micros(NOW)
@@ -217,7 +218,7 @@ class MemoryRuntime:
             connectors={"shop": frame("shop")},
             effective={"http": {"listen": ["127.0.0.1:8787"]}, "connectors": {"shop": {"secrets": ["credential:shop"]}}},
         )
-        self.journal, self.store = MemoryJournal(), MemoryStore()
+        self.journal, self.store, self.feeds = MemoryJournal(), MemoryStore(), MemoryFeeds()
         self.clock, self.kinds, self.shown = MemoryClock(), MemoryKinds(), MemoryShown()
         self.states = {"shop": "running"}
         self.done: list[tuple[Any, ...]] = []

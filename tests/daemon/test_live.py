@@ -178,6 +178,11 @@ async def test_a_renamed_connector_goes_on_with_its_position_its_pause_and_its_i
     async with world.parts() as parts:
         await fetched(parts, "crm")
         await applied(parts)
+        assert Fetcher.made["crm"].source is not None
+        writer = await Fetcher.made["crm"].source.table("register").write()
+        await writer.put([b"a row"])
+        await Fetcher.made["crm"].source.emit([], state=await writer.finish())
+        secret = Fetcher.made["crm"].source.secret("rows")
         await parts.connectors.pause("crm")
     world.configure('[connectors.sales]\ntype = "fetcher"\nwas = ["crm"]\n')
     async with world.parts() as parts:
@@ -189,6 +194,8 @@ async def test_a_renamed_connector_goes_on_with_its_position_its_pause_and_its_i
         await until(parts, "sales", "running")
         source = Fetcher.made["sales"].source
         assert source is not None
+        assert await source.table("register").get([0]) == [b"a row"]
+        assert source.secret("rows") == secret
         await source.emit([record("e1")])
         await fetched(parts, "sales")
         await applied(parts)

@@ -93,6 +93,9 @@ class Digests:
     def occurrence(self, source: str, id: str) -> Digest:
         return Digest(hashlib.blake2b(f"{len(source)}:{source}{id}".encode(), digest_size=16).digest())
 
+    def secret(self, connector: str, purpose: str) -> bytes:
+        return hashlib.blake2b(f"{connector}/{purpose}".encode(), digest_size=32).digest()
+
     def content(self, event: Event) -> int:
         said: Any = (event.type, event.time, event.identifiers, event.traits, event.data)
         return int.from_bytes(hashlib.blake2b(repr(said).encode(), digest_size=7).digest())

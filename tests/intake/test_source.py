@@ -22,6 +22,7 @@ from cdmd.intake.recent import Recent
 from cdmd.intake.source import Intake, IntakeSource
 from cdmd.intake.tally import Tally
 from cdmd.models import Accepted, Count, Entry, Event, Filtered, Record, Rejected, Seq
+from cdmd.testing.tables import MemoryFeeds
 from tests.intake.doubles import Digests, ManualClock, MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -77,7 +78,7 @@ async def world(
 
     door = Door(usable=lambda identifiers: sorted(identifiers.items()), ask=ask, guarded=guarded)
     intake = Intake(
-        journal=journal, queue=queue, tally=tally, recent=Recent(size=100), door=door, digests=Digests(),
+        journal=journal, feeds=MemoryFeeds(), queue=queue, tally=tally, recent=Recent(size=100), door=door, digests=Digests(),
         clock=ManualClock(), journaled=journaled, credit=credit,
     )  # fmt: skip
     made.append(World(journal, intake))
@@ -94,6 +95,16 @@ async def world(
 def record(id: str | None = "1", *, n: int = 1, type: str = "order.paid", email: str = "joe@example.com") -> Record:
     value = {"id": id, "type": type, "email": email, "n": n}
     return Record(value=value, received=ManualClock().now(), fallback_id="f")
+
+
+async def test_a_source_has_tables_and_secrets_of_its_own() -> None:
+    async with world() as w:
+        source = w.source()
+        writer = await source.table("register").write()
+        await writer.put([b"a"])
+        await source.emit([], state=await writer.finish())
+        assert await w.source().table("register").get([0]) == [b"a"]
+        assert source.secret("rows") != w.source("other").secret("rows")
 
 
 async def test_what_is_accepted_is_in_the_journal_with_its_state() -> None:

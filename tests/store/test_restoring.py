@@ -16,6 +16,7 @@ from cdmd.errors import CdmdError, Damaged, InUse
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import Opened, open_state
 from cdmd.store.restoring import Manifest, backup, restore
+from tests.store.contract_feeds import written
 from tests.store.contract_store import applied, give
 from tests.store.samples import HandClock, append_of
 
@@ -39,7 +40,7 @@ def file(tmp_path: Path) -> Path:
 
 
 async def back_up(opened: Opened, file: Path) -> Manifest:
-    return await backup(opened.journal, opened.store, file, clock=HandClock(), version="0.1.0")
+    return await backup(opened.journal, opened.store, opened.feeds, file, clock=HandClock(), version="0.1.0")
 
 
 async def put_back(file: Path, state: StateDirectory) -> Manifest:
@@ -48,6 +49,7 @@ async def put_back(file: Path, state: StateDirectory) -> Manifest:
 
 async def filled(state: StateDirectory, file: Path) -> Manifest:
     async with running(state) as opened:
+        await written(opened.feeds, b"a row")
         await opened.journal.append([append_of(1, 2, 3)])
         await give(opened.store, applied(1, 2))
         return await back_up(opened, file)
@@ -84,7 +86,8 @@ async def test_a_restored_directory_is_as_it_was_and_the_old_one_is_kept_aside(s
     assert await put_back(file, state) == made
     async with running(state) as opened:
         assert (opened.journal.head, opened.store.position) == (3, 2)
-        assert await opened.journal.verify() == await opened.store.verify() == []
+        assert await opened.journal.verify() == await opened.store.verify() == await opened.feeds.verify() == []
+        assert await opened.feeds.get(1, [0]) == [b"a row"]
         await opened.journal.append([append_of(4)])
     assert {"journal.db", "store.db", "mark"} <= entries_of(state.root / "before-restore-1")
     await put_back(file, state)
@@ -103,6 +106,22 @@ async def test_a_backup_restores_into_an_empty_directory_that_has_the_key(
     other.key.write_bytes(state.key.read_bytes())
     async with running(other) as opened:
         assert (opened.journal.head, opened.store.position) == (3, 2)
+
+
+async def test_a_backup_of_a_version_without_feeds_is_restored_and_what_is_there_goes_aside(
+    state: StateDirectory, file: Path
+) -> None:
+    made = await filled(state, file)
+    checksums = {name: sum_ for name, sum_ in made.checksums.items() if name != "feeds.db"}
+    older = msgspec.json.encode(msgspec.structs.replace(made, checksums=checksums))
+    rewrite(file, {"feeds.db": None})
+    with pytest.raises(Damaged, match=r"not whole: feeds\.db is missing"):
+        await put_back(file, state)
+    rewrite(file, {"manifest.json": older})
+    await put_back(file, state)
+    async with running(state) as opened:
+        assert (opened.journal.head, await opened.feeds.size(1)) == (3, None)
+    assert "feeds.db" in entries_of(state.root / "before-restore-1")
 
 
 async def test_a_restored_journal_is_another_one_so_that_its_numbers_name_nobody_twice(
