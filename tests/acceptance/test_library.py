@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,17 @@ customer_no = { priority = 2, limit = 1 }
 email = { priority = 3, limit = 5 }
 phone = { priority = 4, limit = 5 }
 anonymous_id = { priority = 9, limit = 50 }
+"""
+ENTRY_OF_A_PLUGIN = """
+title = "Till"
+kind = "fat"
+summary = "Receipts of our tills"
+verified = "against a till of model 7"
+snippet = "use"
+[connector]
+type = "webhook"
+verify = "bearer"
+event = { id = "{receipt}", type = "till.sold", identifiers = { customer_no = "{customer}" }, data = { total = "{total}" } }
 """
 
 
@@ -117,3 +129,25 @@ def test_a_person_who_asks_a_shop_for_erasure_is_named_in_a_reserved_event(daemo
         found = stored(daemon, "shopify", event["id"])
         assert found["identifiers"]["email"] == "john@example.com"
         assert found["identifiers"]["shopify_customer"] == "191167"
+
+
+def test_an_entry_of_a_plugin_is_used_overridden_reloaded_and_shown(tmp_path: Path) -> None:
+    entries = tmp_path / "cdmd_till" / "library"
+    entries.mkdir(parents=True)
+    (tmp_path / "cdmd_till" / "__init__.py").write_text("")
+    (entries / "till.toml").write_text(ENTRY_OF_A_PLUGIN)
+    config = '[connectors.north]\nuse = "till/till"\nsecrets = ["env:TILL"]\n'
+    environment = {"TILL": "a-token-of-the-tills"}
+    plugins = {"till": "cdmd_till"}
+    with DaemonProcess(tmp_path, config, environment=environment, plugins=plugins, paths=[tmp_path]) as daemon:
+        bearer = {"authorization": "Bearer a-token-of-the-tills"}
+        daemon.send("/hooks/north", {"receipt": "1", "customer": "4711", "total": 5, "shop": "N"}, headers=bearer)
+        daemon.configure(config + 'event = { data = { total = "", shop = "{shop}" } }\n')
+        daemon.cdmctl("reload")
+        daemon.send("/hooks/north", {"receipt": "2", "customer": "4711", "total": 6, "shop": "N"}, headers=bearer)
+        daemon.settle()
+        profile = daemon.ask("profile", "show", "customer_no:4711")
+        shown = daemon.ask("config", "show")["connectors"]["north"]
+    assert {activity["id"]: activity["data"] for activity in profile["activities"]} == {"1": {"total": 5}, "2": {"shop": "N"}}
+    assert (shown["use"], shown["verify"], shown["secrets"]) == ("till/till", "bearer", ["env:TILL"])
+    assert shown["event"]["data"] == {"shop": "{shop}"}

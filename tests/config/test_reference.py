@@ -4,19 +4,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from cdmd.config.loading import load
 from cdmd.config.reference import reference
 from cdmd.connectors.applications import ApplicationSettings
-from cdmd.kit.secret import Secret
+from cdmd.connectors.webhooks import WebhookSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    verify: str
-    secrets: tuple[Secret, ...] = ()
 
 
 def types() -> dict[str, Any]:
@@ -62,7 +55,7 @@ def test_the_examples_load_without_a_mistake_or_a_warning(tmp_path: Path) -> Non
         "SHOP_SECRET": "a",
         "SHOP_SECRET_OLD": "b",
     }
-    types = {"webhook": Webhook, "application": ApplicationSettings}
+    types = {"webhook": WebhookSettings, "application": ApplicationSettings}
     config = load(ROOT / "etc/cdmd.toml", types=types, environment=environment, randomness=bytes)
     assert sorted(config.connectors) == ["github", "mobile", "shop"]
     assert config.warnings == ()
