@@ -67,7 +67,7 @@ def _absent(plugins: Plugins) -> str | None:
 def _build(config: Config, plugins: Plugins) -> None:
     """What only building finds: patterns, templates, connectors and their paths. Raises ConfigInvalid with all of it."""
     problems = _problems(lambda: Kinds(config.identity)) + _problems(lambda: Projection(config.indicators))
-    owners: dict[str, str] = {}
+    owners: dict[str, tuple[str, bool]] = {}
     for one in config.connectors.values():
         found = _problems(partial(_claim, plugins, one, owners))
         problems += [f"{one.file}: {problem}" for problem in found]
@@ -75,12 +75,12 @@ def _build(config: Config, plugins: Plugins) -> None:
         raise ConfigInvalid(problems)
 
 
-def _claim(plugins: Plugins, one: ConnectorConfig, owners: dict[str, str]) -> None:
+def _claim(plugins: Plugins, one: ConnectorConfig, owners: dict[str, tuple[str, bool]]) -> None:
     """Make the connector and note which paths it answers; raises ConfigInvalid where that fails or a path is taken."""
     name, connector = one.name, plugins.connector(one.frame.type, one.name, one.settings)
     for route in getattr(connector, "routes", ()):
-        owner = owners.setdefault(route.path, name)
-        if owner != name:
+        owner, shared = owners.setdefault(route.path, (name, route.shared))
+        if owner != name and not (shared and route.shared):
             raise ConfigInvalid([f"connectors.{name}.path: {route.path} is already answered by connectors.{owner}"])
 
 

@@ -90,6 +90,14 @@ def test_check_finds_two_connectors_on_one_path(cdmd: Any, config: Any) -> None:
     assert said.err == f"{file}: connectors.store.path: /hooks/shop is already answered by connectors.shop\n"
 
 
+def test_several_applications_may_answer_the_same_paths_and_no_other_connector_may(cdmd: Any, config: Any) -> None:
+    text = "".join(f'[connectors.{name}]\ntype = "application"\nwrite_keys = ["env:{name}"]\n' for name in ("HOME", "PATH"))
+    assert cdmd("check", "--config", config(text)).status == 0
+    said = cdmd("check", "--config", config(text + WEBHOOK + 'path = "/v1/track"\n'))
+    assert said.status == 6
+    assert "/v1/track is already answered by connectors." in said.err
+
+
 def test_check_compiles_what_only_compiling_finds(cdmd: Any, config: Any) -> None:
     said = cdmd("check", "--config", config('[indicators.a]\non = "x"\ncompute = "sum"\nvalue = "{"\n'))
     assert said.status == 6
