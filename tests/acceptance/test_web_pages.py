@@ -1,0 +1,146 @@
+"""A web page in a real browser sends to an application: by fetch and by beacon, from its own origin and from a strange one."""
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from cdmd.testing import DaemonProcess
+from tests.acceptance.trial import check_sums, checkout, settled, until
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
+
+KEY = "write-key-of-the-page"
+CONFIG = """
+[connectors.page]
+type = "application"
+write_keys = ["env:WRITE_KEY"]
+cors_origins = ["{origin}"]
+
+[connectors.other]
+type = "application"
+write_keys = ["env:OTHER_KEY"]
+"""
+PAGE = """<!doctype html><title>Shop</title><script>
+const api = %s, key = %s, seen = {}
+const call = (id, more) => JSON.stringify({ messageId: id, anonymousId: 'visitor', event: 'Viewed', ...more })
+async function tried(name, send) {
+  try { const answer = await send(); seen[name] = [answer.status, await answer.json()] }
+  catch (error) { seen[name] = error.name }
+}
+async function main() {
+  const json = { authorization: 'Basic ' + btoa(key + ':'), 'content-type': 'application/json' }
+  const wrong = { authorization: 'Basic ' + btoa('wrong:') }
+  await tried('json', () => fetch(api + '/v1/track', { method: 'POST', headers: json, body: call('json') }))
+  await tried('text', () => fetch(api + '/v1/track', { method: 'POST', body: call('text', { writeKey: key }) }))
+  await tried('wrong', () => fetch(api + '/v1/track', { method: 'POST', headers: wrong, body: call('wrong') }))
+  const kept = { method: 'POST', keepalive: true, headers: json, body: call('keepalive') }
+  await tried('keepalive', () => fetch(api + '/v1/track', kept))
+  const blob = new Blob([call('blob', { writeKey: key })], { type: 'application/json' })
+  seen.beacons = [
+    navigator.sendBeacon(api + '/v1/track', call('beacon', { writeKey: key })), navigator.sendBeacon(api + '/v1/track', blob),
+  ]
+  await fetch('/done', { method: 'POST', body: JSON.stringify(seen) })
+}
+main()
+</script>
+"""
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+    "--disable-default-apps", "--metrics-recording-only",
+)  # fmt: skip
+
+
+class Site(ThreadingHTTPServer):
+    """A web site on loopback: one page, and what its script reports at the end."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.page = b""
+        self.reported: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), _handler(self))
+
+    def origin(self, host: str) -> str:
+        return f"http://{host}:{self.server_address[1]}"
+
+
+def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(site.page if self.path == "/" else b"")
+
+        def do_POST(self) -> None:
+            site.reported.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self._answer(b"")
+
+        def _answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        @override
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    return Handler
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def browser(url: str, folder: Path) -> Iterator[None]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("chromium is not installed, so no browser can try it")
+    folder.mkdir(exist_ok=True)
+    with (folder / "browser.log").open("w") as log:
+        process = subprocess.Popen([found, *FLAGS, f"--user-data-dir={folder / 'browser'}", url], stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def test_a_page_of_a_configured_origin_sends_by_fetch_and_by_beacon_and_a_strange_one_is_kept_out(
+    site: Site, tmp_path: Path
+) -> None:
+    config = CONFIG.format(origin=site.origin("localhost"))
+    keys = {"WRITE_KEY": KEY, "OTHER_KEY": "another"}
+    with DaemonProcess(tmp_path, config, environment={**keys, **checkout()}) as daemon:
+        site.page = (PAGE % (json.dumps(daemon.url), json.dumps(KEY))).encode()
+        with browser(site.origin("localhost"), tmp_path):
+            until(lambda: site.reported, seconds=60, what="the page's report")
+            until(lambda: settled(daemon)["page"]["applied"] >= 5, what="the beacons")
+        row = settled(daemon)["page"]
+        check_sums(row)
+        stored = daemon.ask("profile", "show", "anonymous_id:visitor")["activities"]
+        with browser(site.origin("127.0.0.1"), tmp_path / "strange"):
+            until(lambda: len(site.reported) == 2, seconds=60, what="the strange page's report")
+    seen, strange = site.reported
+    assert seen["json"] == seen["text"] == seen["keepalive"] == [200, {"success": True}]
+    assert seen["wrong"][0] == 401
+    assert seen["wrong"][1]["code"] == "invalid_write_key"
+    assert seen["beacons"] == [True, True]
+    assert {one["id"] for one in stored} == {"json", "text", "keepalive", "beacon", "blob"}
+    assert strange["json"] == strange["wrong"] == strange["keepalive"] == "TypeError", "the browser did not even send"
