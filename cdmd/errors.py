@@ -74,6 +74,14 @@ class RequestFailed(CdmdError):
     """Another service could not be reached, or gave no whole answer within the bounds."""
 
 
+class AnswerTooLarge(RequestFailed):
+    """Another service's answer was larger than it may be."""
+
+
+class CredentialRefused(CdmdError):
+    """The other side refuses the credential that is configured for it."""
+
+
 class FormatFault(CdmdError):
     """A file as a whole cannot be read: ``code`` is a fixed word for why, the message what, where and what to do."""
 

@@ -20,7 +20,7 @@ import httpcore
 import httpx
 from typing_extensions import override
 
-from cdmd.errors import AddressRefused, RequestFailed
+from cdmd.errors import AddressRefused, AnswerTooLarge, RequestFailed
 from cdmd.kit.addresses import Address, Hosts, Network, is_configured, normal_host, parse, refusal
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -179,14 +179,14 @@ async def read_bounded(chunks: AsyncIterable[bytes], *, encoding: str, announced
     At most ``limit`` bytes and one step of 256 KiB are ever held, however much a chunk would inflate to.
     """
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > limit:
-        raise RequestFailed(f"the answer is larger than {limit} bytes")
+        raise AnswerTooLarge(f"the answer is larger than {limit} bytes")
     decoder = _decoder(encoding.strip().lower())
     body = bytearray()
     async for chunk in chunks:
         for part in decoder.parts(chunk):
             body += part
             if len(body) > limit:
-                raise RequestFailed(f"the answer is larger than {limit} bytes")
+                raise AnswerTooLarge(f"the answer is larger than {limit} bytes")
             if len(part) >= _STEP:  # a bomb is taken apart in steps that let the loop go on
                 await anyio.lowlevel.checkpoint()
     if not decoder.complete:

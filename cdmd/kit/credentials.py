@@ -1,0 +1,136 @@
+"""How a request to somebody else's API says who sends it: the ``auth`` tables of the configuration, and signing by them.
+
+Not here: fetching tokens (``tokens``), which host a request may go to (``egress``, and whoever builds its URL: a signature is
+for the configured host only), and pacing.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from cdmd.kit.secret import Secret
+
+
+class _Auth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+    """A way to authenticate; unknown keys are mistakes."""
+
+
+class NoAuth(_Auth, frozen=True, kw_only=True, tag="none"):
+    """Nothing is proven."""
+
+
+class ApiKeyAuth(_Auth, frozen=True, kw_only=True, tag="api_key"):
+    """A key in a header or in the query."""
+
+    place: Annotated[Literal["header", "query"], Meta(description="Where the key goes.")] = msgspec.field(name="in")
+    name: Annotated[str, Meta(description="The header's or parameter's name.")]
+    value: Annotated[Secret, Meta(description="The key.")]
+
+
+class BearerAuth(_Auth, frozen=True, kw_only=True, tag="bearer"):
+    """A fixed token."""
+
+    token: Annotated[Secret, Meta(description="The token.")]
+
+
+class BasicAuth(_Auth, frozen=True, kw_only=True, tag="basic"):
+    """A name and a password."""
+
+    username: Annotated[str, Meta(description="The user's name.")]
+    password: Annotated[Secret, Meta(description="The password.")]
+
+
+class _OAuth2(_Auth, frozen=True, kw_only=True):
+    """What both OAuth 2.0 grants have in common (RFC 6749)."""
+
+    token_url: Annotated[str, Meta(description="Where tokens come from.")]
+    client_id: Annotated[str, Meta(description="The client's id.")]
+    client_secret: Annotated[Secret, Meta(description="The client's secret.")]
+    scopes: Annotated[tuple[str, ...], Meta(description="The scopes to ask for.")] = ()
+    audience: Annotated[str | None, Meta(description="The audience to ask for, where the server wants one.")] = None
+    client_auth: Annotated[
+        Literal["basic", "body"], Meta(description="Whether id and secret go into the header or into the request's body.")
+    ] = "basic"
+
+
+class OAuth2ClientAuth(_OAuth2, frozen=True, kw_only=True, tag="oauth2_client"):
+    """OAuth 2.0 client credentials."""
+
+
+class OAuth2RefreshAuth(_OAuth2, frozen=True, kw_only=True, tag="oauth2_refresh"):
+    """OAuth 2.0 with a refresh token; one that the server exchanges is written back before it is used."""
+
+    refresh_token: Annotated[Secret, Meta(description="The first refresh token; a new one here replaces what was exchanged.")]
+
+
+Auth: TypeAlias = NoAuth | ApiKeyAuth | BearerAuth | BasicAuth | OAuth2ClientAuth | OAuth2RefreshAuth
+
+
+class Signed(msgspec.Struct, frozen=True):
+    """What goes with a request: headers and query parameters."""
+
+    headers: Mapping[str, str] = {}
+    params: Mapping[str, str] = {}
+
+
+class Authorizer:
+    """Signs requests with what never changes. ``of`` makes the one for a table; its ``name`` tells credentials apart."""
+
+    def __init__(self, signed: Signed) -> None:
+        self._signed = signed
+
+    async def sign(self) -> Signed:
+        """What to send with the next request. Raises ``RequestFailed`` and ``CredentialRefused``."""
+        return self._signed
+
+    async def refused(self, signed: Signed) -> bool:
+        """The other side answered 401 to ``signed``; whether the next ``sign`` gives something else worth a try."""
+        return False
+
+    def accepted(self, signed: Signed) -> None:
+        """The other side took ``signed``."""
+
+
+def identity(auth: Auth) -> str:
+    """What tells credentials of one host apart, for one budget each. It holds secrets: digest it, and show it nobody."""
+    match auth:
+        case OAuth2ClientAuth() | OAuth2RefreshAuth():
+            return f"oauth2 {auth.token_url} {auth.client_id}"
+        case ApiKeyAuth():
+            return f"key {text(auth.value)}"
+        case BearerAuth():
+            return f"bearer {text(auth.token)}"
+        case BasicAuth():
+            return f"basic {auth.username}"
+        case NoAuth():
+            return "none"
+
+
+def mistakes(auth: Auth) -> list[str]:
+    """What a table's values cannot be, each as ``key: what is wrong``."""
+    found = []
+    if isinstance(auth, OAuth2ClientAuth | OAuth2RefreshAuth) and not re.match(r"https?://[^/?#@\s{}]+(/|$)", auth.token_url):
+        found.append("token_url: must be an http or https URL")
+    if isinstance(auth, ApiKeyAuth) and auth.place == "header" and not re.fullmatch(r"[A-Za-z0-9_-]+", auth.name):
+        found.append("name: is not a header's name")
+    if isinstance(auth, BasicAuth) and ":" in auth.username:
+        found.append("username: must not hold a colon")
+    for key in ("value", "token"):
+        secret = getattr(auth, key, None)
+        if isinstance(secret, Secret) and not re.fullmatch(rb"[\x20-\x7e]+", secret.reveal().strip()):
+            found.append(f"{key}: the secret must be one line of plain text")
+    return found
+
+
+def basic(username: bytes, password: bytes) -> str:
+    """The header of HTTP Basic."""
+    return f"Basic {base64.b64encode(username + b':' + password).decode()}"
+
+
+def text(secret: Secret) -> str:
+    """A secret as it stands in a header."""
+    return secret.reveal().decode("utf-8", "replace").strip()
