@@ -7,12 +7,14 @@ replaceable behind ``Journal`` and ``Store`` (their contract test-suites are ``t
 import builtins
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 
+from cdmd.kit.quantities import Rate
 from cdmd.models import (
     Activity,
     Answer,
@@ -130,6 +132,32 @@ class Http(Protocol):
         timeout: float | None = None,
     ) -> HttpAnswer:
         """``request("POST", ...)``."""
+        ...
+
+
+HttpAnswerT = TypeVar("HttpAnswerT", bound=HttpAnswer)
+
+
+class Turn(Protocol):
+    """A place in a host's budget, for one request."""
+
+    async def send(self, call: Callable[[], Awaitable[HttpAnswerT]]) -> HttpAnswerT:
+        """Make the request: what ``call`` gives, or raises. The budget learns from its status and headers."""
+        ...
+
+
+class Budget(Protocol):
+    """The requests that one host allows one credential: shared by every connector, stream, page and fetch."""
+
+    def turn(self, asker: str, *, priority: int) -> AbstractAsyncContextManager[Turn]:
+        """Wait for a place and hold it. One that sends nothing costs nothing.
+
+        Askers of one priority take turns; a smaller ``priority`` comes first (``kit.shared_budget.NOTIFIED``, ``SCHEDULED``).
+        """
+        ...
+
+    def next_at(self) -> tuple[float | None, str]:
+        """Monotonic seconds of the next place (None: once an answer came), and why it has to wait, in words for ``status``."""
         ...
 
 
@@ -253,12 +281,27 @@ class Source(Protocol):
         """How many bytes may be written to ``scratch`` now without touching the reserve that the journal needs."""
         ...
 
+    def unwell(self, why: str | None) -> None:
+        """Say that the connector cannot do its work although it runs, in words that ``status`` shows to everybody.
+
+        It is ``degraded`` until it says None.
+        """
+        ...
+
+    def budget(self, origin: str, credential: str, limits: Sequence[Rate]) -> Budget:
+        """The budget of this origin and credential, shared with all connectors that name both; every one's limits hold.
+
+        ``credential`` may hold secrets: only a keyed digest of it is kept. What was sent counts over restarts.
+        """
+        ...
+
 
 @runtime_checkable
 class Connector(Protocol):
     """What every connector type is: a name, a settings struct, and a constructor that takes both.
 
-    A pull connector also has ``async run(source)``; a push connector has ``routes`` and ``answer`` instead.
+    A pull connector also has ``async run(source)``; a push connector has ``routes`` and ``answer``. One that is told and then
+    fetches has both; where only some of its configurations fetch, it says so by a property ``fetches``.
     """
 
     Settings: ClassVar[builtins.type[msgspec.Struct]]
@@ -271,7 +314,10 @@ class Connector(Protocol):
 
 @runtime_checkable
 class PullConnector(Protocol):
-    """A connector that fetches: an independent task for as long as the daemon runs."""
+    """A connector that fetches: an independent task for as long as the daemon runs.
+
+    It is handed a source of its own: what it emits waits for credit, as long as that takes.
+    """
 
     async def run(self, source: Source) -> None:
         """Bring records in until cancelled. Returning early counts as a failure."""

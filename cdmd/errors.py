@@ -106,6 +106,10 @@ class TemplateFault(CdmdError):
         self.expression, self.path, self.kind = expression, path, kind
 
 
+class ValueRefused(CdmdError):
+    """A record's value cannot stand where the configuration puts it. The message never holds it."""
+
+
 class ConditionFault(CdmdError):
     """A condition could not be evaluated on this event."""
 

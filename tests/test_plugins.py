@@ -118,7 +118,6 @@ def test_a_plugins_connectors_and_extensions_are_taken_in() -> None:
         (plugin(cdmd_connectors=[changed(Pull, Settings=dict)]), "has no `Settings` struct"),
         (plugin(cdmd_connectors=[changed(Pull, __init__=lambda self: None)]), "not made from (name, settings)"),
         (plugin(cdmd_connectors=[changed(Pull, run=lambda self, source: None)]), "async `run`"),
-        (plugin(cdmd_connectors=[changed(Push, run=Pull.run)]), "async `run`"),
         (plugin(cdmd_connectors=[Pull, changed(Pull)]), "'pull' exists already"),
         (plugin(cdmd_extensions=[extension("a"), extension("a")]), "'a' exists already"),
         (plugin(cdmd_formats=["csv"]), "must list classes"),
@@ -135,6 +134,10 @@ def test_a_broken_plugin_is_a_row_with_its_reason(found: Any, sentence: str) -> 
     assert broken.error is not None
     assert sentence in broken.error
     assert "secret" not in broken.error
+
+
+def test_a_connector_may_be_told_and_fetch() -> None:
+    assert row(plugin(cdmd_connectors=[changed(Push, run=Pull.run)])).state == "enabled"
 
 
 def test_a_plugins_formats_are_taken_in() -> None:

@@ -73,6 +73,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     await parts.upkeep.look_at_disk()
     await parts.refill_door()
     await parts.connectors.load_pauses()
+    await parts.budgets.load()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(stopping.follow, parts, running, tasks.cancel_scope), name="signals")
         await tasks.start(parts.watch.run, name="loop watch")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cdmd.config.schema import ConnectorConfig
-from cdmd.contracts import Connector, DecidingConnector, PushConnector, SharingConnector, Source
+from cdmd.contracts import Connector, DecidingConnector, PullConnector, PushConnector, SharingConnector, Source
 from cdmd.errors import Overloaded, Paused
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.source import IntakeSource
@@ -19,15 +19,22 @@ _LATER = 60
 class PushGate:
     """A push connector as the edge sees it. One that failed and answers again is well again.
 
-    ``retired`` gates have a successor: what they still answer says nothing about the connector of that name.
+    ``retired`` gates have a successor: what they still answer says nothing about the connector of that name. ``trouble`` is
+    what a connector that also fetches says of itself: that it answers does not end it.
     """
 
     def __init__(self, name: str, connector: PushConnector, supervisor: Supervisor) -> None:
         self._name, self._connector, self._supervisor = name, connector, supervisor
         self.routes: Sequence[Route] = tuple(connector.routes)
         self.paused = self.unstarted = self.retired = False
+        self.trouble: str | None = None
         self._degraded = False
         self._decide = connector.decide if isinstance(connector, DecidingConnector) else None
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the last request was one that it failed to answer."""
+        return self._degraded
 
     def recognises(self, request: Request) -> bool:
         """Whether the request is this connector's, on a path that it shares."""
@@ -62,7 +69,7 @@ class PushGate:
     def _well(self) -> None:
         if not self.retired:
             self._degraded = False
-            self._supervisor.mark(self._name, "running")
+            self._supervisor.mark(self._name, "degraded" if self.trouble else "running", self.trouble)
 
     def failed(self, error: str) -> None:
         """It failed to answer a request; ``error`` is the fault's class."""
@@ -72,7 +79,11 @@ class PushGate:
 
 
 class Live(msgspec.Struct, kw_only=True, eq=False):
-    """One connector that is live. ``unstarted`` says why it could not be started; it is tried again by ``resume``."""
+    """One connector that is live. ``unstarted`` says why it could not be started; it is tried again by ``resume``.
+
+    ``source`` is what it answers with, ``puller`` what it fetches with: the same where it only fetches, None where it only
+    answers.
+    """
 
     config: ConnectorConfig
     connector: Connector
@@ -80,4 +91,21 @@ class Live(msgspec.Struct, kw_only=True, eq=False):
     source: IntakeSource
     http: GuardedHttp
     gate: PushGate | None
+    puller: IntakeSource | None = None
     unstarted: str | None = None
+
+    @property
+    def working(self) -> IntakeSource:
+        """The source that says what it does by itself."""
+        return self.puller or self.source
+
+    def hold_back(self, *, closed: bool) -> None:
+        """One that was stopped must not fetch anything any more; what its gate still answers is another matter."""
+        if self.puller is not None:
+            self.puller.closed = closed
+
+    async def run(self) -> None:
+        """One life of a connector that fetches; what it said of itself in the last one is over."""
+        if self.puller is not None and isinstance(self.connector, PullConnector):
+            self.puller.unwell(None)
+            await self.connector.run(self.puller)

@@ -123,7 +123,7 @@ class LiveConnectors:
                 live.gate.retired = True
         await self._supervisor.stop_all()
         for live in lives:
-            live.source.closed = True
+            live.source.closed = live.working.closed = True
             await live.http.__aexit__()
             self._log.info("connector_stopped", connector=live.config.name)
 
@@ -141,16 +141,22 @@ class LiveConnectors:
         connector = self._plugins.connector(one.frame.type, name, one.settings)
         gate = PushGate(name, connector, self._supervisor) if isinstance(connector, PushConnector) else None
         mapper, http = Mapper(name, one.frame, raw=raw), self._http(one.settings)
-        source = IntakeSource(
-            name,
-            intake=self._intake,
-            mapper=mapper,
-            http=http,
-            push=gate is not None,
-            alive=lambda: self._alive(live),
-            freshness=None if one.frame.freshness is None else one.frame.freshness.seconds,
-        )
-        live = Live(config=one, connector=connector, mapper=mapper, source=source, http=http, gate=gate)
+
+        def source(*, push: bool) -> IntakeSource:
+            return IntakeSource(
+                name,
+                intake=self._intake,
+                mapper=mapper,
+                http=http,
+                push=push,
+                alive=lambda: self._alive(live),
+                troubled=lambda why: self._troubled(live, why),
+                freshness=None if one.frame.freshness is None else one.frame.freshness.seconds,
+            )
+
+        puller = source(push=False) if isinstance(connector, PullConnector) and getattr(connector, "fetches", True) else None
+        own = source(push=True) if gate is not None or puller is None else puller
+        live = Live(config=one, connector=connector, mapper=mapper, source=own, http=http, gate=gate, puller=puller)
         return live
 
     async def _start(self, live: Live, row: ReloadRow) -> ReloadRow:
@@ -169,12 +175,12 @@ class LiveConnectors:
         paused = name in self._paused
         if live.gate is not None:
             live.gate.paused = paused
+        if live.puller is not None:
+            self._supervisor.start(name, live.run, kind=kind, paused=paused)
+        else:
             self._supervisor.mark(name, "running", kind=kind)
             if paused:
                 await self._supervisor.pause(name)
-        elif isinstance(live.connector, PullConnector):
-            run = live.connector.run
-            self._supervisor.start(name, lambda: run(live.source), kind=kind, paused=paused)
         self._log.info("connector_started", connector=name)
         return row
 
@@ -185,7 +191,7 @@ class LiveConnectors:
         if live.gate is not None:
             live.gate.retired = True
         ended = await self._supervisor.stop(name)
-        live.source.closed = live.gate is None
+        live.hold_back(closed=True)
         self._log.info("connector_stopped", connector=name)
         return ReloadRow(name=name, verdict=verdict) if ended else ReloadRow(name=name, verdict="failed", problem=UNSTOPPABLE)
 
@@ -239,8 +245,19 @@ class LiveConnectors:
 
     def _alive(self, live: Live) -> None:
         name = live.config.name
-        if self._live.get(name) is live and self._supervisor.state(name).state in {"starting", "degraded"}:
+        if self._live.get(name) is not live or (live.gate is not None and live.gate.degraded):
+            return
+        if self._supervisor.state(name).state in {"starting", "degraded"}:
             self._supervisor.started(name)
+
+    def _troubled(self, live: Live, why: str | None) -> None:
+        """A connector that runs says that it cannot do its work, or that it can again."""
+        if live.gate is not None:
+            live.gate.trouble = why
+        if self._live.get(live.config.name) is live and why is not None:
+            self._supervisor.mark(live.config.name, "degraded", why)
+        elif why is None:
+            self._alive(live)
 
     async def _settled(self, names: Sequence[str]) -> None:
         while any(self._supervisor.state(name).state == "starting" for name in names):
@@ -261,7 +278,7 @@ class LiveConnectors:
         if live.gate is not None:
             live.gate.paused = True
         await self._supervisor.pause(name)
-        live.source.closed = live.gate is None
+        live.hold_back(closed=True)
         if live.gate is not None and getattr(live.config.settings, "verify", None) in _IMPATIENT:
             return "this sender does not try again by itself: what it sends meanwhile has to be redelivered there by hand"
         return None
@@ -275,7 +292,7 @@ class LiveConnectors:
             return
         if live.gate is not None:
             live.gate.paused = False
-        live.source.closed = False
+        live.hold_back(closed=False)
         self._supervisor.resume(name)
 
     async def poll(self, name: str) -> None:
@@ -284,14 +301,14 @@ class LiveConnectors:
         Raises ``BadArguments`` for one that only listens or is paused.
         """
         live = self.get(name)
-        if live.gate is not None:
+        if live.puller is None:
             raise BadArguments(f"{name} is told by its sender; there is nothing to poll")
         state = self._supervisor.state(name).state
         if state == "paused":
             raise BadArguments(f"{name} is paused; let it go on first with: cdmctl resume {name}")
-        if state in {"degraded", "failed"}:
+        if state in {"degraded", "failed"} and live.puller.trouble is None:
             await self.resume(name)
-        live.source.poke()
+        live.puller.poke()
 
     async def forget(self, name: str) -> int:
         """Drop the state of a connector that is no longer configured."""

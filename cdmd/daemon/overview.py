@@ -104,18 +104,20 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         ignored_traits=store(Count.IGNORED_TRAITS),
         skipped_values=store(Count.SKIPPED_VALUES),
         last_event=parts.pipeline.freshness.last_event(name),
-        next=live.source.next_look,
-        detail=live.source.waiting_for or live.source.working_on or child.detail or _verified(live),
+        next=live.working.next_look,
+        detail=live.working.waiting_for or live.working.working_on or child.detail or _verified(live),
         error=child.error,
     )
 
 
 def _freshness(parts: Parts, live: Live, now: datetime) -> float | None:
-    """The 95th percentile; for a pull connector the time since it last looked where that is longer. None when nothing came."""
+    """The 95th percentile, or what is longer: since a pull connector last looked, since a told one has not fetched something.
+
+    None when nothing came.
+    """
     measured = parts.pipeline.freshness.seconds(live.config.name, now)
-    if live.source.looked is None:
-        return measured
-    return max(measured or 0.0, (now - live.source.looked).total_seconds())
+    since = live.source.looked if live.gate is None else getattr(live.connector, "waiting_since", None)
+    return measured if since is None else max(measured or 0.0, (now - since).total_seconds())
 
 
 def _verified(live: Live) -> str | None:

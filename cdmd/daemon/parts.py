@@ -19,6 +19,7 @@ import structlog
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, Http
 from cdmd.control.protocol import DaemonState
+from cdmd.daemon.budgets import Budgets
 from cdmd.daemon.disk import Disk
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.naming import Names
@@ -143,10 +144,16 @@ class Parts:
             clock=self.clock,
             journaled=self._journaled,
             credit=self.pipeline.wait_for_credit,
+            budgets=self.budgets,
             public_url=self.config.http.public_url and self.config.http.public_url.rstrip("/"),
             scratch=StateDirectory(self.config.state_dir).scratch,
             room=self.disk.room,
         )
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        """How many requests may go where."""
+        return Budgets(self.journal, digests=self.digester, clock=self.clock)
 
     @cached_property
     def edge(self) -> Edge:

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import anyio
 import msgspec
 
-from cdmd.contracts import Append, Clock, Feeds, Http, Journal
+from cdmd.contracts import Append, Budget, Clock, Feeds, Http, Journal
 from cdmd.errors import Overloaded
 from cdmd.intake.door import Door
 from cdmd.intake.mapping import Mapper
@@ -22,6 +22,7 @@ from cdmd.intake.recent import Recent
 from cdmd.intake.tables import SourceTable
 from cdmd.intake.tally import Tally
 from cdmd.kit.logs import escaped
+from cdmd.kit.quantities import Rate
 from cdmd.models import Accepted, Count, Digest, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
 
 PUSH_PATIENCE: Final = 1.0
@@ -44,6 +45,14 @@ class Digesting(Protocol):
         ...
 
 
+class Budgets(Protocol):
+    """The budgets of all hosts."""
+
+    def of(self, connector: str, origin: str, credential: str, limits: Sequence[Rate]) -> Budget:
+        """See ``Source.budget``."""
+        ...
+
+
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back.
 
@@ -61,6 +70,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     journaled: Callable[[Seq, Sequence[Entry]], None]
     credit: Callable[[str], Awaitable[None]]
+    budgets: Budgets
     public_url: str | None = None
     scratch: Path = Path("scratch")
     room: Callable[[], int] = lambda: 0
@@ -107,7 +117,7 @@ class IntakeSource:
     ``alive`` is called whenever a pull connector shows that it does its work: it idles, or something it emitted is durable.
     A ``closed`` one takes nothing: a connector that did not stop when told must not write beside its successor.
     ``working_on`` says what it does, ``waiting_for`` and ``next_look`` what it idles for and until when, ``looked`` when it
-    last came that far.
+    last came that far; ``trouble`` is what the connector says of itself (``unwell``).
     """
 
     def __init__(
@@ -119,10 +129,12 @@ class IntakeSource:
         http: Guarded,
         push: bool,
         alive: Callable[[], None] = lambda: None,
+        troubled: Callable[[str | None], None] = lambda why: None,
         freshness: float | None = None,
     ) -> None:
         self._name, self._intake, self._mapper, self._http, self._push = name, intake, mapper, http, push
-        self._alive, self._freshness, self.closed = alive, freshness, False
+        self._alive, self._troubled, self._freshness, self.closed = alive, troubled, freshness, False
+        self.trouble: str | None = None
         self._wake = anyio.Event()
         self.waiting_for: str | None = None
         self.working_on: str | None = None
@@ -169,7 +181,7 @@ class IntakeSource:
             raise
         await self._share(batch.shared)
         if not self._push:
-            self._alive()
+            self._show_life()
         return batch.verdicts
 
     def refuse(self, count: int, reason: str) -> None:
@@ -197,7 +209,7 @@ class IntakeSource:
         self.looked = self.clock.now()
         self.waiting_for, self.next_look = reason, until
         self._wake = anyio.Event()
-        self._alive()
+        self._show_life()
         try:
             await self._sleep(max(0.0, (until - self.looked).total_seconds()))
         finally:
@@ -219,6 +231,20 @@ class IntakeSource:
     def room(self) -> int:
         """Bytes that may be written there now."""
         return self._intake.room()
+
+    def unwell(self, why: str | None) -> None:
+        """See ``cdmd.contracts.Source.unwell``."""
+        if why != self.trouble:
+            self.trouble = why
+            self._troubled(why)
+
+    def budget(self, origin: str, credential: str, limits: Sequence[Rate]) -> Budget:
+        """See ``cdmd.contracts.Source.budget``."""
+        return self._intake.budgets.of(self._name, origin, credential, limits)
+
+    def _show_life(self) -> None:
+        if self.trouble is None:
+            self._alive()
 
     async def _sleep(self, seconds: float) -> None:
         async with anyio.create_task_group() as group:

@@ -48,7 +48,7 @@ class _Interpreter(jmespath.visitor.TreeInterpreter):
         return self._context.get(node["value"])
 
 
-class _Expression:
+class Expression:
     """One compiled expression: ``look(record, context)`` gives its value."""
 
     __slots__ = ("_paths", "look", "plain", "roots", "text")
@@ -90,17 +90,20 @@ class _Expression:
 
 
 class Template:
-    """A compiled template; ``text`` is what was written, ``roots`` the names of the record (or ``@``) that it reads."""
+    """A compiled template; ``text`` is what was written, ``roots`` the names of the record (or ``@``) that it reads.
 
-    __slots__ = ("_look", "_parts", "expressions", "plain", "roots", "text")
+    ``parts`` are its literal texts and its expressions in order.
+    """
 
-    def __init__(self, text: str, parts: Sequence["str | _Expression"]) -> None:
+    __slots__ = ("_look", "expressions", "parts", "plain", "roots", "text")
+
+    def __init__(self, text: str, parts: Sequence["str | Expression"]) -> None:
         self.text = text
-        self._parts = tuple(parts)
-        found = [part for part in parts if isinstance(part, _Expression)]
+        self.parts = tuple(parts)
+        found = [part for part in parts if isinstance(part, Expression)]
         self.expressions = tuple(part.text for part in found)
         self.roots: frozenset[str] = frozenset().union(*(part.roots for part in found))
-        self._look = found[0].look if len(self._parts) == 1 and found else None
+        self._look = found[0].look if len(self.parts) == 1 and found else None
         self.plain: _Look | None = self._look if self._look is not None and found[0].plain else None
         """Does what ``render`` does without ever raising, where the template is one plain path; else None."""
 
@@ -122,7 +125,7 @@ class Template:
         if self._look is not None:
             return self._look(record, context)
         joined: list[str] = []
-        for part in self._parts:
+        for part in self.parts:
             if isinstance(part, str):
                 joined.append(part)
                 continue
@@ -163,7 +166,7 @@ def _inline(value: Any, expression: str) -> str:
 # ---- the text -------------------------------------------------------------------------------------------------------
 
 
-def _split(text: str) -> Iterator["str | _Expression"]:
+def _split(text: str) -> Iterator["str | Expression"]:
     literal: list[str] = []
     at = 0
     while at < len(text):
@@ -207,11 +210,11 @@ def _closing(text: str, start: int) -> int:
     raise ValueError(f"column {start + 1}: {missing} is missing")
 
 
-def _expression(text: str, *, column: int) -> _Expression:
+def _expression(text: str, *, column: int) -> Expression:
     if not text.strip():
         raise ValueError(f"column {column}: an expression is missing between {{ and }}")
     try:
-        return _Expression(text.strip())
+        return Expression(text.strip())
     except jmespath.exceptions.LexerError as error:
         raise ValueError(f"column {column + _lead(text) + error.lexer_position}: {error.message}") from None
     except jmespath.exceptions.IncompleteExpressionError:

@@ -130,7 +130,7 @@ class TokenAuthorizer(Authorizer):
         self._auth, self._post, self._clock, self._state, self._chance = auth, post, clock, state, chance
         self._lock = anyio.Lock()
         self._token: _Token | None = None
-        self._refresh_token: str | None = None
+        self._latest: str | None = None
         self._unsaved: tuple[_Rotated, _Token] | None = None
         self._failures, self._not_before = 0, float("-inf")
         self._last_failure: RequestFailed | CredentialRefused | None = None
@@ -189,7 +189,7 @@ class TokenAuthorizer(Authorizer):
         reply = await self._post(self._auth.token_url, **_request(self._auth, fields), timeout=_SECONDS)
         answer = _answer(reply)
         token, rotated = _token(answer, self._clock.monotonic()), answer.get("refresh_token")
-        if isinstance(self._auth, OAuth2RefreshAuth) and isinstance(rotated, str) and rotated != self._refresh_token:
+        if isinstance(self._auth, OAuth2RefreshAuth) and isinstance(rotated, str) and rotated != self._latest:
             self._unsaved = _Rotated(_origin(self._auth), rotated), token
             return await self._saved()
         return token
@@ -199,17 +199,17 @@ class TokenAuthorizer(Authorizer):
         assert self._unsaved is not None  # noqa: S101 - asked only where there is one
         rotated, token = self._unsaved
         await self._state.save(msgspec.msgpack.encode(rotated))
-        self._refresh_token, self._unsaved = rotated.refresh_token, None
+        self._latest, self._unsaved = rotated.refresh_token, None
         return token
 
     async def _current(self, auth: OAuth2RefreshAuth) -> str:
         """The refresh token that was exchanged last, unless another one has been configured since."""
-        if self._refresh_token is None:
+        if self._latest is None:
             kept = await self._state.load()
             rotated = None if kept is None else msgspec.msgpack.decode(kept, type=_Rotated)
             known = rotated is not None and rotated.origin == _origin(auth)
-            self._refresh_token = rotated.refresh_token if rotated is not None and known else text(auth.refresh_token)
-        return self._refresh_token
+            self._latest = rotated.refresh_token if rotated is not None and known else text(auth.refresh_token)
+        return self._latest
 
 
 def _request(auth: OAuth2ClientAuth | OAuth2RefreshAuth, fields: dict[str, str]) -> dict[str, Any]:

@@ -107,8 +107,8 @@ def _checked_connector(found: object) -> type[Connector]:
         inspect.signature(found).bind("name", None)
     except (TypeError, ValueError):
         raise PluginFault(f"the connector {named} is not made from (name, settings)") from None
-    if _has_async(found, "run") == _has_async(found, "answer"):
-        raise PluginFault(f"the connector {named} needs either an async `run`, or `routes` and an async `answer`")
+    if not (_has_async(found, "run") or _has_async(found, "answer")):
+        raise PluginFault(f"the connector {named} needs an async `run`, or `routes` and an async `answer`, or both")
     return cast("type[Connector]", found)
 
 

@@ -1,6 +1,7 @@
 """A ``Source`` without a daemon: it maps what a connector emits exactly as the daemon would, and keeps it in memory."""
 
 import hashlib
+import random
 import shutil
 import socket
 import tempfile
@@ -10,12 +11,14 @@ from datetime import datetime
 from pathlib import Path
 
 from cdmd.config.schema import ConnectorFrame
-from cdmd.contracts import Clock, Http
+from cdmd.contracts import Budget, Clock, Http
 from cdmd.errors import AddressRefused
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.tables import SourceTable
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.egress import GuardedHttp
+from cdmd.kit.quantities import Rate
+from cdmd.kit.shared_budget import SharedBudget
 from cdmd.models import Accepted, Event, Fault, Filtered, Record, Rejected, Verdict
 from cdmd.testing.tables import MemoryFeeds
 
@@ -49,7 +52,9 @@ class RecordingSource:
         self.worked_on: list[str] = []
         self._scratch = scratch or Path(tempfile.gettempdir())
         self.feeds = MemoryFeeds()
+        self.trouble: str | None = None
         self._seen = 0
+        self._budgets: dict[tuple[str, str], SharedBudget] = {}
 
     @property
     def name(self) -> str:
@@ -127,6 +132,16 @@ class RecordingSource:
     def room(self) -> int:
         """As much as there is."""
         return shutil.disk_usage(self._scratch).free
+
+    def unwell(self, why: str | None) -> None:
+        """Keep what the connector says of itself in ``trouble``."""
+        self.trouble = why
+
+    def budget(self, origin: str, credential: str, limits: Sequence[Rate]) -> Budget:
+        """A budget of its own, in memory; the same one for the same origin and credential."""
+        budgets = self._budgets.setdefault((origin, credential), SharedBudget(clock=self._clock, chance=random.random))
+        budgets.configure(limits)
+        return budgets
 
     def _take(self, record: Record) -> Verdict:
         self._seen += 1

@@ -22,6 +22,7 @@ from cdmd.cli.daemon_run import tune_interpreter
 from cdmd.cli.loading import load_all
 from cdmd.config.schema import Config
 from cdmd.connectors.webhooks import Webhook
+from cdmd.daemon.budgets import Budgets
 from cdmd.identity.identifiers import Kinds
 from cdmd.intake.door import Door
 from cdmd.intake.edge import Edge
@@ -89,6 +90,7 @@ async def durable(config: Config, folder: Path) -> AsyncIterator[IntakeSource]:
         intake = Intake(
             journal=opened.journal, feeds=opened.feeds, queue=queue, tally=Tally({}), recent=Recent(size=200_000), door=door,
             digests=opened.digester, clock=clock, journaled=door.journaled, credit=lambda name: anyio.lowlevel.checkpoint(),
+            budgets=Budgets(opened.journal, digests=opened.digester, clock=clock),
         )  # fmt: skip
         tasks = await stack.enter_async_context(anyio.create_task_group())
         await tasks.start(queue.run)

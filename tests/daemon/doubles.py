@@ -120,6 +120,31 @@ class Told:
         return Answer(body=b"taken")
 
 
+class Both(Told):
+    """Told and fetching: what it is told it brings in by its own task; the body may also say how it is."""
+
+    type: ClassVar[str] = "both"
+    made: ClassVar[dict[str, "Both"]] = {}
+
+    class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        path: str | None = None
+        fetches: bool = True
+
+    def __init__(self, name: str, settings: Any) -> None:
+        super().__init__(name, settings)
+        self.fetches, self.waiting_since = settings.fetches, None
+        self.source: Source | None = None
+        self.emitted = anyio.Event()
+        Both.made[name] = self
+
+    async def run(self, source: Source) -> None:
+        self.source = source
+        while True:
+            await source.idle(source.clock.now() + timedelta(hours=1), "what it is told")
+            await source.emit([record(f"fetched-{source.clock.now().isoformat()}")])
+            self.emitted.set()
+
+
 def record(id: str, email: str = "joe@example.com", type: str = "seen") -> Record:
     return Record(
         value={"id": id, "type": type, "identifiers": {"email": email}, "data": {"n": 1}},
@@ -140,7 +165,7 @@ class World:
 
     def __init__(self, folder: Path, text: str = "", *, extra: dict[str, object] | None = None) -> None:
         self.folder, self.file, self.clock = folder, folder / "cdmd.toml", ShiftedClock()
-        mine = hooks(cdmd_connectors=lambda: [Fetcher, Told])
+        mine = hooks(cdmd_connectors=lambda: [Fetcher, Told, Both])
         self.plugins = Plugins.load([], {}, modules={"builtin": cdmd.connectors, "tests": mine, **(extra or {})})
         self.environment: dict[str, str] = {}
         self.logged: list[bytes] = []
@@ -199,6 +224,7 @@ class World:
                 await parts.upkeep.look_at_disk()
                 await parts.refill_door()
                 await parts.connectors.load_pauses()
+                await parts.budgets.load()
                 async with anyio.create_task_group() as tasks:
                     for run in (parts.queue.run, parts.pipeline.run, parts.supervisor.run):
                         await tasks.start(run)

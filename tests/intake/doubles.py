@@ -101,6 +101,13 @@ class Digests:
         return int.from_bytes(hashlib.blake2b(repr(said).encode(), digest_size=7).digest())
 
 
+class NamedBudgets:
+    """Budgets that only remember who asked for them."""
+
+    def of(self, connector: str, origin: str, credential: str, limits: Sequence[Any]) -> Any:
+        return (connector, origin, credential, tuple(limits))
+
+
 class ManualClock:
     """Time that stands still until it is moved; ``sleep`` returns when it has been moved far enough."""
 

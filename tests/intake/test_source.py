@@ -23,7 +23,7 @@ from cdmd.intake.source import Intake, IntakeSource
 from cdmd.intake.tally import Tally
 from cdmd.models import Accepted, Count, Entry, Event, Filtered, Record, Rejected, Seq
 from cdmd.testing.tables import MemoryFeeds
-from tests.intake.doubles import Digests, ManualClock, MemoryJournal
+from tests.intake.doubles import Digests, ManualClock, MemoryJournal, NamedBudgets
 
 pytestmark = pytest.mark.anyio
 MAPPING = EventSettings(id="{id}", type="{type}", identifiers={"email": "{email}"}, data={"n": "{n}"})
@@ -79,7 +79,7 @@ async def world(
     door = Door(usable=lambda identifiers: sorted(identifiers.items()), ask=ask, guarded=guarded)
     intake = Intake(
         journal=journal, feeds=MemoryFeeds(), queue=queue, tally=tally, recent=Recent(size=100), door=door, digests=Digests(),
-        clock=ManualClock(), journaled=journaled, credit=credit,
+        clock=ManualClock(), journaled=journaled, credit=credit, budgets=NamedBudgets(),
     )  # fmt: skip
     made.append(World(journal, intake))
     async with anyio.create_task_group() as group:
@@ -581,3 +581,25 @@ async def test_an_id_that_names_only_briefly_is_the_stores_to_judge() -> None:
             assert await source.emit([same]) == [Accepted("digest")]
         assert len(w.journal.entries) == 2
         assert w.counts() == {Count.RECEIVED: 2, Count.ACCEPTED: 2}
+
+
+async def test_a_budget_is_asked_for_in_the_connectors_name() -> None:
+    async with world() as w:
+        source = w.source()
+        assert source.budget("https://crm.example:443", "key", []) == ("shop", "https://crm.example:443", "key", ())
+
+
+async def test_a_connector_that_says_it_is_unwell_shows_no_life_until_it_says_that_is_over() -> None:
+    async with world() as w:
+        lives: list[str | None] = []
+        source = IntakeSource(
+            "shop", intake=w.intake, mapper=Mapper("shop", ConnectorFrame(type="t"), raw=True), http=None, push=False,
+            alive=lambda: lives.append("alive"), troubled=lives.append,
+        )  # type: ignore[arg-type]  # fmt: skip
+        await source.emit([record()])
+        source.unwell("no credential")
+        source.unwell("no credential")
+        await source.emit([record("2")])
+        source.unwell(None)
+        await source.emit([record("3")])
+        assert lives == ["alive", "no credential", None, "alive"]

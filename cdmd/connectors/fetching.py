@@ -1,0 +1,208 @@
+"""Fetching from somebody else's API: one signed request in its turn, and what its answer means, as a value.
+
+For every connector that asks: the thin webhook, pollers, plugins. Nothing here follows a redirect, and a credential goes to the
+configured origin only. Not here: what to ask and when, what becomes of what was fetched.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from cdmd.contracts import Budget, HttpAnswer, Source, Turn
+from cdmd.errors import AddressRefused, AnswerTooLarge, CredentialRefused, RequestFailed
+from cdmd.kit.credentials import Auth, Authorizer, identity
+from cdmd.kit.json_text import NotJson, decode_json
+from cdmd.kit.quantities import Rate
+from cdmd.kit.tokens import TokenState, authorizer
+from cdmd.kit.urls import origin_of
+
+REFRESH_TOKEN: Final = b"auth/refresh_token"
+"""The key of a connector's state under which an exchanged refresh token is kept."""
+
+_TRIES: Final = 3
+_WHOLE: Final = frozenset((200, 201, 203))
+_MARKUP: Final = (b"<!doctype", b"<html", b"<?xml")
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, before it is signed."""
+
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] = {}
+    params: Mapping[str, str] = {}
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """A whole answer: the value that its JSON spells, and its headers (names compare without case)."""
+
+    value: Any
+    headers: Mapping[str, str]
+
+
+class Unchanged(msgspec.Struct, frozen=True):
+    """304: nothing has changed since what the request named."""
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """404 or 410: there is no such thing (any more)."""
+
+    status: int
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """401 or 403, or no token: the credential does not open this. Trying again changes nothing."""
+
+    reason: str
+
+
+class Throttled(msgspec.Struct, frozen=True):
+    """The host asked for a pause; the budget holds everybody back until it is over."""
+
+    reason: str
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """No answer, or one of the 5xx: a later try may well succeed."""
+
+    reason: str
+
+
+class Nonsense(msgspec.Struct, frozen=True):
+    """An answer that cannot be what was asked for: a page, broken JSON, too much, a redirect, an unforeseen status."""
+
+    reason: str
+
+
+class Renewed(msgspec.Struct, frozen=True):
+    """The token was refused and is exchanged for a new one: ask again at once."""
+
+
+Outcome: TypeAlias = Fetched | Unchanged | Gone | Denied | Throttled | Failed | Nonsense | Renewed
+
+
+class Fetcher:
+    """What a connector fetches with: its guarded client, its credential, and its place in the host's budget.
+
+    ``origin`` as ``kit.urls.origin_of`` writes it; ``timeout`` seconds and ``max_body`` bytes bound one answer.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        origin: str,
+        auth: Auth,
+        limits: Sequence[Rate],
+        timeout: float = 30.0,
+        max_body: int = 2**20,
+    ) -> None:
+        self._source, self._origin, self._timeout, self._max_body = source, origin, timeout, max_body
+        self.budget: Budget = source.budget(origin, identity(auth), limits)
+        self._authorizer: Authorizer = authorizer(
+            auth,
+            post=source.http.post,
+            clock=source.clock,
+            state=TokenState(self._load_token, self._save_token),
+            chance=random.random,
+        )
+
+    def turn(self, asker: str, *, priority: int) -> AbstractAsyncContextManager[Turn]:
+        """Wait for a place in the host's budget; decide what to ask once it is there, and ``send`` it, or nothing."""
+        return self.budget.turn(asker, priority=priority)
+
+    async def send(self, turn: Turn, ask: Ask) -> Outcome:
+        """Sign the request, send it in this turn, and say what came of it."""
+        if origin_of(ask.url) != self._origin:
+            return Nonsense("the address leads to another host than the configured one")
+        try:
+            signed = await self._authorizer.sign()
+            answer = await turn.send(
+                lambda: self._source.http.request(
+                    ask.method,
+                    ask.url,
+                    headers={"accept": "application/json", **ask.headers, **signed.headers},
+                    params={**ask.params, **signed.params},
+                    timeout=self._timeout,
+                )
+            )
+        except CredentialRefused as error:
+            return Denied(str(error))
+        except AnswerTooLarge as error:
+            return Nonsense(str(error))
+        except (RequestFailed, AddressRefused) as error:
+            return Failed(str(error))
+        if answer.status_code == HTTPStatus.UNAUTHORIZED and await self._authorizer.refused(signed):
+            return Renewed()
+        outcome = classify(answer, max_body=self._max_body)
+        if not isinstance(outcome, Denied):
+            self._authorizer.accepted(signed)
+        return outcome
+
+    async def fetch(self, ask: Ask, *, asker: str, priority: int) -> Outcome:
+        """``turn`` and ``send`` in one, again where the token had to be renewed."""
+        outcome: Outcome = Renewed()
+        for _ in range(_TRIES):
+            async with self.turn(asker, priority=priority) as turn:
+                outcome = await self.send(turn, ask)
+            if not isinstance(outcome, Renewed):
+                return outcome
+        return Denied("new tokens are refused, too")
+
+    async def _load_token(self) -> bytes | None:
+        return (await self._source.get([REFRESH_TOKEN])).get(REFRESH_TOKEN)
+
+    async def _save_token(self, value: bytes) -> None:
+        await self._source.emit([], state={REFRESH_TOKEN: value})
+
+
+def classify(answer: HttpAnswer, *, max_body: int) -> Outcome:
+    """What an answer means; sentences name statuses and kinds, never content."""
+    status = answer.status_code
+    if status in _WHOLE:
+        return _value(answer, max_body)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and answer.headers.get("retry-after"):
+        return Throttled(f"the source asks for a pause (status {status})")
+    if status in _MEANINGS:
+        return _MEANINGS[status](status)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Failed(f"the source answers with status {status}")
+    return Nonsense(f"the source answers with status {status}")
+
+
+def _denied(status: int) -> Outcome:
+    return Denied(f"the source refuses the credential (status {status}): exchange it in the configuration")
+
+
+def _redirected(status: int) -> Outcome:
+    return Nonsense(f"the source redirects to another address (status {status}), which is never followed")
+
+
+_MEANINGS: Final[Mapping[int, Callable[[int], Outcome]]] = {
+    304: lambda _: Unchanged(),
+    401: _denied,
+    403: _denied,
+    404: Gone,
+    410: Gone,
+    408: lambda status: Failed(f"the source answers with status {status}"),
+    425: lambda status: Failed(f"the source answers with status {status}"),
+    429: lambda status: Throttled(f"the source asks for fewer requests (status {status})"),
+    **dict.fromkeys((301, 302, 303, 307, 308), _redirected),
+}
+
+
+def _value(answer: HttpAnswer, max_body: int) -> Outcome:
+    body = answer.content
+    if len(body) > max_body:
+        return Nonsense(f"the answer is larger than {max_body} bytes")
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in {"text/html", "application/xhtml+xml"} or body[:64].lstrip().lower().startswith(_MARKUP):
+        return Nonsense("the answer is a page (HTML) where JSON should be")
+    try:
+        return Fetched(decode_json(body), answer.headers)
+    except NotJson as fault:
+        return Nonsense(f"the answer is not JSON that can be taken ({fault.code})")
