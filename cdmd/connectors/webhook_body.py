@@ -11,7 +11,7 @@ import msgspec
 from typing_extensions import override
 
 from cdmd.kit.json_text import NotJson, decode_json
-from cdmd.models import Request
+from cdmd.models import Request, show_time
 
 _JSON: Final = "application/json"
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -68,7 +68,10 @@ def _of_form(fields: Mapping[str, Any], payload: str | None) -> Document:
 
 
 class RequestContext(Mapping[str, Any]):
-    """``_request`` for templates, built when one asks for it: headers (lower_case_with_underscores), query, form, body."""
+    """``_request`` for templates, built when one asks for it.
+
+    headers (lower_case_with_underscores), query, form, body, and when it was received.
+    """
 
     __slots__ = ("_built", "_document", "_request")
 
@@ -101,7 +104,13 @@ def _view(request: Request, document: Document) -> dict[str, Any]:
         query = _fields(request.query)
     except ValueError:
         query = {}
-    return {"headers": headers, "query": query, "form": document.form or {}, "body": document.value}
+    return {
+        "headers": headers,
+        "query": query,
+        "form": document.form or {},
+        "body": document.value,
+        "received": show_time(request.received),
+    }
 
 
 def _form(body: bytes) -> dict[str, Any]:

@@ -163,7 +163,7 @@ class _Templates:
             texts += list(table.values()) if isinstance(table, dict) else []
         joined = " ".join(text for text in texts if text)
         self._headers = frozenset(re.findall(r"_request\.headers\.(\w+)", joined)) - _PRIVATE_HEADERS
-        self._parts = frozenset(re.findall(r"_request\.(query|form|body)\b", joined))
+        self._parts = frozenset(re.findall(r"_request\.(query|form|body|received)\b", joined))
 
     def map(self, record: Record, source: str) -> Event:
         value, context, parts = record.value, record.context, record.parts or _NO_PARTS

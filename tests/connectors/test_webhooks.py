@@ -23,7 +23,7 @@ from cdmd.kit.presets import presets
 from cdmd.kit.quantities import Size
 from cdmd.kit.schemes import Scheme
 from cdmd.kit.secret import Secret
-from cdmd.models import Accepted, Filtered, Record, Rejected
+from cdmd.models import Accepted, Filtered, Record, Rejected, show_time
 from tests.connectors.doubles import NOW, Listening, MemorySource, listening
 
 pytestmark = pytest.mark.anyio
@@ -297,6 +297,7 @@ async def test_templates_see_the_request_only_when_they_ask() -> None:
     assert request is first["_request"]
     assert request["headers"]["x_shop_topic"] == "paid"
     assert (request["query"], request["form"], request["body"]) == ({"a": ["1", "2"], "b": " "}, {}, json.loads(BODY))
+    assert request["received"] == show_time(NOW)
     assert second["_request"]["query"] == {}
 
 

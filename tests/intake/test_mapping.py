@@ -182,6 +182,15 @@ def test_an_unmappable_record_is_kept_whole_and_maps_again_when_the_configuratio
     assert still.code == "null"
 
 
+def test_a_record_that_is_mapped_again_was_received_when_it_was() -> None:
+    context = {"_request": {"headers": {}, "received": "2026-11-23T09:59:59.5Z"}}
+    entry = mapper(EventSettings(id="{_request.received}", type="{nothing}")).decide(record({}, context=context))
+    assert isinstance(entry, Entry)
+    event = mapper(EventSettings(id="{_request.received}", type="x")).again(entry)
+    assert isinstance(event, Event)
+    assert event.id == "2026-11-23T09:59:59.5Z"
+
+
 CALL = {"type": "identify", "traits": {"plan": "gold"}, "properties": {"total": 3}}
 PARTS = Parts(identifiers={"user_id": "u"}, traits={"plan": "gold"}, data={"total": 3, "group_id": "g"})
 
