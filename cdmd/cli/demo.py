@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 
 import click
 
+from cdmd.cli.demo_application import CALLS, PACKAGE, report
 from cdmd.cli.demo_checking import Expected, missing
 from cdmd.cli.demo_sandbox import PLUGIN, TERMS, Sandbox
 from cdmd.cli.demo_sending import EMAIL, SERIAL, Delivery, complaint, order, reading
@@ -57,6 +58,7 @@ def _run(sandbox: Sandbox, telling: Telling, *, once: bool) -> int:
     _introduce(sandbox, telling)
     _first_deliveries(sandbox, telling)
     _redelivered(sandbox, telling)
+    _application(sandbox, telling)
     sent = _crash(sandbox, telling)
     lacking = missing(Expected(sent, TERMS if sandbox.plugin else None), sandbox.customer(), sandbox.status())
     for sentence in lacking:
@@ -111,6 +113,20 @@ def _redelivered(sandbox: Sandbox, telling: Telling) -> None:
     sandbox.daemon.settle(held=True)
     telling.fact("answered", "200 each: a repeat is accepted and has no second effect")
     telling.fact("events", f"{before} before, {sandbox.status()['totals']['events']} after")
+
+
+def _application(sandbox: Sandbox, telling: Telling) -> None:
+    telling.scene("The shop's app on Joe's telephone reports by itself (Segment tracking API, write key)")
+    reported = report(sandbox.daemon.url, sandbox.keys.app)
+    if reported.library is None:
+        telling.fact("sent with", f"a client of ours, because {PACKAGE} is not installed (pip install 'cdmd[demo]')")
+    else:
+        telling.fact("sent with", f"{reported.library}, unchanged; its host is the daemon's address")
+    telling.fact(
+        "answered", f"{CALLS} calls taken after {took(reported.seconds)}: identify, screen and two that have their own names"
+    )
+    sandbox.daemon.settle(held=True)
+    telling.fact("known now", customer_line(sandbox.customer()))
 
 
 class _Television:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from cdmd.cli.demo_application import CALLS, USER
 from cdmd.cli.demo_sending import CUSTOMER, EMAIL, FIRST_HOURS, SERIAL
 
-_IDENTIFIERS = {("customer_no", CUSTOMER), ("email", EMAIL), ("serial", SERIAL)}
+_IDENTIFIERS = {("customer_no", CUSTOMER), ("email", EMAIL), ("serial", SERIAL), ("user_id", USER)}
 
 
 class Expected(NamedTuple):
@@ -18,7 +19,7 @@ class Expected(NamedTuple):
 def missing(expected: Expected, customer: Any, status: Any) -> list[str]:
     """A sentence for everything that is not as it must be; empty when all arrived, each once."""
     found = [] if customer is None else _of_customer(expected, customer)
-    events = expected.readings + 2
+    events = expected.readings + 2 + CALLS
     for name, is_there, must in (
         ("events stored", status["totals"]["events"], events),
         ("activities stored", status["totals"]["activities"], events),

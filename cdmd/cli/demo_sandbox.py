@@ -28,6 +28,7 @@ listen = ["{listen}"]
 customer_no = {{ priority = 1, limit = 1 }}
 email = {{ priority = 2, limit = 5 }}
 serial = {{ priority = 3, limit = 10 }}
+user_id = {{ priority = 4, limit = 1 }}
 
 [indicators.tv_hours]
 on = "tv.runtime"
@@ -63,6 +64,10 @@ id = "{{id}}"
 type = "tv.runtime"
 identifiers = {{ serial = "{{serial}}" }}
 data = {{ hours = "{{hours}}" }}
+
+[connectors.app]
+type = "application"
+write_keys = ["file:app.key"]
 """
 
 
@@ -78,7 +83,9 @@ class Sandbox:
 
     def __init__(self) -> None:
         self.plugin = any(point.name == PLUGIN for point in entry_points(group="cdmd"))
-        self.keys = Keys(secrets.token_bytes(24), secrets.token_hex(16).encode(), secrets.token_urlsafe(24))
+        self.keys = Keys(
+            secrets.token_bytes(24), secrets.token_hex(16).encode(), secrets.token_urlsafe(24), secrets.token_hex(16)
+        )
         self.contracts = ContractService({SERIAL: TERMS})
         self._stack = ExitStack()
         self.folder: Path
@@ -139,6 +146,7 @@ class Sandbox:
             ("shop.secret", self.keys.shop_text),
             ("support.secret", self.keys.support.decode()),
             ("tv.token", self.keys.tv),
+            ("app.key", self.keys.app),
         ):
             file = self.folder / name
             file.touch(mode=0o600)

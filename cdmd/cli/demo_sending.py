@@ -18,6 +18,7 @@ class Keys(NamedTuple):
     shop: bytes
     support: bytes
     tv: str
+    app: str
 
     @property
     def shop_text(self) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def test_once_ends_by_itself_in_time_with_everything_arrived_and_nothing_left_be
     assert time.monotonic() - begun < 15
     assert done.returncode == 0, done.stdout + done.stderr
     assert "known before    nobody" in done.stdout
-    assert "customer_no 4711, email joe@example.com, serial TV-2041; television: 10,120 hours; 122 events" in done.stdout
+    known = "customer_no 4711, email joe@example.com, serial TV-2041, user_id joe-4711"
+    assert f"{known}; television: 10,120 hours; 126 events" in done.stdout
+    assert ("segment-analytics-python 2" in done.stdout) is (find_spec("segment") is not None)
     assert "3 before, 3 after" in done.stdout
     assert "none lost, none twice" in done.stdout
     assert done.stdout.count("is not installed") == 1 or "covered until" in done.stdout
@@ -150,7 +153,7 @@ def test_headings_are_bold_on_a_terminal_unless_no_color_is_said(variables: dict
 
 
 def customer(**changed: Any) -> dict[str, Any]:
-    identifiers = [("customer_no", "4711"), ("email", "joe@example.com"), ("serial", "TV-2041")]
+    identifiers = [("customer_no", "4711"), ("email", "joe@example.com"), ("serial", "TV-2041"), ("user_id", "joe-4711")]
     return {
         "identifiers": [{"kind": kind, "value": value} for kind, value in identifiers],
         "indicators": {"tv_hours": 10_002.0, "tv_readings": 2},
@@ -161,7 +164,7 @@ def customer(**changed: Any) -> dict[str, Any]:
 
 def status(**changed: int) -> dict[str, Any]:
     parked = changed.pop("parked", 0)
-    return {"totals": {"events": 4, "activities": 4, "profiles": 1, "dead_letters": 0, **changed}, "store": {"parked": parked}}
+    return {"totals": {"events": 8, "activities": 8, "profiles": 1, "dead_letters": 0, **changed}, "store": {"parked": parked}}
 
 
 def test_nothing_is_missing_when_everything_arrived_once() -> None:
@@ -176,8 +179,8 @@ def test_nothing_is_missing_when_everything_arrived_once() -> None:
         ((customer(indicators={}), status()), "the indicator tv_hours is None instead of 10002"),
         ((customer(indicators={"tv_hours": 10_002, "tv_readings": 3}), status()), "tv_readings is 3 instead of 2"),
         ((customer(activities=[{"type": "tv.runtime", "data": {}}]), status()), "1 reading(s) are without"),
-        ((customer(), status(events=3)), "events stored: 3 instead of 4"),
-        ((customer(), status(activities=5)), "activities stored: 5 instead of 4"),
+        ((customer(), status(events=3)), "events stored: 3 instead of 8"),
+        ((customer(), status(activities=5)), "activities stored: 5 instead of 8"),
         ((customer(), status(profiles=2)), "profiles: 2 instead of 1"),
         ((customer(), status(dead_letters=1)), "dead letters: 1 instead of 0"),
         ((customer(), status(parked=1)), "held events: 1 instead of 0"),

@@ -10,8 +10,10 @@ import pytest
 
 import cdmd
 from cdmd.cli.daemon_commands import main
+from cdmd.cli.demo_application import report
 from cdmd.cli.demo_sandbox import Answered, Sandbox
 from cdmd.cli.demo_sending import Delivery
+from cdmd.errors import CdmdError
 from cdmd.testing import DaemonProcess
 
 ROOT = Path(cdmd.__file__).parents[1]
@@ -106,3 +108,29 @@ def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     said = capsys.readouterr()
     assert "missing: one reading" in said.err
     assert "Everything" not in said.out
+
+
+def test_without_the_library_a_client_of_ours_reports_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cdmd.cli.demo_application.find_spec", lambda name: None)
+    assert main(["demo", "--once"]) == 0
+    told = capsys.readouterr().out
+    assert "a client of ours, because segment-analytics-python is not installed" in told
+    assert "user_id joe-4711; television: 10,120 hours; 126 events" in told
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_calls_that_are_not_taken_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    if installed:
+        pytest.importorskip("segment.analytics", reason="segment-analytics-python is not installed")
+    else:
+        monkeypatch.setattr("cdmd.cli.demo_application.find_spec", lambda name: None)
+    config = '[connectors.app]\ntype = "application"\nwrite_keys = ["env:WRITE_KEY"]\n'
+    with DaemonProcess(tmp_path, config, environment={"WRITE_KEY": "k"}) as daemon:
+        url = daemon.url
+        report(url, "k")
+        with pytest.raises(CdmdError, match="invalid_write_key"):
+            report(url, "another")
+    with pytest.raises(CdmdError):
+        report(url, "k")
