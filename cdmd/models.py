@@ -13,6 +13,8 @@ from typing import Any, Final, NewType, TypeAlias
 
 import msgspec
 
+from cdmd.kit.secret import Secret
+
 Micros = NewType("Micros", int)
 """Microseconds since 1970-01-01T00:00:00Z."""
 
@@ -408,7 +410,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP request as a push connector sees it: limits are already checked, the body is read and decompressed.
 
     ``headers`` are (lower-case name, value) in order of arrival; ``body`` is the raw bytes as sent unless they were compressed;
-    ``peer`` is the sender's address, ``target`` path and query exactly as they were sent.
+    ``peer`` is the sender's address (behind trusted proxies what they say), ``target`` path and query exactly as they were
+    sent, ``certificate`` the names in the client's verified certificate.
     """
 
     method: str
@@ -419,6 +422,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     peer: str
     received: datetime
     target: str = ""
+    certificate: Sequence[str] = ()
 
     def header(self, name: str) -> str | None:
         """The first header of that lower-case ``name``, or None."""
@@ -451,13 +455,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A path (exact) that a push connector answers, its methods, and how large a body (bytes) it takes.
 
     ``shared``: other connectors may answer the same path with the same methods; each is asked whether it ``recognises`` a
-    request.
+    request. With ``secrets`` one more segment follows the path, and it must be one of them.
     """
 
     path: str
     methods: Sequence[str] = ("POST",)
     max_body: int | None = None
     shared: bool = False
+    secrets: Sequence[Secret] = ()
 
 
 _ENTRY_ENCODER = msgspec.msgpack.Encoder()

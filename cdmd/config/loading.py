@@ -58,9 +58,8 @@ LATER_TYPES: Final = frozenset(("rest", "sftp"))
 """Connector types of the contract that come later."""
 _LATER_KEYS: Final = frozenset(
     {
-        *(("connectors", "*", key) for key in ("fetch", "handshake")),
+        *(("connectors", "*", key) for key in ("fetch",)),
         *(("indicators", "*", key) for key in ("window", "step")),
-        ("http", "tls", "client_ca"),
     }
 )
 _FRAME: Final = {"type": ""}
@@ -163,6 +162,7 @@ class _Loading:
             meaning.identity(sections["identity"]),
             meaning.indicators(indicators),
             meaning.public_urls(sections["http"], connectors),
+            meaning.certificates(sections["http"], connectors),
         ):
             for key, what in found:
                 self._report(key, what)

@@ -21,6 +21,7 @@ from cdmd.config.schema import (
 )
 from cdmd.kit.conditions import Condition
 from cdmd.kit.normalising import TRUNK_ZERO
+from cdmd.kit.proxies import UNIX
 from cdmd.kit.templates import Template
 
 Found: TypeAlias = Iterator[tuple[Key, str]]
@@ -34,6 +35,10 @@ def http(settings: HttpSettings) -> Found:
         problem = listen_problem(address)
         if problem:
             yield ("http", "listen", str(place)), problem
+    for place, text in enumerate(settings.proxies.trusted if settings.proxies is not None else ()):
+        problem = None if text == UNIX else _network_problem(text)
+        if problem:
+            yield ("http", "proxies", "trusted", str(place)), problem
     if settings.public_url is not None and not _is_url(settings.public_url):
         yield ("http", "public_url"), f"{settings.public_url!r} is not an http or https URL"
 
@@ -47,6 +52,19 @@ def public_urls(settings: HttpSettings, connectors: Mapping[str, ConnectorConfig
             yield (
                 ("connectors", name, "verify"),
                 "these senders sign the address that they call: set http.public_url, or `url` here to the whole of it",
+            )
+
+
+def certificates(settings: HttpSettings, connectors: Mapping[str, ConnectorConfig]) -> Found:
+    """Connectors that ask for names in certificates which nobody asks the clients for."""
+    asked = settings.tls is not None and settings.tls.client_ca is not None
+    if asked or (settings.proxies is not None and settings.proxies.subject_header is not None):
+        return
+    for name, one in connectors.items():
+        if getattr(one.settings, "client_names", ()):
+            yield (
+                ("connectors", name, "client_names"),
+                "no client is asked for a certificate: set http.tls.client_ca, or http.proxies.subject_header behind a proxy",
             )
 
 
@@ -84,10 +102,17 @@ def _is_url(text: str) -> bool:
 def network(settings: NetworkSettings) -> Found:
     """Networks in CIDR notation."""
     for place, text in enumerate(settings.allow_addresses):
-        try:
-            ipaddress.ip_network(text)
-        except ValueError as error:
-            yield ("network", "allow_addresses", str(place)), str(error)
+        problem = _network_problem(text)
+        if problem:
+            yield ("network", "allow_addresses", str(place)), problem
+
+
+def _network_problem(text: str) -> str | None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def identity(settings: IdentitySettings) -> Found:

@@ -38,6 +38,30 @@ class TlsSettings(_Table, frozen=True, kw_only=True):
 
     certificate: Annotated[Secret, Meta(description="The certificate chain (PEM), as `file:PATH`.")]
     key: Annotated[Secret, Meta(description="Its private key (PEM).")]
+    client_ca: Annotated[
+        Secret | None,
+        Meta(description="Authorities (PEM) whose certificates clients may show; see `client_names` of a connector."),
+    ] = None
+
+
+class ProxySettings(_Table, frozen=True, kw_only=True):
+    """``[http] proxies``: the reverse proxies in front, which alone are believed about whom they speak for."""
+
+    trusted: Annotated[tuple[str, ...], Meta(description="Networks (CIDR) that they call from; `unix` for a unix socket.")]
+    hops: Annotated[int, Meta(description="How many stand behind each other.", ge=1, le=10)] = 1
+    header: Annotated[str, Meta(description="The header to which each appends the address it was called from.")] = (
+        "x-forwarded-for"
+    )
+    subject_header: Annotated[
+        str | None, Meta(description="The header with the subject of a client's certificate, as `CN=sender,O=Acme`.")
+    ] = None
+    verify_header: Annotated[
+        str | None, Meta(description="The header that says `SUCCESS` when the proxy has verified that certificate.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if (self.subject_header is None) != (self.verify_header is None):
+            raise ValueError("`subject_header` and `verify_header` go together")
 
 
 class HttpSettings(_Table, frozen=True, kw_only=True):
@@ -51,6 +75,7 @@ class HttpSettings(_Table, frozen=True, kw_only=True):
         "1MiB"
     )
     tls: Annotated[TlsSettings | None, Meta(description="Serve HTTPS with this certificate and key.")] = None
+    proxies: Annotated[ProxySettings | None, Meta(description="The reverse proxies in front, if there are any.")] = None
     max_connections: Annotated[int, Meta(description="Connections held at once; beyond it new ones wait or get 503.", ge=1)] = (
         2000
     )

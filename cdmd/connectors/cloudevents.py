@@ -5,15 +5,18 @@ handshake of subscriptions, and formats other than JSON. Source: the CloudEvents
 """
 
 import base64
+import re
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote
 
 from cdmd.connectors.webhook_body import Document, Undecodable, decode
-from cdmd.models import Request
+from cdmd.models import Fault, Request
 
 Mode: TypeAlias = Literal["binary", "structured", "batch"]
 
 _PREFIX: Final = "ce-"
+_REQUIRED: Final = ("id", "source", "type")
+_ESCAPED: Final = re.compile(r"\\(.)")
 _BATCH: Final = "application/cloudevents-batch"
 _STRUCTURED: Final = "application/cloudevents"
 
@@ -28,31 +31,43 @@ def mode(request: Request) -> Mode | None:
     return None if request.header("ce-specversion") is None else "binary"
 
 
-def events(request: Request, how: Mode) -> tuple[Document, list[dict[str, Any]]]:
-    """The decoded body, and the events that it carries as objects. Raises Undecodable where one is no CloudEvent 1.x."""
+def events(request: Request, how: Mode) -> tuple[Document, list[Any]]:
+    """The decoded body, and what it carries. Raises Undecodable where the whole is no CloudEvent 1.x, or no list of them."""
     document = _binary(request) if how == "binary" else decode(request)
     found = document.value if how == "batch" else [document.value]
-    if not isinstance(found, list) or not all(_is_event(one) for one in found):
+    if not isinstance(found, list) or not (how == "batch" or _is_event(document.value)):
         raise Undecodable(
             400, "invalid_cloudevent", "a CloudEvent is an object with specversion 1.0; a batch is a list of them"
         )
     return document, found
 
 
-def name(event: dict[str, Any]) -> str | None:
-    """What names the occurrence: source and id together, with a space, which no source can hold; None without both."""
-    source, given = event.get("source"), event.get("id")
-    return f"{source} {given}" if isinstance(source, str) and isinstance(given, str) and source and given else None
+def fault(event: Any) -> Fault | None:
+    """Why one of them is no CloudEvent: its fate is its own, whatever came with it. None where it is one."""
+    if not _is_event(event):
+        return Fault("invalid_cloudevent", "this is no object with specversion 1.0")
+    missing = [each for each in _REQUIRED if not isinstance(event.get(each), str) or not event[each]]
+    return Fault("invalid_cloudevent", f"a CloudEvent needs {' and '.join(missing)}, as text") if missing else None
+
+
+def name(event: dict[str, Any]) -> str:
+    """What names the occurrence: source and id together, with a space, which no source can hold."""
+    return f"{event['source']} {event['id']}"
 
 
 def _is_event(value: Any) -> bool:
     return isinstance(value, dict) and str(value.get("specversion", "")).startswith("1.")
 
 
+def _unquoted(value: str) -> str:
+    """What a quoted header says; any other as it is."""
+    return _ESCAPED.sub(r"\1", value[1:-1]) if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
 def _binary(request: Request) -> Document:
     """Attributes from the headers (percent-encoded), the data from the body."""
     found: dict[str, Any] = {
-        key.removeprefix(_PREFIX): unquote(value) for key, value in request.headers if key.startswith(_PREFIX)
+        key.removeprefix(_PREFIX): unquote(_unquoted(value)) for key, value in request.headers if key.startswith(_PREFIX)
     }
     kind = request.header("content-type")
     if kind is not None:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Final
 import msgspec
 from msgspec import Meta
 
-from cdmd.connectors import cloudevents
+from cdmd.connectors import access, cloudevents
+from cdmd.connectors.access import AccessSettings
 from cdmd.connectors.webhook_body import Document, RequestContext, Undecodable, decode
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, TemplateFault
@@ -29,7 +30,7 @@ _ONE_ACCEPTED: Final = Answer(body=b'{"accepted":1,"filtered":0}', headers=_JSON
 _CHALLENGES: Final = {"bearer": "Bearer", "basic": 'Basic realm="cdmd", charset="UTF-8"'}
 
 
-class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WebhookSettings(AccessSettings, frozen=True, kw_only=True):
     """The keys of a connector of type ``webhook``."""
 
     path: Annotated[str | None, Meta(description="The path it answers; by default `/hooks/` and the connector's name.")] = None
@@ -71,7 +72,15 @@ class Webhook:
         self._defaults = (_finder(self._scheme.event_id), _finder(self._scheme.event_type), _finder(self._scheme.event_time))
         self._url = settings.url
         self._records = None if settings.records is None else Template.parse(settings.records)
-        self._route = Route(path=_path(name, settings), max_body=None if settings.max_body is None else settings.max_body.bytes)
+        self._secrets, self._secretly = settings.secrets, bool(settings.path_secrets)
+        self._before, self._after = access.before(settings), access.after(settings)
+        self._question = access.signed_question(settings)
+        self._route = Route(
+            path=_path(name, settings),
+            methods=settings.methods,
+            max_body=None if settings.max_body is None else settings.max_body.bytes,
+            secrets=settings.path_secrets,
+        )
         challenge = _CHALLENGES.get(self._scheme.algorithm or "") if self._scheme.signature is None else None
         self._unauthorized = Answer(status=401, headers=() if challenge is None else (("www-authenticate", challenge),))
         self._verified_by: int | None = None
@@ -87,7 +96,7 @@ class Webhook:
                 Template.parse(settings.records)
             except ValueError as fault:
                 found.append(f"records: {fault}")
-        return [*found, *_verification_mistakes(settings)]
+        return [*found, *access.mistakes(settings), *_verification_mistakes(settings)]
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -102,20 +111,30 @@ class Webhook:
     @property
     def verifies(self) -> bool:
         """Whether senders have to prove anything at all."""
-        return self._scheme.algorithm != "none"
+        return self._scheme.algorithm != "none" or self._secretly
 
     async def answer(self, request: Request, source: Source) -> Answer:
         """What ``decide`` says, with its records emitted here."""
         return await _emitted(self.decide(request, source), source)
 
     def decide(self, request: Request, source: Source) -> Answer | Emission:
-        """Verify and decode one request; 200 only after its records are durable."""
+        """Admit, verify and decode one request; 200 only after its records are durable."""
+        if self._before and (answer := access.run(self._before, request, source)) is not None:
+            return answer
         verdict = self._verified(request, source)
         if isinstance(verdict, Refused):
             source.refuse(1, f"signature_{verdict.reason}")
             return self._unauthorized
         self._verified_by = verdict.secret_index
+        if self._question is not None and (answer := self._question.verified(request, secret=self._proving())) is not None:
+            return answer
+        if self._after and (answer := access.run(self._after, request, source)) is not None:
+            return answer
         return self._read(request, source)
+
+    def _proving(self) -> Secret | None:
+        """The secret that verified the last request."""
+        return None if self._verified_by is None else self._secrets[self._verified_by]
 
     def _verified(self, request: Request, source: Source) -> Verified | Refused:
         if self._url is None:
@@ -150,20 +169,10 @@ class Webhook:
             return self._records_of(request, document, [document.value], context, split=False)
         return self._records_of(request, document, self._find(self._records, document.value, context), context, split=True)
 
-    def _cloud_events(
-        self, request: Request, document: Document, found: list[dict[str, Any]], *, batched: bool
-    ) -> list[Record]:
+    def _cloud_events(self, request: Request, document: Document, found: list[Any], *, batched: bool) -> list[Record]:
         """CloudEvents bring their own id, type and time; what the scheme knows comes first, because it may be signed."""
         records = self._records_of(request, document, found, RequestContext(request, document), split=batched)
-        return [
-            msgspec.structs.replace(
-                record,
-                id=record.id or cloudevents.name(event),
-                type=record.type or _text(event.get("type")),
-                time=event.get("time") if record.time is None else record.time,
-            )
-            for record, event in zip(records, found, strict=True)
-        ]
+        return [_as_cloud_event(record, event) for record, event in zip(records, found, strict=True)]
 
     def _records_of(
         self, request: Request, document: Document, values: list[Any], context: RequestContext, *, split: bool
@@ -198,6 +207,18 @@ class Webhook:
         return found
 
 
+def _as_cloud_event(record: Record, event: Any) -> Record:
+    fault = cloudevents.fault(event)
+    if fault is not None:
+        return msgspec.structs.replace(record, fault=fault)
+    return msgspec.structs.replace(
+        record,
+        id=record.id or cloudevents.name(event),
+        type=record.type or event["type"],
+        time=event.get("time") if record.time is None else record.time,
+    )
+
+
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -222,6 +243,8 @@ def _verification_mistakes(settings: WebhookSettings) -> list[str]:
         Verifier(scheme, settings.secrets)
     except ValueError as fault:
         return [f"secrets: {fault}"]
+    if access.signed_question(settings) is not None and not scheme.signs:
+        return ["handshake: this sender signs its question; `verify` has to name how"]
     return []
 
 

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import anyio
 import anyio.to_thread
 
-from cdmd.config.schema import Config, HttpSettings, TlsSettings
+from cdmd.config.schema import Config, HttpSettings, ProxySettings, TlsSettings
 from cdmd.errors import CdmdError, ConfigInvalid
+from cdmd.kit.addresses import parse_networks
 from cdmd.kit.bounded_http import Limits
+from cdmd.kit.proxies import UNIX, Proxies
 from cdmd.kit.serving import bind, tls_context
 from cdmd.kit.systemd import Systemd
 
@@ -95,9 +97,24 @@ def tls(settings: TlsSettings | None) -> ssl.SSLContext | None:
     if settings is None:
         return None
     try:
-        return tls_context(settings.certificate.reveal(), settings.key)
+        authorities = None if settings.client_ca is None else settings.client_ca.reveal()
+        return tls_context(settings.certificate.reveal(), settings.key, client_ca=authorities)
     except ssl.SSLError as error:
-        raise ConfigInvalid([f"http.tls: certificate and key cannot be used together: {error.reason}"]) from error
+        raise ConfigInvalid([f"http.tls: certificate, key and client_ca cannot be used: {error.reason or error}"]) from error
+
+
+def proxies(settings: ProxySettings | None) -> Proxies | None:
+    """The proxies in front, if there are any."""
+    if settings is None:
+        return None
+    return Proxies(
+        networks=parse_networks(one for one in settings.trusted if one != UNIX),
+        unix=UNIX in settings.trusted,
+        hops=settings.hops,
+        header=settings.header.lower(),
+        subject=settings.subject_header and settings.subject_header.lower(),
+        verdict=settings.verify_header and settings.verify_header.lower(),
+    )
 
 
 def address(bound: socket.socket) -> str:

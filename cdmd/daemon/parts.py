@@ -21,6 +21,7 @@ from cdmd.contracts import Clock, Http
 from cdmd.control.protocol import DaemonState
 from cdmd.daemon.budgets import Budgets
 from cdmd.daemon.disk import Disk
+from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.naming import Names
 from cdmd.daemon.upkeep import Upkeep
@@ -159,7 +160,13 @@ class Parts:
     def edge(self) -> Edge:
         """What the public listeners call."""
         limits = EdgeLimits(max_body=self.config.http.max_body.bytes)
-        return Edge(clock=self.clock, ready=self.readiness, degraded=self._degraded, limits=limits)
+        return Edge(
+            clock=self.clock,
+            ready=self.readiness,
+            degraded=self._degraded,
+            limits=limits,
+            proxies=proxies(self.config.http.proxies),
+        )
 
     # ---- behind the journal ----------------------------------------------------------------------------------------
 

@@ -7,17 +7,19 @@ Not here: signatures and decoding (the connector's), the sockets and their deadl
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
-from urllib.parse import quote
 
 import structlog
 
 from cdmd.contracts import Clock, DecidingConnector, PushConnector, SharingConnector, Source
-from cdmd.errors import ConfigInvalid, Overloaded, Paused
+from cdmd.errors import Overloaded, Paused
+from cdmd.intake.routes import Mounted, Routes, behind_secret, mount
+from cdmd.kit.bounded_http import CERTIFICATE
 from cdmd.kit.deadlines import Deadlines
-from cdmd.models import Answer, Emission, Request, Route
+from cdmd.kit.proxies import UNIX, Proxies
+from cdmd.models import Answer, Emission, Request
 
 Ready: TypeAlias = Callable[[], tuple[bool, Sequence[str]]]
 """Whether the daemon can take events now, and one line for each thing that is not well."""
@@ -26,7 +28,6 @@ Degraded: TypeAlias = Callable[[str, str], None]
 """Called with a connector's name and the fault's type name when it failed to answer."""
 
 _PAUSED_RETRY: Final = 60
-_PATH_SAFE: Final = "/:@!$&'()*+,;=~%-._"
 _PROBE_METHODS: Final = ("GET", "HEAD")
 _GZIP: Final = (b"gzip", b"x-gzip")
 _GZIP_WINDOW: Final = 31
@@ -49,23 +50,6 @@ class EdgeLimits:
     answer_seconds: float = 30.0
 
 
-@dataclass(slots=True)
-class _Mounted:
-    """A route with the connector behind it. ``active`` counts the requests it is answering; all routes of one share it.
-
-    ``sharing`` are all that answer a shared path, the first one (which stands for them in the table) included; ``most`` is
-    the largest body that one of them takes.
-    """
-
-    connector: PushConnector
-    source: Source
-    route: Route
-    max_body: int
-    active: list[int]
-    most: int = 0
-    sharing: "list[_Mounted]" = field(default_factory=list)
-
-
 class _Refusal(Exception):
     """The request is answered without the connector. ``reason`` is the word it is counted under."""
 
@@ -77,11 +61,19 @@ class _Refusal(Exception):
 class Edge:
     """The public listeners' ASGI callable; ``swap`` exchanges the routes while it runs."""
 
-    def __init__(self, *, clock: Clock, ready: Ready, degraded: Degraded, limits: EdgeLimits | None = None) -> None:
-        self._clock, self._ready, self._degraded = clock, ready, degraded
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ready: Ready,
+        degraded: Degraded,
+        limits: EdgeLimits | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
+        self._clock, self._ready, self._degraded, self._proxies = clock, ready, degraded, proxies
         self._limits = limits or EdgeLimits()
         self._deadlines = Deadlines(self._limits.answer_seconds)
-        self._routes: Mapping[bytes, _Mounted] = {}
+        self._routes: Routes = {}
         self._bytes = 0
         self._counts = {"requests": 0, "unknown_path": 0, "failed": 0}
         self._log = structlog.get_logger()
@@ -91,32 +83,11 @@ class Edge:
 
         Raises ConfigInvalid where two claim one path; then nothing changes.
         """
-        self._routes = self._mounted(connectors)
+        self._routes = mount(connectors, max_body=self._limits.max_body, reserved=_PROBES)
 
     def check(self, connectors: Iterable[tuple[PushConnector, Source]]) -> None:
         """Raise what ``swap`` would raise, and change nothing."""
-        self._mounted(connectors)
-
-    def _mounted(self, connectors: Iterable[tuple[PushConnector, Source]]) -> Mapping[bytes, _Mounted]:
-        routes: dict[bytes, _Mounted] = {}
-        problems: list[str] = []
-        for connector, source in connectors:
-            active = [0]
-            for route in connector.routes:
-                path = quote(route.path, safe=_PATH_SAFE).encode()
-                most = route.max_body or self._limits.max_body
-                mounted = _Mounted(connector, source, route, most, active, most)
-                taken = routes.get(path)
-                if taken is not None and _shared(taken) and _shared(mounted):
-                    _join(taken, mounted)
-                elif taken is not None or path in _PROBES:
-                    owner = "the daemon" if taken is None else f"connectors.{taken.source.name}"
-                    problems.append(f"connectors.{source.name}.path: {route.path} is already answered by {owner}")
-                else:
-                    routes[path] = mounted
-        if problems:
-            raise ConfigInvalid(problems)
-        return routes
+        mount(connectors, max_body=self._limits.max_body, reserved=_PROBES)
 
     def statistics(self) -> Mapping[str, int]:
         """Requests so far, those to unknown paths, those a connector failed on, and the body bytes held now."""
@@ -125,7 +96,7 @@ class Edge:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3, type ``http``)."""
         self._counts["requests"] += 1
-        mounted = self._routes.get(scope["raw_path"])
+        mounted = self._routes.get(scope["raw_path"]) or behind_secret(self._routes, scope["raw_path"])
         if mounted is None:
             await _send(send, self._unrouted(scope))
             return
@@ -152,7 +123,7 @@ class Edge:
             headers=[("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")],
         )
 
-    async def _routed(self, mounted: _Mounted, scope: Any, receive: Receive) -> Answer | None:
+    async def _routed(self, mounted: Mounted, scope: Any, receive: Receive) -> Answer | None:
         """The connector's answer; None where the client left before it was asked. Raises _Refusal."""
         headers = dict(scope["headers"])
         gzipped = _admit(mounted, scope["method"], headers)
@@ -165,22 +136,28 @@ class Edge:
         try:
             if gzipped:
                 body = _inflate(body, mounted.most)
-            client = scope["client"]
-            query = scope["query_string"].decode("latin-1")
-            target = scope["raw_path"].decode("latin-1")
-            request = Request(
-                method=scope["method"],
-                path=scope["path"],
-                query=query,
-                headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
-                body=body,
-                peer=client[0] if client else "unix",
-                received=self._clock.now(),
-                target=f"{target}?{query}" if query else target,
-            )
+            request = self._request(mounted, scope, body)
             return await self._answer(self._recognised(mounted, request) if mounted.sharing else mounted, request)
         finally:
             self._bytes -= held
+
+    def _request(self, mounted: Mounted, scope: Any, body: bytes) -> Request:
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        client, proxies = scope["client"], self._proxies
+        peer = client[0] if client else UNIX
+        certificate: Sequence[str] = scope.get("extensions", {}).get(CERTIFICATE, ())
+        query, target = scope["query_string"].decode("latin-1"), scope["raw_path"].decode("latin-1")
+        return Request(
+            method=scope["method"],
+            path=mounted.route.path if mounted.route.secrets else scope["path"],
+            query=query,
+            headers=headers,
+            body=body,
+            peer=peer if proxies is None else proxies.client(peer, headers),
+            received=self._clock.now(),
+            target=f"{target}?{query}" if query else target,
+            certificate=certificate if certificate or proxies is None else proxies.certificate(peer, headers),
+        )
 
     async def _body(self, receive: Receive, limit: int) -> bytes | None:
         """The whole body, counted while it streams; None where the client left. Raises _Refusal."""
@@ -218,7 +195,7 @@ class Edge:
             raise _Refusal(_busy(1), "busy")
         self._bytes += size
 
-    def _recognised(self, first: _Mounted, request: Request) -> _Mounted:
+    def _recognised(self, first: Mounted, request: Request) -> Mounted:
         """Whose request it is on a shared path: the first one's, to be refused, where nobody recognises it."""
         for one in first.sharing:
             try:
@@ -228,7 +205,7 @@ class Edge:
                 self._report(one.source, type(fault).__name__)
         return first
 
-    async def _answer(self, mounted: _Mounted, request: Request) -> Answer:
+    async def _answer(self, mounted: Mounted, request: Request) -> Answer:
         """Ask the connector; its own trouble becomes 503 or 500, never its exception's text.
 
         ``Overloaded`` comes out of ``Source.emit``, which has counted its records: it is not counted here again.
@@ -269,7 +246,7 @@ class Edge:
 _PROBES: Final[Mapping[bytes, str]] = {b"/livez": "live", b"/readyz": "ready"}
 
 
-def _admit(mounted: _Mounted, method: str, headers: Mapping[bytes, bytes]) -> bool:
+def _admit(mounted: Mounted, method: str, headers: Mapping[bytes, bytes]) -> bool:
     """Check all that the head of the request tells; returns whether the body is compressed. Raises _Refusal."""
     if method not in mounted.route.methods:
         allow = ("allow", ", ".join(mounted.route.methods))
@@ -281,15 +258,6 @@ def _admit(mounted: _Mounted, method: str, headers: Mapping[bytes, bytes]) -> bo
     if declared is not None and (not declared.isdigit() or int(declared) > mounted.most):
         raise _too_large(mounted.most)
     return encoding in _GZIP
-
-
-def _shared(mounted: _Mounted) -> bool:
-    return mounted.route.shared and isinstance(mounted.connector, SharingConnector)
-
-
-def _join(first: _Mounted, another: _Mounted) -> None:
-    first.sharing = [*(first.sharing or [first]), another]
-    first.most = max(first.most, another.max_body)
 
 
 def _inflate(packed: bytes, limit: int) -> bytes:

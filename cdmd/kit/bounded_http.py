@@ -1,7 +1,8 @@
 """uvicorn's HTTP/1.1 protocol (httptools) with bounds: connections, header bytes and count, header and body deadlines.
 
 A client that is too slow, too long or one too many is told so in one line and let go; it never waits on a timer that a byte
-now and then could push away. On a unix socket the peer's credentials stand in ``scope["extensions"]["cdmd.peer"]``.
+now and then could push away. On a unix socket the peer's credentials stand in ``scope["extensions"]["cdmd.peer"]``, the names
+in a client's verified certificate in ``["cdmd.certificate"]``.
 """
 
 import asyncio
@@ -18,7 +19,10 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from cdmd.kit.certificates import client_names
+
 PEER: Final = "cdmd.peer"
+CERTIFICATE: Final = "cdmd.certificate"
 _SO_PEERGROUPS: Final = 59
 _MOST_GROUP_BYTES: Final = 1024
 _LINGER_SECONDS: Final = 1.0
@@ -119,6 +123,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._dead = False
         self._fault = 400
         self._peer: Peer | None = None
+        self._certificate: tuple[str, ...] = ()
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
@@ -131,6 +136,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._door = _Door(transport, self.loop, self._close)
         self._peer = _peer_of(transport)
+        self._certificate = client_names(transport)
         self._watch()
 
     @override
@@ -243,6 +249,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begun = True
         if self._peer is not None:
             self.scope["extensions"] = {PEER: self._peer}  # type: ignore[dict-item]  # ASGI leaves the values open
+        elif self._certificate:
+            self.scope["extensions"] = {CERTIFICATE: self._certificate}  # type: ignore[dict-item]
 
     @override
     def on_url(self, url: bytes) -> None:

@@ -118,15 +118,19 @@ def _alive(path: Path) -> bool:
         return True
 
 
-def tls_context(certificate: bytes, key: Secret) -> ssl.SSLContext:
+def tls_context(certificate: bytes, key: Secret, *, client_ca: bytes | None = None) -> ssl.SSLContext:
     """A server's TLS 1.2+ context from a PEM chain and its private key; raises ssl.SSLError where they do not fit.
 
-    OpenSSL reads files only: they are kept in memory (memfd) and never reach a disk.
+    With ``client_ca`` (PEM) clients are asked for a certificate: one that these authorities did not sign ends the connection,
+    none at all does not. OpenSSL reads files only: they are kept in memory (memfd) and never reach a disk.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     with _in_memory(certificate) as chain, _in_memory(key.reveal()) as private:
         context.load_cert_chain(f"/proc/self/fd/{chain.fileno()}", f"/proc/self/fd/{private.fileno()}")
+    if client_ca is not None:
+        context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
+        context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
 

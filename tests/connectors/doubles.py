@@ -1,5 +1,6 @@
 """A source that keeps what was emitted, and a daemon's edge really listening on loopback."""
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ import httpx
 from cdmd.contracts import Http, PushConnector
 from cdmd.intake.edge import Edge, EdgeLimits
 from cdmd.kit.bounded_http import Limits
+from cdmd.kit.proxies import Proxies
 from cdmd.kit.serving import bind, serve
 from cdmd.models import Accepted, Answer, Record, Request, Route, Verdict
 
@@ -108,14 +110,22 @@ async def listening(
     limits: EdgeLimits | None = None,
     wire: Limits | None = None,
     ready: Callable[[], tuple[bool, Sequence[str]]] = lambda: (True, ["ok"]),
+    proxies: Proxies | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Listening]:
     degraded: list[tuple[str, str]] = []
-    edge = Edge(clock=FixedClock(), ready=ready, degraded=lambda name, kind: degraded.append((name, kind)), limits=limits)
+    edge = Edge(
+        clock=FixedClock(),
+        ready=ready,
+        degraded=lambda name, kind: degraded.append((name, kind)),
+        limits=limits,
+        proxies=proxies,
+    )
     edge.swap(connectors)
     bound = await anyio.to_thread.run_sync(bind, "127.0.0.1:0")
     host, port = bound.getsockname()
     async with anyio.create_task_group() as group:
-        await group.start(lambda task_status: serve(edge, [bound], limits=wire, task_status=task_status))
+        await group.start(lambda task_status: serve(edge, [bound], limits=wire, tls=tls, task_status=task_status))
         async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=10) as client:
             yield Listening(edge, host, port, client, degraded)
         group.cancel_scope.cancel()

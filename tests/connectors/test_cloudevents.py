@@ -60,19 +60,41 @@ async def test_a_binary_event_looks_the_same_to_a_mapping() -> None:
     assert base64.b64decode(sender.source.records[2].value["data_base64"]) == b"<a/>"
 
 
+async def test_a_quoted_attribute_is_unquoted_before_it_is_decoded() -> None:
+    async with hooked() as sender:
+        assert (await sender.send(b"", {**BINARY, "ce-subject": r'"say \"47%2011\" \\"'})).status_code == 200
+        assert (await sender.send(b"", {**BINARY, "ce-subject": '"'})).status_code == 200
+    assert [record.value["subject"] for record in sender.source.records] == ['say "47 11" \\', '"']
+
+
 async def test_a_batch_is_as_many_events_and_may_be_empty() -> None:
     async with hooked() as sender:
-        batch = [EVENT, {**EVENT, "id": "c-2"}, {"specversion": "1.0", "type": 5}]
-        assert (await sender.send(json.dumps(batch), BATCH)).json() == {"accepted": 3, "filtered": 0}
+        batch = [EVENT, {**EVENT, "id": "c-2"}]
+        assert (await sender.send(json.dumps(batch), BATCH)).json() == {"accepted": 2, "filtered": 0}
         assert (await sender.send("[]", BATCH)).json() == {"accepted": 0, "filtered": 0}
-    first, second, bare = sender.source.records
-    assert (first.id, second.id, bare.id, bare.type) == ("/shop c-1", "/shop c-2", None, None)
-    assert bare.fallback_id.endswith(":2")
+    first, second = sender.source.records
+    assert (first.id, second.id, second.type) == ("/shop c-1", "/shop c-2", "order.paid")
+
+
+async def test_each_of_a_batch_has_its_own_fate() -> None:
+    batch = [EVENT, 5, {**EVENT, "specversion": "2.0"}, {**EVENT, "type": 5, "id": ""}, {**EVENT, "id": "c-2"}]
+    async with hooked() as sender:
+        assert (await sender.send(json.dumps(batch), BATCH)).status_code == 200
+        assert (await sender.send('{"specversion":"1.0","id":"x"}', STRUCTURED)).status_code == 200
+    faults = [record.fault.message if record.fault else None for record in sender.source.records]
+    assert faults == [
+        None,
+        "this is no object with specversion 1.0",
+        "this is no object with specversion 1.0",
+        "a CloudEvent needs id and type, as text",
+        None,
+        "a CloudEvent needs source and type, as text",
+    ]
 
 
 @pytest.mark.parametrize(
     ("body", "headers"),
-    [("[]", STRUCTURED), ("5", STRUCTURED), ('{"id":"x"}', STRUCTURED), ("{}", BATCH), ('[{"specversion":"2.0"}]', BATCH)],
+    [("[]", STRUCTURED), ("5", STRUCTURED), ('{"id":"x"}', STRUCTURED), ("{}", BATCH), ('{"specversion":"2.0"}', STRUCTURED)],
 )
 async def test_what_only_calls_itself_a_cloudevent_is_400(body: str, headers: dict[str, str]) -> None:
     async with hooked() as sender:

@@ -1,0 +1,85 @@
+"""Which connector answers which path: the table of the public listeners, made anew whenever the connectors change.
+
+A path that a secret segment follows stands in a tuple of its own, so that no request can spell it. Not here: the checks and the
+answers (``cdmd.intake.edge``).
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from hmac import compare_digest
+from typing import Final, TypeAlias
+from urllib.parse import quote
+
+from cdmd.contracts import PushConnector, SharingConnector, Source
+from cdmd.errors import ConfigInvalid
+from cdmd.models import Route
+
+_PATH_SAFE: Final = "/:@!$&'()*+,;=~%-._"
+
+
+@dataclass(slots=True)
+class Mounted:
+    """A route with the connector behind it. ``active`` counts the requests it is answering; all routes of one share it.
+
+    ``sharing`` are all that answer a shared path, the first one (which stands for them in the table) included; ``most`` is
+    the largest body that one of them takes.
+    """
+
+    connector: PushConnector
+    source: Source
+    route: Route
+    max_body: int
+    active: list[int]
+    most: int = 0
+    sharing: "list[Mounted]" = field(default_factory=list)
+
+
+Routes: TypeAlias = Mapping[bytes | tuple[bytes], Mounted]
+
+
+def mount(connectors: Iterable[tuple[PushConnector, Source]], *, max_body: int, reserved: Collection[bytes]) -> Routes:
+    """The table, by path as it stands in a request. Raises ConfigInvalid where two claim one path, or one a reserved path."""
+    routes: dict[bytes | tuple[bytes], Mounted] = {}
+    problems: list[str] = []
+    for connector, source in connectors:
+        active = [0]
+        for route in connector.routes:
+            path = quote(route.path, safe=_PATH_SAFE).encode()
+            key = (path,) if route.secrets else path
+            most = route.max_body or max_body
+            mounted = Mounted(connector, source, route, most, active, most)
+            taken = routes.get(key)
+            if taken is not None and _shared(taken) and _shared(mounted):
+                _join(taken, mounted)
+            elif taken is not None or path in reserved:
+                owner = "the daemon" if taken is None else f"connectors.{taken.source.name}"
+                problems.append(f"connectors.{source.name}.path: {route.path} is already answered by {owner}")
+            else:
+                routes[key] = mounted
+    if problems:
+        raise ConfigInvalid(problems)
+    return routes
+
+
+def behind_secret(routes: Routes, path: bytes) -> Mounted | None:
+    """Whose path it is, with one of its secrets behind it; None, as for a path that there is not, where that is wrong."""
+    before, _, segment = path.rpartition(b"/")
+    mounted = routes.get((before,))
+    if mounted is None:
+        return None
+    digest = sha256(segment).digest()
+    right = [compare_digest(digest, sha256(secret.reveal()).digest()) for secret in mounted.route.secrets]
+    if any(right):
+        return mounted
+    mounted.source.refuse(1, "path_secret")
+    return None
+
+
+def _shared(mounted: Mounted) -> bool:
+    return mounted.route.shared and isinstance(mounted.connector, SharingConnector)
+
+
+def _join(first: Mounted, another: Mounted) -> None:
+    first.sharing = [*(first.sharing or [first]), another]
+    first.most = max(first.most, another.max_body)
