@@ -95,25 +95,18 @@ class Library:
         """The entry of that name. Raises Unusable."""
         file = self._files[name]
         try:
-            return msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), Entry)
-        except (OSError, ValueError) as error:  # of the file system, of UTF-8, of TOML, of what an entry is
+            return msgspec.convert(tomllib.loads(_text(file)), Entry)
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise Unusable(f"{file}: cannot be used: {error}") from error
 
     def page(self, name: str) -> str:
         """The entry's own page in Markdown; nothing where its file is missing. Raises Unusable."""
         file = self._files[name].with_suffix(".md")
-        try:
-            return file.read_text(encoding="utf-8").strip() if file.exists() else ""
-        except (OSError, ValueError) as error:
-            raise Unusable(f"{file}: cannot be read: {error}") from error
+        return _text(file).strip() if file.exists() else ""
 
     def written_out(self, name: str, *, connector: str) -> str:
         """What ``use`` stands for, as the table of a connector of that name with the entry's own remarks. Raises Unusable."""
-        file = self._files[name]
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise Unusable(f"{file}: cannot be read: {error}") from error
+        text = _text(self._files[name])
         begins = _CONNECTOR.search(text)
         return _HEADS.sub(f"[connectors.{connector}", text[begins.start() :]).strip() if begins else ""
 
@@ -176,6 +169,13 @@ def _of_one_type(given: Mapping[str, Any], under: Mapping[str, Any]) -> bool:
 
 def _report(merged: Merged, key: Key, what: str) -> None:
     merged.problems.append(f"{merged.file_of(key)}: {show(key)}: {what}")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{file}: cannot be read: {error}") from error
 
 
 def _built_in() -> Path:

@@ -229,5 +229,5 @@ def test_an_entry_is_written_out_under_the_connectors_name(folder: Path) -> None
     (folder / "hub.toml").unlink()
     with pytest.raises(Unusable, match="cannot be read"):
         library.written_out("hub", connector="x")
-    with pytest.raises(Unusable, match="cannot be used"):
+    with pytest.raises(Unusable, match="cannot be read"):
         library.entry("hub")

@@ -34,7 +34,7 @@ class Delivery(NamedTuple):
 class Sent(NamedTuple):
     """A request as it goes out: what follows the path, headers and body."""
 
-    query: str
+    suffix: str
     headers: dict[str, str]
     body: bytes
 
@@ -85,7 +85,7 @@ def sent(entry: str, delivery: Delivery, *, now: datetime, url: str) -> Sent:
     headers = {"content-type": kind, **delivery.headers, **SIGNED[entry](signing)}
     if entry == "qualtrics":
         body = urlencode({**form, "HMAC": _hex(signing, form["MSG"], "sha512")}).encode()
-    return Sent(f"?key={signing.secret}" if entry == "mailchimp" else "", headers, body)
+    return Sent(f"/{signing.secret}" if entry == "mailchimp" else "", headers, body)
 
 
 def _mac(signing: Signing, content: str | bytes, digest: str, *, key: bytes | None = None) -> bytes:

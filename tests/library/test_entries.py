@@ -51,7 +51,7 @@ async def answered(loaded: Loaded, entry: str, out: Sent) -> tuple[Answer, Recor
     connector: Any = loaded.plugins.connector(one.frame.type, one.name, one.settings)
     source = RecordingSource(one.name, frame=msgspec.structs.replace(one.frame, accept=("*",)), public_url=PUBLIC)
     request = Request(
-        method="POST", path=f"/hooks/{entry}", query=out.query.removeprefix("?"), target=f"/hooks/{entry}{out.query}",
+        method="POST", path=f"/hooks/{entry}", query="", target=f"/hooks/{entry}{out.suffix}",
         headers=[(name, value) for name, value in out.headers.items()], body=out.body, peer="192.0.2.7", received=NOW,
     )  # fmt: skip
     return await connector.answer(request, source), source
@@ -75,18 +75,6 @@ def test_a_delivery_becomes_the_events_that_the_page_promises(
     assert answer.status == 200, source.refused
     assert source.faults == []
     assert [shown(event) for event in source.events] == delivery.events
-
-
-@pytest.mark.parametrize("entry", ENTRIES)
-def test_what_was_not_signed_so_is_refused(entry: str, loaded: Callable[[str], Loaded]) -> None:
-    delivery = deliveries(entry)[0]
-    out = sent(entry, delivery, now=NOW, url=f"{PUBLIC}/hooks/{entry}")
-    strange = out._replace(query=out.query and f"{out.query}x", body=out.body.replace(b"a", b"b"))
-    if "authorization" in out.headers:
-        strange = out._replace(headers={**out.headers, "authorization": "Bearer somebody-elses"})
-    answer, source = anyio.run(answered, loaded(entry), entry, strange)
-    assert answer.status == 401
-    assert source.events == []
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
