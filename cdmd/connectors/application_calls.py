@@ -34,10 +34,12 @@ class _Unusable(Exception):
 class Around(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for all calls of a request: when it came, and what templates may see beside them.
 
-    ``kind`` is the call that the path names (None: each says it itself), ``users`` proves user ids where that is required.
+    ``kind`` is the call that the path names (None: each says it itself), ``users`` proves user ids where that is required,
+    ``late`` is by how much our clock was ahead of the sender's when the request came.
     """
 
     received: datetime
+    late: timedelta = timedelta(0)
     kind: str | None = None
     users: UserSignatures | None = None
     beside: Mapping[str, Any] = {}
@@ -64,7 +66,7 @@ def read_call(calls: Calls, place: int, around: Around) -> Record:
         )  # fmt: skip
     return Record(
         value=message, received=around.received, fallback_id=id_ or calls.name(place), context=around.beside,
-        id=id_, type=type_, time=_time(message, calls.sent, around.received), brief=id_ is None, parts=parts, adjusted=True,
+        id=id_, type=type_, time=_time(message, calls, around), brief=id_ is None, parts=parts, adjusted=True,
     )  # fmt: skip
 
 
@@ -168,7 +170,9 @@ def _external(context: Mapping[str, Any], collection: str) -> dict[str, str]:
     """``context.externalIds`` of a collection by their type; the first of a type counts."""
     listed = context.get("externalIds")
     found: dict[str, str] = {}
-    for one in listed if isinstance(listed, list) else ():
+    if not isinstance(listed, list):
+        return found
+    for one in listed:
         if isinstance(one, dict) and one.get("collection") == collection and one.get("encoding", "none") == "none":
             kind, value = _text(one.get("type")), _text(one.get("id"))
             if kind and value:
@@ -176,20 +180,27 @@ def _external(context: Mapping[str, Any], collection: str) -> dict[str, str]:
     return found
 
 
-def _time(message: Mapping[str, Any], sent: Any, received: datetime) -> Any:
-    """When it happened, on our clock: ``receivedAt - (sentAt - originalTimestamp)``.
-
-    Less than a second between sending and receiving is transport, and a ``timestamp`` beside an ``originalTimestamp`` is on a
-    server's clock already: both stay as they are. What is no time is the mapping's to name.
-    """
-    given, original = message.get("timestamp"), message.get("originalTimestamp")
-    said = original if given is None else given
-    sent = message.get("sentAt") or sent
-    if said is None or sent is None or (given is not None and original is not None):
-        return said
+def lateness(sent: Any, received: datetime) -> timedelta:
+    """By how much the receiver's clock was ahead of the sender's: nought where it is not known, or explained by transport."""
     try:
         late = received - as_time(sent)
-        return said if abs(late) < _TRANSPORT else as_time(as_time(said) + late)
+    except ValueError:
+        return timedelta(0)
+    return late if abs(late) >= _TRANSPORT else timedelta(0)
+
+
+def _time(message: Mapping[str, Any], calls: Calls, around: Around) -> Any:
+    """When it happened, on our clock: ``receivedAt - (sentAt - originalTimestamp)``.
+
+    A ``timestamp`` beside an ``originalTimestamp`` is on a server's clock already. What is no time is the mapping's to name.
+    """
+    given, original = message.get("timestamp"), message.get("originalTimestamp")
+    said, sent = original if given is None else given, message.get("sentAt")
+    late = around.late if sent is None or sent == calls.sent else lateness(sent, around.received)
+    if not late or said is None or (given is not None and original is not None):
+        return said
+    try:
+        return as_time(as_time(said) + late)
     except (ValueError, OverflowError):
         return said
 
@@ -206,10 +217,8 @@ def _object(value: Any, name: str) -> dict[str, Any]:
 def _id(message: Mapping[str, Any], name: str) -> str | None:
     """Text, trimmed, or a number as text; None for null and for nothing."""
     value = message.get(name)
-    if value is None:
-        return None
     try:
-        return as_text(value).strip() or None
+        return _trimmed(value)
     except TemplateFault as fault:
         raise _Unusable("invalid_id", f"{name}: {fault}") from None
 
@@ -217,6 +226,12 @@ def _id(message: Mapping[str, Any], name: str) -> str | None:
 def _text(value: Any) -> str | None:
     """The same of a value that need not be usable."""
     try:
-        return None if value is None else as_text(value).strip() or None
+        return _trimmed(value)
     except TemplateFault:
         return None
+
+
+def _trimmed(value: Any) -> str | None:
+    if type(value) is str:
+        return value.strip() or None
+    return None if value is None else as_text(value)

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from cdmd.connectors.application_body import Calls, calls_in
-from cdmd.connectors.application_calls import KINDS, Around, read_call, refused
+from cdmd.connectors.application_calls import KINDS, Around, lateness, read_call, refused
 from cdmd.connectors.application_keys import UserSignatures, WriteKeys
 from cdmd.connectors.webhook_body import Document, RequestContext, Undecodable
 from cdmd.contracts import Source
@@ -173,7 +173,8 @@ class Application:
 
     def _records(self, request: Request, calls: Calls, kind: str | None) -> list[Record]:
         beside = RequestContext(_without_credentials(request), Document(None))
-        around = Around(received=request.received, kind=kind, users=self._users, beside=beside)
+        late = lateness(calls.sent, request.received)
+        around = Around(received=request.received, late=late, kind=kind, users=self._users, beside=beside)
         return [self._record(calls, place, around) for place in range(len(calls.texts))]
 
     def _record(self, calls: Calls, place: int, around: Around) -> Record:

@@ -21,7 +21,7 @@ _RFC3339: Final = re.compile(
 )
 # What nearly every source writes; Python's own parser takes it in a tenth of the time.
 _PLAIN_UTC: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?(?:Z|\+00:00)"
 ).fullmatch
 _DIGITS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 # OData 2: milliseconds in UTC; what may follow says how far from UTC they were shown.

@@ -23,14 +23,20 @@ import uvloop
 from tests.bench.figures import quantile
 
 SECRET = "whsec_" + base64.b64encode(b"a key for the bench, 32 bytes ok").decode()
+WRITE_KEY = "a-write-key-for-the-bench"
+SENT = "2026-11-23T10:00:00.123+00:00"
 BODY_BYTES = 600
 _KEY = base64.b64decode(SECRET.removeprefix("whsec_"))
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """What to send: ``events`` at most, for ``seconds`` at most, ``rate`` a second (0: as fast as answers come)."""
+    """What to send: ``events`` at most, for ``seconds`` at most, ``rate`` a second (0: as fast as answers come).
+
+    With ``calls`` they are requests of a tracking library: one call each, or batches of so many.
+    """
 
     port: int
+    calls: int = 0
     path: str = "/hooks/shop"
     connections: int = 64
     events: int = 100_000
@@ -77,6 +83,40 @@ def body(number: int, customer: int, run: str) -> bytes:
 
 
 def requests(plan: Plan) -> Iterator[bytes]:
+    """What the plan says, each with ids of its own."""
+    return tracking(plan) if plan.calls else webhooks(plan)
+
+
+def tracking(plan: Plan) -> Iterator[bytes]:
+    """Calls of the tracking API as the libraries send them: one to its own path, several as a batch."""
+    path = "/v1/batch" if plan.calls > 1 else "/v1/track"
+    credentials = base64.b64encode(f"{WRITE_KEY}:".encode()).decode()
+    for number in range(plan.events):
+        made = [_call(number * plan.calls + place, plan.run) for place in range(plan.calls)]
+        said: dict[str, Any] = {"batch": made, "sentAt": SENT} if plan.calls > 1 else made[0]
+        content = json.dumps(said).encode()
+        yield (
+            f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{plan.port}\r\nuser-agent: bench/1\r\naccept: */*\r\n"
+            f"content-type: application/json\r\nauthorization: Basic {credentials}\r\ncontent-length: {len(content)}\r\n\r\n"
+        ).encode() + content
+
+
+def _call(number: int, run: str) -> dict[str, Any]:
+    """A track call of about 600 bytes."""
+    return {
+        "integrations": {},
+        "anonymousId": None,
+        "properties": {"order": number, "total": 100 + number % 900 + 0.5, "currency": "SEK", "note": "x" * 270},
+        "timestamp": SENT,
+        "context": {"library": {"name": "analytics-python", "version": "2.4.0"}},
+        "userId": f"C{number % 50_000}",
+        "type": "track",
+        "event": "order.paid",
+        "messageId": f"{run}-{number:027}",
+    }
+
+
+def webhooks(plan: Plan) -> Iterator[bytes]:
     """Signed requests (Standard Webhooks), each with an id of its own."""
     rng, signed_at = random.Random(plan.run), int(time.time())
     for number in range(plan.events):

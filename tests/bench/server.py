@@ -21,7 +21,7 @@ import anyio.to_thread
 from cdmd.cli.daemon_run import tune_interpreter
 from cdmd.cli.loading import load_all
 from cdmd.config.schema import Config
-from cdmd.connectors.webhooks import Webhook
+from cdmd.connectors import cdmd_connectors
 from cdmd.daemon.budgets import Budgets
 from cdmd.identity.identifiers import Kinds
 from cdmd.intake.door import Door
@@ -99,6 +99,11 @@ async def durable(config: Config, folder: Path) -> AsyncIterator[IntakeSource]:
         tasks.cancel_scope.cancel()
 
 
+def _connector(config: Config) -> Any:
+    one = config.connectors["shop"]
+    return {found.type: found for found in cdmd_connectors()}[one.frame.type](one.name, one.settings)
+
+
 async def run(kind: str, folder: Path, config: Config) -> None:
     stop = anyio.Event()
     async with AsyncExitStack() as stack:
@@ -106,7 +111,7 @@ async def run(kind: str, folder: Path, config: Config) -> None:
         if kind != "bare":
             source: Any = MapsOnly(config) if kind == "mapping" else await stack.enter_async_context(durable(config, folder))
             app = Edge(clock=SystemClock(), ready=lambda: (True, ["ok"]), degraded=print)
-            app.swap([(Webhook("shop", config.connectors["shop"].settings), source)])
+            app.swap([(_connector(config), source)])
         tasks = await stack.enter_async_context(anyio.create_task_group())
         bound = bind("127.0.0.1:0")
         await tasks.start(lambda task_status: serve(app, [bound], stop=stop, task_status=task_status))
@@ -118,9 +123,9 @@ async def run(kind: str, folder: Path, config: Config) -> None:
 class Server:
     """The process; a context manager that ends it. ``port`` is where it listens."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: str, folder: Path, *, config: str = CONFIG) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "cdmd.toml").write_text(CONFIG)
+        (folder / "cdmd.toml").write_text(config)
         self._command = [sys.executable, "-m", "tests.bench.server", kind, str(folder)]
 
     def __enter__(self) -> Self:
