@@ -200,6 +200,10 @@ class BulkTable(Protocol):
         """Begin a new generation; what an interrupted one left is removed, and so is what is no longer current."""
         ...
 
+    async def tidy(self) -> None:
+        """Remove what is not current at once (the next ``write`` would). Raises ``NotDurable``."""
+        ...
+
 
 class Source(Protocol):
     """All that a connector sees of the daemon."""
@@ -575,6 +579,10 @@ class Feeds(Protocol):
 
     async def begin(self, connector: str, table: str, *, keep: int | None) -> int:
         """The number of a new generation; all others of the table but ``keep`` are removed. Raises ``NotDurable``."""
+        ...
+
+    async def tidy(self, connector: str, table: str, *, keep: int | None) -> None:
+        """Remove all generations of the table but ``keep``. Raises ``NotDurable``."""
         ...
 
     async def put(self, generation: int, first: int, blocks: Sequence[bytes]) -> None:

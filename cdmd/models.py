@@ -108,7 +108,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     ``fallback_id`` names the record where neither the mapping nor the scheme does; ``brief`` says that it is only a digest of
     what was sent, which names an occurrence for ``BRIEFLY`` and no longer. ``received`` is the moment of arrival.
     ``parts`` hold where the ``event`` table says nothing; ``fault`` is why it cannot be taken, which no mapping changes.
-    ``adjusted`` says that ``time`` was brought to our clock, so that two deliveries of one occurrence may differ in it.
+    ``beside`` are names that templates find among the record's own, though ``"*"`` keeps none of them. ``adjusted`` says that
+    ``time`` was brought to our clock, so that two deliveries of one occurrence may differ in it.
     """
 
     value: Any
@@ -123,6 +124,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     parts: Parts | None = None
     fault: Fault | None = None
     adjusted: bool = False
+    beside: Mapping[str, Any] = {}
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -49,6 +49,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     time: Any = None
     stream: str | None = None
     parts: Parts | None = None
+    beside: dict[str, Any] = {}
     fault: Fault | None = None
 
 
@@ -101,7 +102,7 @@ class Mapper:
         stream = entry.event.source.partition(".")[2] or None
         record = Record(
             value=kept.value, received=entry.event.received, fallback_id=kept.fallback_id, context=kept.context,
-            id=kept.id, type=kept.type, time=kept.time, stream=stream, parts=kept.parts, fault=kept.fault,
+            id=kept.id, type=kept.type, time=kept.time, stream=stream, parts=kept.parts, fault=kept.fault, beside=kept.beside,
         )  # fmt: skip
         decided = self.decide(record)
         if isinstance(decided, Filtered):
@@ -144,6 +145,7 @@ class Mapper:
         kept = Kept(
             value=record.value, fallback_id=record.fallback_id, context=context,
             id=record.id, type=record.type, time=record.time, stream=record.stream, parts=record.parts, fault=record.fault,
+            beside=dict(record.beside),
         )  # fmt: skip
         return Entry(bare, fault, _json(kept), record.brief)
 
@@ -167,6 +169,8 @@ class _Templates:
 
     def map(self, record: Record, source: str) -> Event:
         value, context, parts = record.value, record.context, record.parts or _NO_PARTS
+        if record.beside and isinstance(value, dict):
+            value = {**value, **record.beside}
         return Event(
             id=_id(self._id.text(value, context)) if self._id else _id(record.id or record.fallback_id),
             source=source,
@@ -176,8 +180,8 @@ class _Templates:
             time=_time(self._time(value, context) if self._time else record.time),
             received=record.received,
             identifiers=parts.identifiers if self._identifiers is None else _identifiers(self._identifiers, value, context),
-            traits=parts.traits if self._traits is None else _table(self._traits, value, context, "traits"),
-            data=parts.data if self._data is None else _table(self._data, value, context, "data"),
+            traits=parts.traits if self._traits is None else _table(self._traits, value, context, "traits", whole=record.value),
+            data=parts.data if self._data is None else _table(self._data, value, context, "data", whole=record.value),
         )
 
     def context_of(self, record: Record) -> dict[str, Any]:
@@ -249,15 +253,16 @@ def _identifiers(fields: Fields, record: Any, context: Mapping[str, Any]) -> dic
     return found
 
 
-def _table(fields: Fields | Literal["*"], record: Any, context: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _table(fields: Fields | Literal["*"], record: Any, context: Mapping[str, Any], path: str, *, whole: Any) -> dict[str, Any]:
+    """The fields' values on ``record``; of ``"*"`` it is ``whole``, which must be an object."""
     if fields == "*":
-        if not isinstance(record, dict):
+        if not isinstance(whole, dict):
             raise _Unmappable(
-                Fault("not_an_object", f'{path} = "*" needs a record that is an object', "*", path, kind_of(record))
+                Fault("not_an_object", f'{path} = "*" needs a record that is an object', "*", path, kind_of(whole))
             )
-        if not all(isinstance(name, str) for name in record):
+        if not all(isinstance(name, str) for name in whole):
             raise _Unmappable(Fault("not_an_object", f'{path} = "*" needs a record whose names are text', "*", path, "object"))
-        return record
+        return whole
     return {name: value for name, render in fields if (value := render(record, context)) is not None}
 
 

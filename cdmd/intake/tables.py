@@ -65,6 +65,11 @@ class SourceTable:
         generation = await self._feeds.begin(self._connector, self._name, keep=keep)
         return SourceTableWriter(self._feeds, generation, key=state_key(self._name))
 
+    async def tidy(self) -> None:
+        """See ``BulkTable``."""
+        current = await self._current()
+        await self._feeds.tidy(self._connector, self._name, keep=None if current is None else current.generation)
+
     async def _current(self) -> _Current | None:
         key = state_key(self._name)
         found = (await self._state([key])).get(key)

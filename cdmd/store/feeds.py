@@ -70,10 +70,14 @@ class SqliteFeeds(Feeds):
 
     @override
     async def begin(self, connector: str, table: str, *, keep: int | None) -> int:
+        await self.tidy(connector, table, keep=keep)
+        return await self._write(partial(_begin, connector, table))
+
+    @override
+    async def tidy(self, connector: str, table: str, *, keep: int | None) -> None:
         async with self._removing:
             for (generation,) in await self._readers.rows(_SQL["others"], (connector, table, keep)):
                 await self._remove(generation)
-        return await self._write(partial(_begin, connector, table))
 
     @override
     async def put(self, generation: int, first: int, blocks: Sequence[bytes]) -> None:

@@ -18,12 +18,16 @@ class MemoryFeeds(Feeds):
 
     @override
     async def begin(self, connector: str, table: str, *, keep: int | None) -> int:
-        for number, (owner, name, _) in list(self.generations.items()):
-            if (owner, name) == (connector, table) and number != keep:
-                del self.generations[number]
+        await self.tidy(connector, table, keep=keep)
         self._last += 1
         self.generations[self._last] = (connector, table, [])
         return self._last
+
+    @override
+    async def tidy(self, connector: str, table: str, *, keep: int | None) -> None:
+        for number, (owner, name, _) in list(self.generations.items()):
+            if (owner, name) == (connector, table) and number != keep:
+                del self.generations[number]
 
     @override
     async def put(self, generation: int, first: int, blocks: Sequence[bytes]) -> None:

@@ -211,6 +211,20 @@ def test_what_the_connector_knows_of_an_event_holds_where_the_event_table_says_n
     assert parts(EventSettings(identifiers={"email": "{traits.plan}"}))[:2] == ("identify", {"email": "gold"})
 
 
+def test_names_beside_the_record_are_found_by_templates_kept_for_a_retry_and_no_part_of_a_star() -> None:
+    given = record({"no": 7, "change": "small"}, beside={"change": "added", "changed": ["email"]})
+    settings = EventSettings(type="customer.{change}", data={"changed": "{changed}"}, traits="*")
+    event = event_of(mapper(settings).decide(given))
+    assert (event.type, event.data, event.traits) == ("customer.added", {"changed": ["email"]}, {"no": 7, "change": "small"})
+    broken = mapper(EventSettings(type="{missing}", traits="*")).decide(given)
+    assert fault_of(broken).code == "null"
+    assert isinstance(broken, Entry)
+    again = mapper(settings).again(broken)
+    assert isinstance(again, Event)
+    assert (again.type, again.traits) == ("customer.added", {"no": 7, "change": "small"})
+    assert event_of(mapper(EventSettings(type="x")).decide(record("text", beside={"change": "added"}))).type == "x"
+
+
 def test_what_the_connector_itself_refuses_stays_refused_whatever_the_mapping_says() -> None:
     refused = mapper().decide(record(CALL, id="m-1", type="identify", fault=Fault("no_user", "whose?"), parts=PARTS))
     assert isinstance(refused, Entry)

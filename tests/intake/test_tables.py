@@ -37,6 +37,10 @@ async def test_an_interrupted_generation_leaves_the_old_one_and_goes_with_the_ne
         else:
             assert await table.get([0]) == [b"first"]
     assert [blocks for _, _, blocks in source.feeds.generations.values()] == [[b"first"], [b"second"]]
+    await table.tidy()
+    assert [blocks for _, _, blocks in source.feeds.generations.values()] == [[b"second"]]
+    await source.table("other").tidy()
+    assert await table.get([0]) == [b"second"]
 
 
 async def test_a_long_table_is_read_in_pieces() -> None:

@@ -72,13 +72,14 @@ class Csv:
 class CsvReading:
     """One file being read: ``names`` are its columns, ``records`` its raw records after the header, each with its first line.
 
-    ``row`` makes the next record a row and counts it; None where it has no value at all.
+    ``row`` makes the next record a row and counts it; None where it has no value at all. ``number`` is the last record's, and
+    ``trailed`` what the trailer counted: whoever passes over records sets them.
     """
 
     def __init__(self, stream: BinaryIO, encoding: str, *, settings: CsvSettings, columns: Columns) -> None:
-        self._settings, self._columns, self._encoding = settings, columns, encoding
+        self._settings, self._columns, self.encoding = settings, columns, encoding
         self._delimiter = settings.delimiter or ","
-        self._trailed: int | None = None
+        self.trailed: int | None = None
         self._text: str | None = None
         self.number = 0
         quote, escape = settings.quote.encode(), settings.escape.encode()
@@ -97,10 +98,10 @@ class CsvReading:
             fault = Fault("nul_byte", "the record holds NUL bytes")
         else:
             try:
-                self._text = raw.decode(self._encoding)
+                self._text = raw.decode(self.encoding)
                 texts = next(self._parse)
             except UnicodeDecodeError as error:
-                fault = Fault("not_decodable", f"byte {error.start + 1} of the record is not {self._encoding}")
+                fault = Fault("not_decodable", f"byte {error.start + 1} of the record is not {self.encoding}")
             except csv.Error as error:
                 self._parse = self._parser()  # the old one has ended
                 fault = Fault("bad_quotes", f"the record is no CSV of this dialect: {error}")
@@ -110,10 +111,10 @@ class CsvReading:
         if fault is None:
             if not any(texts):
                 return None
-            if self._trailed is not None:
+            if self.trailed is not None:
                 raise FormatFault("after_trailer", f"line {place}: there are records after the trailer")
             if texts[0] == self._settings.trailer:
-                self._trailed = _count(texts)
+                self.trailed = _count(texts)
                 return None
             if self._settings.short_rows and len(texts) < len(self.names):
                 texts = texts + [""] * (len(self.names) - len(texts))
@@ -129,10 +130,10 @@ class CsvReading:
         """Raise ``FormatFault`` where a trailer is wanted and missing or counts otherwise; call it after the last record."""
         if self._settings.trailer is None:
             return
-        if self._trailed is None:
+        if self.trailed is None:
             raise FormatFault("no_trailer", f"the file ends without its trailer {self._settings.trailer!r}: it may be cut")
-        if self._trailed != self.number:
-            raise FormatFault("wrong_count", f"the trailer counts {self._trailed} records, the file has {self.number}")
+        if self.trailed != self.number:
+            raise FormatFault("wrong_count", f"the trailer counts {self.trailed} records, the file has {self.number}")
 
     def _header(self) -> list[str]:
         for _ in range(self._settings.skip):
@@ -150,7 +151,7 @@ class CsvReading:
             raise FormatFault("empty", "the file is empty: it has not even a header")
         place, raw = record
         try:
-            text = (raw or b"").decode(self._encoding)
+            text = (raw or b"").decode(self.encoding)
             if text.lower().startswith(_SEPARATOR) and len(text) == len(_SEPARATOR) + 1:
                 return [text]
             return next(csv.reader([text], strict=True, **_dialect(self._settings, self._delimiter)), [])
@@ -168,7 +169,7 @@ class CsvReading:
             yield text
 
     def _is_open(self, raw: bytes) -> bool:
-        return is_open(raw.decode(self._encoding, "replace"), **_dialect(self._settings, self._delimiter))
+        return is_open(raw.decode(self.encoding, "replace"), **_dialect(self._settings, self._delimiter))
 
 
 def _dialect(settings: CsvSettings, delimiter: str) -> dict[str, Any]:
