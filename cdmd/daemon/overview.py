@@ -125,7 +125,10 @@ def _verified(live: Live) -> str | None:
     if getattr(live.connector, "verifies", True) is False:
         return "unsigned: anybody who can reach it may send"
     used = getattr(live.connector, "verified_by", None)
-    return None if used is None else f"last verified by secret {used + 1}"
+    if used is None:
+        return None
+    secrets = getattr(live.config.settings, "secrets", ())
+    return f"last verified by secret {used + 1}" + (f" ({secrets[used].reference})" if used < len(secrets) else "")
 
 
 def _plugins(parts: Parts) -> list[PluginRow]:

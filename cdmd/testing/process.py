@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,8 +81,9 @@ class DaemonProcess:
         try:
             for line in self.process.stdout or ():
                 lines.append(line)
-                if "http://" in line and not self.url:
-                    self.url = "http://" + line.partition("http://")[2].split()[0].rstrip("/")
+                found = re.search(r"https?://\S+", line)
+                if found and not self.url:
+                    self.url = found[0].rstrip("/")
                 if line.startswith(_READY):
                     return self
         finally:

@@ -88,8 +88,8 @@ async def test_a_push_row_says_whether_senders_prove_who_they_are(tmp_path: Path
         assert (await row(parts, "a")).detail == "unsigned: anybody who can reach it may send"
         assert (await row(parts, "b")).detail is None
         live = parts.connectors.get("b").connector
-        live._verified_by = 1
-        assert (await row(parts, "b")).detail == "last verified by secret 2"
+        live._verified_by = 0
+        assert (await row(parts, "b")).detail == "last verified by secret 1 ([secret])"
 
 
 async def test_what_is_not_well_is_a_warning_and_makes_it_degraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
