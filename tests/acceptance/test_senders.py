@@ -1,4 +1,4 @@
-"""Senders in front of the real daemon: behind nginx, with certificates, while secrets are exchanged, all at once, again and again."""
+"""Senders in front of the real daemon: behind nginx, with certificates, while secrets are exchanged, all at once, and again."""
 
 import base64
 import http.client
