@@ -54,7 +54,7 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "identity": IdentitySettings,
 }
 _LATER: Final = ("targets", "audiences", "privacy")
-LATER_TYPES: Final = frozenset(("rest", "sftp"))
+LATER_TYPES: Final = frozenset(("rest",))
 """Connector types of the contract that come later."""
 _LATER_KEYS: Final = frozenset(
     {

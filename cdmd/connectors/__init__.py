@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cdmd.connectors.applications import Application
-from cdmd.connectors.files import FolderFiles
+from cdmd.connectors.files import FolderFiles, SftpFiles
 from cdmd.connectors.formats import FORMATS
 from cdmd.connectors.webhooks import Webhook
 from cdmd.contracts import Connector, Format
@@ -13,7 +13,7 @@ from cdmd.hookspecs import hookimpl
 @hookimpl
 def cdmd_connectors() -> Sequence[type[Connector]]:
     """The connector types that cdmd brings itself."""
-    return [Webhook, Application, FolderFiles]
+    return [Webhook, Application, FolderFiles, SftpFiles]
 
 
 @hookimpl

@@ -3,9 +3,9 @@
 Two places fulfil it: ``folder`` and ``sftp``. Paths are bytes from the place's own root, their parts joined by slashes.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 PAGE: Final = 500
 """About how many entries of a listing come at once."""
@@ -34,6 +34,10 @@ class FileFault(Exception):
         self.gone = gone
 
 
+Sink: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Takes the next bytes of a file."""
+
+
 class Opened(Protocol):
     """A file held open: what it says of itself does not change when another takes its name."""
 
@@ -41,15 +45,15 @@ class Opened(Protocol):
         """Size and time of change now."""
         ...
 
-    def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
-        """Its bytes from ``start`` to ``end`` in order; fewer where it ends before."""
+    async def copy(self, start: int, end: int, sink: Sink) -> None:
+        """Hand its bytes from ``start`` to ``end`` to ``sink`` in order; fewer where it ends before."""
         ...
 
 
 class Area(Protocol):
     """A place with files. Raises ``SourceUnavailable`` where the place itself cannot be reached, ``FileFault`` for one file."""
 
-    def listing(self) -> AsyncIterator[Sequence[Listed]]:
+    def listing(self) -> AsyncGenerator[Sequence[Listed], None]:
         """All that is there, in pages. A folder below the root that cannot be listed is in ``denied`` afterwards.
 
         Raises ``SourceUnavailable`` where the listing broke off: what did not come is not known to be gone.
@@ -84,3 +88,14 @@ class Area(Protocol):
     async def close(self) -> None:
         """Let go of everything, at once."""
         ...
+
+
+async def read(file: Opened, start: int, end: int) -> bytes:
+    """A few of its bytes at once."""
+    found: list[bytes] = []
+
+    async def keep(chunk: bytes) -> None:
+        found.append(chunk)
+
+    await file.copy(start, end, keep)
+    return b"".join(found)

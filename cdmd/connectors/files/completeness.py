@@ -10,7 +10,7 @@ from typing import Final
 
 import anyio.to_thread
 
-from cdmd.connectors.files.area import Area, Listed, Version
+from cdmd.connectors.files.area import Area, Listed, Version, read
 from cdmd.connectors.files.names import Patterns, shown
 from cdmd.connectors.files.settings import FileSettings
 from cdmd.connectors.files.spool import Spool
@@ -68,7 +68,7 @@ class Completeness:
     async def _read(self, sign: bytes) -> bytes:
         size = min(self._signs[sign].size, _LARGEST)
         async with self.area.opened(sign) as file:
-            return b"".join([chunk async for chunk in file.chunks(0, size)])
+            return await read(file, 0, size)
 
 
 def beside(settings: FileSettings) -> Patterns:

@@ -5,6 +5,7 @@ Not here: what to do about a file (``watching``), how one gets into the journal 
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -129,8 +130,9 @@ class Watcher:
         source.working("looking for files")
         complete, found = Completeness(self.settings, area), _Found()
         now = self.moment(source)
-        async for page in area.listing():
-            await self._page(complete.files(page), found, source, now)
+        async with aclosing(area.listing()) as pages:
+            async for page in pages:
+                await self._page(complete.files(page), found, source, now)
         await self._missing(found, area, source)
         for path in found.tidy:
             await self._tidy(path, area, source)

@@ -6,7 +6,7 @@ file system run in threads.
 
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 from typing_extensions import override
 
-from cdmd.connectors.files.area import PAGE, Area, FileFault, Listed, Opened, Version
+from cdmd.connectors.files.area import PAGE, Area, FileFault, Listed, Opened, Sink, Version
 from cdmd.connectors.files.names import Patterns
 from cdmd.errors import SourceUnavailable
 
@@ -39,7 +39,7 @@ class Folder(Area):
         return self._denied
 
     @override
-    async def listing(self) -> AsyncIterator[Sequence[Listed]]:
+    async def listing(self) -> AsyncGenerator[Sequence[Listed], None]:
         self._denied = []
         walk = self._walk(b"", self._depth)
         try:
@@ -123,7 +123,7 @@ class _OpenedFile(Opened):
         return _version(os.fstat(self._handle))
 
     @override
-    async def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
+    async def copy(self, start: int, end: int, sink: Sink) -> None:
         while start < end:
             try:
                 chunk = await anyio.to_thread.run_sync(os.pread, self._handle, min(_CHUNK, end - start), start)
@@ -131,7 +131,7 @@ class _OpenedFile(Opened):
                 raise _fault(error) from error
             if not chunk:
                 return
-            yield chunk
+            await sink(chunk)
             start += len(chunk)
 
 

@@ -25,6 +25,12 @@ BLOCKED: Final = "blocked"
 SKIPPED: Final = "skipped"
 GONE: Final = "gone"
 
+KEPT: Final = "kept"
+DELETED: Final = "deleted"
+MOVED: Final = "moved"
+REFUSED: Final = "refused"
+REPLACED: Final = "replaced"
+
 Changes = dict[bytes, bytes | None]
 
 

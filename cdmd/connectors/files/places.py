@@ -10,7 +10,9 @@ from typing_extensions import override
 from cdmd.connectors.files.area import Area
 from cdmd.connectors.files.connector import Watcher
 from cdmd.connectors.files.folder import Folder
-from cdmd.connectors.files.settings import FolderSettings
+from cdmd.connectors.files.settings import FolderSettings, JumpSettings, SftpSettings
+from cdmd.connectors.files.sftp import SftpArea
+from cdmd.connectors.files.ssh import Login, Pinned
 from cdmd.contracts import Source
 from cdmd.models import from_micros
 
@@ -29,6 +31,30 @@ class FolderFiles(Watcher):
     @override
     def modified(self, mtime: int) -> datetime | None:
         return _moment(mtime // 1000)
+
+
+class SftpFiles(Watcher):
+    """A pull connector for files in an sftp area."""
+
+    Settings: ClassVar[type[msgspec.Struct]] = SftpSettings
+    type: ClassVar[str] = "sftp"
+    settings: SftpSettings
+
+    def __init__(self, name: str, settings: SftpSettings) -> None:
+        super().__init__(name, settings)
+        seconds, place = settings.timeout.seconds, f"connectors.{name}"
+        ways: list[tuple[SftpSettings | JumpSettings, str]] = [(settings, place)]
+        if settings.jump is not None:
+            ways.insert(0, (settings.jump, f"{place}.jump"))
+        self._hosts = [Pinned(one, name=name, login=Login.of(one, key=key), timeout=seconds) for one, key in ways]
+
+    @override
+    def area(self, source: Source) -> SftpArea:
+        return SftpArea(source, self.settings, hosts=self._hosts, wanted=self.wanted, skip=self.skipped)
+
+    @override
+    def modified(self, mtime: int) -> datetime | None:
+        return _moment(mtime * 1_000_000)
 
 
 def _moment(micros: int) -> datetime | None:

@@ -15,7 +15,7 @@ import anyio.to_thread
 import msgspec
 
 from cdmd.connectors.files import ledger
-from cdmd.connectors.files.area import Area, Opened, Version
+from cdmd.connectors.files.area import Area, Opened, Version, read
 from cdmd.connectors.files.ledger import Entry
 from cdmd.connectors.files.names import shown
 from cdmd.connectors.files.settings import Share
@@ -112,15 +112,18 @@ async def fetch(area: Area, path: bytes, version: Version, *, spool: Spool, sour
 async def _copy(file: Opened, version: Version, spool: Spool, progress: Progress) -> None:
     if await file.version() != version:
         raise NotWhole("it was changed before it was fetched")
-    async for chunk in file.chunks(spool.size, version.size):
+
+    async def keep(chunk: bytes) -> None:
         try:
             await spool.write(chunk)
         except OSError as error:
             raise _refused(error) from error
         progress.stand("fetching", spool.size, version.size)
+
+    await file.copy(spool.size, version.size, keep)
     if spool.size < version.size:
         raise NotWhole(f"it ended after {spool.size} of {version.size} bytes")
-    async for _ in file.chunks(version.size, version.size + 1):
+    if await read(file, version.size, version.size + 1):
         raise NotWhole("it grew while it was fetched")
     if await file.version() != version:
         raise NotWhole("it was changed while it was fetched")

@@ -4,9 +4,7 @@ A file that is not the one that was read any more is left alone: a new one has c
 """
 
 from cdmd.connectors.files.area import Area, FileFault
-from cdmd.connectors.files.ledger import Entry
-
-KEPT, DELETED, MOVED, REFUSED, REPLACED = "kept", "deleted", "moved", "refused", "replaced"
+from cdmd.connectors.files.ledger import DELETED, KEPT, MOVED, REFUSED, REPLACED, Entry
 
 
 class Tidying:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 
 from cdmd.connectors.files.area import Listed, Version
-from cdmd.connectors.files.ledger import BLOCKED, PARSING, SEEN, Entry, Known
+from cdmd.connectors.files.ledger import BLOCKED, DELETED, DONE, DUPLICATE, MOVED, PARSING, SEEN, Entry, Known
 
 
 class Moment(NamedTuple):
@@ -59,6 +59,8 @@ class Tidy(NamedTuple):
 
 Action: TypeAlias = Leave | Settle | Note | Close | Take | Tidy
 _LEAVE: Final = Leave()
+_TAKEN_AWAY: Final = frozenset({DELETED, MOVED})
+"""What was taken away and is there again is another file, whatever its size and time."""
 
 GROWING: Final = "it is still growing"
 SHRANK: Final = "it became smaller"
@@ -73,8 +75,8 @@ def decide(listed: Listed, known: Known, now: Moment, *, stable_for: float) -> A
     if listed.fault is not None:
         return _refuse(listed, over, now)
     if before is None:
-        if over is not None and over.version == listed.version:
-            return _LEAVE if over.after or over.state not in {"done", "duplicate"} else Tidy(over)
+        if over is not None and over.version == listed.version and over.after not in _TAKEN_AWAY:
+            return _LEAVE if over.after or over.state not in {DONE, DUPLICATE} else Tidy(over)
         return Note(_first(listed.version, now, over=over), stable_for)
     if before.version != listed.version:
         return Note(_changed(before, listed.version, now), stable_for)

@@ -164,6 +164,11 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def found(root: Path, glob: str) -> list[Path]:
+    """What lies in it and in its folders under such a name."""
+    return list(root.rglob(glob))
+
+
 def lines(*numbers: int) -> bytes:
     """A file with these records."""
     return b"".join(json.dumps({"email": f"u{number}@example.com", "n": number}).encode() + b"\n" for number in numbers)

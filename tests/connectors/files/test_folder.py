@@ -11,13 +11,9 @@ import pytest
 
 from cdmd.errors import BadArguments, NotFound, SourceUnavailable
 from cdmd.kit.quantities import Duration, Size
-from tests.connectors.files.driving import DAMAGED, SteppedSource, driven, folder, lines
+from tests.connectors.files.driving import DAMAGED, SteppedSource, driven, folder, found, lines
 
 pytestmark = pytest.mark.anyio
-
-
-def found(root: Path, glob: str) -> list[Path]:
-    return list(root.rglob(glob))
 
 
 async def test_a_whole_file_is_read_once_and_said_to_be_done(tmp_path: Path) -> None:

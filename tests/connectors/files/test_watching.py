@@ -73,6 +73,11 @@ def test_a_file_that_is_over_is_left_alone_and_another_content_is_a_new_generati
     assert noted(decide(listed(11), Known(over=over(generation=4)), moment(0, 1), stable_for=30)).generation == 5
 
 
+def test_what_was_taken_away_and_is_there_again_is_another_file_whatever_its_size_and_time() -> None:
+    for after in ("deleted", "moved"):
+        assert noted(decide(listed(), Known(over=over(after=after)), moment(0, 1), stable_for=30)).generation == 2
+
+
 def test_what_was_read_and_not_tidied_up_is_tidied_up_and_what_was_not_read_never() -> None:
     assert decide(listed(), Known(over=over(after="")), moment(0, 1), stable_for=30) == Tidy(over(after=""))
     assert decide(listed(), Known(over=over(QUARANTINED, after="")), moment(0, 1), stable_for=30) == Leave()
