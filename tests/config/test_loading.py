@@ -99,7 +99,7 @@ def test_ten_mistakes_are_ten_lines(mistakes: Mistakes) -> None:
         ("[targets.crm]", "targets: [targets] is not available in this version"),
         ("[audiences.x]", "audiences: [audiences] is not available in this version"),
         ("[privacy]", "privacy: [privacy] is not available in this version"),
-        ("[connectors.a]\ntype = 'sftp'", 'connectors.a.type: the connector type "sftp" is not available in this version'),
+        ("[connectors.a]\ntype = 'rest'", 'connectors.a.type: the connector type "rest" is not available in this version'),
         (SHOP + "where = 'event.data.total >'", "connectors.shop.where: not a condition: 1:19: it ends too early"),
         ("[indicators.a]\non = 'x'\nwindow = '30d'", "indicators.a.window: is not available in this version"),
         ("[connectors.a]", "connectors.a.type: missing key"),

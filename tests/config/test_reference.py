@@ -6,8 +6,8 @@ from typing import Any
 
 from cdmd.config.loading import load
 from cdmd.config.reference import reference
-from cdmd.connectors.applications import ApplicationSettings
-from cdmd.connectors.webhooks import WebhookSettings
+from cdmd.connectors import cdmd_connectors
+from cdmd.connectors.formats import FORMATS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,8 +54,10 @@ def test_the_examples_load_without_a_mistake_or_a_warning(tmp_path: Path) -> Non
         "CREDENTIALS_DIRECTORY": str(tmp_path),
         "SHOP_SECRET": "a",
         "SHOP_SECRET_OLD": "b",
+        "SUPPLIER_KEY": "c",
     }
-    types = {"webhook": WebhookSettings, "application": ApplicationSettings}
-    config = load(ROOT / "etc/cdmd.toml", types=types, environment=environment, randomness=bytes)
-    assert sorted(config.connectors) == ["github", "mobile", "shop"]
+    types = {one.type: one.Settings for one in cdmd_connectors()}
+    formats = {form.name: form for form in FORMATS}
+    config = load(ROOT / "etc/cdmd.toml", types=types, formats=formats, environment=environment, randomness=bytes)
+    assert sorted(config.connectors) == ["github", "mobile", "shop", "supplier"]
     assert config.warnings == ()
