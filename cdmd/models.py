@@ -1,7 +1,9 @@
 """The nouns of cdmd as frozen structs: what arrives, what is kept, and the verdicts about it.
 
-For: every floor above; nothing here reads, writes or decides. Times that leave the process are aware datetimes in UTC,
-times that are compared or stored are integers of microseconds since 1970-01-01T00:00:00Z (``Micros``).
+For: every floor above; nothing here reads, writes or decides. What comes by the thousand is hidden from the garbage collector
+(``gc=False``): it is decoded or computed, so it refers to itself nowhere and counting references frees it. Times that leave the
+process are aware datetimes in UTC, times that are compared or stored are integers of microseconds since
+1970-01-01T00:00:00Z (``Micros``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +59,7 @@ def show_time(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec=style) + "Z"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Something that happened, as it is known after mapping and minimising.
 
     ``(source, id)`` names one occurrence. ``time`` is what the source said, or None. ``identifiers`` maps a kind to its text.
@@ -163,7 +165,7 @@ class Rejected(msgspec.Struct, frozen=True):
 Verdict: TypeAlias = Accepted | Filtered | Rejected
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one journal sequence number holds: an event, or a record that could not be mapped.
 
     With a ``fault``, ``event`` carries what is known (its ``id`` and ``type`` may be empty) and ``raw`` the record as JSON
@@ -192,14 +194,14 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         return (f"{self.event.source}.\0", blake2b(self.raw, digest_size=16).hexdigest()) if self.raw else None
 
 
-class Journaled(msgspec.Struct, frozen=True):
+class Journaled(msgspec.Struct, frozen=True, gc=False):
     """An entry at its place in the journal."""
 
     seq: Seq
     entry: Entry
 
 
-class Extended(msgspec.Struct, frozen=True, array_like=True):
+class Extended(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One extension's visit to an event: who, how long (seconds), what became of it, which data keys it added."""
 
     extension: str
@@ -208,7 +210,7 @@ class Extended(msgspec.Struct, frozen=True, array_like=True):
     added: Sequence[str] = ()
 
 
-class Apply(msgspec.Struct, frozen=True):
+class Apply(msgspec.Struct, frozen=True, gc=False):
     """The event goes on to identity and profile."""
 
 
@@ -236,7 +238,7 @@ class Bury(msgspec.Struct, frozen=True):
 Outcome: TypeAlias = Apply | Hold | Discard | Bury
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One event on its way into the store: fresh from the journal, or back from ``parked`` (``resumed``).
 
     ``parked_since`` is when it was first parked. ``entry.event`` is already extended where extensions answered in time.
@@ -289,7 +291,7 @@ class TraitState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     seq: int
 
 
-class IndicatorState(msgspec.Struct, array_like=True):
+class IndicatorState(msgspec.Struct, array_like=True, gc=False):
     """What an activity indicator has accumulated (see ``cdmd.profiles.indicators``)."""
 
     definition: int
@@ -303,7 +305,7 @@ class IndicatorState(msgspec.Struct, array_like=True):
     rest: list[float] = []
 
 
-class ProfileState(msgspec.Struct, array_like=True):
+class ProfileState(msgspec.Struct, array_like=True, gc=False):
     """A profile as one packed row of the store. ``members`` are the profiles merged into it, ``merged_into`` its winner."""
 
     public: str
@@ -328,7 +330,7 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
     before: ProfileState
 
 
-class Activity(msgspec.Struct, frozen=True, kw_only=True):
+class Activity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of an applied event; ``profile`` is None where nobody could be named. ``time`` is the effective time."""
 
     seq: Seq

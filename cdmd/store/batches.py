@@ -11,42 +11,54 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import msgspec
+
 from cdmd.errors import Damaged
-from cdmd.models import LANE, Changes, Digest, Known, ProfileKey, ProfileState, Seq, Wanted
+from cdmd.models import LANE, Activity, Changes, Digest, Known, ProfileKey, ProfileState, Seq, Wanted
 from cdmd.store import seen
-from cdmd.store.database import in_chunks, insert_many, select_in
+from cdmd.store.chunks import gather, in_chunks, insert_many, select_in
 from cdmd.store.rows import activity_row, identifier_row, letter_row, merge_row, parked_row, profile_row, read_profile
 from cdmd.store.sql import load_queries
 
 Pair: TypeAlias = tuple[str, str]
 Profiles: TypeAlias = dict[ProfileKey, ProfileState]
 _SQL: Final = load_queries("store")
+_OWNERS: Final = msgspec.json.Decoder(list[tuple[str, ProfileKey]])
+_NEWEST: Final = msgspec.json.Decoder(list[tuple[ProfileKey, Seq]])
+_PROFILES: Final = msgspec.json.Decoder(list[tuple[ProfileKey, str, str, str, Seq | None]])
 
 
 class Found(NamedTuple):
-    """What was looked up: for ``decide``, in which table each remembered digest lies, and which were asked for."""
+    """What was looked up: for ``decide``, in which table each remembered digest lies, and which were asked for.
+
+    ``newest`` is the newest activity of each profile, where it has one.
+    """
 
     known: Known
     where: Mapping[Digest, str]
     asked: AbstractSet[Digest]
+    newest: Mapping[ProfileKey, Seq]
 
 
 def look_up(connection: sqlite3.Connection, wanted: Wanted) -> Found:
     """Everything ``wanted``; an identifier's owner is the profile at the end of its merges. Raises ``Damaged``."""
     remembered, where = seen.find(connection, wanted.digests, among=seen.tables(connection))
-    owners, profiles = _winners(connection, _owners(connection, wanted.identifiers))
+    newest: dict[ProfileKey, Seq] = {}
+    owners, profiles = _winners(connection, _owners(connection, wanted.identifiers), newest)
     ((following,),) = connection.execute(_SQL["next_profile"])
     parked = frozenset(seq for (seq,) in select_in(connection, _SQL["still_parked"], sorted(wanted.parked)))
     known = Known(remembered, owners, profiles, ProfileKey(following), parked)
-    return Found(known, where, frozenset(wanted.digests))
+    return Found(known, where, frozenset(wanted.digests), newest)
 
 
-def _winners(connection: sqlite3.Connection, owners: dict[Pair, ProfileKey]) -> tuple[dict[Pair, ProfileKey], Profiles]:
-    """The owners after their merges, with their profiles."""
+def _winners(
+    connection: sqlite3.Connection, owners: dict[Pair, ProfileKey], newest: dict[ProfileKey, Seq]
+) -> tuple[dict[Pair, ProfileKey], Profiles]:
+    """The owners after their merges, with their profiles, whose newest activities go into ``newest``."""
     profiles: Profiles = {}
     gone: set[ProfileKey] = set()
     while missing := set(owners.values()) - profiles.keys():
-        found = _profiles(connection, missing)
+        found = _profiles(connection, missing, newest)
         moved = {key: ProfileKey(state.merged_into) for key, state in found.items() if state.merged_into is not None}
         if missing - found.keys() or missing & gone:
             raise Damaged("the store is damaged: identifiers belong to profiles that are not there; cdmd verify says more")
@@ -65,23 +77,25 @@ def _owners(connection: sqlite3.Connection, pairs: Sequence[Pair]) -> dict[Pair,
         (kind, value): profile
         for kind, values in wanted.items()
         if kind in kinds
-        for value, profile in select_in(connection, _SQL["owners"].replace("?", str(kinds[kind])), sorted(values))
+        for value, profile in gather(connection, _SQL["owners"].replace("?", str(kinds[kind])), sorted(values), _OWNERS)
     }
 
 
-def _profiles(connection: sqlite3.Connection, keys: Iterable[ProfileKey]) -> Profiles:
-    return {row[0]: read_profile(row) for row in select_in(connection, _SQL["profiles"], sorted(keys))}
+def _profiles(connection: sqlite3.Connection, keys: Iterable[ProfileKey], newest: dict[ProfileKey, Seq]) -> Profiles:
+    found: Profiles = {}
+    for key, public, kept, body, last in gather(connection, _SQL["gathered_profiles"], sorted(keys), _PROFILES):
+        found[key] = read_profile((key, public, bytes.fromhex(kept), bytes.fromhex(body)))
+        if last is not None:
+            newest[key] = last
+    return found
 
 
 def write(connection: sqlite3.Connection, changes: Changes, found: Found, *, now: datetime) -> None:
     """All of ``changes`` in sorted, many-row statements. ``now`` decides in which table new digests lie."""
-    _write_people(connection, changes)
+    activities, newest = _chained(connection, changes.activities, found)
+    _write_people(connection, changes, newest)
     _write_seen(connection, changes, found, now=now)
-    insert_many(
-        connection,
-        "INSERT INTO activities (seq, profile, time, sum, body)",
-        sorted(map(activity_row, changes.activities), key=_first),
-    )
+    insert_many(connection, "INSERT INTO activities (seq, profile, time, sum, body, before)", activities)
     insert_many(connection, "INSERT INTO merges (seq, winner, loser, sum, body)", list(map(merge_row, changes.merges)))
     totals = Counter(
         events=len(changes.activities),
@@ -96,14 +110,36 @@ def write(connection: sqlite3.Connection, changes: Changes, found: Found, *, now
         connection.execute(_SQL["set_position"], (changes.position, LANE))
 
 
-def _write_people(connection: sqlite3.Connection, changes: Changes) -> None:
+def _chained(
+    connection: sqlite3.Connection, activities: Iterable[Activity], found: Found
+) -> tuple[list[tuple[Any, ...]], dict[ProfileKey, Seq]]:
+    """The activities' rows, each with the one before it of its profile, and which is each profile's newest then."""
+    ordered = sorted(activities, key=_seq)
+    newest = dict(found.newest)
+    unasked = {one.profile for one in ordered if one.profile is not None} - found.known.profiles.keys()
+    there = sorted(key for key in unasked if key < found.known.next_profile)
+    newest.update(gather(connection, _SQL["newest_of"], there, _NEWEST))
+    rows, ahead = [], {}
+    for one in ordered:
+        if one.profile is None:
+            rows.append((*activity_row(one), None))
+        else:
+            rows.append((*activity_row(one), newest.get(one.profile)))
+            newest[one.profile] = ahead[one.profile] = one.seq
+    return rows, ahead
+
+
+def _write_people(connection: sqlite3.Connection, changes: Changes, newest: Mapping[ProfileKey, Seq]) -> None:
     insert_many(
         connection,
-        "INSERT INTO profiles (id, public, sum, body)",
-        [profile_row(key, state) for key, state in sorted(changes.profiles.items(), key=_first)],
+        "INSERT INTO profiles (id, public, sum, body, newest)",
+        [(*profile_row(key, state), newest.get(key)) for key, state in sorted(changes.profiles.items(), key=_first)],
         # The public id never changes: naming it here would rewrite its index, half of the pages of a batch.
-        tail="ON CONFLICT (id) DO UPDATE SET sum = excluded.sum, body = excluded.body",
+        tail="ON CONFLICT (id) DO UPDATE"
+        " SET sum = excluded.sum, body = excluded.body, newest = coalesce(excluded.newest, newest)",
     )
+    moved = sorted((key, seq) for key, seq in newest.items() if key not in changes.profiles)
+    connection.executemany(_SQL["chain_ahead"], [(seq, key) for key, seq in moved])
     kinds = _kinds(connection, {kind for kind, _ in changes.owners})
     insert_many(
         connection,
@@ -179,6 +215,10 @@ def add_counts(connection: sqlite3.Connection, counts: Mapping[tuple[str, str], 
 def add_totals(connection: sqlite3.Connection, totals: Mapping[str, int]) -> None:
     """Add to the running totals."""
     connection.executemany(_SQL["add_total"], [(value, name) for name, value in totals.items() if value])
+
+
+def _seq(one: Activity) -> Seq:
+    return one.seq
 
 
 def _first(row: tuple[Any, ...]) -> Any:

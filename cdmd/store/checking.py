@@ -36,6 +36,9 @@ def _examine(connection: sqlite3.Connection) -> list[str]:
     ((lost,),) = connection.execute(_SQL["lost_owners"])
     if lost:
         faults.append(f"{lost} identifiers belong to profiles that are not there")
+    ((loose,),) = connection.execute(_SQL["loose_activities"])
+    if loose:
+        faults.append(f"{loose} activities are not found from their profiles")
     return faults + _examine_totals(connection)
 
 

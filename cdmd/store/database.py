@@ -11,7 +11,6 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
@@ -22,16 +21,14 @@ import anyio.to_thread
 import msgspec
 
 from cdmd.errors import Damaged, NotDurable, SchemaUnknown
+from cdmd.store.chunks import Row, in_chunks
 from cdmd.store.sql import Migration
 
 T = TypeVar("T")
 Connect: TypeAlias = Callable[..., sqlite3.Connection]
-Row: TypeAlias = tuple[Any, ...]
 
 _SCHEMA: Final = 1  # SQLITE_ERROR: what a statement asks for is not there
 _BUSY_MS: Final = 5_000
-_CHUNKS: Final = (128, 32, 8, 1)
-_VARIABLES: Final = 500
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +49,18 @@ def connect_writer(path: Path, plan: Plan, *, connect: Connect) -> sqlite3.Conne
     connection = connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
     try:
         _prepare(connection, plan)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_beside(path: Path, plan: Plan, *, connect: Connect) -> sqlite3.Connection:
+    """A second connection to a database that is open for writing, to checkpoint it. Raises sqlite3.Error."""
+    connection = connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        connection.execute(f"PRAGMA synchronous = {plan.synchronous}")
     except BaseException:
         connection.close()
         raise
@@ -118,37 +127,6 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
-
-
-def insert_many(connection: sqlite3.Connection, head: str, rows: Sequence[Row], *, tail: str = "") -> None:
-    """``head VALUES (...), (...) tail`` for all ``rows``, in few statements of fixed sizes so that they stay prepared.
-
-    A statement per row would give the interpreter lock away once a row (tests/bench/bench_store.py).
-    """
-    done = 0
-    for size in _CHUNKS:
-        while len(rows) - done >= size:
-            one = f"({', '.join('?' * len(rows[done]))})"
-            chunk = rows[done : done + size]
-            connection.execute(f"{head} VALUES {', '.join([one] * size)} {tail}", list(chain.from_iterable(chunk)))
-            done += size
-
-
-def select_in(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[Row]:
-    """The rows of ``sql``, whose ``{}`` becomes a list of placeholders, for all ``values`` in chunks."""
-    found: list[Row] = []
-    for chunk, marks in in_chunks(values):
-        found += connection.execute(sql.format(marks), chunk).fetchall()
-    return found
-
-
-def in_chunks(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
-    """``values`` in chunks that one statement can take, each with its placeholders (padded, so that few statements differ)."""
-    for start in range(0, len(values), _VARIABLES):
-        chunk = list(values[start : start + _VARIABLES])
-        wanted = next((size for size in (1, 8, 64) if len(chunk) <= size), _VARIABLES)
-        chunk += chunk[-1:] * (wanted - len(chunk))
-        yield chunk, ", ".join("?" * wanted)
 
 
 def why(error: BaseException) -> str:

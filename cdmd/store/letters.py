@@ -16,7 +16,8 @@ from cdmd.contracts import DeadLetterFilter
 from cdmd.models import Count, DeadLetter, Digest, Micros, Parked, Seen, SeenVerdict
 from cdmd.store import seen
 from cdmd.store.batches import add_counts, add_totals, drop_dead, put_parked
-from cdmd.store.database import Row, transaction
+from cdmd.store.chunks import Row
+from cdmd.store.database import transaction
 from cdmd.store.rows import parked_row, read_letter
 from cdmd.store.sql import load_queries
 

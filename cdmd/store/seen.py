@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cdmd.models import Digest, Micros, Seen, to_micros
-from cdmd.store.database import insert_many, select_in
+import msgspec
+
+from cdmd.models import Digest, Micros, Seen, Seq, to_micros
+from cdmd.store.chunks import gather, insert_many
 from cdmd.store.sql import load_queries
 
 _SQL: Final = load_queries("seen")
+_FOUND: Final = msgspec.json.Decoder(list[tuple[str, int, int, int]])
 _DECEMBER: Final = 12
 _QUARTER: Final = 3
 
@@ -31,8 +34,9 @@ def find(
     where: dict[Digest, str] = {}
     left: list[Digest] = sorted(digests)
     for table in among:
-        for digest, *rest in select_in(connection, _SQL["find"].format(table=table), left):
-            found[digest], where[digest] = Seen(*rest), table
+        for shown, seq, verdict, content in gather(connection, _SQL["find"].format(table=table), left, _FOUND):
+            digest = Digest(bytes.fromhex(shown))
+            found[digest], where[digest] = Seen(Seq(seq), verdict, content), table
         if where:
             left = [digest for digest in left if digest not in where]
     return found, where

@@ -6,7 +6,7 @@ handed the function) and the tables' details (``batches``, ``seen``, ``letters``
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -33,12 +33,14 @@ from cdmd.models import (
 from cdmd.store import letters, looking, seen
 from cdmd.store.batches import look_up, write
 from cdmd.store.checking import verify_store
+from cdmd.store.checkpoints import Checkpoints
 from cdmd.store.copying import copy_database
 from cdmd.store.database import (
     Connect,
     Plan,
     Readers,
     Writer,
+    connect_beside,
     connect_writer,
     not_durable,
     opening,
@@ -50,7 +52,8 @@ from cdmd.store.sql import load_migrations, load_queries
 
 T = TypeVar("T")
 _SQL: Final = load_queries("store")
-_PLAN: Final = Plan(name="store", migrations=load_migrations("store"), synchronous="NORMAL", autocheckpoint=4_000)
+_PLAN: Final = Plan(name="store", migrations=load_migrations("store"), synchronous="NORMAL", autocheckpoint=16_000)
+"""Checkpoints go beside the writer; it begins its log anew itself where those never find it at rest."""
 _KEY_CHECK: Final = ("", "the key that this store's digests are made with")
 """Under a source that no connector can have, so that no renaming touches it."""
 
@@ -61,6 +64,7 @@ class SqliteStore(Store):
     def __init__(self, path: Path, *, clock: Clock, digests: letters.Digests, connect: Connect) -> None:
         self._path, self._clock, self._digests, self._connect = path, clock, digests, connect
         self._writer = Writer(self._open_connection, name="store")
+        self._checkpoints = Checkpoints(self._open_beside, self._checkpoint)
         self._readers: Readers
         self._position = Seq(0)
         self._synced = Seq(0)
@@ -87,6 +91,7 @@ class SqliteStore(Store):
             await stack.enter_async_context(store._writer)
             with opening("store", path):
                 await store._writer.run(partial(_belong, journal_id, digest(*_KEY_CHECK)))
+                await stack.enter_async_context(store._checkpoints)
                 store._readers = await stack.enter_async_context(Readers.open(path, what="store"))
             # Opening checkpointed and synced all of the write-ahead log.
             store._synced = store._position
@@ -116,7 +121,9 @@ class SqliteStore(Store):
         Raises ``NotDurable`` (the disk), ``Damaged``, ValueError on changes that contradict what is stored, and what ``decide``
         raises; nothing of the batch is written then.
         """
-        return await self._write(partial(self._apply, wanted, decide))
+        changes = await self._write(partial(self._apply, wanted, decide))
+        self._checkpoints.grown(len(changes.profiles) + len(changes.seen))
+        return changes
 
     def _apply(self, wanted: Wanted, decide: Decide, connection: sqlite3.Connection) -> Changes:
         with transaction(connection):
@@ -134,13 +141,15 @@ class SqliteStore(Store):
         Not a FULL commit: that syncs the log once more, but says nothing about pages that an earlier, failed and unnoticed
         sync of it gave up.
         """
-        self._synced = await self._write(self._checkpoint)
+        await self._mapped(self._checkpoints.run(self._checkpoint))
         return self._synced
 
-    def _checkpoint(self, connection: sqlite3.Connection) -> Seq:
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        """On the thread beside the writer's: what was committed before it is on the disk when all of it went over."""
         position = _position(connection)
         busy, pages, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        return position if not busy and pages == done else self._synced
+        if not busy and pages == done:
+            self._synced = max(self._synced, position)
 
     @override
     async def revive(self, which: DeadLetterFilter, *, now: Micros) -> int:
@@ -167,8 +176,11 @@ class SqliteStore(Store):
         await self._write(lambda connection: connection.execute(_SQL["audit"], msgspec.structs.astuple(row)).rowcount)
 
     async def _write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._mapped(self._writer.run(fn))
+
+    async def _mapped(self, work: Awaitable[T]) -> T:
         try:
-            result = await self._writer.run(fn)
+            result = await work
         except sqlite3.OperationalError as error:
             self.failure = why(error)
             raise not_durable("store", error) from error
@@ -260,6 +272,9 @@ class SqliteStore(Store):
             connection.close()
             raise
         return connection
+
+    def _open_beside(self) -> sqlite3.Connection:
+        return connect_beside(self._path, _PLAN, connect=self._connect)
 
 
 def _check_position(stored: Seq, *, known: Seq) -> None:

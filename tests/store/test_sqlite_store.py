@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from cdmd.contracts import DeadLetterFilter
 from cdmd.errors import Damaged, NotDurable, SchemaUnknown
 from cdmd.models import Changes, Micros, ProfileKey, Seen, Seq, Wanted
 from cdmd.store.checking import verify_store
+from cdmd.store.checkpoints import STEP
 from cdmd.store.keys import Digester
 from cdmd.store.store import SqliteStore
 from tests.store.contract_store import (
@@ -21,6 +23,7 @@ from tests.store.contract_store import (
     NOTHING,
     NOW,
     StoreContract,
+    activity,
     applied,
     burying,
     dead,
@@ -219,6 +222,46 @@ async def test_a_long_read_holds_back_what_counts_as_synced(reopen: Reopen, tmp_
         assert await store.sync() == 499
 
 
+async def until(look: Callable[[], object]) -> None:
+    with anyio.fail_after(5):
+        while not look():
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_what_is_applied_reaches_the_database_beside_the_writer_without_being_asked(reopen: Reopen) -> None:
+    async with reopen() as store:
+        await give(store, applied(*range(1, STEP // 2)))
+        assert store.synced == 0
+        await give(store, applied(*range(STEP // 2, STEP)))
+        await until(lambda: store.synced == STEP - 1)
+
+
+async def test_a_checkpoint_that_fails_stops_nobody_and_is_made_good(reopen: Reopen, disk: Disk) -> None:
+    async with reopen() as store:
+        await give(store, applied(1))
+        disk.fail_on = "PRAGMA wal_checkpoint"
+        for first in range(1, 4):
+            await give(store, applied(*range(first * STEP, (first + 1) * STEP)))
+        assert store.position == 4 * STEP - 1
+        with pytest.raises(NotDurable, match="disk I/O error"):
+            await store.sync()
+        assert store.synced == 0
+        disk.fail_on = None
+        assert await store.sync() == 4 * STEP - 1
+        await give(store, applied(*range(4 * STEP, 5 * STEP)))
+        await until(lambda: store.synced == 5 * STEP - 1)
+
+
+async def test_a_connection_beside_the_writer_that_cannot_be_prepared_is_closed(reopen: Reopen, disk: Disk) -> None:
+    async with reopen() as store:
+        await give(store, applied(1))
+        disk.fail_on = "PRAGMA synchronous"
+        with pytest.raises(NotDurable, match="disk I/O error"):
+            await store.sync()
+        disk.fail_on = None
+        assert await store.sync() == 1
+
+
 async def test_a_store_that_cannot_be_read_says_so(reopen: Reopen, tmp_path: Path) -> None:
     async with reopen() as store:
         damage(tmp_path / "store.db", "DROP TABLE dead_letters")
@@ -240,6 +283,8 @@ DAMAGES = [
     ("DELETE FROM profiles WHERE id = 2", "1 identifiers belong to profiles that are not there"),
     ("DELETE FROM activities WHERE seq = 2", "activities should be 2, but there are 1"),
     ("DELETE FROM parked", "parked should be 1, but there are 0"),
+    ("UPDATE profiles SET newest = 3 WHERE id = 1", "1 activities are not found from their profiles"),
+    ("UPDATE profiles SET newest = NULL WHERE id = 2", "1 activities are not found from their profiles"),
 ]
 
 
@@ -252,6 +297,26 @@ async def test_damage_to_any_row_is_noticed(reopen: Reopen, tmp_path: Path, sql:
         assert await store.verify() == []
         damage(tmp_path / "store.db", sql)
         assert sentence in "\n".join(await store.verify())
+
+
+async def test_a_chain_of_activities_that_is_broken_or_closed_is_noticed_and_ends(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen() as store:
+        await give(store, applied(1, 5, profile_of=lambda _: 1))
+        await give(store, applied(3, profile_of=lambda _: 1))  # it came back from an extension
+        await give(store, Changes(activities=[activity(6, 1)]))  # its profile was neither asked for nor changed
+        assert await store.verify() == []
+
+        async def shown() -> list[int]:
+            found = await store.profile("email", "user1@example.com", activities=9)
+            assert found is not None
+            return [one.seq for one in found.activities]
+
+        assert await shown() == [6, 5, 3, 1]
+        damage(tmp_path / "store.db", "UPDATE activities SET before = 6 WHERE seq = 1")
+        assert await shown() == [6, 5, 3, 1]
+        damage(tmp_path / "store.db", "UPDATE activities SET before = 1 WHERE seq = 3")
+        assert await shown() == [6, 3, 1]
+        assert "1 activities are not found from their profiles" in "\n".join(await store.verify())
 
 
 async def test_every_flipped_bit_in_an_activity_is_noticed(reopen: Reopen, tmp_path: Path) -> None:
@@ -351,12 +416,46 @@ async def test_what_is_due_at_once_is_bounded_in_bytes(reopen: Reopen, monkeypat
         assert [one.seq for one in await store.due(NOW, limit=19)] == [1]
 
 
+def as_earlier(path: Path, version: int) -> None:
+    """Take back what later migrations did: the store is as the first release (schema 2), or one before it, left it."""
+    script = """
+        CREATE INDEX activities_of ON activities (profile);
+        ALTER TABLE activities DROP COLUMN before;
+        ALTER TABLE profiles DROP COLUMN newest;
+    """
+    if version < 2:
+        script += "DROP INDEX parked_turns; ALTER TABLE parked DROP COLUMN extension;"
+    connection = sqlite3.connect(path)
+    connection.executescript(f"{script} PRAGMA user_version = {version};")
+    connection.close()
+
+
+async def test_a_store_of_the_first_release_shows_and_goes_on_with_all_that_its_people_did(
+    reopen: Reopen, tmp_path: Path
+) -> None:
+    def one_of_two(seq: int) -> int:
+        return 1 + seq % 2
+
+    async with reopen() as store:
+        await give(store, applied(*range(1, 8), profile_of=one_of_two))
+        await give(store, Changes(activities=[activity(8, None)]))
+    as_earlier(tmp_path / "store.db", 2)
+    async with reopen() as store:
+        assert await store.verify() == []
+        found = await store.profile("email", "user1@example.com", activities=9)
+        assert found is not None
+        assert [one.seq for one in found.activities] == [6, 4, 2]
+        await give(store, applied(9, 10, profile_of=one_of_two))
+        found = await store.profile("email", "user2@example.com", activities=9)
+        assert found is not None
+        assert [one.seq for one in found.activities] == [9, 7, 5, 3, 1]
+        assert await store.verify() == []
+
+
 async def test_what_an_earlier_version_parked_comes_back(reopen: Reopen, tmp_path: Path) -> None:
     async with reopen() as store:
         await give(store, Changes(parked=[parked(1)]))
-    connection = sqlite3.connect(tmp_path / "store.db")
-    connection.executescript("DROP INDEX parked_turns; ALTER TABLE parked DROP COLUMN extension; PRAGMA user_version = 1;")
-    connection.close()
+    as_earlier(tmp_path / "store.db", 1)
     async with reopen() as store:
         assert await store.due(NOW, limit=9) == [parked(1)]
         assert await store.verify() == []

@@ -23,7 +23,7 @@ SELECT name FROM sources;
 INSERT INTO sources (name) VALUES (?) ON CONFLICT DO NOTHING;
 
 -- name: owners
-SELECT value, profile FROM identifiers WHERE kind = ? AND value IN ({});
+SELECT json_group_array(json_array(value, profile)) FROM identifiers WHERE kind = ? AND value IN ({});
 
 -- name: known
 SELECT value FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value IN ({});
@@ -33,6 +33,9 @@ SELECT profile FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = 
 
 -- name: profiles
 SELECT id, public, sum, body FROM profiles WHERE id IN ({});
+
+-- name: gathered_profiles
+SELECT json_group_array(json_array(id, public, hex(sum), hex(body), newest)) FROM profiles WHERE id IN ({});
 
 -- name: next_profile
 SELECT coalesce(max(id), 0) + 1 FROM profiles;
@@ -44,8 +47,29 @@ SELECT digest, seq, verdict, content FROM seen WHERE digest IN ({});
 SELECT seq, profile, time, sum, body FROM activities WHERE seq IN ({});
 
 -- name: newest_activities
-SELECT seq, profile, time, sum, body FROM activities
-WHERE profile IN (SELECT value FROM json_each(?)) ORDER BY time DESC, seq DESC LIMIT ?;
+-- Along the chain of each profile. UNION, not UNION ALL: a chain that damage closed to a circle ends all the same.
+WITH RECURSIVE chain (seq) AS (
+    SELECT newest FROM profiles WHERE id IN (SELECT value FROM json_each(?)) AND newest IS NOT NULL
+    UNION
+    SELECT a.before FROM chain CROSS JOIN activities AS a ON a.seq = chain.seq WHERE a.before IS NOT NULL
+)
+SELECT seq, profile, time, sum, body FROM chain CROSS JOIN activities USING (seq) ORDER BY time DESC, seq DESC LIMIT ?;
+
+-- name: chain_ahead
+UPDATE profiles SET newest = ? WHERE id = ?;
+
+-- name: newest_of
+SELECT json_group_array(json_array(id, newest)) FROM profiles WHERE newest IS NOT NULL AND id IN ({});
+
+-- name: loose_activities
+-- Each is the newest of its profile or stands before one other of the same profile.
+WITH ahead (seq, profile) AS (
+    SELECT newest, id FROM profiles WHERE newest IS NOT NULL
+    UNION ALL
+    SELECT before, profile FROM activities WHERE before IS NOT NULL
+)
+SELECT (SELECT count(*) FROM activities WHERE profile IN (SELECT id FROM profiles))
+    - (SELECT count(DISTINCT a.seq) FROM ahead CROSS JOIN activities AS a ON a.seq = ahead.seq AND a.profile = ahead.profile);
 
 -- name: merges
 SELECT seq, winner, loser, sum, body FROM merges WHERE winner IN ({}) ORDER BY id;
