@@ -23,6 +23,7 @@ _FOLDER: Final = "library"
 _CONNECTOR: Final = re.compile(r"^\[connector\](?=\s*(#.*)?$)", re.MULTILINE)
 _HEADS: Final = re.compile(r"^\[connector(?=[].])", re.MULTILINE)
 _EVENT: Final = "event"
+_SHAPING: Final = ("type", "algorithm")
 _MOST_NAMED: Final = 3
 
 
@@ -114,9 +115,9 @@ class Library:
 def lay_under(merged: Merged, library: Library, *, absent: str | None = None) -> None:
     """Lay the entry that each connector's ``use`` names under that connector's table; the user's keys win, tables merge.
 
-    A list replaces a list, and a table of another ``type`` the table that it speaks of; within ``event`` an empty text takes
-    the entry's key out. Mistakes become ``merged.problems`` and their connectors go. With ``absent`` (plugins are missing) a
-    plugin's entry that is not there is left for ``loading`` to take as a missing type.
+    A list replaces a list, and a table of another ``type`` or ``algorithm`` the table that it speaks of; within ``event`` an
+    empty text takes the entry's key out. Mistakes become ``merged.problems`` and their connectors go. With ``absent``
+    (plugins are missing) a plugin's entry that is not there is left for ``loading`` to take as a missing type.
     """
     connectors = merged.tables.get("connectors")
     if not isinstance(connectors, dict):
@@ -163,8 +164,8 @@ def _merge(merged: Merged, table: dict[str, Any], under: Mapping[str, Any], *, k
 
 
 def _of_one_type(given: Mapping[str, Any], under: Mapping[str, Any]) -> bool:
-    """Whether both tables may be merged: ``type`` says which keys a table has (but in ``event``, where it is the event's)."""
-    return bool(given.get("type", under.get("type")) == under.get("type"))
+    """Whether both tables may be merged: two words say which keys a table has (but in ``event``: its type is another thing)."""
+    return all(given.get(word, under.get(word)) == under.get(word) for word in _SHAPING)
 
 
 def _report(merged: Merged, key: Key, what: str) -> None:

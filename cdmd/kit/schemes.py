@@ -16,7 +16,7 @@ from typing_extensions import override
 HMAC_DIGESTS: Final = MappingProxyType(
     {"hmac-sha1": "sha1", "hmac-sha256": "sha256", "hmac-sha384": "sha384", "hmac-sha512": "sha512"}
 )
-PUBLIC_KEYS: Final = frozenset(("ed25519", "ecdsa-p256-sha256"))
+PUBLIC_KEYS: Final = frozenset(("ed25519", "ecdsa-p256-sha256", "jwt-rs256"))
 PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 TOLERANCE: Final = 300
 """Seconds by which the time of signing may lie before or after our clock where a scheme says nothing else."""
@@ -29,7 +29,7 @@ _NAMING: Final = re.compile(r"(header|form|query|json):.+")
 _OVER_THE_BODY: Final = re.compile(r"body|form-sorted|form:.+")
 
 HmacAlgorithm = Literal["hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512"]
-Algorithm = HmacAlgorithm | Literal["sha256", "ed25519", "ecdsa-p256-sha256", "bearer", "basic", "none"]
+Algorithm = HmacAlgorithm | Literal["sha256", "ed25519", "ecdsa-p256-sha256", "jwt-rs256", "bearer", "basic", "none"]
 UrlForm = Literal["as-is", "decoded", "with-port", "without-port"]
 
 
@@ -94,8 +94,8 @@ class KeyForm(_Words, frozen=True, kw_only=True):
 
     strip: Annotated[str, Meta(description="A prefix that is no part of the key.")] = ""
     encoding: Annotated[
-        Literal["utf8", "base64", "hex", "base64-der", "pem"],
-        Meta(description="How the rest is written; `base64-der` and `pem` are public keys."),
+        Literal["utf8", "base64", "hex", "base64-der", "pem", "jwk"],
+        Meta(description="How the rest is written; `base64-der`, `pem` and `jwk` (one, or a set) are public keys."),
     ] = "utf8"
 
 
@@ -182,6 +182,13 @@ class Scheme(_Words, frozen=True, kw_only=True):
         tuple[UrlForm, ...] | None, Meta(description="The forms of the URL that may have been signed; by default as it is.")
     ] = None
     body_hash: Annotated[BodyHash | None, Meta(description="A digest of the body in what was signed.")] = None
+    claims: Annotated[
+        dict[str, str] | None,
+        Meta(
+            description="For `jwt-rs256`: what the token must claim, `iss` among it; `{json:PATH}`, `{header:NAME}` and so on"
+            " tie it to the request."
+        ),
+    ] = None
     body_unsigned: Annotated[bool, Meta(description="Take it that the sender signs something, but not the body.")] = False
     payload: Annotated[Payload | None, Meta(description="Where the record is, if not the body.")] = None
     event_id: Annotated[Place | None, Meta(description="Where the event's id stands.")] = None
@@ -204,6 +211,10 @@ class Scheme(_Words, frozen=True, kw_only=True):
 
     def _check_signing(self) -> None:
         _expect(self.signature is not None, "`signature` is needed: say where it is")
+        _expect((self.claims is not None) == (self.algorithm == "jwt-rs256"), "`claims` and `jwt-rs256` go together")
+        if self.claims is not None:
+            self._check_claims(self.claims)
+            return
         words = self.words
         unknown = [word for word in words if word not in _PLAIN_WORDS and not _NAMING.fullmatch(word)]
         _expect(not unknown, f"`signed` knows {_KNOWN}, not {unknown}")
@@ -222,6 +233,14 @@ class Scheme(_Words, frozen=True, kw_only=True):
             "`payload` must be the form field that is signed",
         )
 
+    def _check_claims(self, claims: dict[str, str]) -> None:
+        _expect("iss" in claims, "`claims` must name `iss`: the key may sign for others, too")
+        _expect(self.signed is None and self.timestamp is None, "`jwt-rs256` takes no `signed` or `timestamp`")
+        _expect(self.body_unsigned, "a token does not cover the body: write body_unsigned = true if that is enough for you")
+        words = [word for text in claims.values() for word in PLACEHOLDER.findall(text)]
+        unknown = [word for word in words if not _NAMING.fullmatch(word)]
+        _expect(not unknown, f"`claims` know {{header:NAME}}, {{form:NAME}}, {{query:NAME}} and {{json:PATH}}, not {unknown}")
+
     def over(self, base: "Scheme") -> "Scheme":
         """``base`` with the words that are given here. Raises ValueError where they do not fit it."""
         given = {
@@ -234,7 +253,7 @@ class Scheme(_Words, frozen=True, kw_only=True):
     @property
     def words(self) -> list[str]:
         """The placeholders of what was signed."""
-        return PLACEHOLDER.findall(self.signed or "{body}")
+        return PLACEHOLDER.findall(self.signed or "{body}") if self.claims is None else []
 
     @property
     def signs(self) -> bool:

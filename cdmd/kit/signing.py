@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from cdmd.kit import jwt
 from cdmd.kit.presented import Headers, Presented, Reason, Unproved, named, one, reader
 from cdmd.kit.proofs import Key, decode, filled, key, key_bytes
 from cdmd.kit.schemes import PLACEHOLDER, TOLERANCE, Algorithm, At, KeyForm, Scheme, UrlForm
@@ -60,6 +61,7 @@ class Verifier:
             self._plans = _plans(scheme, secrets)
         else:
             self._passwords = tuple(hashlib.sha256(filled(secret)).digest() for secret in secrets)
+        self._claims = [(name, _spelt(text, b"")) for name, text in (scheme.claims or {}).items()]
         self._fixed = self._plans.get(scheme.algorithm or "none", ())
         self._named = scheme.algorithm_from is not None
         at = scheme.timestamp
@@ -81,6 +83,8 @@ class Verifier:
             return Verified(None)
         presented = Presented(headers, body, method=method, target=target, base=base)
         try:
+            if self._claims:
+                return self._check_token(presented, now)
             return self._check_signature(presented, now) if self.scheme.signs else self._check_password(presented)
         except Unproved as refusal:
             return Refused(refusal.reason)
@@ -179,6 +183,31 @@ class Verifier:
             return "expired"
         return "future" if -age > self._future else None
 
+    def _check_token(self, presented: Presented, now: datetime) -> Verified | Refused:
+        """A signed token beside the body: by a known key, for what it must claim, and not outlived."""
+        token = jwt.read(self._behind_prefix(presented))
+        found = next((at for plan in self._fixed for at, key in plan.keys if key.proves(token.signed, [token.signature])), None)
+        if found is None:
+            return Refused("mismatch")
+        for name, parts in self._claims:
+            if not token.says(name, _joined(parts, presented, "", b"").decode("utf-8", "replace")):
+                return Refused("mismatch")
+        ends, begins = token.moment("exp"), [token.moment("iat"), token.moment("nbf")]
+        if ends is None:
+            return Refused("malformed")
+        if now.timestamp() - ends > self._tolerance:
+            return Refused("expired")
+        early = any(moment is not None and moment - now.timestamp() > self._future for moment in begins)
+        return Refused("future") if early else Verified(found)
+
+    def _behind_prefix(self, presented: Presented) -> str:
+        """The text at the signature's place without its prefix. Raises Unproved."""
+        text = one(self._signature, presented) if self._signature is not None else ""
+        prefix = next((prefix for prefix in self._prefixes if text.startswith(prefix)), None)
+        if prefix is None:
+            raise Unproved("malformed")
+        return text.removeprefix(prefix)
+
     def _check_password(self, presented: Presented) -> Verified | Refused:
         """A token or user:password: digests are compared, so that not even the length shows in the time taken."""
         digest = hashlib.sha256(self._password(presented)).digest()
@@ -191,11 +220,7 @@ class Verifier:
     def _password(self, presented: Presented) -> bytes:
         """What is offered: where the scheme says, else in ``Authorization``, for a bearer also ``?access_token=``."""
         if self._signature is not None:
-            text = one(self._signature, presented)
-            prefix = next((prefix for prefix in self._prefixes if text.startswith(prefix)), None)
-            if prefix is None:
-                raise Unproved("malformed")
-            return _encoded(text.removeprefix(prefix))
+            return _encoded(self._behind_prefix(presented))
         basic = self.scheme.algorithm == "basic"
         said = named(presented.headers, _AUTHORIZATION)
         tokens = [] if basic or "access_token=" not in presented.target else _ACCESS_TOKEN(presented)
@@ -227,7 +252,12 @@ def _plans(scheme: Scheme, secrets: Sequence[Secret]) -> dict[Algorithm, list[_P
 
 
 def _parts(scheme: Scheme, secret: bytes) -> tuple[_Part, ...]:
-    pieces = enumerate(PLACEHOLDER.split(scheme.signed or "{body}"))
+    return _spelt(scheme.signed or "{body}", secret)
+
+
+def _spelt(text: str, secret: bytes) -> tuple[_Part, ...]:
+    """The parts of a template."""
+    pieces = enumerate(PLACEHOLDER.split(text))
     return tuple(_part(piece, secret) if index % 2 else piece.encode() for index, piece in pieces if piece)
 
 

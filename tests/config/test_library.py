@@ -17,7 +17,7 @@ HUB = (
     + """
 [connector]
 type = "webhook"
-verify = { header = "x-hub", algorithm = "sha1" }
+verify = { header = "x-hub", algorithm = "sha1", tolerance = "9m" }
 accept = ["hub.*"]
 freshness = "5s"
 [connector.event]
@@ -108,6 +108,8 @@ def test_a_table_of_another_type_replaces_the_entrys(using: Loading) -> None:
     one = using('[connectors.x]\nuse = "area"\nauth = { type = "bearer", token = "env:TOKEN" }\nfiles = ["c"]').connectors["x"]
     assert one.settings.auth.token.reveal() == b"geheim-4711"
     assert one.settings.files == ["c"]
+    signed = using('[connectors.x]\nuse = "hub"\nverify = { header = "x", algorithm = "sha256" }').connectors["x"]
+    assert (signed.settings.verify.header, str(signed.settings.verify.tolerance)) == ("x", "5m")
     kept = using('[connectors.x]\nuse = "area"\nauth = { username = "me" }').connectors["x"]
     assert (kept.settings.auth.username, kept.settings.auth.password.reveal()) == ("me", b"geheim-4711")
 
@@ -138,7 +140,7 @@ def test_what_is_in_force_is_shown_whole(using: Loading) -> None:
             'use = "hub"\nevent = { data = { total = "{tot" } }',
             ["cdmd.toml: connectors.x.event.data.total: not a template: column 1: a closing } is missing"],
         ),
-        ('use = "hub"\nverify = { algorithm = "md5" }', ['cdmd.toml: connectors.x.verify.algorithm: "md5" is none of']),
+        ('use = "hub"\nverify = { header = 5 }', ["cdmd.toml: connectors.x.verify.header: expected text, got an integer"]),
         ('use = "area"\nport = 23', ["cdmd.toml: connectors.x: telnet is not a way to fetch files"]),
     ],
 )

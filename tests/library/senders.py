@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,14 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import jwt
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 DELIVERIES = Path(__file__).with_name("deliveries")
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 _PLAIN = "a-shared-secret-of-some-length"
 _BASE64 = base64.b64encode(bytes(range(32))).decode()
+_SITE = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 _MAILER = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -66,7 +69,9 @@ def secret(entry: str) -> str:
     """A secret in the form that the vendor gives out."""
     return {
         "standard-webhooks": f"whsec_{_BASE64}",
-        "sap-cdc": _BASE64,
+        "sap-cdc": json.dumps(
+            {"callId": "c", "errorCode": 0, "kid": "k", **jwt.algorithms.RSAAlgorithm.to_jwk(_SITE.public_key(), as_dict=True)}
+        ),
         "sap-commerce": "commerce:a-password",
         "sendgrid": base64.b64encode(
             _MAILER.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -144,6 +149,18 @@ def _sendgrid(signing: Signing) -> dict[str, str]:
     }
 
 
+def _gigya(signing: Signing) -> dict[str, str]:
+    issued = int(signing.now.timestamp())
+    claims = {
+        "sub": base64.urlsafe_b64encode(hashlib.sha256(signing.body).digest()).decode().rstrip("="),
+        "jti": json.loads(signing.body)["nonce"],
+        "exp": issued + 60,
+        "iat": issued,
+        "iss": "https://fidm.gigya.com/jwt/YOUR-API-KEY/",
+    }
+    return {"x-gigya-sig-jwt": jwt.encode(claims, _SITE, algorithm="RS256", headers={"kid": "k", "dc": "eu1"})}
+
+
 def _standard(signing: Signing) -> dict[str, str]:
     name = hashlib.sha256(signing.body).hexdigest()[:12]
     content = f"msg_{name}.{signing.seconds}.".encode() + signing.body
@@ -166,9 +183,7 @@ SIGNED: Mapping[str, Callable[[Signing], dict[str, str]]] = {
     "marketo": _bearer,
     "meta": lambda signing: {"x-hub-signature-256": f"sha256={_hex(signing, signing.body, 'sha256')}"},
     "qualtrics": lambda _signing: {},
-    "sap-cdc": lambda signing: {
-        "x-gigya-sig-hmac-sha1": _text(signing, signing.body, "sha1", key=base64.b64decode(signing.secret))
-    },
+    "sap-cdc": _gigya,
     "sap-commerce": lambda signing: {"authorization": f"Basic {base64.b64encode(signing.secret.encode()).decode()}"},
     "segment": lambda signing: {"x-signature": _hex(signing, signing.body, "sha1")},
     "sendgrid": _sendgrid,
