@@ -368,6 +368,20 @@ class SharingConnector(PushConnector, Protocol):
         ...
 
 
+@runtime_checkable
+class RetryingConnector(Protocol):
+    """A connector that itself retries some of its dead letters: what it could not fetch, say."""
+
+    @property
+    def retries(self) -> Collection[str]:
+        """Their fault codes."""
+        ...
+
+    async def take_back(self, values: Sequence[Any], source: Source) -> Sequence[bool]:
+        """Take up records (the ``value`` of each) again; which of them were, once that is durable: those are dead no more."""
+        ...
+
+
 # ---- formats of files ----------------------------------------------------------------------------------------------
 
 

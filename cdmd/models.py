@@ -109,7 +109,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     ``_file``); ``id``, ``type`` and ``time`` are the defaults that the source's scheme knows (a delivery header, say);
     ``fallback_id`` names the record where neither the mapping nor the scheme does; ``brief`` says that it is only a digest of
     what was sent, which names an occurrence for ``BRIEFLY`` and no longer. ``received`` is the moment of arrival.
-    ``parts`` hold where the ``event`` table says nothing; ``fault`` is why it cannot be taken, which no mapping changes.
+    ``parts`` hold where the ``event`` table says nothing; ``fault`` is why it cannot be taken, which no mapping changes; with
+    ``final`` its connector has said all of the event, and the ``event`` table is not asked.
     ``beside`` are names that templates find among the record's own, though ``"*"`` keeps none of them. ``adjusted`` says that
     ``time`` was brought to our clock, so that two deliveries of one occurrence may differ in it.
     """
@@ -127,6 +128,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     fault: Fault | None = None
     adjusted: bool = False
     beside: Mapping[str, Any] = {}
+    final: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -58,7 +58,6 @@ LATER_TYPES: Final = frozenset(("rest",))
 """Connector types of the contract that come later."""
 _LATER_KEYS: Final = frozenset(
     {
-        *(("connectors", "*", key) for key in ("fetch",)),
         *(("indicators", "*", key) for key in ("window", "step")),
     }
 )

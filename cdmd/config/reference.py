@@ -81,7 +81,8 @@ def _section(table: str, note: str, struct: type[Any]) -> Iterator[str]:
     yield "| key | value | default | meaning |\n|---|---|---|---|"
     config = struct.__struct_config__
     if config.tag_field:
-        yield f'| `{config.tag_field}` | `"{config.tag}"` | required | |'
+        what = (struct.__doc__ or "").partition("\n")[0]
+        yield f'| `{config.tag_field}` | `"{config.tag}"` | required | {_cell(what)} |'
     for field in msgspec.structs.fields(struct):
         yield f"| `{field.encode_name}` | {_type(field.type)} | {_default(field)} | {_cell(_description(field.type))} |"
     yield ""

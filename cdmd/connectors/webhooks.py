@@ -1,11 +1,12 @@
-"""The fat webhook: a request that carries its events, verified on the raw bytes and answered when they are durable.
+"""The webhook: a request that carries its events, or only notifies; verified on the raw bytes, answered when it is durable.
 
 Order: verify (every fault looks the same outside), decode, split by ``records``, emit once, answer. Not here: limits on the
-request (the edge's), how a record becomes an event (the mapper's), webhooks that only notify.
+request (the edge's), how a record becomes an event (the mapper's), what a notification leads to (``thin``).
 """
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -13,6 +14,8 @@ from msgspec import Meta
 
 from cdmd.connectors import access, cloudevents
 from cdmd.connectors.access import AccessSettings
+from cdmd.connectors.thin import RETRIES, Thin
+from cdmd.connectors.thin_settings import FetchSettings
 from cdmd.connectors.webhook_body import Document, RequestContext, Undecodable, decode
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, TemplateFault
@@ -47,6 +50,9 @@ class WebhookSettings(AccessSettings, frozen=True, kw_only=True):
         None
     )
     max_body: Annotated[Size | None, Meta(description="The largest request body here, instead of `http.max_body`.")] = None
+    fetch: Annotated[
+        FetchSettings | None, Meta(description="How what a request only notifies of is fetched; then `event` maps that.")
+    ] = None
 
     @property
     def needs_public_url(self) -> bool:
@@ -58,7 +64,7 @@ class WebhookSettings(AccessSettings, frozen=True, kw_only=True):
 
 
 class Webhook:
-    """A push connector for webhooks that carry their events."""
+    """A push connector for webhooks that carry their events; it fetches by itself what those with a ``fetch`` table name."""
 
     Settings: ClassVar[type[msgspec.Struct]] = WebhookSettings
     type: ClassVar[str] = "webhook"
@@ -84,6 +90,7 @@ class Webhook:
         challenge = _CHALLENGES.get(self._scheme.algorithm or "") if self._scheme.signature is None else None
         self._unauthorized = Answer(status=401, headers=() if challenge is None else (("www-authenticate", challenge),))
         self._verified_by: int | None = None
+        self._thin = None if settings.fetch is None else Thin(name, settings.fetch)
 
     @classmethod
     def check(cls, name: str, settings: WebhookSettings) -> list[str]:
@@ -96,6 +103,8 @@ class Webhook:
                 Template.parse(settings.records)
             except ValueError as fault:
                 found.append(f"records: {fault}")
+        if settings.fetch is not None:
+            found += settings.fetch.mistakes()
         return [*found, *access.mistakes(settings), *_verification_mistakes(settings)]
 
     @property
@@ -112,6 +121,35 @@ class Webhook:
     def verifies(self) -> bool:
         """Whether senders have to prove anything at all."""
         return self._scheme.algorithm != "none" or self._secretly
+
+    @property
+    def thin(self) -> Thin | None:
+        """Its fetching half; None where requests carry their events."""
+        return self._thin
+
+    @property
+    def fetches(self) -> bool:
+        """Whether its requests only notify."""
+        return self._thin is not None
+
+    @property
+    def waiting_since(self) -> datetime | None:
+        """When the oldest notification came that has not been fetched."""
+        return None if self._thin is None else self._thin.waiting_since
+
+    @property
+    def retries(self) -> frozenset[str]:
+        """See ``cdmd.contracts.RetryingConnector``."""
+        return frozenset() if self._thin is None else RETRIES
+
+    async def take_back(self, values: Sequence[Any], source: Source) -> list[bool]:
+        """See ``cdmd.contracts.RetryingConnector``."""
+        return [] if self._thin is None else await self._thin.notices.take_back(values, source)
+
+    async def run(self, source: Source) -> None:
+        """Fetch what its requests name (only where ``fetches``)."""
+        if self._thin is not None:
+            await self._thin.run(source)
 
     async def answer(self, request: Request, source: Source) -> Answer:
         """What ``decide`` says, with its records emitted here."""
@@ -155,7 +193,11 @@ class Webhook:
         except Undecodable as fault:
             source.refuse(1, fault.code)
             return _refusal(fault)
-        return Emission(records=records, answer=_summary) if records else _summary([])
+        if not records:
+            return _summary([])
+        if self._thin is not None:
+            return self._thin.emission(records, source, _summary)
+        return Emission(records=records, answer=_summary)
 
     def _split(self, request: Request) -> list[Record]:
         """The request's records with the defaults that the scheme knows. Raises Undecodable."""

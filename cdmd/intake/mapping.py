@@ -51,6 +51,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: Parts | None = None
     beside: dict[str, Any] = {}
     fault: Fault | None = None
+    final: bool = False
 
 
 class Mapper:
@@ -103,6 +104,7 @@ class Mapper:
         record = Record(
             value=kept.value, received=entry.event.received, fallback_id=kept.fallback_id, context=kept.context,
             id=kept.id, type=kept.type, time=kept.time, stream=stream, parts=kept.parts, fault=kept.fault, beside=kept.beside,
+            final=kept.final,
         )  # fmt: skip
         decided = self.decide(record)
         if isinstance(decided, Filtered):
@@ -113,7 +115,7 @@ class Mapper:
     def _map(self, record: Record, source: str) -> Event:
         if record.fault is not None:
             raise _Unmappable(record.fault)
-        if self._event is not None:
+        if self._event is not None and not record.final:
             return self._event.map(record, source)
         shaped = _in_shape(record.value) if record.parts is None else None
         if shaped is not None:
@@ -145,7 +147,7 @@ class Mapper:
         kept = Kept(
             value=record.value, fallback_id=record.fallback_id, context=context,
             id=record.id, type=record.type, time=record.time, stream=record.stream, parts=record.parts, fault=record.fault,
-            beside=dict(record.beside),
+            beside=dict(record.beside), final=record.final,
         )  # fmt: skip
         return Entry(bare, fault, _json(kept), record.brief)
 
@@ -186,7 +188,7 @@ class _Templates:
 
     def context_of(self, record: Record) -> dict[str, Any]:
         """What the templates see beside the record, and nothing else of the request: it is kept with a dead letter."""
-        kept: dict[str, Any] = {name: value for name, value in record.context.items() if name == "_file"}
+        kept: dict[str, Any] = {name: value for name, value in record.context.items() if name in {"_file", "_fetch"}}
         if self._headers or self._parts:
             request = record.context.get("_request", {})
             headers = request.get("headers", {})

@@ -18,7 +18,7 @@ from typing_extensions import override
 from cdmd.errors import TemplateFault
 from cdmd.kit.coercions import kind_of, plain_number
 
-CONTEXT_NAMES: Final = frozenset({"_request", "_file"})
+CONTEXT_NAMES: Final = frozenset({"_request", "_file", "_fetch"})
 """The names that a template sees beside the record."""
 
 _Node: TypeAlias = dict[str, Any]

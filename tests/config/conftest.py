@@ -29,6 +29,8 @@ class BearerAuth(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
 
 
 class BasicAuth(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="basic"):
+    """Name and password."""
+
     username: str
     password: Secret
 

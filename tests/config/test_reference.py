@@ -41,7 +41,7 @@ def test_every_key_has_a_row_with_type_default_and_meaning() -> None:
     assert "| `header` | text | required | The header that holds it. |" in text
     assert '### `[connectors.NAME.verify] with type = "webhook"`' in text
     assert '### `[connectors.NAME.auth] with type = "basic"`' in text
-    assert '| `type` | `"basic"` | required | |' in text
+    assert '| `type` | `"basic"` | required | Name and password. |' in text
     assert "| `params` | table of integer |  |  |" in text
     assert "| `extra` | any |  |  |" in text
 

@@ -298,3 +298,27 @@ def test_an_id_that_names_only_briefly_is_marked_as_such_and_no_other() -> None:
     plain = mapper().decide(record({"id": "7"}))
     assert isinstance(plain, Entry)
     assert not plain.brief
+
+
+def test_what_a_connector_has_said_all_of_is_not_mapped_and_comes_back_so_when_it_is_mapped_again() -> None:
+    gone = record({"key": "a"}, type="survey.removed", parts=Parts(identifiers={"crm_id": "a"}, data={"key": "a"}), final=True)
+    event = event_of(mapper(SHOP).decide(gone))
+    assert (event.id, event.type, event.identifiers, event.data) == (
+        "fallback-1",
+        "survey.removed",
+        {"crm_id": "a"},
+        {"key": "a"},
+    )
+    dead = mapper(SHOP, where="1").decide(gone)
+    assert isinstance(dead, Entry)
+    assert dead.fault is not None
+    assert mapper(SHOP).again(dead) == event
+
+
+def test_what_was_fetched_keeps_what_was_known_of_the_fetch_when_it_cannot_be_mapped() -> None:
+    fetched = record({"n": 1}, context={"_fetch": {"key": "a", "stale": True}})
+    entry = mapper(EventSettings(id="{nothing}", data={"key": "{_fetch.key}"})).decide(fetched)
+    assert isinstance(entry, Entry)
+    again = mapper(EventSettings(type="x", data={"key": "{_fetch.key}", "stale": "{_fetch.stale}"})).again(entry)
+    assert isinstance(again, Event)
+    assert again.data == {"key": "a", "stale": True}
