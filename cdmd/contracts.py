@@ -369,6 +369,15 @@ class SharingConnector(PushConnector, Protocol):
 
 
 @runtime_checkable
+class NotifiedConnector(Protocol):
+    """A push connector whose requests only name what is to be fetched: ``cdmd try`` shows what that would be."""
+
+    def would_fetch(self) -> Sequence[Mapping[str, str]]:
+        """The requests that its notifications so far lead to, as JSON objects without any credential."""
+        ...
+
+
+@runtime_checkable
 class RetryingConnector(Protocol):
     """A connector that itself retries some of its dead letters: what it could not fetch, say."""
 

@@ -26,7 +26,8 @@ _FIRST_ERROR = 400
 def try_connector(connector: str, config: Path | None, input_: Any, headers: tuple[str, ...], limit: int) -> int:
     r"""Show what CONNECTOR would bring in, as events in JSON Lines; what cannot be mapped is named on stderr.
 
-    A webhook reads one request body from a file; its signature is not checked.
+    A webhook reads one request body from a file; its signature is not checked. One that only notifies shows the
+    requests that it would make, and makes none.
 
     \b
     cdmd try shop --input order.json
@@ -37,7 +38,7 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
 
     from cdmd.cli.loading import load_all
     from cdmd.config.schema import Absent
-    from cdmd.contracts import PushConnector
+    from cdmd.contracts import NotifiedConnector, PushConnector
     from cdmd.testing.source import RecordingSource
 
     loaded = load_all(config)
@@ -54,6 +55,9 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
     if input_ is None:
         raise BadArguments(f"{connector} is told by its sender: give a request body with --input FILE")
     refused = anyio.run(_feed, built, source, input_.read(), headers)
+    asks = built.would_fetch() if isinstance(built, NotifiedConnector) else []
+    for ask in asks[:limit]:
+        click.echo(json.dumps(ask, ensure_ascii=False))
     return _show(source, refused, limit)
 
 

@@ -50,6 +50,11 @@ class Thin:
         """What has to be durable before a request is answered (``Notices.emission``)."""
         return self.notices.emission(records, source, summary)
 
+    def would_fetch(self) -> list[dict[str, str]]:
+        """The requests that wait to be made, unsigned."""
+        asks = [(mark.key, self.notices.ask(mark)) for mark in self._keys.marks]
+        return [{"key": key, "method": ask.method, "url": ask.url} for key, ask in asks]
+
     @property
     def waiting_since(self) -> datetime | None:
         """When the oldest notification came that has not been fetched."""

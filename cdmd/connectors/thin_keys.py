@@ -208,6 +208,11 @@ class Keys:
         return waiting is not None and waiting.turn == turn
 
     @property
+    def marks(self) -> list[Mark]:
+        """What waits in memory, the oldest notification first."""
+        return [one.mark for one in sorted(self._waiting.values(), key=lambda one: one.since)]
+
+    @property
     def room(self) -> int:
         """How many more keys memory may hold."""
         return self._most - len(self._waiting)

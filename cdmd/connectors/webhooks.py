@@ -123,11 +123,6 @@ class Webhook:
         return self._scheme.algorithm != "none" or self._secretly
 
     @property
-    def thin(self) -> Thin | None:
-        """Its fetching half; None where requests carry their events."""
-        return self._thin
-
-    @property
     def fetches(self) -> bool:
         """Whether its requests only notify."""
         return self._thin is not None
@@ -145,6 +140,10 @@ class Webhook:
     async def take_back(self, values: Sequence[Any], source: Source) -> list[bool]:
         """See ``cdmd.contracts.RetryingConnector``."""
         return [] if self._thin is None else await self._thin.notices.take_back(values, source)
+
+    def would_fetch(self) -> list[dict[str, str]]:
+        """See ``cdmd.contracts.NotifiedConnector``."""
+        return [] if self._thin is None else self._thin.would_fetch()
 
     async def run(self, source: Source) -> None:
         """Fetch what its requests name (only where ``fetches``)."""

@@ -53,9 +53,10 @@ async def retry(runtime: Runtime, actor: Actor, selection: Selection) -> Done:
         count = 0
         # One round more than there are letters for: one that comes straight back must not keep this going for ever.
         for _ in range((await runtime.store.totals()).dead_letters // BATCH + 1):
+            taken = await runtime.take_back(which)
             revived = await runtime.store.revive(which, now=now)
-            count += revived
-            if revived < BATCH:
+            count += taken + revived
+            if taken < BATCH and revived < BATCH:
                 break
         _some(count, selection)
     return Done(done="retried", count=count)

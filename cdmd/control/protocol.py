@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock, Feeds, Journal, Store
+from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
 from cdmd.models import Event, ProfileState
 
 DaemonState: TypeAlias = Literal["starting", "running", "degraded", "draining"]
@@ -341,6 +341,10 @@ class Runtime(Protocol):
 
     async def poll(self, name: str) -> None:
         """Wake a waiting pull connector now. Raises ``NotFound``, and ``BadArguments`` for one that only listens."""
+        ...
+
+    async def take_back(self, which: DeadLetterFilter) -> int:
+        """Let connectors take up those of these dead letters that they retry themselves; returns how many are dead no more."""
         ...
 
     async def forget(self, name: str) -> int:

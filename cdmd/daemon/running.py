@@ -8,15 +8,17 @@ import anyio.to_thread
 
 from cdmd import __version__
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock
+from cdmd.contracts import Clock, DeadLetterFilter
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
 from cdmd.daemon.metrics import render
 from cdmd.daemon.overview import Overview
 from cdmd.daemon.parts import Parts, guarded
 from cdmd.daemon.restarting import needs_restart
+from cdmd.daemon.taking_back import take_back
 from cdmd.errors import CdmdError, ConfigInvalid
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.globs import Globs
+from cdmd.models import to_micros
 from cdmd.profiles.projection import Projection
 from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.journal import SqliteJournal
@@ -84,6 +86,10 @@ class Running:
     async def poll(self, name: str) -> None:
         """See ``LiveConnectors.poll``."""
         await self._parts.connectors.poll(name)
+
+    async def take_back(self, which: DeadLetterFilter) -> int:
+        """See ``taking_back``."""
+        return await take_back(self._parts.connectors, self._parts.store, which, now=to_micros(self.clock.now()))
 
     async def forget(self, name: str) -> int:
         """See ``LiveConnectors.forget``."""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import pytest
 
@@ -226,3 +227,29 @@ def test_a_plugins_connector_is_tried_too_and_one_that_fetches_is_refused(trying
     assert json.loads(shown["a"].stdout)["type"] == "told.it", shown["a"].stderr
     assert shown["b"].returncode == 1
     assert "fetches by itself" in shown["b"].stderr
+
+
+def test_a_webhook_that_only_notifies_shows_what_it_would_fetch_and_fetches_nothing(trying: Trying) -> None:
+    survey = """
+[connectors.survey]
+type = "webhook"
+verify = "qualtrics"
+secrets = ["secret-of-qualtrics"]
+[connectors.survey.fetch]
+url = "https://api.survey.example/surveys/{SurveyID}/responses/{ResponseID}"
+auth = { type = "bearer", token = "secret-of-the-api" }
+key = "{ResponseID}"
+settle = "2s"
+limits = ["60/1m", "5/1s"]
+"""
+    trying.config.write_text(trying.config.read_text() + survey)
+    told = urlencode({"Topic": "x", "MSG": json.dumps({"SurveyID": "SV_1", "ResponseID": "R_7"}), "HMAC": "not checked here"})
+    found = trying("survey", told.encode(), "--header", "Content-Type: application/x-www-form-urlencoded")
+    assert found.status == 0
+    url = "https://api.survey.example:443/surveys/SV_1/responses/R_7"
+    assert found.events == [{"key": "R_7", "method": "GET", "url": url}]
+    assert "secret-of-the-api" not in found.said
+    told = urlencode({"Topic": "x", "MSG": json.dumps({"SurveyID": "..", "ResponseID": "R_7"})})
+    found = trying("survey", told.encode(), "--header", "Content-Type: application/x-www-form-urlencoded")
+    assert found.status == 1
+    assert "key_refused" in found.said

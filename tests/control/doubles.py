@@ -221,6 +221,8 @@ class MemoryRuntime:
         self.journal, self.store, self.feeds = MemoryJournal(), MemoryStore(), MemoryFeeds()
         self.clock, self.kinds, self.shown = MemoryClock(), MemoryKinds(), MemoryShown()
         self.states = {"shop": "running"}
+        self.asked_back: list[DeadLetterFilter] = []
+        self.takes_back = 0
         self.done: list[tuple[Any, ...]] = []
         self.items: list[TailItem] = []
         self.endless = False
@@ -272,6 +274,11 @@ class MemoryRuntime:
         if name != "crm":
             raise BadArguments(f"{self._named(name)} only listens: there is nothing to fetch")
         self.done.append(("poll", name))
+
+    async def take_back(self, which: DeadLetterFilter) -> int:
+        self.asked_back.append(which)
+        taken, self.takes_back = self.takes_back, 0
+        return taken
 
     async def forget(self, name: str) -> int:
         if name != "gone":

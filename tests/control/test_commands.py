@@ -306,6 +306,13 @@ def test_a_record_that_is_no_json_is_revealed_as_text(letters: Daemon) -> None:
     assert letters.client().get("/v1/dead-letters/3", {"reveal": True})["raw"] is None
 
 
+def test_dead_letters_that_their_connector_retries_itself_count_as_retried(daemon: Daemon) -> None:
+    daemon.runtime.takes_back = 2
+    done = daemon.client("admin").post("/v1/dead-letters/retry", {"connector": "survey"})
+    assert done["count"] >= 2
+    assert daemon.runtime.asked_back[0].connector == "survey"
+
+
 @pytest.mark.parametrize("verb", ["retry", "discard"])
 def test_dead_letters_are_moved_by_number_by_filter_or_all(letters: Daemon, verb: str) -> None:
     client = letters.client()
