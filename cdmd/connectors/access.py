@@ -6,7 +6,7 @@ for, so that one that asks for nothing of it pays nothing. Not here: signatures,
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -32,6 +32,10 @@ _SHORTEST: Final = 22
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The keys of every connector that is told: who may ask, and how often."""
 
+    methods: Annotated[
+        tuple[Literal["POST", "PUT", "GET"], ...],
+        Meta(description="How the sender delivers; with GET the record is the address's parameters.", min_length=1),
+    ] = ("POST",)
     allow_from: Annotated[
         tuple[str, ...], Meta(description="Networks (CIDR) that senders must call from; behind a proxy see `http.proxies`.")
     ] = ()
@@ -55,10 +59,10 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     )
 
     @property
-    def methods(self) -> tuple[str, ...]:
-        """What the path answers."""
+    def answered(self) -> tuple[str, ...]:
+        """Every method that the path answers, deliveries first."""
         asked = (_handshake(self).method,) if self.handshake is not None else ()
-        return tuple(dict.fromkeys(("POST", *asked, *(_PROBES if self.probes else ()))))
+        return tuple(dict.fromkeys((*self.methods, *asked, *(_PROBES if self.probes else ()))))
 
 
 def mistakes(settings: AccessSettings) -> list[str]:
@@ -73,6 +77,8 @@ def mistakes(settings: AccessSettings) -> list[str]:
         for name in settings.client_names
         if not name.partition("=")[2] and not name.partition(":")[2]
     ]
+    if settings.probes and "GET" in settings.methods:
+        found.append("probes: GET delivers here, so it cannot be a probe as well")
     for secret in settings.path_secrets:
         text = secret.reveal().decode("utf-8", "replace")
         if len(text) < _SHORTEST or not all(one.isascii() and (one.isalnum() or one in "-._~") for one in text):
@@ -91,8 +97,8 @@ def before(settings: AccessSettings) -> tuple[Step, ...]:
         steps.append(_asked(_handshake(settings)))
     if settings.probes:
         steps.append(lambda request, _source: _ALIVE if request.method in _PROBES else None)
-    if settings.methods != ("POST",):
-        steps.append(_delivered)
+    if settings.answered != settings.methods:
+        steps.append(_delivered(settings.methods))
     return tuple(steps)
 
 
@@ -163,12 +169,17 @@ def _asked(handshake: Handshake) -> Step:
     return step
 
 
-def _delivered(request: Request, source: Source) -> Answer | None:
-    """Nothing but POST delivers."""
-    if request.method == "POST":
-        return None
-    source.refuse(1, "method")
-    return Answer(status=405, headers=(("allow", "POST"),))
+def _delivered(methods: Sequence[str]) -> Step:
+    """What asks nothing that is answered here, and is no delivery."""
+    refusal = Answer(status=405, headers=(("allow", ", ".join(methods)),))
+
+    def step(request: Request, source: Source) -> Answer | None:
+        if request.method in methods:
+            return None
+        source.refuse(1, "method")
+        return refusal
+
+    return step
 
 
 def _handshake(settings: AccessSettings) -> Handshake:

@@ -17,6 +17,7 @@ _JSON: Final = "application/json"
 _FORM: Final = "application/x-www-form-urlencoded"
 _MOST_FIELDS: Final = 1000
 _PAYLOAD: Final = "payload"
+_CREDENTIAL: Final = "access_token"
 _JSON_BEGINS: Final = (b"{", b"[")
 
 
@@ -36,12 +37,14 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def decode(request: Request, *, payload: str | None = None, as_form: bool = False) -> Document:
-    """The body's value: JSON; of a form the JSON in its field ``payload``, else its fields. Raises Undecodable.
+    """The body's value: JSON; of a form the JSON in its field ``payload``, else its fields; of GET the parameters.
 
-    Without a ``payload`` it is the form's only field if that has this name. A body that begins like a JSON object or list is
-    JSON even when it calls itself a form, as what ``curl -d`` sends does (a form writes braces and brackets percent-encoded),
-    unless the form's fields were what was signed (``as_form``).
+    Raises Undecodable. Without a ``payload`` it is the form's only field if that has this name. A body that begins like a JSON
+    object or list is JSON even when it calls itself a form, as what ``curl -d`` sends does (a form writes braces and brackets
+    percent-encoded), unless the form's fields were what was signed (``as_form``).
     """
+    if request.method == "GET":
+        return Document(_query(request))
     kind = request.header("content-type") or ""
     if kind != _JSON:
         kind = kind.partition(";")[0].strip().lower()
@@ -100,17 +103,23 @@ def _view(request: Request, document: Document) -> dict[str, Any]:
     headers: dict[str, str] = {}
     for name, value in request.headers:
         headers.setdefault(name.replace("-", "_"), value)
-    try:
-        query = _fields(request.query)
-    except ValueError:
-        query = {}
     return {
         "headers": headers,
-        "query": query,
+        "query": _query(request),
         "form": document.form or {},
         "body": document.value,
         "received": show_time(request.received),
     }
+
+
+def _query(request: Request) -> dict[str, Any]:
+    """The address's parameters, none where they cannot be read; a token among them proves the sender and is nobody's data."""
+    try:
+        fields = _fields(request.query)
+    except ValueError:
+        return {}
+    fields.pop(_CREDENTIAL, None)
+    return fields
 
 
 def _form(body: bytes) -> dict[str, Any]:

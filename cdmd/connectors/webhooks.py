@@ -5,6 +5,7 @@ request (the edge's), how a record becomes an event (the mapper's), what a notif
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final
@@ -30,6 +31,7 @@ from cdmd.models import Accepted, Answer, Emission, Filtered, Record, Rejected, 
 
 _JSON: Final = (("content-type", "application/json"),)
 _ONE_ACCEPTED: Final = Answer(body=b'{"accepted":1,"filtered":0}', headers=_JSON)
+_ADDRESS: Final = re.compile(r"https?://[!-~]+$")
 _CHALLENGES: Final = {"bearer": "Bearer", "basic": 'Basic realm="cdmd", charset="UTF-8"'}
 
 
@@ -83,7 +85,7 @@ class Webhook:
         self._question = access.signed_question(settings)
         self._route = Route(
             path=_path(name, settings),
-            methods=settings.methods,
+            methods=settings.answered,
             max_body=None if settings.max_body is None else settings.max_body.bytes,
             secrets=settings.path_secrets,
         )
@@ -98,6 +100,8 @@ class Webhook:
         found: list[str] = []
         if not _path(name, settings).startswith("/"):
             found.append("path: must begin with a slash")
+        if settings.url is not None and not _ADDRESS.match(settings.url):
+            found.append(f"url: {settings.url!r} is not an http or https URL")
         if settings.records is not None:
             try:
                 Template.parse(settings.records)
@@ -221,7 +225,8 @@ class Webhook:
         headers, value, form = request.headers, document.value, document.form
         id_, type_, time = (None if find is None else find(headers, value, form) for find in self._defaults)
         event_id = None if id_ is None else str(id_)
-        fallback = event_id or hashlib.blake2b(request.body, digest_size=16).hexdigest()
+        sent = request.body if request.method != "GET" else request.target.encode()
+        fallback = event_id or hashlib.blake2b(sent, digest_size=16).hexdigest()
         marks = [f":{index}" for index in range(len(values))] if split else [""]
         return [
             Record(

@@ -1,7 +1,8 @@
 """A token bucket: whether something may happen now, else in how many seconds. Pure: the state and the time are handed in.
 
 The whole state of a bucket is one float, the moment (monotonic seconds) at which it will be full again; a bucket nobody has
-drawn from is ``FULL``. Whoever keeps it stores what ``take`` gives back. Not here: waiting, and what is limited.
+drawn from is ``FULL``. Whoever keeps it stores what ``take`` gives back. Not here: waiting, and obeying others' limits
+(``cdmd.kit.budget``).
 """
 
 import math
@@ -29,15 +30,6 @@ class Allowance(msgspec.Struct, frozen=True):
         """What we allow others: all of ``rate.count`` at once, and as many again in every ``rate.per`` after that."""
         return cls(rate.per / rate.count, rate.count)
 
-    @classmethod
-    def obeying(cls, rate: Rate, *, burst: int | None = None) -> "Allowance":
-        """What others allow us: no stretch of ``rate.per`` seconds ever sees more than ``rate.count``.
-
-        A full bucket and what flows in after it count together, so the burst (a tenth where none is given) is taken off.
-        """
-        most = min(rate.count, burst or max(1, rate.count // 10))
-        return cls(rate.per / (rate.count - most + 1), most)
-
 
 class Granted(msgspec.Struct, frozen=True):
     """It may happen; ``state`` is the bucket after it."""
@@ -62,11 +54,6 @@ def take(allowance: Allowance, state: float, now: float, *, cost: int = 1) -> Ve
     full = max(state, now)
     wait = full - now - (allowance.burst - min(cost, allowance.burst)) * allowance.interval
     return Granted(full + cost * allowance.interval) if wait <= _ROUNDING else Later(wait)
-
-
-def held(allowance: Allowance, state: float, until: float) -> float:
-    """The bucket from which nothing comes before ``until`` (a server said ``Retry-After``), and then one at a time."""
-    return max(state, until + (allowance.burst - 1) * allowance.interval)
 
 
 def retry_after(seconds: float) -> int:

@@ -391,6 +391,30 @@ def test_a_secret_in_a_file_that_everybody_may_read_is_warned_of(loading: Loader
     assert loading(text).warnings == ()
 
 
+def test_certificates_that_no_client_is_asked_for_are_a_mistake(tmp_path: Path) -> None:
+    file, ca = tmp_path / "cdmd.toml", tmp_path / "ca.pem"
+    ca.write_text("PEM", "utf-8")
+    named = '[connectors.named]\ntype = "webhook"\nverify = "none"\nclient_names = ["CN=sender"]\n'
+
+    def problems(http: str) -> list[str]:
+        file.write_text(http + named, "utf-8")
+        try:
+            load(file, types={"webhook": Webhook.Settings}, environment={"HOME": "/"}, randomness=bytes)
+        except ConfigInvalid as wrong:
+            return [problem.partition(": ")[2] for problem in wrong.problems]
+        return []
+
+    asked = "no client is asked for a certificate: set http.tls.client_ca, or http.proxies.subject_header behind a proxy"
+    tls = f'[http]\ntls = {{ certificate = "file:{ca}", key = "file:{ca}"'
+    assert problems("") == problems(tls + " }\n") == [f"connectors.named.client_names: {asked}"]
+    assert problems(tls + f', client_ca = "file:{ca}" }}\n') == []
+    proxies = '[http.proxies]\ntrusted = ["10.0.0.0/8", "unix", "nonsense"]\nsubject_header = "x-s"\n'
+    assert problems(proxies + 'verify_header = "x-v"\n') == [
+        "http.proxies.trusted.2: 'nonsense' does not appear to be an IPv4 or IPv6 network"
+    ]
+    assert "`subject_header` and `verify_header` go together" in problems(proxies)[0]
+
+
 def test_a_signed_address_that_nobody_has_said_is_a_mistake(tmp_path: Path) -> None:
     file = tmp_path / "cdmd.toml"
     calls = '[connectors.calls]\ntype = "webhook"\nverify = "twilio"\nsecrets = ["env:TOKEN"]\n'

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from twilio.request_validator import RequestValidator
 
 from cdmd.connectors.webhooks import Webhook
 from cdmd.kit.quantities import Rate, Size
@@ -90,6 +91,9 @@ async def test_a_body_of_one_connector_may_be_larger_or_smaller_than_of_the_othe
             {"client_names": ("sender",)},
             "client_names: 'sender' is no name in a certificate: write CN=..., DNS:..., URI:..., email:... or IP:...",
         ),
+        ({"probes": True, "methods": ("GET",)}, "probes: GET delivers here, so it cannot be a probe as well"),
+        ({"url": "in.example.com/hooks"}, "url: 'in.example.com/hooks' is not an http or https URL"),
+        ({"url": "https://in.example.com/ö"}, "url: 'https://in.example.com/ö' is not an http or https URL"),
         (
             {"path_secrets": (Secret(b"short", reference="env:P"),)},
             "path_secrets: env:P must be 22 or more letters, digits and any of -._~",
@@ -108,3 +112,25 @@ def test_a_plain_connector_has_no_steps_to_pay_for() -> None:
     webhook = Webhook("shop", settings())
     assert (webhook._before, webhook._after, webhook._question) == ((), (), None)
     assert webhook.routes[0].methods == ("POST",)
+
+
+async def test_a_sender_may_deliver_with_get_and_its_record_is_the_addresss_parameters() -> None:
+    async with hooked(methods=("POST", "GET"), verify="bearer", secrets=["t0ken"]) as sender:
+        for number in (1, 2):
+            answer = await sender.client.get(f"/hooks/shop?email=joe%40example.com&n={number}&access_token=t0ken")
+            assert answer.json() == {"accepted": 1, "filtered": 0}
+        assert (await sender.client.get("/hooks/shop?n=3")).status_code == 401
+        assert (await sender.client.put("/hooks/shop")).headers["allow"] == "POST, GET"
+    first, second = sender.source.records
+    assert first.value == first.context["_request"]["query"] == {"email": "joe@example.com", "n": "1"}
+    assert first.fallback_id != second.fallback_id
+
+
+async def test_a_get_request_is_signed_with_its_address() -> None:
+    target = "/hooks/shop?CallSid=CA1&CallStatus=completed"
+    signature = RequestValidator("s3cret").compute_signature(f"https://in.example.com{target}", {})
+    async with hooked(methods=("GET",), verify="twilio", secrets=["s3cret"]) as sender:
+        assert (await sender.client.get(target, headers={"x-twilio-signature": signature})).status_code == 200
+        assert (await sender.client.get(target + "x", headers={"x-twilio-signature": signature})).status_code == 401
+        assert (await sender.client.post(target, headers={"x-twilio-signature": signature})).status_code == 405
+    assert sender.source.records[0].value == {"CallSid": "CA1", "CallStatus": "completed"}

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hubspot.utils.signature import Signature as HubSpot
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from slack_sdk.signature import SignatureVerifier
 from standardwebhooks import Webhook as StandardWebhook
 from svix.webhooks import Webhook as SvixWebhook
@@ -525,6 +527,28 @@ def test_sendgrid_s_own_library_verifies_what_we_do_and_refuses_what_we_do(packa
     said = npm.node(packages, SENDGRID, {**given, "bodies": [body.decode() for body in bodies]})
     ours = [isinstance(decide("sendgrid", [b64(DER_PUBLIC)], sent._replace(body=body)), Verified) for body in bodies]
     assert said == ours == [True, False, False]
+
+
+# ---- nothing that is sent is a fault of ours ----------------------------------------
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_sent_to_any_preset_is_refused_without_an_exception(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(SENDERS)))
+    make, key = SENDERS[name]
+    genuine = make(BODY, NOW)
+    odd = st.text(max_size=30) | st.sampled_from(["", "=", "v1=,t=", "application/json", "a;b", *genuine.headers.values()])
+    headers = {header: data.draw(odd) if data.draw(st.booleans()) else value for header, value in genuine.headers.items()}
+    headers |= {"content-type": data.draw(odd)} if data.draw(st.booleans()) else {}
+    body = data.draw(
+        st.binary(max_size=60) | st.sampled_from([b"", b"{", b"[[[", b"MSG=%ff&HMAC=00", b"a=&" * 2000, b'{"value":{}}'])
+    )
+    target = data.draw(
+        st.sampled_from([TARGET, "", "?", TARGET + "?%ff", TARGET + "?bodySHA256=00", TARGET + "?\xff&" + "a&" * 2000])
+    )
+    decided = decide(name, [key], Sent(headers, body, target, data.draw(st.sampled_from(["POST", "GET", ""]))))
+    assert isinstance(decided, Refused)
 
 
 # ---- keys ------------------------------------------------------------------------------------------------------------

@@ -2,16 +2,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdmd.kit.quantities import Rate
-from cdmd.kit.ratelimit import FULL, Allowance, Granted, Later, held, retry_after, take
+from cdmd.kit.ratelimit import FULL, Allowance, Granted, Later, retry_after, take
 
 rates = st.builds(Rate, st.integers(1, 50), st.sampled_from([0.5, 1.0, 10.0, 60.0]))
 gaps = st.lists(st.floats(0, 5), min_size=1, max_size=150)
 SLACK = 1e-6
 
 
-def drawn(allowance: Allowance, moments: list[float], state: float = FULL) -> list[float]:
+def drawn(allowance: Allowance, moments: list[float]) -> list[float]:
     """The moments at which a draw was granted."""
-    granted = []
+    state, granted = FULL, []
     for now in moments:
         verdict = take(allowance, state, now)
         if isinstance(verdict, Granted):
@@ -54,19 +54,6 @@ def test_waiting_as_long_as_was_said_is_enough(rate: Rate, gaps: list[float]) ->
         state = verdict.state
 
 
-@given(rates, gaps, st.none() | st.integers(1, 60))
-def test_obeying_another_s_limit_no_stretch_of_its_length_sees_more(rate: Rate, gaps: list[float], burst: int | None) -> None:
-    granted = drawn(Allowance.obeying(rate, burst=burst), growing(gaps))
-    for begin in granted:
-        assert sum(begin <= moment < begin + rate.per - SLACK for moment in granted) <= rate.count
-
-
-@given(rates)
-def test_obeying_uses_all_that_is_allowed_in_the_long_run(rate: Rate) -> None:
-    allowance = Allowance.obeying(rate)
-    assert rate.count * 0.9 <= rate.per / allowance.interval <= rate.count + SLACK
-
-
 def test_what_costs_more_than_the_bucket_holds_passes_when_it_is_full_and_is_paid_for() -> None:
     quota = Allowance.quota(Rate(10, 10.0))
     verdict = take(quota, FULL, 100.0, cost=25)
@@ -74,14 +61,6 @@ def test_what_costs_more_than_the_bucket_holds_passes_when_it_is_full_and_is_pai
     assert take(quota, 125.0, 101.0) == Later(15.0)
     assert take(quota, 125.0, 116.0) == Granted(126.0)
     assert take(quota, 126.0, 120.0, cost=25) == Later(6.0)
-
-
-def test_a_bucket_that_is_held_gives_nothing_before_and_one_at_a_time_after() -> None:
-    quota = Allowance.quota(Rate(5, 5.0))
-    state = held(quota, FULL, 50.0)
-    assert take(quota, state, 49.0) == Later(1.0)
-    assert drawn(quota, [50, 50, 51], state) == [50, 51]
-    assert held(quota, 1000.0, 50.0) == 1000.0
 
 
 def test_a_retry_after_is_whole_and_at_least_one() -> None:
