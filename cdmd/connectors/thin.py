@@ -142,6 +142,7 @@ class Thin:
         """Say in ``status`` what is waited for, and hurry when an administrator asks for a look now."""
         while True:
             moved, (until, reason) = self._moved, self._outlook(source, fetcher)
+            source.working(reason)  # also while it draws breath
             async with anyio.create_task_group() as group:
                 group.start_soon(self._idle, source, until, reason, group.cancel_scope)
                 await moved.wait()

@@ -105,7 +105,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         skipped_values=store(Count.SKIPPED_VALUES),
         last_event=parts.pipeline.freshness.last_event(name),
         next=live.working.next_look,
-        detail=live.working.waiting_for or live.working.working_on or child.detail or _verified(live),
+        detail=_detail(live, child.detail),
         error=child.error,
     )
 
@@ -118,6 +118,13 @@ def _freshness(parts: Parts, live: Live, now: datetime) -> float | None:
     measured = parts.pipeline.freshness.seconds(live.config.name, now)
     since = live.source.looked if live.gate is None else getattr(live.connector, "waiting_since", None)
     return measured if since is None else max(measured or 0.0, (now - since).total_seconds())
+
+
+def _detail(live: Live, detail: str | None) -> str | None:
+    """What it does or waits for, and for one that is told how its senders prove who they are."""
+    does = live.working.waiting_for or live.working.working_on or detail
+    proven = _verified(live) if live.gate is not None else None
+    return "; ".join(part for part in (does, proven) if part) or None
 
 
 def _verified(live: Live) -> str | None:
