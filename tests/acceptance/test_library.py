@@ -3,16 +3,18 @@
 import hmac
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
 from cdmd.config.library import Library
 from cdmd.testing import DaemonProcess
-from tests.acceptance.trial import Reply, check_sums, control, post, settled, status
+from tests.acceptance.trial import Reply, check_sums, control, post, rows, settled, status, until
 from tests.library.senders import Delivery, deliveries, secret, sent
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
@@ -20,7 +22,9 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 LIBRARY = Library()
 ENTRIES = LIBRARY.names()
 NAMELESS = {"dropbox"}  # whose notices have no identity: each one counts
+FETCHED = {entry for entry in ENTRIES if "fetch" in LIBRARY.entry(entry).connector}
 PUBLIC = "https://in.example.com"
+PATH = r"/API/v3/surveys/SV_\w+/responses/R_\w+"
 DEFAULT_KINDS = """
 [identity.identifiers]
 user_id = { priority = 1, limit = 1 }
@@ -42,9 +46,39 @@ event = { id = "{receipt}", type = "till.sold", identifiers = { customer_no = "{
 """
 
 
+class Api(BaseHTTPRequestHandler):
+    """The API that a notified connector asks: what the deliveries of Qualtrics say that it answers, to who has the key."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        name = self.path.rpartition("/")[2]
+        answer = next((one.answer for one in deliveries("qualtrics") if name in one.answer), "")
+        known = self.headers.get("x-api-token") == secret("qualtrics") and re.fullmatch(PATH, self.path) and answer
+        self.asked.append(self.path if known else f"{self.path} as a stranger")
+        body = (answer if known else '{"meta":{"httpStatus":"401"}}').encode()
+        self.send_response(200 if known else 401)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is written."""
+
+
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
-    """A daemon whose configuration is what all pages propose to paste, but takes every event of every vendor."""
+def api() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, api: str) -> Iterator[DaemonProcess]:
+    """A daemon whose configuration is what all pages propose to paste, but takes every event and asks ``api``."""
     folder = tmp_path_factory.mktemp("library")
     credentials = folder / "credentials"
     credentials.mkdir()
@@ -54,6 +88,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
             (credentials / credential).write_text(secret(name))
     config = f'[http]\nlisten = ["127.0.0.1:0"]\npublic_url = "{PUBLIC}"\n'
     config += "".join(re.sub(r"^accept = .*$", "", entry.snippet, flags=re.MULTILINE) for entry in entries.values())
+    config = re.sub(r"https://DATACENTER[^/]*", api, config)
     kinds = {kind: settings for entry in entries.values() for kind, settings in entry.kinds.items()}
     config += DEFAULT_KINDS + "".join(
         f"{kind} = {{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in settings.items())} }}\n"
@@ -70,8 +105,14 @@ def send_all(daemon: DaemonProcess, entry: str) -> list[Reply]:
 
 
 def expected(entry: str) -> dict[str, dict[str, Any]]:
-    """The events by id: what one entry's deliveries say twice is one event."""
-    return {event["id"]: event for one in deliveries(entry) for event in one.events}
+    """The events by id (those that are fetched by their type): what one entry's deliveries say twice is one event."""
+    return {event.get("id", event["type"]): event for one in deliveries(entry) for event in one.events}
+
+
+def fetched(daemon: DaemonProcess, times: int) -> None:
+    """Wait until every thin entry has asked that often and what it was told is applied."""
+    until(lambda: len(Api.asked) >= times * len(FETCHED), what="fetching")
+    until(lambda: all(rows(daemon)[entry]["applied"] for entry in FETCHED), what="applying what was fetched")
 
 
 def stored(daemon: DaemonProcess, entry: str, named: str) -> dict[str, Any]:
@@ -121,6 +162,7 @@ ASKED = {
     "intercom": Question("HEAD"),
     "mailchimp": Question("GET", f"/{secret('mailchimp')}", {"user-agent": "MailChimp.com WebHook Validator"}),
     "mandrill": Question("HEAD"),
+    "qualtrics": Question("GET"),
     "meta": Question(
         "GET",
         f"?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={secret('meta')}",
@@ -166,8 +208,10 @@ def test_a_vendor_that_asks_first_is_answered_and_nothing_is_stored(daemon: Daem
 def test_every_entrys_deliveries_are_stored_and_a_repeat_has_no_second_effect(daemon: DaemonProcess) -> None:
     first = {entry: send_all(daemon, entry) for entry in ENTRIES}
     assert {(entry, reply.status) for entry, replies in first.items() for reply in replies} == {(name, 200) for name in ENTRIES}
+    fetched(daemon, 1)
     settled(daemon)
-    for source, event in [(entry, event) for entry in ENTRIES if entry not in NAMELESS for event in expected(entry).values()]:
+    named = [entry for entry in ENTRIES if entry not in NAMELESS | FETCHED]
+    for source, event in [(entry, event) for entry in named for event in expected(entry).values()]:
         found = stored(daemon, source, event["id"])
         assert found["type"] == event["type"]
         assert found["identifiers"] == event.get("identifiers", {})
@@ -181,6 +225,7 @@ def test_every_entrys_deliveries_are_stored_and_a_repeat_has_no_second_effect(da
     assert {entry: [reply.body for reply in replies] for entry, replies in again.items()} == {
         entry: [reply.body for reply in replies] for entry, replies in first.items()
     }
+    fetched(daemon, 2)
     by_name = settled(daemon)
     counted += sum(len(expected(entry)) for entry in NAMELESS)
     totals = status(daemon)["totals"]
@@ -188,6 +233,18 @@ def test_every_entrys_deliveries_are_stored_and_a_repeat_has_no_second_effect(da
     for entry in ENTRIES:
         check_sums(by_name[entry])
         assert by_name[entry]["applied"] == len(expected(entry)) * (2 if entry in NAMELESS else 1)
+
+
+def test_what_was_only_notified_is_fetched_and_mapped(daemon: DaemonProcess) -> None:
+    (event,) = deliveries("qualtrics")[0].events
+    send_all(daemon, "qualtrics")
+    until(lambda: rows(daemon)["qualtrics"]["applied"], what="fetching")
+    profile = control(daemon).get("/v1/profile", {"identifier": "email:anna.lead@example.com", "activities": 50})
+    (activity,) = [one for one in profile["activities"] if one["source"] == "qualtrics"]
+    assert (activity["type"], activity["time"], activity["data"]) == (event["type"], event["time"], event["data"])
+    assert profile["traits"]["first_name"] == "Anna"
+    assert {one["kind"]: one["value"] for one in profile["identifiers"]} == event["identifiers"]
+    assert set(Api.asked) == {"/API/v3/surveys/SV_1234567890abcde/responses/R_1l9mcVuXubb4aGm"}
 
 
 def test_customers_are_known_by_the_kinds_that_the_pages_propose(daemon: DaemonProcess) -> None:

@@ -32,6 +32,8 @@ class Delivery(NamedTuple):
     form: Mapping[str, str] | None
     json: str
     events: list[dict[str, Any]]
+    answer: str = ""
+    """What the vendor's API says of it, where the delivery only notifies."""
 
 
 class Sent(NamedTuple):
@@ -60,7 +62,14 @@ def deliveries(entry: str) -> list[Delivery]:
     """The deliveries of an entry, as they lie beside these tests."""
     document = tomllib.loads((DELIVERIES / f"{entry}.toml").read_text())
     return [
-        Delivery(one["name"], one.get("headers", {}), one.get("form"), one.get("json", ""), one.get("event", []))
+        Delivery(
+            one["name"],
+            one.get("headers", {}),
+            one.get("form"),
+            one.get("json", ""),
+            one.get("event", []),
+            one.get("answer", ""),
+        )
         for one in document["delivery"]
     ]
 
