@@ -1,0 +1,172 @@
+"""Spreadsheets and Parquet: typed values as JSON has them, and what is no such file said so."""
+
+import io
+import zipfile
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from cdmd.connectors.formats import parquet as parquet_format
+from cdmd.connectors.formats import xlsx as xlsx_format
+from cdmd.connectors.formats.parquet import Parquet, ParquetSettings
+from cdmd.connectors.formats.plain import plain
+from cdmd.connectors.formats.xlsx import Xlsx, XlsxSettings
+from cdmd.errors import ConfigInvalid, FormatFault
+from cdmd.kit.quantities import Size
+from cdmd.models import Row
+
+PARTS = {
+    "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+    '<Default Extension="xml" ContentType="application/xml"/>'
+    '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    '<Override PartName="/xl/workbook.xml" '
+    'ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/></Types>',
+    "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" '
+    'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/>'
+    "</Relationships>",
+    "xl/workbook.xml": '<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
+    'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets>'
+    '<sheet name="Kunden" sheetId="1" r:id="rId1"/></sheets></workbook>',
+    "xl/_rels/workbook.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+    '<Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" '
+    'Target="worksheets/sheet1.xml"/><Relationship Id="rId2" '
+    'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/styles" Target="styles.xml"/></Relationships>',
+    "xl/styles.xml": '<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
+    '<cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs></styleSheet>',
+}
+
+
+def sheet(*lines: tuple[int, list[Any]], padding: int = 0) -> bytes:
+    """A workbook as office programs write it: (row number, cells)."""
+    rows = "".join(f'<row r="{number}">{"".join(map(_cell, cells))}</row>' for number, cells in lines)
+    body = f'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{rows}</sheetData></worksheet>'
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in (PARTS | {"xl/worksheets/sheet1.xml": body + " " * padding}).items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "<c/>"
+        case date():
+            return f'<c s="1"><v>{(value - date(1899, 12, 30)).days}</v></c>'
+        case bool():
+            return f'<c t="b"><v>{int(value)}</v></c>'
+        case int() | float():
+            return f"<c><v>{value}</v></c>"
+        case _:
+            return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+
+
+def xlsx(content: bytes, **settings: Any) -> list[Row]:
+    pytest.importorskip("python_calamine")
+    return list(Xlsx(XlsxSettings(**settings)).rows(io.BytesIO(content)))
+
+
+def refused(content: bytes, **settings: Any) -> str:
+    with pytest.raises(FormatFault) as caught:
+        xlsx(content, **settings)
+    return caught.value.code
+
+
+CUSTOMERS = sheet(
+    (1, ["Kunden-Nr.", "Name", "Umsatz", "Seit", "VIP"]),
+    (2, [4711, "Jörg", 12.5, date(2023, 12, 31), True]),
+    (4, [4712, None, None, None, False]),
+)
+
+
+def test_a_sheets_rows_are_records_with_typed_values() -> None:
+    found = xlsx(CUSTOMERS, aliases={"no": ("kunden-nr.",)})
+    assert [(row.number, row.line, row.value) for row in found] == [
+        (1, 2, {"no": 4711, "Name": "Jörg", "Umsatz": 12.5, "Seit": "2023-12-31", "VIP": True}),
+        (2, 4, {"no": 4712, "Name": None, "Umsatz": None, "Seit": None, "VIP": False}),
+    ]
+
+
+def test_the_header_may_stand_further_down() -> None:
+    content = sheet((1, ["A report"]), (3, ["no", "name"]), (4, [1, "Joe"]))
+    assert [(row.line, row.value) for row in xlsx(content, header=3)] == [(4, {"no": 1, "name": "Joe"})]
+
+
+def test_a_sheet_is_chosen_by_its_name() -> None:
+    assert len(xlsx(CUSTOMERS, sheet="Kunden")) == 2
+    assert refused(CUSTOMERS, sheet="Orders") == "no_sheet"
+
+
+def test_what_is_no_spreadsheet_is_refused() -> None:
+    for content in (b"", b"no spreadsheet", CUSTOMERS[: len(CUSTOMERS) // 2], CUSTOMERS[:-10]):
+        assert refused(content) == "not_a_spreadsheet"
+    assert refused(sheet()) == "empty"
+    assert refused(CUSTOMERS, required=("email",)) == "missing_columns"
+    assert refused(CUSTOMERS, max_size=Size.parse("1KiB")) == "too_large"
+    assert refused(sheet((1, ["no"]), padding=5_000_000)) == "bomb"
+
+
+def test_a_cell_that_is_not_what_its_column_says_is_set_aside() -> None:
+    (row,) = xlsx(sheet((1, ["no", "n"]), (2, [1, "twelve"])), numbers=("n",))
+    assert row.fault is not None
+    assert row.fault.code == "not_a_number"
+
+
+def parquet(content: bytes, **settings: Any) -> list[Row]:
+    return list(Parquet(ParquetSettings(**settings)).rows(io.BytesIO(content)))
+
+
+def written(table: dict[str, list[Any]]) -> bytes:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    out = io.BytesIO()
+    parquet.write_table(arrow.table(table), out)
+    return out.getvalue()
+
+
+def test_a_parquet_files_rows_are_records() -> None:
+    moment = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    content = written(
+        {"no": list(range(2_500)), "since": [moment] * 2_500, "total": [Decimal("1.50")] * 2_500, "x": [None] * 2_500}
+    )
+    found = parquet(content)
+    assert len(found) == 2_500
+    assert (found[-1].number, found[-1].value) == (
+        2_500,
+        {"no": 2_499, "since": "2026-11-23T10:00:00+00:00", "total": 1.5, "x": None},
+    )
+    assert parquet(content, columns=("no",))[0].value == {"no": 0}
+    with pytest.raises(FormatFault, match="the file lacks nothing"):
+        parquet(content, columns=("nothing",))
+
+
+def test_what_is_no_parquet_file_is_refused() -> None:
+    content = written({"no": list(range(1_000))})
+    for cut in (b"", b"PAR1", b"no parquet file at all", content[:-4], content[: len(content) // 2]):
+        with pytest.raises(FormatFault) as caught:
+            parquet(cut)
+        assert caught.value.code == "not_parquet"
+
+
+@pytest.mark.parametrize(
+    ("module", "form", "settings"), [(xlsx_format, Xlsx, XlsxSettings()), (parquet_format, Parquet, ParquetSettings())]
+)
+def test_a_format_whose_library_is_not_installed_says_how_to_get_it(
+    module: Any, form: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LIBRARY", "a_library_that_is_not_there")
+    with pytest.raises(ConfigInvalid, match="pip install"):
+        form(settings)
+
+
+def test_values_are_as_json_has_them() -> None:
+    given = [
+        None, True, 1, 1.5, float("nan"), "x", date(2026, 1, 2), time(1, 2), timedelta(hours=1),
+        Decimal("2.0"), Decimal("NaN"), b"\xff", {1: (date(2026, 1, 2),)}, 1j,
+    ]  # fmt: skip
+    assert [plain(one) for one in given] == [
+        None, True, 1, 1.5, None, "x", "2026-01-02", "01:02:00", 3600.0, 2, None, "ff", {"1": ["2026-01-02"]}, "1j",
+    ]  # fmt: skip
