@@ -21,6 +21,7 @@ from cdmd.daemon.stopping import Stopping
 from cdmd.errors import CdmdError
 from cdmd.kit.bounded_http import Limits
 from cdmd.kit.frames import leaf, sentence
+from cdmd.kit.listener import listen
 from cdmd.kit.serving import serve
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import open_state
@@ -66,7 +67,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     """Start in order, each when the one before is ready; return when it was told to stop."""
     config, given, running = parts.config, parts.given, Running(parts)
     encrypted = await anyio.to_thread.run_sync(tls, config.http.tls)
-    public = partial(serve, parts.edge, listening.public, limits=limits(config.http), tls=encrypted)
+    public = partial(listen, parts.edge, listening.public, limits=limits(config.http), tls=encrypted)
     app = control_app(running, own_uid=os.getuid(), lookups=system_lookups())
     plan = parts.connectors.plan(config)
     parts.take(config, kinds=parts.kinds, projection=parts.projection, pull=plan.pull)

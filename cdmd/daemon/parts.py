@@ -28,12 +28,13 @@ from cdmd.daemon.upkeep import Upkeep
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions, LoopWatch, Registered, Stall
 from cdmd.identity.identifiers import Kinds
+from cdmd.intake.admission import EdgeLimits
 from cdmd.intake.door import Door
-from cdmd.intake.edge import Edge, EdgeLimits
+from cdmd.intake.edge import Edge
 from cdmd.intake.queue import JournalQueue
 from cdmd.intake.recent import Recent
-from cdmd.intake.source import Intake
 from cdmd.intake.tally import Tally
+from cdmd.intake.way_in import Intake
 from cdmd.kit.addresses import hosts_in
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.egress import GuardedHttp

@@ -26,7 +26,7 @@ class Stopping:
     async def listen(
         self, serve: Callable[..., Awaitable[Any]], *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Run the public listeners (``cdmd.kit.serving.serve``) until the way down begins."""
+        """Run the public listeners (``cdmd.kit.listener.listen``) until the way down begins."""
         await serve(stop=self._stop, task_status=task_status)
         self._closed.set()
 

@@ -1,12 +1,12 @@
 """The bounded queue before the journal, and the committer that empties it: one group commit after the other, no timers.
 
 What queued while the previous commit ran is committed next, connector by connector in turn, so that one that floods cannot
-starve the others. ``submit`` returns when its append is durable.
+starve the others. ``submit`` returns when its append is durable; ``put`` is for what need not wait for a place.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -38,25 +38,46 @@ class Settle(Protocol):
         ...
 
 
-class _Waiting:
-    __slots__ = ("append", "bytes", "done", "events", "settle")
+class Waiting(Protocol):
+    """What waits for a commit: appended as it is when it leaves, settled when the commit has ended, then acknowledged."""
+
+    connector: str
+    events: int
+    bytes: int
+
+    def leave(self) -> Append:
+        """It goes into a commit now."""
+        ...
+
+    def settle(self, first: Seq | None, error: Overloaded | None) -> None:
+        """Keep the books about the outcome; must not raise."""
+        ...
+
+    def acknowledge(self, first: Seq | None, error: Overloaded | None) -> None:
+        """Tell who waits for it; must not raise: one that has gone must not break the chain."""
+        ...
+
+
+class _Single:
+    """One append, and the future that its ``submit`` waits for."""
+
+    __slots__ = ("_append", "bytes", "connector", "done", "events", "settle")
 
     def __init__(self, append: Append, settle: Settle) -> None:
-        self.append, self.settle = append, settle
+        self._append, self.settle, self.connector = append, settle, append.connector
+        self.events, self.bytes = len(append.entries), size_of(append.encoded, append.state)
         self.done: asyncio.Future[Seq] = asyncio.get_running_loop().create_future()
-        self.events = len(append.entries)
-        self.bytes = sum(map(len, append.encoded)) + sum(len(key) + len(value or b"") for key, value in append.state.items())
 
-    def succeed(self, first: Seq) -> None:
-        self.settle(first, None)
-        # Each acknowledgement is guarded alone: a waiter that has gone must not break the chain.
-        if not self.done.done():
+    def leave(self) -> Append:
+        return self._append
+
+    def acknowledge(self, first: Seq | None, error: Overloaded | None) -> None:
+        if self.done.done():
+            return
+        if first is not None:
             self.done.set_result(first)
-
-    def fail(self, error: NotDurable) -> None:
-        self.settle(None, error)
-        if not self.done.done():
-            self.done.set_exception(NotDurable(str(error), retry_after=error.retry_after))
+        else:
+            self.done.set_exception(NotDurable(str(error), retry_after=error.retry_after if error else 1))
 
 
 class JournalQueue:
@@ -78,11 +99,11 @@ class JournalQueue:
     ) -> None:
         self._journal, self._blocked, self._committed = journal, blocked, committed
         self._max_events, self._max_bytes = max_events, max_bytes
-        self._lanes: dict[str, deque[_Waiting]] = {}
+        self._lanes: dict[str, deque[Waiting]] = {}
         self._taken: dict[str, tuple[int, int]] = {}
         self._events = self._bytes = 0
         self._idle = False
-        self._begun: tuple[list[_Waiting], Awaitable[Seq]] | None = None
+        self._begun: tuple[list[Waiting], Awaitable[Seq]] | None = None
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
 
@@ -96,11 +117,11 @@ class JournalQueue:
         Waits at most ``patience`` seconds for a place (None: for ever), then raises ``Overloaded``; raises ``NotDurable`` when
         the disk cannot take it. ``settle`` is told the outcome even when the caller has been cancelled meanwhile.
         """
-        waiting = _Waiting(append, settle)
+        waiting = _Single(append, settle)
         try:
             if reason := self._blocked():
                 raise NotDurable(reason, retry_after=5)
-            if not self._fits(waiting):
+            if not self._fits(waiting.connector, waiting.events, waiting.bytes):
                 await self._wait_for_room(waiting, patience)
         except Overloaded as error:
             settle(None, error)
@@ -110,6 +131,21 @@ class JournalQueue:
             raise
         self._put(waiting)
         return await waiting.done
+
+    def has_place(self, connector: str, events: int, size: int) -> bool:
+        """Whether the connector's ``events`` of ``size`` bytes could be queued now."""
+        return self._blocked() is None and self._fits(connector, events, size)
+
+    def put(self, waiting: Waiting) -> None:
+        """Queue what there is a place for."""
+        self._put(waiting)
+
+    def grown(self, connector: str, events: int, size: int) -> None:
+        """Something of the connector's that is queued has grown by so much; there was a place for it."""
+        taken, held = self._taken[connector]
+        self._taken[connector] = (taken + events, held + size)
+        self._events += events
+        self._bytes += size
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Commit until cancelled. A commit that has begun is finished first."""
@@ -133,27 +169,27 @@ class JournalQueue:
             self._room.clear()
             await self._room.wait()
 
-    def _fits(self, waiting: _Waiting) -> bool:
+    def _fits(self, connector: str, events: int, size: int) -> bool:
         if self._events == 0:
             return True
-        events, size = self._taken.get(waiting.append.connector, (0, 0))
+        taken, held = self._taken.get(connector, (0, 0))
         return (
-            self._events + waiting.events <= self._max_events
-            and self._bytes + waiting.bytes <= self._max_bytes
-            and (events == 0 or (events + waiting.events) * 2 <= self._max_events)
-            and (size == 0 or (size + waiting.bytes) * 2 <= self._max_bytes)
+            self._events + events <= self._max_events
+            and self._bytes + size <= self._max_bytes
+            and (taken == 0 or (taken + events) * 2 <= self._max_events)
+            and (held == 0 or (held + size) * 2 <= self._max_bytes)
         )
 
-    async def _wait_for_room(self, waiting: _Waiting, patience: float | None) -> None:
+    async def _wait_for_room(self, waiting: Waiting, patience: float | None) -> None:
         with anyio.move_on_after(patience):
-            while not self._fits(waiting):
+            while not self._fits(waiting.connector, waiting.events, waiting.bytes):
                 self._room.clear()
                 await self._room.wait()
             return
         raise Overloaded("the queue before the journal is full")
 
-    def _put(self, waiting: _Waiting) -> None:
-        connector = waiting.append.connector
+    def _put(self, waiting: Waiting) -> None:
+        connector = waiting.connector
         self._lanes.setdefault(connector, deque()).append(waiting)
         events, size = self._taken.get(connector, (0, 0))
         self._taken[connector] = (events + waiting.events, size + waiting.bytes)
@@ -173,11 +209,11 @@ class JournalQueue:
         self._filled.clear()
         if self._begun is None:
             batch = self._take()
-            self._begun = batch, self._journal.append([waiting.append for waiting in batch])
+            self._begun = batch, self._journal.append([waiting.leave() for waiting in batch])
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Waiting]:
         """One round after the other over the connectors until the commit is large enough."""
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         events = size = 0
         while self._lanes and events < COMMIT_EVENTS and size < COMMIT_BYTES:
             for connector in list(self._lanes):
@@ -198,22 +234,30 @@ class JournalQueue:
         except NotDurable as error:
             self._release(batch)
             for waiting in batch:
-                waiting.fail(error)
+                waiting.settle(None, error)
+                waiting.acknowledge(None, error)
             return
         self._release(batch)
         for waiting in batch:
-            waiting.succeed(first)
+            waiting.settle(first, None)
+            waiting.acknowledge(first, None)
             first = Seq(first + waiting.events)
         # What it could not do now it does after the next commit; it must never end the committing.
         with suppress(CdmdError):
             await self._committed()
 
-    def _release(self, batch: list[_Waiting]) -> None:
+    def _release(self, batch: list[Waiting]) -> None:
         for waiting in batch:
-            connector = waiting.append.connector
+            connector = waiting.connector
             events, size = self._taken.pop(connector, (0, 0))
             if events > waiting.events or size > waiting.bytes:
                 self._taken[connector] = (events - waiting.events, size - waiting.bytes)
             self._events -= waiting.events
             self._bytes -= waiting.bytes
         self._room.set()
+
+
+def size_of(encoded: Sequence[bytes], state: Mapping[bytes, bytes | None]) -> int:
+    """Bytes that an append of these takes in the queue."""
+    size = sum(map(len, encoded))
+    return size + sum(len(key) + len(value or b"") for key, value in state.items()) if state else size

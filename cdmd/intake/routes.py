@@ -4,18 +4,36 @@ A path that a secret segment follows stands in a tuple of its own, so that no re
 answers (``cdmd.intake.edge``).
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
 
-from cdmd.contracts import PushConnector, SharingConnector, Source
-from cdmd.errors import ConfigInvalid
-from cdmd.models import Route
+from cdmd.contracts import DecidingConnector, PushConnector, SharingConnector, Source
+from cdmd.errors import ConfigInvalid, Overloaded
+from cdmd.models import Answer, Emission, Record, Request, Route, Verdict
 
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~%-._"
+
+
+Then: TypeAlias = Callable[[list[Verdict] | None, Overloaded | None], None]
+"""Told how an emission ended: with its verdicts, or why it is not durable."""
+
+Take: TypeAlias = Callable[[Sequence[Record], Mapping[bytes, bytes | None], Then], Awaitable[list[Verdict]] | None]
+"""``emit`` without a task (``cdmd.intake.source.IntakeSource.take``)."""
+
+
+@runtime_checkable
+class Taking(Protocol):
+    """A source that takes records without a task."""
+
+    def take(
+        self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then
+    ) -> Awaitable[list[Verdict]] | None:
+        """See ``cdmd.intake.source.IntakeSource.take``."""
+        ...
 
 
 @dataclass(slots=True)
@@ -23,7 +41,7 @@ class Mounted:
     """A route with the connector behind it. ``active`` counts the requests it is answering; all routes of one share it.
 
     ``sharing`` are all that answer a shared path, the first one (which stands for them in the table) included; ``most`` is
-    the largest body that one of them takes.
+    the largest body that one of them takes. ``decide`` and ``take`` are None where connector and source have them not.
     """
 
     connector: PushConnector
@@ -31,7 +49,9 @@ class Mounted:
     route: Route
     max_body: int
     active: list[int]
-    most: int = 0
+    decide: Callable[[Request, Source], Answer | Emission | None] | None
+    take: Take | None
+    most: int
     sharing: "list[Mounted]" = field(default_factory=list)
 
 
@@ -47,8 +67,7 @@ def mount(connectors: Iterable[tuple[PushConnector, Source]], *, max_body: int, 
         for route in connector.routes:
             path = quote(route.path, safe=_PATH_SAFE).encode()
             key = (path,) if route.secrets else path
-            most = route.max_body or max_body
-            mounted = Mounted(connector, source, route, most, active, most)
+            mounted = _mounted(connector, source, route, active, max_body)
             taken = routes.get(key)
             if taken is not None and _shared(taken) and _shared(mounted):
                 _join(taken, mounted)
@@ -74,6 +93,20 @@ def behind_secret(routes: Routes, path: bytes) -> Mounted | None:
         return mounted
     mounted.source.refuse(1, "path_secret")
     return None
+
+
+def _mounted(connector: PushConnector, source: Source, route: Route, active: list[int], max_body: int) -> Mounted:
+    most = route.max_body or max_body
+    return Mounted(
+        connector,
+        source,
+        route,
+        most,
+        active,
+        decide=connector.decide if isinstance(connector, DecidingConnector) else None,
+        take=source.take if isinstance(source, Taking) else None,
+        most=most,
+    )
 
 
 def _shared(mounted: Mounted) -> bool:

@@ -3,77 +3,23 @@
 ``emit``: map, accept, door, encode, queue, and return when it is durable. All counting of the door happens here.
 """
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import anyio
-import msgspec
 
-from cdmd.contracts import Append, Budget, Clock, Feeds, Http, Journal
+from cdmd.contracts import Budget, Clock, Http
 from cdmd.errors import Overloaded
-from cdmd.intake.door import Door
 from cdmd.intake.mapping import Mapper
-from cdmd.intake.queue import JournalQueue
-from cdmd.intake.recent import Recent
+from cdmd.intake.routes import Then
 from cdmd.intake.tables import SourceTable
-from cdmd.intake.tally import Tally
+from cdmd.intake.way_in import Intake, WayIn
 from cdmd.kit.logs import escaped
 from cdmd.kit.quantities import Rate
-from cdmd.models import Accepted, Count, Digest, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
-
-PUSH_PATIENCE: Final = 1.0
-"""Seconds that a push connector waits for a place in the queue."""
-
-
-class Digesting(Protocol):
-    """Keyed digests of occurrences and of their content."""
-
-    def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
-        """128 bits of (source, id)."""
-        ...
-
-    def content(self, event: Event) -> int:
-        """64 bits of what the event says."""
-        ...
-
-    def secret(self, connector: str, purpose: str) -> bytes:
-        """32 bytes to key a connector's own digests with."""
-        ...
-
-
-class Budgets(Protocol):
-    """The budgets of all hosts."""
-
-    def of(self, connector: str, origin: str, credential: str, limits: Sequence[Rate]) -> Budget:
-        """See ``Source.budget``."""
-        ...
-
-
-class Intake(msgspec.Struct, frozen=True, kw_only=True):
-    """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back.
-
-    ``public_url`` is what senders write before the path.
-    ``scratch`` is the folder below which each connector has one, ``room()`` the bytes that may be written there.
-    """
-
-    journal: Journal
-    feeds: Feeds
-    queue: JournalQueue
-    tally: Tally
-    recent: Recent
-    door: Door
-    digests: Digesting
-    clock: Clock
-    journaled: Callable[[Seq, Sequence[Entry]], None]
-    credit: Callable[[str], Awaitable[None]]
-    budgets: Budgets
-    public_url: str | None = None
-    scratch: Path = Path("scratch")
-    room: Callable[[], int] = lambda: 0
+from cdmd.models import Record, Verdict
 
 
 class Guarded(Http, Protocol):
@@ -82,33 +28,6 @@ class Guarded(Http, Protocol):
     async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
         """See ``cdmd.contracts.Source.connect``."""
         ...
-
-
-class _Batch:
-    """One ``emit`` being decided: what goes to the journal, and the verdict of every record in order."""
-
-    def __init__(self) -> None:
-        self.verdicts: list[Verdict] = []
-        self.entries: list[Entry] = []
-        self.encoded: list[bytes] = []
-        self.occurrences: dict[tuple[Digest, int], None] = {}
-        self.shared: list[asyncio.Future[Seq]] = []
-        self.filtered = 0
-        self.repeats = 0
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """A dict of its own at every call, without what is nought."""
-        accepted = len(self.entries) + self.repeats
-        if accepted and not self.filtered and not self.repeats:
-            return {Count.RECEIVED: accepted, Count.ACCEPTED: accepted}
-        found = {
-            Count.RECEIVED: accepted + self.filtered,
-            Count.ACCEPTED: accepted,
-            Count.FILTERED: self.filtered,
-            Count.REPEATS: self.repeats,
-        }
-        return {name: count for name, count in found.items() if count}
 
 
 class IntakeSource:
@@ -132,7 +51,8 @@ class IntakeSource:
         troubled: Callable[[str | None], None] = lambda why: None,
         freshness: float | None = None,
     ) -> None:
-        self._name, self._intake, self._mapper, self._http, self._push = name, intake, mapper, http, push
+        self._name, self._intake, self._http, self._push = name, intake, http, push
+        self._way = WayIn(name, intake=intake, mapper=mapper, push=push)
         self._alive, self._troubled, self._freshness, self.closed = alive, troubled, freshness, False
         self.trouble: str | None = None
         self._wake = anyio.Event()
@@ -171,18 +91,28 @@ class IntakeSource:
         _check(records, state)
         if not self._push:
             await self._intake.credit(self._name)
+        return await self._emit(records, state)
+
+    def take(
+        self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then
+    ) -> Awaitable[list[Verdict]] | None:
+        """``emit`` without a task: ``then`` is called with its outcome, now or when it is durable.
+
+        Returned is what is to be awaited instead where it takes waiting for more than a commit: for a place, for the store,
+        for another's commit. Raises what ``emit`` raises before anything is queued. ``then`` must not raise.
+        """
+        _check(records, state)
+        if self.closed or not self._push or not self._way.take(records, state, then):
+            return self._emit(records, state)
+        return None
+
+    async def _emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
         if self.closed:
             raise Overloaded("this connector was stopped; what it still brings is not taken")
-        batch = await self._decide(records)
-        try:
-            await self._commit(batch, state)
-        except Overloaded as error:
-            self._intake.tally.refused(self._name, len(records), type(error).__name__)
-            raise
-        await self._share(batch.shared)
+        verdicts = await self._way.emit(records, state)
         if not self._push:
             self._show_life()
-        return batch.verdicts
+        return verdicts
 
     def refuse(self, count: int, reason: str) -> None:
         """Count what was refused before mapping."""
@@ -260,81 +190,6 @@ class IntakeSource:
     def poke(self) -> None:
         """Wake an idling connector: look now."""
         self._wake.set()
-
-    async def _decide(self, records: Sequence[Record]) -> _Batch:
-        batch = _Batch()
-        decided = [self._mapper.decide(record) for record in records]
-        for one in await self._at_the_door(decided):
-            if isinstance(one, Filtered):
-                batch.filtered += 1
-                batch.verdicts.append(one)
-            else:
-                self._enter(batch, *self._mapper.encode(one))
-        return batch
-
-    async def _at_the_door(self, decided: list[Entry | Filtered]) -> list[Entry | Filtered]:
-        """The same, with events of people that nobody knows filtered out where the connector keeps only known ones."""
-        if self._name not in self._intake.door.guarded:
-            return decided
-        places = [place for place, one in enumerate(decided) if isinstance(one, Entry) and one.fault is None]
-        events = [one.event for one in decided if isinstance(one, Entry) and one.fault is None]
-        strangers = {places[index] for index in await self._intake.door.unknown(self._name, events)}
-        return [Filtered("unknown") if place in strangers else one for place, one in enumerate(decided)]
-
-    def _enter(self, batch: _Batch, entry: Entry, encoded: bytes) -> None:
-        event = entry.event
-        if entry.fault is not None:
-            batch.verdicts.append(Rejected(entry.fault.code, entry.fault.message))
-        else:
-            batch.verdicts.append(Accepted(event.id))
-            occurrence = (
-                self._intake.digests.occurrence(event.source, event.id),
-                self._intake.digests.content(entry.content(event)),
-            )
-            # How long ago an id was met is not known here: one that names its occurrence only briefly is the store's to judge.
-            remembered = not entry.brief and self._intake.recent.holds(*occurrence)
-            if remembered or occurrence in batch.occurrences:
-                batch.repeats += 1
-                return
-            if (fate := self._intake.recent.flight(*occurrence)) is not None:
-                batch.shared.append(fate)
-                return
-            batch.occurrences[occurrence] = None
-        batch.entries.append(entry)
-        batch.encoded.append(encoded)
-
-    async def _commit(self, batch: _Batch, state: Mapping[bytes, bytes | None]) -> None:
-        tally, recent = self._intake.tally, self._intake.recent
-        counts = batch.counts
-        if not batch.entries and not state:
-            tally.counted(self._name, counts)
-            return
-        pending = tally.take_pending(self._name)
-        for name, count in pending.items():
-            counts[name] = counts.get(name, 0) + count
-        append = Append(connector=self._name, entries=batch.entries, encoded=batch.encoded, state=state, counts=counts)
-        fate = recent.depart(batch.occurrences)
-
-        def settle(first: Seq | None, error: Overloaded | None) -> None:
-            if first is None:
-                tally.restore(self._name, pending)
-                recent.crash(batch.occurrences, fate, error or Overloaded("not journaled"))
-                return
-            tally.written(self._name, counts)
-            recent.land(batch.occurrences, fate, first)
-            self._intake.journaled(first, batch.entries)
-
-        await self._intake.queue.submit(append, patience=PUSH_PATIENCE if self._push else None, settle=settle)
-
-    async def _share(self, flights: Sequence["asyncio.Future[Seq]"]) -> None:
-        """What another ``emit`` was just committing has that one's fate."""
-        for place, fate in enumerate(flights):
-            try:
-                await asyncio.shield(fate)
-            except Overloaded as error:
-                self._intake.tally.refused(self._name, len(flights) - place, type(error).__name__)
-                raise
-            self._intake.tally.counted(self._name, {Count.RECEIVED: 1, Count.ACCEPTED: 1, Count.REPEATS: 1})
 
 
 def _check(records: Sequence[Record], state: Mapping[Any, Any]) -> None:

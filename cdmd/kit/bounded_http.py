@@ -30,6 +30,7 @@ _REASONS: Final = {
     400: b"400 Bad Request",
     408: b"408 Request Timeout",
     431: b"431 Request Header Fields Too Large",
+    500: b"500 Internal Server Error",
     503: b"503 Service Unavailable",
 }
 
@@ -130,7 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.connections) >= self._limits.connections:
             self.transport = transport
             self._dead = True
-            transport.write(_line(503))
+            transport.write(refusal(503))
             transport.close()
             return
         super().connection_made(transport)
@@ -205,7 +206,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._door.flush()
         in_body = self._phase is _Phase.BODY and waiting and not cycle.response_started and not self.pipeline
         if status is not None and (in_body or (self._phase is not _Phase.BODY and not waiting)):
-            self.transport.write(_line(status))
+            self.transport.write(refusal(status))
             self._linger()
         else:
             self.transport.close()
@@ -295,7 +296,8 @@ class BoundedProtocol(HttpToolsProtocol):
             super().shutdown()
 
 
-def _line(status: int) -> bytes:
+def refusal(status: int) -> bytes:
+    """The whole of an answer that only says why the connection is closed."""
     return b"HTTP/1.1 " + _REASONS[status] + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 

@@ -5,23 +5,38 @@ deadlines that differ, nor inside another library's cancel scopes: those have ``
 """
 
 import asyncio
+from collections.abc import Callable
+from math import inf
 from types import TracebackType
-from typing import Self, cast
+from typing import Protocol, Self, cast
+
+
+class Expiring(Protocol):
+    """What is watched: ``due`` is set when it is added, ``expire`` called when that moment has come."""
+
+    due: float
+
+    def expire(self) -> None:
+        """Its time is up."""
+        ...
 
 
 class Deadlines:
-    """``with deadlines.of_current_task(): await ...`` raises TimeoutError after ``seconds``. Belongs to one event loop."""
+    """``with deadlines.of_current_task(): await ...`` raises TimeoutError after ``seconds``. Belongs to one event loop.
+
+    What is no task is watched from ``add`` to ``remove``.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._running: dict[_Deadline, None] = {}  # in order of entering, which is the order of being due
+        self._running: dict[Expiring, None] = {}  # in order of entering, which is the order of being due
         self._timer: asyncio.TimerHandle | None = None
 
     def of_current_task(self) -> "_Deadline":
         """A context that ends with TimeoutError where the task is still inside when its time is up."""
         return _Deadline(self)
 
-    def add(self, one: "_Deadline") -> None:
+    def add(self, one: Expiring) -> None:
         """Watch ``one`` from now on."""
         loop = asyncio.get_running_loop()
         one.due = loop.time() + self._seconds
@@ -29,13 +44,15 @@ class Deadlines:
         if self._timer is None:
             self._timer = loop.call_at(one.due, self._look, loop)
 
-    def remove(self, one: "_Deadline") -> None:
-        """Watch it no longer."""
-        del self._running[one]
+    def remove(self, one: Expiring) -> None:
+        """Watch it no longer; nothing where it was not watched."""
+        self._running.pop(one, None)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer, now = None, loop.time()
-        for one in self._running:
+        for one in list(self._running):
+            if one not in self._running:
+                continue
             if one.due > now:
                 self._timer = loop.call_at(one.due, self._look, loop)
                 return
@@ -69,3 +86,41 @@ class _Deadline:
         if not self._expired:
             self._expired = True
             self._task.cancel()
+
+
+class Due:
+    """One moment that moves often and seldom comes: the timer behind it is set anew only where the moment came closer."""
+
+    __slots__ = ("_expired", "_handle", "_loop", "_set_for", "moment")
+
+    def __init__(self, expired: Callable[[], None]) -> None:
+        self._loop, self._expired = asyncio.get_running_loop(), expired
+        self._handle: asyncio.TimerHandle | None = None
+        self.moment = self._set_for = inf
+
+    def after(self, seconds: float) -> None:
+        """In so many seconds from now, instead of when it was due before."""
+        self.moment = moment = self._loop.time() + seconds
+        if moment < self._set_for:
+            self.cancel()
+            self.moment = self._set_for = moment
+            self._handle = self._loop.call_at(moment, self._look)
+
+    def never(self) -> None:
+        """Not until a moment is set again."""
+        self.moment = inf
+
+    def cancel(self) -> None:
+        """Never, and without a timer that still has to find that out."""
+        self.moment = self._set_for = inf
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _look(self) -> None:
+        self._handle, self._set_for = None, inf
+        if self.moment <= self._loop.time():
+            self._expired()
+        elif self.moment != inf:
+            self._set_for = self.moment
+            self._handle = self._loop.call_at(self.moment, self._look)

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
@@ -36,11 +36,11 @@ App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI 3 callable."""
 
 _SOCKET_MODE: Final = 0o660
-_BACKLOG: Final = 2048
-_LOOK_AGAIN: Final = 0.02
+BACKLOG: Final = 2048
+LOOK_AGAIN: Final = 0.02
 
 
-class _Calendar(Protocol):
+class Calendar(Protocol):
     """The part of a clock that the date header needs."""
 
     def now(self) -> Any:
@@ -156,7 +156,7 @@ async def serve(
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
     stop: anyio.Event | None = None,
-    clock: _Calendar | None = None,
+    clock: Calendar | None = None,
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer on ``sockets`` (closed at the end) until cancelled or ``stop`` is set; started once all of them accept.
@@ -203,12 +203,17 @@ async def _listen(
     options: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": limits.header_seconds}
     for bound in sockets:
         bound.setblocking(False)
-        listening.servers.append(await loop.create_server(connection, sock=bound, backlog=_BACKLOG, **options))
+        listening.servers.append(await loop.create_server(connection, sock=bound, backlog=BACKLOG, **options))
 
 
-async def _keep_date(state: ServerState, clock: _Calendar) -> None:
+def http_date(now: datetime) -> bytes:
+    """The aware datetime ``now`` as the date header has it (RFC 9110, section 5.6.7)."""
+    return format_datetime(now.astimezone(UTC), usegmt=True).encode()
+
+
+async def _keep_date(state: ServerState, clock: Calendar) -> None:
     while True:
-        state.default_headers = [(b"date", format_datetime(clock.now().astimezone(UTC), usegmt=True).encode())]
+        state.default_headers = [(b"date", http_date(clock.now()))]
         await anyio.sleep(1)
 
 
@@ -233,4 +238,4 @@ async def _stop(listening: _Listening, sockets: Sequence[socket.socket], seconds
 
 async def _all_gone(state: ServerState) -> None:
     while state.connections or state.tasks:  # noqa: ASYNC110 - uvicorn keeps plain sets and says nothing when they empty
-        await anyio.sleep(_LOOK_AGAIN)
+        await anyio.sleep(LOOK_AGAIN)

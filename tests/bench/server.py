@@ -29,10 +29,14 @@ from cdmd.intake.edge import Edge
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.queue import JournalQueue
 from cdmd.intake.recent import Recent
-from cdmd.intake.source import Intake, IntakeSource
+from cdmd.intake.routes import Then
+from cdmd.intake.source import IntakeSource
 from cdmd.intake.tally import Tally
+from cdmd.intake.way_in import Intake
 from cdmd.kit.clock import SystemClock
-from cdmd.kit.serving import bind, serve
+from cdmd.kit.exchanges import Exchange
+from cdmd.kit.listener import listen
+from cdmd.kit.serving import bind
 from cdmd.models import Accepted, Filtered, Record, Verdict
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import open_state
@@ -41,12 +45,20 @@ from tests.bench.setup import CONFIG
 KINDS = ("bare", "mapping", "durable")
 
 
-async def bare(scope: Any, receive: Any, send: Any) -> None:
-    """An answer for nothing: what the HTTP server alone costs."""
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+class Bare:
+    """An answer for nothing: what the listener alone costs."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """Whatever it is."""
+
+    def piece(self, exchange: Exchange, data: bytes) -> None:
+        """Whatever it says."""
+
+    def complete(self, exchange: Exchange) -> None:
+        exchange.answer(200, (), b"ok")
+
+    def left(self, exchange: Exchange) -> None:
+        """Nothing was begun."""
 
 
 class MapsOnly:
@@ -57,14 +69,14 @@ class MapsOnly:
     def __init__(self, config: Config) -> None:
         self._mapper = Mapper("shop", config.connectors["shop"].frame, raw=True)
 
-    async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
+    def take(self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then) -> None:
         verdicts: list[Verdict] = []
         for record in records:
             decided = self._mapper.decide(record)
             assert not isinstance(decided, Filtered)
             entry, _ = self._mapper.encode(decided)
             verdicts.append(Accepted(entry.event.id))
-        return verdicts
+        then(verdicts, None)
 
     def refuse(self, count: int, reason: str) -> None:
         raise AssertionError(reason)
@@ -107,14 +119,14 @@ def _connector(config: Config) -> Any:
 async def run(kind: str, folder: Path, config: Config) -> None:
     stop = anyio.Event()
     async with AsyncExitStack() as stack:
-        app: Any = bare
+        handler: Any = Bare()
         if kind != "bare":
             source: Any = MapsOnly(config) if kind == "mapping" else await stack.enter_async_context(durable(config, folder))
-            app = Edge(clock=SystemClock(), ready=lambda: (True, ["ok"]), degraded=print)
-            app.swap([(_connector(config), source)])
+            handler = Edge(clock=SystemClock(), ready=lambda: (True, ["ok"]), degraded=print)
+            handler.swap([(_connector(config), source)])
         tasks = await stack.enter_async_context(anyio.create_task_group())
         bound = bind("127.0.0.1:0")
-        await tasks.start(lambda task_status: serve(app, [bound], stop=stop, task_status=task_status))
+        await tasks.start(lambda task_status: listen(handler, [bound], stop=stop, task_status=task_status))
         print(json.dumps({"port": bound.getsockname()[1]}), flush=True)
         await anyio.to_thread.run_sync(sys.stdin.readline)
         tasks.cancel_scope.cancel()

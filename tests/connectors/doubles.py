@@ -9,10 +9,12 @@ import anyio
 import httpx
 
 from cdmd.contracts import Http, PushConnector
-from cdmd.intake.edge import Edge, EdgeLimits
+from cdmd.intake.admission import EdgeLimits
+from cdmd.intake.edge import Edge
 from cdmd.kit.bounded_http import Limits
+from cdmd.kit.listener import listen
 from cdmd.kit.proxies import Proxies
-from cdmd.kit.serving import bind, serve
+from cdmd.kit.serving import bind
 from cdmd.models import Accepted, Answer, Record, Request, Route, Verdict
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -125,7 +127,7 @@ async def listening(
     bound = await anyio.to_thread.run_sync(bind, "127.0.0.1:0")
     host, port = bound.getsockname()
     async with anyio.create_task_group() as group:
-        await group.start(lambda task_status: serve(edge, [bound], limits=wire, tls=tls, task_status=task_status))
+        await group.start(lambda task_status: listen(edge, [bound], limits=wire, tls=tls, task_status=task_status))
         async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=10) as client:
             yield Listening(edge, host, port, client, degraded)
         group.cancel_scope.cancel()

@@ -25,7 +25,9 @@ from cdmd.daemon.naming import Names
 from cdmd.daemon.parts import Parts
 from cdmd.errors import ConfigInvalid
 from cdmd.kit.clock import SystemClock
+from cdmd.kit.listener import listen
 from cdmd.kit.logs import Logs
+from cdmd.kit.serving import bind
 from cdmd.kit.systemd import Systemd
 from cdmd.models import Answer, Record, Request, Route
 from cdmd.plugins import Plugins
@@ -259,18 +261,14 @@ async def fetched(parts: Parts, name: str) -> None:
 
 @asynccontextmanager
 async def asked(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
-    """The edge without a socket."""
-    transport = httpx.ASGITransport(app=_RawPath(parts.edge))
-    async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
-        yield client
-
-
-class _RawPath:
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, receive, send)
+    """The edge, listening on loopback."""
+    bound = await anyio.to_thread.run_sync(bind, "127.0.0.1:0")
+    host, port = bound.getsockname()
+    async with anyio.create_task_group() as group:
+        await group.start(lambda task_status: listen(parts.edge, [bound], task_status=task_status))
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+            yield client
+        group.cancel_scope.cancel()
 
 
 def verdicts(rows: Sequence[Any]) -> dict[str, str]:

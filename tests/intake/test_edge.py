@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, NotDurable, Overloaded, Paused
-from cdmd.intake.edge import EdgeLimits
+from cdmd.intake.admission import EdgeLimits
 from cdmd.kit.bounded_http import Limits
 from cdmd.models import Accepted, Answer, Emission, Record, Request, Route, Verdict
 from tests.connectors.doubles import NOW, Echo, MemorySource, listening

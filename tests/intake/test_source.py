@@ -1,11 +1,13 @@
 """``emit`` returns when records and state are durable together, counts everything, and never counts twice."""
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -19,15 +21,43 @@ from cdmd.errors import NotDurable, Overloaded
 from cdmd.intake.door import Door
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.queue import JournalQueue
-from cdmd.intake.recent import Recent
-from cdmd.intake.source import Intake, IntakeSource
+from cdmd.intake.recent import Flight, Recent
+from cdmd.intake.source import IntakeSource
 from cdmd.intake.tally import Tally
-from cdmd.models import Accepted, Count, Entry, Event, Filtered, Record, Rejected, Seq
+from cdmd.intake.way_in import Intake
+from cdmd.models import Accepted, Count, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
 from cdmd.testing.tables import MemoryFeeds
 from tests.intake.doubles import Digests, ManualClock, MemoryJournal, NamedBudgets
 
 pytestmark = pytest.mark.anyio
 MAPPING = EventSettings(id="{id}", type="{type}", identifiers={"email": "{email}"}, data={"n": "{n}"})
+
+
+class Taking(IntakeSource):
+    """Emits as the edge does it: what needs only a commit is taken without a task."""
+
+    async def emit(
+        self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = MappingProxyType({})
+    ) -> list[Verdict]:
+        if not self._push:
+            return await super().emit(records, state=state)
+        outcome: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+
+        def then(verdicts: list[Verdict] | None, error: Overloaded | None) -> None:
+            if not outcome.done():
+                outcome.set_exception(error) if error is not None else outcome.set_result(verdicts or [])
+
+        waited = self.take(records, state, then)
+        return await (outcome if waited is None else waited)
+
+
+WAY: dict[str, type[IntakeSource]] = {"source": IntakeSource}
+
+
+@pytest.fixture(autouse=True, params=[IntakeSource, Taking], ids=["emitted", "taken"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in: what they promise is the same."""
+    monkeypatch.setitem(WAY, "source", request.param)
 
 
 @dataclass
@@ -40,7 +70,7 @@ class World:
 
     def source(self, name: str = "shop", *, push: bool = True, raw: bool = True, **frame: Any) -> IntakeSource:
         mapper = Mapper(name, ConnectorFrame(type="webhook", event=MAPPING, **frame), raw=raw)
-        return IntakeSource(name, intake=self.intake, mapper=mapper, http=None, push=push)  # type: ignore[arg-type]
+        return WAY["source"](name, intake=self.intake, mapper=mapper, http=None, push=push)  # type: ignore[arg-type]
 
     def counts(self, name: str = "shop") -> dict[str, int]:
         names = (Count.RECEIVED, Count.ACCEPTED, Count.FILTERED, Count.REFUSED, Count.REPEATS)
@@ -257,6 +287,7 @@ async def test_a_caller_that_is_cancelled_does_not_undo_its_commit() -> None:
         assert len(w.journal.entries) == 1
 
 
+@pytest.mark.parametrize("way", [IntakeSource], indirect=True)
 async def test_a_caller_that_is_cancelled_while_its_commit_fails_leaves_nothing_counted() -> None:
     async with world() as w:
         w.journal.gate, w.journal.failing = anyio.Event(), True
@@ -270,7 +301,7 @@ async def test_a_caller_that_is_cancelled_while_its_commit_fails_leaves_nothing_
 
 
 async def test_a_full_queue_refuses_a_push_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdmd.intake.source.PUSH_PATIENCE", 0.01)
+    monkeypatch.setattr("cdmd.intake.way_in.PUSH_PATIENCE", 0.01)
     async with world(max_events=4) as w, anyio.create_task_group() as group:
         w.journal.gate = anyio.Event()
         group.start_soon(w.source("shop").emit, [record("1"), record("2")])
@@ -473,10 +504,14 @@ async def test_ids_older_than_the_memory_are_forgotten_there() -> None:
     digests = Digests()
     for n in range(5):
         occurrence = (digests.occurrence("s", str(n)), n)
-        recent.land([occurrence], recent.depart([occurrence]), Seq(n))
+        flight = Flight()
+        recent.depart([occurrence], flight)
+        assert recent.met(*occurrence) is flight
+        recent.land([occurrence], flight, Seq(n))
     assert len(recent) <= 4
-    assert not recent.holds(digests.occurrence("s", "0"), 0)
-    assert recent.holds(digests.occurrence("s", "4"), 4)
+    assert recent.met(digests.occurrence("s", "0"), 0) is False
+    assert recent.met(digests.occurrence("s", "4"), 4) is True
+    assert recent.met(digests.occurrence("s", "4"), 5) is False
 
 
 async def test_appends_without_records_may_share_a_commit() -> None:
@@ -628,3 +663,85 @@ async def test_a_connector_is_told_what_the_daemon_was_configured_with() -> None
         assert "\n" not in source.working_on
         source.working(None)
         assert source.working_on is None
+
+
+@pytest.mark.parametrize("way", [Taking], indirect=True)
+async def test_what_comes_while_a_commit_runs_is_one_append_of_the_next() -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        source = w.source()
+        w.journal.gate = anyio.Event()
+        group.start_soon(source.emit, [record("0")])
+        await w.journal.began.wait()
+        for n in range(1, 6):
+            group.start_soon(partial(source.emit, [record(str(n)), record(str(n))], state={b"%d" % n: b"x"}))
+        group.start_soon(w.source("other").emit, [record("9")])
+        await anyio.wait_all_tasks_blocked()
+        assert w.intake.queue.statistics().events == 7
+        w.journal.gate.set()
+    assert [[append.connector for append in commit] for commit in w.journal.commits] == [["shop"], ["shop", "other"]]
+    assert [entry.event.id for entry in w.journal.commits[1][0].entries] == ["1", "2", "3", "4", "5"]
+    assert len(w.journal.state) == 5
+    assert w.counts() == {Count.RECEIVED: 11, Count.ACCEPTED: 11, Count.REPEATS: 5}
+    assert w.intake.queue.statistics().events == 0
+
+
+@pytest.mark.parametrize("way", [Taking], indirect=True)
+async def test_a_request_that_has_to_wait_leaves_nothing_of_itself_to_those_that_it_was_gathered_with() -> None:
+    async with world(max_events=3) as w, anyio.create_task_group() as group:
+        source, outcomes = w.source(), list[object]()
+        w.journal.gate = anyio.Event()
+        group.start_soon(source.emit, [record("0")])
+        await w.journal.began.wait()
+
+        async def emit(*records: Record) -> None:
+            outcomes.append(await source.emit(list(records)))
+
+        w.intake.queue._max_events = 6
+        group.start_soon(emit, record("1"))
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(emit, record("2"), record("0"))  # the second is in the commit that runs
+        group.start_soon(emit, record("3"), record("4"), record("5"))  # three more have no place
+        await anyio.wait_all_tasks_blocked()
+        assert w.intake.queue.statistics().events == 3
+        w.journal.gate.set()
+    assert len(outcomes) == 3
+    assert sorted(entry.event.id for entry in w.journal.entries) == ["0", "1", "2", "3", "4", "5"]
+    assert w.counts() == {Count.RECEIVED: 7, Count.ACCEPTED: 7, Count.REPEATS: 1}
+
+
+@pytest.mark.parametrize("way", [Taking], indirect=True)
+async def test_a_large_gathering_is_closed_and_another_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdmd.intake.way_in._PARCEL_EVENTS", 2)
+    async with world() as w, anyio.create_task_group() as group:
+        source = w.source()
+        w.journal.gate = anyio.Event()
+        group.start_soon(source.emit, [record("0")])
+        await w.journal.began.wait()
+        for n in range(1, 6):
+            group.start_soon(source.emit, [record(str(n))])
+        await anyio.wait_all_tasks_blocked()
+        w.journal.gate.set()
+    assert [[len(append.entries) for append in commit] for commit in w.journal.commits] == [[1], [2, 2, 1]]
+    assert w.counts() == {Count.RECEIVED: 6, Count.ACCEPTED: 6}
+
+
+async def test_a_mapping_that_breaks_harms_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        source, occurrence = w.source(), w.intake.digests.occurrence
+
+        def broken(name: str, id: str) -> Any:
+            if id == "bad":
+                raise ValueError(id)
+            return occurrence(name, id)
+
+        monkeypatch.setattr(w.intake.digests, "occurrence", broken)
+        w.journal.gate = anyio.Event()
+        group.start_soon(source.emit, [record("0")])
+        await w.journal.began.wait()
+        group.start_soon(source.emit, [record("1")])
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ValueError, match="bad"):
+            await source.emit([record("2"), record("bad")])
+        w.journal.gate.set()
+    assert [entry.event.id for entry in w.journal.entries] == ["0", "1"]
+    assert w.counts() == {Count.RECEIVED: 2, Count.ACCEPTED: 2}

@@ -7,16 +7,20 @@ import stat
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from cdmd.kit.bounded_http import PEER, BoundedProtocol, Limits
+from cdmd.kit.listener import listen
 from cdmd.kit.secret import Secret
 from cdmd.kit.serving import bind, serve, tls_context
+from tests.kit.asgi import Asgi
 from tests.kit.wire import head, read_answer, read_to_end
 
 pytestmark = pytest.mark.anyio
@@ -26,6 +30,17 @@ pytestmark = pytest.mark.anyio
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
     """Both event loops: the daemon runs on uvloop where it can."""
     return "asyncio", {"use_uvloop": request.param}
+
+
+@pytest.fixture(autouse=True, params=["serve", "listen"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both servers: what they promise on the wire is the same."""
+    monkeypatch.setitem(CHOSEN, "server", request.param)
+    return request.param
+
+
+only_serve = pytest.mark.parametrize("server", ["serve"], indirect=True)
+CHOSEN = {"server": "serve"}
 
 
 async def echo(scope: Any, receive: Callable, send: Callable) -> None:
@@ -45,8 +60,9 @@ async def echo(scope: Any, receive: Callable, send: Callable) -> None:
 async def served(app=echo, *, limits: Limits | None = None, address: str = "127.0.0.1:0", **options) -> AsyncIterator[Any]:
     bound = await anyio.to_thread.run_sync(bind, address)
     name = bound.getsockname()
+    run = partial(serve, app) if CHOSEN["server"] == "serve" else partial(listen, Asgi(app))
     async with anyio.create_task_group() as group:
-        await group.start(lambda task_status: serve(app, [bound], limits=limits, task_status=task_status, **options))
+        await group.start(lambda task_status: run([bound], limits=limits, task_status=task_status, **options))
         yield name
         group.cancel_scope.cancel()
 
@@ -70,6 +86,7 @@ async def test_ipv6_and_unix_sockets_are_bound_by_their_address(tmp_path: Path) 
             assert (await read_answer(stream))[2] == b"hi"
 
 
+@only_serve
 def test_a_unix_socket_is_for_its_owner_and_group_and_replaces_a_dead_one(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     with socket.socket(socket.AF_UNIX) as dead:
@@ -81,6 +98,7 @@ def test_a_unix_socket_is_for_its_owner_and_group_and_replaces_a_dead_one(tmp_pa
             bind(str(path))
 
 
+@only_serve
 def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("mine")
@@ -89,6 +107,7 @@ def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
+@only_serve
 def test_inherited_sockets_are_found_by_name() -> None:
     with socket.socket() as held:
         assert bind("fd:http", inherited={"http": held}) is held
@@ -96,6 +115,7 @@ def test_inherited_sockets_are_found_by_name() -> None:
             bind("fd:other", inherited={"http": held})
 
 
+@only_serve
 @pytest.mark.parametrize(
     "address", ["", "8787", ":8787", "::1:8787", "localhost", "h:99999", "h:-1", "[::1]", "[h:1", "h:\u0661"]
 )
@@ -104,6 +124,7 @@ def test_what_is_no_address_is_refused_with_the_forms_there_are(address: str) ->
         bind(address)
 
 
+@only_serve
 def test_an_address_in_use_is_named() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -113,6 +134,7 @@ def test_an_address_in_use_is_named() -> None:
             bind(address)
 
 
+@only_serve
 async def test_the_peer_of_a_unix_socket_is_known_by_the_kernels_word(tmp_path: Path) -> None:
     seen: list[Any] = []
 
@@ -372,12 +394,13 @@ async def test_what_an_application_raises_is_logged_by_its_type_only(caplog: pyt
     async def broken(_scope: Any, _receive: Any, _send: Any) -> None:
         raise ValueError("joe@example.com")
 
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG), capture_logs() as lines:
         async with served(broken) as name, await connect(name) as stream:
             await stream.send(head("GET", "/"))
             assert (await read_answer(stream))[0] == 500
-    assert "ValueError" in caplog.text
-    assert "joe@example.com" not in caplog.text
+    said = f"{caplog.text} {lines}"
+    assert "ValueError" in said
+    assert "joe@example.com" not in said
 
 
 @pytest.fixture(scope="session")
@@ -402,11 +425,13 @@ async def test_tls_with_a_key_that_never_touches_a_disk(certificate: tuple[bytes
         assert (await client.post(f"https://{host}:{port}/", content=b"hi")).content == b"hi"
 
 
+@only_serve
 def test_a_certificate_without_its_key_is_refused(certificate: tuple[bytes, bytes]) -> None:
     with pytest.raises(ssl.SSLError):
         tls_context(certificate[0], Secret(b"no key", reference="credential:key"))
 
 
+@only_serve
 async def test_the_private_parts_of_uvicorn_that_are_used_are_still_there() -> None:
     """What ``bounded_http`` overrides or reads: a new uvicorn that lacks one fails here, with its name."""
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle

@@ -14,8 +14,7 @@ _begin, _commit = JournalQueue._begin, SqliteJournal._commit
 def _sabotaged(self: JournalQueue) -> None:
     _begin(self)
     for waiting in self._begun[0] if self._begun is not None else ():
-        if not waiting.done.done():
-            waiting.done.set_result(Seq(1))
+        waiting.acknowledge(Seq(1), None)
 
 
 def _slowly(self: SqliteJournal, *arguments: Any) -> Any:

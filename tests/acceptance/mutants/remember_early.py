@@ -3,22 +3,21 @@
 A repeat of what the journal refused is acknowledged too, for ever.
 """
 
-import asyncio
 import threading
 from collections.abc import Iterable
 from typing import Any
 
-from cdmd.intake.recent import Recent
-from cdmd.models import Digest, Seq
+from cdmd.intake.recent import Flight, Recent
+from cdmd.models import Digest
 from cdmd.store.journal import SqliteJournal
 
 _MOMENT = threading.Event()
 _depart, _commit = Recent.depart, SqliteJournal._commit
 
 
-def _remembering(self: Recent, occurrences: Iterable[tuple[Digest, int]]) -> "asyncio.Future[Seq]":
+def _remembering(self: Recent, occurrences: Iterable[tuple[Digest, int]], flight: Flight) -> None:
     self._young.update(dict(list(occurrences)))
-    return _depart(self, occurrences)
+    _depart(self, occurrences, flight)
 
 
 def _slowly(self: SqliteJournal, *arguments: Any) -> Any:

@@ -1,0 +1,290 @@
+"""One connector's way to the journal: map, accept, door, encode, queue. All counting of the door happens here.
+
+What needs nothing but a commit is gathered: all that a connector takes while a commit runs is one append of the next. Not here:
+what else a connector sees of the daemon (``source``).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
+
+from cdmd.contracts import Append, Budget, Clock, Feeds, Journal
+from cdmd.errors import Overloaded
+from cdmd.intake.door import Door
+from cdmd.intake.mapping import Mapper
+from cdmd.intake.queue import JournalQueue, size_of
+from cdmd.intake.recent import Flight, Recent
+from cdmd.intake.routes import Then
+from cdmd.intake.tally import Tally
+from cdmd.kit.quantities import Rate
+from cdmd.models import Accepted, Count, Digest, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
+
+PUSH_PATIENCE: Final = 1.0
+"""Seconds that a push connector waits for a place in the queue."""
+
+_PARCEL_EVENTS: Final = 256
+_PARCEL_BYTES: Final = 2**20
+
+
+class Digesting(Protocol):
+    """Keyed digests of occurrences and of their content."""
+
+    def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
+        """128 bits of (source, id)."""
+        ...
+
+    def content(self, event: Event) -> int:
+        """64 bits of what the event says."""
+        ...
+
+    def secret(self, connector: str, purpose: str) -> bytes:
+        """32 bytes to key a connector's own digests with."""
+        ...
+
+
+class Budgets(Protocol):
+    """The budgets of all hosts."""
+
+    def of(self, connector: str, origin: str, credential: str, limits: Sequence[Rate]) -> Budget:
+        """See ``Source.budget``."""
+        ...
+
+
+class Intake(msgspec.Struct, frozen=True, kw_only=True):
+    """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back.
+
+    ``public_url`` is what senders write before the path.
+    ``scratch`` is the folder below which each connector has one, ``room()`` the bytes that may be written there.
+    """
+
+    journal: Journal
+    feeds: Feeds
+    queue: JournalQueue
+    tally: Tally
+    recent: Recent
+    door: Door
+    digests: Digesting
+    clock: Clock
+    journaled: Callable[[Seq, Sequence[Entry]], None]
+    credit: Callable[[str], Awaitable[None]]
+    budgets: Budgets
+    public_url: str | None = None
+    scratch: Path = Path("scratch")
+    room: Callable[[], int] = lambda: 0
+
+
+class _Parcel:
+    """What goes to the journal together: requests of one connector, and who waits for them. It grows until it leaves."""
+
+    def __init__(self, connector: str, intake: Intake, left: Callable[[], None]) -> None:
+        self.connector, self._intake, self._left = connector, intake, left
+        self.flight = Flight()
+        self.entries: list[Entry] = []
+        self.encoded: list[bytes] = []
+        self.occurrences: list[tuple[Digest, int]] = []
+        self.fresh: set[tuple[Digest, int]] = set()
+        self.state: dict[bytes, bytes | None] = {}
+        self.waiting: list[tuple[Then, list[Verdict]]] = []
+        self.events = self.bytes = self.filtered = self.repeats = 0
+        self._counts: dict[str, int] = {}
+        self._pending: Mapping[str, int] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether the next request belongs into another one."""
+        return self.events >= _PARCEL_EVENTS or self.bytes >= _PARCEL_BYTES
+
+    def cut(self, mark: "_Mark") -> None:
+        """As it was at ``mark``."""
+        self.fresh.clear()
+        del self.entries[mark.entries :], self.encoded[mark.entries :], self.occurrences[mark.occurrences :]
+        self.filtered, self.repeats = mark.filtered, mark.repeats
+
+    def mark(self) -> "_Mark":
+        """Where it is now."""
+        return _Mark(len(self.entries), len(self.occurrences), self.filtered, self.repeats)
+
+    def counts(self, since: "_Mark") -> dict[str, int]:
+        """What was counted since, without what is nought; a dict of its own at every call."""
+        repeats, filtered = self.repeats - since.repeats, self.filtered - since.filtered
+        accepted = len(self.entries) - since.entries + repeats
+        found = {
+            Count.RECEIVED: accepted + filtered,
+            Count.ACCEPTED: accepted,
+            Count.FILTERED: filtered,
+            Count.REPEATS: repeats,
+        }
+        return {name: count for name, count in found.items() if count}
+
+    def leave(self) -> Append:
+        """It goes into a commit now; what its connector had counted without an append goes with it."""
+        self._left()
+        self._pending = self._intake.tally.take_pending(self.connector)
+        self._counts = self.counts(_NOTHING)
+        for name, count in self._pending.items():
+            self._counts[name] = self._counts.get(name, 0) + count
+        return Append(
+            connector=self.connector, entries=self.entries, encoded=self.encoded, state=self.state, counts=self._counts
+        )
+
+    def settle(self, first: Seq | None, error: Overloaded | None) -> None:
+        """Keep the books about what became of it."""
+        intake = self._intake
+        if first is None:
+            intake.tally.restore(self.connector, self._pending)
+            intake.recent.crash(self.occurrences, self.flight, error or Overloaded("not journaled"))
+            return
+        intake.tally.written(self.connector, self._counts)
+        intake.recent.land(self.occurrences, self.flight, first)
+        intake.journaled(first, self.entries)
+
+    def acknowledge(self, first: Seq | None, error: Overloaded | None) -> None:
+        """Tell everybody who waits."""
+        if error is not None:
+            lost = sum(len(verdicts) for _, verdicts in self.waiting)
+            self._intake.tally.refused(self.connector, lost, type(error).__name__)
+        for then, verdicts in self.waiting:
+            then(None if first is None else verdicts, error)
+
+
+class _Mark(NamedTuple):
+    """How far a parcel had grown."""
+
+    entries: int
+    occurrences: int
+    filtered: int
+    repeats: int
+
+
+_NOTHING: Final = _Mark(0, 0, 0, 0)
+
+
+class WayIn:
+    """One connector's. ``push``: it waits at most ``PUSH_PATIENCE`` for a place, a pull connector as long as it takes."""
+
+    def __init__(self, connector: str, *, intake: Intake, mapper: Mapper, push: bool) -> None:
+        self._connector, self._intake, self._mapper, self._push = connector, intake, mapper, push
+        self._gathering: _Parcel | None = None
+
+    async def emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
+        """See ``cdmd.contracts.Source.emit``."""
+        decided = await self._at_the_door([self._mapper.decide(record) for record in records])
+        parcel = _Parcel(self._connector, self._intake, _nothing)
+        verdicts: list[Verdict] = []
+        shared = [flight.fate() for one in decided if (flight := self._enter(parcel, one, verdicts)) is not None]
+        parcel.state.update(state)
+        try:
+            await self._commit(parcel)
+        except Overloaded as error:
+            self._intake.tally.refused(self._connector, len(verdicts), type(error).__name__)
+            raise
+        await self._share(shared)
+        return verdicts
+
+    def take(self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then) -> bool:
+        """``emit`` without waiting: ``then`` is told the outcome, now or when it is durable.
+
+        False, with nothing done, where it takes waiting for more than a commit: for a place, for the store, for another's.
+        """
+        if self._connector in self._intake.door.guarded:
+            return False
+        gathering = self._gathering
+        parcel = _Parcel(self._connector, self._intake, self._left) if gathering is None or gathering.full else gathering
+        mark, verdicts = parcel.mark(), list[Verdict]()
+        if not self._entered(parcel, mark, records, verdicts):
+            return False
+        if parcel is not gathering and not parcel.entries and not state:
+            self._intake.tally.counted(self._connector, parcel.counts(mark))
+            then(verdicts, None)
+            return True
+        events, size = len(parcel.entries) - mark.entries, size_of(parcel.encoded[mark.entries :], state)
+        if not self._intake.queue.has_place(self._connector, events, size):
+            parcel.cut(mark)
+            return False
+        self._intake.recent.depart(parcel.fresh, parcel.flight)
+        parcel.fresh.clear()
+        parcel.state.update(state)
+        parcel.waiting.append((then, verdicts))
+        parcel.events += events
+        parcel.bytes += size
+        if parcel is gathering:
+            self._intake.queue.grown(self._connector, events, size)
+        else:
+            self._gathering = parcel
+            self._intake.queue.put(parcel)
+        return True
+
+    def _left(self) -> None:
+        self._gathering = None
+
+    def _entered(self, parcel: _Parcel, mark: _Mark, records: Sequence[Record], verdicts: list[Verdict]) -> bool:
+        """All of them or none, whatever happens: others wait for the parcel, too."""
+        whole = False
+        try:
+            whole = all(self._enter(parcel, self._mapper.decide(record), verdicts) is None for record in records)
+        finally:
+            if not whole:
+                parcel.cut(mark)
+        return whole
+
+    async def _at_the_door(self, decided: list[Entry | Filtered]) -> list[Entry | Filtered]:
+        """The same, with events of people that nobody knows filtered out where the connector keeps only known ones."""
+        if self._connector not in self._intake.door.guarded:
+            return decided
+        places = [place for place, one in enumerate(decided) if isinstance(one, Entry) and one.fault is None]
+        events = [one.event for one in decided if isinstance(one, Entry) and one.fault is None]
+        strangers = {places[index] for index in await self._intake.door.unknown(self._connector, events)}
+        return [Filtered("unknown") if place in strangers else one for place, one in enumerate(decided)]
+
+    def _enter(self, parcel: _Parcel, decided: Entry | Filtered, verdicts: list[Verdict]) -> Flight | None:
+        """Put it into the parcel, unless it is not wanted or a repeat; another's commit where that carries the same already."""
+        if isinstance(decided, Filtered):
+            parcel.filtered += 1
+            verdicts.append(decided)
+            return None
+        entry, encoded = self._mapper.encode(decided)
+        event, fault = entry.event, entry.fault
+        if fault is not None:
+            verdicts.append(Rejected(fault.code, fault.message))
+        else:
+            verdicts.append(Accepted(event.id))
+            digest = self._intake.digests.occurrence(event.source, event.id)
+            content = self._intake.digests.content(entry.content(event))
+            met = self._intake.recent.met(digest, content)
+            # How long ago an id was met is not known here: one that names its occurrence only briefly is the store's to judge.
+            occurrence = (digest, content)
+            if (met is True and not entry.brief) or met is parcel.flight or occurrence in parcel.fresh:
+                parcel.repeats += 1
+                return None
+            if isinstance(met, Flight):
+                return met
+            parcel.occurrences.append(occurrence)
+            parcel.fresh.add(occurrence)
+        parcel.entries.append(entry)
+        parcel.encoded.append(encoded)
+        return None
+
+    async def _commit(self, parcel: _Parcel) -> None:
+        if not parcel.entries and not parcel.state:
+            self._intake.tally.counted(self._connector, parcel.counts(_NOTHING))
+            return
+        self._intake.recent.depart(parcel.occurrences, parcel.flight)
+        patience = PUSH_PATIENCE if self._push else None
+        await self._intake.queue.submit(parcel.leave(), patience=patience, settle=parcel.settle)
+
+    async def _share(self, fates: "Sequence[asyncio.Future[Seq]]") -> None:
+        """What another ``emit`` was just committing has that one's fate."""
+        for place, fate in enumerate(fates):
+            try:
+                await asyncio.shield(fate)
+            except Overloaded as error:
+                self._intake.tally.refused(self._connector, len(fates) - place, type(error).__name__)
+                raise
+            self._intake.tally.counted(self._connector, {Count.RECEIVED: 1, Count.ACCEPTED: 1, Count.REPEATS: 1})
+
+
+def _nothing() -> None:
+    """One that leaves at once has nothing to tell."""
