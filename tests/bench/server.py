@@ -65,6 +65,7 @@ class MapsOnly:
     """A source that maps and forgets."""
 
     name, clock = "shop", SystemClock()
+    public_url: str | None = None
 
     def __init__(self, config: Config) -> None:
         self._mapper = Mapper("shop", config.connectors["shop"].frame, raw=True)
