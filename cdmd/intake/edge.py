@@ -185,7 +185,7 @@ class Edge:
                 visit.emission = decided
                 self._emit(visit, decided)
             elif decided is None:
-                visit.exchange.start(self._wait, visit, mounted.connector.answer(request, mounted.source))
+                self._start(visit, mounted.connector.answer(request, mounted.source))
             else:
                 self._end(visit, _checked(decided))
         except Exception as fault:  # noqa: BLE001 - the border: one connector's fault is one request's 500
@@ -195,11 +195,15 @@ class Edge:
         source, take = visit.mounted.source, visit.mounted.take
         waited = take(wanted.records, wanted.state, visit.settled) if take else source.emit(wanted.records, state=wanted.state)
         if waited is not None:
-            visit.exchange.start(self._wait, visit, waited)
+            self._start(visit, waited)
+
+    def _start(self, visit: _Visit, waited: Awaitable[Answer | list[Verdict]]) -> None:
+        """A task has a deadline of its own."""
+        self._deadlines.remove(visit)
+        visit.exchange.start(self._wait, visit, waited)
 
     async def _wait(self, visit: _Visit, waited: Awaitable[Answer | list[Verdict]]) -> None:
         """For a connector's answer, or for the verdicts that its answer is made of."""
-        self._deadlines.remove(visit)
         answer: Answer | None = None
         try:
             with self._deadlines.of_current_task():
@@ -251,9 +255,7 @@ class Edge:
         _send(visit.exchange, refused.answer)
 
     def _end(self, visit: _Visit, answer: Answer | None) -> None:
-        """Let go of what it held, and answer; nobody is answered twice."""
-        if visit.ended:
-            return
+        """Let go of what it held, and answer."""
         visit.ended, visit.exchange.held = True, None  # no circle that only the garbage collector would find
         self._deadlines.remove(visit)
         visit.mounted.active[0] -= 1

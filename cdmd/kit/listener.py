@@ -1,6 +1,6 @@
 """HTTP/1.1 for many small requests, on sockets that we bind: without a task or a coroutine for each of them.
 
-``listen`` answers as ``cdmd.kit.serving.serve`` does, within the same ``Limits``, at a fraction of the cost
+``listen`` answers as ``cdmd.kit.serving.serve`` does, within the same ``Limits``, at about half the cost
 (tests/bench/intake.py). Not here: a connection (``cdmd.kit.exchanges``), what is answered (a ``Handler`` is handed in),
 ASGI applications and answers that stream (``serve``).
 """

@@ -1,6 +1,8 @@
 import gzip
+import socket
+import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +13,7 @@ from structlog.testing import capture_logs
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, NotDurable, Overloaded, Paused
 from cdmd.intake.admission import EdgeLimits
+from cdmd.intake.routes import Then
 from cdmd.kit.bounded_http import Limits
 from cdmd.models import Accepted, Answer, Emission, Record, Request, Route, Verdict
 from tests.connectors.doubles import NOW, Echo, MemorySource, listening
@@ -419,3 +422,99 @@ async def test_what_cannot_be_kept_now_is_503_for_those_that_decide_at_once_too(
         assert (await edge.client.post(PATH, content=b"paused answer")).headers["retry-after"] == "60"
         assert edge.degraded == []
     assert source.refused == []
+
+
+class Taking(MemorySource):
+    """Keeps who waits instead of answering."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Then] = []
+
+    def take(self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then) -> None:
+        self.emitted.append(records)
+        self.waiting.append(then)
+
+    async def taken(self, count: int = 1) -> None:
+        with anyio.fail_after(5):
+            while len(self.waiting) < count:
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_what_was_taken_without_a_task_is_answered_when_it_is_durable_and_not_before() -> None:
+    source = Taking()
+    async with listening((Deciding(), source)) as edge, await edge.connect() as stream:
+        await stream.send(head("POST", PATH, [("content-length", "1")]) + b"x")
+        await source.taken()
+        with anyio.move_on_after(0.05) as waited:
+            await stream.receive()
+        assert waited.cancelled_caught
+        source.waiting[0]([Accepted("1"), Accepted("2")], None)
+        assert (await read_answer(stream))[2] == b"1 2"
+        assert edge.edge.statistics()["bytes_in_flight"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "status", "degraded"),
+    [
+        (b"x", NotDurable("disk full", retry_after=7), 503, []),
+        (b"broken answer", None, 500, [("shop", "ValueError")]),
+        (b"junk answer", None, 500, [("shop", "TypeError")]),
+    ],
+)
+async def test_what_was_taken_and_cannot_be_answered_says_so(
+    body: bytes, error: Overloaded | None, status: int, degraded: list[tuple[str, str]]
+) -> None:
+    source = Taking()
+    with capture_logs():
+        async with listening((Deciding(), source)) as edge, await edge.connect() as stream:
+            await stream.send(head("POST", PATH, [("content-length", str(len(body)))]) + body)
+            await source.taken()
+            source.waiting[0](None if error else [Accepted("1")], error)
+            assert (await read_answer(stream))[0] == status
+            assert edge.degraded == degraded
+
+
+async def test_what_was_taken_and_does_not_become_durable_in_time_is_given_up_and_its_late_end_changes_nothing() -> None:
+    source = Taking()
+    with capture_logs():
+        async with (
+            listening((Deciding(), source), limits=EdgeLimits(answer_seconds=0.05, concurrent=1)) as edge,
+            await edge.connect() as stream,
+        ):
+            for number in (1, 2):
+                await stream.send(head("POST", PATH, [("content-length", "1")]) + b"x")
+                await source.taken(number)
+                status, headers, _ = await read_answer(stream)
+                assert (status, headers["retry-after"]) == (503, "1")
+                source.waiting[-1]([Accepted("1"), Accepted("2")], None)
+            assert edge.degraded == [("shop", "TimeoutError")] * 2
+            assert edge.edge.statistics()["bytes_in_flight"] == 0
+    assert source.refused == []
+
+
+@pytest.mark.parametrize("abruptly", [False, True], ids=["closed", "reset"])
+async def test_a_client_that_leaves_before_the_commit_takes_nothing_with_it(abruptly: bool) -> None:
+    source = Taking()
+    async with listening((Deciding(), source), limits=EdgeLimits(concurrent=1)) as edge:
+        async with await edge.connect() as stream:
+            await stream.send(head("POST", PATH, [("content-length", "1")]) + b"x")
+            await source.taken()
+            if abruptly:
+                raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await anyio.sleep(0.05)
+        assert edge.edge.statistics()["bytes_in_flight"] == 1
+        source.waiting[0]([Accepted("1"), Accepted("2")], None)
+        assert edge.edge.statistics()["bytes_in_flight"] == 0
+        assert (await edge.client.post(PATH, content=b"no")).status_code == 403
+    assert source.refused == ["unwanted"]
+
+
+async def test_an_answer_that_cannot_be_sent_is_the_connectors_fault() -> None:
+    source = MemorySource()
+    with capture_logs():
+        async with listening((Echo(act=lambda _request: Answer(headers=[("x-a", "b\r\nx-c: d")])), source)) as edge:
+            assert (await edge.client.post(PATH)).status_code == 500
+            assert edge.degraded == [("shop", "ValueError")]
+    assert source.refused == ["failed"]

@@ -745,3 +745,23 @@ async def test_a_mapping_that_breaks_harms_nobody_else(monkeypatch: pytest.Monke
         w.journal.gate.set()
     assert [entry.event.id for entry in w.journal.entries] == ["0", "1"]
     assert w.counts() == {Count.RECEIVED: 2, Count.ACCEPTED: 2}
+
+
+async def test_all_who_bring_what_is_being_committed_share_its_fate() -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        source, outcomes = w.source(), list[list[Verdict]]()
+
+        async def emit() -> None:
+            outcomes.append(await source.emit([record("1")]))
+
+        w.journal.gate = anyio.Event()
+        group.start_soon(emit)
+        await w.journal.began.wait()
+        for _ in range(3):
+            group.start_soon(emit)
+        await anyio.wait_all_tasks_blocked()
+        assert outcomes == []
+        w.journal.gate.set()
+    assert outcomes == [[Accepted("1")]] * 4
+    assert [entry.event.id for entry in w.journal.entries] == ["1"]
+    assert w.counts() == {Count.RECEIVED: 4, Count.ACCEPTED: 4, Count.REPEATS: 3}
