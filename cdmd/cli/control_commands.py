@@ -13,6 +13,7 @@ _LOOKING = "cdmd.cli.control_looking"
 _CHANGING = "cdmd.cli.control_changing"
 _RECORDS = "cdmd.cli.control_records"
 _LETTERS = "cdmd.cli.control_letters"
+_FILES = "cdmd.cli.control_files"
 
 ENTRIES = {
     "status": Entry(f"{_LOOKING}:status", "Health, queue, backlog, connectors, plugins, totals."),
@@ -26,6 +27,7 @@ ENTRIES = {
     "events": Entry(f"{_RECORDS}:events", "The way of one event."),
     "profile": Entry(f"{_RECORDS}:profile", "One customer."),
     "dead-letters": Entry(f"{_LETTERS}:dead_letters", "Events set aside: list, show, retry, discard."),
+    "files": Entry(f"{_FILES}:files", "Files of suppliers: list, retry, skip, replay."),
     "plugins": Entry(f"{_LOOKING}:plugins", "Plugins and their state."),
     "config": Entry(f"{_LOOKING}:config", "The effective configuration."),
     "log-level": Entry(f"{_CHANGING}:log_level", "Log more or less, for a while or until told otherwise."),

@@ -4,7 +4,7 @@ Each command takes the runtime, the actor and its arguments, checks the role its
 Commands that look at events, profiles and dead letters are in ``inspection`` and ``letters``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from cdmd.models import from_micros
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 MOST_ROWS: Final = 10_000
+_LONGEST_COMMAND: Final = 80
 
 
 async def status(runtime: Runtime, actor: Actor) -> Status:
@@ -74,6 +75,26 @@ async def forget(runtime: Runtime, actor: Actor, name: str) -> Done:
             raise BadArguments(f"{name} is still configured: remove it from the configuration and reload first")
         count = await runtime.forget(name)
     return Done(done="forgotten", name=name, count=count)
+
+
+async def shelf(
+    runtime: Runtime, actor: Actor, kind: str, *, connector: str | None, state: str | None, limit: int
+) -> list[Mapping[str, Any]]:
+    """What connectors show of that kind. Raises ``NotFound`` and ``BadArguments``."""
+    permit(actor, Role.READER)
+    return await runtime.shelf(kind, connector=connector, state=state, limit=max(1, min(limit, MOST_ROWS)))
+
+
+async def tell_shelf(
+    runtime: Runtime, actor: Actor, kind: str, command: str, *, connector: str | None, names: Sequence[str]
+) -> Done:
+    """Have it done to those rows. Their names are a supplier's, so the audit row holds their number only."""
+    said: dict[str, Any] = {"connector": connector, "count": len(names)}
+    async with audited(runtime, actor, f"{kind} {command}"[:_LONGEST_COMMAND], arguments=said):
+        if not names:
+            raise BadArguments(f"name at least one of the {kind}")
+        said["connector"], count = await runtime.tell_shelf(kind, command, connector=connector, names=names)
+    return Done(done=command, name=said["connector"], count=count)
 
 
 async def reload(runtime: Runtime, actor: Actor) -> ReloadReport:

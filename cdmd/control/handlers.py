@@ -32,6 +32,11 @@ class _LogLevel(msgspec.Struct, forbid_unknown_fields=True):
     seconds: float | None = None
 
 
+class _Names(msgspec.Struct, forbid_unknown_fields=True):
+    names: list[str]
+    connector: str | None = None
+
+
 class _Backup(msgspec.Struct, forbid_unknown_fields=True):
     path: str
 
@@ -106,6 +111,18 @@ async def _poll(runtime: Runtime, actor: Actor, request: Request) -> Any:
 async def _forget(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """Drop the state of a connector that left the configuration."""
     return await commands.forget(runtime, actor, request.path_params["name"])
+
+
+async def _shelf(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`connector`, `state`, `limit`: what connectors show of a kind, `files` for one."""
+    connector, state, limit = _text(request, "connector"), _text(request, "state"), _number(request, "limit", 100)
+    return await commands.shelf(runtime, actor, request.path_params["kind"], connector=connector, state=state, limit=limit)
+
+
+async def _tell_shelf(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{names, connector?}`: a command about some of them."""
+    body, kind, command = await _body(request, _Names), request.path_params["kind"], request.path_params["command"]
+    return await commands.tell_shelf(runtime, actor, kind, command, connector=body.connector, names=body.names)
 
 
 async def _reload(runtime: Runtime, actor: Actor, request: Request) -> Any:
@@ -193,6 +210,8 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/connectors/{name}/resume", _resume),
     ("POST", "/v1/connectors/{name}/poll", _poll),
     ("POST", "/v1/connectors/{name}/forget", _forget),
+    ("GET", "/v1/shelves/{kind}", _shelf),
+    ("POST", "/v1/shelves/{kind}/{command}", _tell_shelf),
     ("POST", "/v1/reload", _reload),
     ("GET", "/v1/event", _event),
     ("GET", "/v1/profile", _profile),

@@ -3,7 +3,7 @@
 Every answer is one of these structs as JSON. Not here: how it is served (``server``), or who may ask (``actors``).
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
@@ -352,6 +352,14 @@ class Runtime(Protocol):
 
         Raises ``NotFound``, and ``BadArguments`` while it is still configured.
         """
+        ...
+
+    async def shelf(self, kind: str, *, connector: str | None, state: str | None, limit: int) -> list[Mapping[str, Any]]:
+        """What connectors show of that kind (files, say), at most ``limit`` of each. Raises ``NotFound``, ``BadArguments``."""
+        ...
+
+    async def tell_shelf(self, kind: str, command: str, *, connector: str | None, names: Sequence[str]) -> tuple[str, int]:
+        """Have it done to the rows of those names; the connector and to how many. Raises ``NotFound``, ``BadArguments``."""
         ...
 
     async def reload(self) -> ReloadReport:

@@ -289,7 +289,7 @@ class LiveConnectors:
         live = self.get(name)
         await self._remember(name, paused=False)
         if live.unstarted is not None:
-            await self._start_again(live)
+            await self.carry_out(Plan({name: live.config}, {name: self._build(live.config, raw=live.mapper.raw)}))
             return
         if live.gate is not None:
             live.gate.paused = False
@@ -323,16 +323,16 @@ class LiveConnectors:
             raise NotFound(f"nothing is kept of a connector {name!r}")
         return count
 
+    def desk(self, live: Live) -> IntakeSource:
+        """A source for commands about the connector, also while it is paused."""
+        return IntakeSource(live.config.name, intake=self._intake, mapper=live.mapper, http=live.http, push=True)
+
     def again(self, entry: Entry) -> Event | Fault | None:
         """Map a dead letter's record with today's configuration (see ``cdmd.contracts.Remap``)."""
         live = self._live.get(self._names.today(entry.event.connector))
         if live is None:
             return Fault("no_connector", f"the connector {entry.event.connector} is no longer configured")
         return live.mapper.again(entry)
-
-    async def _start_again(self, live: Live) -> None:
-        name = live.config.name
-        await self.carry_out(Plan({name: live.config}, {name: self._build(live.config, raw=live.mapper.raw)}))
 
     async def _remember(self, name: str, *, paused: bool) -> None:
         """Straight to the journal: it has to be possible while the queue is full or the disk's reserve is reached."""

@@ -1,7 +1,8 @@
 """The running daemon as the control socket sees it: ``Running`` fulfils ``cdmd.control.protocol.Runtime``."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -14,6 +15,7 @@ from cdmd.daemon.metrics import render
 from cdmd.daemon.overview import Overview
 from cdmd.daemon.parts import Parts, guarded
 from cdmd.daemon.restarting import needs_restart
+from cdmd.daemon.shelves import Shelves
 from cdmd.daemon.taking_back import take_back
 from cdmd.errors import CdmdError, ConfigInvalid
 from cdmd.identity.identifiers import Kinds
@@ -35,6 +37,7 @@ class Running:
         self._began_with = parts.config
         self._reloading = anyio.Lock()
         self._overview = Overview(parts)
+        self._shelves = Shelves(lambda: parts.connectors)
 
     @property
     def config(self) -> Config:
@@ -94,6 +97,14 @@ class Running:
     async def forget(self, name: str) -> int:
         """See ``LiveConnectors.forget``."""
         return await self._parts.connectors.forget(name)
+
+    async def shelf(self, kind: str, *, connector: str | None, state: str | None, limit: int) -> list[Mapping[str, Any]]:
+        """See ``Shelves.rows``."""
+        return await self._shelves.rows(kind, connector=connector, state=state, limit=limit)
+
+    async def tell_shelf(self, kind: str, command: str, *, connector: str | None, names: Sequence[str]) -> tuple[str, int]:
+        """See ``Shelves.command``."""
+        return await self._shelves.command(kind, command, connector=connector, names=names)
 
     async def reload(self) -> ReloadReport:
         """Read, check, apply the difference; on a mistake the old configuration stays.

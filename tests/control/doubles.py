@@ -285,6 +285,14 @@ class MemoryRuntime:
             raise NotFound(f"nothing is kept of a connector {name}")
         return 3
 
+    async def shelf(self, kind: str, *, connector: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
+        row = {"connector": "shop", "name": "a.csv", "state": "done", "since": NOW, "record": 3, "records": 3, "bytes": 9}
+        return [{**row, "limit": limit}] if (kind, connector or "shop", state or "done") == ("files", "shop", "done") else []
+
+    async def tell_shelf(self, kind: str, command: str, *, connector: str | None, names: Any) -> tuple[str, int]:
+        self.done.append((kind, command, connector, *names))
+        return "shop", len(names)
+
     async def reload(self) -> ReloadReport:
         self._fail()
         return self.report

@@ -14,6 +14,21 @@ from cdmd.models import Activity, SeenVerdict, Seq
 from tests.control.doubles import AT, NOW, Daemon, applied, dead, event, lines, parked, seen
 
 
+def test_what_connectors_show_is_listed_and_told_without_a_word_of_what_it_is(daemon: Daemon) -> None:
+    client = daemon.client()
+    assert client.get("/v1/shelves/files", {"limit": 99_999})[0]["limit"] == 10_000
+    assert client.get("/v1/shelves/files", {"state": "gone"}) == client.get("/v1/shelves/books") == []
+    done = client.post("/v1/shelves/files/skip", {"names": ["a.csv", "b.csv"], "connector": "shop"})
+    assert (done["done"], done["name"], done["count"]) == ("skip", "shop", 2)
+    assert daemon.runtime.done == [("files", "skip", "shop", "a.csv", "b.csv")]
+    with pytest.raises(BadArguments, match="at least one of the files"):
+        client.post("/v1/shelves/files/skip", {"names": []})
+    assert [(row.command, row.arguments) for row in daemon.runtime.store.rows] == [
+        ("files skip", '{"connector": "shop", "count": 2}'),
+        ("files skip", '{"count": 0}'),
+    ]
+
+
 def test_the_status_has_every_field_that_is_promised(daemon: Daemon) -> None:
     document = daemon.client("reader").get("/v1/status")
     assert document["queue"] == {"events": 0, "max_events": 10000, "bytes": 0, "max_bytes": 67108864}

@@ -23,7 +23,7 @@ from cdmd.connectors.files.ledger import (
 )
 from cdmd.connectors.files.names import named, shown
 from cdmd.connectors.files.settings import FileSettings
-from cdmd.connectors.files.taking import Progress, durable, finished
+from cdmd.connectors.files.taking import Progress, finished
 from cdmd.connectors.files.watching import Moment
 from cdmd.contracts import Source
 from cdmd.errors import BadArguments, NotFound
@@ -81,7 +81,7 @@ async def command(watcher: Watching, source: Source, *, command: str, names: Seq
                     f"{shown(path)} is being read now; hold the connector back first: cdmctl pause {source.name}"
                 )
             changes |= _changed(watcher, source, command, path=path, known=known[path])
-        await durable(source, [], changes)
+        await source.emit([], state=changes)
     return len(paths)
 
 
