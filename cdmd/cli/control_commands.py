@@ -28,6 +28,7 @@ ENTRIES = {
     "profile": Entry(f"{_RECORDS}:profile", "One customer."),
     "dead-letters": Entry(f"{_LETTERS}:dead_letters", "Events set aside: list, show, retry, discard."),
     "files": Entry(f"{_FILES}:files", "Files of suppliers: list, retry, skip, replay."),
+    "snapshot": Entry("cdmd.cli.control_snapshots:snapshot", "Registers of suppliers: the last one applied, approve, reject."),
     "plugins": Entry(f"{_LOOKING}:plugins", "Plugins and their state."),
     "config": Entry(f"{_LOOKING}:config", "The effective configuration."),
     "log-level": Entry(f"{_CHANGING}:log_level", "Log more or less, for a while or until told otherwise."),

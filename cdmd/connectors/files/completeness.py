@@ -32,7 +32,7 @@ class Completeness:
         self.area = area
         self._marker, self._checksum = settings.marker, settings.checksum
         self._wanted, self._excluded = Patterns(settings.files), Patterns(settings.exclude)
-        self._beside = beside(settings)
+        self._beside, self._most = beside(settings), settings.max_size
         self._signs: dict[bytes, Version] = {}
 
     def files(self, page: Sequence[Listed]) -> list[Listed]:
@@ -50,6 +50,14 @@ class Completeness:
         for name in (self._marker, self._checksum):
             if name is not None and (sign := _sign(name, path)) not in self._signs:
                 return f"{shown(sign.rpartition(b'/')[2])} is not there yet"
+        return None
+
+    def too_large(self, size: int, room: int) -> str | None:
+        """Why a file of that many bytes is not fetched now; None where it may be."""
+        if size > self._most.bytes:
+            return f"it has {size} bytes, more than max_size ({self._most})"
+        if size > room:
+            return f"it has {size} bytes, and the state directory has room for {room} beyond journal.reserve"
         return None
 
     async def compare(self, path: bytes, spool: Spool) -> None:

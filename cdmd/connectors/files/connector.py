@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -15,11 +14,12 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from cdmd.connectors.files import ledger, showing
+from cdmd.connectors.files import ledger, registering, showing
 from cdmd.connectors.files.area import Area, FileFault, Listed
 from cdmd.connectors.files.completeness import Completeness, Waits
 from cdmd.connectors.files.ledger import BLOCKED, DONE, DUPLICATE, GONE, OVER, PARSING, QUARANTINED, SEEN, Entry, Ledger
 from cdmd.connectors.files.names import Patterns, shown
+from cdmd.connectors.files.registering import EMPTY, Registering
 from cdmd.connectors.files.schedule import Schedule
 from cdmd.connectors.files.settings import FileSettings, Share, problems, times
 from cdmd.connectors.files.spool import Spool
@@ -39,8 +39,6 @@ from cdmd.connectors.files.tidying import Tidying
 from cdmd.connectors.files.watching import REPLACES, Close, Leave, Moment, Note, Settle, Take, Tidy, decide, sighted
 from cdmd.contracts import Shelf, Source
 from cdmd.errors import BadArguments, ConfigInvalid
-from cdmd.kit.pgp import Gpg
-from cdmd.kit.unpacking import Bounds
 from cdmd.models import to_micros
 
 MOST_AT_ONCE: Final = 1_000
@@ -83,12 +81,14 @@ class Watcher:
         if found:
             raise ConfigInvalid([f"connectors.{name}.{problem}" for problem in found])
         self.settings: FileSettings = settings
-        self._format, self._packing = settings.format.make(), _packing(settings)
+        self._format, self._packing = settings.format.make(), Packing.of(settings)
         self._most, self._stable = Share.parse(settings.max_bad), settings.stable_for.seconds
         self.session, self.listings = secrets.token_bytes(8), 0
         self.lock = anyio.Lock()
         self.progress: Progress | None = None
         self.waiting: frozenset[bytes] = frozenset()
+        snapshot = settings.mode == "snapshot"
+        self._register = Registering(settings, packing=self._packing, most=self._most) if snapshot else None
         self._tidying = Tidying(settings.after)
         signs = [text.replace("{name}", "*").replace("{stem}", "*") for text in (settings.marker, settings.checksum) if text]
         self.wanted = Patterns([*settings.files, *signs])
@@ -199,7 +199,7 @@ class Watcher:
         entry = (await Ledger(source).known([path]))[path].open
         if entry is None:  # skipped meanwhile
             return False
-        if (reason := complete.missing(path) or _too_large(entry, self.settings, source)) is not None:
+        if (reason := complete.missing(path) or complete.too_large(entry.size, source.room())) is not None:
             await self._wait(path, entry, source, reason=reason, state=SEEN)
             return False
         self.progress = progress = Progress(path, source)
@@ -226,15 +226,18 @@ class Watcher:
     ) -> tuple[Entry, str, str]:
         """Fetch, compare, check and emit; the file's entry as it is then, why, and its state."""
         if entry.size == 0:
-            return entry, "it is empty", DONE
+            return (entry, EMPTY, QUARANTINED) if self._register else (entry, "it is empty", DONE)
         spool = await Spool.create(source.scratch)
         try:
             await fetch(complete.area, path, entry.version, spool=spool, source=source, progress=progress)
             await complete.compare(path, spool)
             entry = _with_digest(entry, spool.digest)
-            if not entry.again and entry.record == 0 and (earlier := await Ledger(source).content(entry.digest)) is not None:
-                return entry, f"its content came before, as {shown(earlier.path)}", DUPLICATE
+            if (earlier := await self._earlier(path, entry, source)) is not None:
+                return entry, earlier, DONE if earlier == "" else DUPLICATE
             try:
+                if self._register is not None:
+                    entry = await self._register.apply(path, entry, spool, source=source, progress=progress)
+                    return entry, entry.reason, DONE
                 done = await self._emit(path, entry, spool, source, progress)
                 return done, done.reason if done.reason.startswith(REPLACES) else "", DONE
             except Unreadable as why:
@@ -242,6 +245,22 @@ class Watcher:
                 return _with_digest(current, spool.digest), str(why), QUARANTINED
         finally:
             await anyio.to_thread.run_sync(spool.close)
+
+    async def _earlier(self, path: bytes, entry: Entry, source: Source) -> str | None:
+        """Why the content is not read: it came before; nothing where only its end was not written down. None: it is read.
+
+        A register that an earlier one is again is no duplicate: only of the last one it is.
+        """
+        if self._register is None:
+            if entry.again or entry.record:
+                return None
+            earlier = await Ledger(source).content(entry.digest)
+            return None if earlier is None else f"its content came before, as {shown(earlier.path)}"
+        if await self._register.last(source) != entry.digest:
+            async with self.lock:
+                await durable(source, [], ledger.opened(path, msgspec.structs.replace(entry, state=PARSING)))
+            return None
+        return "" if entry.state == PARSING else "it is the register that was applied last"
 
     async def _emit(self, path: bytes, entry: Entry, spool: Spool, source: Source, progress: Progress) -> Entry:
         async with Reading(spool, self._format, self._packing) as reading:
@@ -283,14 +302,20 @@ class Watcher:
     @property
     def shelves(self) -> Sequence[Shelf]:
         """Its files."""
-        return (Shelf(kind="files", commands=tuple(showing.COMMANDS)),)
+        files = Shelf(kind="files", commands=showing.COMMANDS)
+        return (files,) if self._register is None else (files, Shelf(kind="snapshots", commands=registering.COMMANDS))
 
     async def rows(self, kind: str, source: Source, *, state: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """See ``cdmd.contracts.ShowingConnector``."""
-        return await showing.rows(self, source, state=state, limit=limit)
+        if kind == "files":
+            return await showing.rows(self, source, state=state, limit=limit)
+        found = [] if self._register is None else await self._register.rows(source)
+        return [row for row in found if state in {None, row["state"]}]
 
     async def command(self, kind: str, command: str, source: Source, *, names: Sequence[str]) -> int:
-        """Let files be read again, or never. Raises ``NotFound`` and ``BadArguments``."""
+        """Let files be read again, or never, and held removals be or not. Raises ``NotFound`` and ``BadArguments``."""
+        if kind == "snapshots" and self._register is not None:
+            return await self._register.command(command, source, names=names)
         if command not in showing.COMMANDS:
             raise BadArguments(f"files can be told to: {', '.join(showing.COMMANDS)}")
         return await showing.command(self, source, command=command, names=names)
@@ -317,26 +342,7 @@ def _with_digest(entry: Entry, digest: bytes) -> Entry:
     )  # fmt: skip
 
 
-def _too_large(entry: Entry, settings: FileSettings, source: Source) -> str | None:
-    if entry.size > settings.max_size.bytes:
-        return f"it has {entry.size} bytes, more than max_size ({settings.max_size})"
-    room = source.room()
-    if entry.size > room:
-        return f"it has {entry.size} bytes, and the state directory has room for {room} beyond journal.reserve"
-    return None
-
-
 def _reason(looked: Looked, area: Area) -> str:
     denied = [shown(folder) for folder in area.denied]
     settling = "" if looked.settling is None else ", files are settling"
     return "the next look" + settling + (f"; folders that cannot be looked into: {', '.join(denied[:5])}" if denied else "")
-
-
-def _packing(settings: FileSettings) -> Packing:
-    decrypt, password = settings.decrypt, settings.zip_password
-    return Packing(
-        entry=settings.entry,
-        bounds=Bounds(max_bytes=settings.max_unpacked.bytes),
-        gpg=None if decrypt is None else Gpg(home=Path(decrypt.home), passphrase=decrypt.passphrase, program=decrypt.program),
-        password=None if password is None else password.reveal(),
-    )

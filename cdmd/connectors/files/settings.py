@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from cdmd.connectors.files.schedule import At
+from cdmd.connectors.registers.deciding import Removals
 from cdmd.contracts import ChosenFormat
 from cdmd.kit.quantities import Duration, Size
 from cdmd.kit.secret import Secret
@@ -62,7 +63,23 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         "*.filepart",
     )
     depth: Annotated[int, Meta(description="How many folders deep below `path` to look.", ge=0, le=32)] = 0
-    mode: Annotated[Literal["events"], Meta(description="`events`: each record is an event.")] = "events"
+    mode: Annotated[
+        Literal["events", "snapshot"],
+        Meta(
+            description=(
+                "`events`: each record is an event; `snapshot`: the file is the whole register, and what changed since the "
+                "last one becomes events (`{change}` is added, changed, removed or restored, `{changed}` names columns)."
+            )
+        ),
+    ] = "events"
+    key: Annotated[tuple[str, ...], Meta(description="The columns that identify a row of the register.")] = ()
+    ignore: Annotated[tuple[str, ...], Meta(description="Columns whose changes are none.")] = ()
+    max_removed: Annotated[
+        str, Meta(description="More removals at once are held for approval: a number of rows, or per cent of all.")
+    ] = "5%"
+    missing_for: Annotated[
+        int, Meta(description="In how many registers in a row a row must be missing before it is removed.", ge=1, le=200)
+    ] = 1
     stable_for: Annotated[
         Duration, Meta(description="A file is whole when it stayed the same for so long, at two looks or more.")
     ] = Duration.parse("30s")
@@ -141,7 +158,7 @@ class SftpSettings(FileSettings, frozen=True, kw_only=True, forbid_unknown_field
 
 def problems(settings: Any) -> list[str]:
     """Every mistake that the structs cannot express, as ``key: what is wrong``."""
-    found = [*_names(settings), *_times(settings), *_after(settings)]
+    found = [*_names(settings), *_times(settings), *_after(settings), *_register(settings)]
     try:
         Share.parse(settings.max_bad)
     except ValueError as error:
@@ -196,6 +213,17 @@ def _after(settings: FileSettings) -> list[str]:
     if settings.after not in {"keep", "delete"} and what != "move":
         return [f'after: {settings.after!r} is none of "keep", "delete", "move:FOLDER"']
     return []
+
+
+def _register(settings: FileSettings) -> list[str]:
+    if settings.mode != "snapshot":
+        return ['key: only a register has one: mode = "snapshot"'] if settings.key else []
+    found = [] if settings.key else ["key: is missing; name the columns that identify a row of the register"]
+    try:
+        Removals.parse(settings.max_removed)
+    except ValueError as error:
+        found.append(f"max_removed: {error}")
+    return found
 
 
 def _pins(key: str, host_key: str | tuple[str, ...] | None) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from glob import escape
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 import anyio.to_thread
@@ -18,7 +19,7 @@ from cdmd.connectors.files import ledger
 from cdmd.connectors.files.area import Area, Opened, Version, read
 from cdmd.connectors.files.ledger import Entry
 from cdmd.connectors.files.names import shown
-from cdmd.connectors.files.settings import Share
+from cdmd.connectors.files.settings import FileSettings, Share
 from cdmd.connectors.files.spool import Spool
 from cdmd.contracts import Format, Source
 from cdmd.errors import FormatFault, Overloaded, SourceUnavailable
@@ -142,6 +143,17 @@ class Packing(msgspec.Struct, frozen=True, kw_only=True):
     bounds: Bounds = BOUNDS
     gpg: Gpg | None = None
     password: bytes | None = None
+
+    @classmethod
+    def of(cls, settings: FileSettings) -> "Packing":
+        """As the settings say."""
+        how, password = settings.decrypt, settings.zip_password
+        return cls(
+            entry=settings.entry,
+            bounds=Bounds(max_bytes=settings.max_unpacked.bytes),
+            gpg=None if how is None else Gpg(home=Path(how.home), passphrase=how.passphrase, program=how.program),
+            password=None if password is None else password.reveal(),
+        )
 
 
 class Reading:
