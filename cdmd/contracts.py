@@ -464,10 +464,10 @@ class ShowingConnector(Protocol):
 class SamplingConnector(Protocol):
     """A pull connector that can be tried: ``cdmd try`` asks it for its first records."""
 
-    async def sample(self, source: Source) -> Sequence[str]:
-        """Bring in what it would bring in first, and change nothing at the other side.
+    async def sample(self, source: Source, tell: Callable[[str], None], *, given: Path | None = None) -> None:
+        """Bring in what it would bring in first, or the file ``given``, and change nothing at the other side.
 
-        Returns sentences about what it found there. ``emit`` ends it (by an exception) when enough was seen.
+        ``tell`` takes sentences about what it found. ``emit`` ends it (by an exception) when enough was seen.
         """
         ...
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from cdmd.errors import NotDurable, NotFound
+from cdmd.errors import NotDurable, NotFound, SourceBlocked, SourceUnavailable
 from cdmd.kit.backoff import Backoff, Budget
 from cdmd.supervisor import EARLY, UNSTOPPABLE, ChildState, Policy, Supervisor, summary
 
@@ -272,3 +272,13 @@ def test_a_summary_counts_states() -> None:
     state: Callable[..., ChildState] = lambda s: ChildState(name="", kind="", state=s, error=None, since=0, restarts=0)  # noqa: E731
     assert summary([state("running"), state("failed"), state("running")]) == "1 failed, 2 running"
     assert summary([]) == "no connectors"
+
+
+async def test_what_a_source_says_of_its_other_side_is_shown_and_one_that_waits_for_somebody_is_failed_at_once() -> None:
+    async with supervised() as (supervisor, hands, _):
+        supervisor.start("away", Child(SourceUnavailable("sftp.example\n cannot be reached")), kind="pull")
+        supervisor.start("blocked", Child(SourceBlocked("no host key is pinned")), kind="pull")
+        await hands.move(0)
+        away, blocked = supervisor.state("away"), supervisor.state("blocked")
+        assert (away.state, away.error) == ("degraded", r"sftp.example\x0a cannot be reached")
+        assert (blocked.state, blocked.error, blocked.detail) == ("failed", "no host key is pinned", "tried again in 300 s")

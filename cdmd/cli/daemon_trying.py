@@ -20,7 +20,12 @@ _FIRST_ERROR = 400
 @click.command("try")
 @click.argument("connector")
 @click.option("--config", type=click.Path(path_type=Path), help="The configuration file.")
-@click.option("--input", "input_", type=click.File("rb"), help="A request body as the sender sends it; - is standard input.")
+@click.option(
+    "--input",
+    "input_",
+    type=click.File("rb"),
+    help="A request body as it is sent (- is standard input), or a file.",
+)
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header of the request; may be repeated.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most so many events.")
 def try_connector(connector: str, config: Path | None, input_: Any, headers: tuple[str, ...], limit: int) -> int:
@@ -28,17 +33,21 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
 
     A webhook reads one request body from a file; its signature is not checked. One that only notifies shows the
     requests that it would make, and makes none.
+    A webhook reads one request body from a file; its signature is not checked. A connector of files looks at its area, says
+    which host key it shows, and reads the file that would be read first, or the one given; nothing is moved or remembered.
 
     \b
     cdmd try shop --input order.json
     cdmd try github --input push.json --header 'X-GitHub-Event: push'
+    cdmd try supplier
+    cdmd try supplier --input customers.csv
     """
     # What reads a configuration and maps is imported when it is needed: --help shall be quick.
     import anyio
 
     from cdmd.cli.loading import load_all
     from cdmd.config.schema import Absent
-    from cdmd.contracts import NotifiedConnector, PushConnector
+    from cdmd.contracts import NotifiedConnector, PushConnector, SamplingConnector
     from cdmd.testing.source import RecordingSource
 
     loaded = load_all(config)
@@ -49,9 +58,13 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
     if isinstance(one.settings, Absent):
         raise CdmdError(one.settings.unavailable)
     built = loaded.plugins.connector_types()[one.frame.type](one.name, one.settings)
+    if isinstance(built, SamplingConnector):
+        from cdmd.cli.daemon_sampling import sampled
+
+        return _show(sampled(built, one, loaded, limit=limit, given=_path(input_)), None, limit)
     source = RecordingSource(one.name, frame=one.frame)
     if not isinstance(built, PushConnector):
-        raise CdmdError(f"{connector} fetches by itself; only connectors that are told can be tried from a file")
+        raise CdmdError(f"{connector} fetches by itself, and its type cannot be tried")
     if input_ is None:
         raise BadArguments(f"{connector} is told by its sender: give a request body with --input FILE")
     refused = anyio.run(_feed, built, source, input_.read(), headers)
@@ -74,6 +87,16 @@ async def _feed(connector: "PushConnector", source: "RecordingSource", body: byt
     return None if answer.status < _FIRST_ERROR else f"status {answer.status} {answer.body.decode(errors='replace')}".strip()
 
 
+def _path(given: Any) -> Path | None:
+    if given is None:
+        return None
+    path = Path(given.name)
+    given.close()
+    if not path.is_file():
+        raise BadArguments("give a file with --input: it is read more than once")
+    return path
+
+
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
@@ -86,7 +109,9 @@ def _show(source: "RecordingSource", refused: str | None, limit: int) -> int:
 
     for event in source.events[:limit]:
         click.echo(json.dumps(event_document(event), ensure_ascii=False))
-    if len(source.events) > limit:
+    if source.stopped:
+        click.echo("there are more events; see --limit", err=True)
+    elif len(source.events) > limit:
         click.echo(f"{len(source.events) - limit} more events; see --limit", err=True)
     for place, fault in source.faults:
         click.echo(f"record {place}: {fault.code}: {fault.message}", err=True)

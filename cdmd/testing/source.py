@@ -27,7 +27,8 @@ class RecordingSource:
     """Collects ``events``, ``faults`` (with the record's place) and ``filtered`` reasons; ``state`` is what was stored.
 
     ``frame`` is the connector's mapping as configured; ``http`` the client the connector may use (a guarded one that reaches
-    nothing by default), ``public_url`` what senders write before the path.
+    nothing by default), ``public_url`` what senders write before the path. ``worked_on`` is what it said it did, ``stopped``
+    whether somebody had enough before its end.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class RecordingSource:
         self.refused: Counter[str] = Counter()
         self.state: dict[bytes, bytes] = {}
         self.worked_on: list[str] = []
+        self.stopped = False
         self._scratch = scratch or Path(tempfile.gettempdir())
         self.feeds = MemoryFeeds()
         self.trouble: str | None = None

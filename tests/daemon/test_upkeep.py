@@ -182,3 +182,11 @@ def test_days_left_are_told_by_the_growth_since_up_to_a_day(tmp_path: Path) -> N
     assert disk.days_left(700.0) is None
     disk.measure(700.0 + 90_000)
     assert disk.days_left(700.0 + 90_000) is None, "the samples are older than a day"
+
+
+def test_room_for_a_while_never_touches_the_reserve(tmp_path: Path) -> None:
+    disk = Disk(tmp_path, reserve=100)
+    disk.free = 150
+    assert disk.room() == 50
+    disk.free = 90
+    assert disk.room() == 0

@@ -661,6 +661,23 @@ async def test_a_connector_is_told_what_the_daemon_was_configured_with() -> None
         source.working("a\nb")
         assert source.working_on is not None
         assert "\n" not in source.working_on
+class Opening:
+    """A client that opens connections: what it was asked for is its answer."""
+
+    async def connect(self, host: str, port: int, *, timeout: float) -> Any:
+        return (host, port, timeout)
+
+
+async def test_a_source_lends_a_folder_its_room_connections_and_a_place_to_say_what_it_does(tmp_path: Path) -> None:
+    async with world() as daemon:
+        intake = msgspec.structs.replace(daemon.intake, scratch=tmp_path, room=lambda: 17)
+        mapper = Mapper("sup", ConnectorFrame(type="sftp"), raw=True)
+        http: Any = Opening()
+        source = IntakeSource("sup", intake=intake, mapper=mapper, http=http, push=False, freshness=60.0)
+        assert (source.freshness, source.scratch, source.room()) == (60.0, tmp_path / "sup", 17)
+        assert await source.connect("sftp.example", 22, timeout=5) == ("sftp.example", 22, 5)
+        source.working("a\x1b[2J.csv: fetching")
+        assert source.working_on == r"a\x1b[2J.csv: fetching"
         source.working(None)
         assert source.working_on is None
 

@@ -322,3 +322,38 @@ async def test_gzip_of_any_size_in_any_pieces_and_members_comes_out_whole(size: 
 async def test_gzip_that_ends_too_early_is_no_answer() -> None:
     with pytest.raises(RequestFailed, match="too early"):
         await read_bounded(chunks(gzip.compress(b"x" * 1000)[:-9]), encoding="gzip", limit=2**20)
+
+
+async def test_a_plain_connection_is_made_to_configured_hosts_at_checked_addresses_only() -> None:
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with listener:
+        http = GuardedHttp(hosts=hosts_in({"host": "127.0.0.1", "port": port}), tls=TLS)
+        found = await http.connect("127.0.0.1", port, timeout=5)
+        assert found.getpeername() == ("127.0.0.1", port)
+        found.close()
+        for host, other in (("127.0.0.1", port + 1 if port < 65535 else 1), ("localhost", port)):
+            with pytest.raises(AddressRefused, match="does not name"):
+                await http.connect(host, other, timeout=5)
+    with pytest.raises(RequestFailed, match=r"127\.0\.0\.1 cannot be reached: "):
+        await http.connect("127.0.0.1", port, timeout=5)
+
+
+@pytest.mark.parametrize("answer", ["10.1.2.3", "169.254.169.254", "::1", "127.0.0.1"])
+async def test_a_plain_connection_to_a_name_that_leads_inside_is_refused(answer: str) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return [answer]
+
+    http = GuardedHttp(hosts=hosts_in({"host": "sftp.example", "port": 22}), tls=TLS, resolve=resolve)
+    with pytest.raises(AddressRefused):
+        await http.connect("sftp.example", 22, timeout=5)
+
+
+async def test_a_plain_connection_that_nobody_answers_ends_in_time() -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        await anyio.sleep_forever()
+        return []
+
+    http = GuardedHttp(hosts=hosts_in({"host": "sftp.example", "port": 22}), tls=TLS, resolve=resolve)
+    with pytest.raises(RequestFailed, match=r"sftp\.example cannot be reached within 0\.1 seconds"):
+        await http.connect("sftp.example", 22, timeout=0.1)

@@ -4,20 +4,22 @@ Not here: what to do about a file (``watching``), how one gets into the journal 
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import msgspec
 import structlog
 
-from cdmd.connectors.files import ledger, registering, showing
+from cdmd.connectors.files import ledger, registering, sampling, showing
 from cdmd.connectors.files.area import Area, FileFault, Listed
 from cdmd.connectors.files.completeness import Completeness, Waits
 from cdmd.connectors.files.ledger import BLOCKED, DONE, DUPLICATE, GONE, OVER, PARSING, QUARANTINED, SEEN, Entry, Ledger
+from cdmd.connectors.files.looking import MOST_AT_ONCE, Found, Looked
 from cdmd.connectors.files.names import Patterns, shown
 from cdmd.connectors.files.registering import EMPTY, Registering
 from cdmd.connectors.files.schedule import Schedule
@@ -40,37 +42,6 @@ from cdmd.connectors.files.watching import REPLACES, Close, Leave, Moment, Note,
 from cdmd.contracts import Shelf, Source
 from cdmd.errors import BadArguments, ConfigInvalid
 from cdmd.models import to_micros
-
-MOST_AT_ONCE: Final = 1_000
-"""Files that are taken after one listing; the others wait for the next one."""
-
-
-class Looked(NamedTuple):
-    """What a look brought: whether anything was new, and how soon a file that settles may be whole."""
-
-    new: bool
-    settling: float | None
-
-
-class _Found:
-    """What one listing found, page by page; no more of it than is taken at once."""
-
-    def __init__(self) -> None:
-        self.ready: list[tuple[int, bytes]] = []
-        self.tidy: list[bytes] = []
-        self.on_their_way: set[int] = set()
-        self.new = False
-        self.settling: float | None = None
-
-    def take(self, listed: Listed, *, all_of_them: bool) -> None:
-        """The oldest ones first, as the other side dates them, then by name."""
-        self.ready.append((listed.version.mtime, listed.path))
-        if not all_of_them and len(self.ready) >= 2 * MOST_AT_ONCE:
-            self.ready.sort()
-            del self.ready[MOST_AT_ONCE:]
-
-    def settle(self, seconds: float) -> None:
-        self.settling = seconds if self.settling is None else min(self.settling, seconds)
 
 
 class Watcher:
@@ -128,7 +99,7 @@ class Watcher:
     async def _look(self, area: Area, source: Source) -> Looked:
         self.listings += 1
         source.working("looking for files")
-        complete, found = Completeness(self.settings, area), _Found()
+        complete, found = Completeness(self.settings, area), Found()
         now = self.moment(source)
         async with aclosing(area.listing()) as pages:
             async for page in pages:
@@ -147,7 +118,7 @@ class Watcher:
         more = taken >= MOST_AT_ONCE
         return Looked(found.new or taken > 0, 0.0 if more else found.settling)
 
-    async def _page(self, page: Sequence[Listed], found: _Found, source: Source, now: Moment) -> None:
+    async def _page(self, page: Sequence[Listed], found: Found, source: Source, now: Moment) -> None:
         """Decide on some entries at once, and write what changed at once."""
         async with self.lock:
             known = await Ledger(source).known([listed.path for listed in page])
@@ -175,7 +146,7 @@ class Watcher:
             if changes:
                 await durable(source, [], changes)
 
-    async def _missing(self, found: _Found, area: Area, source: Source) -> None:
+    async def _missing(self, found: Found, area: Area, source: Source) -> None:
         """Files on their way that a complete listing did not have left before they were read: that is said, not forgotten."""
         async with self.lock:
             changes: ledger.Changes = {}
@@ -204,7 +175,7 @@ class Watcher:
             return False
         self.progress = progress = Progress(path, source)
         try:
-            entry, reason, state = await self._read(path, entry, complete, source, progress)
+            entry, reason, state = await self.read(path, entry, complete, source, progress)
             await self._over(path, entry, source, state=state, reason=reason)
             if state in {DONE, DUPLICATE}:
                 await self._tidy(path, complete.area, source)
@@ -221,7 +192,7 @@ class Watcher:
             self.progress = None
         return True
 
-    async def _read(
+    async def read(
         self, path: bytes, entry: Entry, complete: Completeness, source: Source, progress: Progress
     ) -> tuple[Entry, str, str]:
         """Fetch, compare, check and emit; the file's entry as it is then, why, and its state."""
@@ -297,6 +268,10 @@ class Watcher:
             changed = msgspec.structs.replace(entry, after=after)
             await durable(source, [], {OVER + path: ledger.closed(path, changed)[OVER + path]})
 
+    async def sample(self, source: Source, tell: Callable[[str], None], *, given: Path | None = None) -> None:
+        """See ``cdmd.contracts.SamplingConnector``: the file that would be read first, or the one that is given."""
+        await sampling.sample(self, source, tell, given=given)
+
     # ---- what is shown --------------------------------------------------------------------------------------------------
 
     @property
@@ -324,6 +299,10 @@ class Watcher:
         """Now, as far as files are concerned."""
         clock = source.clock
         return Moment(self.session, clock.monotonic(), to_micros(clock.now()), self.listings)
+
+    def described(self) -> list[str]:
+        """What there is to say of the place, once it was looked at."""
+        return []
 
     def modified(self, mtime: int) -> datetime | None:
         """A file's time of change, as the other side has it."""

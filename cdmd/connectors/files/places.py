@@ -53,6 +53,10 @@ class SftpFiles(Watcher):
         return SftpArea(source, self.settings, hosts=self._hosts, wanted=self.wanted, skip=self.skipped)
 
     @override
+    def described(self) -> list[str]:
+        return [host.sentence() for host in self._hosts]
+
+    @override
     def modified(self, mtime: int) -> datetime | None:
         return _moment(mtime * 1_000_000)
 

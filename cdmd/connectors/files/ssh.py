@@ -178,6 +178,10 @@ class Pinned:
             self.shown.append(key)
         return key.fingerprint in self._pins
 
+    def sentence(self) -> str:
+        """Which key it showed."""
+        return f"{self._settings.host} shows the pinned host key: {', '.join(str(key) for key in self.shown)}"
+
     def _unpinned(self) -> str:
         host, keys = self._settings.host, ", ".join(str(key) for key in self.shown) or "none that is understood"
         place = f"connectors.{self._name}" + (".jump" if isinstance(self._settings, JumpSettings) else "")

@@ -1,0 +1,37 @@
+"""What one listing found, page by page, and no more of it in memory than is taken at once. Pure."""
+
+from typing import Final, NamedTuple
+
+from cdmd.connectors.files.area import Listed
+
+MOST_AT_ONCE: Final = 1_000
+"""Files that are taken after one listing; the others wait for the next one."""
+
+
+class Looked(NamedTuple):
+    """What a look brought: whether anything was new, and how soon a file that settles may be whole."""
+
+    new: bool
+    settling: float | None
+
+
+class Found:
+    """What one listing found, page by page; no more of it than is taken at once."""
+
+    def __init__(self) -> None:
+        self.ready: list[tuple[int, bytes]] = []
+        self.tidy: list[bytes] = []
+        self.on_their_way: set[int] = set()
+        self.new = False
+        self.settling: float | None = None
+
+    def take(self, listed: Listed, *, all_of_them: bool) -> None:
+        """The oldest ones first, as the other side dates them, then by name."""
+        self.ready.append((listed.version.mtime, listed.path))
+        if not all_of_them and len(self.ready) >= 2 * MOST_AT_ONCE:
+            self.ready.sort()
+            del self.ready[MOST_AT_ONCE:]
+
+    def settle(self, seconds: float) -> None:
+        """A file may be whole in so many seconds."""
+        self.settling = seconds if self.settling is None else min(self.settling, seconds)

@@ -1,0 +1,95 @@
+"""One file tried: what a connector would bring in, with nothing moved, deleted, or remembered.
+
+No file is waited for until it has settled: somebody looks, and is told.
+"""
+
+import glob
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from cdmd.connectors.files.area import Area, Listed
+from cdmd.connectors.files.completeness import Completeness
+from cdmd.connectors.files.folder import Folder
+from cdmd.connectors.files.ledger import DONE, SEEN, Entry
+from cdmd.connectors.files.names import Patterns, shown
+from cdmd.connectors.files.settings import FileSettings
+from cdmd.connectors.files.taking import Progress
+from cdmd.contracts import Source
+from cdmd.errors import BadArguments
+
+_NAMED: Final = 5
+
+
+class Reading(Protocol):
+    """What of the watcher is needed to try a file."""
+
+    settings: FileSettings
+
+    def area(self, source: Source) -> Area:
+        """The place."""
+        ...
+
+    def described(self) -> list[str]:
+        """What there is to say of the place, once it was looked at."""
+        ...
+
+    async def read(
+        self, path: bytes, entry: Entry, complete: Completeness, source: Source, progress: Progress
+    ) -> tuple[Entry, str, str]:
+        """Emit a file's records."""
+        ...
+
+
+async def sample(watcher: Reading, source: Source, tell: Callable[[str], None], *, given: Path | None) -> None:
+    """Read the file that would be read first, or the one given. Raises ``BadArguments`` where there is none."""
+    area = watcher.area(source) if given is None else _beside(given)
+    try:
+        found = await _look(watcher, area, tell, given=given)
+        if not found:
+            return
+        first = min(found, key=lambda one: (one.version.mtime, one.path))
+        tell(f"reading {shown(first.path)} ({first.version.size} bytes)")
+        size, mtime = first.version
+        entry = Entry(state=SEEN, size=size, mtime=mtime, since=0, again=True)
+        complete = Completeness(watcher.settings if given is None else _unsigned(watcher.settings), area)
+        _, reason, state = await watcher.read(first.path, entry, complete, source, Progress(first.path, source))
+        if state != DONE or reason:
+            tell(f"{shown(first.path)} would be {state}" + (f": {reason}" if reason else ""))
+    finally:
+        await area.close()
+
+
+async def _look(watcher: Reading, area: Area, tell: Callable[[str], None], *, given: Path | None) -> list[Listed]:
+    wanted, refused, count = Completeness(watcher.settings, area), 0, 0
+    found: list[Listed] = []
+    async with aclosing(area.listing()) as pages:
+        async for page in pages:
+            for listed in page if given is not None else wanted.files(page):
+                count += 1
+                refused += listed.fault is not None
+                found += [listed] if listed.fault is None else []
+            found = sorted(found, key=lambda one: (one.version.mtime, one.path))[:_NAMED]
+    if given is not None:
+        if not found:
+            raise BadArguments(f"{given} is no plain file")
+        return found
+    for sentence in watcher.described():
+        tell(sentence)
+    some = ", ".join(shown(one.path) for one in found)
+    more = f" ({some}{', ...' if count - refused > len(found) else ''})" if found else ""
+    tell(f"{count} file(s) match{more}" + (f"; {refused} of them are never read" if refused else ""))
+    return found
+
+
+def _beside(given: Path) -> Area:
+    whole = given.absolute()
+    return Folder(whole.parent, wanted=Patterns([glob.escape(whole.name)]), depth=0)
+
+
+def _unsigned(settings: FileSettings) -> FileSettings:
+    """A file that is handed over brings no marker and no checksum."""
+    return msgspec.structs.replace(settings, marker=None, checksum=None)
