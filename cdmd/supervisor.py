@@ -88,6 +88,7 @@ class _Child:
         return not self.paused and not self.leaving
 
 
+_LONGEST: Final = 1_000
 EARLY: Final = "it ended by itself, which it should not"
 UNSTOPPABLE: Final = "it does not stop when told and was abandoned; only a restart of the daemon ends it"
 
@@ -319,7 +320,7 @@ def _reason(ended: Ended) -> str:
         return EARLY
     error = leaf(ended)
     if isinstance(error, SourceUnavailable | RequestFailed | AddressRefused):  # their messages name hosts of the configuration
-        return escaped(str(error))
+        return escaped(str(error), longest=_LONGEST)
     if isinstance(error, CdmdError) and (text := type(error).__doc__):
         return text.partition("\n")[0]
     return sentence(error)

@@ -239,9 +239,9 @@ class _Writer:
                 self.lost += 1
 
 
-def escaped(text: str) -> str:
-    """``text`` without characters that steer a terminal or break a line, at most 300 long."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text[:_LONGEST_VALUE])
+def escaped(text: str, *, longest: int = _LONGEST_VALUE) -> str:
+    """``text`` without characters that steer a terminal or break a line, at most ``longest`` of it."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text[:longest])
 
 
 def _word(value: Any) -> Any:

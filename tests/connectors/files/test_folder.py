@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cdmd.connectors.files import spool
 from cdmd.errors import BadArguments, NotFound, SourceUnavailable
 from cdmd.kit.quantities import Duration, Size
 from tests.connectors.files.driving import DAMAGED, SteppedSource, driven, folder, found, lines
@@ -377,3 +378,21 @@ async def test_the_entries_of_a_zip_follow_each_other(tmp_path: Path) -> None:
         await watch.settled()
         assert watch.source.numbers == [1, 2, 3]
         assert [event.id.rpartition(":")[2] for event in watch.source.events] == ["1", "2", "3"]
+
+
+async def test_a_full_disk_is_said_and_the_file_is_read_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(*range(100)))
+    source = SteppedSource()
+    watcher = folder(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(spool, "_unnamed", lambda _: os.open("/dev/full", os.O_RDWR))
+        with pytest.raises(BaseExceptionGroup) as caught:
+            async with driven(watcher, source) as watch:
+                await watch.look()
+    assert "the disk is full: the file cannot be held" in str(caught.value.exceptions[0])
+    assert source.events == []
+    async with driven(watcher, source) as watch:
+        await watch.look()
+        assert len(source.events) == 100
