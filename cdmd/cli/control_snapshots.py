@@ -63,7 +63,10 @@ def approve(connector: str, yes: bool, as_json: bool) -> None:
 @talks
 @prints_data
 def reject(connector: str, as_json: bool) -> None:
-    """Keep the rows whose removal is held; the next register decides anew."""
+    """Keep the rows whose removal is held.
+
+    The next register decides anew.
+    """
     _tell("reject", connector, _held(connector), as_json=as_json)
 
 

@@ -33,8 +33,8 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
 
     A webhook reads one request body from a file; its signature is not checked. One that only notifies shows the
     requests that it would make, and makes none.
-    A webhook reads one request body from a file; its signature is not checked. A connector of files looks at its area, says
-    which host key it shows, and reads the file that would be read first, or the one given; nothing is moved or remembered.
+    A connector of files looks at its area, says which host key it shows, and reads the file that would be read
+    first, or the one given; nothing is moved or remembered.
 
     \b
     cdmd try shop --input order.json

@@ -661,6 +661,8 @@ async def test_a_connector_is_told_what_the_daemon_was_configured_with() -> None
         source.working("a\nb")
         assert source.working_on is not None
         assert "\n" not in source.working_on
+
+
 class Opening:
     """A client that opens connections: what it was asked for is its answer."""
 
