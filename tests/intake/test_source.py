@@ -641,26 +641,10 @@ async def test_a_connector_that_says_it_is_unwell_shows_no_life_until_it_says_th
         assert lives == ["alive", "no credential", None, "alive"]
 
 
-async def test_a_connector_is_told_what_the_daemon_was_configured_with() -> None:
-    class Network:
-        asked: tuple[str, int, float] | None = None
-
-        async def connect(self, host: str, port: int, *, timeout: float) -> str:
-            self.asked = (host, port, timeout)
-            return "a connection"
-
+async def test_a_connector_is_told_what_senders_write_before_its_path() -> None:
     async with world() as w:
-        network = Network()
-        w.intake = msgspec.structs.replace(w.intake, public_url="https://in.example", scratch=Path("/spool"), room=lambda: 7)
-        mapper = Mapper("shop", ConnectorFrame(type="webhook", event=MAPPING), raw=True)
-        source = IntakeSource("shop", intake=w.intake, mapper=mapper, http=network, push=False)  # type: ignore[arg-type]
-        assert (source.public_url, source.freshness) == ("https://in.example", None)
-        assert (source.scratch, source.room()) == (Path("/spool/shop"), 7)
-        assert await source.connect("sftp.example", 22, timeout=3.0) == "a connection"
-        assert network.asked == ("sftp.example", 22, 3.0)
-        source.working("a\nb")
-        assert source.working_on is not None
-        assert "\n" not in source.working_on
+        w.intake = msgspec.structs.replace(w.intake, public_url="https://in.example")
+        assert w.source().public_url == "https://in.example"
 
 
 class Opening:
