@@ -17,6 +17,8 @@ def anyio_backend() -> str:
 def blockbuster() -> Iterator[BlockBuster]:
     """A blocking call made by cdmd inside the event loop fails the test."""
     with blockbuster_ctx("cdmd") as bb:
+        # Measuring coverage locks what it notes; a thread of ours that notes at the same moment is no fault of ours.
+        bb.functions["threading.Lock.acquire"].can_block_in("coverage/collector.py", "lock_data")
         yield bb
 
 

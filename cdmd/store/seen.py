@@ -1,4 +1,4 @@
-"""Remembered occurrences: a table for each quarter of first sight, so that old ones go at once and new ones stay small.
+"""Remembered occurrences: a table for each quarter of first sight: old ones go without a search, new ones stay small.
 
 A new occurrence is looked for in every table there is: five or six for 400 days, where months would be fourteen. A table is
 named by its first month. All functions run on the writer's thread within its transaction; readers use the view ``seen``.
@@ -19,6 +19,8 @@ _SQL: Final = load_queries("seen")
 _FOUND: Final = msgspec.json.Decoder(list[tuple[str, int, int, int]])
 _DECEMBER: Final = 12
 _QUARTER: Final = 3
+SLICE: Final = 2_000
+"""Occurrences that are forgotten in one transaction: some ten milliseconds."""
 
 
 def tables(connection: sqlite3.Connection) -> list[str]:
@@ -57,24 +59,36 @@ def remember(
             )
 
 
-def forget_before(connection: sqlite3.Connection, moment: Micros) -> int:
-    """Drop the tables that ended before ``moment`` and remember no event that is kept; returns how many occurrences went."""
-    forgotten, there = 0, tables(connection)
-    gone = [table for table in there if _end(table) <= moment and not _holds_kept(connection, table)]
-    if not gone:
-        return 0
+def forget_some(connection: sqlite3.Connection, moment: Micros) -> int | None:
+    """Forget up to ``SLICE`` occurrences of a table that ended before ``moment``; None when there are no more.
+
+    A table goes slice by slice, because all of it at once holds up the writer for seconds; one that remembers an event that
+    is kept stays from there on.
+    """
+    there = tables(connection)
+    for table in reversed(there):
+        if _end(table) > moment:
+            break
+        rows = connection.execute(_SQL["first"].format(table=table), (SLICE,)).fetchall()
+        if not rows:
+            _drop(connection, table, there)
+            return 0
+        if not _holds_kept(connection, [seq for _, seq in rows]):
+            connection.execute(_SQL["forget"].format(table=table), (rows[-1][0],))
+            return len(rows)
+    return None
+
+
+def _drop(connection: sqlite3.Connection, table: str, there: Sequence[str]) -> None:
+    """Drop an empty table; the view is made anew without it."""
     connection.execute(_SQL["drop_view"])
-    for table in gone:
-        ((count,),) = connection.execute(_SQL["count"].format(table=table))
-        connection.execute(_SQL["drop"].format(table=table))
-        forgotten += count
-    _show(connection, [table for table in there if table not in gone])
-    return forgotten
+    connection.execute(_SQL["drop"].format(table=table))
+    _show(connection, [one for one in there if one != table])
 
 
-def _holds_kept(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether an event of the table is kept, applied, waiting or dead: its redelivery must be known for as long."""
-    ((kept,),) = connection.execute(_SQL["holds_kept"].format(table=table))
+def _holds_kept(connection: sqlite3.Connection, seqs: Sequence[int]) -> bool:
+    """Whether one of these events is kept, applied, waiting or dead: its redelivery must be known for as long."""
+    ((kept,),) = connection.execute(_SQL["holds_kept"], {"seqs": msgspec.json.encode(seqs).decode()})
     return bool(kept)
 
 

@@ -139,8 +139,9 @@ class SqliteStore(Store):
         """A complete checkpoint. While a long read holds it up, what was safe before is returned.
 
         Not a FULL commit: that syncs the log once more, but says nothing about pages that an earlier, failed and unnoticed
-        sync of it gave up.
+        sync of it gave up. Raises as ``apply`` does, also where the writer that failed cannot be opened again.
         """
+        await self._write(_position)
         await self._mapped(self._checkpoints.run(self._checkpoint))
         return self._synced
 
@@ -165,8 +166,9 @@ class SqliteStore(Store):
 
     @override
     async def expire(self, *, dead_before: Micros, seen_before: Micros) -> int:
-        expired = await self._write(partial(_forget_seen, seen_before))
-        now = self._clock.now()
+        expired, now = 0, self._clock.now()
+        while (forgotten := await self._write(partial(_forget_seen, seen_before))) is not None:
+            expired += forgotten
         while went := await self._write(partial(letters.expire, before=dead_before, now=now, digests=self._digests)):
             expired += went
         return expired
@@ -293,9 +295,9 @@ def _position(connection: sqlite3.Connection) -> Seq:
     return Seq(row[0])
 
 
-def _forget_seen(before: Micros, connection: sqlite3.Connection) -> int:
+def _forget_seen(before: Micros, connection: sqlite3.Connection) -> int | None:
     with transaction(connection):
-        return seen.forget_before(connection, before)
+        return seen.forget_some(connection, before)
 
 
 def _belong(journal_id: str, key_check: bytes, connection: sqlite3.Connection) -> None:

@@ -139,21 +139,31 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path, monkeypatch: pyte
 
 
 async def test_what_cannot_be_drained_in_time_is_left_for_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def never(*_: object) -> bool:
+    async def stands(*_: object) -> None:
         await anyio.sleep_forever()
-        return True
 
     async def unsynced(*_: object) -> None:
         raise Damaged("no")
 
-    world = World(tmp_path)
+    world = World(tmp_path, PUSH)
     world.file.write_text(world.file.read_text().replace('drain = "2s"', 'drain = "20ms"'))
-    monkeypatch.setattr("cdmd.pipeline.Pipeline.drain", never)
-    monkeypatch.setattr("cdmd.store.store.SqliteStore.sync", unsynced)
-    async with daemon(world):
-        pass
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr("cdmd.store.store.SqliteStore.apply", stands)
+        broken.setattr("cdmd.store.store.SqliteStore.sync", unsynced)
+        async with daemon(world) as running:
+            for name in ("a", "b", "c"):
+                assert (await running.get("/told/shop", content=name.encode())).text == "taken"
+    stopped = next(line for line in capsys.readouterr().out.splitlines() if "daemon_stopped" in line)
+    assert "backlog=3" in stopped
+    assert "outcome=later" in stopped
+    async with daemon(world) as running:
+        while (await running.control("GET", "/v1/status"))["journal"]["backlog"]:
+            await anyio.lowlevel.checkpoint()
+        status = await running.control("GET", "/v1/status")
+        assert (status["totals"]["events"], status["connectors"][0]["applied"]) == (3, 3)
+        assert (await running.control("GET", "/v1/profile?identifier=email:joe@example.com"))["identifiers"]
 
 
 async def test_a_connector_that_does_not_stop_is_named_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from cdmd.contracts import DeadLetterFilter
 from cdmd.errors import Damaged, NotDurable, SchemaUnknown
-from cdmd.models import Changes, Micros, ProfileKey, Seen, Seq, Wanted
+from cdmd.models import Changes, Micros, ProfileKey, Seen, SeenVerdict, Seq, Wanted
 from cdmd.store.checking import verify_store
 from cdmd.store.checkpoints import STEP
 from cdmd.store.keys import Digester
@@ -222,10 +221,9 @@ async def test_a_long_read_holds_back_what_counts_as_synced(reopen: Reopen, tmp_
         assert await store.sync() == 499
 
 
-async def until(look: Callable[[], object]) -> None:
-    with anyio.fail_after(5):
-        while not look():
-            await anyio.lowlevel.checkpoint()
+async def checkpointed(store: SqliteStore) -> None:
+    """After the checkpoint that is under way."""
+    await store._checkpoints.run(lambda connection: None)
 
 
 async def test_what_is_applied_reaches_the_database_beside_the_writer_without_being_asked(reopen: Reopen) -> None:
@@ -233,7 +231,8 @@ async def test_what_is_applied_reaches_the_database_beside_the_writer_without_be
         await give(store, applied(*range(1, STEP // 2)))
         assert store.synced == 0
         await give(store, applied(*range(STEP // 2, STEP)))
-        await until(lambda: store.synced == STEP - 1)
+        await checkpointed(store)
+        assert store.synced == STEP - 1
 
 
 async def test_a_checkpoint_that_fails_stops_nobody_and_is_made_good(reopen: Reopen, disk: Disk) -> None:
@@ -249,7 +248,61 @@ async def test_a_checkpoint_that_fails_stops_nobody_and_is_made_good(reopen: Reo
         disk.fail_on = None
         assert await store.sync() == 4 * STEP - 1
         await give(store, applied(*range(4 * STEP, 5 * STEP)))
-        await until(lambda: store.synced == 5 * STEP - 1)
+        await checkpointed(store)
+        assert store.synced == 5 * STEP - 1
+
+
+async def test_a_store_that_failed_is_not_well_again_before_its_writer_could_be_opened(reopen: Reopen, disk: Disk) -> None:
+    async with reopen() as store:
+        await give(store, applied(1))
+        disk.fail_on = "INSERT INTO activities"
+        with pytest.raises(NotDurable):
+            await give(store, applied(2))
+        disk.fail_on = "PRAGMA journal_mode"
+        with pytest.raises(NotDurable, match="disk I/O error"):
+            await store.sync()
+        assert "disk I/O error" in str(store.failure)
+        disk.fail_on = None
+        await store.sync()
+        assert store.failure is None
+
+
+async def test_an_expired_quarter_goes_slice_by_slice_so_that_batches_have_their_turn_between(
+    reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.store.seen.SLICE", 10)
+    later = Micros(NOW + 400 * 86_400_000_000)
+    forgotten = {digest(n): Seen(Seq(n), SeenVerdict.FILTERED, 0) for n in range(1, 96)}
+    turns: list[object] = []
+    async with reopen() as store:
+        await give(store, Changes(seen=forgotten))
+        alone = store._write
+
+        async def counted(fn: Callable[[sqlite3.Connection], Any]) -> Any:
+            turns.append(await alone(fn))
+            return turns[-1]
+
+        monkeypatch.setattr(store, "_write", counted)
+        assert await store.expire(dead_before=Micros(0), seen_before=later) == 95
+        assert turns == [*[10] * 9, 5, 0, None, 0]
+        assert await store.seen(list(forgotten)) == {}
+        await give(store, applied(200))
+        assert await store.verify() == []
+
+
+async def test_an_expired_quarter_stays_from_its_first_kept_event_on(reopen: Reopen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdmd.store.seen.SLICE", 10)
+    later = Micros(NOW + 400 * 86_400_000_000)
+    async with reopen() as store:
+        everything = sorted(digest(n) for n in range(1, 50))
+        number = {digest(n): n for n in range(1, 50)}
+        kept = number[everything[25]]
+        await give(store, applied(kept))
+        await give(
+            store, Changes(seen={digest(n): Seen(Seq(n), SeenVerdict.FILTERED, 0) for n in number.values() if n != kept})
+        )
+        assert await store.expire(dead_before=Micros(0), seen_before=later) == 20
+        assert set(await store.seen(everything)) == set(everything[20:])
 
 
 async def test_a_connection_beside_the_writer_that_cannot_be_prepared_is_closed(reopen: Reopen, disk: Disk) -> None:

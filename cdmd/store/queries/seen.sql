@@ -10,14 +10,16 @@ INSERT INTO {table} (digest, seq, verdict, content);
 -- name: update
 UPDATE {table} SET seq = ?, verdict = ?, content = ? WHERE digest = ?;
 
--- name: count
-SELECT count(*) FROM {table};
+-- name: first
+SELECT digest, seq FROM {table} ORDER BY digest LIMIT ?;
+
+-- name: forget
+DELETE FROM {table} WHERE digest <= ?;
 
 -- name: holds_kept
--- CROSS JOIN holds the order: the remembered rows one by one, each looked up by its number, until the first hit.
-SELECT EXISTS (SELECT 1 FROM {table} AS s CROSS JOIN activities AS a ON a.seq = s.seq)
-    OR EXISTS (SELECT 1 FROM {table} AS s CROSS JOIN parked AS p ON p.seq = s.seq)
-    OR EXISTS (SELECT 1 FROM {table} AS s CROSS JOIN dead_letters AS d ON d.seq = s.seq);
+SELECT EXISTS (SELECT 1 FROM activities WHERE seq IN (SELECT value FROM json_each(:seqs)))
+    OR EXISTS (SELECT 1 FROM parked WHERE seq IN (SELECT value FROM json_each(:seqs)))
+    OR EXISTS (SELECT 1 FROM dead_letters WHERE seq IN (SELECT value FROM json_each(:seqs)));
 
 -- name: drop
 DROP TABLE {table};
