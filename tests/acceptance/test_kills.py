@@ -31,7 +31,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_has_a_double_effect_however_of
     ("name", "each", "kills", "said"),
     [
         ("acknowledge_early", 3, 24, "neither journal nor store"),
-        ("remember_early", 6, 24, "neither journal nor store"),
+        ("remember_early", 6, 72, "neither journal nor store"),
         ("position_first", 3, 24, "should have"),
         ("effects_first", 3, 24, "should have"),
         ("apply_twice", 2, 8, "times an activity is too much"),
