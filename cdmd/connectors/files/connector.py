@@ -4,6 +4,7 @@ Not here: what to do about a file (``watching``), how one gets into the journal 
 """
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -44,7 +45,7 @@ from cdmd.errors import BadArguments, ConfigInvalid
 from cdmd.models import to_micros
 
 
-class Watcher:
+class Watcher(ABC):
     """What every connector of files is; a subclass makes the ``area``."""
 
     def __init__(self, name: str, settings: Any) -> None:
@@ -71,9 +72,9 @@ class Watcher:
         """Every mistake that the struct cannot express, as ``key: what is wrong``."""
         return problems(settings)
 
+    @abstractmethod
     def area(self, source: Source) -> Area:
         """The place to watch."""
-        raise NotImplementedError
 
     # ---- looking, for as long as the daemon runs ------------------------------------------------------------------------
 
@@ -304,9 +305,9 @@ class Watcher:
         """What there is to say of the place, once it was looked at."""
         return []
 
+    @abstractmethod
     def modified(self, mtime: int) -> datetime | None:
         """A file's time of change, as the other side has it."""
-        raise NotImplementedError
 
 
 def _with_digest(entry: Entry, digest: bytes) -> Entry:
