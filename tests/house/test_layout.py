@@ -11,7 +11,6 @@ from tests.house.reading import PACKAGE, ROOT, Module, functions, modules
 
 LONGEST = 350
 LONGER = {
-    "cdmd/contracts.py": 800,  # the Protocols, a list to look things up in
     "cdmd/models.py": 540,  # the nouns, likewise
     "cdmd/control/protocol.py": 400,  # the shapes of the control socket, likewise
     "cdmd/daemon/assembly.py": 400,  # the list of parts

@@ -1,0 +1,65 @@
+"""The Protocols that join the rooms: what a plugin fulfils, and what a floor needs from above it.
+
+Not here: any implementation. A connector meets the daemon only through its ``Source``; the journal and the store are
+replaceable behind ``Journal`` and ``Store``.
+"""
+
+from cdmd.contracts.clock import Clock
+from cdmd.contracts.connectors import (
+    ChosenFormat,
+    Connector,
+    DecidingConnector,
+    Format,
+    NotifiedConnector,
+    PullConnector,
+    PushConnector,
+    RetryingConnector,
+    SamplingConnector,
+    SharingConnector,
+    Shelf,
+    ShowingConnector,
+)
+from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
+from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
+from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics
+from cdmd.contracts.sources import BulkTable, BulkWriter, Source
+from cdmd.contracts.store import Audit, DeadLetterFilter, Decide, ProfileFound, Store, StoreTotals, Trace
+
+__all__ = [
+    "Append",
+    "Audit",
+    "Budget",
+    "BulkTable",
+    "BulkWriter",
+    "ChosenFormat",
+    "Clock",
+    "Connector",
+    "Context",
+    "DeadLetterFilter",
+    "Decide",
+    "DecidingConnector",
+    "Extension",
+    "ExtensionFunction",
+    "Feeds",
+    "Format",
+    "Http",
+    "HttpAnswer",
+    "HttpAnswerT",
+    "Journal",
+    "JournalStatistics",
+    "NotifiedConnector",
+    "ProfileFound",
+    "PullConnector",
+    "PushConnector",
+    "Remap",
+    "RetryingConnector",
+    "SamplingConnector",
+    "SharingConnector",
+    "Shelf",
+    "ShowingConnector",
+    "Source",
+    "Store",
+    "StoreTotals",
+    "Trace",
+    "Turn",
+]

@@ -1,0 +1,141 @@
+"""The journal, and the bulk tables beside it. Their contract test-suites are ``tests/store/contract_*.py``."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from cdmd.models import (
+    Entry,
+    Journaled,
+    Micros,
+    Seq,
+)
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True):
+    """What one ``emit`` journals: entries with their encoding, the connector's state, and what its door counted."""
+
+    connector: str
+    entries: Sequence[Entry] = ()
+    encoded: Sequence[bytes] = ()
+    state: Mapping[bytes, bytes | None] = {}
+    counts: Mapping[str, int] = {}
+
+
+class JournalStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures for ``status``: first and last sequence kept, bytes on disk, and whether appends work (else why not)."""
+
+    first: Seq
+    head: Seq
+    bytes: int
+    failure: str | None = None
+
+
+class Journal(Protocol):
+    """An append-only log with the connectors' own state beside it.
+
+    Promise: after ``append`` returned, entries and state survive a kill and a power cut. After any crash the state is never
+    ahead of its entries. Sequence numbers are consecutive and never used twice.
+    """
+
+    @property
+    def id(self) -> str:
+        """The journal's identity, kept in both databases: a store belongs to one journal."""
+        ...
+
+    @property
+    def head(self) -> Seq:
+        """The last durable sequence number; 0 before the first."""
+        ...
+
+    async def append(self, appends: Sequence[Append]) -> Seq:
+        """Make all of it durable at once; returns the first sequence number given (they follow in order).
+
+        Raises ``NotDurable``; then nothing of it counts. After a failed sync, it verifies and repairs before the next append.
+        """
+        ...
+
+    async def read(self, after: Seq, *, limit: int) -> list[Journaled]:
+        """Up to ``limit`` entries after ``after`` in order; empty when there are none. Raises ``Damaged``."""
+        ...
+
+    async def wait(self, after: Seq) -> None:
+        """Return once ``head`` is greater than ``after``."""
+        ...
+
+    async def get(self, connector: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The connector's state at those keys."""
+        ...
+
+    def scan(self, connector: str, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
+        """The connector's state under ``prefix`` in key order."""
+        ...
+
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """The door's persisted counters by (connector, counter)."""
+        ...
+
+    async def forget(self, connector: str) -> int:
+        """Drop a connector's state; returns how many keys went."""
+        ...
+
+    async def prune(self, *, before: Micros, upto: Seq) -> int:
+        """Remove entries written before ``before`` and not after ``upto``; returns how many."""
+        ...
+
+    async def verify(self) -> list[str]:
+        """Every damage found, one sentence each; empty when whole."""
+        ...
+
+    async def backup(self, target: Path) -> None:
+        """A consistent copy at ``target``, taken while it runs."""
+        ...
+
+    async def statistics(self) -> JournalStatistics:
+        """Figures for ``status``."""
+        ...
+
+
+class Feeds(Protocol):
+    """Where big tables of connectors lie (see ``BulkTable``): generations of numbered blocks, each known by its number.
+
+    Promise: what ``finish`` returned for survives a kill and a power cut. A generation's number is never given twice.
+    """
+
+    async def begin(self, connector: str, table: str, *, keep: int | None) -> int:
+        """The number of a new generation; all others of the table but ``keep`` are removed. Raises ``NotDurable``."""
+        ...
+
+    async def tidy(self, connector: str, table: str, *, keep: int | None) -> None:
+        """Remove all generations of the table but ``keep``. Raises ``NotDurable``."""
+        ...
+
+    async def put(self, generation: int, first: int, blocks: Sequence[bytes]) -> None:
+        """Write blocks from number ``first`` on. Raises ``NotDurable``."""
+        ...
+
+    async def finish(self, generation: int) -> int:
+        """Make it durable as it is; returns how many blocks it has. Raises ``NotDurable``."""
+        ...
+
+    async def size(self, generation: int) -> int | None:
+        """How many blocks a finished generation has; None where there is no such."""
+        ...
+
+    async def get(self, generation: int, numbers: Sequence[int]) -> list[bytes]:
+        """These blocks of a finished generation. Raises ``Damaged`` where one is missing or not as it was written."""
+        ...
+
+    async def rename(self, connector: str, name: str) -> None:
+        """The connector is called ``name`` now."""
+        ...
+
+    async def forget(self, connector: str) -> int:
+        """Drop a connector's tables; returns how many generations went."""
+        ...
+
+    async def verify(self) -> list[str]:
+        """Every damage found, one sentence each; empty when whole."""
+        ...

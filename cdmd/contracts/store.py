@@ -1,0 +1,172 @@
+"""The store behind the pipeline. Its contract test-suites are ``tests/store/contract_*.py``."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from cdmd.models import (
+    Activity,
+    Changes,
+    DeadLetter,
+    Digest,
+    Known,
+    Merge,
+    Micros,
+    Parked,
+    ProfileKey,
+    ProfileState,
+    Seen,
+    Seq,
+    Wanted,
+)
+
+
+class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead letters: by connector, type glob, fault code, sequence numbers; all of them where nothing is said."""
+
+    connector: str | None = None
+    type: str | None = None
+    code: str | None = None
+    seqs: Sequence[Seq] | None = None
+    limit: int = 1000
+
+
+class StoreTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums for ``status``."""
+
+    events: int
+    profiles: int
+    activities: int
+    dead_letters: int
+    parked: int
+    bytes: int
+    parked_bytes: int
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """Who did what over the control socket, and what became of it."""
+
+    time: Micros
+    uid: int
+    user: str
+    role: str
+    command: str
+    arguments: str
+    outcome: str
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store knows of one occurrence: exactly one of ``activity``, ``dead`` and ``parked``, or none (filtered)."""
+
+    source: str
+    seen: Seen
+    activity: Activity | None = None
+    dead: DeadLetter | None = None
+    parked: Parked | None = None
+    public: str | None = None
+
+
+class ProfileFound(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile with its newest activities (newest first) and the merges that made it."""
+
+    key: ProfileKey
+    state: ProfileState
+    activities: Sequence[Activity]
+    merges: Sequence[Merge]
+
+
+Decide: TypeAlias = Callable[[Known], Changes]
+
+
+class Store(Protocol):
+    """Profiles, activities and all that a batch changes, in one transaction with the journal position.
+
+    Promise: a batch is applied whole or not at all, together with its position. What a power cut takes back is applied
+    again from the journal.
+    """
+
+    async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
+        """Look ``wanted`` up, call the pure ``decide``, write its changes in one transaction; returns them."""
+        ...
+
+    @property
+    def position(self) -> Seq:
+        """Up to which journal sequence number everything is applied, filtered, dead-lettered or parked."""
+        ...
+
+    async def sync(self) -> Seq:
+        """Force what is applied onto the disk; returns the position that is now safe there (``synced``)."""
+        ...
+
+    async def seen(self, digests: Sequence[Digest]) -> dict[Digest, Seen]:
+        """Which of these occurrences are remembered."""
+        ...
+
+    async def known(self, identifiers: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Which of these normalised identifiers belong to a profile."""
+        ...
+
+    async def due(self, now: Micros, *, limit: int, without: Collection[Seq] = ()) -> list[Parked]:
+        """Parked events whose time has come, but for ``without``: the oldest due of each extension in turn.
+
+        There may be more even where fewer than ``limit`` come (large ones).
+        """
+        ...
+
+    async def next_due(self) -> Micros | None:
+        """When the next parked event is due."""
+        ...
+
+    async def parked(self, *, limit: int) -> list[Parked]:
+        """Parked events in order of sequence."""
+        ...
+
+    async def profile(self, kind: str, value: str, *, activities: int) -> ProfileFound | None:
+        """The profile that owns this normalised identifier."""
+        ...
+
+    async def trace(self, id: str, *, source: str | None = None) -> list[Trace]:  # noqa: A002 - the field's own name
+        """What became of the occurrence(s) of that id, over all sources unless one is named."""
+        ...
+
+    async def dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
+        """Dead letters in order of sequence."""
+        ...
+
+    async def revive(self, which: DeadLetterFilter, *, now: Micros) -> int:
+        """Turn dead letters into parked events that are due now; returns how many."""
+        ...
+
+    async def discard(self, which: DeadLetterFilter, *, now: Micros) -> int:
+        """Remove dead letters for good (they count as filtered); returns how many."""
+        ...
+
+    async def expire(self, *, dead_before: Micros, seen_before: Micros) -> int:
+        """Discard dead letters older than ``dead_before`` and digests older than ``seen_before``; returns how many rows."""
+        ...
+
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """The applied side's persisted counters by (connector, counter)."""
+        ...
+
+    async def totals(self) -> StoreTotals:
+        """Sums for ``status``."""
+        ...
+
+    async def audit(self, row: Audit) -> None:
+        """Keep one audit row."""
+        ...
+
+    async def audits(self, *, limit: int) -> list[Audit]:
+        """The newest audit rows, newest first."""
+        ...
+
+    async def verify(self) -> list[str]:
+        """Every damage found, one sentence each; empty when whole."""
+        ...
+
+    async def backup(self, target: Path) -> None:
+        """A consistent copy at ``target``, taken while it runs."""
+        ...
