@@ -37,19 +37,22 @@ def decode_json(body: bytes, *, max_depth: int = 100) -> Any:
         raise _too_deep(max_depth) from None
     except msgspec.ValidationError:
         raise NotJson("number_out_of_range", "a number is too large to be kept exactly") from None
-    except msgspec.DecodeError as fault:
-        raise NotJson("invalid_json", _why(str(fault), empty=not body.strip())) from None
-    except UnicodeDecodeError as fault:
-        raise NotJson("invalid_utf8", f"the text is not UTF-8 ({fault.reason})") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        raise _malformed(fault, empty=not body.strip()) from None
     if body.count(b"[") + body.count(b"{") > max_depth or _LONG_NUMBER in body.translate(_DIGITS_TO_ZERO):
         _inspect(value, max_depth)
     return value
 
 
-def _why(reason: str, *, empty: bool) -> str:
+def _malformed(fault: Exception, *, empty: bool) -> NotJson:
+    """What is wrong, by the decoder's own words: to newer releases of msgspec, bytes that are no UTF-8 are a DecodeError, too."""
+    reason = str(fault)
+    if isinstance(fault, UnicodeDecodeError) or "UTF-8" in reason:
+        return NotJson("invalid_utf8", "the text is not UTF-8")
     if empty:
-        return "there is nothing where JSON should be"
-    return "JSON is malformed: it ends too early, or within a surrogate pair" if "truncated" in reason else reason
+        return NotJson("invalid_json", "there is nothing where JSON should be")
+    cut = "JSON is malformed: it ends too early, or within a surrogate pair"
+    return NotJson("invalid_json", cut if "truncated" in reason else reason)
 
 
 def _inspect(root: Any, max_depth: int) -> None:
