@@ -45,7 +45,7 @@ def decode_json(body: bytes, *, max_depth: int = 100) -> Any:
 
 
 def _malformed(fault: Exception, *, empty: bool) -> NotJson:
-    """What is wrong, by the decoder's own words: to newer releases of msgspec, bytes that are no UTF-8 are a DecodeError, too."""
+    """What is wrong, by the decoder's own words: newer releases of msgspec call bytes that are no UTF-8 a DecodeError."""
     reason = str(fault)
     if isinstance(fault, UnicodeDecodeError) or "UTF-8" in reason:
         return NotJson("invalid_utf8", "the text is not UTF-8")
