@@ -61,6 +61,11 @@ class Thin:
         since = self._keys.since
         return None if since is None else from_micros(since)
 
+    @property
+    def to_fetch(self) -> int:
+        """Keys that are notified and not fetched, as far as memory holds them; what is under way counts."""
+        return self._keys.pending + self._keys.flying
+
     async def run(self, source: Source) -> None:
         """Fetch what is marked until cancelled."""
         settings = self._settings

@@ -137,6 +137,11 @@ class Webhook:
         return None if self._thin is None else self._thin.waiting_since
 
     @property
+    def to_fetch(self) -> int:
+        """Keys that are notified and not fetched."""
+        return 0 if self._thin is None else self._thin.to_fetch
+
+    @property
     def retries(self) -> frozenset[str]:
         """See ``cdmd.contracts.RetryingConnector``."""
         return frozenset() if self._thin is None else RETRIES

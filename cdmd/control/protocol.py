@@ -66,6 +66,7 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     Beside the sums: ``unattributed`` applied events that name nobody, ``id_conflicts`` repeats with other content,
     ``clock_ahead`` times too far ahead, ``ignored_traits`` that a full profile had no place for, ``skipped_values`` that no
     indicator could use.
+    ``to_fetch`` counts what a thin webhook was notified of and has not fetched.
     ``detail`` says what it does or waits for, ``next`` when it will look again.
     """
 
@@ -91,6 +92,7 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     clock_ahead: int = 0
     ignored_traits: int = 0
     skipped_values: int = 0
+    to_fetch: int = 0
     last_event: datetime | None = None
     next: datetime | None = None
     detail: str | None = None

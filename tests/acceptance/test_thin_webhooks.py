@@ -68,7 +68,7 @@ def trait(daemon: DaemonProcess, key: str) -> Any:
 
 def quiet(daemon: DaemonProcess) -> bool:
     one = row(daemon)
-    return (one["detail"] or "").startswith("it waits for notifications") and one["backlog"] == 0
+    return (one["detail"] or "").startswith("it waits for notifications") and one["to_fetch"] == one["backlog"] == 0
 
 
 def test_a_thousand_notifications_about_ten_keys_cost_at_most_twenty_fetches_and_the_last_state_wins(tmp_path: Path) -> None:

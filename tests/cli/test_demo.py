@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -13,10 +14,15 @@ from typing import Any
 import pytest
 
 import cdmd
-from cdmd.cli.demo_checking import Expected, missing
-from cdmd.cli.demo_contracts import ContractService
-from cdmd.cli.demo_sandbox import TERMS
-from cdmd.cli.demo_telling import Telling, customer_line, took
+from cdmd.cli.demo.application import Application
+from cdmd.cli.demo.arrivals import missing
+from cdmd.cli.demo.part import Part
+from cdmd.cli.demo.serving import JsonServer
+from cdmd.cli.demo.shop import Shop
+from cdmd.cli.demo.support import Support
+from cdmd.cli.demo.survey import SCORE, Survey
+from cdmd.cli.demo.television import TERMS, Television, contract
+from cdmd.cli.demo.telling import Telling, customer_line, took
 from cdmd.kit.presets import presets
 from cdmd.testing import DaemonProcess
 
@@ -57,9 +63,11 @@ def test_once_ends_by_itself_in_time_with_everything_arrived_and_nothing_left_be
     assert done.returncode == 0, done.stdout + done.stderr
     assert "known before    nobody" in done.stdout
     known = "customer_no 4711, email joe@example.com, serial TV-2041, user_id joe-4711"
-    assert f"{known}; television: 10,120 hours; 126 events" in done.stdout
+    assert f"{known}; television: 10,120 hours; 127 events" in done.stdout
     assert ("segment-analytics-python 2" in done.stdout) is (find_spec("segment") is not None)
-    assert "3 before, 3 after" in done.stdout
+    assert "200 to 12 notifications" in done.stdout
+    assert re.search(r"fetched +by [1-9] requests? to the survey's API", done.stdout)
+    assert "8 before, 8 after" in done.stdout
     assert "none lost, none twice" in done.stdout
     assert done.stdout.count("is not installed") == 1 or "covered until" in done.stdout
     assert "\x1b" not in done.stdout
@@ -137,7 +145,7 @@ def test_interrupted_in_its_midst_it_leaves_nothing_behind(environment: dict[str
 
 @pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_headings_are_bold_on_a_terminal_unless_no_color_is_said(variables: dict[str, str], coloured: bool) -> None:
-    code = "import os; from cdmd.cli.demo_telling import Telling; Telling.for_terminal(os.environ).scene('The shop')"
+    code = "import os; from cdmd.cli.demo.telling import Telling; Telling.for_terminal(os.environ).scene('The shop')"
     shown, terminal = pty.openpty()
     try:
         plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
@@ -154,21 +162,29 @@ def test_headings_are_bold_on_a_terminal_unless_no_color_is_said(variables: dict
 
 def customer(**changed: Any) -> dict[str, Any]:
     identifiers = [("customer_no", "4711"), ("email", "joe@example.com"), ("serial", "TV-2041"), ("user_id", "joe-4711")]
+    readings = [{"type": "tv.runtime", "data": {"warranty": TERMS}}] * 2
     return {
         "identifiers": [{"kind": kind, "value": value} for kind, value in identifiers],
         "indicators": {"tv_hours": 10_002.0, "tv_readings": 2},
-        "activities": [{"type": "order.paid", "data": {}}, *[{"type": "tv.runtime", "data": {"warranty": TERMS}}] * 2],
+        "activities": [{"type": "qualtrics.response", "data": {"score": SCORE}}, *readings],
         **changed,
     }
 
 
 def status(**changed: int) -> dict[str, Any]:
     parked = changed.pop("parked", 0)
-    return {"totals": {"events": 8, "activities": 8, "profiles": 1, "dead_letters": 0, **changed}, "store": {"parked": parked}}
+    return {"totals": {"events": 9, "activities": 9, "profiles": 1, "dead_letters": 0, **changed}, "store": {"parked": parked}}
+
+
+def played() -> list[Part]:
+    """The parts as if each had played its scene, with two readings of the television and the plugin installed."""
+    television = Television()
+    television.plugin, television.sent = True, 2
+    return [Shop(), Support(), television, Application(), Survey()]
 
 
 def test_nothing_is_missing_when_everything_arrived_once() -> None:
-    assert missing(Expected(2, TERMS), customer(), status()) == []
+    assert missing(played(), customer(), status()) == []
 
 
 @pytest.mark.parametrize(
@@ -179,24 +195,47 @@ def test_nothing_is_missing_when_everything_arrived_once() -> None:
         ((customer(indicators={}), status()), "the indicator tv_hours is None instead of 10002"),
         ((customer(indicators={"tv_hours": 10_002, "tv_readings": 3}), status()), "tv_readings is 3 instead of 2"),
         ((customer(activities=[{"type": "tv.runtime", "data": {}}]), status()), "1 reading(s) are without"),
-        ((customer(), status(events=3)), "events stored: 3 instead of 8"),
-        ((customer(), status(activities=5)), "activities stored: 5 instead of 8"),
+        ((customer(activities=[]), status()), "the survey's scores are [] instead of [9]"),
+        ((customer(), status(events=3)), "events stored: 3 instead of 9"),
+        ((customer(), status(activities=5)), "activities stored: 5 instead of 9"),
         ((customer(), status(profiles=2)), "profiles: 2 instead of 1"),
         ((customer(), status(dead_letters=1)), "dead letters: 1 instead of 0"),
         ((customer(), status(parked=1)), "held events: 1 instead of 0"),
     ],
 )
 def test_whatever_is_missing_or_there_twice_is_a_sentence(found: tuple[Any, Any], sentence: str) -> None:
-    assert any(sentence in one for one in missing(Expected(2, TERMS), *found))
+    assert any(sentence in one for one in missing(played(), *found))
 
 
 def test_the_contract_service_knows_contracts_by_serial_number() -> None:
-    service = ContractService({"TV/1": {"covered": True}})
-    assert service.answer("/contracts/TV%2F1") == (200, {"covered": True})
-    assert service.answer("/contracts/TV-2")[0] == 404
+    service = JsonServer(contract)
+    assert service.answer("/contracts/TV%2D2041", {}) == (200, TERMS)
+    assert service.answer("/contracts/TV-2", {})[0] == 404
     assert service.asked == 2
-    with service:
-        pass
+
+
+def test_the_survey_tool_tells_a_response_to_who_has_its_key_only() -> None:
+    survey = Survey()
+    path, key = "/API/v3/surveys/SV_tv/responses/R_joe", {"x-api-token": survey._key}
+    assert survey.respond(path, {})[0] == survey.respond(path, {"x-api-token": "another"})[0] == 401
+    assert survey.respond(path, key)[1]["result"]["values"]["recipientEmail"] == "joe@example.com"
+    assert survey.respond(f"{path}2", key)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("detail", "to_fetch", "waits"),
+    [
+        (None, 0, True),
+        ("1 key to fetch", 1, True),
+        ("it waits for notifications", 1, True),
+        ("it waits for notifications", 0, False),
+    ],
+)
+def test_the_survey_is_waited_for_until_nothing_notified_is_left_to_fetch(
+    detail: str | None, to_fetch: int, waits: bool
+) -> None:
+    rows = [{"name": "shop"}, {"name": "survey", "detail": detail, "to_fetch": to_fetch}]
+    assert Survey().waits({"connectors": rows}) is waits
 
 
 def test_people_and_times_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 import cdmd
 from cdmd.cli.daemon_commands import main
-from cdmd.cli.demo_application import report
-from cdmd.cli.demo_sandbox import Answered, Sandbox
-from cdmd.cli.demo_sending import Delivery
+from cdmd.cli.demo.application import report
+from cdmd.cli.demo.part import Answered, Delivery
+from cdmd.cli.demo.sandbox import Sandbox
 from cdmd.errors import CdmdError
 from cdmd.testing import DaemonProcess
 
 ROOT = Path(cdmd.__file__).parents[1]
-STORY = 3 + 3 + 119
+STORY = 15 + 15 + 119
 pytestmark = pytest.mark.timeout(40)
 
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(40)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr("cdmd.cli.demo_sandbox.entry_points", lambda group: [])
+    monkeypatch.setattr("cdmd.cli.demo.television.entry_points", lambda group: [])
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return tmp_path / "tmp"
 
@@ -42,7 +42,7 @@ def after_the_story(monkeypatch: pytest.MonkeyPatch, *, happens: int, what: obje
         return answered
 
     monkeypatch.setattr(Sandbox, "deliver", deliver)
-    monkeypatch.setattr("cdmd.cli.demo._EVERY", 0.01)
+    monkeypatch.setattr("cdmd.cli.demo.command._EVERY", 0.01)
 
 
 def test_with_the_plugin_the_contract_is_part_of_the_story(
@@ -51,7 +51,7 @@ def test_with_the_plugin_the_contract_is_part_of_the_story(
     warranty = DaemonProcess(tmp_path, plugins={"warranty": "cdmd_warranty"}, paths=[ROOT / "plugins" / "cdmd-warranty"])
     monkeypatch.setenv("PYTHONPATH", warranty.environment["PYTHONPATH"])
     points = [EntryPoint("warranty", "cdmd_warranty", "cdmd")]
-    monkeypatch.setattr("cdmd.cli.demo_sandbox.entry_points", lambda group: points)
+    monkeypatch.setattr("cdmd.cli.demo.television.entry_points", lambda group: points)
     assert main(["demo", "--once"]) == 0
     told = capsys.readouterr().out
     assert "covered until 2027-06-30" in told
@@ -95,7 +95,7 @@ def test_a_daemon_that_dies_ends_the_demo_with_a_sentence(
 def test_readings_that_are_never_acknowledged_end_the_demo(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
-    monkeypatch.setattr("cdmd.cli.demo._PATIENCE", 0.5)
+    monkeypatch.setattr("cdmd.cli.demo.television._PATIENCE", 0.5)
     after_the_story(monkeypatch, happens=-110, what=lambda sandbox: sandbox.daemon.kill())
     assert main(["demo", "--once"]) == 1
     assert "readings were acknowledged in 0.5 s" in capsys.readouterr().err
@@ -103,7 +103,7 @@ def test_readings_that_are_never_acknowledged_end_the_demo(
 
 
 def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("cdmd.cli.demo.missing", lambda *arguments: ["one reading"])
+    monkeypatch.setattr("cdmd.cli.demo.command.missing", lambda *arguments: ["one reading"])
     assert main(["demo", "--once"]) == 1
     said = capsys.readouterr()
     assert "missing: one reading" in said.err
@@ -113,11 +113,21 @@ def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_without_the_library_a_client_of_ours_reports_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cdmd.cli.demo_application.find_spec", lambda name: None)
+    monkeypatch.setattr("cdmd.cli.demo.application.find_spec", lambda name: None)
     assert main(["demo", "--once"]) == 0
     told = capsys.readouterr().out
     assert "a client of ours, because segment-analytics-python is not installed" in told
-    assert "user_id joe-4711; television: 10,120 hours; 126 events" in told
+    assert "user_id joe-4711; television: 10,120 hours; 127 events" in told
+
+
+def test_what_never_comes_to_rest_ends_the_demo_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    monkeypatch.setattr("cdmd.cli.demo.sandbox._SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr("cdmd.cli.demo.survey.Survey.waits", lambda *_: True)
+    assert main(["demo", "--once"]) == 1
+    assert "not everything arrived within 0.2 seconds" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("installed", [True, False])
@@ -125,7 +135,7 @@ def test_calls_that_are_not_taken_are_said(tmp_path: Path, monkeypatch: pytest.M
     if installed:
         pytest.importorskip("segment.analytics", reason="segment-analytics-python is not installed")
     else:
-        monkeypatch.setattr("cdmd.cli.demo_application.find_spec", lambda name: None)
+        monkeypatch.setattr("cdmd.cli.demo.application.find_spec", lambda name: None)
     config = '[connectors.app]\ntype = "application"\nwrite_keys = ["env:WRITE_KEY"]\n'
     with DaemonProcess(tmp_path, config, environment={"WRITE_KEY": "k"}) as daemon:
         url = daemon.url

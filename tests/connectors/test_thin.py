@@ -201,6 +201,7 @@ async def test_what_is_notified_during_a_fetch_is_fetched_again_and_never_twice_
         await rig.tell({"id": "a"})
         await rig.clock.sleep(3)
         assert rig.api.flying["a"] == 1
+        assert rig.webhook.to_fetch == 1, "what is under way is not there yet"
         rig.api.things["a"] = thing(2)
         await rig.tell({"id": "a"}, {"id": "a"})
         assert len(rig.marks) == 2
@@ -530,4 +531,4 @@ def test_several_limits_hold_together() -> None:
 
 def test_a_webhook_without_a_fetch_table_fetches_nothing() -> None:
     plain = Webhook("shop", Webhook.Settings(verify="none"))
-    assert (plain.fetches, plain.waiting_since, plain.retries) == (False, None, frozenset())
+    assert (plain.fetches, plain.waiting_since, plain.to_fetch, plain.retries) == (False, None, 0, frozenset())

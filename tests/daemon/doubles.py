@@ -134,7 +134,7 @@ class Both(Told):
 
     def __init__(self, name: str, settings: Any) -> None:
         super().__init__(name, settings)
-        self.fetches, self.waiting_since = settings.fetches, None
+        self.fetches, self.waiting_since, self.to_fetch = settings.fetches, None, 3
         self.source: Source | None = None
         self.emitted = anyio.Event()
         Both.made[name] = self

@@ -84,6 +84,7 @@ async def test_what_it_was_told_and_has_not_fetched_yet_is_not_fresh(tmp_path: P
         row = next(row for row in (await Running(parts).status()).connectors if row.name == "survey")
         assert row.freshness_seconds is not None
         assert row.freshness_seconds >= 299
+        assert row.to_fetch == 3
 
 
 async def test_one_host_and_credential_have_one_budget_with_everybodys_limits(tmp_path: Path) -> None:

@@ -37,6 +37,14 @@ class Telling:
         label = f"   {name:<{_WIDTH}} "
         self._line((click.style(label, dim=True) if self._colour else label) + clean(text))
 
+    def taken(self, seconds: float) -> None:
+        """How a delivery was answered."""
+        self.fact("answered", f"200 after {took(seconds)}: it is on the disk, synced")
+
+    def known(self, name: str, customer: Any) -> None:
+        """Who Joe is by now."""
+        self.fact(name, customer_line(customer))
+
     def good(self, text: str) -> None:
         """How it ended, well."""
         self._line(f"\n{text}", fg="green", bold=True)

@@ -5,17 +5,23 @@ Where ``segment-analytics-python`` is not installed (``pip install 'cdmd[demo]'`
 
 import base64
 import json
+import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from cdmd.cli.demo_sending import EMAIL
+from typing_extensions import override
+
+from cdmd.cli.demo.part import EMAIL, Expected, Part, Stage, secret_file
+from cdmd.cli.demo.telling import took
 from cdmd.errors import CdmdError
 
 USER: Final = "joe-4711"
@@ -28,6 +34,42 @@ _CALLS: Final[tuple[Mapping[str, Any], ...]] = (
 )
 CALLS: Final = len(_CALLS)
 _SECONDS: Final = 10.0
+
+_CONFIG: Final = """
+[connectors.app]
+type = "application"
+write_keys = ["file:app.key"]
+"""
+
+
+class Application(Part):
+    """Four calls of the tracking API."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_hex(16)
+
+    @override
+    @contextmanager
+    def opened(self, folder: Path) -> Iterator[str]:
+        secret_file(folder, "app.key", self._key)
+        yield _CONFIG
+
+    @override
+    def play(self, stage: Stage) -> None:
+        stage.telling.scene("The shop's app on Joe's telephone reports by itself (Segment tracking API, write key)")
+        reported = report(stage.url, self._key)
+        ours = f"a client of ours, because {PACKAGE} is not installed (pip install 'cdmd[demo]')"
+        official = f"{reported.library}, unchanged; its host is the daemon's address"
+        stage.telling.fact("sent with", ours if reported.library is None else official)
+        taken = f"{CALLS} calls taken after {took(reported.seconds)}: identify, screen and two that have their own names"
+        stage.telling.fact("answered", taken)
+        stage.settle()
+        stage.telling.known("known now", stage.customer())
+
+    @property
+    @override
+    def expected(self) -> Expected:
+        return Expected(CALLS, frozenset({("user_id", USER), ("email", EMAIL)}))
 
 
 class Reported(NamedTuple):
