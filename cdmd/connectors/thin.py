@@ -64,7 +64,7 @@ class Thin:
     @property
     def to_fetch(self) -> int:
         """Keys that are notified and not fetched, as far as memory holds them; what is under way counts."""
-        return self._keys.pending + self._keys.flying
+        return self._keys.pending
 
     async def run(self, source: Source) -> None:
         """Fetch what is marked until cancelled."""
