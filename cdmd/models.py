@@ -276,13 +276,14 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class IdentifierState(msgspec.Struct, array_like=True, gc=False):
-    """One identifier of a profile (times in microseconds)."""
+    """One identifier of a profile (times in microseconds). A ``derived`` one never arrived: it is a digest of one that did."""
 
     kind: str
     value: str
     first_seen: int
     last_seen: int
     source: str
+    derived: bool = False
 
 
 class TraitState(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from cdmd.identity.identifiers import Kinds
+from cdmd.identity.identifiers import Forms, Kinds
 from cdmd.identity.naming import public_id
 from cdmd.identity.resolution import People
 from cdmd.models import (
@@ -81,7 +81,10 @@ class _Prepared(NamedTuple):
     item: Item
     original: Event
     digest: Digest | None
-    pairs: Sequence[tuple[str, str]]
+    forms: Forms
+
+
+_NONE: Final = Forms(())
 
 
 class Decision:
@@ -100,7 +103,7 @@ class Decision:
         self._prepared = [self._prepare(item, original) for item, original in ordered]
         self.wanted = Wanted(
             [one.digest for one in self._prepared if one.digest is not None],
-            list({pair: None for one in self._prepared for pair in one.pairs}),
+            list({pair: None for one in self._prepared for pair in one.forms.pairs}),
             [one.item.seq for one in self._prepared if one.item.resumed],
         )
         self.fates: list[Fate] = []
@@ -119,8 +122,8 @@ class Decision:
     def _prepare(self, item: Item, original: Event) -> _Prepared:
         named = item.entry.occurrence
         digest = None if named is None else self._rules.digester.occurrence(*named)
-        pairs = self._rules.kinds.usable(item.entry.event.identifiers) if isinstance(item.outcome, Apply) else ()
-        return _Prepared(item, original, digest, pairs)
+        forms = self._rules.kinds.forms(item.entry.event.identifiers) if isinstance(item.outcome, Apply) else _NONE
+        return _Prepared(item, original, digest, forms)
 
 
 class _Decider:
@@ -242,7 +245,7 @@ class _Decider:
 
     def _apply(self, one: _Prepared) -> Fate:
         item, event = one.item, one.item.entry.event
-        if event.connector in self._rules.known_only and not self._is_known(one.pairs):
+        if event.connector in self._rules.known_only and not self._is_known(one.forms.pairs):
             return self._filter(one, "not about a known customer")
         self._leave_parked(item)
         self._remember(one, SeenVerdict.APPLIED)
@@ -250,7 +253,7 @@ class _Decider:
         at, ahead = effective_time(event)
         if ahead:
             self._count(item, Count.CLOCK_AHEAD)
-        key, rule = self._people.resolve(one.pairs, seq=item.seq, at=at, source=event.source)
+        key, rule = self._people.resolve(one.forms, seq=item.seq, at=at, source=event.source)
         if key is None:
             self._count(item, Count.UNATTRIBUTED)
         else:

@@ -182,13 +182,18 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("cdmd", f"{document['version']}, {document['state']} for {span(document['uptime_seconds'])}"),
         ("queue", f"{queue['events']} of {queue['max_events']} events, {size(queue['bytes'])} of {size(queue['max_bytes'])}"),
         ("journal", f"{journal['backlog']} waiting, {size(journal['bytes'])}"),
-        ("store", f"{size(store['bytes'])}, {store['parked']} parked ({size(store['parked_bytes'])})"),
+        ("store", _store(store)),
         ("disk", f"{size(disk['free_bytes'])} free{days}"),
         (
             "totals",
             ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items() if count or name in _ALWAYS),
         ),
     ]
+
+
+def _store(row: Mapping[str, Any]) -> str:
+    busy = f"; {row['working']}" if row["working"] else ""
+    return f"{size(row['bytes'])}, {row['parked']} parked ({size(row['parked_bytes'])}){busy}"
 
 
 def connector_table(rows: list[Mapping[str, Any]]) -> Table:

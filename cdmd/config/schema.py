@@ -151,6 +151,15 @@ class IdentifierSettings(_Table, frozen=True, kw_only=True):
         Meta(description="How a value is brought to one form; by default `email` for email, `phone` for phone, else `trim`."),
     ] = None
     region: Annotated[str | None, Meta(description="The region (ISO 3166) of phone numbers without a country code.")] = None
+    hashed: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "The kind whose values these are SHA-256 digests of (hexadecimal or base64): they match the plain ones. A kind "
+                "named `KIND_sha256` is one of KIND without being told."
+            )
+        ),
+    ] = None
     blocked: Annotated[
         tuple[str, ...], Meta(description="Regular expressions; a value that matches whole never identifies.")
     ] = (r"[0-]*", "-1", "null", "none", "undefined", "anonymous")

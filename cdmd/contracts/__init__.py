@@ -23,7 +23,7 @@ from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Rem
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
 from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics
 from cdmd.contracts.sources import BulkTable, BulkWriter, Source
-from cdmd.contracts.store import Audit, DeadLetterFilter, Decide, ProfileFound, Store, StoreTotals, Trace
+from cdmd.contracts.store import Audit, DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
 
 __all__ = [
     "Append",
@@ -38,6 +38,7 @@ __all__ = [
     "DeadLetterFilter",
     "Decide",
     "DecidingConnector",
+    "Derive",
     "Extension",
     "ExtensionFunction",
     "Feeds",

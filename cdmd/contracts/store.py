@@ -11,6 +11,7 @@ from cdmd.models import (
     Changes,
     DeadLetter,
     Digest,
+    IdentifierState,
     Known,
     Merge,
     Micros,
@@ -79,6 +80,9 @@ class ProfileFound(msgspec.Struct, frozen=True, kw_only=True):
 
 Decide: TypeAlias = Callable[[Known], Changes]
 
+Derive: TypeAlias = Callable[[ProfileState], Sequence[IdentifierState]]
+"""Pure: which identifiers a profile should have beside those it has."""
+
 
 class Store(Protocol):
     """Profiles, activities and all that a batch changes, in one transaction with the journal position.
@@ -89,6 +93,21 @@ class Store(Protocol):
 
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
         """Look ``wanted`` up, call the pure ``decide``, write its changes in one transaction; returns them."""
+        ...
+
+    async def derive(self, more: Derive, *, after: ProfileKey, limit: int) -> ProfileKey | None:
+        """Give ``limit`` profiles behind ``after`` the identifiers that ``more`` names, where they are nobody's yet.
+
+        Returns the last profile that was looked at; None where there is no other.
+        """
+        ...
+
+    async def note(self, name: str, value: str) -> None:
+        """Keep a small fact under ``name``, in place of the one before."""
+        ...
+
+    async def noted(self, name: str) -> str | None:
+        """The fact kept under ``name``."""
         ...
 
     @property

@@ -43,11 +43,12 @@ class JournalRow(_Shape, frozen=True, kw_only=True):
 
 
 class StoreRow(_Shape, frozen=True, kw_only=True):
-    """The store's bytes on disk, and how many events (and bytes of them) are parked."""
+    """The store's bytes on disk, how many events (and bytes of them) are parked, and what it is busy with for long."""
 
     bytes: int
     parked: int
     parked_bytes: int
+    working: str | None = None
 
 
 class DiskRow(_Shape, frozen=True, kw_only=True):

@@ -49,7 +49,12 @@ class Overview:
             uptime_seconds=round(uptime, 3),
             queue=QueueRow(events=queue.events, max_events=queue.max_events, bytes=queue.bytes, max_bytes=queue.max_bytes),
             journal=JournalRow(backlog=parts.pipeline.statistics().backlog, bytes=journal.bytes, failure=journal.failure),
-            store=StoreRow(bytes=totals.bytes, parked=totals.parked, parked_bytes=totals.parked_bytes),
+            store=StoreRow(
+                bytes=totals.bytes,
+                parked=totals.parked,
+                parked_bytes=totals.parked_bytes,
+                working=parts.deriving.progress,
+            ),
             disk=DiskRow(free_bytes=parts.disk.free, reserve_bytes=parts.disk.reserve, days_left=parts.disk.days_left(now)),
             connectors=rows,
             plugins=plugins,

@@ -20,6 +20,7 @@ from cdmd.config.schema import Config
 from cdmd.contracts import Clock, Http
 from cdmd.control.protocol import DaemonState
 from cdmd.daemon.budgets import Budgets
+from cdmd.daemon.deriving import Deriving
 from cdmd.daemon.disk import Disk
 from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
@@ -119,7 +120,9 @@ class Parts:
     @cached_property
     def door(self) -> Door:
         """Who is known."""
-        return Door(usable=self._usable, ask=self.store.known, guarded=guarded(self.config))
+        return Door(
+            usable=self._usable, ask=self.store.known, guarded=guarded(self.config), incomplete=self.deriving.incomplete
+        )
 
     @cached_property
     def queue(self) -> JournalQueue:
@@ -210,6 +213,11 @@ class Parts:
             applied=self.door.applied,
         )
 
+    @cached_property
+    def deriving(self) -> Deriving:
+        """Completes profiles when the kinds of digests change."""
+        return Deriving(self.store, kinds=lambda: self.kinds, clock=self.clock)
+
     # ---- what keeps it going ---------------------------------------------------------------------------------------
 
     @cached_property
@@ -262,6 +270,7 @@ class Parts:
         self.disk.reserve = config.journal.reserve.bytes
         self.door.guarded = guarded(config)
         self.pipeline.configure(kinds=kinds, projection=projection, known_only=guarded(config), pull=pull)
+        self.deriving.configured()
 
     async def refill_door(self) -> None:
         """Tell the door who is journaled and not applied. Raises ``Damaged`` and ``NotDurable``."""
@@ -292,8 +301,8 @@ class Parts:
             except CdmdError as error:
                 self.log.warning("counts_unknown", error=error)
 
-    def _usable(self, identifiers: Mapping[str, str]) -> list[tuple[str, str]]:
-        return self.kinds.usable(identifiers)  # the kinds as they are configured at that moment
+    def _usable(self, identifiers: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+        return self.kinds.forms(identifiers).pairs  # the kinds as they are configured at that moment
 
     def _remap(self, entry: Entry) -> Event | Fault | None:
         return self.connectors.again(entry)

@@ -123,11 +123,11 @@ class Running:
 
     async def _apply(self, config: Config) -> ReloadReport:
         """Everything that can be wrong comes first; then all rooms take the new settings before any connector starts."""
-        parts, before = self._parts, self._parts.config
+        parts, before, had = self._parts, self._parts.config, self._parts.kinds.hashed
         kinds, projection = Kinds(config.identity), Projection(config.indicators)
         plan = parts.connectors.plan(config)
         parts.take(config, kinds=kinds, projection=projection, pull=plan.pull)
-        if guarded(config) != guarded(before):
+        if guarded(config) != guarded(before) or kinds.hashed != had:
             await parts.refill_door()
         if config.daemon.log_level != before.daemon.log_level:
             parts.logs.set_level(config.daemon.log_level, seconds=None)

@@ -8,6 +8,8 @@ from Segment's identity resolution:
   the search repeated with what is left. So two customer numbers never become one person because both used one device.
 * A limit per week, month (30 days) or year (365 days) counts values first seen within that period before or after
   the event.
+* A digest that stands for a plain value (``derived``) finds and joins like it, and uses up no limit; as evidence it is the
+  first to be given up. It becomes an identifier like any other once it arrives itself.
 * A profile takes part in at most ``MOST_MERGES`` merges and has at most ``MOST_IDENTIFIERS`` identifiers. Beyond that nothing
   is added; events still find it.
 * The oldest profile wins a merge (``created``, then its key). A profile's age does not change when older events come in.
@@ -16,17 +18,16 @@ Not for: traits and indicators; how those combine is handed in.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 import msgspec
 
-from cdmd.identity.identifiers import Kinds
+from cdmd.identity.identifiers import Forms, Kinds, Pair
 from cdmd.models import IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq
 
 MOST_MERGES: Final = 100
 MOST_IDENTIFIERS: Final = 1000
-
-Pair = tuple[str, str]
 
 
 class Resolution(NamedTuple):
@@ -64,19 +65,24 @@ class People:
             own = self.profiles[key] = _copy(self._known.profiles[key])
         return own
 
-    def resolve(self, identifiers: Sequence[Pair], *, seq: Seq, at: Micros, source: str) -> Resolution:
-        """Find, make or merge the profile of an event with these usable ``identifiers``, strongest first."""
+    def resolve(self, forms: Forms, *, seq: Seq, at: Micros, source: str) -> Resolution:
+        """Find, make or merge the profile of an event with these ``forms`` of its identifiers."""
+        identifiers, derived = forms
         if not identifiers:
             return Resolution(None, "no usable identifier")
         if (known := self._sole_owner(identifiers)) is not None:
-            self._seen_again(known, identifiers, at=at, source=source)
-            return Resolution(known, "matched " + ", ".join([kind for kind, _ in identifiers]))
+            arrived = [pair for pair in identifiers if pair not in derived] if derived else identifiers
+            self._seen_again(known, arrived, at=at, source=source)
+            return Resolution(known, "matched " + ", ".join([kind for kind, _ in arrived]))
         used, given_up = list(identifiers), []
-        while obstacle := self._obstacle(used, at):
-            given_up.append(f"; {used.pop()[0]} given up: {obstacle}")
+        while obstacle := self._obstacle(used, derived, at):
+            pair = used.pop()
+            if pair not in derived:
+                given_up.append(f"; {pair[0]} given up: {obstacle}")
         matched = [pair for pair in used if self._owner(pair) is not None]
         keys = self._owners_of(matched)
-        names = ", ".join(kind for kind, _ in matched)
+        evidence = [kind for kind, _ in (pair for pair in matched if pair not in derived)]
+        names = ", ".join(evidence or dict.fromkeys([kind for kind, _ in matched]))
         if not keys:
             key, rule = self._create(seq, at), "new"
         elif len(keys) == 1:
@@ -84,7 +90,7 @@ class People:
         else:
             rule = f"merged on {names}"
             key = self._merge(keys, matched, seq=seq, at=at, rule=rule)
-        full = self._attach(key, used, at=at, source=source)
+        full = self._attach(key, Forms(used, derived), at=at, source=source)
         return Resolution(key, "".join((rule, *given_up, full)))
 
     def _owner(self, pair: Pair) -> ProfileKey | None:
@@ -108,7 +114,7 @@ class People:
     def _view(self, key: ProfileKey) -> ProfileState:
         return self.profiles.get(key) or self._known.profiles[key]
 
-    def _obstacle(self, used: Sequence[Pair], at: Micros) -> str | None:
+    def _obstacle(self, used: Sequence[Pair], derived: AbstractSet[Pair], at: Micros) -> str | None:
         """Why these identifiers cannot all belong to one profile; None when they can. One alone always can."""
         owners = [self._owner(pair) for pair in used]
         keys = {owner for owner in owners if owner is not None}
@@ -120,7 +126,7 @@ class People:
                 return f"limit of {MOST_MERGES} merges"
             if sum(len(state.identifiers) for state in states) > MOST_IDENTIFIERS:
                 return f"limit of {MOST_IDENTIFIERS} identifiers"
-        new = {kind for (kind, _), owner in zip(used, owners, strict=True) if owner is None}
+        new = {pair[0] for pair, owner in zip(used, owners, strict=True) if owner is None and pair not in derived}
         # In the order of the limits, not of a set: what is said about an event must be the same when it is applied again.
         kinds = [kind for kind in self._limits if len(states) > 1 or kind in new]
         return next((f"limit of {kind}" for kind in kinds if self._exceeds(kind, states, new=kind in new, at=at)), None)
@@ -129,7 +135,7 @@ class People:
         """Whether joining these breaks the limit. What one profile alone already has beyond it (an older rule) is no reason."""
         limit = self._limits[kind]
         counted = [
-            sum(1 for known in state.identifiers if known.kind == kind and limit.counts(known.first_seen, at))
+            sum(1 for one in state.identifiers if one.kind == kind and not one.derived and limit.counts(one.first_seen, at))
             for state in states
         ]
         total = sum(counted) + new
@@ -166,17 +172,19 @@ class People:
         for pair in pairs:
             _touch(state.identifiers, pair, at=at, source=source)
 
-    def _attach(self, key: ProfileKey, used: Iterable[Pair], *, at: Micros, source: str) -> str:
+    def _attach(self, key: ProfileKey, used: Forms, *, at: Micros, source: str) -> str:
         """Note that ``key`` was seen with these; returns what to say when there was no place for one."""
         state, full = self.state(key), ""
         state.updated = max(state.updated, at)
-        for pair in used:
+        for pair in used.pairs:
+            derived = pair in used.derived
             if self._owner(pair) is not None:
-                _touch(state.identifiers, pair, at=at, source=source)
+                if not derived:
+                    _touch(state.identifiers, pair, at=at, source=source)
             elif len(state.identifiers) < MOST_IDENTIFIERS:
-                state.identifiers.append(IdentifierState(pair[0], pair[1], at, at, source))
+                state.identifiers.append(IdentifierState(pair[0], pair[1], at, at, source, derived))
                 self.owners[pair] = key
-            else:
+            elif not derived:
                 full = f"; not added: limit of {MOST_IDENTIFIERS} identifiers"
         return full
 
@@ -198,7 +206,9 @@ def _touch(identifiers: list[IdentifierState], pair: Pair, *, at: Micros, source
     index = 0
     while (old := identifiers[index]).value != value or old.kind != kind:
         index += 1
-    if at > old.last_seen:
+    if old.derived:
+        identifiers[index] = IdentifierState(kind, value, at, at, source)
+    elif at > old.last_seen:
         identifiers[index] = IdentifierState(kind, value, old.first_seen, at, old.source)
     elif at < old.first_seen:
         identifiers[index] = IdentifierState(kind, value, at, old.last_seen, source)

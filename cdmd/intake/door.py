@@ -5,10 +5,12 @@ Asked again when the event is applied, which decides. If the store cannot be rea
 
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
+from cdmd.errors import Overloaded
 from cdmd.models import Entry, Event, Seq
 
-Usable = Callable[[Mapping[str, str]], list[tuple[str, str]]]
+Usable = Callable[[Mapping[str, str]], Sequence[tuple[str, str]]]
 AskStore = Callable[[Sequence[tuple[str, str]]], Awaitable[set[tuple[str, str]]]]
 
 
@@ -16,17 +18,28 @@ class Door:
     """Lets events of ``known_only`` connectors pass when somebody they name is known.
 
     ``usable`` gives an event's normalised identifiers; ``ask`` is the store's ``known``. What is pending is held as digests
-    (Python's keyed hash), rebuilt from the journal at start by ``journaled``.
+    (Python's keyed hash), rebuilt from the journal at start by ``journaled``. ``incomplete`` gives the kinds by which somebody
+    known may not be found yet.
     """
 
-    def __init__(self, *, usable: Usable, ask: AskStore, guarded: frozenset[str]) -> None:
-        self._usable, self._ask = usable, ask
+    def __init__(
+        self,
+        *,
+        usable: Usable,
+        ask: AskStore,
+        guarded: frozenset[str],
+        incomplete: Callable[[], AbstractSet[str]] = frozenset,
+    ) -> None:
+        self._usable, self._ask, self._incomplete = usable, ask, incomplete
         self.guarded = guarded
         self._pending: Counter[int] = Counter()
         self._order: deque[tuple[Seq, tuple[int, ...]]] = deque()
 
     async def unknown(self, connector: str, events: Sequence[Event]) -> set[int]:
-        """The indexes of events that nobody known belongs to; empty where the connector takes everybody."""
+        """The indexes of events that nobody known belongs to; empty where the connector takes everybody.
+
+        Raises ``Overloaded`` where that cannot be told yet.
+        """
         if connector not in self.guarded:
             return set()
         named = [self._usable(event.identifiers) for event in events]
@@ -34,7 +47,11 @@ class Door:
         doubted = {index: pairs for index, pairs in enumerate(named) if not self._is_pending(pairs)}
         questions = sorted({pair for pairs in doubted.values() for pair in pairs})
         known = await self._ask(questions) if questions else set()
-        return {index for index, pairs in doubted.items() if not any(pair in known for pair in pairs)}
+        strangers = {index for index, pairs in doubted.items() if not any(pair in known for pair in pairs)}
+        incomplete = self._incomplete()
+        if incomplete and any(not incomplete.isdisjoint(events[index].identifiers) for index in strangers):
+            raise Overloaded(f"who is known by {', '.join(sorted(incomplete))} is still being computed", retry_after=5)
+        return strangers
 
     def journaled(self, first: Seq, entries: Iterable[Entry]) -> None:
         """Entries are durable from ``first`` on: those they name will be known once they are applied."""

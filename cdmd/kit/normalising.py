@@ -4,13 +4,14 @@ Conservative: what is unsure has no form (None), for a wrong form joins stranger
 an address). Not for: deciding which identifiers join people (``cdmd.identity``).
 """
 
+import base64
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-Form: TypeAlias = Literal["none", "trim", "lower", "email", "phone"]
+Form: TypeAlias = Literal["none", "trim", "lower", "email", "phone", "sha256"]
 
 TRUNK_ZERO: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -26,6 +27,8 @@ _TRUNK_CODES: Final = tuple(TRUNK_ZERO.values())
 _SEPARATORS: Final = re.compile(r"[\s().\-/\u2010-\u2013]+")
 _E164: Final = re.compile(r"\+[1-9][0-9]{7,14}")
 _NATIONAL: Final = re.compile(r"0[1-9][0-9]{5,13}")
+_HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{43}=?")
 
 
 def normalise(form: Form, value: str, *, region: str | None = None) -> str | None:
@@ -78,6 +81,16 @@ def _phone(value: str, region: str | None) -> str | None:
     return None if code and number.startswith("0", 1 + len(code)) else number
 
 
+def _sha256(value: str) -> str | None:
+    """A digest in lower-case hexadecimal, as which it came or as base64 (both alphabets, with its padding or without)."""
+    text = value.strip()
+    if _HEX.fullmatch(text):
+        return text.lower()
+    if not _BASE64.fullmatch(text):
+        return None
+    return base64.urlsafe_b64decode(text.rstrip("=").replace("+", "-").replace("/", "_") + "=").hex()
+
+
 _FORMS: Final[Mapping[str, Callable[[str], str | None]]] = MappingProxyType(
-    {"none": str, "trim": str.strip, "lower": _lower, "email": _email}
+    {"none": str, "trim": str.strip, "lower": _lower, "email": _email, "sha256": _sha256}
 )

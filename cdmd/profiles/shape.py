@@ -35,7 +35,7 @@ def profile_document(
     """The profile with the given activities in their order; ``traits`` and ``indicators`` as ``Projection`` shows them."""
     return {
         "id": state.public,
-        "identifiers": [_identifier(entry) for entry in state.identifiers],
+        "identifiers": [_identifier(entry) for entry in state.identifiers if not entry.derived],
         "traits": dict(traits),
         "indicators": dict(indicators),
         "audiences": list(audiences),

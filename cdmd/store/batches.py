@@ -44,7 +44,7 @@ def look_up(connection: sqlite3.Connection, wanted: Wanted) -> Found:
     """Everything ``wanted``; an identifier's owner is the profile at the end of its merges. Raises ``Damaged``."""
     remembered, where = seen.find(connection, wanted.digests, among=seen.tables(connection))
     newest: dict[ProfileKey, Seq] = {}
-    owners, profiles = _winners(connection, _owners(connection, wanted.identifiers), newest)
+    owners, profiles = _winners(connection, owners_of(connection, wanted.identifiers), newest)
     ((following,),) = connection.execute(_SQL["next_profile"])
     parked = frozenset(seq for (seq,) in select_in(connection, _SQL["still_parked"], sorted(wanted.parked)))
     known = Known(remembered, owners, profiles, ProfileKey(following), parked)
@@ -68,7 +68,8 @@ def _winners(
     return owners, profiles
 
 
-def _owners(connection: sqlite3.Connection, pairs: Sequence[Pair]) -> dict[Pair, ProfileKey]:
+def owners_of(connection: sqlite3.Connection, pairs: Sequence[Pair]) -> dict[Pair, ProfileKey]:
+    """Whose these identifiers were when they were last written; merges come on top of it."""
     kinds = dict(connection.execute(_SQL["kinds"]))
     wanted: dict[str, set[str]] = defaultdict(set)
     for kind, value in pairs:
@@ -93,7 +94,7 @@ def _profiles(connection: sqlite3.Connection, keys: Iterable[ProfileKey], newest
 def write(connection: sqlite3.Connection, changes: Changes, found: Found, *, now: datetime) -> None:
     """All of ``changes`` in sorted, many-row statements. ``now`` decides in which table new digests lie."""
     activities, newest = _chained(connection, changes.activities, found)
-    _write_people(connection, changes, newest)
+    write_people(connection, changes, newest)
     _write_seen(connection, changes, found, now=now)
     insert_many(connection, "INSERT INTO activities (seq, profile, time, sum, body, before)", activities)
     insert_many(connection, "INSERT INTO merges (seq, winner, loser, sum, body)", list(map(merge_row, changes.merges)))
@@ -129,7 +130,8 @@ def _chained(
     return rows, ahead
 
 
-def _write_people(connection: sqlite3.Connection, changes: Changes, newest: Mapping[ProfileKey, Seq]) -> None:
+def write_people(connection: sqlite3.Connection, changes: Changes, newest: Mapping[ProfileKey, Seq]) -> None:
+    """Profiles and whose identifiers are; ``newest`` is the newest activity of each profile that has a new one."""
     insert_many(
         connection,
         "INSERT INTO profiles (id, public, sum, body, newest)",

@@ -16,7 +16,7 @@ import anyio.to_thread
 import msgspec
 from typing_extensions import override
 
-from cdmd.contracts import Audit, Clock, DeadLetterFilter, Decide, ProfileFound, Store, StoreTotals, Trace
+from cdmd.contracts import Audit, Clock, DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
 from cdmd.errors import Damaged, NotDurable
 from cdmd.models import (
     LANE,
@@ -25,12 +25,13 @@ from cdmd.models import (
     Digest,
     Micros,
     Parked,
+    ProfileKey,
     Seen,
     Seq,
     Wanted,
     from_micros,
 )
-from cdmd.store import letters, looking, seen
+from cdmd.store import deriving, letters, looking, seen
 from cdmd.store.batches import look_up, write
 from cdmd.store.checking import verify_store
 from cdmd.store.checkpoints import Checkpoints
@@ -54,6 +55,7 @@ T = TypeVar("T")
 _SQL: Final = load_queries("store")
 _PLAN: Final = Plan(name="store", migrations=load_migrations("store"), synchronous="NORMAL", autocheckpoint=16_000)
 """Checkpoints go beside the writer; it begins its log anew itself where those never find it at rest."""
+_NOTE: Final = "note: "
 _KEY_CHECK: Final = ("", "the key that this store's digests are made with")
 """Under a source that no connector can have, so that no renaming touches it."""
 
@@ -133,6 +135,21 @@ class SqliteStore(Store):
         if changes.position is not None:
             self._position = max(self._position, changes.position)
         return changes
+
+    @override
+    async def derive(self, more: Derive, *, after: ProfileKey, limit: int) -> ProfileKey | None:
+        last = await self._write(partial(deriving.derive, more=more, after=after, limit=limit))
+        self._checkpoints.grown(limit)
+        return last
+
+    @override
+    async def note(self, name: str, value: str) -> None:
+        await self._write(lambda connection: connection.execute(_SQL["note"], (_NOTE + name, value)).rowcount)
+
+    @override
+    async def noted(self, name: str) -> str | None:
+        rows = await self._readers.rows(_SQL["meta"], (_NOTE + name,))
+        return rows[0][0] if rows else None
 
     @override
     async def sync(self) -> Seq:

@@ -46,7 +46,7 @@ def main() -> None:
             known, kinds=kinds, public=lambda seq, when: public_id("journal", seq, when), combine=projection.combine
         )
         for seq, event in enumerate(events, 1):
-            found = people.resolve(kinds.usable(event.identifiers), seq=Seq(seq), at=at, source=event.source)
+            found = people.resolve(kinds.forms(event.identifiers), seq=Seq(seq), at=at, source=event.source)
             assert found.profile is not None
             projection.project(people.state(found.profile), event, at=Micros(at + seq), seq=Seq(seq))
         return people

@@ -224,6 +224,7 @@ class World:
                 plan = parts.connectors.plan(config)
                 parts.take(config, kinds=parts.kinds, projection=parts.projection, pull=plan.pull)
                 await parts.upkeep.look_at_disk()
+                await parts.deriving.load()
                 await parts.refill_door()
                 await parts.connectors.load_pauses()
                 await parts.budgets.load()

@@ -1,5 +1,8 @@
 """Which identifiers of an event may join people."""
 
+import base64
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +11,7 @@ from cdmd.config.schema import IdentifierSettings, IdentitySettings
 from cdmd.errors import ConfigInvalid
 from cdmd.identity.identifiers import LONGEST, Kinds
 from cdmd.kit.normalising import normalise
+from cdmd.models import IdentifierState, ProfileState
 
 DEFAULT = Kinds(IdentitySettings())
 
@@ -103,3 +107,77 @@ def test_a_look_up_finds_what_an_event_was_filed_under(identifiers: dict[str, st
         pair for kind in ("user_id", "email", "phone") if (pair := DEFAULT.normalise(kind, identifiers.get(kind, "")))
     ]
     assert DEFAULT.usable(dict(usable)) == usable
+
+
+# ---- digests ---------------------------------------------------------------------------------------------------------
+
+RAW = sha256(b"joe@example.com").digest()
+HASHED = kinds(
+    email=IdentifierSettings(priority=1),
+    phone=IdentifierSettings(priority=2, region="SE"),
+    email_sha256=IdentifierSettings(priority=3),
+    tel=IdentifierSettings(priority=4, hashed="phone"),
+    card_sha256=IdentifierSettings(priority=5),
+    code_sha256=IdentifierSettings(priority=6, normalize="lower"),
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        RAW.hex(),
+        RAW.hex().upper(),
+        f" {RAW.hex()}\n",
+        base64.b64encode(RAW).decode(),
+        base64.urlsafe_b64encode(RAW).decode().rstrip("="),
+    ],
+)
+def test_a_digest_has_one_form_however_it_is_written(text: str) -> None:
+    assert HASHED.usable({"email_sha256": text}) == [("email_sha256", RAW.hex())]
+
+
+@pytest.mark.parametrize("text", ["joe@example.com", RAW.hex()[:-1], "0" * 64, "x" * 64, "A" * 42, "A" * 44, ""])
+def test_what_is_no_digest_identifies_nobody(text: str) -> None:
+    assert HASHED.usable({"email_sha256": text}) == []
+
+
+def test_a_plain_value_also_stands_for_its_digests_and_they_rank_right_behind_it() -> None:
+    pairs, derived = HASHED.forms({"email": " Joe@Example.com", "phone": "070-123 45 67", "email_sha256": "B" * 42 + "A"})
+    digests = [("tel", sha256(text).hexdigest()) for text in (b"+46701234567", b"46701234567")]
+    assert pairs == [
+        ("email", "joe@example.com"),
+        ("email_sha256", RAW.hex()),
+        ("phone", "+46701234567"),
+        *digests,
+        ("email_sha256", "041" * 21 + "0"),
+    ]
+    assert derived == {("email_sha256", RAW.hex()), *digests}
+
+
+def test_a_digest_that_arrived_beside_its_plain_value_is_not_derived() -> None:
+    assert HASHED.forms({"email": "joe@example.com", "email_sha256": RAW.hex()}).derived == set()
+
+
+def test_where_no_kind_is_of_digests_nothing_stands_for_anything_else() -> None:
+    assert DEFAULT.forms({"email": "joe@example.com"}) == ([("email", "joe@example.com")], frozenset())
+
+
+def test_a_kind_is_of_digests_by_its_name_unless_it_says_how_it_is_brought_to_one_form() -> None:
+    assert HASHED.hashed == {"tel": "phone", "email_sha256": "email"}
+    assert HASHED.usable({"card_sha256": RAW.hex().upper()}) == [("card_sha256", RAW.hex())], "of a kind that is not here"
+    assert HASHED.usable({"code_sha256": "ABC"}) == [("code_sha256", "abc")]
+
+
+@pytest.mark.parametrize("plain", ["nobody", "tel", "email_sha256"])
+def test_digests_are_of_a_plain_kind_that_is_configured(plain: str) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        kinds(tel=IdentifierSettings(hashed=plain), email=IdentifierSettings(), email_sha256=IdentifierSettings(hashed="email"))
+    assert list(caught.value.problems) == [f"identity.identifiers.tel.hashed: {plain!r} is no plain kind that is configured"]
+
+
+def test_the_digests_that_a_profile_lacks_are_told_with_the_times_of_their_plain_values() -> None:
+    known = [IdentifierState("email", "joe@example.com", 1, 2, "shop"), IdentifierState("card", "1", 1, 2, "shop")]
+    state = ProfileState("p", 1, 2, known)
+    assert HASHED.underived(state) == [IdentifierState("email_sha256", RAW.hex(), 1, 2, "shop", derived=True)]
+    state.identifiers += HASHED.underived(state)
+    assert HASHED.underived(state) == []

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
-from cdmd.identity.identifiers import Kinds
+from cdmd.identity.identifiers import Forms, Kinds
 from cdmd.identity.naming import public_id
 from cdmd.identity.resolution import MOST_IDENTIFIERS, MOST_MERGES, People, Resolution
 from cdmd.models import Event, IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq
@@ -58,7 +59,8 @@ class Shop:
         self.resolutions: list[Resolution] = []
 
     def batch(self, events: Sequence[tuple[Sequence[Pair], int]], *, source: str = "shop") -> list[Resolution]:
-        wanted = {pair for identifiers, _ in events for pair in identifiers if pair in self.owners}
+        named = [(self.forms(identifiers), at) for identifiers, at in events]
+        wanted = {pair for forms, _ in named for pair in forms.pairs if pair in self.owners}
         owners = {pair: self.owners[pair] for pair in wanted}
         states = {key: self.profiles[key] for key in owners.values()}
         known = Known(seen={}, owners=owners, profiles=states, next_profile=ProfileKey(len(self.profiles) + 1))
@@ -67,9 +69,9 @@ class Shop:
             known, kinds=self.kinds, public=lambda seq, at: public_id("journal", seq, at), combine=PROJECTION.combine
         )
         found = []
-        for identifiers, at in events:
+        for forms, at in named:
             self.seq += 1
-            resolution = people.resolve(identifiers, seq=Seq(self.seq), at=Micros(at), source=source)
+            resolution = people.resolve(forms, seq=Seq(self.seq), at=Micros(at), source=source)
             if resolution.profile is not None:
                 PROJECTION.project(people.state(resolution.profile), event(self.seq), at=Micros(at), seq=Seq(self.seq))
             found.append(resolution)
@@ -79,6 +81,9 @@ class Shop:
         self.merges += people.merges
         self.resolutions += found
         return found
+
+    def forms(self, identifiers: Sequence[Pair]) -> Forms:
+        return self.kinds.forms(dict(identifiers)) if self.kinds.hashed else Forms(identifiers)
 
     def see(self, *identifiers: Pair, at: int = 0, source: str = "shop") -> Resolution:
         return self.batch([(identifiers, at)], source=source)[0]
@@ -280,7 +285,7 @@ def test_a_profile_that_nothing_happened_to_is_not_written() -> None:
     shop.batch([((U1,), 0), ((U2,), 0)])
     known = Known(seen={}, owners=shop.owners, profiles=shop.profiles, next_profile=ProfileKey(3))
     people = People(known, kinds=SEGMENT, public=lambda _seq, _at: "p", combine=PROJECTION.combine)
-    people.resolve([U1], seq=Seq(9), at=Micros(1), source="shop")
+    people.resolve(Forms([U1]), seq=Seq(9), at=Micros(1), source="shop")
     assert set(people.profiles) == {1}
     assert people.owners == {}
 
@@ -345,3 +350,102 @@ def test_owners_and_profiles_agree_and_nobody_has_two_user_ids(events: list[tupl
     assert len(events_of) == len(set(events_of)) == sum(1 for entry in shop.resolutions if entry.profile is not None)
     losers = sorted(merge.loser for merge in shop.merges)
     assert losers == sorted(member for state in shop.profiles.values() for member in state.members)
+
+
+# ---- digests that stand for plain values -----------------------------------------------------------------------------
+
+
+def digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+DIGESTS = Kinds(
+    IdentitySettings(
+        identifiers={
+            "user_id": IdentifierSettings(priority=1, limit=1),
+            "email": IdentifierSettings(priority=2, limit=2),
+            "phone": IdentifierSettings(priority=3, limit=2),
+            "email_sha256": IdentifierSettings(priority=4, limit=2),
+            "tel": IdentifierSettings(priority=5, hashed="phone"),
+        }
+    )
+)
+JANES, JOES = ("email_sha256", digest("jane@example.com")), ("email_sha256", digest("joe@example.com"))
+
+
+def shown(shop: Shop, key: ProfileKey | None) -> set[Pair]:
+    assert key is not None
+    return {(one.kind, one.value) for one in shop.profiles[key].identifiers if not one.derived}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_digest_finds_whom_its_plain_value_made_and_the_other_way_round(*, together: bool) -> None:
+    plain_first, digest_first = Shop(DIGESTS), Shop(DIGESTS)
+    plain_first.batch([([JANE], 1), ([JANES], 2)]) if together else (plain_first.see(JANE), plain_first.see(JANES))
+    digest_first.batch([([JANES], 1), ([JANE], 2)]) if together else (digest_first.see(JANES), digest_first.see(JANE))
+    assert [one.rule for one in plain_first.resolutions] == ["new", "matched email_sha256"]
+    assert [one.rule for one in digest_first.resolutions] == ["new", "matched email_sha256"]
+    for shop in (plain_first, digest_first):
+        assert len(shop.profiles) == 1
+        assert shop.owners == {JANE: 1, JANES: 1}
+
+
+def test_a_digest_is_no_identifier_to_be_shown_before_it_arrived_itself() -> None:
+    shop = Shop(DIGESTS)
+    key = shop.see(JANE, at=1).profile
+    assert shown(shop, key) == {JANE}
+    shop.see(JANE, at=2)
+    assert shown(shop, key) == {JANE}
+    shop.see(JANES, at=7, source="supplier")
+    assert shop.profiles[ProfileKey(1)].identifiers[1] == IdentifierState(*JANES, 7, 7, "supplier")
+    shop.see(JANE, JANES, at=9)
+    assert shop.profiles[ProfileKey(1)].identifiers[1] == IdentifierState(*JANES, 7, 9, "supplier")
+    assert shop.resolutions[-1].rule == "matched email, email_sha256"
+
+
+def test_digests_that_did_not_arrive_use_up_no_limit() -> None:
+    shop = Shop(DIGESTS)
+    for number in range(2):
+        shop.see(U1, ("email", f"jane{number}@example.com"), ("email_sha256", digest(f"other{number}")))
+    assert [one.rule for one in shop.resolutions] == ["new", "matched user_id"]
+    assert len(shown(shop, ProfileKey(1))) == 5
+    assert (
+        shop.see(U1, ("email_sha256", digest("third"))).rule == "matched user_id; email_sha256 given up: limit of email_sha256"
+    )
+
+
+def test_a_digest_joins_whom_it_and_its_plain_value_were_seen_with_and_moves_with_them() -> None:
+    shop = Shop(DIGESTS)
+    shop.see(U1, JANE, at=1)
+    shop.see(("phone", "+46701234567"), JOES, at=2)
+    assert shop.see(("phone", "+46701234567"), JANES, at=4).rule == "merged on phone, email_sha256"
+    assert set(shop.owners.values()) == {1}
+    assert shop.see(JOE, at=5) == Resolution(ProfileKey(1), "matched email_sha256")
+
+
+def test_a_limit_that_keeps_people_apart_gives_up_the_digest_first_and_says_nothing_of_it() -> None:
+    shop = Shop(DIGESTS)
+    shop.see(U1, JANES, at=1)
+    shop.see(U2, at=2)
+    found = shop.see(U2, JANE, at=3)
+    assert found == Resolution(ProfileKey(2), "matched user_id")
+    assert shown(shop, ProfileKey(2)) == {U2, JANE}
+    assert shop.owners[JANES] == 1, "it stays where it was seen"
+    assert shop.see(JANE, at=4).profile == 2
+    assert shop.see(JANES, at=5).profile == 1
+
+
+def test_a_phone_number_is_found_by_its_digest_with_and_without_the_plus_sign() -> None:
+    shop = Shop(DIGESTS)
+    shop.see(("phone", "+46 70 123 45 67"))
+    assert [shop.see(("tel", digest(text))).profile for text in ("+46701234567", "46701234567", "0701234567")] == [1, 1, 2]
+
+
+def test_a_profile_that_is_full_takes_no_digest_and_says_nothing_of_it() -> None:
+    settings = {"card": IdentifierSettings(limit=5000), "email": IdentifierSettings(), "email_sha256": IdentifierSettings()}
+    shop = Shop(Kinds(IdentitySettings(identifiers=settings)))
+    shop.see(("card", "main"))
+    filler = [IdentifierState("card", str(number), 0, 0, "shop") for number in range(MOST_IDENTIFIERS - 2)]
+    shop.profiles[ProfileKey(1)].identifiers += filler
+    assert shop.see(("card", "main"), JANE).rule == "matched card"
+    assert JANES not in shop.owners

@@ -174,6 +174,39 @@ class StoreContract:
         assert known.profiles == {n: profile(n) for n in range(600, 1_201)}
         assert known.next_profile == 1_201
 
+    async def test_profiles_are_given_what_follows_from_what_they_have_some_at_a_time(self, reopen: Reopen) -> None:
+        def more(state: ProfileState) -> list[IdentifierState]:
+            return [
+                IdentifierState("hash", one.value.upper(), one.first_seen, one.last_seen, one.source, derived=True)
+                for one in state.identifiers
+                if one.kind == "email" and one.value != "user2@example.com"
+            ]
+
+        async with reopen() as store:
+            changes = applied(1, 2, 3, 4)
+            changes.owners["hash", "USER3@EXAMPLE.COM"] = ProfileKey(1)
+            changes.profiles[ProfileKey(4)].merged_into = ProfileKey(1)
+            await give(store, changes)
+            assert await store.derive(more, after=ProfileKey(0), limit=3) == 3
+            assert await store.derive(more, after=ProfileKey(3), limit=3) == 4
+            assert await store.derive(more, after=ProfileKey(4), limit=3) is None
+        async with reopen() as store:
+            known = await look(store, identifiers=[("hash", f"USER{number}@EXAMPLE.COM") for number in range(1, 5)])
+            assert known.owners == {("hash", "USER1@EXAMPLE.COM"): 1, ("hash", "USER3@EXAMPLE.COM"): 1}, "what is owned stays"
+            found = await store.profile("hash", "USER1@EXAMPLE.COM", activities=5)
+            assert found is not None
+            assert found.state.identifiers[1:] == [IdentifierState("hash", "USER1@EXAMPLE.COM", NOW, NOW, "shop", derived=True)]
+            assert list(found.activities) == [activity(1, 1)], "the rest of a profile is as it was"
+            assert await store.verify() == []
+
+    async def test_a_noted_fact_is_kept_and_replaced(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            assert await store.noted("done") is None
+            await store.note("done", "one")
+            await store.note("done", "two")
+        async with reopen() as store:
+            assert await store.noted("done") == "two"
+
     async def test_a_decision_that_fails_leaves_nothing_behind(self, reopen: Reopen) -> None:
         def decide(_: Known) -> Changes:
             raise ZeroDivisionError

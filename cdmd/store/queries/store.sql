@@ -4,6 +4,9 @@ SELECT value FROM meta WHERE name = ?;
 -- name: set_meta
 INSERT INTO meta (name, value) VALUES (?, ?);
 
+-- name: note
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
 -- name: position
 SELECT seq FROM positions WHERE lane = ?;
 
@@ -33,6 +36,9 @@ SELECT profile FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = 
 
 -- name: profiles
 SELECT id, public, sum, body FROM profiles WHERE id IN ({});
+
+-- name: profiles_after
+SELECT id, public, sum, body FROM profiles WHERE id > ? ORDER BY id LIMIT ?;
 
 -- name: gathered_profiles
 SELECT json_group_array(json_array(id, public, hex(sum), hex(body), newest)) FROM profiles WHERE id IN ({});
