@@ -6,7 +6,7 @@ process are aware datetimes in UTC, times that are compared or stored are intege
 1970-01-01T00:00:00Z (``Micros``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -462,7 +462,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A path (exact) that a push connector answers, its methods, and how large a body (bytes) it takes.
 
     ``shared``: other connectors may answer the same path with the same methods; each is asked whether it ``recognises`` a
-    request. With ``secrets`` one more segment follows the path, and it must be one of them.
+    request. With ``secrets`` one more segment follows the path, and it must be one of them. Web pages of ``origins`` may read
+    what the daemon itself answers here (413, 503); their browsers' questions (OPTIONS) reach a paused connector, too.
     """
 
     path: str
@@ -470,6 +471,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     max_body: int | None = None
     shared: bool = False
     secrets: Sequence[Secret] = ()
+    origins: Collection[str] = ()
 
 
 _ENTRY_ENCODER = msgspec.msgpack.Encoder()

@@ -17,6 +17,7 @@ from cdmd.connectors.application_keys import UserSignatures, WriteKeys
 from cdmd.connectors.webhook_body import Document, RequestContext, Undecodable
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, Overloaded
+from cdmd.kit.pages import origin_of, readable
 from cdmd.kit.quantities import Rate, Size
 from cdmd.kit.ratelimit import FULL, Allowance, Granted, retry_after, take
 from cdmd.kit.secret import Secret
@@ -107,7 +108,7 @@ class Application:
     def routes(self) -> Sequence[Route]:
         """The paths of the tracking API, shared with other applications."""
         most = self._settings.max_body.bytes
-        return [Route(path=path, methods=_METHODS, max_body=most, shared=True) for path in _PATHS]
+        return [Route(path=path, methods=_METHODS, max_body=most, shared=True, origins=self._origins) for path in _PATHS]
 
     @property
     def verified_by(self) -> int | None:
@@ -189,8 +190,7 @@ class Application:
     # ---- web pages -------------------------------------------------------------------------------------------------
 
     def _origin(self, request: Request) -> str | None:
-        origin = request.header("origin")
-        return origin if origin in self._origins else None
+        return origin_of(request.headers, self._origins)
 
     def _preflight(self, request: Request) -> Answer:
         if self._origin(request) is None:
@@ -199,15 +199,7 @@ class Application:
 
     def _readable(self, request: Request, answer: Answer) -> Answer:
         origin = self._origin(request)
-        if origin is None:
-            return answer
-        more = (
-            ("access-control-allow-origin", origin),
-            ("access-control-allow-credentials", "true"),
-            ("access-control-expose-headers", "retry-after"),
-            ("vary", "origin"),
-        )
-        return msgspec.structs.replace(answer, headers=(*answer.headers, *more))
+        return answer if origin is None else msgspec.structs.replace(answer, headers=readable(answer.headers, origin=origin))
 
 
 def _is_origin(text: str) -> bool:

@@ -29,6 +29,7 @@ class PushGate:
         self.paused = self.unstarted = self.retired = False
         self.trouble: str | None = None
         self._degraded = False
+        self._pages = any(route.origins for route in self.routes)
         self._decide = connector.decide if isinstance(connector, DecidingConnector) else None
 
     @property
@@ -44,7 +45,7 @@ class PushGate:
         """What the connector decides at once; None for one that does not. Raises as ``answer`` does."""
         if self._decide is None:
             return None
-        self._check(source)
+        self._check(request, source)
         decided = self._decide(request, source)
         if self._degraded and decided is not None:
             self._well()
@@ -52,13 +53,15 @@ class PushGate:
 
     async def answer(self, request: Request, source: Source) -> Answer:
         """The connector's answer. Raises ``Paused``, and ``Overloaded`` for one that could not be started."""
-        self._check(source)
+        self._check(request, source)
         answer = await self._connector.answer(request, source)
         if self._degraded:
             self._well()
         return answer
 
-    def _check(self, source: Source) -> None:
+    def _check(self, request: Request, source: Source) -> None:
+        if self._pages and request.method == "OPTIONS":
+            return  # a page has to be told that it may ask, or it cannot read what it is told then
         if self.paused:
             source.refuse(1, "paused")
             raise Paused("this connector is paused", retry_after=_LATER)

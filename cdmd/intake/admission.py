@@ -8,7 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from cdmd.intake.routes import Mounted
+from cdmd.kit.pages import origin_of, readable
 from cdmd.models import Answer
 
 CLOSE: Final = ("connection", "close")
@@ -64,6 +67,15 @@ def inflate(packed: bytes, limit: int) -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise _broken("the body is not one whole gzip member")
     return body
+
+
+def readable_answer(mounted: Mounted, given: Sequence[tuple[str, str]], answer: Answer) -> Answer:
+    """``answer`` as a web page may read it where it is one of whom a connector of this path lets in; else as it is."""
+    for one in mounted.sharing or (mounted,):
+        origin = origin_of(given, one.route.origins)
+        if origin is not None:
+            return msgspec.structs.replace(answer, headers=readable(answer.headers, origin=origin))
+    return answer
 
 
 def has_body(headers: Iterable[tuple[str, str]]) -> bool:

@@ -13,7 +13,7 @@ import structlog
 
 from cdmd.contracts import Clock, PushConnector, SharingConnector, Source
 from cdmd.errors import Overloaded, Paused
-from cdmd.intake.admission import CLOSE, EdgeLimits, Refusal, admit, busy, has_body, inflate, too_large
+from cdmd.intake.admission import CLOSE, EdgeLimits, Refusal, admit, busy, has_body, inflate, readable_answer, too_large
 from cdmd.intake.routes import Mounted, Routes, behind_secret, mount
 from cdmd.kit.deadlines import Deadlines
 from cdmd.kit.exchanges import Exchange
@@ -98,7 +98,7 @@ class Edge:
             exchange.held = _Visit(self, exchange, mounted, gzipped=admit(mounted, exchange.method, exchange.headers))
         except Refusal as refused:
             mounted.source.refuse(1, refused.reason)
-            _send(exchange, refused.answer)
+            _send(exchange, readable_answer(mounted, exchange.headers, refused.answer))
 
     def piece(self, exchange: Exchange, data: bytes) -> None:
         """Count the body while it streams."""
@@ -189,7 +189,7 @@ class Edge:
             else:
                 self._end(visit, _checked(decided))
         except Exception as fault:  # noqa: BLE001 - the border: one connector's fault is one request's 500
-            self._end(visit, self._trouble(mounted.source, fault))
+            self._end(visit, self._trouble(visit, fault))
 
     def _emit(self, visit: _Visit, wanted: Emission) -> None:
         source, take = visit.mounted.source, visit.mounted.take
@@ -210,7 +210,7 @@ class Edge:
                 found = await waited
                 answer = _checked(found if visit.emission is None else visit.emission.answer(cast("list[Verdict]", found)))
         except Exception as fault:  # noqa: BLE001 - the border, as above
-            answer = self._trouble(visit.mounted.source, fault)
+            answer = self._trouble(visit, fault)
         finally:
             self._end(visit, answer)
 
@@ -219,21 +219,23 @@ class Edge:
         if visit.ended or visit.emission is None:
             return
         try:
-            answer = busy(error.retry_after) if error is not None else _checked(visit.emission.answer(verdicts or []))
+            answer = self._trouble(visit, error) if error is not None else _checked(visit.emission.answer(verdicts or []))
         except Exception as fault:  # noqa: BLE001 - the border, as above
-            answer = self._trouble(visit.mounted.source, fault)
+            answer = self._trouble(visit, fault)
         self._end(visit, answer)
 
     def give_up(self, visit: _Visit) -> None:
         """Its time is up; what becomes of what it emitted is the source's to count."""
-        self._end(visit, self._trouble(visit.mounted.source, TimeoutError()))
+        self._end(visit, self._trouble(visit, TimeoutError()))
 
-    def _trouble(self, source: Source, fault: Exception) -> Answer:
+    def _trouble(self, visit: _Visit, fault: Exception) -> Answer:
         if isinstance(fault, Paused):
-            return busy(_PAUSED_RETRY)
-        if isinstance(fault, Overloaded):
-            return busy(fault.retry_after)
-        return self._failed(source, fault)
+            answer = busy(_PAUSED_RETRY)
+        elif isinstance(fault, Overloaded):
+            answer = busy(fault.retry_after)
+        else:
+            answer = self._failed(visit.mounted.source, fault)
+        return readable_answer(visit.mounted, visit.exchange.headers, answer)
 
     def _failed(self, source: Source, fault: Exception) -> Answer:
         """What ran out of time may still have been emitted, so only the source knows how to count it."""
@@ -252,7 +254,7 @@ class Edge:
         visit.mounted.source.refuse(1, refused.reason)
         visit.exchange.held = None
         self._bytes -= visit.size
-        _send(visit.exchange, refused.answer)
+        _send(visit.exchange, readable_answer(visit.mounted, visit.exchange.headers, refused.answer))
 
     def _end(self, visit: _Visit, answer: Answer | None) -> None:
         """Let go of what it held, and answer."""

@@ -33,7 +33,10 @@ PAGE = """<!doctype html><title>Shop</title><script>
 const api = %s, key = %s, seen = {}
 const call = (id, more) => JSON.stringify({ messageId: id, anonymousId: 'visitor', event: 'Viewed', ...more })
 async function tried(name, send) {
-  try { const answer = await send(); seen[name] = [answer.status, await answer.json()] }
+  try {
+    const answer = await send()
+    seen[name] = [answer.status, await answer.json(), answer.headers.get('retry-after')]
+  }
   catch (error) { seen[name] = error.name }
 }
 async function main() {
@@ -44,6 +47,8 @@ async function main() {
   await tried('wrong', () => fetch(api + '/v1/track', { method: 'POST', headers: wrong, body: call('wrong') }))
   const kept = { method: 'POST', keepalive: true, headers: json, body: call('keepalive') }
   await tried('keepalive', () => fetch(api + '/v1/track', kept))
+  const large = { method: 'POST', headers: json, body: call('large', { properties: { text: 'x'.repeat(6 << 20) } }) }
+  await tried('large', () => fetch(api + '/v1/track', large))
   const blob = new Blob([call('blob', { writeKey: key })], { type: 'application/json' })
   seen.beacons = [
     navigator.sendBeacon(api + '/v1/track', call('beacon', { writeKey: key })), navigator.sendBeacon(api + '/v1/track', blob),
@@ -122,7 +127,7 @@ def browser(url: str, folder: Path) -> Iterator[None]:
             process.wait(20)
 
 
-def test_a_page_of_a_configured_origin_sends_by_fetch_and_by_beacon_and_a_strange_one_is_kept_out(
+def test_a_page_of_a_configured_origin_sends_and_reads_every_answer_and_a_strange_one_is_kept_out(
     site: Site, tmp_path: Path
 ) -> None:
     config = CONFIG.format(origin=site.origin("localhost"))
@@ -137,10 +142,17 @@ def test_a_page_of_a_configured_origin_sends_by_fetch_and_by_beacon_and_a_strang
         stored = daemon.ask("profile", "show", "anonymous_id:visitor")["activities"]
         with browser(site.origin("127.0.0.1"), tmp_path / "strange"):
             until(lambda: len(site.reported) == 2, seconds=60, what="the strange page's report")
-    seen, strange = site.reported
-    assert seen["json"] == seen["text"] == seen["keepalive"] == [200, {"success": True}]
+        daemon.cdmctl("pause", "page")
+        with browser(site.origin("localhost"), tmp_path / "paused"):
+            until(lambda: len(site.reported) == 3, seconds=60, what="the report of the page that is told to wait")
+    seen, strange, paused = site.reported
+    assert seen["json"] == seen["text"] == seen["keepalive"] == [200, {"success": True}, None]
+    assert (seen["large"][0], seen["large"][1]["code"]) == (413, "too_large")
+    assert (paused["json"][0], paused["json"][1]["code"], paused["json"][2]) == (503, "unavailable", "60")
     assert seen["wrong"][0] == 401
     assert seen["wrong"][1]["code"] == "invalid_write_key"
     assert seen["beacons"] == [True, True]
     assert {one["id"] for one in stored} == {"json", "text", "keepalive", "beacon", "blob"}
-    assert strange["json"] == strange["wrong"] == strange["keepalive"] == "TypeError", "the browser did not even send"
+    assert strange["json"] == strange["wrong"] == strange["keepalive"] == strange["large"] == "TypeError", (
+        "the browser did not even send"
+    )

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from cdmd.contracts import Append, Source
@@ -292,3 +293,21 @@ async def test_a_connector_that_decides_at_once_is_paused_and_well_again_like_an
         with pytest.raises(Overloaded):
             gate.decide(request, source)
         assert parts.tally.reasons == {("shop", "paused"): 1, ("shop", "unstarted"): 1}
+
+
+async def test_a_page_may_ask_whether_it_may_send_while_the_connector_is_paused(tmp_path: Path) -> None:
+    """Without that answer its browser would not show it the 503 that says when to come again."""
+    world = World(tmp_path, PUSH)
+    async with world.parts() as parts:
+        source = parts.connectors.get("shop").source
+        asked = Request(method="OPTIONS", path="/x", query="", headers=(), body=b"", peer="", received=world.clock.now())
+        for origins, let_through in ((("https://shop.example",), True), ((), False)):
+            connector = _Deciding()
+            connector.routes = (Route(path="/x", methods=("POST", "OPTIONS"), origins=origins),)
+            gate = PushGate("shop", connector, parts.supervisor)
+            gate.paused = True
+            if let_through:
+                assert gate.decide(asked, source) == Answer(status=204)
+            for request in (msgspec.structs.replace(asked, method="POST"), *([] if let_through else [asked])):
+                with pytest.raises(Paused):
+                    gate.decide(request, source)

@@ -2,7 +2,7 @@ import gzip
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -308,8 +308,15 @@ async def test_routes_are_swapped_while_it_runs_and_a_clash_changes_nothing() ->
 class Keyed(Echo):
     """Shares its path and recognises requests that name it in their query; answers its own name."""
 
-    def __init__(self, name: str, *, max_body: int | None = None, act: Callable[[Request], object] | None = None) -> None:
-        super().__init__(Route(path="/v1/batch", shared=True, max_body=max_body), act=act or self._named)
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_body: int | None = None,
+        act: Callable[[Request], object] | None = None,
+        origins: Sequence[str] = (),
+    ) -> None:
+        super().__init__(Route(path="/v1/batch", shared=True, max_body=max_body, origins=origins), act=act or self._named)
         self.name = name
 
     def _named(self, _request: Request) -> Answer:
@@ -347,6 +354,38 @@ async def test_each_of_those_that_share_a_path_has_its_own_limit() -> None:
     assert {key for key, status in answers.items() if status == 413} == {("a", 11), ("a", 20), ("a", 21), ("b", 21)}
     assert set(answers.values()) == {200, 413}
     assert (a.refused, b.refused) == (["too_large"] * 4, [])
+
+
+@pytest.mark.parametrize("origin", ["https://shop.example", "https://tv.example", "https://evil.example", None])
+async def test_a_page_that_is_let_in_can_read_what_the_daemon_itself_answers(origin: str | None) -> None:
+    """Whoever of those that share the path lets it in: what is refused here has not been recognised as anybody's yet."""
+    paused = Keyed("a", max_body=100, origins=("https://shop.example",))
+    paused.act = raising(Paused("it is paused", retry_after=60)).act
+    other = Keyed("b", max_body=100, origins=("https://tv.example",))
+    headers = [] if origin is None else [("origin", origin)]
+    packed = gzip.compress(b"x" * 1000)
+    async with listening((paused, MemorySource("a")), (other, MemorySource("b"))) as edge:
+        answers = [
+            await edge.client.request(method, f"/v1/batch?{query}", content=content, headers=[*headers, *more])
+            for method, query, content, more in (
+                ("GET", "a", b"", []),
+                ("POST", "a", b"x" * 101, []),
+                ("POST", "b", pieces(b"x" * 60, b"y" * 60), []),
+                ("POST", "a", packed, [("content-encoding", "gzip")]),
+                ("POST", "a", b"x", [("content-encoding", "gzip")]),
+                ("POST", "a", b"x", [("content-encoding", "br")]),
+                ("POST", "a", b"x", []),
+            )
+        ]
+    assert [answer.status_code for answer in answers] == [405, 413, 413, 413, 400, 415, 503]
+    assert answers[-1].headers["retry-after"] == "60"
+    let_in = origin if origin != "https://evil.example" else None
+    assert {answer.headers.get("access-control-allow-origin") for answer in answers} == {let_in}
+
+
+async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
 
 
 async def test_a_path_is_shared_only_where_both_say_so() -> None:
