@@ -5,7 +5,7 @@ does not answer within the idle deadline ends the connection: a transfer never h
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -14,17 +14,23 @@ import asyncssh
 from asyncssh import FILEXFER_TYPE_DIRECTORY, FILEXFER_TYPE_REGULAR, FILEXFER_TYPE_SYMLINK, FILEXFER_TYPE_UNKNOWN
 from typing_extensions import override
 
+from cdmd.connectors.files.ahead import Ahead
 from cdmd.connectors.files.area import PAGE, Area, FileFault, Listed, Opened, Sink, Version
 from cdmd.connectors.files.names import Patterns, fault_of, shown
 from cdmd.connectors.files.settings import SftpSettings
 from cdmd.connectors.files.ssh import WINDOW, Pinned, translated
 from cdmd.contracts import Source
-from cdmd.errors import CdmdError, SourceUnavailable
+from cdmd.errors import SourceUnavailable
 
 _T = TypeVar("_T")
 _PIECE: Final = 256 * 1024
 _LEAST: Final = 32 * 1024
 """What every server reads at once (the protocol's draft, section 3)."""
+
+_FAR: Final = 0.002
+_NEAR: Final = 8
+"""Pieces on their way where an answer comes within ``_FAR`` seconds: they fill any line, and the processor's caches hold them
+(tests/bench/sftp.py)."""
 
 _WORTH_HOLDING: Final = 60.0
 _LINK: Final = "it is a link, and links are not followed"
@@ -149,13 +155,15 @@ class SftpArea(Area):
     @asynccontextmanager
     async def opened(self, path: bytes) -> AsyncIterator[Opened]:
         client = await self.client()
+        asked = self._source.clock.monotonic()
         attributes = await self.ask(client.lstat(self._at(path)))
+        far = self._source.clock.monotonic() - asked > _FAR
         if (fault := _kind_fault(attributes)) is not None:
             raise FileFault(fault)
         # Without a block size of its own a read is one request, and how many are on their way is ours to say.
         file = await self.ask(client.open(self._at(path), "rb", block_size=0))
         try:
-            yield _OpenedFile(self, client, file)
+            yield _OpenedFile(self, file, piece=min(max(client.limits.max_read_len, _LEAST), _PIECE), far=far)
         except Exception:
             await self._shut(file)
             raise
@@ -189,10 +197,9 @@ class SftpArea(Area):
 
 
 class _OpenedFile(Opened):
-    def __init__(self, area: SftpArea, client: asyncssh.SFTPClient, file: Any) -> None:
-        self._area, self._file = area, file
-        self._piece = min(max(client.limits.max_read_len, _LEAST), _PIECE)
-        self._most = max(16, min(WINDOW // self._piece, 128))
+    def __init__(self, area: SftpArea, file: Any, *, piece: int, far: bool) -> None:
+        self._area, self._file, self._piece = area, file, piece
+        self._most = max(16, min(WINDOW // piece, 128)) if far else _NEAR
 
     @override
     async def version(self) -> Version:
@@ -200,55 +207,12 @@ class _OpenedFile(Opened):
 
     @override
     async def copy(self, start: int, end: int, sink: Sink) -> None:
-        failure: Exception | None = None
-        async with anyio.create_task_group() as group:
-            try:
-                await self._pieces(start, end, sink, group.start_soon)
-            except (FileFault, CdmdError) as error:
-                failure = error
-            group.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        ahead = Ahead(self._read, piece=self._piece, most=self._most, patience=self._area.ask)
+        await ahead.copy(start, end, sink)
 
-    async def _pieces(self, start: int, end: int, sink: Sink, begin: Callable[..., object]) -> None:
-        """Hand the pieces on in order; the ones behind are on their way meanwhile, as many as the window takes."""
-        waiting: deque[_Piece] = deque()
-        while start < end or waiting:
-            while start < end and len(waiting) < self._most:
-                piece = _Piece(start, min(self._piece, end - start))
-                begin(self._read, piece)
-                waiting.append(piece)
-                start += piece.size
-            piece = waiting.popleft()
-            await self._area.ask(piece.there.wait())
-            if piece.failure is not None:
-                raise piece.failure
-            if piece.data:
-                await sink(piece.data)
-            if len(piece.data) < piece.size:
-                return  # the file ends here
-
-    async def _read(self, piece: "_Piece") -> None:
-        """A server may give less than was asked for; only nothing at all is the end."""
-        try:
-            while len(piece.data) < piece.size:
-                more = await self._area.told(self._file.read(piece.size - len(piece.data), piece.start + len(piece.data)))
-                if not more:
-                    break
-                piece.data = piece.data + more if piece.data else more
-        except (FileFault, SourceUnavailable) as error:
-            piece.failure = error
-        piece.there.set()
-
-
-class _Piece:
-    __slots__ = ("data", "failure", "size", "start", "there")
-
-    def __init__(self, start: int, size: int) -> None:
-        self.start, self.size = start, size
-        self.data = b""
-        self.failure: Exception | None = None
-        self.there = anyio.Event()
+    async def _read(self, at: int, size: int) -> bytes:
+        data: bytes = await self._area.told(self._file.read(size, at))
+        return data
 
 
 def _ours(error: Exception, host: str, username: str) -> Exception:
