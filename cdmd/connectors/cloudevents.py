@@ -6,6 +6,7 @@ handshake of subscriptions, and formats other than JSON. Source: the CloudEvents
 
 import base64
 import re
+from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote
 
@@ -17,18 +18,19 @@ Mode: TypeAlias = Literal["binary", "structured", "batch"]
 _PREFIX: Final = "ce-"
 _REQUIRED: Final = ("id", "source", "type")
 _ESCAPED: Final = re.compile(r"\\(.)")
+_JSON: Final = "application/json"
 _BATCH: Final = "application/cloudevents-batch"
 _STRUCTURED: Final = "application/cloudevents"
 
 
-def mode(request: Request) -> Mode | None:
-    """How the request carries CloudEvents; None where it carries none."""
-    kind = (request.header("content-type") or "").strip().lower()
-    if kind.startswith(_BATCH):
-        return "batch"
-    if kind.startswith(_STRUCTURED):
-        return "structured"
-    return None if request.header("ce-specversion") is None else "binary"
+def mode(headers: Mapping[str, str]) -> Mode | None:
+    """How a request with these headers (by name) carries CloudEvents; None where it carries none."""
+    kind = headers.get("content-type", "")
+    if kind != _JSON:
+        kind = kind.strip().lower()
+        if kind.startswith(_STRUCTURED):
+            return "batch" if kind.startswith(_BATCH) else "structured"
+    return "binary" if "ce-specversion" in headers else None
 
 
 def events(request: Request, how: Mode) -> tuple[Document, list[Any]]:

@@ -6,7 +6,7 @@ request (the edge's), how a record becomes an event (the mapper's), what a notif
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final
 
@@ -20,7 +20,7 @@ from cdmd.connectors.thin_settings import FetchSettings
 from cdmd.connectors.webhook_body import Document, RequestContext, Undecodable, decode
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, TemplateFault
-from cdmd.kit.presented import Finder, finder
+from cdmd.kit.presented import Finder, by_name, finder
 from cdmd.kit.presets import scheme as scheme_of
 from cdmd.kit.quantities import Size
 from cdmd.kit.schemes import Place, Scheme
@@ -78,6 +78,8 @@ class Webhook:
         self._scheme = scheme_of(settings.verify or "none")
         self._verifier = Verifier(self._scheme, settings.secrets)
         self._defaults = (_finder(self._scheme.event_id), _finder(self._scheme.event_type), _finder(self._scheme.event_time))
+        self._payload = None if self._scheme.payload is None else self._scheme.payload.form
+        self._reads_form = self._scheme.reads_form
         self._url = settings.url
         self._records = None if settings.records is None else Template.parse(settings.records)
         self._secrets, self._secretly = settings.secrets, bool(settings.path_secrets)
@@ -209,46 +211,46 @@ class Webhook:
 
     def _split(self, request: Request) -> list[Record]:
         """The request's records with the defaults that the scheme knows. Raises Undecodable."""
-        how = cloudevents.mode(request)
+        headers = by_name(request.headers)
+        how = cloudevents.mode(headers)
         if how is not None:
-            return self._cloud_events(request, *cloudevents.events(request, how), batched=how == "batch")
-        payload = self._scheme.payload
-        document = decode(request, payload=None if payload is None else payload.form, as_form=self._scheme.reads_form)
-        context = RequestContext(request, document)
+            return self._cloud_events(request, headers, how)
+        document = decode(request, payload=self._payload, as_form=self._reads_form)
+        whole = self._whole(request, headers, document)
         if self._records is None:
-            return self._records_of(request, document, [document.value], context, split=False)
-        return self._records_of(request, document, self._find(self._records, document.value, context), context, split=True)
+            return [whole]
+        return _parts_of(whole, self._find(self._records, document.value, whole.context))
 
-    def _cloud_events(self, request: Request, document: Document, found: list[Any], *, batched: bool) -> list[Record]:
+    def _cloud_events(self, request: Request, headers: Mapping[str, str], how: cloudevents.Mode) -> list[Record]:
         """CloudEvents bring their own id, type and time; what the scheme knows comes first, because it may be signed."""
-        records = self._records_of(request, document, found, RequestContext(request, document), split=batched)
+        document, found = cloudevents.events(request, how)
+        whole = self._whole(request, headers, document)
+        records = _parts_of(whole, found) if how == "batch" else [whole]
         return [_as_cloud_event(record, event) for record, event in zip(records, found, strict=True)]
 
-    def _records_of(
-        self, request: Request, document: Document, values: list[Any], context: RequestContext, *, split: bool
-    ) -> list[Record]:
-        headers, value, form = request.headers, document.value, document.form
-        id_, type_, time = (None if find is None else find(headers, value, form) for find in self._defaults)
-        event_id = None if id_ is None else str(id_)
-        sent = request.body if request.method != "GET" else request.target.encode()
-        fallback = event_id or hashlib.blake2b(sent, digest_size=16).hexdigest()
-        marks = [f":{index}" for index in range(len(values))] if split else [""]
-        return [
-            Record(
-                value=item,
-                received=request.received,
-                fallback_id=f"{fallback}{mark}",
-                context=context,
-                id=None if event_id is None else f"{event_id}{mark}",
-                type=_text(type_),
-                time=time,
-                brief=event_id is None,
-            )
-            for item, mark in zip(values, marks, strict=True)
-        ]
+    def _whole(self, request: Request, headers: Mapping[str, str], document: Document) -> Record:
+        """The whole of what was sent as one record, with the defaults that the scheme knows."""
+        value, form = document.value, document.form
+        find_id, find_type, find_time = self._defaults
+        id_, type_ = find_id(headers, value, form), find_type(headers, value, form)
+        if id_ is None:
+            sent = request.body if request.method != "GET" else request.target.encode()
+            name = hashlib.blake2b(sent, digest_size=16).hexdigest()
+        else:
+            name = str(id_)
+        return Record(
+            value=value,
+            received=request.received,
+            fallback_id=name,
+            context=RequestContext(request, document),
+            id=None if id_ is None else name,
+            type=type_ if isinstance(type_, str) else None,
+            time=find_time(headers, value, form),
+            brief=id_ is None,
+        )
 
     @staticmethod
-    def _find(records: Template, value: Any, context: RequestContext) -> list[Any]:
+    def _find(records: Template, value: Any, context: Mapping[str, Any]) -> list[Any]:
         try:
             found = records.render(value, context)
         except TemplateFault as fault:
@@ -256,6 +258,15 @@ class Webhook:
         if not isinstance(found, list):
             raise Undecodable(400, "no_records", f"there is no list of records at {records.text}")
         return found
+
+
+def _parts_of(whole: Record, values: Sequence[Any]) -> list[Record]:
+    """A record for each of ``values``, named after the whole and its place in it."""
+    id_, name = whole.id, whole.fallback_id
+    return [
+        msgspec.structs.replace(whole, value=value, fallback_id=f"{name}:{at}", id=None if id_ is None else f"{id_}:{at}")
+        for at, value in enumerate(values)
+    ]
 
 
 def _as_cloud_event(record: Record, event: Any) -> Record:
@@ -270,16 +281,16 @@ def _as_cloud_event(record: Record, event: Any) -> Record:
     )
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _path(name: str, settings: WebhookSettings) -> str:
     return f"/hooks/{name}" if settings.path is None else settings.path
 
 
-def _finder(place: Place | None) -> Finder | None:
-    return None if place is None else finder(place)
+def _finder(place: Place | None) -> Finder:
+    return _nothing if place is None else finder(place)
+
+
+def _nothing(*_: object) -> None:
+    """What a scheme does not know."""
 
 
 def _verification_mistakes(settings: WebhookSettings) -> list[str]:

@@ -3,9 +3,11 @@
 What cannot be read raises ``Unproved``: nothing that a stranger sends is an error of ours. Not here: what it all proves.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import parse_qsl
 
 from cdmd.kit.json_text import NotJson, decode_json
@@ -17,15 +19,11 @@ Headers: TypeAlias = Sequence[tuple[str, str]]
 Reason: TypeAlias = Literal["missing", "ambiguous", "malformed", "mismatch", "expired", "future"]
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 Reader: TypeAlias = Callable[["Presented"], list[str]]
+Teller: TypeAlias = Callable[["Presented"], str]
 
 
-class Finder(Protocol):
-    """Finds an event's default in headers, the record and a form's fields: text or a number, None where there is none."""
-
-    def __call__(self, headers: Headers, document: Any, form: Mapping[str, Any] | None = None) -> str | int | float | None:
-        """The value."""
-        ...
-
+Finder: TypeAlias = Callable[[Mapping[str, str], Any, Mapping[str, Any] | None], str | int | float | None]
+"""Finds an event's default in headers (``by_name``), the record and a form's fields; None where there is none."""
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _MOST_FIELDS: Final = 1000
@@ -48,10 +46,11 @@ class Unproved(Exception):
 class Presented:
     """One request. ``target`` is path and query as they were sent, ``base`` what senders write before the path."""
 
-    __slots__ = ("_document", "_form", "_query", "base", "body", "headers", "method", "target")
+    __slots__ = ("_document", "_form", "_query", "base", "body", "headers", "method", "sole", "target")
 
     def __init__(self, headers: Headers, body: bytes, *, method: str, target: str = "", base: str | None = None) -> None:
         self.headers, self.body, self.method, self.target, self.base = headers, body, method, target, base
+        self.sole = sole(headers)
         self._form: Pairs | None = None
         self._query: Pairs | None = None
         self._document: Any = None
@@ -59,7 +58,7 @@ class Presented:
     @property
     def is_form(self) -> bool:
         """Whether the body calls itself a form."""
-        kind = first(self.headers, "content-type") or ""
+        kind = by_name(self.headers).get("content-type", "")
         return kind.partition(";")[0].strip().lower() == _FORM
 
     @property
@@ -115,6 +114,24 @@ def reader(at: At) -> Reader:
     return lambda presented: _agreed(scalars(presented.document, steps))
 
 
+def teller(at: At) -> Teller:
+    """What tells the only value at a place. Raises Unproved where there is none, an empty one, or several."""
+    read = reader(at)
+    if at.header is None or "|" in at.header:
+        return lambda presented: one(read, presented)
+    name = at.header.strip().lower()
+    return lambda presented: presented.sole.get(name) or one(read, presented)
+
+
+def sole(headers: Headers) -> Mapping[str, str]:
+    """The headers whose name stands only once, by name."""
+    found = dict(headers)
+    if len(found) == len(headers):
+        return found
+    counts = Counter(name for name, _ in headers)
+    return {name: value for name, value in headers if counts[name] == 1}
+
+
 def one(read: Reader, presented: Presented) -> str:
     """The only value there. Raises Unproved."""
     found = read(presented)
@@ -132,14 +149,6 @@ def named(headers: Headers, names: Sequence[str]) -> list[str]:
     return []
 
 
-def first(headers: Headers, wanted: str) -> str | None:
-    """The first header of that name that says something."""
-    for name, text in headers:
-        if name == wanted and text:
-            return text
-    return None
-
-
 def scalars(document: Any, steps: Sequence[str]) -> list[str | int | float]:
     """The texts and numbers at a path of names, places in lists (``0``) and ``*`` for all of a list."""
     level = [document]
@@ -148,22 +157,50 @@ def scalars(document: Any, steps: Sequence[str]) -> list[str | int | float]:
     return [value for value in level if isinstance(value, str | int | float) and not isinstance(value, bool)]
 
 
+def by_name(headers: Headers) -> Mapping[str, str]:
+    """Each header by its name; of several the first that says something."""
+    found = dict(headers)
+    if len(found) < len(headers):
+        found = {}
+        for name, text in reversed(headers):
+            if text or name not in found:
+                found[name] = text
+    return found
+
+
 def finder(place: Place) -> Finder:
     """What finds an event's default: the JSON path first, then the form field, then the header."""
-    steps = None if place.json is None else place.json.split(".")
-    names = () if place.header is None else tuple(name.strip().lower() for name in place.header.split("|"))
-    field, prefix = place.form, place.prefix
+    sources: list[Finder] = []
+    if place.json is not None:
+        sources.append(partial(_in_document, place.json.split(".")))
+    if place.form is not None:
+        sources.append(partial(_in_form, place.form))
+    names = () if place.header is None else place.header.split("|")
+    sources += [partial(_in_headers, name.strip().lower()) for name in names]
+    if len(sources) == 1 and not place.prefix:
+        return sources[0]
 
-    def find(headers: Headers, document: Any, form: Mapping[str, Any] | None = None) -> str | int | float | None:
-        value = None if steps is None else _at(document, steps)
-        if value is None and field is not None:
-            given = (form or {}).get(field)
-            value = given if isinstance(given, str) and given else None
-        if value is None:
-            value = next((text for name in names if (text := first(headers, name))), None)
-        return f"{prefix}{value}" if prefix and value is not None else value
+    def find(headers: Mapping[str, str], document: Any, form: Mapping[str, Any] | None) -> str | int | float | None:
+        for source in sources:
+            value = source(headers, document, form)
+            if value is not None:
+                return f"{place.prefix}{value}" if place.prefix else value
+        return None
 
     return find
+
+
+def _in_document(steps: Sequence[str], _headers: object, document: Any, _form: object) -> str | int | float | None:
+    return _at(document, steps)
+
+
+def _in_form(field: str, _headers: object, _document: object, form: Mapping[str, Any] | None) -> str | None:
+    given = None if form is None else form.get(field)
+    return given if given and isinstance(given, str) else None
+
+
+def _in_headers(name: str, headers: Mapping[str, str], _document: object, _form: object) -> str | None:
+    return headers.get(name) or None
 
 
 def _at(document: Any, steps: Sequence[str]) -> str | int | float | None:

@@ -6,14 +6,14 @@ exception. The vocabulary is ``cdmd.kit.schemes``. Not here: signing what leaves
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from cdmd.kit import jwt
-from cdmd.kit.presented import Headers, Presented, Reason, Unproved, named, one, reader
+from cdmd.kit.presented import Headers, Presented, Reason, Unproved, named, reader, teller
 from cdmd.kit.proofs import Key, decode, filled, key, key_bytes
 from cdmd.kit.schemes import PLACEHOLDER, TOLERANCE, Algorithm, At, KeyForm, Scheme, UrlForm
 from cdmd.kit.secret import Secret
@@ -21,11 +21,11 @@ from cdmd.kit.secret import Secret
 _MOST_CANDIDATES: Final = 32
 _LONGEST_NUMBER: Final = 15
 _AUTHORIZATION: Final = ("authorization",)
+_NO_URL: Final = (b"",)
 _ACCESS_TOKEN: Final = reader(At(query="access_token"))
 
-# Parts of what was signed: literals are bytes, these three are themselves, anything else reads the request.
-_BODY, _TIMESTAMP, _URL = "body", "timestamp", "url"
-_Part: TypeAlias = bytes | str | Callable[[Presented], bytes]
+_Part: TypeAlias = Callable[[Presented, str, bytes], bytes]
+"""A piece of what was signed, of the request, the time of signing as it was written, and a form of the URL. Raises Unproved."""
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -41,9 +41,9 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class _Plan(msgspec.Struct, frozen=True):
-    """What was signed, in parts, and the keys (with their places among the secrets) that may have signed that."""
+    """What was signed, and the keys (with their places among the secrets) that may have signed that."""
 
-    parts: tuple[_Part, ...]
+    signed: _Part
     keys: tuple[tuple[int, Key], ...]
 
 
@@ -54,7 +54,7 @@ class Verifier:
         self.scheme = scheme
         if (scheme.algorithm == "none") == bool(secrets):
             raise ValueError("`none` takes no secrets" if secrets else "secrets are needed to verify with")
-        self._signature = None if scheme.signature is None else reader(scheme.signature)
+        self._signature = _no_signature if scheme.signature is None else teller(scheme.signature)
         self._plans: Mapping[Algorithm, Sequence[_Plan]] = {}
         self._passwords: tuple[bytes, ...] = ()
         if scheme.signs:
@@ -65,7 +65,7 @@ class Verifier:
         self._fixed = self._plans.get(scheme.algorithm or "none", ())
         self._named = scheme.algorithm_from is not None
         at = scheme.timestamp
-        self._timestamp_at = None if at is None or at.origin is not None else reader(at)
+        self._timestamp_at = None if at is None or at.origin is not None else teller(at)
         self._hash_at = None if scheme.body_hash is None else reader(scheme.body_hash.at)
         self._urls: tuple[UrlForm, ...] = (scheme.url or ("as-is",)) if scheme.signs_url else ()
         self._tolerance = TOLERANCE if scheme.tolerance is None else scheme.tolerance
@@ -91,14 +91,15 @@ class Verifier:
 
     def _check_signature(self, presented: Presented, now: datetime) -> Verified | Refused:
         """All secrets against all candidates, then the time: what was not signed by a known key says nothing about time."""
-        text = one(self._signature, presented) if self._signature is not None else ""
+        text = self._signature(presented)
         timestamp, moment = self._timestamp(text, presented)
         candidates = self._candidates(text)
         if self._hash_at is not None:
             self._check_body(presented)
         found: int | None = None
         for plan in self._plans_for(presented) if self._named else self._fixed:
-            for signed in self._signed(plan.parts, presented, timestamp):
+            for url in self._forms(presented) if self._urls else _NO_URL:
+                signed = plan.signed(presented, timestamp, url)
                 for index, one_key in plan.keys:
                     if one_key.proves(signed, candidates) and found is None:
                         found = index
@@ -112,12 +113,16 @@ class Verifier:
         at = self.scheme.signature
         if at is None:
             raise Unproved("missing")
-        items = [presented] if at.split is None else presented.split(at.split)
-        offered = [
-            item.removeprefix(prefix) for item in map(str.strip, items) for prefix in self._prefixes if item.startswith(prefix)
-        ]
-        decoded = [candidate for text in offered if (candidate := decode(text, at.encoding))]
-        if not decoded or len(offered) > _MOST_CANDIDATES:
+        decoded: list[bytes] = []
+        offered = 0
+        for item in (presented,) if at.split is None else presented.split(at.split):
+            text = item.strip()
+            for prefix in self._prefixes:
+                if text.startswith(prefix):
+                    offered += 1
+                    if candidate := decode(text[len(prefix) :], at.encoding):
+                        decoded.append(candidate)
+        if not decoded or offered > _MOST_CANDIDATES:
             raise Unproved("malformed")
         return decoded
 
@@ -127,14 +132,14 @@ class Verifier:
         if at is None:
             return "", None
         if self._timestamp_at is not None:
-            found = one(self._timestamp_at, request)
+            found = self._timestamp_at(request)
         else:
             split = self.scheme.signature.split if self.scheme.signature else None
             items = [item.strip() for item in presented.split(split or ",")]
             found = _only([item for item in items if item.startswith(at.prefix)])
         if not found.startswith(at.prefix):
             raise Unproved("malformed")
-        text = found.removeprefix(at.prefix)
+        text = found[len(at.prefix) :]
         moment = _moment(text, at.unit)
         if moment is None:
             raise Unproved("malformed")
@@ -169,12 +174,9 @@ class Verifier:
         if digest is None or not hmac.compare_digest(hashlib.new(expected.algorithm, presented.body).digest(), digest):
             raise Unproved("mismatch")
 
-    def _signed(self, parts: Sequence[_Part], presented: Presented, timestamp: str) -> list[bytes]:
-        """The bytes that were signed, in each form that the URL may have had. Raises Unproved."""
-        if not self._urls:
-            return [_joined(parts, presented, timestamp, b"")]
-        forms = dict.fromkeys(presented.url(form) for form in self._urls)
-        return [_joined(parts, presented, timestamp, url) for url in forms]
+    def _forms(self, presented: Presented) -> Iterable[bytes]:
+        """Each form that the URL may have had. Raises Unproved."""
+        return dict.fromkeys(presented.url(form) for form in self._urls)
 
     def _outside(self, moment: float, now: datetime) -> Literal["expired", "future"] | None:
         """Whether the time of signing lies outside the window around ``now``."""
@@ -189,8 +191,8 @@ class Verifier:
         found = next((at for plan in self._fixed for at, key in plan.keys if key.proves(token.signed, [token.signature])), None)
         if found is None:
             return Refused("mismatch")
-        for name, parts in self._claims:
-            if not token.says(name, _joined(parts, presented, "", b"").decode("utf-8", "replace")):
+        for name, spelt in self._claims:
+            if not token.says(name, spelt(presented, "", b"").decode("utf-8", "replace")):
                 return Refused("mismatch")
         ends, begins = token.moment("exp"), [token.moment("iat"), token.moment("nbf")]
         if ends is None:
@@ -202,7 +204,7 @@ class Verifier:
 
     def _behind_prefix(self, presented: Presented) -> str:
         """The text at the signature's place without its prefix. Raises Unproved."""
-        text = one(self._signature, presented) if self._signature is not None else ""
+        text = self._signature(presented)
         prefix = next((prefix for prefix in self._prefixes if text.startswith(prefix)), None)
         if prefix is None:
             raise Unproved("malformed")
@@ -219,7 +221,7 @@ class Verifier:
 
     def _password(self, presented: Presented) -> bytes:
         """What is offered: where the scheme says, else in ``Authorization``, for a bearer also ``?access_token=``."""
-        if self._signature is not None:
+        if self.scheme.signature is not None:
             return _encoded(self._behind_prefix(presented))
         basic = self.scheme.algorithm == "basic"
         said = named(presented.headers, _AUTHORIZATION)
@@ -243,56 +245,47 @@ def _plans(scheme: Scheme, secrets: Sequence[Secret]) -> dict[Algorithm, list[_P
     for algorithm in algorithms:
         keys = [(index, key(algorithm, form, secret)) for index, secret in enumerate(secrets)]
         if "secret" not in scheme.words:
-            made[algorithm] = [_Plan(_parts(scheme, b""), tuple(keys))]
+            made[algorithm] = [_Plan(_signed(scheme, b""), tuple(keys))]
             continue
         made[algorithm] = [
-            _Plan(_parts(scheme, key_bytes(form, secret)), (one,)) for secret, one in zip(secrets, keys, strict=True)
+            _Plan(_signed(scheme, key_bytes(form, secret)), (one,)) for secret, one in zip(secrets, keys, strict=True)
         ]
     return made
 
 
-def _parts(scheme: Scheme, secret: bytes) -> tuple[_Part, ...]:
+def _signed(scheme: Scheme, secret: bytes) -> _Part:
     return _spelt(scheme.signed or "{body}", secret)
 
 
-def _spelt(text: str, secret: bytes) -> tuple[_Part, ...]:
-    """The parts of a template."""
-    pieces = enumerate(PLACEHOLDER.split(text))
-    return tuple(_part(piece, secret) if index % 2 else piece.encode() for index, piece in pieces if piece)
+def _spelt(text: str, secret: bytes) -> _Part:
+    """A template compiled: what its placeholders stand for, between its literal texts."""
+    pieces = PLACEHOLDER.split(text)
+    parts = tuple(_part(word, secret) for word in pieces[1::2])
+    if len(parts) == 1 and not any(pieces[::2]):
+        return parts[0]
+    layout = b"%b".join(piece.encode().replace(b"%", b"%%") for piece in pieces[::2])
+    return lambda presented, timestamp, url: layout % tuple([part(presented, timestamp, url) for part in parts])
 
 
 def _part(word: str, secret: bytes) -> _Part:
-    """A placeholder's part: one of the three words, the secret itself, or what reads the request."""
+    """What a placeholder stands for."""
     kind, _, name = word.partition(":")
-    if kind == "secret":
-        return secret
-    if kind == "method":
-        return lambda presented: presented.method.encode()
-    if kind == "form-sorted":
-        return Presented.sorted_form
-    if not name:
-        return word
-    read, wire = reader(At(**{kind: name})), kind == "header"
-    return lambda presented: _encoded(one(read, presented)) if wire else one(read, presented).encode()
+    if name:
+        tell, wire = teller(At(**{kind: name})), kind == "header"
+        return lambda presented, *_: _encoded(tell(presented)) if wire else tell(presented).encode()
+    words: dict[str, _Part] = {
+        "body": lambda presented, _timestamp, _url: presented.body,
+        "timestamp": lambda _presented, timestamp, _url: timestamp.encode(),
+        "url": lambda _presented, _timestamp, url: url,
+        "secret": lambda *_: secret,
+        "method": lambda presented, *_: presented.method.encode(),
+        "form-sorted": lambda presented, *_: presented.sorted_form(),
+    }
+    return words[kind]
 
 
-def _joined(parts: Sequence[_Part], presented: Presented, timestamp: str, url: bytes) -> bytes:
-    """What was signed. Raises Unproved."""
-    if parts == (_BODY,):
-        return presented.body
-    pieces: list[bytes] = []
-    for part in parts:
-        if isinstance(part, bytes):
-            pieces.append(part)
-        elif part == _BODY:
-            pieces.append(presented.body)
-        elif part == _TIMESTAMP:
-            pieces.append(timestamp.encode())
-        elif part == _URL:
-            pieces.append(url)
-        elif callable(part):
-            pieces.append(part(presented))
-    return b"".join(pieces)
+def _no_signature(_presented: Presented) -> str:
+    return ""
 
 
 def _only(found: Sequence[str]) -> str:

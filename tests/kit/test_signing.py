@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook as Signer
 
-from cdmd.kit.presented import finder
+from cdmd.kit.presented import by_name, finder
 from cdmd.kit.presets import presets
 from cdmd.kit.schemes import Place, Scheme
 from cdmd.kit.secret import Secret
@@ -279,21 +279,26 @@ def test_words_that_are_unknown_or_do_not_fit_are_mistakes(words: dict, sentence
 
 def test_places_find_text_and_numbers_in_the_body_before_the_headers() -> None:
     find = finder(Place(json="event.at", header="X-At|Y-At"))
-    assert find([("x-at", "h")], {"event": {"at": 5}}) == 5
-    assert find([("x-at", "h")], {"event": {"at": True}}) == "h"
-    assert find([("x-at", "h")], ["event"]) == "h"
-    assert find([("x-at", ""), ("y-at", "other")], {}) == "other"
-    assert find([("x-at", "")], {}) is None
-    assert finder(Place(header="x", prefix="github."))([("x", "push")], None) == "github.push"
+    assert find({"x-at": "h"}, {"event": {"at": 5}}, None) == 5
+    assert find({"x-at": "h"}, {"event": {"at": True}}, None) == "h"
+    assert find({"x-at": "h"}, ["event"], None) == "h"
+    assert find({"x-at": "", "y-at": "other"}, {}, None) == "other"
+    assert find({"x-at": ""}, {}, None) is None
+    assert finder(Place(header="x", prefix="github."))({"x": "push"}, None, None) == "github.push"
+
+
+def test_of_headers_with_one_name_the_first_that_says_something_counts() -> None:
+    assert by_name([("x", "1"), ("y", "2")]) == {"x": "1", "y": "2"}
+    assert by_name([("x", ""), ("x", "1"), ("x", "2"), ("y", ""), ("y", "")]) == {"x": "1", "y": ""}
 
 
 def test_places_find_what_is_in_lists_and_forms() -> None:
-    assert finder(Place(json="events.1.id"))([], {"events": [{"id": 1}, {"id": 2}]}) == 2
-    assert finder(Place(json="events.*.id"))([], {"events": [{"no": 1}, {"id": 2}]}) == 2
+    assert finder(Place(json="events.1.id"))({}, {"events": [{"id": 1}, {"id": 2}]}, None) == 2
+    assert finder(Place(json="events.*.id"))({}, {"events": [{"no": 1}, {"id": 2}]}, None) == 2
     paths = ("0.0", "0.1", "0.x", "0.\u0661", "0.0.0", "9" * 40)
-    assert [finder(Place(json=path))([], [[1]]) for path in paths] == [1, *[None] * 5]
-    assert finder(Place(form="f", header="x"))([("x", "h")], {}, {"f": "v"}) == "v"
-    assert finder(Place(form="f", header="x"))([("x", "h")], {}, {"f": ["v", "w"]}) == "h"
+    assert [finder(Place(json=path))({}, [[1]], None) for path in paths] == [1, *[None] * 5]
+    assert finder(Place(form="f", header="x"))({"x": "h"}, {}, {"f": "v"}) == "v"
+    assert finder(Place(form="f", header="x"))({"x": "h"}, {}, {"f": ["v", "w"]}) == "h"
 
 
 @given(
