@@ -162,6 +162,7 @@ class _Loading:
             meaning.indicators(indicators),
             meaning.public_urls(sections["http"], connectors),
             meaning.certificates(sections["http"], connectors),
+            meaning.keys_in_common(connectors),
         ):
             for key, what in found:
                 self._report(key, what)

@@ -68,6 +68,19 @@ def certificates(settings: HttpSettings, connectors: Mapping[str, ConnectorConfi
             )
 
 
+def keys_in_common(connectors: Mapping[str, ConnectorConfig]) -> Found:
+    """Secrets by which connectors that share their paths are told apart (``told_apart_by``), listed more than once."""
+    first: dict[tuple[str, bytes], Key] = {}
+    for name, one in connectors.items():
+        setting = getattr(one.settings, "told_apart_by", "")
+        for place, secret in enumerate(getattr(one.settings, setting) if setting else ()):
+            key = ("connectors", name, setting, str(place))
+            same = first.setdefault((one.frame.type, secret.reveal()), key)
+            if same != key and secret.reveal():
+                told = "one of them is enough" if same[1] == name else f"all that comes with it would be {same[1]}'s"
+                yield key, f"is the same secret as {'.'.join(same)}: {told}"
+
+
 def listen_problem(address: str) -> str | None:
     """Why ``address`` is none of ``HOST:PORT``, ``[IPV6]:PORT`` and ``fd:NAME``; None when it is one."""
     if address.startswith("fd:"):

@@ -35,7 +35,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for all calls of a request: when it came, and what templates may see beside them.
 
     ``kind`` is the call that the path names (None: each says it itself), ``users`` proves user ids where that is required,
-    ``late`` is by how much our clock was ahead of the sender's when the request came.
+    ``late`` is by how much our clock was ahead of the sender's when the request came, ``caller`` the address it came from.
     """
 
     received: datetime
@@ -43,6 +43,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     kind: str | None = None
     users: UserSignatures | None = None
     beside: Mapping[str, Any] = {}
+    caller: str | None = None
 
 
 def read_call(calls: Calls, place: int, around: Around) -> Record:
@@ -84,6 +85,8 @@ def _read(message: dict[str, Any], kind: Any, calls: Calls, around: Around) -> t
         shared = {name: value for name, value in _object(calls.context, "context").items() if name != "userSignature"}
         signature = calls.context.get("userSignature") if signature is None else signature
         message["context"] = context = {**shared, **context}
+    if context.get("direct") is True and context.get("ip") is None and around.caller is not None:
+        message["context"] = context = {**context, "ip": around.caller}
     if calls.integrations:
         own = _object(message.get("integrations"), "integrations")
         message["integrations"] = {**_object(calls.integrations, "integrations"), **own}

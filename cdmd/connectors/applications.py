@@ -18,6 +18,7 @@ from cdmd.connectors.webhook_body import Document, RequestContext, Undecodable
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, Overloaded
 from cdmd.kit.pages import origin_of, readable
+from cdmd.kit.proxies import UNIX
 from cdmd.kit.quantities import Rate, Size
 from cdmd.kit.ratelimit import FULL, Allowance, Granted, retry_after, take
 from cdmd.kit.secret import Secret
@@ -71,6 +72,8 @@ class ApplicationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         "32KiB"
     )
     max_batch: Annotated[int, Meta(description="Calls in one batch; those beyond it become dead letters.", ge=1)] = 2500
+    told_apart_by: ClassVar[str] = "write_keys"
+    """The secrets that say whose a request is: no two connectors may have one in common."""
 
 
 class Application:
@@ -175,7 +178,8 @@ class Application:
     def _records(self, request: Request, calls: Calls, kind: str | None) -> list[Record]:
         beside = RequestContext(_without_credentials(request), Document(None))
         late = lateness(calls.sent, request.received)
-        around = Around(received=request.received, late=late, kind=kind, users=self._users, beside=beside)
+        caller = None if request.peer in {"", UNIX} else request.peer
+        around = Around(received=request.received, late=late, kind=kind, users=self._users, beside=beside, caller=caller)
         return [self._record(calls, place, around) for place in range(len(calls.texts))]
 
     def _record(self, calls: Calls, place: int, around: Around) -> Record:

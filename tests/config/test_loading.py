@@ -10,6 +10,7 @@ import pytest
 
 from cdmd.config.loading import load
 from cdmd.config.schema import Config
+from cdmd.connectors.applications import Application
 from cdmd.connectors.webhooks import Webhook
 from cdmd.errors import ConfigInvalid
 
@@ -413,6 +414,30 @@ def test_certificates_that_no_client_is_asked_for_are_a_mistake(tmp_path: Path) 
         "http.proxies.trusted.2: 'nonsense' does not appear to be an IPv4 or IPv6 network"
     ]
     assert "`subject_header` and `verify_header` go together" in problems(proxies)[0]
+
+
+def test_a_write_key_of_two_applications_is_a_mistake_told_with_both_places(tmp_path: Path) -> None:
+    file = tmp_path / "cdmd.toml"
+    environment = {"SHOP": "same key", "TV": "same key", "OTHER": "another key", "HOME": "/"}
+
+    def problems(shop: str, tv: str) -> list[str]:
+        text = "".join(
+            f'[connectors.{name}]\ntype = "application"\nwrite_keys = {keys}\n' for name, keys in (("shop", shop), ("tv", tv))
+        )
+        file.write_text(text, "utf-8")
+        try:
+            load(file, types={"application": Application.Settings}, environment=environment, randomness=bytes)
+        except ConfigInvalid as wrong:
+            return [problem.removeprefix(f"{file}: ") for problem in wrong.problems]
+        return []
+
+    assert problems('["env:SHOP"]', '["env:OTHER", "env:TV"]') == [
+        "connectors.tv.write_keys.1: is the same secret as connectors.shop.write_keys.0: all that comes with it would be shop's"
+    ]
+    assert problems('["env:SHOP", "env:TV"]', '["env:OTHER"]') == [
+        "connectors.shop.write_keys.1: is the same secret as connectors.shop.write_keys.0: one of them is enough"
+    ]
+    assert problems('["env:SHOP"]', '["env:OTHER"]') == []
 
 
 def test_a_signed_address_that_nobody_has_said_is_a_mistake(tmp_path: Path) -> None:

@@ -172,6 +172,38 @@ async def test_an_event_table_goes_before_part_by_part_and_sees_the_call() -> No
     assert event.data == {"total": 3.5, "library": "x", "agent": "sdk/1"}
 
 
+@pytest.mark.parametrize(
+    ("context", "ip"),
+    [
+        ({"direct": True}, "127.0.0.1"),
+        ({"direct": True, "ip": None}, "127.0.0.1"),
+        ({"direct": True, "ip": "192.0.2.7"}, "192.0.2.7"),
+        ({"direct": "true"}, None),
+        ({}, None),
+    ],
+)
+async def test_a_call_that_comes_directly_may_have_the_callers_address(context: dict[str, Any], ip: str | None) -> None:
+    frame = EventSettings(data={"ip": "{context.ip}"})
+    async with served(frame=frame) as app:
+        assert (await app.event("track", {**TRACK, "context": context})).data == ({} if ip is None else {"ip": ip})
+        batch = {"batch": [{**TRACK, "type": "track"}], "context": context}
+        assert (await app.event("batch", batch)).data == ({} if ip is None else {"ip": ip})
+    async with served() as app:
+        assert "ip" not in (await app.event("track", {**TRACK, "context": context})).data
+
+
+async def test_who_calls_over_a_unix_socket_has_no_address() -> None:
+    application, source = Application("mobile", settings()), Source("mobile", frame=ConnectorFrame(type="application"))
+    call = {**TRACK, "context": {"direct": True}}
+    for peer in ("", "unix"):
+        request = Request(
+            method="POST", path="/v1/track", query="", headers=list(basic().items()), body=json.dumps(call).encode(), peer=peer,
+            received=NOW,
+        )  # fmt: skip
+        assert (await application.answer(request, source)).status == 200
+        assert "ip" not in source.records[-1].value["context"]
+
+
 async def test_no_template_can_reach_a_write_key() -> None:
     shown = {name: f"{{{name}}}" for name in ("writeKey", "_request.headers.authorization", "_request.body.writeKey")}
     async with served(frame=EventSettings(data={str(n): text for n, text in enumerate(shown.values())})) as app:
