@@ -114,6 +114,10 @@ class ConditionFault(CdmdError):
     """A condition could not be evaluated on this event."""
 
 
+class ValueMissing(ConditionFault):
+    """A condition speaks of a value that is not there."""
+
+
 class PluginFault(CdmdError):
     """A plugin could not be loaded or registered."""
 

@@ -295,7 +295,7 @@ class TraitState(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class IndicatorState(msgspec.Struct, array_like=True, gc=False):
-    """What an activity indicator has accumulated (see ``cdmd.profiles.indicators``)."""
+    """What an activity indicator has accumulated (see ``cdmd.profiles.indicators``); ``parts`` by the bucket of its window."""
 
     definition: int
     count: int = 0
@@ -306,6 +306,8 @@ class IndicatorState(msgspec.Struct, array_like=True, gc=False):
     last: TraitState | None = None
     values: list[int] = []
     rest: list[float] = []
+    squares: list[float] = []
+    parts: "dict[int, IndicatorState]" = {}
 
 
 class ProfileState(msgspec.Struct, array_like=True, gc=False):

@@ -670,10 +670,10 @@ async def test_a_transaction_that_was_told_to_have_failed_and_had_not_is_not_app
 
 async def test_an_event_that_cannot_be_decided_becomes_a_dead_letter_and_stops_nobody():
     class Poisoned(Projection):
-        def project(self, state, event, *, at, seq):
+        def project(self, state, event, *, at, seq, now=None):
             if event.id == "5":
                 raise ZeroDivisionError
-            return super().project(state, event, at=at, seq=seq)
+            return super().project(state, event, at=at, seq=seq, now=now)
 
     daemon = Daemon()
     await daemon.take(*(event(str(n)) for n in range(10)), projection=Poisoned({}))
@@ -694,7 +694,7 @@ async def test_an_event_that_cannot_be_written_becomes_a_dead_letter_and_stops_n
 
 async def test_a_poisonous_event_that_comes_back_from_parked_becomes_a_dead_letter():
     class Poisoned(Projection):
-        def project(self, state, event, *, at, seq):
+        def project(self, state, event, *, at, seq, now=None):
             raise ZeroDivisionError
 
     daemon = Daemon()

@@ -265,7 +265,10 @@ class _Decider:
 
     def _project(self, item: Item, key: ProfileKey, at: Micros) -> None:
         """Add the event to its profile; what found no place there or could not be used is counted."""
-        ignored = self._rules.projection.project(self._people.state(key), item.entry.event, at=at, seq=item.seq)
+        event = item.entry.event
+        # As of its receipt, so that the same journal gives the same profile whenever it is applied.
+        moment = to_micros(event.received)
+        ignored = self._rules.projection.project(self._people.state(key), event, at=at, seq=item.seq, now=moment)
         skipped = () if ignored is None else ignored.indicators
         lost = self._lost_traits + (0 if ignored is None else ignored.traits)
         self._lost_traits = 0

@@ -93,8 +93,10 @@ def profile_show(identifier: str, activities: int, as_json: bool) -> None:
     print_pairs([("profile", found["id"]), ("created", found["created"]), ("updated", found["updated"])])
     kinds = ("kind", "value", "first_seen", "last_seen", "source")
     _section("identifiers", kinds, [[row[key] for key in kinds] for row in found["identifiers"]])
-    for name in ("traits", "indicators"):
-        _section(name, ("name", "value"), [[key, value] for key, value in found[name].items()])
+    _section("traits", ("name", "value"), [[key, value] for key, value in found["traits"].items()])
+    about = set(found.get("estimated", ()))
+    values = [[key, f"about {value}" if key in about else value] for key, value in found["indicators"].items()]
+    _section("indicators", ("name", "value"), values)
     shown = ("time", "type", "source", "id", "data")
     _section("activities", shown, [[row[key] for key in shown] for row in found["activities"]])
 

@@ -18,6 +18,7 @@ from cdmd.config.reading import Key, Merged, one_line, read, show
 from cdmd.config.schema import (
     FRAME_KEYS,
     Absent,
+    AudienceSettings,
     Config,
     ConnectorConfig,
     ConnectorFrame,
@@ -56,13 +57,9 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
 _LATER: Final = ("targets", "audiences", "privacy")
 LATER_TYPES: Final = frozenset(("rest",))
 """Connector types of the contract that come later."""
-_LATER_KEYS: Final = frozenset(
-    {
-        *(("indicators", "*", key) for key in ("window", "step")),
-    }
-)
 _FRAME: Final = {"type": ""}
-_INDICATOR: Final = {"on": "*", "value": "0"}
+_INDICATOR: Final = {"on": "*", "value": "0", "window": None, "step": None}
+_AUDIENCE: Final = {"where": "false"}
 _READABLE: Final = 0o044
 _KEYED: Final = re.compile(r"[A-Za-z0-9_.\"-]+: ")
 
@@ -153,6 +150,11 @@ class _Loading:
             for name, value in self._tables("indicators").items()
             if (one := self._checker.table(IndicatorSettings, value, ("indicators", name), stand_ins=_INDICATOR)) is not None
         }
+        audiences = {
+            name: one
+            for name, value in self._tables("audiences").items()
+            if (one := self._checker.table(AudienceSettings, value, ("audiences", name), stand_ins=_AUDIENCE)) is not None
+        }
         connectors = self._connectors()
         plugins = {name: self._plugin(value, ("plugins", name)) for name, value in self._tables("plugins").items()}
         for found in (
@@ -160,6 +162,7 @@ class _Loading:
             meaning.network(sections["network"]),
             meaning.identity(sections["identity"]),
             meaning.indicators(indicators),
+            meaning.audiences(audiences, indicators),
             meaning.public_urls(sections["http"], connectors),
             meaning.certificates(sections["http"], connectors),
             meaning.keys_in_common(connectors),
@@ -172,6 +175,7 @@ class _Loading:
             state_dir=state_dir,
             control_socket=socket,
             indicators=indicators,
+            audiences=audiences,
             connectors=connectors,
             plugins=plugins,
             **sections,
@@ -198,9 +202,6 @@ class _Loading:
         return msgspec.structs.replace(config, connectors={"inbox": inbox})
 
     def _report(self, key: Key, what: str) -> None:
-        pattern = (*key[:1], "*", *key[2:]) if key[:1] in {("connectors",), ("indicators",)} else key
-        if what.startswith("unknown key") and pattern in _LATER_KEYS:
-            what = "is not available in this version"
         where = f"{show(key)}: " if key else ""
         self._merged.problems.append(f"{self._merged.file_of(key)}: {where}{what}")
 
@@ -218,7 +219,7 @@ class _Loading:
         self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {hint}")
 
     def _unknown_tables(self) -> None:
-        known = [*SECTIONS, "indicators", "connectors", "plugins"]
+        known = [*SECTIONS, "indicators", "audiences", "connectors", "plugins"]
         for name in self._merged.tables:
             if name in _LATER:
                 self._report((name,), f"[{name}] is not available in this version")

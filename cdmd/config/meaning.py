@@ -5,12 +5,14 @@ Each function yields ``(key path, what is wrong)``; types were checked before (`
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+from cdmd.config.checking import nearest
 from cdmd.config.reading import Key
 from cdmd.config.schema import (
+    AudienceSettings,
     ConnectorConfig,
     ConnectorFrame,
     EventSettings,
@@ -19,12 +21,20 @@ from cdmd.config.schema import (
     IndicatorSettings,
     NetworkSettings,
 )
+from cdmd.kit.calculations import indicators_in, mixed
 from cdmd.kit.conditions import Condition
 from cdmd.kit.normalising import TRUNK_ZERO
 from cdmd.kit.proxies import UNIX
 from cdmd.kit.templates import Template
+from cdmd.kit.windows import parse_window
 
 Found: TypeAlias = Iterator[tuple[Key, str]]
+AUDIENCE_NAMES: Final = ("profile", "indicators", "now")
+"""What the condition of an audience may speak of."""
+
+PROFILE_NAMES: Final = ("identifiers", "traits", "created", "updated")
+"""What it may ask of the profile."""
+
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LAST_PORT: Final = 65_535
 
@@ -142,16 +152,109 @@ def identity(settings: IdentitySettings) -> Found:
 
 
 def indicators(settings: Mapping[str, IndicatorSettings]) -> Found:
-    """Globs and values of the indicators."""
+    """Globs, values, conditions and windows of the indicators, and what the calculated ones are calculated from."""
     for name, one in settings.items():
         key = ("indicators", name)
         if NAME.fullmatch(name) is None:
             yield key, "a name has letters, digits, _ and - only"
+        if one.on is None:
+            yield from _calculated(key, one, settings)
+            continue
         yield from _globs((*key, "on"), (one.on,) if isinstance(one.on, str) else one.on)
         if one.value is not None:
             yield from _template((*key, "value"), one.value)
         elif one.compute != "count":
             yield (*key, "value"), f"missing key: {one.compute} needs a value"
+        if one.where is not None:
+            yield from _condition((*key, "where"), one.where, ("event",))
+        yield from _window(key, one)
+
+
+def _window(key: Key, settings: IndicatorSettings) -> Found:
+    if settings.window is None:
+        if settings.step is not None:
+            yield (*key, "step"), "there is no window that it could move"
+        return
+    try:
+        parse_window(settings.window, settings.step)
+    except ValueError as error:
+        yield (*key, "window"), str(error)
+
+
+def _calculated(key: Key, settings: IndicatorSettings, among: Mapping[str, IndicatorSettings]) -> Found:
+    for name in ("where", "window", "step"):
+        if getattr(settings, name) is not None:
+            yield (*key, name), "an indicator without `on` is calculated from others: it has none of its own"
+    if settings.compute != "count":
+        yield (*key, "compute"), "an indicator without `on` is calculated by its value alone"
+    if settings.value is None:
+        yield (*key, "on"), "missing key (or, to calculate it from other indicators, a `value`)"
+        return
+    found = list(_condition((*key, "value"), settings.value, ("indicators",), what="an expression"))
+    yield from found or _operands(key, settings.value, among)
+
+
+def _operands(key: Key, text: str, among: Mapping[str, IndicatorSettings]) -> Found:
+    names = indicators_in(text)
+    if names is None or not names:
+        yield (*key, "value"), "name the indicators that it is calculated from (indicators.NAME)"
+        return
+    unknown = sorted(names - among.keys())
+    for name in unknown:
+        yield (*key, "value"), f"there is no indicator {name}" + nearest(name, among)
+    if not unknown and (circle := _circle(key[-1], among)):
+        yield (*key, "value"), f"it is calculated from itself: {' from '.join(circle)}"
+    elif not unknown and (why := mixed(text, names)):
+        yield (*key, "value"), why
+
+
+def _circle(name: str, among: Mapping[str, IndicatorSettings]) -> Sequence[str]:
+    """The way from ``name`` back to it, if there is one."""
+    ways = [[name]]
+    met: set[str] = set()
+    while ways:
+        way = ways.pop()
+        one = among.get(way[-1])
+        if one is None or one.on is not None or one.value is None:
+            continue
+        for below in sorted(_operands_of(one.value)):
+            if below == name:
+                return [*way, name]
+            if below not in met:
+                met.add(below)
+                ways.append([*way, below])
+    return []
+
+
+def _operands_of(text: str) -> frozenset[str]:
+    try:
+        return indicators_in(text) or frozenset()
+    except ValueError:
+        return frozenset()
+
+
+def audiences(settings: Mapping[str, AudienceSettings], among: Mapping[str, IndicatorSettings]) -> Found:
+    """Conditions of the audiences, and the indicators that they speak of."""
+    for name, one in settings.items():
+        key = ("audiences", name)
+        if NAME.fullmatch(name) is None:
+            yield key, "a name has letters, digits, _ and - only"
+        for problem in audience_problems(one.where, among):
+            yield (*key, "where"), problem
+
+
+def audience_problems(where: str, among: Iterable[str]) -> Iterator[str]:
+    """What is wrong with the condition of an audience, where the indicators ``among`` are configured."""
+    try:
+        paths = Condition.parse(where, names=AUDIENCE_NAMES).paths()
+    except ValueError as error:
+        hint = "; an audience has no event, it is about a customer" if "there is no event here" in str(error) else ""
+        yield f"not a condition: {error}{hint}"
+        return
+    for name in sorted({path[1] for path in paths if path[0] == "indicators" and len(path) > 1} - set(among)):
+        yield f"there is no indicator {name}" + nearest(name, among)
+    for name in sorted({path[1] for path in paths if path[0] == "profile" and len(path) > 1} - set(PROFILE_NAMES)):
+        yield f"a profile has no {name}, only {', '.join(PROFILE_NAMES)}" + nearest(name, PROFILE_NAMES)
 
 
 def frame(name: str, settings: ConnectorFrame) -> Found:
@@ -161,10 +264,7 @@ def frame(name: str, settings: ConnectorFrame) -> Found:
         yield key, "a connector's name has letters, digits, _ and - only"
     yield from _globs((*key, "accept"), settings.accept)
     if settings.where is not None:
-        try:
-            Condition.parse(settings.where)
-        except ValueError as error:
-            yield (*key, "where"), f"not a condition: {error}"
+        yield from _condition((*key, "where"), settings.where, ("event",))
     if settings.event is not None:
         yield from event((*key, "event"), settings.event)
 
@@ -205,3 +305,10 @@ def _template(key: Key, text: str) -> Found:
         Template.parse(text)
     except ValueError as error:
         yield key, f"not a template: {error}"
+
+
+def _condition(key: Key, text: str, names: Sequence[str], *, what: str = "a condition") -> Found:
+    try:
+        Condition.parse(text, names=names)
+    except ValueError as error:
+        yield key, f"not {what}: {error}"

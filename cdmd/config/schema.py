@@ -187,12 +187,43 @@ class IdentitySettings(_Table, frozen=True, kw_only=True):
 class IndicatorSettings(_Table, frozen=True, kw_only=True):
     """``[indicators.NAME]``."""
 
-    on: Annotated[tuple[str, ...] | str, Meta(description="Event types (globs) that it counts.")]
-    value: Annotated[str | None, Meta(description="A template over the event: the value; not needed for `count`.")] = None
+    on: Annotated[
+        tuple[str, ...] | str | None,
+        Meta(description="Event types (globs) that it counts. Without it, it is calculated from other indicators."),
+    ] = None
+    value: Annotated[
+        str | None,
+        Meta(
+            description="A template over the event: the value; not needed for `count`. Calculated: CEL over `indicators`, whose"
+            " numbers are all doubles (`indicators.spent / indicators.orders`)."
+        ),
+    ] = None
     compute: Annotated[
-        Literal["count", "sum", "min", "max", "average", "first", "last", "distinct"],
-        Meta(description="What is computed."),
+        Literal["count", "sum", "min", "max", "average", "stddev", "first", "last", "distinct"],
+        Meta(description="What is computed. `stddev` is of all values; `distinct` is exact to 1,000, then an estimate."),
     ] = "count"
+    where: Annotated[str | None, Meta(description="A CEL condition over `event`; only events it is true for count.")] = None
+    window: Annotated[
+        str | None,
+        Meta(
+            description="What counts: a duration (`30d`) up to now, or the current `day`, `week`, `month` or `year`, with a"
+            " time zone (`month Europe/Stockholm`). Without it everything counts."
+        ),
+    ] = None
+    step: Annotated[
+        Duration | None, Meta(description="In which steps a duration moves; by default a sixtieth of it within 1m and 1d.")
+    ] = None
+
+
+class AudienceSettings(_Table, frozen=True, kw_only=True):
+    """``[audiences.NAME]``."""
+
+    where: Annotated[
+        str,
+        Meta(
+            description="A CEL condition over `indicators`, `profile` (`identifiers`, `traits`, `created`, `updated`), `now`."
+        ),
+    ]
 
 
 class EventSettings(_Table, frozen=True, kw_only=True):
@@ -265,6 +296,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     parked: ParkedSettings = ParkedSettings()
     identity: IdentitySettings = IdentitySettings()
     indicators: Mapping[str, IndicatorSettings] = {}
+    audiences: Mapping[str, AudienceSettings] = {}
     connectors: Mapping[str, ConnectorConfig] = {}
     plugins: Mapping[str, Mapping[str, Any]] = {}
     files: tuple[str, ...] = ()

@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
 
-from cdmd.contracts import Trace
+from cdmd.contracts import ProfileFound, Trace
 from cdmd.control import redaction, tracing
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
 from cdmd.control.protocol import EventTrace, EventTraces, Runtime, TailFilter, TailItem
 from cdmd.errors import BadArguments, Damaged, NotFound
-from cdmd.models import Event, Journaled, Seq, show_time
+from cdmd.models import Event, Journaled, Seq, show_time, to_micros
 from cdmd.profiles.shape import event_document, profile_document
 
 ACTIVITIES: Final = 20
@@ -76,9 +76,19 @@ async def profile_show(runtime: Runtime, actor: Actor, identifier: str, *, activ
         if found is None:
             raise NotFound(f"nobody is known by that {kind}")
         said["profile"] = found.state.public
-        traits, indicators = runtime.shown.shown_traits(found.state), runtime.shown.shown_indicators(found.state)
-        document = profile_document(found.state, found.activities, traits=traits, indicators=indicators)
+        document = _document(runtime, found)
     return document if actor.role is Role.ADMIN else redaction.profile(document)
+
+
+def _document(runtime: Runtime, found: ProfileFound) -> dict[str, Any]:
+    state, shown, now = found.state, runtime.shown, to_micros(runtime.clock.now())
+    return profile_document(
+        state,
+        found.activities,
+        traits=shown.shown_traits(state),
+        indicators=shown.shown_indicators(state, now),
+        estimated=shown.estimated(state, now),
+    )
 
 
 def _shown(event: Event, *, reveal: bool) -> dict[str, Any]:

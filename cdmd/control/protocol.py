@@ -12,7 +12,7 @@ import msgspec
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
-from cdmd.models import Event, ProfileState
+from cdmd.models import Event, Micros, ProfileState
 
 DaemonState: TypeAlias = Literal["starting", "running", "degraded", "draining"]
 ConnectorVerdict: TypeAlias = Literal["unchanged", "started", "stopped", "restarted", "failed"]
@@ -284,8 +284,12 @@ class Shown(Protocol):
         """The traits that have a value, by name."""
         ...
 
-    def shown_indicators(self, state: ProfileState) -> dict[str, Any]:
-        """The value of every configured indicator that has one, by name."""
+    def shown_indicators(self, state: ProfileState, now: Micros) -> dict[str, Any]:
+        """The value at ``now`` of every configured indicator that has one, by name."""
+        ...
+
+    def estimated(self, state: ProfileState, now: Micros) -> list[str]:
+        """Which of these are estimates."""
         ...
 
 

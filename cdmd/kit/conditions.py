@@ -4,13 +4,14 @@ Pure: no input or output. A condition never guesses: a missing key, kinds that d
 boolean is a fault, which says why without any value. What a fault means is the caller's to decide.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import cel
 from typing_extensions import override
 
-from cdmd.errors import ConditionFault
+from cdmd.errors import ConditionFault, ValueMissing
 from cdmd.kit.coercions import kind_of
 
 _LONGEST: Final = 2_000
@@ -18,6 +19,8 @@ _DEEPEST: Final = 200
 _MACROS: Final = frozenset(
     {"all", "exists", "exists_one", "existsOne", "map", "filter", "bind", "transformList", "transformMap"}
 )
+_TOKEN: Final = re.compile(r"""//[^\n]*|[A-Za-z_][A-Za-z0-9_]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s]""")
+_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REASONS: Final = (
     (KeyError, "a key is missing (guard it with has())"),
     (LookupError, "an index is outside its list"),
@@ -36,6 +39,18 @@ class Condition:
 
     def __init__(self, text: str, program: cel.Program, names: Sequence[str]) -> None:
         self.text, self._program, self._names = text, program, tuple(names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Which of the names it may speak of it does speak of."""
+        return self._names
+
+    def paths(self) -> frozenset[tuple[str, ...]]:
+        """What it reads, as far as its text shows: ``profile.traits["vip"] == true`` reads ``("profile", "traits", "vip")``.
+
+        A path that ends early stands for all below it.
+        """
+        return frozenset(path for path in _paths(self.text) if path[0] in self._names)
 
     @classmethod
     def parse(cls, text: str, *, names: Sequence[str] = ("event",)) -> "Condition":
@@ -57,7 +72,14 @@ class Condition:
 
     def holds(self, scope: Mapping[str, Any]) -> bool:
         """Whether the condition is true for the values in ``scope``. Raises ConditionFault."""
-        reason = ""
+        result = self.value(scope)
+        if result is True or result is False:
+            return bool(result)
+        raise ConditionFault(f"{self.text}: the result is {kind_of(result)}, not a boolean")
+
+    def value(self, scope: Mapping[str, Any]) -> Any:
+        """What it comes to for the values in ``scope``, whatever its kind. Raises ConditionFault."""
+        reason, missing = "", False
         result: Any = None
         try:
             # CEL converts by recursion in native code: what is nested too deeply would end the process.
@@ -69,11 +91,11 @@ class Condition:
         except BaseException as error:
             if not _is_cel(error):
                 raise
-            reason = self._reason(error)
-        if result is True or result is False:
-            return bool(result)
-        # Raised outside the handler: CEL's exceptions may quote values and must not hang on ours.
-        raise ConditionFault(f"{self.text}: {reason or f'the result is {kind_of(result)}, not a boolean'}")
+            reason, missing = self._reason(error), isinstance(error, KeyError)
+        if reason:
+            # Raised outside the handler: CEL's exceptions may quote values and must not hang on ours.
+            raise (ValueMissing if missing else ConditionFault)(f"{self.text}: {reason}")
+        return result
 
     def _reason(self, error: BaseException) -> str:
         if type(error) is KeyError and error.args and f".{error.args[0]}" in self.text:
@@ -83,6 +105,35 @@ class Condition:
     @override
     def __repr__(self) -> str:
         return f"Condition({self.text!r})"
+
+
+def _paths(text: str) -> Iterator[tuple[str, ...]]:
+    """Every chain of names in ``text``, with indices that are text; the name of a function is not part of one."""
+    tokens = [found[0] for found in _TOKEN.finditer(text)]
+    place = 0
+    while place < len(tokens):
+        if not _WORD.fullmatch(tokens[place]):
+            place += 1
+            continue
+        path, place = [tokens[place]], place + 1
+        while (step := _step(tokens[place : place + 3])) is not None:
+            name, width = step
+            path.append(name)
+            place += width
+        called = tokens[place : place + 1] == ["("]
+        if path[:-1] or not called:
+            yield tuple(path[:-1] if called else path)
+
+
+def _step(tokens: Sequence[str]) -> tuple[str, int] | None:
+    """The next name of a chain, and of how many tokens it is."""
+    match tokens:
+        case [".", word, *_] if _WORD.fullmatch(word):
+            return word, 2
+        case ["[", quoted, "]"] if quoted[0] in "\"'" and "\\" not in quoted:
+            return quoted[1:-1], 3
+        case _:
+            return None
 
 
 def _is_cel(error: BaseException) -> bool:

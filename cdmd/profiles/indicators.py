@@ -6,60 +6,56 @@ Pure functions over ``IndicatorState``, which is replaced and never altered. Eac
 count      ``count``; with a ``value``, only events that have one
 sum        ``total`` and ``rest``: exact, rounded once when shown (see ``_exact``)
 average    as sum, and ``count``
+stddev     as average, and ``squares``, exact too: the standard deviation of all values (population, not sample)
 min, max   ``least``, ``greatest``
 first,     ``first``, ``last``: text, number or boolean at the least or greatest (effective time, sequence)
 last
-distinct   ``values``: 64-bit digests, sorted; exact up to ``MOST_VALUES`` different values, where it stops growing
+distinct   ``values``: 64-bit digests, sorted; exact up to ``MOST_VALUES`` different values, an estimate beyond
 =========  ==================================================================================================
 
-A number is a JSON number or text that reads as one; integers beyond 2**53 are rounded to a double. Not a finite number up to
-``GREATEST`` in magnitude: the value is skipped, which the caller is told. Not here: windows.
+With a window each bucket is such a state among ``parts`` (``cdmd.kit.windows``), and what is shown is their sum.
+
+The estimate is by the k least values (Bar-Yossef and others 2002): beyond ``MOST_VALUES`` only the least digests are kept, and
+how close they lie says how many there must be; its standard error is 3 %.
+
+What a value must be stands in ``values``; one that is not is skipped, which the caller is told. Not here: where a window's
+buckets lie.
 """
 
-import json
 import math
-import re
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
 from cdmd.config.schema import IndicatorSettings
 from cdmd.models import IndicatorState, TraitState
+from cdmd.profiles.values import canonical, digest_of, number, scalar
 
-MOST_VALUES: Final = 10_000
-"""How many different values ``distinct`` counts: the least digests are kept, so that any order of events keeps the same."""
+MOST_VALUES: Final = 1_000
+"""Up to how many different values ``distinct`` is exact; one more of the least digests is kept, in any order of events."""
 
-GREATEST: Final = 1e200
-"""Beyond it nothing is a measurement; below it no sum of any number of events overflows."""
+NEUTRAL: Final[Mapping[str, Any]] = {"count": 0, "sum": 0.0, "distinct": 0}
+"""What a computation comes to before anything has happened, where it comes to something."""
 
-LONGEST_TEXT: Final = 1000
-"""The most characters of a text that ``first`` and ``last`` keep."""
+_GREATEST_SQUARED: Final = 1e150
+"""Beyond it a square is no double."""
 
-_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
-_MOST_DIGITS: Final = 400
-_INT64: Final = 2**63
-_PADDED: Final = re.compile(r"[+-]?0[0-9].*", re.DOTALL)
+_HALVES: Final = 2.0**27 + 1
+_EMPTY: Final = IndicatorState(0)
+
 
 Add: TypeAlias = Callable[[IndicatorState, Any, int, int], IndicatorState | None]
 
 
 def definition(settings: IndicatorSettings) -> int:
     """A 32-bit digest of the settings: a state made under other settings is begun anew."""
-    on = [settings.on] if isinstance(settings.on, str) else sorted(settings.on)
-    return int.from_bytes(blake2b(_canonical([on, settings.value, settings.compute]), digest_size=4).digest())
-
-
-def number(value: Any) -> float | None:
-    """``value`` as a double, when it is a number or text that reads as one (decimal point, optional exponent); else None."""
-    if isinstance(value, str):
-        text = value.strip()
-        if len(text) > _MOST_DIGITS or _NUMBER.fullmatch(text) is None:
-            return None
-        value = float(text)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value + 0.0 if -GREATEST <= value <= GREATEST else None  # and -0.0 is 0.0, so that neither is the lesser
+    on = [settings.on] if isinstance(settings.on, str) else sorted(settings.on or ())
+    said: list[Any] = [on, settings.value, settings.compute]
+    if settings.where is not None or settings.window is not None:
+        said += [settings.where, settings.window, None if settings.step is None else settings.step.micros]
+    return int.from_bytes(blake2b(canonical(said), digest_size=4).digest())
 
 
 def add(compute: str) -> Add:
@@ -71,28 +67,62 @@ def add(compute: str) -> Add:
     return _ADD[compute]
 
 
+def add_in(compute: str, state: IndicatorState, value: Any, *, time: int, seq: int, bucket: int) -> IndicatorState | None:
+    """The same for a state with a window: the value belongs into ``bucket``. None when it must be skipped."""
+    if compute == "distinct":
+        return _distinct_in(state, value, bucket)
+    added = _ADD[compute](state.parts.get(bucket, _EMPTY), value, time, seq)
+    return None if added is None else IndicatorState(state.definition, parts={**state.parts, bucket: added})
+
+
+def since(state: IndicatorState, oldest: int) -> IndicatorState:
+    """``state`` without the buckets before ``oldest``: itself where there are none."""
+    if all(bucket >= oldest for bucket in state.parts):
+        return state
+    kept = {bucket: part for bucket, part in state.parts.items() if bucket >= oldest}
+    return IndicatorState(state.definition, parts=kept)
+
+
 def combine(one: IndicatorState, other: IndicatorState) -> IndicatorState:
     """What both have accumulated, of events that are in one of them only. Their definitions are the same."""
-    total, rest = _exact([one.total, *one.rest, other.total, *other.rest])
+    if not (one.parts or other.parts):
+        return total_of((one, other), definition=one.definition)
+    parts = dict(one.parts)
+    for bucket, part in other.parts.items():
+        mine = parts.get(bucket)
+        parts[bucket] = part if mine is None else total_of((mine, part), definition=0)
+    return IndicatorState(one.definition, parts=_least(parts) if any(part.values for part in parts.values()) else parts)
+
+
+def total_of(states: Sequence[IndicatorState], *, definition: int = 0) -> IndicatorState:
+    """What all of these have accumulated, of events that are in one of them only."""
+    total, rest = _exact([amount for one in states for amount in (one.total, *one.rest) if amount])
+    square, less = _exact([amount for one in states for amount in one.squares])
     return IndicatorState(
-        one.definition,
-        one.count + other.count,
+        definition,
+        sum([one.count for one in states]),
         total,
-        _either(one.least, other.least, min),
-        _either(one.greatest, other.greatest, max),
-        _either(one.first, other.first, _earlier),
-        _either(one.last, other.last, _later),
-        sorted({*one.values, *other.values})[:MOST_VALUES],
+        min([one.least for one in states if one.least is not None], default=None),
+        max([one.greatest for one in states if one.greatest is not None], default=None),
+        min([one.first for one in states if one.first is not None], default=None, key=_moment),
+        max([one.last for one in states if one.last is not None], default=None, key=_moment),
+        sorted({digest for one in states for digest in one.values})[: MOST_VALUES + 1],
         rest,
+        [square, *less] if square else [],
     )
 
 
 def show(compute: str, state: IndicatorState) -> Any:
-    """The value to show: a float for sum, min, max and average, an int for count and distinct, the value for first and last.
+    """The value: a float for sum, min, max, average and stddev, an int for count and distinct, itself for first and last.
 
-    None where there is none yet. ``MOST_VALUES`` for ``distinct`` means that many or more.
+    None where there is none yet. Of a state with a window hand in the total of the parts that count.
     """
     return _SHOW[compute](state)
+
+
+def estimated(state: IndicatorState) -> bool:
+    """Whether what is shown is an estimate: of ``distinct`` beyond ``MOST_VALUES``."""
+    return len(state.values) > MOST_VALUES
 
 
 def _count(state: IndicatorState, _value: Any, _time: int, _seq: int) -> IndicatorState | None:
@@ -105,6 +135,15 @@ def _sum(state: IndicatorState, value: Any, _time: int, _seq: int) -> IndicatorS
         return None
     total, rest = _exact([state.total, amount, *state.rest])
     return IndicatorState(state.definition, state.count + 1, total, rest=rest)
+
+
+def _stddev(state: IndicatorState, value: Any, _time: int, _seq: int) -> IndicatorState | None:
+    amount = number(value)
+    if amount is None or abs(amount) > _GREATEST_SQUARED:
+        return None
+    total, rest = _exact([state.total, amount, *state.rest])
+    square, less = _exact([*state.squares, *_square(amount)])
+    return IndicatorState(state.definition, state.count + 1, total, rest=rest, squares=[square, *less] if square else [])
 
 
 def _min(state: IndicatorState, value: Any, _time: int, _seq: int) -> IndicatorState | None:
@@ -124,30 +163,98 @@ def _max(state: IndicatorState, value: Any, _time: int, _seq: int) -> IndicatorS
 
 
 def _first(state: IndicatorState, value: Any, time: int, seq: int) -> IndicatorState | None:
-    kept = _scalar(value)
+    kept = scalar(value)
     if kept is None:
         return None
-    first = _either(state.first, TraitState(kept, time, seq), _earlier)
-    return IndicatorState(state.definition, state.count + 1, first=first)
+    seen, held = TraitState(kept, time, seq), state.first
+    return IndicatorState(state.definition, state.count + 1, first=seen if held is None else min(held, seen, key=_moment))
 
 
 def _last(state: IndicatorState, value: Any, time: int, seq: int) -> IndicatorState | None:
-    kept = _scalar(value)
+    kept = scalar(value)
     if kept is None:
         return None
-    last = _either(state.last, TraitState(kept, time, seq), _later)
-    return IndicatorState(state.definition, state.count + 1, last=last)
+    seen, held = TraitState(kept, time, seq), state.last
+    return IndicatorState(state.definition, state.count + 1, last=seen if held is None else max(held, seen, key=_moment))
 
 
 def _distinct(state: IndicatorState, value: Any, _time: int, _seq: int) -> IndicatorState | None:
-    digest = _digest(value)
+    digest = digest_of(value)
     if digest is None:
         return None
-    values = state.values
+    return IndicatorState(state.definition, state.count + 1, values=_with(state.values, digest))
+
+
+def _with(values: list[int], digest: int) -> list[int]:
     place = bisect_left(values, digest)
-    if place < MOST_VALUES and values[place : place + 1] != [digest]:
-        values = [*values[:place], digest, *values[place:]][:MOST_VALUES]
-    return IndicatorState(state.definition, state.count + 1, values=values)
+    if place > MOST_VALUES or _has(values, digest):
+        return values
+    return [*values[:place], digest, *values[place:]][: MOST_VALUES + 1]
+
+
+def _distinct_in(state: IndicatorState, value: Any, bucket: int) -> IndicatorState | None:
+    """Each digest lies in the newest bucket that it was seen in."""
+    digest = digest_of(value)
+    if digest is None:
+        return None
+    parts = dict(state.parts)
+    for other in [other for other, part in parts.items() if _has(part.values, digest)]:
+        if other >= bucket:
+            return state
+        left = [one for one in parts.pop(other).values if one != digest]
+        if left:
+            parts[other] = IndicatorState(0, values=left)
+    parts[bucket] = IndicatorState(0, values=_with(parts.get(bucket, _EMPTY).values, digest))
+    full = sum([len(part.values) for part in parts.values()]) > MOST_VALUES
+    return IndicatorState(state.definition, parts=_least(parts) if full else parts)
+
+
+def _has(values: Sequence[int], digest: int) -> bool:
+    place = bisect_left(values, digest)
+    return values[place : place + 1] == [digest]
+
+
+def _least(parts: Mapping[int, IndicatorState]) -> dict[int, IndicatorState]:
+    """Of each bucket the digests that can still be among the least of a window: no more of them lie in newer buckets.
+
+    That set follows from which digest was seen when, whatever the order, and stays small: of n digests seen evenly about
+    ``MOST_VALUES`` times 1 + ln(n / ``MOST_VALUES``).
+    """
+    kept: dict[int, IndicatorState] = {}
+    seen: set[int] = set()
+    least: list[int] = []
+    for bucket in sorted(parts, reverse=True):
+        fresh = [digest for digest in parts[bucket].values if digest not in seen]
+        seen.update(fresh)
+        least = sorted([*least, *fresh])[: MOST_VALUES + 1]
+        limit = least[-1] if least else 0
+        if values := [digest for digest in fresh if digest <= limit]:
+            kept[bucket] = IndicatorState(0, values=values)
+    return kept
+
+
+def _square(amount: float) -> tuple[float, float]:
+    """The square as two doubles whose sum it is exactly (Dekker 1971, by Veltkamp's halves)."""
+    product = amount * amount
+    scaled = _HALVES * amount
+    high = scaled - (scaled - amount)
+    low = amount - high
+    return product, low * low - ((product - high * high) - 2.0 * high * low)
+
+
+def _deviation(state: IndicatorState) -> float | None:
+    if not state.count:
+        return None
+    total = sum(map(Fraction, (state.total, *state.rest)), Fraction(0))
+    squares = sum(map(Fraction, state.squares), Fraction(0))
+    variance = (squares - total * total / state.count) / state.count
+    return math.sqrt(float(variance)) if variance > 0 else 0.0
+
+
+def _number_of(state: IndicatorState) -> int:
+    if not estimated(state):
+        return len(state.values)
+    return round(MOST_VALUES * 2**64 / (state.values[MOST_VALUES] + 1))
 
 
 def _exact(parts: list[float]) -> tuple[float, list[float]]:
@@ -167,62 +274,15 @@ def _exact(parts: list[float]) -> tuple[float, list[float]]:
     return total, rest
 
 
-def _scalar(value: Any) -> Any:
-    """What ``first`` and ``last`` keep: a boolean, a number, or a short text; None for anything else."""
-    plain = _plain(value)
-    if isinstance(plain, str):
-        return plain if len(plain) <= LONGEST_TEXT else None
-    if isinstance(plain, bool) or (isinstance(plain, int) and -_INT64 <= plain < _INT64):
-        return plain
-    return number(plain)
-
-
-def _plain(value: Any) -> Any:
-    """Text that reads as a number as that number; padded text ("0042") is a name for something and stays as it is."""
-    if not isinstance(value, str) or _PADDED.fullmatch(value) is not None:
-        return value
-    amount = number(value)
-    if amount is None:
-        return value
-    text = value.strip()
-    return int(text) if text.lstrip("+-").isdigit() else amount
-
-
-def _digest(value: Any) -> int | None:
-    """64 bits that name the value, whatever process computes them; equal numbers are equal. None for what is no JSON."""
-    plain = _plain(value)
-    if isinstance(plain, float):
-        if not math.isfinite(plain):
-            return None
-        plain = int(plain) if plain.is_integer() else plain
-    try:
-        return int.from_bytes(blake2b(_canonical(plain), digest_size=8).digest())
-    except (ValueError, TypeError, RecursionError):
-        return None
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _earlier(one: TraitState, other: TraitState) -> TraitState:
-    return one if (one.time, one.seq) <= (other.time, other.seq) else other
-
-
-def _later(one: TraitState, other: TraitState) -> TraitState:
-    return one if (one.time, one.seq) >= (other.time, other.seq) else other
-
-
-def _either(one: Any, other: Any, choose: Callable[[Any, Any], Any]) -> Any:
-    if one is None:
-        return other
-    return one if other is None else choose(one, other)
+def _moment(seen: TraitState) -> tuple[int, int]:
+    return seen.time, seen.seq
 
 
 _ADD: Final[Mapping[str, Add]] = {
     "count": _count,
     "sum": _sum,
     "average": _sum,
+    "stddev": _stddev,
     "min": _min,
     "max": _max,
     "first": _first,
@@ -234,9 +294,10 @@ _SHOW: Final[Mapping[str, Callable[[IndicatorState], Any]]] = {
     "count": lambda state: state.count,
     "sum": lambda state: state.total,
     "average": lambda state: state.total / state.count if state.count else None,
+    "stddev": _deviation,
     "min": lambda state: state.least,
     "max": lambda state: state.greatest,
     "first": lambda state: None if state.first is None else state.first.value,
     "last": lambda state: None if state.last is None else state.last.value,
-    "distinct": lambda state: len(state.values),
+    "distinct": _number_of,
 }

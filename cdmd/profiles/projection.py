@@ -4,15 +4,14 @@ Pure: the state is handed in and its dicts belong to the caller; what is in them
 event it is. Only forwards in time: an older event never overwrites a newer trait, ties go to the greater journal sequence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from cdmd.config.schema import IndicatorSettings
-from cdmd.errors import ConfigInvalid, TemplateFault
-from cdmd.kit.globs import Globs
-from cdmd.kit.templates import Template
+from cdmd.errors import ConditionFault, ConfigInvalid, TemplateFault
 from cdmd.models import Event, IndicatorState, Micros, ProfileState, Seq, TraitState, show_time
 from cdmd.profiles import indicators
+from cdmd.profiles.planning import Planned, calculated, calculations, planned, record_of
 
 MOST_TRAITS: Final = 1000
 """The most trait names of a profile, removed ones included; beyond it new names are ignored and counted."""
@@ -28,38 +27,82 @@ class Ignored(NamedTuple):
     traits: int
 
 
-class _Indicator(NamedTuple):
-    name: str
-    on: Globs
-    value: Template | None
-    compute: str
-    add: indicators.Add
-    definition: int
-    timed: bool
-
-
 class Projection:
     """The configured indicators, and how traits are kept. Raises ConfigInvalid with every mistake in the indicators."""
 
     def __init__(self, settings: Mapping[str, IndicatorSettings]) -> None:
         problems: list[str] = []
-        planned = [_planned(name, entry, problems) for name, entry in settings.items()]
+        counted = {name: entry for name, entry in settings.items() if entry.on is not None}
+        found = [planned(name, entry, problems) for name, entry in counted.items()]
+        computed = calculations({name: entry for name, entry in settings.items() if entry.on is None}, counted, problems)
         if problems:
             raise ConfigInvalid(problems)
-        self._indicators = {entry.name: entry for entry in planned}
-        self._plans: dict[str, tuple[_Indicator, ...]] = {}
+        self._order = tuple(settings)
+        self._indicators = {entry.name: entry for entry in found}
+        self._calculated = computed
+        self._plans: dict[str, tuple[Planned, ...]] = {}
 
-    def project(self, state: ProfileState, event: Event, *, at: Micros, seq: Seq) -> Ignored | None:
+    @property
+    def definitions(self) -> dict[str, int]:
+        """What each counted indicator's states are made under (see ``indicators.definition``)."""
+        return {name: entry.definition for name, entry in self._indicators.items()}
+
+    def project(self, state: ProfileState, event: Event, *, at: Micros, seq: Seq, now: Micros | None = None) -> Ignored | None:
         """Apply ``event``, effective at ``at``, to ``state`` (its own copy). None when all of it counted.
 
-        A trait that is null is removed as of then, one that is absent stays untouched. Each event is projected once.
+        ``now`` (by default ``at``) is the moment as of which windows are kept. A trait that is null is removed as of then, one
+        that is absent stays untouched. Each event is projected once.
         """
         ignored = _set_traits(state.traits, event.traits, at, seq) if event.traits else 0
         plan = self._plans.get(event.type)
         if plan is None:
             plan = self._plan(event.type)
-        skipped = self._accumulate(plan, state.indicators, event, at, seq) if plan else []
+        skipped = self._accumulate(plan, state.indicators, event, at, seq, at if now is None else now) if plan else []
         return Ignored(tuple(skipped), ignored) if skipped or ignored else None
+
+    def recount(
+        self,
+        names: Iterable[str],
+        activities: Iterable[tuple[Event, Micros, Seq]],
+        *,
+        now: Micros,
+        baseline: Mapping[str, IndicatorState] = {},
+    ) -> dict[str, IndicatorState]:
+        """The states of the indicators ``names`` after all of a profile's ``activities`` (event, effective time, sequence).
+
+        ``baseline`` is what they had accumulated of activities that are no longer kept: without a window they go on from there.
+        """
+        wanted = frozenset(names)
+        held = {name: state for name, state in baseline.items() if name in wanted and not state.parts}
+        for event, at, seq in activities:
+            plan = self._plans.get(event.type) or self._plan(event.type)
+            chosen = tuple(entry for entry in plan if entry.name in wanted)
+            if chosen:
+                self._accumulate(chosen, held, event, at, seq, now)
+        return held
+
+    def touched(self, kind: str) -> tuple[str, ...]:
+        """The indicators that an event of that type may change, those that are calculated from them too."""
+        names = [entry.name for entry in self._plans.get(kind) or self._plan(kind)]
+        for name, calculation in self._calculated.items():
+            if not calculation.operands.isdisjoint(names):
+                names.append(name)
+        return tuple(names)
+
+    def windowed(self) -> frozenset[str]:
+        """The indicators that the clock alone may change, those that are calculated from them too."""
+        names = {name for name, entry in self._indicators.items() if entry.window is not None}
+        for name, calculation in self._calculated.items():
+            if not calculation.operands.isdisjoint(names):
+                names.add(name)
+        return frozenset(names)
+
+    def expires(self, state: ProfileState, now: int, *, among: Collection[str]) -> Micros | None:
+        """The next moment after ``now`` at which the clock alone changes one of these indicators; None where none will."""
+        held = state.indicators
+        found = [entry.expires(held.get(name), now) for name, entry in self._indicators.items() if name in among]
+        moments = [moment for moment in found if moment is not None]
+        return Micros(min(moments)) if moments else None
 
     def combine(self, winner: ProfileState, loser: ProfileState) -> int:
         """Add the loser's traits and indicators to the winner: the newest value of each trait, and indicators exactly.
@@ -86,44 +129,80 @@ class Projection:
         """The traits that have a value, by name."""
         return {name: trait.value for name, trait in state.traits.items() if trait.value is not None}
 
-    def shown_indicators(self, state: ProfileState) -> dict[str, Any]:
-        """The values of the configured indicators that have one, in the order of the configuration."""
+    def shown_indicators(self, state: ProfileState, now: Micros) -> dict[str, Any]:
+        """The values at ``now`` of the configured indicators that have one, in the order of the configuration."""
         shown: dict[str, Any] = {}
-        for name, planned in self._indicators.items():
-            held = state.indicators.get(name)
-            if held is not None and held.definition == planned.definition:
-                shown[name] = indicators.show(planned.compute, held)
+        for name, entry in self._indicators.items():
+            held = entry.at(state.indicators.get(name), now)
+            value = None if held is None else indicators.show(entry.compute, held)
+            if value is not None:
+                shown[name] = value
+        if not self._calculated:
+            return shown
+        self._calculate(shown)
+        return {name: shown[name] for name in self._order if name in shown}
+
+    def numbers(self, state: ProfileState, now: Micros, *, among: Collection[str]) -> dict[str, Any]:
+        """The values at ``now`` of the indicators ``among`` (with all that they are calculated from), for a condition.
+
+        Where nothing has happened yet a count, a sum and a number of different values are zero; the others have no value.
+        """
+        shown: dict[str, Any] = {}
+        for name, entry in self._indicators.items():
+            if name in among:
+                held = entry.at(state.indicators.get(name), now)
+                value = indicators.NEUTRAL.get(entry.compute) if held is None else indicators.show(entry.compute, held)
+                if value is not None:
+                    shown[name] = value
+        self._calculate(shown, among)
         return shown
 
-    def _plan(self, kind: str) -> tuple[_Indicator, ...]:
+    def estimated(self, state: ProfileState, now: Micros) -> list[str]:
+        """Which of the indicators shown are estimates."""
+        held = [(name, entry.at(state.indicators.get(name), now)) for name, entry in self._indicators.items()]
+        return [name for name, one in held if one is not None and indicators.estimated(one)]
+
+    def needed_for(self, names: Iterable[str]) -> frozenset[str]:
+        """The indicators ``names``, and all that they are calculated from."""
+        needed = set(names)
+        for name in reversed(self._calculated):
+            if name in needed:
+                needed |= self._calculated[name].operands
+        return frozenset(needed)
+
+    def _calculate(self, shown: dict[str, Any], among: Collection[str] | None = None) -> None:
+        for name, calculation in self._calculated.items():
+            if (among is None or name in among) and (value := calculated(calculation, shown)) is not None:
+                shown[name] = value
+
+    def _plan(self, kind: str) -> tuple[Planned, ...]:
         if len(self._plans) >= _MOST_PLANS:  # types come from outside: never remember without end
             self._plans.clear()
         plan = self._plans[kind] = tuple(entry for entry in self._indicators.values() if entry.on.matches(kind))
         return plan
 
     def _accumulate(
-        self, plan: tuple[_Indicator, ...], held: dict[str, IndicatorState], event: Event, at: Micros, seq: Seq
+        self, plan: tuple[Planned, ...], held: dict[str, IndicatorState], event: Event, at: Micros, seq: Seq, now: Micros
     ) -> list[str]:
         record: dict[str, Any] | None = None
         skipped: list[str] = []
         for entry in plan:
             value = None
-            if entry.value is not None:
+            if entry.reads:
                 if record is None:
-                    record = _record(event)
+                    record = record_of(event)
                 if entry.timed and "time" not in record:
                     record["time"] = show_time(event.time or event.received)
                 try:
-                    value = entry.value.render(record, _NO_CONTEXT)
-                except TemplateFault:
+                    if entry.where is not None and not entry.where.holds({"event": record}):
+                        continue
+                    value = None if entry.value is None else entry.value.render(record, _NO_CONTEXT)
+                except (TemplateFault, ConditionFault):
                     skipped.append(entry.name)
                     continue
-                if value is None:
+                if value is None and entry.value is not None:
                     continue
-            state = held.get(entry.name)
-            if state is None or state.definition != entry.definition:
-                state = IndicatorState(entry.definition)
-            added = entry.add(state, value, at, seq)
+            added = entry.after(held.get(entry.name), value, at=at, seq=seq, now=now)
             if added is None:
                 skipped.append(entry.name)
             else:
@@ -137,20 +216,6 @@ class Projection:
         return theirs if entry is not None and theirs.definition == entry.definition else own
 
 
-def _planned(name: str, settings: IndicatorSettings, problems: list[str]) -> _Indicator:
-    value = None
-    if settings.value is not None:
-        try:
-            value = Template.parse(settings.value)
-        except ValueError as error:
-            problems.append(f"indicators.{name}.value: {error}")
-    elif settings.compute != "count":
-        problems.append(f"indicators.{name}.value: is missing; {settings.compute} needs one")
-    add, definition = indicators.add(settings.compute), indicators.definition(settings)
-    timed = value is not None and bool(value.roots & {"time", "@"})
-    return _Indicator(name, Globs(settings.on), value, settings.compute, add, definition, timed)
-
-
 def _set_traits(held: dict[str, TraitState], traits: Mapping[str, Any], at: Micros, seq: Seq) -> int:
     """Set what is newer; returns how many new names had no place."""
     ignored = 0
@@ -161,15 +226,3 @@ def _set_traits(held: dict[str, TraitState], traits: Mapping[str, Any], at: Micr
         elif old is None or (at, seq) > (old.time, old.seq):
             held[name] = TraitState(value, at, seq)
     return ignored
-
-
-def _record(event: Event) -> dict[str, Any]:
-    """The event as templates see it, without ``time``: that is the receipt where the source gave none, and dear to write."""
-    return {
-        "id": event.id,
-        "source": event.source,
-        "type": event.type,
-        "data": event.data,
-        "traits": event.traits,
-        "identifiers": event.identifiers,
-    }

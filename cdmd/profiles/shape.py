@@ -30,14 +30,19 @@ def profile_document(
     *,
     traits: Mapping[str, Any],
     indicators: Mapping[str, Any],
+    estimated: Sequence[str] = (),
     audiences: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The profile with the given activities in their order; ``traits`` and ``indicators`` as ``Projection`` shows them."""
+    """The profile with the given activities in their order; ``traits`` and ``indicators`` as ``Projection`` shows them.
+
+    ``estimated`` names the indicators whose value is an estimate; there is no such field where none is.
+    """
     return {
         "id": state.public,
         "identifiers": [_identifier(entry) for entry in state.identifiers if not entry.derived],
         "traits": dict(traits),
         "indicators": dict(indicators),
+        **({"estimated": list(estimated)} if estimated else {}),
         "audiences": list(audiences),
         "activities": [activity_document(entry) for entry in activities],
         "created": _time(state.created),

@@ -48,6 +48,7 @@ from cdmd.models import (
     Fault,
     IdentifierState,
     Journaled,
+    Micros,
     Parked,
     ProfileKey,
     ProfileState,
@@ -199,8 +200,11 @@ class MemoryShown:
     def shown_traits(self, state: ProfileState) -> dict[str, Any]:
         return {name: trait.value for name, trait in state.traits.items()}
 
-    def shown_indicators(self, state: ProfileState) -> dict[str, Any]:
+    def shown_indicators(self, state: ProfileState, now: Micros) -> dict[str, Any]:
         return {"tv_hours": "canary-10001"}
+
+    def estimated(self, state: ProfileState, now: Micros) -> list[str]:
+        return []
 
 
 def frame(name: str) -> ConnectorConfig:

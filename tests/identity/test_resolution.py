@@ -143,7 +143,7 @@ def test_several_profiles_become_one_and_the_oldest_wins(shop: Shop) -> None:
     assert shop.values(ProfileKey(2)) == {U1, JANE, A1}
     assert winner.members == [3, 1]
     assert set(winner.traits) == {"1", "2", "3", "4", "name"}
-    assert PROJECTION.shown_indicators(winner) == {"events": 4, "total": 1.0, "latest": "e4"}
+    assert PROJECTION.shown_indicators(winner, Micros(100)) == {"events": 4, "total": 1.0, "latest": "e4"}
     assert shop.owners == {U1: 2, JANE: 2, A1: 2}
     for key in (ProfileKey(1), ProfileKey(3)):
         loser = shop.profiles[key]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdmd.errors import ConditionFault
+from cdmd.errors import ConditionFault, ValueMissing
 from cdmd.kit import conditions
 from cdmd.kit.conditions import Condition
 
@@ -183,3 +183,29 @@ JSON = st.recursive(
 def test_any_event_is_a_verdict_or_a_fault(value: Any, text: str) -> None:
     with contextlib.suppress(ConditionFault):
         assert holds(text, {"x": value}) in {True, False}
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("profile.traits.vip == true", {("profile", "traits", "vip")}),
+        ("profile['traits'][\"a b\"] == 1 && now > now", {("profile", "traits", "a b"), ("now",)}),
+        ("profile.traits.name.startsWith('indicators.x')", {("profile", "traits", "name")}),
+        ("size(profile.identifiers) > 1 // indicators.x", {("profile", "identifiers")}),
+        ("has(indicators.a) || indicators.b > 1.0", {("indicators", "a"), ("indicators", "b")}),
+        ("profile.traits[profile.traits.key] == 1", {("profile", "traits"), ("profile", "traits", "key")}),
+        ("profile.identifiers.email.exists(e, e.endsWith('@x'))", {("profile", "identifiers", "email")}),
+        ("true", set()),
+    ],
+)
+def test_what_a_condition_reads_is_told_from_its_text(text: str, paths: set[tuple[str, ...]]) -> None:
+    assert Condition.parse(text, names=("profile", "indicators", "now")).paths() == paths
+
+
+def test_a_value_that_is_missing_is_told_from_one_that_does_not_fit() -> None:
+    condition = Condition.parse("event.a > 1")
+    with pytest.raises(ValueMissing, match="there is no a"):
+        condition.holds({"event": {}})
+    with pytest.raises(ConditionFault) as caught:
+        condition.holds({"event": {"a": "x"}})
+    assert not isinstance(caught.value, ValueMissing)

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdmd.config.schema import IndicatorSettings
+from cdmd.kit.quantities import Duration
 from cdmd.models import IndicatorState, TraitState
 from cdmd.profiles import indicators
-from cdmd.profiles.indicators import GREATEST, LONGEST_TEXT, MOST_VALUES, add, combine, definition, number, show
+from cdmd.profiles.indicators import MOST_VALUES, add, combine, definition, estimated, show
+from cdmd.profiles.values import GREATEST, LONGEST_TEXT, number
 
-COMPUTATIONS = ("count", "sum", "min", "max", "average", "first", "last", "distinct")
+COMPUTATIONS = ("count", "sum", "min", "max", "average", "stddev", "first", "last", "distinct")
 SETTINGS = IndicatorSettings(on="a", compute="sum")
 
 
@@ -34,16 +36,26 @@ def shown(compute: str, *values: Any) -> Any:
 
 def test_each_computation_shows_what_its_name_says() -> None:
     values = (3, 1.5, 3, "2")
-    assert [shown(compute, *values) for compute in COMPUTATIONS] == [4, 9.5, 1.5, 3.0, 2.375, 3, 2, 3]
+    assert [shown(compute, *values) for compute in COMPUTATIONS] == [
+        4,
+        9.5,
+        1.5,
+        3.0,
+        2.375,
+        pytest.approx(0.649519052838),
+        3,
+        2,
+        3,
+    ]
 
 
 def test_sums_are_floats_and_counts_are_integers() -> None:
-    assert [type(shown(compute, 3)) for compute in COMPUTATIONS] == [int, float, float, float, float, int, int, int]
+    assert [type(shown(compute, 3)) for compute in COMPUTATIONS] == [int, float, float, float, float, float, int, int, int]
 
 
 def test_nothing_is_shown_before_there_is_a_value() -> None:
     empty = IndicatorState(1)
-    assert [show(compute, empty) for compute in COMPUTATIONS] == [0, 0.0, None, None, None, None, None, 0]
+    assert [show(compute, empty) for compute in COMPUTATIONS] == [0, 0.0, None, None, None, None, None, None, 0]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +97,7 @@ def test_a_number_or_text_that_reads_as_one_is_a_number(text: object, value: flo
 )
 def test_what_is_no_finite_number_is_skipped_and_never_crashes(value: object) -> None:
     assert number(value) is None
-    for compute in ("sum", "average", "min", "max"):
+    for compute in ("sum", "average", "stddev", "min", "max"):
         assert add(compute)(IndicatorState(1), value, 1, 1) is None
 
 
@@ -153,16 +165,28 @@ def test_digests_are_the_same_in_every_process() -> None:
     assert state_of("distinct", ["gold", 42, {"a": [1]}]).values == sorted(digests)
 
 
-def test_distinct_is_exact_up_to_its_bound_and_then_stops_growing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indicators, "MOST_VALUES", 50)
-    state = state_of("distinct", [f"v{number}" for number in range(50)])
-    assert show("distinct", state) == 50
-    more = [f"w{number}" for number in range(200)]
-    for value in more:
-        state = add("distinct")(state, value, 1, 1) or IndicatorState(1)
-        assert show("distinct", state) == 50
-    assert state.count == 250
-    assert MOST_VALUES == 10_000
+def test_distinct_is_exact_up_to_its_bound_and_an_estimate_marked_as_one_beyond() -> None:
+    state = state_of("distinct", [f"v{number}" for number in range(MOST_VALUES)] * 2)
+    assert MOST_VALUES == 1_000
+    assert (show("distinct", state), estimated(state)) == (1_000, False)
+    for further in range(MOST_VALUES, 20_000):
+        state = add("distinct")(state, f"v{further}", 1, 1) or IndicatorState(1)
+    assert len(state.values) == MOST_VALUES + 1
+    assert estimated(state)
+    assert show("distinct", state) == pytest.approx(20_000, rel=0.1)
+
+
+def test_a_deviation_is_that_of_all_values_and_exact_where_sums_of_squares_would_cancel() -> None:
+    assert shown("stddev", 5) == 0.0
+    assert shown("stddev", 1e9 + 1, 1e9 + 2, 1e9 + 3) == pytest.approx(math.sqrt(2 / 3), rel=1e-15)
+    assert shown("stddev", 1e149, -1e149) == pytest.approx(1e149)
+    assert add("stddev")(IndicatorState(1), 1e151, 1, 1) is None
+
+
+@given(st.lists(st.floats(-1e140, 1e140).filter(lambda value: value == 0 or abs(value) > 1e-140), min_size=1, max_size=20))
+def test_the_sum_of_squares_is_exact(values: list[float]) -> None:
+    state = state_of("stddev", values)
+    assert sum(map(Fraction, state.squares), Fraction(0)) == sum((Fraction(value) ** 2 for value in values), Fraction(0))
 
 
 @given(st.permutations([f"v{number}" for number in range(30)]), st.integers(0, 30))
@@ -249,3 +273,15 @@ def test_a_definition_names_what_is_counted_how_and_on_which_types() -> None:
     assert len({definition(entry) for entry in different}) == 4
     assert all(0 <= definition(entry) < 2**32 for entry in different)
     assert definition(SETTINGS) == 693531482, "the same in every process"
+
+
+def test_a_condition_a_window_and_its_step_are_part_of_the_definition() -> None:
+    entries = [
+        IndicatorSettings(on="a"),
+        IndicatorSettings(on="a", where="true"),
+        IndicatorSettings(on="a", window="1d"),
+        IndicatorSettings(on="a", window="1d", step=Duration.parse("1h")),
+        IndicatorSettings(on="a", window="day"),
+    ]
+    assert len({definition(entry) for entry in entries}) == 5
+    assert definition(IndicatorSettings(on="a", window="1d", step=Duration.parse("60m"))) == definition(entries[3])

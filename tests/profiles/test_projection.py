@@ -16,6 +16,7 @@ from cdmd.profiles import projection as module
 from cdmd.profiles.projection import MOST_TRAITS, Ignored, Projection
 
 RECEIVED = datetime(2026, 11, 23, 10, 0, 1, 120_000, tzinfo=UTC)
+NOW = Micros(1_000_000_000_000_000)
 SETTINGS = {
     "orders": IndicatorSettings(on="order.*"),
     "spent": IndicatorSettings(on=("order.paid", "order.refunded"), value="{data.total}", compute="sum"),
@@ -82,7 +83,7 @@ def test_indicators_count_the_events_whose_type_matches() -> None:
         (event("order.lost"), 3, 3),
         (event("page.viewed", data={"total": 1000}), 4, 4),
     )
-    assert PROJECTION.shown_indicators(state) == {"orders": 3, "spent": 90.0, "status": "gold", "places": 1}
+    assert PROJECTION.shown_indicators(state, NOW) == {"orders": 3, "spent": 90.0, "status": "gold", "places": 1}
 
 
 def test_a_value_that_is_absent_is_no_value_and_one_that_cannot_be_used_is_named() -> None:
@@ -90,7 +91,7 @@ def test_a_value_that_is_absent_is_no_value_and_one_that_cannot_be_used_is_named
     assert PROJECTION.project(state, event(), at=Micros(1), seq=Seq(1)) is None
     assert PROJECTION.project(state, event(data={"total": "a lot"}), at=Micros(1), seq=Seq(2)) == Ignored(("spent",), 0)
     assert PROJECTION.project(state, event(identifiers={"email": "x"}), at=Micros(1), seq=Seq(3)) is None
-    assert PROJECTION.shown_indicators(state) == {"orders": 3, "places": 1}
+    assert PROJECTION.shown_indicators(state, NOW) == {"orders": 3, "places": 1}
 
 
 def test_a_template_that_cannot_be_evaluated_on_an_event_skips_it() -> None:
@@ -98,31 +99,31 @@ def test_a_template_that_cannot_be_evaluated_on_an_event_skips_it() -> None:
     state = fresh()
     assert projection.project(state, event(data={"total": 5}), at=Micros(1), seq=Seq(1)) == Ignored(("length",), 0)
     assert projection.project(state, event(data={"total": "12345"}), at=Micros(1), seq=Seq(2)) is None
-    assert projection.shown_indicators(state) == {"length": 5.0}
+    assert projection.shown_indicators(state, NOW) == {"length": 5.0}
 
 
 def test_templates_see_the_whole_event_and_the_receipt_where_it_has_no_time() -> None:
     value = "{id} {source} {type} {time} {data.a} {traits.b} {identifiers.c}"
     projection = Projection({"seen": IndicatorSettings(on="*", value=value, compute="last")})
     whole = event(data={"a": 1}, traits={"b": True}, identifiers={"c": "C"})
-    assert projection.shown_indicators(after((whole, 1, 1), projection=projection)) == {
+    assert projection.shown_indicators(after((whole, 1, 1), projection=projection), NOW) == {
         "seen": "e1 shop order.paid 2026-11-23T10:00:01.120Z 1 true C"
     }
     timed = msgspec.structs.replace(whole, time=datetime(2026, 1, 2, tzinfo=UTC))
-    shown = projection.shown_indicators(after((timed, 1, 1), projection=projection))
+    shown = projection.shown_indicators(after((timed, 1, 1), projection=projection), NOW)
     assert shown["seen"] == "e1 shop order.paid 2026-01-02T00:00:00Z 1 true C"
 
 
 def test_changed_settings_begin_an_indicator_anew() -> None:
     state = after((event(data={"total": 5}), 1, 1))
     changed = Projection({"spent": IndicatorSettings(on="order.*", value="{data.total}", compute="sum")})
-    assert changed.shown_indicators(state) == {}
+    assert changed.shown_indicators(state, NOW) == {}
     changed.project(state, event(data={"total": 7}), at=Micros(2), seq=Seq(2))
-    assert changed.shown_indicators(state) == {"spent": 7.0}
+    assert changed.shown_indicators(state, NOW) == {"spent": 7.0}
 
 
 def test_what_is_not_configured_is_not_shown() -> None:
-    assert Projection({}).shown_indicators(after((event(data={"total": 5}), 1, 1))) == {}
+    assert Projection({}).shown_indicators(after((event(data={"total": 5}), 1, 1)), NOW) == {}
 
 
 def test_every_mistake_in_the_indicators_is_reported_at_once() -> None:
@@ -144,8 +145,8 @@ def test_combining_keeps_the_newest_traits_and_adds_indicators_exactly() -> None
     loser = after((event(data={"total": 0.2}, traits={"a": 2, "c": 2}), 20, 2), (event("x", traits={"b": 2}), 5, 3))
     PROJECTION.combine(winner, loser)
     assert PROJECTION.shown_traits(winner) == {"a": 2, "b": 1, "c": 2, "d": 1}
-    assert PROJECTION.shown_indicators(winner) == {"orders": 2, "spent": 0.1 + 0.2}
-    assert PROJECTION.shown_indicators(loser) == {"orders": 1, "spent": 0.2}
+    assert PROJECTION.shown_indicators(winner, NOW) == {"orders": 2, "spent": 0.1 + 0.2}
+    assert PROJECTION.shown_indicators(loser, NOW) == {"orders": 1, "spent": 0.2}
 
 
 def test_combining_respects_the_bound_on_trait_names() -> None:
@@ -166,10 +167,10 @@ def test_of_two_definitions_todays_counts_whoever_wins() -> None:
 
     for winner, loser in ((old(), after((what, 1, 1))), (after((what, 1, 1)), old())):
         PROJECTION.combine(winner, loser)
-        assert PROJECTION.shown_indicators(winner)["spent"] == 5.0
+        assert PROJECTION.shown_indicators(winner, NOW)["spent"] == 5.0
     winner, loser = old(), after((what, 1, 1))
     Projection({}).combine(winner, loser)
-    assert earlier.shown_indicators(winner) == {"spent": 3.0}
+    assert earlier.shown_indicators(winner, NOW) == {"spent": 3.0}
 
 
 def test_types_from_outside_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +180,7 @@ def test_types_from_outside_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPat
     for number in range(100):
         projection.project(state, event(f"order.{number}"), at=Micros(1), seq=Seq(number))
     assert len(projection._plans) <= 10
-    assert projection.shown_indicators(state)["orders"] == 100
+    assert projection.shown_indicators(state, NOW)["orders"] == 100
 
 
 def test_what_is_in_the_state_is_replaced_and_never_altered() -> None:
