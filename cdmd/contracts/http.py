@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
+from cdmd.kit.grants import Claim
+
 
 class HttpAnswer(Protocol):
     """What a guarded HTTP request brings back (``httpx.Response`` fulfils it)."""
@@ -100,6 +102,10 @@ class Budget(Protocol):
 
         Askers of one priority take turns; a smaller ``priority`` comes first (``kit.shared_budget.NOTIFIED``, ``SCHEDULED``).
         """
+        ...
+
+    def plan(self, asker: str, claim: Claim) -> float:
+        """How many looks per second ``asker`` may plan with, beside all others that plan and what notifications take."""
         ...
 
     def next_at(self) -> tuple[float | None, str]:

@@ -27,6 +27,8 @@ _TOO_MANY: Final = 429
 _UNAVAILABLE: Final = 503
 _SERVER_FAULT: Final = 500
 _SAME_RESET: Final = 2.0
+_HORIZON: Final = 3600.0
+_ANY: Final = float("inf")
 
 
 class Window:
@@ -79,7 +81,7 @@ class Budget:
         self._share, self._share_since = 1.0, 0.0
         self._left: int | None = None
         self._left_limit: int | None = None
-        self._left_until, self._last_begin = 0.0, float("-inf")
+        self._left_until, self._left_window, self._last_begin = 0.0, 0.0, float("-inf")
         self.blocked_until = float("-inf")
         self.blocked_for = ""
 
@@ -101,6 +103,11 @@ class Budget:
     def share(self, now: float) -> float:
         """How much of the configured rate is used: 1, less after a 429 that said nothing; it grows by 5 % a minute."""
         return min(1.0, self._share + (now - self._share_since) * _RECOVERY)
+
+    def sustained(self, now: float) -> float:
+        """Requests per second that can go on like this (infinity: any), by the limits and by what the source says of itself."""
+        by_limits = min((window.limit.count / window.limit.per for window in self._windows), default=_ANY)
+        return min(by_limits * self.share(now), self._quota_sustained(now))
 
     def next_at(self, now: float) -> float | None:
         """When the next request may go (``now``: at once); None while only an answer can tell."""
@@ -193,7 +200,17 @@ class Budget:
         left, until = said.remaining - self._flying, now + said.reset
         if self._left is not None and now < self._left_until and abs(until - self._left_until) < _SAME_RESET:
             left = min(left, self._left)  # answers may come in another order than the requests were counted
+        self._left_window = max(said.reset, self._left_window if said.limit == self._left_limit else 0.0)
         self._left, self._left_until, self._left_limit = max(0, left), until, said.limit
+
+    def _quota_sustained(self, now: float) -> float:
+        """What is left until the reset holds for as much of the next hour, what the whole quota allows for the rest of it."""
+        steady = _ANY if self._left_limit is None else _SPARE * self._left_limit / self._left_window
+        rest = self._left_until - now
+        if self._left is None or rest <= 0:
+            return steady
+        left, part = _SPARE * self._left / rest, min(1.0, rest / _HORIZON)
+        return left if part == 1.0 else part * left + (1 - part) * steady
 
     def _by_quota(self, now: float) -> float:
         """When what the source says is left allows the next one: spread over the time to its reset once half is gone."""

@@ -14,6 +14,7 @@ import msgspec
 
 from cdmd.errors import Overloaded
 from cdmd.kit.budget import MARGIN, Budget
+from cdmd.kit.grants import Claim, Shares
 from cdmd.kit.quantities import Rate
 from cdmd.kit.turns import Ticket, Turns
 
@@ -88,6 +89,7 @@ class SharedBudget:
         self._marks: list[tuple[float, int]] = []
         self._leased, self._leased_until = 0, float("-inf")
         self._turns, self._moved, self._leasing = Turns(), anyio.Event(), anyio.Lock()
+        self._shares = Shares()
         self._budget = Budget((), most_flying=most_flying)
         if saved is not None:
             self._restore(msgspec.msgpack.decode(saved, type=Saved))
@@ -108,6 +110,11 @@ class SharedBudget:
     def waiting(self) -> int:
         """How many wait for a turn."""
         return len(self._turns)
+
+    def plan(self, asker: str, claim: Claim) -> float:
+        """How many looks per second ``asker`` may plan with, beside all others that plan and what notifications take."""
+        now = self._clock.monotonic()
+        return self._shares.ask(asker, claim, allowed=self._budget.sustained(now), now=now)
 
     def next_at(self) -> tuple[float | None, str]:
         """Monotonic seconds of the next turn (None: once an answer came), and why it has to wait, in words for ``status``."""
@@ -171,6 +178,8 @@ class SharedBudget:
         self._leased -= 1
         self._turns.take(ticket)
         self._budget.begin(now)
+        if ticket.priority < SCHEDULED:
+            self._shares.unplanned(now)
         return True
 
     async def _lease(self) -> None:

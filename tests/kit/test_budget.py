@@ -237,3 +237,29 @@ def test_random_answers_never_break_it() -> None:
         budget.begin(now)
         budget.answered(now, status, headers, wall=now, chance=chance.random())
     assert budget.flying == 0
+
+
+def test_what_can_go_on_is_the_strictest_limit_times_the_share_in_use() -> None:
+    budget = Budget([TEN, Rate.parse("60/1m")])
+    assert budget.sustained(0.0) == 1.0
+    budget.slow_down(0.0, 0.5)
+    assert budget.sustained(0.0) == 0.5
+    assert budget.sustained(3600.0) == 1.0
+    assert Budget().sustained(0.0) == float("inf")
+
+
+def test_what_the_source_says_is_left_limits_what_can_go_on_until_it_resets() -> None:
+    budget = Budget([TEN])
+    spend(budget, 0.0, x_ratelimit_limit="36000", x_ratelimit_remaining="720", x_ratelimit_reset="7200")
+    assert budget.sustained(0.0) == pytest.approx(0.9 * 720 / 7200)
+    assert budget.sustained(7201.0) == pytest.approx(0.9 * 36000 / 7200), "then it has a whole quota again"
+
+
+def test_a_quota_that_is_nearly_over_and_nearly_new_is_reckoned_by_the_next_hour() -> None:
+    budget = Budget([TEN])
+    spend(budget, 0.0, x_ratelimit_limit="60", x_ratelimit_remaining="60", x_ratelimit_reset="3600")
+    for second in (1800.0, 3540.0):
+        budget.begin(second)
+        headers = {"x-ratelimit-limit": "60", "x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(3600 - second))}
+        budget.answered(second, 200, headers, wall=second, chance=0.0)
+    assert budget.sustained(3540.0) == pytest.approx(0.9 * 60 / 3600 * (1 - 60 / 3600))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdmd.errors import NotDurable, RequestFailed
+from cdmd.kit.grants import Claim
 from cdmd.kit.quantities import Rate
 from cdmd.kit.shared_budget import NOTIFIED, SCHEDULED, Saved, SharedBudget
 from tests.kit.test_budget import most_in_a_window
@@ -277,3 +278,27 @@ async def test_many_leases_are_remembered_in_a_bounded_list() -> None:
     marks = msgspec.msgpack.decode(disk.saved, type=Saved).marks
     assert len(marks) <= 64
     assert sum(count for _, count in marks) >= 300
+
+
+async def test_looks_are_planned_within_what_notifications_and_a_429_leave() -> None:
+    clock = VirtualClock()
+    one, host = budget(clock, "3600/1h"), Host(clock, slow=0.01)
+    wanted = Claim(arrivals=1.0, cost=1.0, least=1e-6, most=5.0)
+
+    async def main() -> None:
+        assert one.plan("crm.orders", wanted) == pytest.approx(0.8, rel=1e-6)
+        assert one.plan("crm.contacts", wanted) == pytest.approx(0.4, rel=1e-6)
+        for _ in range(3000):
+            await fetch(one, host, "survey", NOTIFIED)
+            await clock.sleep(1.0)
+        left = one.plan("crm.orders", wanted)
+        assert 0.1 < left < 0.25, "more than a fifth went to notifications"
+        host.answers = [httpx.Response(429)]
+        await fetch(one, host, "crm.orders", SCHEDULED)
+        assert one.plan("crm.orders", wanted) < 0.7 * left
+
+    await clock.run(main)
+
+
+async def test_where_nothing_is_limited_everybody_plans_as_wanted() -> None:
+    assert budget(VirtualClock()).plan("a", Claim(arrivals=1.0, cost=1.0, least=1e-6, most=5.0)) == 5.0

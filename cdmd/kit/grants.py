@@ -1,0 +1,119 @@
+"""How many looks each of those gets that share a number of requests. Pure; rates are per second.
+
+The mean delay of all arrivals together is least when looks are in proportion to the square root of the rate over what a look
+costs (minimise the sum of rate / looks while the sum of cost * looks is given). A fifth is given out evenly: rates are only
+estimates, and what was silent for long has to be noticed when it speaks again. Not here: limits (``budget``).
+"""
+
+import math
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+_EVEN: Final = 0.2
+_ROUNDS: Final = 60
+_OLD: Final = 60.0
+_GREW: Final = 1.1
+_KEPT: Final = 3600.0
+_MEMORY: Final = 3600.0
+_PLANNED: Final = 0.8
+_PLANNED_LEAST: Final = 0.1
+_NEXT_TO_NOTHING: Final = 1e-6
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What somebody wants: ``arrivals`` happen there, a look takes ``cost`` requests, ``least`` to ``most`` are of use.
+
+    All of them are positive.
+    """
+
+    arrivals: float
+    cost: float
+    least: float
+    most: float
+
+    @property
+    def root(self) -> float:
+        """What its part is in proportion to."""
+        return math.sqrt(self.arrivals * self.cost)
+
+
+class Level(msgspec.Struct, frozen=True):
+    """How requests are given out to all: so many ``each`` for a unit of weight, and of ``least`` only that ``part``."""
+
+    each: float
+    part: float
+    roots: float
+    costs: float
+
+    def looks(self, claim: Claim) -> float:
+        """What this claim gets."""
+        least = claim.least * self.part
+        return min(max(claim.most, least), max(least, self.each * self._weight(claim)))
+
+    def _weight(self, claim: Claim) -> float:
+        return (1 - _EVEN) * claim.root / self.roots / claim.cost + _EVEN / self.costs
+
+
+def level(claims: Collection[Claim], requests: float) -> Level:
+    """The level at which these claims take ``requests`` together, or all they can use where that is less."""
+    roots, costs = sum(one.root for one in claims), sum(one.cost for one in claims)
+    needed = sum(one.cost * one.least for one in claims)
+    if needed >= requests:
+        return Level(0.0, requests / needed, roots, costs)
+    if sum(one.cost * max(one.least, one.most) for one in claims) <= requests:
+        return Level(math.inf, 1.0, roots, costs)
+    low, high = 0.0, requests
+    while _taken(Level(high, 1.0, roots, costs), claims) < requests:
+        low, high = high, 2 * high
+    for _ in range(_ROUNDS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _taken(Level(middle, 1.0, roots, costs), claims) < requests else (low, middle)
+    return Level(low, 1.0, roots, costs)
+
+
+class Shares:
+    """The claims of all that share a budget. One is forgotten an hour after the look it got should have been followed.
+
+    A fifth of what is allowed is not given out, or as much as was lately taken without a plan: for notifications.
+    """
+
+    def __init__(self) -> None:
+        self._claims: dict[str, tuple[Claim, float]] = {}
+        self._level: Level | None = None
+        self._counted, self._given, self._at = 0, 0.0, float("-inf")
+        self._unplanned, self._unplanned_at = 0.0, 0.0
+
+    def unplanned(self, now: float) -> None:
+        """A request is made that nobody planned."""
+        self._unplanned, self._unplanned_at = self._unplanned * self._left(now) + 1, now
+
+    def ask(self, asker: str, claim: Claim, *, allowed: float, now: float) -> float:
+        """How many looks ``asker`` may plan with where all are ``allowed`` so many requests (infinity: any).
+
+        What all get is reckoned anew once a minute, and when there are more of them or there is less to give.
+        """
+        self._claims[asker] = (claim, math.inf)
+        if allowed == math.inf:
+            return claim.most
+        unplanned = self._unplanned * self._left(now) / _MEMORY
+        given = max(_NEXT_TO_NOTHING, _PLANNED_LEAST * allowed, min(_PLANNED * allowed, allowed - unplanned))
+        if self._level is None or self._stale(given, now):
+            self._claims = {name: kept for name, kept in self._claims.items() if kept[1] > now}
+            self._level = level([one for one, _ in self._claims.values()], given)
+            self._counted, self._given, self._at = len(self._claims), given, now
+        granted = self._level.looks(claim)
+        self._claims[asker] = (claim, now + 2 / granted + _KEPT)
+        return granted
+
+    def _left(self, now: float) -> float:
+        return math.exp((self._unplanned_at - now) / _MEMORY)
+
+    def _stale(self, given: float, now: float) -> bool:
+        changed = not self._given / _GREW < given < self._given * _GREW
+        return changed or now - self._at > _OLD or len(self._claims) > self._counted * _GREW
+
+
+def _taken(at: Level, claims: Collection[Claim]) -> float:
+    return sum(one.cost * at.looks(one) for one in claims)
