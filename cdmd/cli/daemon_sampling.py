@@ -50,7 +50,8 @@ def sampled(
         allowed = parse_networks(loaded.config.network.allow_addresses)
         client = GuardedHttp(hosts=hosts_in(one.settings), allowed=allowed, tls=tls)
         async with client:
-            source = _Few(one.name, frame=one.frame, http=client, scratch=Path(scratch), enough=limit)
+            streams = getattr(built, "streams", {})
+            source = _Few(one.name, frame=one.frame, http=client, scratch=Path(scratch), streams=streams, enough=limit)
             with suppress(_Enough):
                 await built.sample(source, lambda sentence: click.echo(sentence, err=True), given=given)
             return source

@@ -62,7 +62,7 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
         from cdmd.cli.daemon_sampling import sampled
 
         return _show(sampled(built, one, loaded, limit=limit, given=_path(input_)), None, limit)
-    source = RecordingSource(one.name, frame=one.frame)
+    source = RecordingSource(one.name, frame=one.frame, streams=getattr(built, "streams", {}))
     if not isinstance(built, PushConnector):
         raise CdmdError(f"{connector} fetches by itself, and its type cannot be tried")
     if input_ is None:

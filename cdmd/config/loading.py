@@ -55,7 +55,6 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "identity": IdentitySettings,
 }
 _LATER: Final = ("targets", "audiences", "privacy")
-LATER_TYPES: Final = frozenset(("rest",))
 """Connector types of the contract that come later."""
 _FRAME: Final = {"type": ""}
 _INDICATOR: Final = {"on": "*", "value": "0", "window": None, "step": None}
@@ -264,6 +263,8 @@ class _Loading:
             return self._absent(kind, table, (*key, "type"))
         own = {entry: value for entry, value in table.items() if entry not in FRAME_KEYS}
         settings = self._checker.table(self._types[kind], own, key, known=FRAME_KEYS)
+        for where, what in meaning.events(key, settings):
+            self._report(where, what)
         if settings is not None and kind in self._checks:
             for problem in self._checks[kind](name, settings):
                 self._checked(key, problem)
@@ -272,9 +273,7 @@ class _Loading:
     def _absent(self, kind: str, table: Mapping[str, Any], key: Key) -> Absent | None:
         """An unknown type: a mistake, or the want of a plugin, which is no reason to stop all the others."""
         what, near = f'there is no connector type "{kind}"', nearest(kind, self._types)
-        if kind in LATER_TYPES:
-            self._report(key, f'the connector type "{kind}" is not available in this version')
-        elif near or self.absent is None:
+        if near or self.absent is None:
             self._report(key, what + near)
         else:
             self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {what}; {self.absent}")

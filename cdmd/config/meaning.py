@@ -6,8 +6,10 @@ Each function yields ``(key path, what is wrong)``; types were checked before (`
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
+
+import msgspec
 
 from cdmd.config.checking import nearest
 from cdmd.config.reading import Key
@@ -15,12 +17,12 @@ from cdmd.config.schema import (
     AudienceSettings,
     ConnectorConfig,
     ConnectorFrame,
-    EventSettings,
     HttpSettings,
     IdentitySettings,
     IndicatorSettings,
     NetworkSettings,
 )
+from cdmd.contracts import EventSettings
 from cdmd.kit.calculations import indicators_in, mixed
 from cdmd.kit.conditions import Condition
 from cdmd.kit.normalising import TRUNK_ZERO
@@ -267,6 +269,18 @@ def frame(name: str, settings: ConnectorFrame) -> Found:
         yield from _condition((*key, "where"), settings.where, ("event",))
     if settings.event is not None:
         yield from event((*key, "event"), settings.event)
+
+
+def events(key: Key, settings: Any) -> Found:
+    """Every template of the event tables that stand somewhere in a connector type's own settings."""
+    if isinstance(settings, EventSettings):
+        yield from event(key, settings)
+    elif isinstance(settings, msgspec.Struct):
+        for field in msgspec.structs.fields(settings):
+            yield from events((*key, field.encode_name), getattr(settings, field.name))
+    elif isinstance(settings, Mapping):
+        for name, one in settings.items():
+            yield from events((*key, name), one)
 
 
 def event(key: Key, settings: EventSettings) -> Found:

@@ -10,8 +10,8 @@ from msgspec.structs import FieldInfo
 
 from cdmd.config.effective import plain
 from cdmd.config.loading import SECTIONS
-from cdmd.config.schema import ConnectorFrame, EventSettings, IdentifierSettings, IdentitySettings, IndicatorSettings
-from cdmd.contracts import ChosenFormat
+from cdmd.config.schema import ConnectorFrame, IdentifierSettings, IdentitySettings, IndicatorSettings
+from cdmd.contracts import ChosenFormat, EventSettings
 from cdmd.kit.presets import presets
 from cdmd.kit.quantities import Duration, Rate, Size
 from cdmd.kit.schemes import TOLERANCE, Place, Scheme
@@ -76,7 +76,8 @@ def _place(place: Place | None) -> str:
     return f"`{place.json}`" if place.json is not None else f"`{place.header or place.form}`"
 
 
-def _section(table: str, note: str, struct: type[Any]) -> Iterator[str]:
+def _section(table: str, note: str, struct: type[Any], told: frozenset[type[Any]] = frozenset()) -> Iterator[str]:
+    """The struct's table, and those within it, but for those that are ``told`` above."""
     yield f"### `{table}{note}`\n"
     yield "| key | value | default | meaning |\n|---|---|---|---|"
     config = struct.__struct_config__
@@ -88,10 +89,20 @@ def _section(table: str, note: str, struct: type[Any]) -> Iterator[str]:
     yield ""
     for field in msgspec.structs.fields(struct):
         for nested in _structs(field.type):
-            if nested is not EventSettings:  # it has a section of its own, for every connector has it
+            if nested is not EventSettings and nested not in told:  # it has a section of its own, for every connector has it
                 tag = nested.__struct_config__
                 more = f' with {tag.tag_field} = "{tag.tag}"' if tag.tag_field else note
-                yield from _section(f"{table[:-1]}.{field.encode_name}]", more, nested)
+                own = frozenset(one for other in msgspec.structs.fields(struct) for one in _structs(other.type))
+                yield from _section(f"{table[:-1]}.{_named(field)}]", more, nested, told | own)
+
+
+def _named(field: FieldInfo) -> str:
+    """The name in the tables' path; of tables by name it says so."""
+    annotation = field.type
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    named = get_origin(annotation) is dict and bool(_structs(annotation))
+    return f"{field.encode_name}.{field.encode_name.removesuffix('s').upper()}" if named else field.encode_name
 
 
 def _structs(annotation: Any) -> list[type[Any]]:

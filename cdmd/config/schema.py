@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from cdmd.contracts import EventSettings
 from cdmd.kit.quantities import Duration, Size
 from cdmd.kit.secret import Secret
 
@@ -224,21 +225,6 @@ class AudienceSettings(_Table, frozen=True, kw_only=True):
             description="A CEL condition over `indicators`, `profile` (`identifiers`, `traits`, `created`, `updated`), `now`."
         ),
     ]
-
-
-class EventSettings(_Table, frozen=True, kw_only=True):
-    """``[connectors.NAME.event]``."""
-
-    id: Annotated[str | None, Meta(description="Names one occurrence, never an object.")] = None
-    type: Annotated[str | None, Meta(description="The event's type.")] = None
-    time: Annotated[str | None, Meta(description="When it happened: RFC 3339, Unix seconds or milliseconds.")] = None
-    identifiers: Annotated[dict[str, str] | None, Meta(description="Kinds and values that say whose event it is.")] = None
-    traits: Annotated[
-        dict[str, str] | Literal["*"] | None, Meta(description='What is known of the customer; "*" keeps the record.')
-    ] = None
-    data: Annotated[
-        dict[str, str] | Literal["*"] | None, Meta(description='What is kept of the event; "*" keeps the record.')
-    ] = None
 
 
 class ConnectorFrame(_Table, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ configured origin only. Not here: what to ask and when, what becomes of what was
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -25,16 +25,17 @@ REFRESH_TOKEN: Final = b"auth/refresh_token"
 
 _TRIES: Final = 3
 _WHOLE: Final = frozenset((200, 201, 203))
-_MARKUP: Final = (b"<!doctype", b"<html", b"<?xml")
+_MARKUP: Final = (b"<!doctype", b"<html")
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, before it is signed."""
+    """One request, before it is signed; ``body`` is sent as JSON."""
 
     url: str
     method: str = "GET"
     headers: Mapping[str, str] = {}
     params: Mapping[str, str] = {}
+    body: Any = None
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -78,17 +79,27 @@ class Nonsense(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Expired(msgspec.Struct, frozen=True):
+    """The position that was asked at is no longer known: all has to be asked for again."""
+
+    reason: str
+
+
 class Renewed(msgspec.Struct, frozen=True):
     """The token was refused and is exchanged for a new one: ask again at once."""
 
 
-Outcome: TypeAlias = Fetched | Unchanged | Gone | Denied | Throttled | Failed | Nonsense | Renewed
+Outcome: TypeAlias = Fetched | Unchanged | Gone | Denied | Throttled | Failed | Nonsense | Expired | Renewed
+
+Judge: TypeAlias = Callable[[HttpAnswer], Outcome]
+"""Says what an answer means; raises nothing."""
 
 
 class Fetcher:
     """What a connector fetches with: its guarded client, its credential, and its place in the host's budget.
 
-    ``origin`` as ``kit.urls.origin_of`` writes it; ``timeout`` seconds and ``max_body`` bytes bound one answer.
+    ``origin`` as ``kit.urls.origin_of`` writes it; ``timeout`` seconds and ``max_body`` bytes bound one answer. A
+    ``judge`` says what an answer means where ``classify`` does not; answers of the statuses ``free`` count against no limit.
     """
 
     def __init__(
@@ -100,7 +111,9 @@ class Fetcher:
         limits: Sequence[Rate],
         timeout: float = 30.0,
         max_body: int = 2**20,
+        free: Collection[int] = (),
     ) -> None:
+        self._free = free
         self._source, self._origin, self._timeout, self._max_body = source, origin, timeout, max_body
         self.budget: Budget = source.budget(origin, identity(auth), limits)
         self._authorizer: Authorizer = authorizer(
@@ -115,8 +128,9 @@ class Fetcher:
         """Wait for a place in the host's budget; decide what to ask once it is there, and ``send`` it, or nothing."""
         return self.budget.turn(asker, priority=priority)
 
-    async def send(self, turn: Turn, ask: Ask) -> Outcome:
+    async def send(self, turn: Turn, ask: Ask, *, judge: Judge | None = None) -> Outcome:
         """Sign the request, send it in this turn, and say what came of it."""
+        body = {} if ask.body is None else {"json": ask.body}
         if origin_of(ask.url) != self._origin:
             return Nonsense("the address leads to another host than the configured one")
         try:
@@ -128,7 +142,9 @@ class Fetcher:
                     headers={"accept": "application/json", **ask.headers, **signed.headers},
                     params={**ask.params, **signed.params},
                     timeout=self._timeout,
-                )
+                    **body,
+                ),
+                free=self._free,
             )
         except CredentialRefused as error:
             return Denied(str(error))
@@ -138,17 +154,17 @@ class Fetcher:
             return Failed(str(error))
         if answer.status_code == HTTPStatus.UNAUTHORIZED and await self._authorizer.refused(signed):
             return Renewed()
-        outcome = classify(answer, max_body=self._max_body)
+        outcome = classify(answer, max_body=self._max_body) if judge is None else judge(answer)
         if not isinstance(outcome, Denied):
             self._authorizer.accepted(signed)
         return outcome
 
-    async def fetch(self, ask: Ask, *, asker: str, priority: int) -> Outcome:
+    async def fetch(self, ask: Ask, *, asker: str, priority: int, judge: Judge | None = None) -> Outcome:
         """``turn`` and ``send`` in one, again where the token had to be renewed."""
         outcome: Outcome = Renewed()
         for _ in range(_TRIES):
             async with self.turn(asker, priority=priority) as turn:
-                outcome = await self.send(turn, ask)
+                outcome = await self.send(turn, ask, judge=judge)
             if not isinstance(outcome, Renewed):
                 return outcome
         return Denied("new tokens are refused, too")
@@ -165,13 +181,7 @@ def classify(answer: HttpAnswer, *, max_body: int) -> Outcome:
     status = answer.status_code
     if status in _WHOLE:
         return _value(answer, max_body)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE and answer.headers.get("retry-after"):
-        return Throttled(f"the source asks for a pause (status {status})")
-    if status in _MEANINGS:
-        return _MEANINGS[status](status)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Failed(f"the source answers with status {status}")
-    return Nonsense(f"the source answers with status {status}")
+    return by_status(status, retry_after=bool(answer.headers.get("retry-after")))
 
 
 def _denied(status: int) -> Outcome:
@@ -195,12 +205,28 @@ _MEANINGS: Final[Mapping[int, Callable[[int], Outcome]]] = {
 }
 
 
+def is_page(answer: HttpAnswer) -> bool:
+    """Whether an answer is a page for people."""
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in {"text/html", "application/xhtml+xml"} or answer.content[:64].lstrip().lower().startswith(_MARKUP)
+
+
+def by_status(status: int, *, retry_after: bool = False) -> Outcome:
+    """What a status means that brings nothing."""
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after:
+        return Throttled(f"the source asks for a pause (status {status})")
+    if status in _MEANINGS:
+        return _MEANINGS[status](status)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Failed(f"the source answers with status {status}")
+    return Nonsense(f"the source answers with status {status}")
+
+
 def _value(answer: HttpAnswer, max_body: int) -> Outcome:
     body = answer.content
     if len(body) > max_body:
         return Nonsense(f"the answer is larger than {max_body} bytes")
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in {"text/html", "application/xhtml+xml"} or body[:64].lstrip().lower().startswith(_MARKUP):
+    if is_page(answer) or body[:64].lstrip().lower().startswith(b"<?xml"):
         return Nonsense("the answer is a page (HTML) where JSON should be")
     try:
         return Fetched(decode_json(body), answer.headers)

@@ -24,6 +24,7 @@ from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
 from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics
 from cdmd.contracts.sources import BulkTable, BulkWriter, Source
 from cdmd.contracts.store import Audit, DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
+from cdmd.contracts.streams import EventSettings, StreamFrame, StreamingConnector
 
 __all__ = [
     "Append",
@@ -39,6 +40,7 @@ __all__ = [
     "Decide",
     "DecidingConnector",
     "Derive",
+    "EventSettings",
     "Extension",
     "ExtensionFunction",
     "Feeds",
@@ -61,6 +63,8 @@ __all__ = [
     "Source",
     "Store",
     "StoreTotals",
+    "StreamFrame",
+    "StreamingConnector",
     "Trace",
     "Turn",
 ]

@@ -1,6 +1,6 @@
 """Asking other systems: the guarded client, its answers, and the budget of requests to one host with one credential."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -89,8 +89,11 @@ HttpAnswerT = TypeVar("HttpAnswerT", bound=HttpAnswer)
 class Turn(Protocol):
     """A place in a host's budget, for one request."""
 
-    async def send(self, call: Callable[[], Awaitable[HttpAnswerT]]) -> HttpAnswerT:
-        """Make the request: what ``call`` gives, or raises. The budget learns from its status and headers."""
+    async def send(self, call: Callable[[], Awaitable[HttpAnswerT]], *, free: Collection[int] = ()) -> HttpAnswerT:
+        """Make the request: what ``call`` gives, or raises. The budget learns from its status and headers.
+
+        Answers of the statuses ``free`` do not count: the source says so.
+        """
         ...
 
 

@@ -141,7 +141,8 @@ class LiveConnectors:
         name = one.name
         connector = self._plugins.connector(one.frame.type, name, one.settings)
         gate = PushGate(name, connector, self._supervisor) if isinstance(connector, PushConnector) else None
-        mapper, http = Mapper(name, one.frame, raw=raw), self._http(one.settings)
+        mapper = Mapper(name, one.frame, raw=raw, streams=getattr(connector, "streams", {}))
+        http = self._http(one.settings)
 
         def source(*, push: bool) -> IntakeSource:
             return IntakeSource(

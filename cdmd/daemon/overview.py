@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from cdmd import __version__
-from cdmd.contracts import StoreTotals
+from cdmd.contracts import StoreTotals, StreamingConnector
 from cdmd.control.protocol import (
     ConnectorRow,
     DiskRow,
@@ -89,7 +89,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         name=name,
         type=frame.type,
         state=child.state,
-        freshness_objective_seconds=frame.freshness.seconds if frame.freshness else None,
+        freshness_objective_seconds=_objective(live),
         freshness_seconds=None if fresh is None else round(fresh, 3),
         received=door(Count.RECEIVED),
         refused=door(Count.REFUSED),
@@ -116,13 +116,22 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
     )
 
 
+def _objective(live: Live) -> float | None:
+    """The connector's own, else the strictest of its streams."""
+    if live.config.frame.freshness is not None:
+        return live.config.frame.freshness.seconds
+    streams = live.connector.streams.values() if isinstance(live.connector, StreamingConnector) else ()
+    return min((one.freshness for one in streams if one.freshness is not None), default=None)
+
+
 def _freshness(parts: Parts, live: Live, now: datetime) -> float | None:
     """The 95th percentile, or what is longer: since a pull connector last looked, since a told one has not fetched something.
 
     None when nothing came.
     """
     measured = parts.pipeline.freshness.seconds(live.config.name, now)
-    since = live.source.looked if live.gate is None else getattr(live.connector, "waiting_since", None)
+    looked = live.source.looked if live.gate is None else None
+    since = getattr(live.connector, "waiting_since", looked)
     return measured if since is None else max(measured or 0.0, (now - since).total_seconds())
 
 

@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from cdmd.config.schema import ConnectorFrame, EventSettings
+from cdmd.config.schema import ConnectorFrame
+from cdmd.contracts import EventSettings, StreamFrame
 from cdmd.errors import ConditionFault, TemplateFault
 from cdmd.kit.coercions import as_text, as_time, kind_of
 from cdmd.kit.conditions import Condition
@@ -57,17 +58,19 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Mapper:
     """One connector's mapping, compiled: ``decide`` a record, and decide a kept one ``again``.
 
-    ``raw`` says whether a record that cannot be mapped may be kept whole. Raises ValueError for what the configuration check
+    ``raw`` says whether a record that cannot be mapped may be kept whole; ``streams`` are those that it has, of which each may
+    have a mapping of its own. Raises ValueError for what the configuration check
     would have refused.
     """
 
-    def __init__(self, connector: str, frame: ConnectorFrame, *, raw: bool) -> None:
+    def __init__(self, connector: str, frame: ConnectorFrame, *, raw: bool, streams: Mapping[str, StreamFrame] = {}) -> None:
         self.connector = connector
         self._raw = raw and not frame.known_only
         self.raw = raw
         self._accept = Globs(frame.accept)
         self._where = Condition.parse(frame.where) if frame.where is not None else None
         self._event = _Templates(frame.event) if frame.event is not None else None
+        self._events = {name: _Templates(one.event) for name, one in streams.items() if one.event is not None}
 
     def decide(self, record: Record) -> Entry | Filtered:
         """The entry to journal: an event, or one with a fault; ``Filtered`` when it is not wanted. Never raises."""
@@ -115,8 +118,9 @@ class Mapper:
     def _map(self, record: Record, source: str) -> Event:
         if record.fault is not None:
             raise _Unmappable(record.fault)
-        if self._event is not None and not record.final:
-            return self._event.map(record, source)
+        event = self._templates(record)
+        if event is not None and not record.final:
+            return event.map(record, source)
         shaped = _in_shape(record.value) if record.parts is None else None
         if shaped is not None:
             return _taken_as_it_is(shaped, record, source)
@@ -132,6 +136,9 @@ class Mapper:
             data=parts.data,
         )
 
+    def _templates(self, record: Record) -> "_Templates | None":
+        return self._event if record.stream is None else self._events.get(record.stream, self._event)
+
     @staticmethod
     def _holds(where: Condition, event: Event) -> bool:
         try:
@@ -143,7 +150,8 @@ class Mapper:
         bare = Event(id=_short(record.id), source=source, type=_short(record.type), received=record.received)
         if not self._raw:
             return Entry(bare, fault, brief=record.brief)
-        context = self._event.context_of(record) if self._event is not None else {}
+        event = self._templates(record)
+        context = event.context_of(record) if event is not None else {}
         kept = Kept(
             value=record.value, fallback_id=record.fallback_id, context=context,
             id=record.id, type=record.type, time=record.time, stream=record.stream, parts=record.parts, fault=record.fault,

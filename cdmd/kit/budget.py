@@ -144,13 +144,16 @@ class Budget:
         if self._left is not None:
             self._left += 1
 
-    def answered(self, now: float, status: int | None, headers: Mapping[str, str], *, wall: float, chance: float) -> bool:
+    def answered(
+        self, now: float, status: int | None, headers: Mapping[str, str], *, wall: float, chance: float, free: bool = False
+    ) -> bool:
         """An answer came (``status`` None: none came). True when it blocks the host or changed the rate.
 
-        ``wall`` is the same moment in Unix seconds; header names compare as the mapping does.
+        ``wall`` is the same moment in Unix seconds; header names compare as the mapping does. One that is ``free`` does not
+        count: the source says so.
         """
         self._flying -= 1
-        for window in self._windows:
+        for window in () if free else self._windows:
             window.stamp(now)
         said = told(status, headers, wall=wall)
         self._learn_quota(said, now)

@@ -51,7 +51,7 @@ def retry_after(headers: Mapping[str, str], *, wall: float) -> float | None:
         return None
     seconds = _number(text)
     if seconds is None:
-        at, sent = _date(text), _date(headers.get("date", ""))
+        at, sent = http_date(text), http_date(headers.get("date", ""))
         if at is None:
             return None
         seconds = at - (wall if sent is None else sent)
@@ -93,7 +93,8 @@ def _number(text: str) -> float | None:
     return float(text) if math.isfinite(float(text)) else None
 
 
-def _date(text: str) -> float | None:
+def http_date(text: str) -> float | None:
+    """The moment that a header like ``Date`` names, in Unix seconds; None for text that is none."""
     try:
         return parsedate_to_datetime(text).timestamp() if text else None
     except (ValueError, TypeError, OverflowError):

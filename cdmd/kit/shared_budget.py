@@ -4,7 +4,7 @@ Requests are let go out of small leases that are kept before they are used: afte
 that no limit is ever exceeded because somebody forgot. Not here: what a budget allows (``budget``), who is next (``turns``).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
@@ -137,7 +137,7 @@ class SharedBudget:
                 self._leased += 1
                 self._wake()
 
-    async def send(self, call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+    async def send(self, call: Callable[[], Awaitable[AnswerT]], *, free: Collection[int] = ()) -> AnswerT:
         """For ``Turn``: make the request, learn from its answer."""
         try:
             answer = await call()
@@ -148,7 +148,7 @@ class SharedBudget:
             self._budget.abandoned(self._clock.monotonic())
             self._wake()
             raise
-        await self._learn(answer.status_code, answer.headers)
+        await self._learn(answer.status_code, answer.headers, free=answer.status_code in free)
         return answer
 
     async def _admit(self, asker: str, priority: int) -> None:
@@ -202,9 +202,9 @@ class SharedBudget:
             (_, first), (latest, second) = self._marks[place : place + 2]
             self._marks[place : place + 2] = [(latest, first + second)]
 
-    async def _learn(self, status: int | None, headers: Mapping[str, str]) -> None:
+    async def _learn(self, status: int | None, headers: Mapping[str, str], *, free: bool = False) -> None:
         now, wall = self._clock.monotonic(), self._clock.now().timestamp()
-        changed = self._budget.answered(now, status, headers, wall=wall, chance=self._chance())
+        changed = self._budget.answered(now, status, headers, wall=wall, chance=self._chance(), free=free)
         self._wake()
         if changed and self._keep is not None:
             await self._save()
@@ -257,9 +257,12 @@ class Turn:
         self._budget = budget
         self.used = False
 
-    async def send(self, call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
-        """Make the one request of this turn: what ``call`` gives, or raises. The budget learns from it."""
+    async def send(self, call: Callable[[], Awaitable[AnswerT]], *, free: Collection[int] = ()) -> AnswerT:
+        """Make the one request of this turn: what ``call`` gives, or raises. The budget learns from it.
+
+        Answers of the statuses ``free`` do not count.
+        """
         if self.used:
             raise RuntimeError("a turn is for one request")
         self.used = True
-        return await self._budget.send(call)
+        return await self._budget.send(call, free=free)

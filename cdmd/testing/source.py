@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cdmd.config.schema import ConnectorFrame
-from cdmd.contracts import Budget, Clock, Http
+from cdmd.contracts import Budget, Clock, Http, StreamFrame
 from cdmd.errors import AddressRefused
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.tables import SourceTable
@@ -26,9 +26,9 @@ from cdmd.testing.tables import MemoryFeeds
 class RecordingSource:
     """Collects ``events``, ``faults`` (with the record's place) and ``filtered`` reasons; ``state`` is what was stored.
 
-    ``frame`` is the connector's mapping as configured; ``http`` the client the connector may use (a guarded one that reaches
-    nothing by default), ``public_url`` what senders write before the path. ``worked_on`` is what it said it did, ``stopped``
-    whether somebody had enough before its end.
+    ``frame`` is the connector's mapping as configured, ``streams`` what its streams have of their own; ``http`` the client the
+    connector may use (a guarded one that reaches nothing by default), ``public_url`` what senders write before the path.
+    ``worked_on`` is what it said it did, ``stopped`` whether somebody had enough before its end.
     """
 
     def __init__(
@@ -40,10 +40,11 @@ class RecordingSource:
         clock: Clock | None = None,
         public_url: str | None = None,
         scratch: Path | None = None,
+        streams: Mapping[str, StreamFrame] = {},
     ) -> None:
         self._name, self._clock, self.public_url = name, clock or SystemClock(), public_url
         self._http = http
-        self._mapper = Mapper(name, frame or ConnectorFrame(type="test"), raw=True)
+        self._mapper = Mapper(name, frame or ConnectorFrame(type="test"), raw=True, streams=streams)
         self._fresh = frame.freshness.seconds if frame is not None and frame.freshness is not None else None
         self.events: list[Event] = []
         self.faults: list[tuple[int, Fault]] = []

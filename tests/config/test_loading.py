@@ -109,7 +109,6 @@ def test_ten_mistakes_are_ten_lines(mistakes: Mistakes) -> None:
         ("[targets.crm]", "targets: [targets] is not available in this version"),
         ("[audiences.x]", "audiences: [audiences] is not available in this version"),
         ("[privacy]", "privacy: [privacy] is not available in this version"),
-        ("[connectors.a]\ntype = 'rest'", 'connectors.a.type: the connector type "rest" is not available in this version'),
         (SHOP + "where = 'event.data.total >'", "connectors.shop.where: not a condition: 1:19: it ends too early"),
         ("[indicators.a]\non = 'x'\nstep = '1h'", "indicators.a.step: there is no window that it could move"),
         ("[indicators.a]\non = 'x'\nwindow = '3650d'", "indicators.a.window: the window 3650d is 3650 steps of 1440m (chosen where none is set), and at most 400 are kept: set a step of at least 13140m"),

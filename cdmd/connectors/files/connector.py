@@ -16,6 +16,7 @@ import anyio.to_thread
 import msgspec
 import structlog
 
+from cdmd.connectors.durable import durable
 from cdmd.connectors.files import ledger, registering, sampling, showing
 from cdmd.connectors.files.area import Area, FileFault, Listed
 from cdmd.connectors.files.completeness import Completeness, Waits
@@ -34,7 +35,6 @@ from cdmd.connectors.files.taking import (
     Reading,
     Unreadable,
     check,
-    durable,
     fetch,
     finished,
 )

@@ -11,11 +11,12 @@ from typing import Any, BinaryIO, Final
 import anyio
 import msgspec
 
+from cdmd.connectors.durable import durable
 from cdmd.connectors.files.ledger import Entry
 from cdmd.connectors.files.names import shown
 from cdmd.connectors.files.settings import FileSettings, Share
 from cdmd.connectors.files.spool import Spool
-from cdmd.connectors.files.taking import Packing, Progress, Unreadable, durable
+from cdmd.connectors.files.taking import Packing, Progress, Unreadable
 from cdmd.connectors.registers import File, Outcome, Register, RegisterSettings, Removals
 from cdmd.contracts import Source
 from cdmd.errors import BadArguments, FormatFault, NotFound

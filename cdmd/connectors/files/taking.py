@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 import anyio.to_thread
 import msgspec
 
+from cdmd.connectors.durable import durable
 from cdmd.connectors.files import ledger
 from cdmd.connectors.files.area import Area, Opened, Version, read
 from cdmd.connectors.files.ledger import Entry
@@ -22,7 +23,7 @@ from cdmd.connectors.files.names import shown
 from cdmd.connectors.files.settings import FileSettings, Share
 from cdmd.connectors.files.spool import Spool
 from cdmd.contracts import Format, Source
-from cdmd.errors import FormatFault, Overloaded, SourceUnavailable
+from cdmd.errors import FormatFault, SourceUnavailable
 from cdmd.kit.pgp import Gpg
 from cdmd.kit.unpacking import BOUNDS, Bounds, entries, unpacked
 from cdmd.models import Accepted, Filtered, Record, Row, to_micros
@@ -296,16 +297,6 @@ class Emitting:
             fault = msgspec.structs.replace(fault, message=f"{self._last}, {where}: {fault.message}")
             value = row.raw.decode("utf-8", "backslashreplace")
         return Record(value=value, received=now, fallback_id=f"{self._id}:{row.number}", context=context, fault=fault)
-
-
-async def durable(source: Source, records: Sequence[Record], state: ledger.Changes) -> list[Any]:
-    """``emit`` until it is taken: while the disk refuses, the file waits where it is."""
-    while True:
-        try:
-            return await source.emit(records, state=state)
-        except Overloaded as error:
-            source.working(f"waits until the journal takes more: {error}")
-            await source.clock.sleep(error.retry_after)
 
 
 def finished(path: bytes, entry: Entry, *, source: Source, state: str, reason: str = "") -> tuple[Entry, ledger.Changes]:

@@ -1,0 +1,145 @@
+"""The REST connector: an API declared in TOML. Every stream is read by a task of its own, all within one budget.
+
+Not here: reading one stream (``reading``), what the settings cannot be (``checking``), requests and credentials (``fetching``).
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import ClassVar, Final
+
+import anyio
+import msgspec
+
+from cdmd.connectors.fetching import Fetcher
+from cdmd.connectors.rest import checking, sampling
+from cdmd.connectors.rest.looks import Pace, Regular
+from cdmd.connectors.rest.reading import Reader
+from cdmd.connectors.rest.settings import RestSettings
+from cdmd.connectors.rest.streams import Stream, streams
+from cdmd.contracts import Source, StreamFrame
+from cdmd.errors import ConfigInvalid
+
+_BREATH: Final = 0.2
+_FAR: Final = 600.0
+
+
+class Rest:
+    """A pull connector for APIs that speak HTTP."""
+
+    Settings: ClassVar[type[msgspec.Struct]] = RestSettings
+    type: ClassVar[str] = "rest"
+
+    def __init__(self, name: str, settings: RestSettings) -> None:
+        problems = self.check(name, settings)
+        if problems:
+            raise ConfigInvalid([f"connectors.{name}.{problem}" for problem in problems])
+        self.settings = settings
+        self._streams = streams(settings)
+        self._moved = anyio.Event()
+        self._readers: list[Reader] = []
+
+    @classmethod
+    def check(cls, name: str, settings: RestSettings) -> list[str]:
+        """Every mistake that the structs cannot express, as ``key: what is wrong``."""
+        return checking.problems(settings)
+
+    @property
+    def streams(self) -> Mapping[str, StreamFrame]:
+        """See ``cdmd.contracts.StreamingConnector``."""
+        return {name: stream.frame for name, stream in self._streams.items()}
+
+    def fetcher(self, source: Source) -> Fetcher:
+        """What all its streams fetch with."""
+        settings = self.settings
+        return Fetcher(
+            source,
+            origin=next(iter(self._streams.values())).asking.origin,
+            auth=settings.auth,
+            limits=settings.rates,
+            timeout=settings.timeout.seconds,
+            max_body=settings.max_body.bytes,
+            free=(304,) if settings.free_304 else (),
+        )
+
+    async def run(self, source: Source) -> None:
+        """Read all streams until cancelled."""
+        fetcher, readers = self.fetcher(source), list[Reader]()
+        self._readers = readers
+        for stream in self._streams.values():
+            pace = self._pace(stream, source)
+            readers.append(Reader(stream, source, fetcher, pace=pace, moved=self._move, chance=random.random))
+        try:
+            async with anyio.create_task_group() as group:
+                for reader in readers:
+                    if reader.stream.settings.parent is None:
+                        group.start_soon(reader.run)
+                    else:
+                        group.start_soon(reader.work_off, lambda: self._moved)
+                group.start_soon(self._speak, source, fetcher, readers)
+        finally:
+            source.working(None)
+
+    @property
+    def waiting_since(self) -> datetime | None:
+        """Since when a stream has not been looked at."""
+        return min((one.looked for one in self._readers if one.looked is not None), default=None)
+
+    async def sample(self, source: Source, tell: Callable[[str], None], *, given: Path | None = None) -> None:
+        """See ``cdmd.contracts.SamplingConnector``: two pages of every stream, or the answer in the file ``given``."""
+        await sampling.sample(self._streams, self.fetcher(source), source, tell, given=given)
+
+    def _pace(self, stream: Stream, source: Source) -> Pace:
+        every, freshness = stream.settings.every or self.settings.every, stream.settings.freshness
+        return Regular(
+            every=None if every is None else every.seconds,
+            freshness=source.freshness if freshness is None else freshness.seconds,
+        )
+
+    # ---- what it says --------------------------------------------------------------------------------------------------
+
+    async def _speak(self, source: Source, fetcher: Fetcher, readers: list[Reader]) -> None:
+        """Say in ``status`` what goes on and what is waited for, and hurry when an administrator asks for a look now."""
+        while True:
+            moved, (until, reason) = self._moved, _outlook(source, fetcher, readers)
+            source.unwell("; ".join(_named(readers, one, one.trouble) for one in readers if one.trouble) or None)
+            source.working(reason)
+            if all(one.due is None for one in readers):  # nothing is known yet of whether it works
+                await moved.wait()
+                continue
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._idle, source, until, reason, readers, group.cancel_scope)
+                await moved.wait()
+                group.cancel_scope.cancel()
+            await source.clock.sleep(_BREATH)
+
+    async def _idle(self, source: Source, until: datetime, reason: str, readers: list[Reader], over: anyio.CancelScope) -> None:
+        await source.idle(until, reason)
+        if source.clock.now() < until:
+            for reader in readers:
+                reader.hurry()
+        over.cancel()
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = anyio.Event()
+
+
+def _outlook(source: Source, fetcher: Fetcher, readers: list[Reader]) -> tuple[datetime, str]:
+    """Until when, and in which words, it waits."""
+    now = source.clock.now()
+    busy = [one for one in readers if one.doing is not None]
+    if busy:
+        at, why = fetcher.budget.next_at()
+        seconds = 0.0 if at is None else at - source.clock.monotonic()
+        said = "; ".join(_named(readers, one, one.doing or "") for one in busy)
+        return now + timedelta(seconds=max(1.0, seconds)), f"{said}; {why}" if seconds > 1.0 else said
+    following = min((one for one in readers if one.due is not None), key=lambda one: one.due or now, default=None)
+    if following is None:
+        return now + timedelta(seconds=_FAR), "it starts"
+    return following.due or now, _named(readers, following, following.reason)
+
+
+def _named(readers: list[Reader], one: Reader, what: str) -> str:
+    return what if len(readers) == 1 else f"{one.stream.name}: {what}"

@@ -1,0 +1,143 @@
+"""The reader of one stream, for as long as the daemon runs: looks, rests, and says how it is. Children work off their parents.
+
+Not here: one look (``walking``), when the next one is due (``looks``), several streams beside each other (``connector``).
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import anyio
+import msgspec
+
+from cdmd.connectors.fetching import Ask, Fetcher, Judge, Outcome
+from cdmd.connectors.rest.getting import Means
+from cdmd.connectors.rest.looks import Look, Next, Pace, after_failure
+from cdmd.connectors.rest.positions import Place
+from cdmd.connectors.rest.streams import Stream
+from cdmd.connectors.rest.walking import About, Walk
+from cdmd.contracts import Source
+from cdmd.kit.shared_budget import SCHEDULED
+
+_PARENTS: Final = 100
+_BREATH: Final = 0.05
+
+
+class Reader:
+    """Reads one stream. ``moved`` is called whenever what it says of itself changes; ``chance`` draws from [0, 1).
+
+    ``looked`` is when the last look began that came to its end, at first when the reader began; None where nothing waits.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        source: Source,
+        fetcher: Fetcher,
+        *,
+        pace: Pace,
+        moved: Callable[[], None],
+        chance: Callable[[], float],
+    ) -> None:
+        self.stream, self._source, self._fetcher, self._pace = stream, source, fetcher, pace
+        self._moved, self._asker = moved, f"{source.name}.{stream.name}"
+        self._means = Means(self._fetch, chance, self._say)
+        self.due: datetime | None = None
+        self.reason = "the first look"
+        self.doing: str | None = None
+        self.trouble: str | None = None
+        self.looked: datetime | None = None
+        self._failures = 0
+        self._said = False
+        self._hurried = anyio.Event()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        self.looked = self._source.clock.now()
+        place = self.stream.read((await self._source.get([self.stream.key])).get(self.stream.key))
+        while True:
+            walk = Walk(self.stream, self._source, self._means, place=place)
+            look = await walk.look()
+            place = walk.place
+            self.looked = self.looked if look.trouble else look.began
+            await self._rest(look)
+
+    async def work_off(self, told: Callable[[], anyio.Event]) -> None:
+        """Ask about the parents' new records until cancelled; ``told`` gives what is set when there are more."""
+        while True:
+            more = told()
+            look, waiting = await self._about_parents()
+            if look is not None:
+                await self._rest(look)
+            elif not waiting and self._said:
+                await more.wait()
+            elif not waiting:
+                self._failures, self.trouble, self.doing, self.due = 0, None, None, None
+                self.looked, self._said = None, True
+                self._moved()  # which is no reason to look again, so the next round waits
+
+    async def _about_parents(self) -> tuple[Look | None, bool]:
+        """A part of what waits, one after the other; what a look was like that failed, and whether there was anything."""
+        rows = []
+        async for row, value in self._source.scan(self.stream.due):
+            rows.append((row, value))
+            if len(rows) >= _PARENTS:
+                break
+        failed: Look | None = None
+        for row, value in rows:
+            fields: dict[str, Any] = msgspec.msgpack.decode(value)
+            walk = Walk(self.stream, self._source, self._means, place=Place(), about=About(fields, {row: None}))
+            look = await walk.look()
+            if look.trouble is not None:
+                failed = look
+                if look.denied:
+                    break
+        return failed, bool(rows)
+
+    async def _fetch(self, ask: Ask, judge: Judge) -> Outcome:
+        return await self._fetcher.fetch(ask, asker=self._asker, priority=SCHEDULED, judge=judge)
+
+    # ---- between looks -------------------------------------------------------------------------------------------------
+
+    async def _rest(self, look: Look) -> None:
+        now = self._source.clock.now()
+        if look.trouble is not None:
+            self._failures += 1
+            self.trouble = look.trouble
+            self._wait(after_failure(look, self._failures, now=now))
+        else:
+            self._well(Next(now, "there is more") if look.more else self._pace.next_look(look, now=now))
+            self.trouble = look.warning
+        self._moved()
+        await self._until_due()
+
+    def _well(self, following: Next) -> None:
+        self._failures, self.trouble = 0, None
+        self._wait(following)
+
+    def _wait(self, following: Next) -> None:
+        self.due, self.reason = following
+        self.doing = None
+
+    async def _until_due(self) -> None:
+        """Return at ``due``, or when somebody hurries."""
+        assert self.due is not None  # noqa: S101 - set by whoever rests
+        hurried = self._hurried = anyio.Event()
+        seconds = max(_BREATH, (self.due - self._source.clock.now()).total_seconds())
+        async with anyio.create_task_group() as group:
+
+            async def sleep() -> None:
+                await self._source.clock.sleep(seconds)
+                group.cancel_scope.cancel()
+
+            group.start_soon(sleep)
+            await hurried.wait()
+            group.cancel_scope.cancel()
+
+    def hurry(self) -> None:
+        """Look now."""
+        self._hurried.set()
+
+    def _say(self, what: str) -> None:
+        self.doing, self._said = what, False
+        self._moved()

@@ -1,0 +1,42 @@
+"""What maps a record, and connectors that bring several kinds of records: streams, each with a mapping of its own."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Protocol, runtime_checkable
+
+import msgspec
+from msgspec import Meta
+
+
+class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An ``event`` table: of a connector, or of one of its streams.
+
+    One that stands in a connector type's own settings is checked like the one that every connector has.
+    """
+
+    id: Annotated[str | None, Meta(description="Names one occurrence, never an object.")] = None
+    type: Annotated[str | None, Meta(description="The event's type.")] = None
+    time: Annotated[str | None, Meta(description="When it happened: RFC 3339, Unix seconds or milliseconds.")] = None
+    identifiers: Annotated[dict[str, str] | None, Meta(description="Kinds and values that say whose event it is.")] = None
+    traits: Annotated[
+        dict[str, str] | Literal["*"] | None, Meta(description='What is known of the customer; "*" keeps the record.')
+    ] = None
+    data: Annotated[
+        dict[str, str] | Literal["*"] | None, Meta(description='What is kept of the event; "*" keeps the record.')
+    ] = None
+
+
+class StreamFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon has to know of one stream: its mapping (None: the connector's) and its objective in seconds."""
+
+    event: EventSettings | None = None
+    freshness: float | None = None
+
+
+@runtime_checkable
+class StreamingConnector(Protocol):
+    """A connector of several streams: what it emits names its stream (``Record.stream``), and so does the event's source."""
+
+    @property
+    def streams(self) -> Mapping[str, StreamFrame]:
+        """Every stream by its name."""
+        ...
