@@ -149,7 +149,8 @@ def _verified(live: Live) -> str | None:
     used = getattr(live.connector, "verified_by", None)
     if used is None:
         return None
-    secrets = getattr(live.config.settings, "secrets", ())
+    settings = live.config.settings
+    secrets = getattr(settings, getattr(settings, "told_apart_by", "secrets"), ())
     return f"last verified by secret {used + 1}" + (f" ({secrets[used].reference})" if used < len(secrets) else "")
 
 

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -265,7 +265,31 @@ def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
         yield found
 
 
-def test_secrets_are_exchanged_under_load_and_no_genuine_delivery_is_refused(daemon: DaemonProcess) -> None:
+class Pushed(NamedTuple):
+    """A way of being told: its configuration with live secrets, its path, and a delivery as its sender makes it."""
+
+    name: str
+    config: str
+    path: str
+    made: Callable[[str, str], tuple[bytes, dict[str, str]]]
+
+
+def _call(key: str, ident: str) -> tuple[bytes, dict[str, str]]:
+    call = {"type": "track", "event": "a", "userId": "u", "messageId": ident}
+    user = base64.b64encode(f"{key}:".encode()).decode()
+    return json.dumps({"batch": [call]}).encode(), {**JSON, "authorization": f"Basic {user}"}
+
+
+APP = '[connectors.app]\ntype = "application"\nwrite_keys = [{secrets}]\n'
+PUSHED = (
+    Pushed("shop", SHOP, "/hooks/shop", lambda key, ident: (b'{"type":"a"}', _signed(key, ident))),
+    Pushed("app", APP, "/v1/batch", _call),
+)
+each_way = pytest.mark.parametrize("pushed", PUSHED, ids=[one.name for one in PUSHED])
+
+
+@each_way
+def test_secrets_are_exchanged_under_load_and_no_genuine_delivery_is_refused(tmp_path: Path, pushed: Pushed) -> None:
     key, stop, statuses = [OLD], threading.Event(), Counter[int]()
     lock = threading.Lock()
 
@@ -273,53 +297,61 @@ def test_secrets_are_exchanged_under_load_and_no_genuine_delivery_is_refused(dae
         with Sender(daemon.url) as sender:
             count = 0
             while not stop.is_set():
-                status = sender.send("/hooks/shop", b'{"type":"a"}', _signed(key[0], f"{number}-{count}")).status
+                status = sender.send(pushed.path, *pushed.made(key[0], f"{number}-{count}")).status
                 count += 1
                 with lock:
                     statuses[status] += 1
 
     def reload(secrets: str) -> None:
-        daemon.configure(SHOP.format(secrets=secrets))
+        daemon.configure(pushed.config.format(secrets=secrets))
         daemon.cdmctl("reload")
 
     def so_far(more: int) -> None:
         wanted = sum(statuses.values()) + more
         until(lambda: sum(statuses.values()) >= wanted, seconds=30, what="more deliveries")
 
-    with ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(deliver, number) for number in range(4)]
-        try:
-            so_far(50)
-            reload('"env:OLD", "env:NEW"')
-            so_far(50)
-            assert rows(daemon)["shop"]["detail"] == "last verified by secret 1 (env:OLD)"
-            key[0] = NEW
-            until(lambda: rows(daemon)["shop"]["detail"] == "last verified by secret 2 (env:NEW)", what="the new secret")
-            so_far(50)
-            reload('"env:NEW"')
-            so_far(50)
-        finally:
-            stop.set()
-        for one in running:
-            one.result()
-    assert set(statuses) == {200}, statuses
-    assert post(f"{daemon.url}/hooks/shop", b'{"type":"a"}', _signed(OLD, "late")).status == 401
-    row = settled(daemon)["shop"]
+    def verified_by(secret: str) -> bool:
+        return str(rows(daemon)[pushed.name]["detail"]).endswith(f"last verified by secret {secret}")
+
+    environment = {"OLD": OLD, "NEW": NEW, **checkout()}
+    with DaemonProcess(tmp_path, pushed.config.format(secrets='"env:OLD"'), environment=environment) as daemon:
+        with ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(deliver, number) for number in range(4)]
+            try:
+                so_far(50)
+                reload('"env:OLD", "env:NEW"')
+                so_far(50)
+                assert verified_by("1 (env:OLD)")
+                key[0] = NEW
+                until(lambda: verified_by("2 (env:NEW)"), what="the new secret")
+                so_far(50)
+                reload('"env:NEW"')
+                so_far(50)
+            finally:
+                stop.set()
+            for one in running:
+                one.result()
+        assert set(statuses) == {200}, statuses
+        assert post(f"{daemon.url}{pushed.path}", *pushed.made(OLD, "late")).status == 401
+        row = settled(daemon)[pushed.name]
     check_sums(row)
     assert row["applied"] == statuses[200]
 
 
-def test_fifty_copies_of_a_delivery_at_once_have_one_effect_and_are_all_thanked_for(daemon: DaemonProcess) -> None:
-    headers, ready = _signed(OLD, "the one"), threading.Barrier(50)
+@each_way
+def test_fifty_copies_of_a_delivery_at_once_have_one_effect_and_are_all_thanked_for(tmp_path: Path, pushed: Pushed) -> None:
+    made, ready = pushed.made(OLD, "the one"), threading.Barrier(50)
 
     def deliver(_: int) -> int:
         with Sender(daemon.url) as sender:
             ready.wait(20)
-            return sender.send("/hooks/shop", b'{"type":"a"}', headers).status
+            return sender.send(pushed.path, *made).status
 
-    with ThreadPoolExecutor(50) as pool:
-        assert set(pool.map(deliver, range(50))) == {200}
-    row = settled(daemon)["shop"]
+    config = pushed.config.format(secrets='"env:OLD"')
+    with DaemonProcess(tmp_path, config, environment={"OLD": OLD, **checkout()}) as daemon:
+        with ThreadPoolExecutor(50) as pool:
+            assert set(pool.map(deliver, range(50))) == {200}
+        row = settled(daemon)[pushed.name]
     assert (row["received"], row["applied"], row["repeats"]) == (50, 1, 49)
 
 
