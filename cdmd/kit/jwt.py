@@ -26,10 +26,10 @@ class Token(msgspec.Struct, frozen=True):
     claims: Mapping[str, Any]
 
     def says(self, name: str, wanted: str) -> bool:
-        """Whether the claim is this text or number, or a list that holds it (``aud`` may be one)."""
+        """Whether the claim is this text, number or word (``true``), or a list that holds it (``aud`` may be one)."""
         value = self.claims.get(name)
         said = value if isinstance(value, list) else [value]
-        return any(str(one) == wanted for one in said if isinstance(one, str | int) and not isinstance(one, bool))
+        return any(_shown(one) == wanted for one in said if isinstance(one, str | int))
 
     def moment(self, name: str) -> float | None:
         """A claim that is a time, in seconds; None where it is missing. Raises Unproved for anything else."""
@@ -60,6 +60,10 @@ def unpadded(text: str) -> bytes:
         return binascii.a2b_base64(text.translate(_URL_SAFE) + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
         raise Unproved("malformed") from None
+
+
+def _shown(one: str | int) -> str:
+    return str(one).lower() if isinstance(one, bool) else str(one)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -235,6 +235,10 @@ class Scheme(_Words, frozen=True, kw_only=True):
 
     def _check_claims(self, claims: dict[str, str]) -> None:
         _expect("iss" in claims, "`claims` must name `iss`: the key may sign for others, too")
+        empty = [name for name, text in claims.items() if not text]
+        _expect(
+            not empty, f"`claims` must say what the token has to claim: write {' and '.join(f'`{name}`' for name in empty)}"
+        )
         _expect(self.signed is None and self.timestamp is None, "`jwt-rs256` takes no `signed` or `timestamp`")
         _expect(self.body_unsigned, "a token does not cover the body: write body_unsigned = true if that is enough for you")
         words = [word for text in claims.values() for word in PLACEHOLDER.findall(text)]

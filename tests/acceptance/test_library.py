@@ -15,7 +15,7 @@ import pytest
 from cdmd.config.library import Library
 from cdmd.testing import DaemonProcess
 from tests.acceptance.trial import Reply, check_sums, control, post, rows, settled, status, until
-from tests.library.senders import Delivery, deliveries, secret, sent
+from tests.library.senders import Delivery, deliveries, put_secrets, secret, sent
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 
@@ -80,12 +80,9 @@ def api() -> Iterator[str]:
 def daemon(tmp_path_factory: pytest.TempPathFactory, api: str) -> Iterator[DaemonProcess]:
     """A daemon whose configuration is what all pages propose to paste, but takes every event and asks ``api``."""
     folder = tmp_path_factory.mktemp("library")
-    credentials = folder / "credentials"
-    credentials.mkdir()
     entries = {name: LIBRARY.entry(name) for name in ENTRIES}
     for name, entry in entries.items():
-        for credential in re.findall(r"credential:(\w+)", entry.snippet):
-            (credentials / credential).write_text(secret(name))
+        put_secrets(name, entry.snippet, folder)
     config = f'[http]\nlisten = ["127.0.0.1:0"]\npublic_url = "{PUBLIC}"\n'
     config += "".join(re.sub(r"^accept = .*$", "", entry.snippet, flags=re.MULTILINE) for entry in entries.values())
     config = re.sub(r"https://DATACENTER[^/]*", api, config)
@@ -94,7 +91,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, api: str) -> Iterator[Daemo
         f"{kind} = {{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in settings.items())} }}\n"
         for kind, settings in kinds.items()
     )
-    with DaemonProcess(folder, config, environment={"CREDENTIALS_DIRECTORY": str(credentials)}) as running:
+    with DaemonProcess(folder, config, environment={"CREDENTIALS_DIRECTORY": str(folder / "credentials")}) as running:
         yield running
 
 

@@ -130,6 +130,9 @@ def test_a_claim_may_be_a_number_or_one_of_a_list_and_is_tied_to_the_request() -
     assert decide(token(aud=["them"]), claims=claims) == Refused("mismatch")
     assert decide(token(aud="us", iat=SECONDS - 1), claims=claims) == Refused("mismatch")
     assert decide(token(aud=[True, None, {}]), claims={"iss": CLAIMS["iss"], "aud": "True"}) == Refused("mismatch")
+    verified = {"iss": CLAIMS["iss"], "email_verified": "true"}
+    assert decide(token(email_verified=True), claims=verified) == Verified(0)
+    assert decide(token(email_verified=False), claims=verified) == Refused("mismatch")
     assert decide(token(), body=b"{}") == Refused("missing")
     assert decide(token(), body=b"not json") == Refused("malformed")
 
@@ -144,6 +147,7 @@ def test_the_token_may_stand_behind_a_word() -> None:
     ("words", "mistake"),
     [
         ({"claims": {"jti": "x"}}, "must name `iss`"),
+        ({"claims": {"iss": "x", "aud": "", "email": ""}}, "write `aud` and `email`"),
         ({"claims": None}, "go together"),
         ({"algorithm": "hmac-sha256"}, "go together"),
         ({"body_unsigned": False}, "body_unsigned = true"),

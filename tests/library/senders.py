@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 _PLAIN = "a-shared-secret-of-some-length"
 _BASE64 = base64.b64encode(bytes(range(32))).decode()
+_GOOGLE = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 _SITE = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 _MAILER = ec.generate_private_key(ec.SECP256R1())
 
@@ -81,11 +83,20 @@ def secret(entry: str) -> str:
         "sap-cdc": json.dumps(
             {"callId": "c", "errorCode": 0, "kid": "k", **jwt.algorithms.RSAAlgorithm.to_jwk(_SITE.public_key(), as_dict=True)}
         ),
+        "google-pubsub": json.dumps({"keys": [_google_key(_SITE, "before"), _google_key(_GOOGLE, "now")]}),
         "sap-commerce": "commerce:a-password",
         "sendgrid": base64.b64encode(
             _MAILER.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         ).decode(),
     }.get(entry, _PLAIN)
+
+
+def put_secrets(entry: str, snippet: str, folder: Path) -> None:
+    """Put the entry's secret where its proposed configuration looks: beside that, or among the credentials in ``folder``."""
+    for kind, name in re.findall(r"(credential|file):([\w.-]+)", snippet):
+        place = folder / "credentials" if kind == "credential" else folder
+        place.mkdir(exist_ok=True)
+        (place / name).write_text(secret(entry))
 
 
 def sent(entry: str, delivery: Delivery, *, now: datetime, url: str) -> Sent:
@@ -170,6 +181,25 @@ def _gigya(signing: Signing) -> dict[str, str]:
     return {"x-gigya-sig-jwt": jwt.encode(claims, _SITE, algorithm="RS256", headers={"kid": "k", "dc": "eu1"})}
 
 
+def _google_key(key: rsa.RSAPrivateKey, name: str) -> dict[str, Any]:
+    return {**jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": name, "alg": "RS256", "use": "sig"}
+
+
+def _google(signing: Signing) -> dict[str, str]:
+    issued = int(signing.now.timestamp())
+    claims = {
+        "aud": "https://in.example.com/hooks/google-pubsub",
+        "azp": "113774264463038321964",
+        "email": "pusher@my-project.iam.gserviceaccount.com",
+        "sub": "113774264463038321964",
+        "email_verified": True,
+        "exp": issued + 3600,
+        "iat": issued,
+        "iss": "https://accounts.google.com",
+    }
+    return {"authorization": f"Bearer {jwt.encode(claims, _GOOGLE, algorithm='RS256', headers={'kid': 'now'})}"}
+
+
 def _standard(signing: Signing) -> dict[str, str]:
     name = hashlib.sha256(signing.body).hexdigest()[:12]
     content = f"msg_{name}.{signing.seconds}.".encode() + signing.body
@@ -185,6 +215,7 @@ SIGNED: Mapping[str, Callable[[Signing], dict[str, str]]] = {
     "cloudevents": _bearer,
     "dropbox": lambda signing: {"x-dropbox-signature": _hex(signing, signing.body, "sha256")},
     "github": lambda signing: {"x-hub-signature-256": f"sha256={_hex(signing, signing.body, 'sha256')}"},
+    "google-pubsub": _google,
     "hubspot": _hubspot,
     "intercom": lambda signing: {"x-hub-signature": f"sha1={_hex(signing, signing.body, 'sha1')}"},
     "mailchimp": lambda _signing: {"user-agent": "MailChimp"},

@@ -1,6 +1,5 @@
 """Each entry of the library: deliveries in the vendor's form, signed as the vendor signs, through the real connector."""
 
-import re
 import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from cdmd.config.library import Library
 from cdmd.config.schema import IdentifierSettings, default_identifiers
 from cdmd.models import Answer, Event, Request, show_time
 from cdmd.testing import RecordingSource
-from tests.library.senders import DELIVERIES, Delivery, Sent, deliveries, secret, sent
+from tests.library.senders import DELIVERIES, Delivery, Sent, deliveries, put_secrets, sent
 
 LIBRARY = Library()
 ENTRIES = LIBRARY.names()
@@ -34,9 +33,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], L
     """The configuration that an entry's page proposes to paste, loaded as ``cdmd run`` would."""
 
     def load(entry: str) -> Loaded:
-        (tmp_path / "credentials").mkdir()
-        for name in re.findall(r"credential:(\w+)", LIBRARY.entry(entry).snippet):
-            (tmp_path / "credentials" / name).write_text(secret(entry))
+        put_secrets(entry, LIBRARY.entry(entry).snippet, tmp_path)
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
         monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
         file = tmp_path / "cdmd.toml"
