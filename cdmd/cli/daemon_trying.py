@@ -31,6 +31,9 @@ _FIRST_ERROR = 400
 def try_connector(connector: str, config: Path | None, input_: Any, headers: tuple[str, ...], limit: int) -> int:
     r"""Show what CONNECTOR would bring in, as events in JSON Lines; what cannot be mapped is named on stderr.
 
+    A file that no connector knows may be given instead: what it seems to be is proposed on stderr as a configuration
+    to paste, and its first events are shown as that would bring them.
+
     A webhook reads one request body from a file; its signature is not checked. One that only notifies shows the
     requests that it would make, and makes none.
     A connector of files looks at its area, says which host key it shows, and reads the file that would be read
@@ -41,27 +44,34 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
     cdmd try github --input push.json --header 'X-GitHub-Event: push'
     cdmd try supplier
     cdmd try supplier --input customers.csv
+    cdmd try customers.csv
     """
     # What reads a configuration and maps is imported when it is needed: --help shall be quick.
     import anyio
 
     from cdmd.cli.loading import load_all
+    from cdmd.config.meaning import NAME
     from cdmd.config.schema import Absent
     from cdmd.contracts import NotifiedConnector, PushConnector, SamplingConnector
     from cdmd.testing.source import RecordingSource
 
+    file = Path(connector)
+    if not NAME.fullmatch(connector) and file.is_file():
+        return _propose(file, limit)
     loaded = load_all(config)
     one = loaded.config.connectors.get(connector)
+    if one is None and file.is_file():
+        return _propose(file, limit)
     if one is None:
         names = ", ".join(sorted(loaded.config.connectors)) or "none"
-        raise NotFound(f"there is no connector {connector!r}; configured are: {names}")
+        raise NotFound(f"there is no connector {connector!r} and no file of that name; configured are: {names}")
     if isinstance(one.settings, Absent):
         raise CdmdError(one.settings.unavailable)
     built = loaded.plugins.connector_types()[one.frame.type](one.name, one.settings)
     if isinstance(built, SamplingConnector):
         from cdmd.cli.daemon_sampling import sampled
 
-        return _show(sampled(built, one, loaded, limit=limit, given=_path(input_)), None, limit)
+        return _show(sampled(built, one, loaded, limit=limit, given=None if input_ is None else _path(input_)), None, limit)
     source = RecordingSource(one.name, frame=one.frame, streams=getattr(built, "streams", {}))
     if not isinstance(built, PushConnector):
         raise CdmdError(f"{connector} fetches by itself, and its type cannot be tried")
@@ -72,6 +82,12 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
     for ask in asks[:limit]:
         click.echo(json.dumps(ask, ensure_ascii=False))
     return _show(source, refused, limit)
+
+
+def _propose(file: Path, limit: int) -> int:
+    from cdmd.cli.daemon_proposing import proposed
+
+    return _show(proposed(file, limit=limit), None, limit)
 
 
 async def _feed(connector: "PushConnector", source: "RecordingSource", body: bytes, headers: tuple[str, ...]) -> str | None:
@@ -87,9 +103,7 @@ async def _feed(connector: "PushConnector", source: "RecordingSource", body: byt
     return None if answer.status < _FIRST_ERROR else f"status {answer.status} {answer.body.decode(errors='replace')}".strip()
 
 
-def _path(given: Any) -> Path | None:
-    if given is None:
-        return None
+def _path(given: Any) -> Path:
     path = Path(given.name)
     given.close()
     if not path.is_file():

@@ -58,6 +58,7 @@ class Watcher(ABC):
         self.session, self.listings = secrets.token_bytes(8), 0
         self.lock = anyio.Lock()
         self.progress: Progress | None = None
+        self.peek: Callable[[Spool], None] | None = None
         self.waiting: frozenset[bytes] = frozenset()
         snapshot = settings.mode == "snapshot"
         self._register = Registering(settings, packing=self._packing, most=self._most) if snapshot else None
@@ -203,6 +204,8 @@ class Watcher(ABC):
         try:
             await fetch(complete.area, path, entry.version, spool=spool, source=source, progress=progress)
             await complete.compare(path, spool)
+            if self.peek is not None:
+                await anyio.to_thread.run_sync(self.peek, spool)
             entry = _with_digest(entry, spool.digest)
             if (earlier := await self._earlier(path, entry, source)) is not None:
                 return entry, earlier, DONE if earlier == "" else DUPLICATE

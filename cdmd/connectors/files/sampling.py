@@ -6,6 +6,7 @@ No file is waited for until it has settled: somebody looks, and is told.
 import glob
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -17,7 +18,9 @@ from cdmd.connectors.files.folder import Folder
 from cdmd.connectors.files.ledger import DONE, SEEN, Entry
 from cdmd.connectors.files.names import Patterns, shown
 from cdmd.connectors.files.settings import FileSettings
+from cdmd.connectors.files.spool import Spool
 from cdmd.connectors.files.taking import Progress
+from cdmd.connectors.probing import Guess, otherwise
 from cdmd.contracts import Source
 from cdmd.errors import BadArguments
 
@@ -28,6 +31,8 @@ class Reading(Protocol):
     """What of the watcher is needed to try a file."""
 
     settings: FileSettings
+    peek: Callable[[Spool], None] | None
+    """What looks at a file's content before it is read, in a worker thread."""
 
     def area(self, source: Source) -> Area:
         """The place."""
@@ -56,11 +61,20 @@ async def sample(watcher: Reading, source: Source, tell: Callable[[str], None], 
         size, mtime = first.version
         entry = Entry(state=SEEN, size=size, mtime=mtime, since=0, again=True)
         complete = Completeness(watcher.settings if given is None else _unsigned(watcher.settings), area)
+        watcher.peek = partial(_peek, watcher.settings, tell)
         _, reason, state = await watcher.read(first.path, entry, complete, source, Progress(first.path, source))
         if state != DONE or reason:
             tell(f"{shown(first.path)} would be {state}" + (f": {reason}" if reason else ""))
     finally:
+        watcher.peek = None
         await area.close()
+
+
+def _peek(settings: FileSettings, tell: Callable[[str], None], spool: Spool) -> None:
+    """Say so where the file seems to be something else than the settings say."""
+    guess: Guess | None = None if settings.decrypt is not None else otherwise(settings.format, spool.reader())
+    if guess is not None:
+        tell(f"by its content the file would be read with: {guess.line}")
 
 
 async def _look(watcher: Reading, area: Area, tell: Callable[[str], None], *, given: Path | None) -> list[Listed]:

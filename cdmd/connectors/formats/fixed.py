@@ -31,7 +31,9 @@ class FixedSettings(ColumnSettings, frozen=True, kw_only=True):
     encoding: Annotated[str, Meta(description="The encoding.")] = "utf-8"
     trim: Annotated[bool, Meta(description="Take blanks off both ends of every value.")] = True
     skip: Annotated[int, Meta(description="Lines to pass over at the beginning.", ge=0)] = 0
-    record_length: Annotated[int | None, Meta(description="Records have so many bytes and no line ends.", ge=1)] = None
+    record_length: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="Records have so many bytes and no line ends.")
+    ] = None
     max_record: Annotated[Size, Meta(description="The longest line; a longer one is set aside.")] = Size.parse("1MiB")
 
 
