@@ -77,6 +77,12 @@ class Rate:
         return self.text or f"{self.count}/{self.per:g}s"
 
 
+def spoken(seconds: float) -> str:
+    """A length of time for people, in the largest unit of which there are two: ``"12.5m"``."""
+    unit = max((name for name, size in _SECONDS.items() if seconds >= 2 * size), key=_SECONDS.__getitem__, default="ms")
+    return f"{seconds / _SECONDS[unit]:.3g}{unit}"
+
+
 def _split(text: str, units: Mapping[str, _N], *, what: str, example: str) -> tuple[int, _N]:
     match = re.fullmatch(r"([0-9]{1,15})([A-Za-z]+)", text)
     if match is None or match[2] not in units:

@@ -1,6 +1,6 @@
 import pytest
 
-from cdmd.kit.quantities import Duration, Rate, Size
+from cdmd.kit.quantities import Duration, Rate, Size, spoken
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,14 @@ def test_a_rate_is_a_count_in_a_duration() -> None:
 
 def test_made_quantities_show_themselves() -> None:
     assert [str(Duration(1.5)), str(Size(3)), str(Rate(2, 1.0))] == ["1.5s", "3B", "2/1s"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.25, "250ms"), (60, "60s"), (300, "5m"), (750, "12.5m"), (5400, "90m"), (9000, "2.5h"), (1e6, "11.6d")],
+)
+def test_lengths_of_time_are_spoken_in_the_largest_unit_of_which_there_are_two(seconds: float, text: str) -> None:
+    assert spoken(seconds) == text
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1.5h", "5M", "5MB", "\u0665m", "9" * 16 + "s", "1mB"])
