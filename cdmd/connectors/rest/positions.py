@@ -57,8 +57,12 @@ class Positions:
         return position - self._lookback if self.timed and not isinstance(position, str) else position
 
     def edge(self, position: Value | None) -> Value | None:
-        """From where on the next look brings again what is known."""
-        return None if position is None else self.since(position)
+        """From where on the next look brings again what is known: requests are rounded down."""
+        since = None if position is None else self.since(position)
+        if since is None or isinstance(since, str):
+            return since
+        back = 0 if self._settings.inclusive else 1
+        return since - since % self._grain() - back * self._grain() if self.timed else since - back
 
     def written(self, value: Value | None) -> Any:
         """``value`` as a request says it. Rounded down, and a moment earlier where the source leaves that moment out."""

@@ -217,7 +217,7 @@ class Walk:
 
     def _with_page_size(self, got: Got) -> Place:
         limit = getattr(self._stream.way.settings, "limit", None)
-        full = limit is not None and got.answer.count >= limit
+        full = limit is not None and got.answer.length >= limit
         return msgspec.structs.replace(self.place, full=limit) if full else self.place
 
     def _their_now(self, got: Got) -> int:

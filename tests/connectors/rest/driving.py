@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from cdmd.config.checking import Checker
@@ -49,15 +50,27 @@ def _settings(table: Mapping[str, Any], found: list[str]) -> Any:
     return checker.table(RestSettings, own, ())
 
 
+class ShiftedClock(VirtualClock):
+    """A wall clock that somebody sets, beside a steady one that nobody can."""
+
+    shift = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.shift)
+
+    def set(self, now: datetime) -> None:
+        self.shift += (now - self.now()).total_seconds()
+
+
 class Driven:
     """``look`` at a stream as often as wanted; what it brought is in ``source``. ``restart`` forgets all but the state."""
 
-    def __init__(self, text: str, api: Api, *, clock: VirtualClock | None = None, http: Any = None) -> None:
+    def __init__(self, text: str, api: Api, *, clock: ShiftedClock | None = None, http: Any = None) -> None:
         self.text, self.api = text, api
         found: list[str] = []
         settings = _settings(tomllib.loads(text), found)
         assert not found, found
-        self.clock = clock or VirtualClock()
+        self.clock = clock or ShiftedClock()
         api.now, api.steady = self.clock.now, self.clock.monotonic
         self.http = http or ApiHttp(api)
         self.settings = settings
