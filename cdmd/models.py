@@ -400,7 +400,8 @@ class Changes(msgspec.Struct, kw_only=True):
     """What a decided batch writes, in one transaction that also moves the position to ``position``.
 
     ``profiles`` holds new and changed rows; ``owners`` new or moved identifiers; ``unparked`` and ``revived`` the parked and
-    dead rows whose effects are in this transaction; ``counts`` adds to (connector, counter).
+    dead rows whose effects are in this transaction; ``counts`` adds to (connector, counter). ``swayed``: an extension had a say
+    in them or has one in what waits, so the same entries may come to something else when they are applied again.
     """
 
     position: Seq | None = None
@@ -413,6 +414,7 @@ class Changes(msgspec.Struct, kw_only=True):
     parked: list[Parked] = []
     unparked: list[Seq] = []
     counts: dict[tuple[str, str], int] = {}
+    swayed: bool = False
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

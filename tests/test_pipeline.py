@@ -343,6 +343,28 @@ async def test_what_only_waits_for_its_turn_is_parked_and_called_later():
     assert daemon.store.sums() == {Count.APPLIED: 6}
 
 
+async def test_the_store_is_told_of_every_batch_that_an_extension_has_a_say_in_or_may_still_have():
+    async def thinks(event, context):
+        return event.enriched(thought=True)
+
+    daemon = Daemon()
+    await daemon.take(event("1"), event("2", type="order.held"))
+    assert not any(daemon.store.swayed)
+    daemon.store.swayed.clear()
+    await daemon.take(event("3", type="tv"), event("4"), extensions=[on("tv", thinks)])
+    assert daemon.store.swayed == [True], "it answered"
+    daemon.store.swayed.clear()
+    await daemon.take(event("5", type="tv"), extensions=[on("tv", raising(RetryLater(60)))])
+    await daemon.take(event("6"))
+    assert daemon.store.swayed == [True, True], "it holds one, and another comes while that one waits"
+    daemon.store.swayed.clear()
+    daemon.clock.advance(61)
+    async with daemon.running():
+        await daemon.store.until(lambda: not daemon.store.waiting)
+    await daemon.take(event("7"))
+    assert daemon.store.swayed == [True, False], "it came back, and nothing waits any more"
+
+
 async def test_after_a_restart_a_parked_event_is_called_again():
     async def hangs(event, context):
         await anyio.sleep_forever()

@@ -106,6 +106,7 @@ class Decision:
             list({pair: None for one in self._prepared for pair in one.forms.pairs}),
             [one.item.seq for one in self._prepared if one.item.resumed],
         )
+        self._swayed = parked > 0 or any(_is_swayed(item) for item, _ in items)
         self.fates: list[Fate] = []
         self.broke: Exception | None = None
 
@@ -117,7 +118,9 @@ class Decision:
         except Exception as error:
             self.broke = error
             raise
-        return decider.changes(self._position)
+        changes = decider.changes(self._position)
+        changes.swayed = self._swayed
+        return changes
 
     def _prepare(self, item: Item, original: Event) -> _Prepared:
         named = item.entry.occurrence
@@ -297,6 +300,11 @@ def effective_time(event: Event) -> tuple[Micros, bool]:
 def is_of(seen: Seen, entry: Entry, seq: Seq) -> bool:
     """Whether ``seen`` is of the occurrence that ``entry`` at ``seq`` is of: a brief id may mean another one by now."""
     return seen.seq == seq or not entry.brief or abs(to_micros(entry.event.received) - seen.content) < BRIEFLY
+
+
+def _is_swayed(item: Item) -> bool:
+    """Whether an extension had or has a say about it."""
+    return bool(item.trace) or item.resumed or isinstance(item.outcome, Hold)
 
 
 def poisoned(item: Item, error: Exception) -> Item:

@@ -92,7 +92,11 @@ class Store(Protocol):
     """
 
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
-        """Look ``wanted`` up, call the pure ``decide``, write its changes in one transaction; returns them."""
+        """Look ``wanted`` up, call the pure ``decide``, write its changes in one transaction; returns them.
+
+        After a power cut the journal is applied again, and extensions may answer otherwise then. So what names or joins people
+        (``owners``, ``merges``) is on the disk before anybody can see it where changes that were ``swayed`` are not yet.
+        """
         ...
 
     async def derive(self, more: Derive, *, after: ProfileKey, limit: int) -> ProfileKey | None:

@@ -1,13 +1,13 @@
 """The store in SQLite: profiles, activities and all that a batch changes, in one transaction with the journal position.
 
-``synchronous=NORMAL``: what a power cut takes back is applied again from the journal. Not here: any decision (``apply`` is
-handed the function) and the tables' details (``batches``, ``seen``, ``letters``, ``rows``).
+``synchronous=NORMAL``: what a power cut takes back is applied again from the journal; FULL only where that could name people
+otherwise. Not here: any decision (``apply`` is handed the function) and the tables' details (``batches``, ``seen``, ``rows``).
 """
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -70,6 +70,7 @@ class SqliteStore(Store):
         self._readers: Readers
         self._position = Seq(0)
         self._synced = Seq(0)
+        self._swayed = False  # whether an extension had a say in what may not be on the disk yet
         self.failure: str | None = None
 
     @classmethod
@@ -131,7 +132,15 @@ class SqliteStore(Store):
         with transaction(connection):
             found = look_up(connection, wanted)
             changes = decide(found.known)
-            write(connection, changes, found, now=self._clock.now())
+            self._swayed |= changes.swayed
+            names = self._swayed and bool(changes.owners or changes.merges)
+            if not names:
+                write(connection, changes, found, now=self._clock.now())
+        if names:
+            # How hard it syncs cannot be changed within a transaction; nobody else writes, so ``found`` still holds.
+            with _synced_commits(connection), transaction(connection):
+                write(connection, changes, found, now=self._clock.now())
+            self._swayed = False
         if changes.position is not None:
             self._position = max(self._position, changes.position)
         return changes
@@ -294,6 +303,16 @@ class SqliteStore(Store):
 
     def _open_beside(self) -> sqlite3.Connection:
         return connect_beside(self._path, _PLAN, connect=self._connect)
+
+
+@contextmanager
+def _synced_commits(connection: sqlite3.Connection) -> Iterator[None]:
+    """A commit in here is on the disk, with all before it, before a reader sees it."""
+    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA synchronous = {_PLAN.synchronous}")
 
 
 def _check_position(stored: Seq, *, known: Seq) -> None:

@@ -32,7 +32,7 @@ on = ["order.*"]
 value = "{{data.amount}}"
 compute = "sum"
 """
-_SPECIAL: Final = {3: "order.held", 7: "order.held", 11: "order.dropped", 13: "order.rejected", 17: "page.viewed"}
+_SPECIAL: Final = {3: "order.held", 5: "order.held", 11: "order.dropped", 13: "order.rejected", 17: "page.viewed"}
 _FORMS: Final = (("customer_no", "email"), ("customer_no",), ("email",))
 
 

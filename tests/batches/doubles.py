@@ -111,6 +111,7 @@ class MemoryStore:
         self.waiting: dict[Seq, Parked] = {}
         self.counters: Counter[tuple[str, str]] = Counter()
         self.sizes: list[int] = []
+        self.swayed: list[bool] = []
         self.failing: list[Exception] = []
         self.failing_after: list[Exception] = []
         self.refuses: set[str] = set()
@@ -149,6 +150,7 @@ class MemoryStore:
             assert activity.seq not in self.activities, "applied twice"
             self.activities[activity.seq] = activity
         self.sizes.append(len(changes.activities))
+        self.swayed.append(changes.swayed)
         self.remembered.update(changes.seen)
         self.profiles.update(changes.profiles)
         self.owners.update(changes.owners)

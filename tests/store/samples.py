@@ -64,6 +64,8 @@ class Disk:
         self.failure: Exception = sqlite3.OperationalError("disk I/O error")
         self.opened = 0
         self.impatient = False
+        self.commits: list[int] = []
+        """How hard each commit was synced: 1 (NORMAL) or 2 (FULL)."""
 
     def connect(self, path: Any, **options: Any) -> sqlite3.Connection:
         disk = self
@@ -77,6 +79,8 @@ class Disk:
                 if sql.startswith("BEGIN"):
                     (pages,) = super().execute("PRAGMA page_count").fetchone()
                     super().execute(f"PRAGMA max_page_count = {pages + 1 if disk.full else 2**31 - 2}").fetchone()
+                if sql == "COMMIT":
+                    disk.commits += super().execute("PRAGMA synchronous").fetchone()
                 return super().execute(sql, *parameters)
 
         self.opened += 1

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
+import msgspec
 import pytest
 
 from cdmd.contracts import DeadLetterFilter
 from cdmd.errors import Damaged, NotDurable, SchemaUnknown
-from cdmd.models import Changes, Micros, ProfileKey, Seen, SeenVerdict, Seq, Wanted
+from cdmd.models import Changes, Merge, Micros, ProfileKey, Seen, SeenVerdict, Seq, Wanted
 from cdmd.store.checking import verify_store
 from cdmd.store.checkpoints import STEP
 from cdmd.store.keys import Digester
@@ -126,6 +127,39 @@ async def test_what_is_on_disk_at_the_start_counts_as_synced(reopen: Reopen) -> 
     async with reopen() as store:
         assert store.synced == 1
         assert store.path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_who_is_who_is_synced_before_it_is_seen_where_an_extension_had_a_say_in_what_is_not(
+    reopen: Reopen, disk: Disk
+) -> None:
+    normal, full = 1, 2
+    async with reopen() as store:
+        disk.commits.clear()
+        await give(store, applied(1))
+        await give(store, Changes(swayed=True))
+        await give(store, applied(2))
+        await give(store, applied(3))
+        assert disk.commits == [normal, normal, normal, full, normal]
+        merge = Merge(
+            seq=Seq(4), time=NOW, winner=ProfileKey(1), loser=ProfileKey(2), identifiers=[], rule="merged", before=profile(2)
+        )
+        disk.commits.clear()
+        await give(store, Changes(merges=[merge], swayed=True))
+        await give(store, Changes(seen={digest(9): Seen(Seq(9), SeenVerdict.FILTERED, 9)}))
+        assert disk.commits == [normal, full, normal]
+
+
+async def test_what_failed_to_be_synced_is_synced_the_next_time(reopen: Reopen, disk: Disk) -> None:
+    normal, full = 1, 2
+    async with reopen() as store:
+        disk.fail_on = "INSERT INTO activities"
+        with pytest.raises(NotDurable):
+            await give(store, msgspec.structs.replace(applied(1), swayed=True))
+        disk.fail_on = None
+        disk.commits.clear()
+        await give(store, applied(1))
+        await give(store, applied(2))
+        assert disk.commits == [normal, full, normal]
 
 
 # ---- the disk fails -----------------------------------------------------------------------------------------------

@@ -1,0 +1,13 @@
+"""Syncs no naming of people, though an extension may answer otherwise when it is asked again.
+
+Nor anything else of the store for a while, so that a cut takes more back.
+"""
+
+from contextlib import nullcontext
+
+from cdmd.store import store
+from tests.acceptance import hurrying
+
+store._synced_commits = nullcontext  # type: ignore[assignment]
+hurrying.upkeep.SYNC_EVERY = 60.0  # type: ignore[misc]
+hurrying.upkeep.PRUNE_EVERY = 60.0  # type: ignore[misc]
