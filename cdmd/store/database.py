@@ -32,12 +32,16 @@ _BUSY_MS: Final = 5_000
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a database is opened: what it is called in messages, its migrations, how hard it syncs, when it checkpoints."""
+    """How a database is opened: what it is called in messages, its migrations, how hard it syncs, when it checkpoints.
+
+    ``cache_kib`` bounds the pages that its writer keeps in memory.
+    """
 
     name: str
     migrations: Sequence[Migration]
     synchronous: str
     autocheckpoint: int
+    cache_kib: int = 65_536
 
 
 def connect_writer(path: Path, plan: Plan, *, connect: Connect) -> sqlite3.Connection:
@@ -76,7 +80,7 @@ def _prepare(connection: sqlite3.Connection, plan: Plan) -> None:
     connection.execute(f"PRAGMA synchronous = {plan.synchronous}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {plan.autocheckpoint}")
     connection.execute("PRAGMA journal_size_limit = 67108864").fetchone()
-    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute(f"PRAGMA cache_size = -{plan.cache_kib}")
     connection.execute("PRAGMA temp_store = MEMORY")
     _migrate(connection, plan)
 

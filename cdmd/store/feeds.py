@@ -35,7 +35,9 @@ from cdmd.store.sql import load_migrations, load_queries
 T = TypeVar("T")
 MOST_BLOCKS: Final = 2**24
 _SQL: Final = load_queries("feeds")
-_PLAN: Final = Plan(name="feeds", migrations=load_migrations("feeds"), synchronous="FULL", autocheckpoint=4_000)
+_PLAN: Final = Plan(
+    name="feeds", migrations=load_migrations("feeds"), synchronous="FULL", autocheckpoint=4_000, cache_kib=4_096
+)
 _DROPPED_AT_ONCE: Final = 256
 _MEND: Final = "put a backup in place with: cdmd restore FILE"
 

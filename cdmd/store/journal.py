@@ -40,7 +40,9 @@ from cdmd.store.sql import load_migrations, load_queries
 from cdmd.store.tail import Tail
 
 _SQL: Final = load_queries("journal")
-_PLAN: Final = Plan(name="journal", migrations=load_migrations("journal"), synchronous="FULL", autocheckpoint=1_000)
+_PLAN: Final = Plan(
+    name="journal", migrations=load_migrations("journal"), synchronous="FULL", autocheckpoint=1_000, cache_kib=4_096
+)
 _TAIL_BLOCKS: Final = 64
 _PRUNE_BLOCKS: Final = 16
 _PAGE: Final = 500

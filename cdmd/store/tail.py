@@ -10,7 +10,10 @@ _DEAD_MOST: Final = 256
 
 
 class Tail:
-    """A run of consecutive entries, bounded in number and in encoded bytes; the oldest go first."""
+    """A run of consecutive entries, bounded in number and in encoded bytes; the oldest go first, and what was read on from.
+
+    Who reads it goes forwards; whoever else wants an entry again finds it on the disk.
+    """
 
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
         self._max_events, self._max_bytes = max_events, max_bytes
@@ -28,9 +31,15 @@ class Tail:
         self._sizes.extend(sizes)
         self._bytes += sum(sizes)
         while len(self) > self._max_events or self._bytes > self._max_bytes:
-            self._bytes -= self._sizes[self._start]
-            self._start += 1
-            self._first += 1
+            self._drop(1)
+        self._let_go()
+
+    def _drop(self, count: int) -> None:
+        self._bytes -= sum(self._sizes[self._start : self._start + count])
+        self._start += count
+        self._first += count
+
+    def _let_go(self) -> None:
         if self._start > min(_DEAD_MOST, len(self._entries) // 2):
             del self._entries[: self._start], self._sizes[: self._start]
             self._start = 0
@@ -48,5 +57,7 @@ class Tail:
         skip = after + 1 - self._first
         if skip < 0 or skip >= len(self):
             return None
-        start = self._start + skip
+        self._drop(skip)
+        self._let_go()
+        start = self._start
         return [Journaled(Seq(after + n), entry) for n, entry in enumerate(self._entries[start : start + limit], 1)]
