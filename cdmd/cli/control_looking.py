@@ -15,6 +15,7 @@ from cdmd.cli.terminal import Table, clean, drawn, note, print_json, print_pairs
 from cdmd.errors import Unreachable
 
 _REMARKS = ("unattributed", "id_conflicts", "clock_ahead", "ignored_traits", "skipped_values")
+_MOST_REASONS = 4
 
 
 @click.command
@@ -213,7 +214,9 @@ def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:
     objective = row["freshness_objective_seconds"]
     freshness = span(row["freshness_seconds"]) + ("" if objective is None else f" of {span(objective)}")
     counted = [f"{row[name]} {name.replace('_', ' ')}" for name in _REMARKS if row.get(name)]
-    remark = "; ".join([*filter(None, [row["error"] or row["detail"]]), *counted]) or None
+    refused = ", ".join(f"{reason} {count}" for reason, count in list(row.get("refusals", {}).items())[:_MOST_REASONS])
+    told = [row["error"] or row["detail"], *counted, f"refused: {refused}" if refused else None]
+    remark = "; ".join(filter(None, told)) or None
     return [row["name"], row["type"], row["state"], freshness, *(row[name] for name in counters), row["last_event"], remark]
 
 

@@ -67,7 +67,8 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     Beside the sums: ``unattributed`` applied events that name nobody, ``id_conflicts`` repeats with other content,
     ``clock_ahead`` times too far ahead, ``ignored_traits`` that a full profile had no place for, ``skipped_values`` that no
     indicator could use.
-    ``to_fetch`` counts what a thin webhook was notified of and has not fetched.
+    ``to_fetch`` counts what a thin webhook was notified of and has not fetched; ``refusals`` says why since the start of the
+    daemon: how often for each reason (``signature_mismatch``, ``write_key``, ``quota``, ``too_large`` ...).
     ``detail`` says what it does or waits for, ``next`` when it will look again.
     """
 
@@ -94,6 +95,7 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     ignored_traits: int = 0
     skipped_values: int = 0
     to_fetch: int = 0
+    refusals: dict[str, int] = {}
     last_event: datetime | None = None
     next: datetime | None = None
     detail: str | None = None

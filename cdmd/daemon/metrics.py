@@ -55,6 +55,7 @@ class _Snapshot:
         remarks = CounterMetricFamily(
             "cdmd_remarks", "What was noticed about events beside what became of them.", labels=["connector", "remark"]
         )
+        refusals = CounterMetricFamily("cdmd_refusals", "What was refused, by reason.", labels=["connector", "reason"])
         current = GaugeMetricFamily("cdmd_events_current", "Events by connector in a state now.", labels=["connector", "state"])
         for row in self._status.connectors:
             for name, field in _AT_DOOR:
@@ -64,9 +65,11 @@ class _Snapshot:
                 events.add_metric([row.name, "store", name], getattr(row, name))
             for name in _REMARKS:
                 remarks.add_metric([row.name, name], getattr(row, name))
+            for name, count in row.refusals.items():
+                refusals.add_metric([row.name, name], count)
             for name in _CURRENT:
                 current.add_metric([row.name, name], getattr(row, name))
-        yield from (events, remarks, current)
+        yield from (events, remarks, refusals, current)
 
     def _connectors(self) -> Iterator[Metric]:
         def gauge(name: str, text: str) -> GaugeMetricFamily:

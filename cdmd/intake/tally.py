@@ -29,6 +29,10 @@ class Tally:
         known = (connector, reason) in self.reasons or len(self.reasons) < _MOST_REASONS
         self.reasons[connector, reason if known else "other"] += count
 
+    def refusals(self, connector: str) -> dict[str, int]:
+        """How often the connector refused since the start, for each reason, the most frequent first."""
+        return {reason: count for (name, reason), count in self.reasons.most_common() if name == connector}
+
     def counted(self, connector: str, counts: Mapping[str, int]) -> None:
         """Records that needed no append: filtered ones, and repeats of what is in the journal already."""
         self._add(connector, counts)

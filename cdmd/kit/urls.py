@@ -47,25 +47,26 @@ class UrlTemplate:
             if isinstance(part, str):
                 joined.append(part)
                 continue
-            joined.append(quote(plain_value(part.look(record, context), part.text), safe=""))
+            joined.append(quote(plain_value(part.look(record, context), f"{{{part.text}}}"), safe=""))
         url = "".join(joined)
         if len(url) > _LONGEST_URL:
             raise ValueRefused("the URL becomes too long")
         return url
 
 
-def plain_value(value: Any, expression: str) -> str:
+def plain_value(value: Any, template: str) -> str:
     """``value`` as the text of one name: not empty, at most 256 characters, no slash, no ``..``, no control characters.
 
-    Raises ``TemplateFault`` for what is no text, ``ValueRefused`` for what could mean more than a name.
+    ``template`` is what it was made by, for messages. Raises ``TemplateFault`` for what is no text, ``ValueRefused`` for what
+    could mean more than a name.
     """
     if value is None:
-        raise TemplateFault(f"{{{expression}}} is null in this record", expression=expression, kind="null")
-    text = as_text(value, expression=expression)
+        raise TemplateFault(f"{template} is null in this record", expression=template, kind="null")
+    text = as_text(value, expression=template)
     if not 0 < len(text) <= LONGEST_VALUE:
-        raise ValueRefused(f"{{{expression}}} must have 1 to {LONGEST_VALUE} characters, has {len(text)}")
+        raise ValueRefused(f"{template} must have 1 to {LONGEST_VALUE} characters, has {len(text)}")
     if _FOREIGN.search(text) or text == ".":
-        raise ValueRefused(f"{{{expression}}} holds a slash, dots or a control character: that is no plain name")
+        raise ValueRefused(f"{template} holds a slash, dots or a control character: that is no plain name")
     return text
 
 

@@ -201,3 +201,10 @@ def test_what_a_profile_or_an_indicator_could_not_take_stands_in_the_remark() ->
     row = ConnectorRow(name="tv", type="webhook", state="running", detail="listens", ignored_traits=3, skipped_values=1)
     (shown,) = connector_table([msgspec.to_builtins(row)]).rows
     assert shown[-1] == "listens; 3 ignored traits; 1 skipped values"
+
+
+def test_why_requests_were_refused_stands_in_the_remark_the_most_frequent_reasons_first() -> None:
+    refusals = {"signature_mismatch": 7, "quota": 3, "method": 2, "address": 2, "busy": 1}
+    row = ConnectorRow(name="tv", type="webhook", state="running", detail="listens", refused=15, refusals=refusals)
+    (shown,) = connector_table([msgspec.to_builtins(row)]).rows
+    assert shown[-1] == "listens; refused: signature_mismatch 7, quota 3, method 2, address 2"

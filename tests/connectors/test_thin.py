@@ -450,6 +450,7 @@ async def test_a_notification_without_a_plain_key_is_a_dead_letter_and_its_neigh
     assert answer["accepted"] == 2
     assert [row["index"] for row in answer["rejected"]] == [1]
     assert answer["rejected"][0]["code"] == "key_refused"
+    assert answer["rejected"][0]["message"].startswith("no key can be fetched: {id}")
     assert len(rig.marks) == 2
     assert len(rig.source.faults) == 1
 

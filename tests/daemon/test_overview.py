@@ -161,12 +161,14 @@ async def test_metrics_carry_the_figures_of_status_and_no_customer(tmp_path: Pat
     async with world.parts() as parts, asked(parts) as http:
         await fetched(parts, "crm")
         await http.post("/told/shop")
+        await http.get("/told/shop")
         await applied(parts)
         text = (await Running(parts).metrics()).decode()
         for line in (
             'cdmd_events_total{connector="crm",result="accepted",stage="door"} 1.0',
             'cdmd_events_total{connector="crm",result="applied",stage="store"} 1.0',
             'cdmd_events_current{connector="crm",state="backlog"} 0.0',
+            'cdmd_refusals_total{connector="shop",reason="method"} 1.0',
             'cdmd_connector_up{connector="crm"} 1.0',
             'cdmd_connector_expected_interval_seconds{connector="crm"} 5.0',
             'cdmd_connector_last_success_timestamp_seconds{connector="shop"}',

@@ -16,8 +16,16 @@ def test_what_was_persisted_is_where_it_starts() -> None:
     tally = Tally({("shop", Count.RECEIVED): 3, ("shop", Count.ACCEPTED): 3})
     tally.refused("shop", 2, "signature")
     assert (tally.of("shop", Count.RECEIVED), tally.of("shop", Count.REFUSED)) == (5, 2)
-    assert tally.reasons["shop", "signature"] == 2
+    assert tally.refusals("shop") == {"signature": 2}
     assert holds(tally)
+
+
+def test_why_a_connector_refused_is_told_the_most_frequent_reason_first() -> None:
+    tally = Tally({})
+    for name, count, reason in (("shop", 1, "quota"), ("tv", 5, "method"), ("shop", 2, "signature"), ("shop", 2, "quota")):
+        tally.refused(name, count, reason)
+    assert list(tally.refusals("shop").items()) == [("quota", 3), ("signature", 2)]
+    assert tally.refusals("nobody") == {}
 
 
 def test_pending_counts_are_written_once() -> None:
