@@ -19,6 +19,7 @@ from cdmd.cli.demo.arrivals import missing
 from cdmd.cli.demo.part import Part
 from cdmd.cli.demo.serving import JsonServer
 from cdmd.cli.demo.shop import Shop
+from cdmd.cli.demo.supplier import ROWS, Supplier, cut, register
 from cdmd.cli.demo.support import Support
 from cdmd.cli.demo.survey import SCORE, Survey
 from cdmd.cli.demo.television import TERMS, Television, contract
@@ -63,12 +64,14 @@ def test_once_ends_by_itself_in_time_with_everything_arrived_and_nothing_left_be
     assert done.returncode == 0, done.stdout + done.stderr
     assert "known before    nobody" in done.stdout
     known = "customer_no 4711, email joe@example.com, serial TV-2041, user_id joe-4711"
-    assert f"{known}; television: 10,120 hours; 127 events" in done.stdout
+    assert f"{known}; television: 10,120 hours; 129 events" in done.stdout
     assert ("segment-analytics-python 2" in done.stdout) is (find_spec("segment") is not None)
     assert "200 to 12 notifications" in done.stdout
     assert re.search(r"fetched +by [1-9] requests? to the survey's API", done.stdout)
-    assert "8 before, 8 after" in done.stdout
+    assert "10 before, 10 after" in done.stdout
     assert "none lost, none twice" in done.stdout
+    assert "600 rows; 1 added, and of the others nothing was kept" in done.stdout
+    assert "299 rows; 1 held: it lacks 1 of 1 rows, more than max_removed allows" in done.stdout
     assert done.stdout.count("is not installed") == 1 or "covered until" in done.stdout
     assert "\x1b" not in done.stdout
     assert left_over(environment) == []
@@ -160,27 +163,34 @@ def test_headings_are_bold_on_a_terminal_unless_no_color_is_said(variables: dict
     assert ("\x1b[1m" in text) is coloured
 
 
+REGISTERS = [{"type": "supplier.added", "data": {}}, {"type": "supplier.changed", "data": {}}]
+
+
 def customer(**changed: Any) -> dict[str, Any]:
     identifiers = [("customer_no", "4711"), ("email", "joe@example.com"), ("serial", "TV-2041"), ("user_id", "joe-4711")]
     readings = [{"type": "tv.runtime", "data": {"warranty": TERMS}}] * 2
     return {
         "identifiers": [{"kind": kind, "value": value} for kind, value in identifiers],
+        "traits": {"city": "Malmö"},
         "indicators": {"tv_hours": 10_002.0, "tv_readings": 2},
-        "activities": [{"type": "qualtrics.response", "data": {"score": SCORE}}, *readings],
+        "activities": [{"type": "qualtrics.response", "data": {"score": SCORE}}, *readings, *REGISTERS],
         **changed,
     }
 
 
 def status(**changed: int) -> dict[str, Any]:
     parked = changed.pop("parked", 0)
-    return {"totals": {"events": 9, "activities": 9, "profiles": 1, "dead_letters": 0, **changed}, "store": {"parked": parked}}
+    return {
+        "totals": {"events": 11, "activities": 11, "profiles": 1, "dead_letters": 0, **changed},
+        "store": {"parked": parked},
+    }
 
 
 def played() -> list[Part]:
     """The parts as if each had played its scene, with two readings of the television and the plugin installed."""
-    television = Television()
-    television.plugin, television.sent = True, 2
-    return [Shop(), Support(), television, Application(), Survey()]
+    television, supplier = Television(), Supplier()
+    television.plugin, television.sent, supplier.cut = True, 2, {"held": 1}
+    return [Shop(), Support(), television, Application(), Survey(), supplier]
 
 
 def test_nothing_is_missing_when_everything_arrived_once() -> None:
@@ -196,8 +206,10 @@ def test_nothing_is_missing_when_everything_arrived_once() -> None:
         ((customer(indicators={"tv_hours": 10_002, "tv_readings": 3}), status()), "tv_readings is 3 instead of 2"),
         ((customer(activities=[{"type": "tv.runtime", "data": {}}]), status()), "1 reading(s) are without"),
         ((customer(activities=[]), status()), "the survey's scores are [] instead of [9]"),
-        ((customer(), status(events=3)), "events stored: 3 instead of 9"),
-        ((customer(), status(activities=5)), "activities stored: 5 instead of 9"),
+        ((customer(traits={"city": "Lund"}), status()), "the supplier's last city is not known"),
+        ((customer(activities=REGISTERS[:1]), status()), "the supplier's events are ['supplier.added'] instead of"),
+        ((customer(), status(events=3)), "events stored: 3 instead of 11"),
+        ((customer(), status(activities=5)), "activities stored: 5 instead of 11"),
         ((customer(), status(profiles=2)), "profiles: 2 instead of 1"),
         ((customer(), status(dead_letters=1)), "dead letters: 1 instead of 0"),
         ((customer(), status(parked=1)), "held events: 1 instead of 0"),
@@ -205,6 +217,18 @@ def test_nothing_is_missing_when_everything_arrived_once() -> None:
 )
 def test_whatever_is_missing_or_there_twice_is_a_sentence(found: tuple[Any, Any], sentence: str) -> None:
     assert any(sentence in one for one in missing(played(), *found))
+
+
+def test_a_cut_register_that_is_not_held_is_missing() -> None:
+    supplier = Supplier()
+    assert supplier.lacking(customer(), status()) == ["the register that was cut is not held"]
+
+
+def test_the_cut_register_ends_with_a_line_and_lacks_our_customer() -> None:
+    whole = register("Malmö")
+    half = cut(whole)
+    assert (whole.count(b"\n"), half.count(b"\n"), half[-1:]) == (ROWS + 1, ROWS // 2, b"\n")
+    assert (b"4711;Malm\xf6" in whole, b"4711" in half) == (True, False)
 
 
 def test_the_contract_service_knows_contracts_by_serial_number() -> None:
@@ -240,7 +264,7 @@ def test_the_survey_is_waited_for_until_nothing_notified_is_left_to_fetch(
 
 def test_people_and_times_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert customer_line(None) == "nobody"
-    assert customer_line(customer()).endswith("television: 10,002 hours; 3 events")
+    assert customer_line(customer()).endswith("television: 10,002 hours; 5 events")
     assert (took(0.0042), took(2.5)) == ("4 ms", "2.5 s")
     Telling(colour=False).fact("name", "\x1b[2J")
     assert "\x1b" not in capsys.readouterr().out

@@ -117,7 +117,7 @@ def test_without_the_library_a_client_of_ours_reports_and_says_so(
     assert main(["demo", "--once"]) == 0
     told = capsys.readouterr().out
     assert "a client of ours, because segment-analytics-python is not installed" in told
-    assert "user_id joe-4711; television: 10,120 hours; 127 events" in told
+    assert "user_id joe-4711; television: 10,120 hours; 129 events" in told
 
 
 def test_what_never_comes_to_rest_ends_the_demo_with_a_sentence(
@@ -127,6 +127,16 @@ def test_what_never_comes_to_rest_ends_the_demo_with_a_sentence(
     monkeypatch.setattr("cdmd.cli.demo.survey.Survey.waits", lambda *_: True)
     assert main(["demo", "--once"]) == 1
     assert "not everything arrived within 0.2 seconds" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+def test_a_register_that_is_never_read_ends_the_demo_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    monkeypatch.setattr("cdmd.cli.demo.supplier._SECONDS", 0.2)
+    monkeypatch.setattr(Sandbox, "shelf", lambda *_: [])
+    assert main(["demo", "--once"]) == 1
+    assert "the supplier's file customers_1.csv was not read within 0.2 seconds" in capsys.readouterr().err
     assert list(folder.iterdir()) == []
 
 

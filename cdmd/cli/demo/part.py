@@ -61,6 +61,12 @@ class Stage(Protocol):
     def status(self) -> Any:
         """The daemon's status as ``cdmctl status --json`` prints it."""
 
+    def poll(self, connector: str) -> None:
+        """Let a connector that fetches look now, as ``cdmctl poll`` does."""
+
+    def shelf(self, kind: str) -> list[Any]:
+        """What connectors show of that kind: files, snapshots."""
+
 
 class Part(ABC):
     """A neighbour of the daemon. What it needs of secrets and servers exists while it is ``opened``."""

@@ -3,6 +3,7 @@
 from cdmd.cli.demo.application import Application
 from cdmd.cli.demo.part import Part
 from cdmd.cli.demo.shop import Shop
+from cdmd.cli.demo.supplier import Supplier
 from cdmd.cli.demo.support import Support
 from cdmd.cli.demo.survey import Survey
 from cdmd.cli.demo.television import Television
@@ -16,4 +17,5 @@ def all_parts(television: Television) -> tuple[Part, ...]:
         television,
         Application(),
         Survey(),
+        Supplier(),
     )

@@ -89,6 +89,15 @@ class Sandbox:
         """The daemon's status as ``cdmctl status --json`` prints it."""
         return self.daemon.control.get("/v1/status")
 
+    def poll(self, connector: str) -> None:
+        """Let a connector that fetches look now."""
+        self.daemon.control.post(f"/v1/connectors/{connector}/poll")
+
+    def shelf(self, kind: str) -> list[Any]:
+        """What connectors show of that kind."""
+        found: list[Any] = self.daemon.control.get(f"/v1/shelves/{kind}")
+        return found
+
     def crash_and_restart(self) -> float:
         """Kill -9 and start again; returns the seconds from start to ready."""
         self.daemon.kill()

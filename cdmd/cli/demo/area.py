@@ -1,0 +1,64 @@
+"""A small real sftp server on loopback for the demo's supplier: one folder, one guest with a password."""
+
+import hmac
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import asyncssh
+from anyio.from_thread import start_blocking_portal
+from typing_extensions import override
+
+GUEST: Final = "cdmd"
+
+
+class SftpArea(NamedTuple):
+    """Where it listens, the password of ``GUEST``, and the fingerprint of its host key."""
+
+    port: int
+    password: str
+    fingerprint: str
+
+
+class _Door(asyncssh.SSHServer):
+    """Lets the guest in."""
+
+    def __init__(self, password: str) -> None:
+        self._password = password
+
+    @override
+    def password_auth_supported(self) -> bool:
+        return True
+
+    @override
+    def validate_password(self, username: str, password: str) -> bool:
+        return username == GUEST and hmac.compare_digest(password.encode(), self._password.encode())
+
+
+@contextmanager
+def sftp_area(folder: Path) -> Iterator[SftpArea]:
+    """Serve ``folder`` as the root; the server runs in a thread of its own."""
+    key, password = asyncssh.generate_private_key("ssh-ed25519"), secrets.token_urlsafe(16)
+
+    async def start() -> asyncssh.SSHAcceptor:
+        return await asyncssh.create_server(
+            lambda: _Door(password),
+            "127.0.0.1",
+            0,
+            server_host_keys=[key],
+            sftp_factory=partial(asyncssh.SFTPServer, chroot=str(folder).encode()),
+        )
+
+    async def stop(server: asyncssh.SSHAcceptor) -> None:
+        server.close()
+        await server.wait_closed()
+
+    with start_blocking_portal() as portal:
+        server = portal.call(start)
+        try:
+            yield SftpArea(server.get_port(), password, key.convert_to_public().get_fingerprint())
+        finally:
+            portal.call(stop, server)
