@@ -36,19 +36,22 @@ class Document(msgspec.Struct, frozen=True):
     form: Mapping[str, Any] | None = None
 
 
-def decode(request: Request, *, payload: str | None = None, as_form: bool = False) -> Document:
+def decode(request: Request, *, kind: str | None = None, payload: str | None = None, as_form: bool = False) -> Document:
     """The body's value: JSON; of a form the JSON in its field ``payload``, else its fields; of GET the parameters.
 
-    Raises Undecodable. Without a ``payload`` it is the form's only field if that has this name. A body that begins like a JSON
-    object or list is JSON even when it calls itself a form, as what ``curl -d`` sends does (a form writes braces and brackets
-    percent-encoded), unless the form's fields were what was signed (``as_form``).
+    Raises Undecodable. ``kind`` is the body's content type, by default what its header says. Without a ``payload`` it is the
+    form's only field if that has this name. A body that begins like a JSON object or list is JSON even when it calls itself a
+    form, as what ``curl -d`` sends does (a form writes braces and brackets percent-encoded), unless the form's fields were what
+    was signed (``as_form``).
     """
     if request.method == "GET":
         return Document(_query(request))
-    kind = request.header("content-type") or ""
-    if kind != _JSON:
-        kind = kind.partition(";")[0].strip().lower()
+    if kind is None:
+        kind = request.header("content-type") or ""
     try:
+        if kind == _JSON:
+            return Document(decode_json(request.body))
+        kind = kind.partition(";")[0].strip().lower()
         if not kind or kind in {_JSON, "text/json"} or kind.endswith("+json"):
             return Document(decode_json(request.body))
         if kind == _FORM and not as_form and request.body.lstrip()[:1] in _JSON_BEGINS:

@@ -215,7 +215,8 @@ class Webhook:
         how = cloudevents.mode(headers)
         if how is not None:
             return self._cloud_events(request, headers, how)
-        document = decode(request, payload=self._payload, as_form=self._reads_form)
+        kind = headers.get("content-type", "")
+        document = decode(request, kind=kind, payload=self._payload, as_form=self._reads_form)
         whole = self._whole(request, headers, document)
         if self._records is None:
             return [whole]

@@ -46,12 +46,15 @@ def admit(mounted: Mounted, method: str, given: Sequence[tuple[str, str]]) -> bo
         allow = ("allow", ", ".join(mounted.route.methods))
         raise Refusal(Answer(status=405, headers=[allow, CLOSE]), "method")
     headers = dict(given)
-    encoding = headers.get("content-encoding", "identity").lower()
-    if encoding not in _GZIP and encoding != "identity":
-        raise Refusal(Answer(status=415, headers=[("accept-encoding", "gzip"), CLOSE]), "encoding")
     declared = headers.get("content-length")
     if declared is not None and not (declared.isdecimal() and int(declared) <= mounted.most):
         raise too_large(mounted.most)
+    encoding = headers.get("content-encoding")
+    if encoding is None:
+        return False
+    encoding = encoding.lower()
+    if encoding not in _GZIP and encoding != "identity":
+        raise Refusal(Answer(status=415, headers=[("accept-encoding", "gzip"), CLOSE]), "encoding")
     return encoding in _GZIP
 
 

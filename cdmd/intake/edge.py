@@ -6,6 +6,7 @@ Not here: signatures and decoding (the connector's), the sockets and their deadl
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeAlias, cast
 from urllib.parse import unquote
 
@@ -35,15 +36,12 @@ class _Visit:
 
     __slots__ = ("_edge", "due", "emission", "ended", "exchange", "gzipped", "mounted", "pieces", "size")
 
-    def __init__(self, edge: "Edge", exchange: Exchange, mounted: Mounted, *, gzipped: bool) -> None:
+    def __init__(self, edge: "Edge", exchange: Exchange, mounted: Mounted, gzipped: bool) -> None:
         self._edge, self.exchange, self.mounted, self.gzipped = edge, exchange, mounted, gzipped
         self.pieces: list[bytes] = []
-        self.size, self.due, self.ended = 0, 0.0, False
+        self.size = self.due = 0
+        self.ended = False
         self.emission: Emission | None = None
-
-    def settled(self, verdicts: list[Verdict] | None, error: Overloaded | None) -> None:
-        """What was emitted is durable, or is not."""
-        self._edge.settle(self, verdicts, error)
 
     def expire(self) -> None:
         """The answer took too long."""
@@ -67,7 +65,8 @@ class Edge:
         self._deadlines = Deadlines(self._limits.answer_seconds)
         self._routes: Routes = {}
         self._bytes = 0
-        self._counts = {"requests": 0, "unknown_path": 0, "failed": 0}
+        self._requests = 0
+        self._counts = {"unknown_path": 0, "failed": 0}
         self._log = structlog.get_logger()
 
     def swap(self, connectors: Iterable[tuple[PushConnector, Source]]) -> None:
@@ -83,19 +82,19 @@ class Edge:
 
     def statistics(self) -> Mapping[str, int]:
         """Requests so far, those to unknown paths, those a connector failed on, and the body bytes held now."""
-        return {**self._counts, "bytes_in_flight": self._bytes}
+        return {"requests": self._requests, **self._counts, "bytes_in_flight": self._bytes}
 
     # ---- a request arrives -------------------------------------------------------------------------------------------
 
     def begin(self, exchange: Exchange) -> None:
         """Check all that its head tells."""
-        self._counts["requests"] += 1
+        self._requests += 1
         mounted = self._routes.get(exchange.path) or behind_secret(self._routes, exchange.path)
         if mounted is None:
             _send(exchange, self._unrouted(exchange))
             return
         try:
-            exchange.held = _Visit(self, exchange, mounted, gzipped=admit(mounted, exchange.method, exchange.headers))
+            exchange.held = _Visit(self, exchange, mounted, admit(mounted, exchange.method, exchange.headers))
         except Refusal as refused:
             mounted.source.refuse(1, refused.reason)
             _send(exchange, readable_answer(mounted, exchange.headers, refused.answer))
@@ -126,32 +125,37 @@ class Edge:
         visit: _Visit = exchange.held
         try:
             request = self._request(visit)
-            if visit.mounted.sharing:
-                visit.mounted = self._recognised(visit.mounted, request)
-            self._enter(visit.mounted, request)
+            mounted = visit.mounted
+            if mounted.sharing:
+                visit.mounted = mounted = self._recognised(mounted, request)
+            self._enter(mounted, request)
         except Refusal as refused:
             self._refuse(visit, refused)
             return
-        visit.mounted.active[0] += 1
+        mounted.active[0] += 1
         self._deadlines.add(visit)
         self._decide(visit, request)
 
     def _request(self, visit: _Visit) -> Request:
-        exchange, pieces = visit.exchange, visit.pieces
+        exchange, pieces, mounted = visit.exchange, visit.pieces, visit.mounted
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         visit.pieces = []
-        path, peer, proxies = exchange.path.decode(), exchange.peer, self._proxies
-        route, certificate = visit.mounted.route, exchange.certificate
+        target, headers, peer, certificate = exchange.target.decode(), exchange.headers, exchange.peer, exchange.certificate
+        path, _, query = target.partition("?")
+        proxies = self._proxies
+        if proxies is not None:
+            certificate = certificate or proxies.certificate(peer, headers)
+            peer = proxies.client(peer, headers)
         return Request(
             method=exchange.method,
-            path=route.path if route.secrets else unquote(path) if "%" in path else path,
-            query=exchange.query.decode() if exchange.query else "",
-            headers=exchange.headers,
-            body=inflate(body, visit.mounted.most) if visit.gzipped else body,
-            peer=peer if proxies is None else proxies.client(peer, exchange.headers),
+            path=mounted.route.path if mounted.route.secrets else unquote(path) if "%" in path else path,
+            query=query,
+            headers=headers,
+            body=inflate(body, mounted.most) if visit.gzipped else body,
+            peer=peer,
             received=self._clock.now(),
-            target=exchange.target.decode(),
-            certificate=certificate if certificate or proxies is None else proxies.certificate(peer, exchange.headers),
+            target=target,
+            certificate=certificate,
         )
 
     def _recognised(self, first: Mounted, request: Request) -> Mounted:
@@ -193,7 +197,10 @@ class Edge:
 
     def _emit(self, visit: _Visit, wanted: Emission) -> None:
         source, take = visit.mounted.source, visit.mounted.take
-        waited = take(wanted.records, wanted.state, visit.settled) if take else source.emit(wanted.records, state=wanted.state)
+        if take is None:
+            self._start(visit, source.emit(wanted.records, state=wanted.state))
+            return
+        waited = take(wanted.records, wanted.state, partial(self._settle, visit))
         if waited is not None:
             self._start(visit, waited)
 
@@ -214,12 +221,13 @@ class Edge:
         finally:
             self._end(visit, answer)
 
-    def settle(self, visit: _Visit, verdicts: list[Verdict] | None, error: Overloaded | None) -> None:
+    def _settle(self, visit: _Visit, verdicts: list[Verdict], error: Overloaded | None) -> None:
         """What ``visit`` emitted is durable, or is not: answer, unless that took too long."""
-        if visit.ended or visit.emission is None:
+        wanted = visit.emission
+        if visit.ended or wanted is None:
             return
         try:
-            answer = self._trouble(visit, error) if error is not None else _checked(visit.emission.answer(verdicts or []))
+            answer = _checked(wanted.answer(verdicts)) if error is None else self._trouble(visit, error)
         except Exception as fault:  # noqa: BLE001 - the border, as above
             answer = self._trouble(visit, fault)
         self._end(visit, answer)
@@ -258,16 +266,17 @@ class Edge:
 
     def _end(self, visit: _Visit, answer: Answer | None) -> None:
         """Let go of what it held, and answer."""
-        visit.ended, visit.exchange.held = True, None  # no circle that only the garbage collector would find
+        exchange = visit.exchange
+        visit.ended, exchange.held = True, None  # no circle that only the garbage collector would find
         self._deadlines.remove(visit)
         visit.mounted.active[0] -= 1
         self._bytes -= visit.size
-        if answer is None or visit.exchange.gone:
+        if answer is None or exchange.gone:
             return
         try:
-            _send(visit.exchange, answer)
+            exchange.answer(answer.status, answer.headers, answer.body)
         except (ValueError, TypeError, AttributeError) as fault:
-            _send(visit.exchange, self._failed(visit.mounted.source, fault))
+            _send(exchange, self._failed(visit.mounted.source, fault))
 
     def _unrouted(self, exchange: Exchange) -> Answer:
         """The probes, else one shape of 404 for every path there is not."""

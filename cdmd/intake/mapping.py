@@ -15,14 +15,13 @@ import msgspec
 from cdmd.config.schema import ConnectorFrame
 from cdmd.contracts import EventSettings, StreamFrame
 from cdmd.errors import ConditionFault, TemplateFault
+from cdmd.intake.regular import LONGEST_ID, LONGEST_TYPE, regular
 from cdmd.kit.coercions import as_text, as_time, kind_of
 from cdmd.kit.conditions import Condition
 from cdmd.kit.globs import Globs
 from cdmd.kit.templates import Template
 from cdmd.models import Entry, Event, Fault, Filtered, Parts, Record, encode_entry
 
-LONGEST_ID: Final = 1024
-LONGEST_TYPE: Final = 256
 _SHAPE: Final = frozenset(("id", "source", "type", "time", "received", "identifiers", "traits", "data"))
 _NO_PARTS: Final = Parts()
 _PRIVATE_HEADERS: Final = frozenset(("authorization", "cookie", "proxy_authorization"))
@@ -164,6 +163,7 @@ class _Templates:
     """An ``event`` table, compiled."""
 
     def __init__(self, settings: EventSettings) -> None:
+        self.regular = regular(settings)
         self._id = None if settings.id is None else _Compiled(settings.id, "id")
         self._type = None if settings.type is None else _Compiled(settings.type, "type")
         self._time = None if settings.time is None else _renderer(settings.time, "time")
@@ -178,6 +178,11 @@ class _Templates:
         self._parts = frozenset(re.findall(r"_request\.(query|form|body|received)\b", joined))
 
     def map(self, record: Record, source: str) -> Event:
+        """The event of a record. Raises ``_Unmappable``."""
+        quickly = None if self.regular is None else self.regular(record, source)
+        return self._map(record, source) if quickly is None else quickly
+
+    def _map(self, record: Record, source: str) -> Event:
         value, context, parts = record.value, record.context, record.parts or _NO_PARTS
         if record.beside and isinstance(value, dict):
             value = {**value, **record.beside}

@@ -19,6 +19,7 @@ from cdmd.models import Seq
 
 COMMIT_EVENTS: Final = 2_000
 COMMIT_BYTES: Final = 4 * 2**20
+_NONE: Final = (0, 0)
 
 
 class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +122,7 @@ class JournalQueue:
         try:
             if reason := self._blocked():
                 raise NotDurable(reason, retry_after=5)
-            if not self._fits(waiting.connector, waiting.events, waiting.bytes):
+            if not self._place(waiting.connector, waiting.events, waiting.bytes):
                 await self._wait_for_room(waiting, patience)
         except Overloaded as error:
             settle(None, error)
@@ -129,23 +130,19 @@ class JournalQueue:
         except asyncio.CancelledError:
             settle(None, Overloaded("given up before there was a place"))
             raise
-        self._put(waiting)
+        self.put(waiting)
         return await waiting.done
 
-    def has_place(self, connector: str, events: int, size: int) -> bool:
-        """Whether the connector's ``events`` of ``size`` bytes could be queued now."""
-        return self._blocked() is None and self._fits(connector, events, size)
+    def book(self, connector: str, events: int, size: int) -> bool:
+        """Take a place for the connector's ``events`` of ``size`` bytes, for what is then ``put``, or what is and has grown."""
+        return self._blocked() is None and self._place(connector, events, size)
 
     def put(self, waiting: Waiting) -> None:
-        """Queue what there is a place for."""
-        self._put(waiting)
-
-    def grown(self, connector: str, events: int, size: int) -> None:
-        """Something of the connector's that is queued has grown by so much; there was a place for it."""
-        taken, held = self._taken[connector]
-        self._taken[connector] = (taken + events, held + size)
-        self._events += events
-        self._bytes += size
+        """Queue what has a place."""
+        self._lanes.setdefault(waiting.connector, deque()).append(waiting)
+        if self._idle:
+            self._begin()
+            self._filled.set()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Commit until cancelled. A commit that has begun is finished first."""
@@ -169,35 +166,27 @@ class JournalQueue:
             self._room.clear()
             await self._room.wait()
 
-    def _fits(self, connector: str, events: int, size: int) -> bool:
-        if self._events == 0:
-            return True
-        taken, held = self._taken.get(connector, (0, 0))
-        return (
+    def _place(self, connector: str, events: int, size: int) -> bool:
+        taken, held = self._taken.get(connector, _NONE)
+        if self._events and not (
             self._events + events <= self._max_events
             and self._bytes + size <= self._max_bytes
             and (taken == 0 or (taken + events) * 2 <= self._max_events)
             and (held == 0 or (held + size) * 2 <= self._max_bytes)
-        )
+        ):
+            return False
+        self._taken[connector] = taken + events, held + size
+        self._events += events
+        self._bytes += size
+        return True
 
     async def _wait_for_room(self, waiting: Waiting, patience: float | None) -> None:
         with anyio.move_on_after(patience):
-            while not self._fits(waiting.connector, waiting.events, waiting.bytes):
+            while not self._place(waiting.connector, waiting.events, waiting.bytes):
                 self._room.clear()
                 await self._room.wait()
             return
         raise Overloaded("the queue before the journal is full")
-
-    def _put(self, waiting: Waiting) -> None:
-        connector = waiting.connector
-        self._lanes.setdefault(connector, deque()).append(waiting)
-        events, size = self._taken.get(connector, (0, 0))
-        self._taken[connector] = (events + waiting.events, size + waiting.bytes)
-        self._events += waiting.events
-        self._bytes += waiting.bytes
-        if self._idle:
-            self._begin()
-            self._filled.set()
 
     def _begin(self) -> None:
         """Start a commit of what is queued, unless one has begun.
@@ -249,7 +238,7 @@ class JournalQueue:
     def _release(self, batch: list[Waiting]) -> None:
         for waiting in batch:
             connector = waiting.connector
-            events, size = self._taken.pop(connector, (0, 0))
+            events, size = self._taken.pop(connector, _NONE)
             if events > waiting.events or size > waiting.bytes:
                 self._taken[connector] = (events - waiting.events, size - waiting.bytes)
             self._events -= waiting.events

@@ -1,13 +1,36 @@
 """A bounded memory of recent ids that keeps obvious repeats out of the journal.
 
 An id enters only after its commit; a repeat of one in flight waits for that commit and shares its fate. What it does not
-remember, the store's exact ``seen`` finds. The same id with other content is not a repeat here: the store counts it.
+remember, the store's exact ``seen`` finds. The same id with other content is not a repeat here: the store counts it. Both are
+known by Python's own keyed hash, two of 64 bits: they need to mean something as long as the process lives.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any, NewType, TypeAlias
 
-from cdmd.models import Digest, Seq
+import msgspec
+
+from cdmd.models import Event, Seq
+
+Name = NewType("Name", int)
+"""What (source, id) is known by while the process lives."""
+
+Occurrence: TypeAlias = tuple[Name, int]
+"""With what it said."""
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+
+
+def name_of(source: str, id: str) -> Name:  # noqa: A002 - an event's own word
+    """What an occurrence is known by."""
+    return Name(hash((source, id)))
+
+
+def content_of(event: Event, *, adjusted: bool) -> int:
+    """What all that an event says is known by, whenever it was received; without its time where that was ``adjusted``."""
+    said: Any = (event.type, None if adjusted else event.time, event.identifiers, event.traits, event.data)
+    return hash(_ENCODE(said))
 
 
 class Flight:
@@ -37,48 +60,51 @@ class Flight:
 
 
 class Recent:
-    """Digests of (source, id) with a digest of their content, at most ``size`` of them (oldest half forgotten at once)."""
+    """Names of occurrences with what they said, at most ``size`` of them (oldest half forgotten at once)."""
 
     def __init__(self, *, size: int) -> None:
         self._half = max(1, size // 2)
-        self._young: dict[Digest, int] = {}
-        self._old: dict[Digest, int] = {}
-        self._flying: dict[Digest, tuple[int, Flight]] = {}
+        self._young: dict[Name, int] = {}
+        self._old: dict[Name, int] = {}
+        self._flying: dict[Name, tuple[int, Flight]] = {}
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def met(self, digest: Digest, content: int) -> Flight | bool:
+    def met(self, name: Name, content: int) -> Flight | bool:
         """Whether the same occurrence with the same content is durable already; the commit that carries it just now."""
-        known = self._young.get(digest)
+        known = self._young.get(name)
         if known is None:
-            known = self._old.get(digest)
+            known = self._old.get(name)
         if known == content:
             return True
-        flying = self._flying.get(digest)
+        flying = self._flying.get(name)
         return flying[1] if flying is not None and flying[0] == content else False
 
-    def depart(self, occurrences: Iterable[tuple[Digest, int]], flight: Flight) -> None:
-        """These are being committed."""
-        for digest, content in occurrences:
-            self._flying.setdefault(digest, (content, flight))
+    def depart(self, name: Name, content: int, flight: Flight) -> None:
+        """It is being committed."""
+        known = self._flying.get(name)
+        if known is None or known[1] is flight:
+            self._flying[name] = content, flight
 
-    def land(self, occurrences: Iterable[tuple[Digest, int]], flight: Flight, seq: Seq) -> None:
+    def land(self, occurrences: Sequence[Occurrence], flight: Flight, seq: Seq) -> None:
         """Their commit succeeded."""
-        for digest, content in occurrences:
-            self._arrive(digest, flight)
+        self.recall(occurrences, flight)
+        for name, content in occurrences:
             if len(self._young) >= self._half:
                 self._young, self._old = {}, self._young
-            self._young[digest] = content
+            self._young[name] = content
         flight.land(seq)
 
-    def crash(self, occurrences: Iterable[tuple[Digest, int]], flight: Flight, error: BaseException) -> None:
+    def crash(self, occurrences: Sequence[Occurrence], flight: Flight, error: BaseException) -> None:
         """Their commit failed: whoever shares the fate fails too."""
-        for digest, _ in occurrences:
-            self._arrive(digest, flight)
+        self.recall(occurrences, flight)
         flight.crash(error)
 
-    def _arrive(self, digest: Digest, flight: Flight) -> None:
-        flying = self._flying.get(digest)
-        if flying is not None and flying[1] is flight:
-            del self._flying[digest]
+    def recall(self, occurrences: Sequence[Occurrence], flight: Flight) -> None:
+        """They are not, or no longer, under way."""
+        flying = self._flying
+        for name, _ in occurrences:
+            known = flying.get(name)
+            if known is not None and known[1] is flight:
+                del flying[name]

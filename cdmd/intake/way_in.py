@@ -5,9 +5,9 @@ what else a connector sees of the daemon (``source``).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -16,11 +16,11 @@ from cdmd.errors import Overloaded
 from cdmd.intake.door import Door
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.queue import JournalQueue, size_of
-from cdmd.intake.recent import Flight, Recent
+from cdmd.intake.recent import Flight, Occurrence, Recent, content_of, name_of
 from cdmd.intake.routes import Then
 from cdmd.intake.tally import Tally
 from cdmd.kit.quantities import Rate
-from cdmd.models import Accepted, Count, Digest, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
+from cdmd.models import Accepted, Count, Entry, Filtered, Record, Rejected, Seq, Verdict
 
 PUSH_PATIENCE: Final = 1.0
 """Seconds that a push connector waits for a place in the queue."""
@@ -30,15 +30,7 @@ _PARCEL_BYTES: Final = 2**20
 
 
 class Digesting(Protocol):
-    """Keyed digests of occurrences and of their content."""
-
-    def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
-        """128 bits of (source, id)."""
-        ...
-
-    def content(self, event: Event) -> int:
-        """64 bits of what the event says."""
-        ...
+    """Keys for what a connector digests itself."""
 
     def secret(self, connector: str, purpose: str) -> bytes:
         """32 bytes to key a connector's own digests with."""
@@ -84,8 +76,7 @@ class _Parcel:
         self.flight = Flight()
         self.entries: list[Entry] = []
         self.encoded: list[bytes] = []
-        self.occurrences: list[tuple[Digest, int]] = []
-        self.fresh: set[tuple[Digest, int]] = set()
+        self.occurrences: list[Occurrence] = []
         self.state: dict[bytes, bytes | None] = {}
         self.waiting: list[tuple[Then, list[Verdict]]] = []
         self.events = self.bytes = self.filtered = self.repeats = 0
@@ -97,25 +88,24 @@ class _Parcel:
         """Whether the next request belongs into another one."""
         return self.events >= _PARCEL_EVENTS or self.bytes >= _PARCEL_BYTES
 
-    def cut(self, mark: "_Mark") -> None:
-        """As it was at ``mark``."""
-        self.fresh.clear()
-        del self.entries[mark.entries :], self.encoded[mark.entries :], self.occurrences[mark.occurrences :]
-        self.filtered, self.repeats = mark.filtered, mark.repeats
-
     def mark(self) -> "_Mark":
         """Where it is now."""
-        return _Mark(len(self.entries), len(self.occurrences), self.filtered, self.repeats)
+        return len(self.entries), len(self.occurrences), self.filtered, self.repeats
 
-    def counts(self, since: "_Mark") -> dict[str, int]:
-        """What was counted since, without what is nought; a dict of its own at every call."""
-        repeats, filtered = self.repeats - since.repeats, self.filtered - since.filtered
-        accepted = len(self.entries) - since.entries + repeats
+    def cut(self, mark: "_Mark") -> None:
+        """As it was at ``mark``."""
+        entries, occurrences, self.filtered, self.repeats = mark
+        self._intake.recent.recall(self.occurrences[occurrences:], self.flight)
+        del self.entries[entries:], self.encoded[entries:], self.occurrences[occurrences:]
+
+    def counts(self) -> dict[str, int]:
+        """What was counted in it, without what is nought; a dict of its own at every call."""
+        accepted = len(self.entries) + self.repeats
         found = {
-            Count.RECEIVED: accepted + filtered,
+            Count.RECEIVED: accepted + self.filtered,
             Count.ACCEPTED: accepted,
-            Count.FILTERED: filtered,
-            Count.REPEATS: repeats,
+            Count.FILTERED: self.filtered,
+            Count.REPEATS: self.repeats,
         }
         return {name: count for name, count in found.items() if count}
 
@@ -123,7 +113,7 @@ class _Parcel:
         """It goes into a commit now; what its connector had counted without an append goes with it."""
         self._left()
         self._pending = self._intake.tally.take_pending(self.connector)
-        self._counts = self.counts(_NOTHING)
+        self._counts = self.counts()
         for name, count in self._pending.items():
             self._counts[name] = self._counts.get(name, 0) + count
         return Append(
@@ -150,16 +140,8 @@ class _Parcel:
             then(None if first is None else verdicts, error)
 
 
-class _Mark(NamedTuple):
-    """How far a parcel had grown."""
-
-    entries: int
-    occurrences: int
-    filtered: int
-    repeats: int
-
-
-_NOTHING: Final = _Mark(0, 0, 0, 0)
+_Mark: TypeAlias = tuple[int, int, int, int]
+"""How far a parcel had grown: entries, occurrences, filtered ones and repeats."""
 
 
 class WayIn:
@@ -167,21 +149,21 @@ class WayIn:
 
     def __init__(self, connector: str, *, intake: Intake, mapper: Mapper, push: bool) -> None:
         self._connector, self._intake, self._mapper, self._push = connector, intake, mapper, push
+        self._queue, self._door = intake.queue, intake.door
         self._gathering: _Parcel | None = None
 
     async def emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
         """See ``cdmd.contracts.Source.emit``."""
         decided = await self._at_the_door([self._mapper.decide(record) for record in records])
-        parcel = _Parcel(self._connector, self._intake, _nothing)
-        verdicts: list[Verdict] = []
-        shared = [flight.fate() for one in decided if (flight := self._enter(parcel, one, verdicts)) is not None]
+        parcel, verdicts = _Parcel(self._connector, self._intake, _nothing), list[Verdict]()
+        fates = [flight.fate() for flight in self._enter(parcel, decided, verdicts)]
         parcel.state.update(state)
         try:
             await self._commit(parcel)
         except Overloaded as error:
             self._intake.tally.refused(self._connector, len(verdicts), type(error).__name__)
             raise
-        await self._share(shared)
+        await self._share(fates)
         return verdicts
 
     def take(self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then) -> bool:
@@ -189,91 +171,90 @@ class WayIn:
 
         False, with nothing done, where it takes waiting for more than a commit: for a place, for the store, for another's.
         """
-        if self._connector in self._intake.door.guarded:
+        if self._connector in self._door.guarded:
             return False
-        gathering = self._gathering
-        parcel = _Parcel(self._connector, self._intake, self._left) if gathering is None or gathering.full else gathering
-        mark, verdicts = parcel.mark(), list[Verdict]()
-        if not self._entered(parcel, mark, records, verdicts):
-            return False
-        if parcel is not gathering and not parcel.entries and not state:
-            self._intake.tally.counted(self._connector, parcel.counts(mark))
-            then(verdicts, None)
-            return True
-        events, size = len(parcel.entries) - mark.entries, size_of(parcel.encoded[mark.entries :], state)
-        if not self._intake.queue.has_place(self._connector, events, size):
+        parcel, verdicts = self._gathering, list[Verdict]()
+        if parcel is None or parcel.full:
+            parcel = _Parcel(self._connector, self._intake, self._left)
+        mark = parcel.mark()
+        if self._enter(parcel, map(self._mapper.decide, records), verdicts):
             parcel.cut(mark)
             return False
-        self._intake.recent.depart(parcel.fresh, parcel.flight)
-        parcel.fresh.clear()
-        parcel.state.update(state)
+        if parcel is not self._gathering and not parcel.entries and not state:
+            self._intake.tally.counted(self._connector, parcel.counts())
+            then(verdicts, None)
+            return True
+        before = mark[0]
+        events, size = len(parcel.entries) - before, size_of(parcel.encoded[before:], state)
+        if not self._queue.book(self._connector, events, size):
+            parcel.cut(mark)
+            return False
+        if state:
+            parcel.state.update(state)
         parcel.waiting.append((then, verdicts))
         parcel.events += events
         parcel.bytes += size
-        if parcel is gathering:
-            self._intake.queue.grown(self._connector, events, size)
-        else:
+        if parcel is not self._gathering:
             self._gathering = parcel
-            self._intake.queue.put(parcel)
+            self._queue.put(parcel)
         return True
 
     def _left(self) -> None:
         self._gathering = None
 
-    def _entered(self, parcel: _Parcel, mark: _Mark, records: Sequence[Record], verdicts: list[Verdict]) -> bool:
-        """All of them or none, whatever happens: others wait for the parcel, too."""
-        whole = False
-        try:
-            whole = all(self._enter(parcel, self._mapper.decide(record), verdicts) is None for record in records)
-        finally:
-            if not whole:
-                parcel.cut(mark)
-        return whole
-
     async def _at_the_door(self, decided: list[Entry | Filtered]) -> list[Entry | Filtered]:
         """The same, with events of people that nobody knows filtered out where the connector keeps only known ones."""
-        if self._connector not in self._intake.door.guarded:
+        if self._connector not in self._door.guarded:
             return decided
         places = [place for place, one in enumerate(decided) if isinstance(one, Entry) and one.fault is None]
         events = [one.event for one in decided if isinstance(one, Entry) and one.fault is None]
-        strangers = {places[index] for index in await self._intake.door.unknown(self._connector, events)}
+        strangers = {places[index] for index in await self._door.unknown(self._connector, events)}
         return [Filtered("unknown") if place in strangers else one for place, one in enumerate(decided)]
 
-    def _enter(self, parcel: _Parcel, decided: Entry | Filtered, verdicts: list[Verdict]) -> Flight | None:
-        """Put it into the parcel, unless it is not wanted or a repeat; another's commit where that carries the same already."""
-        if isinstance(decided, Filtered):
-            parcel.filtered += 1
-            verdicts.append(decided)
-            return None
-        entry, encoded = self._mapper.encode(decided)
-        event, fault = entry.event, entry.fault
-        if fault is not None:
-            verdicts.append(Rejected(fault.code, fault.message))
-        else:
-            verdicts.append(Accepted(event.id))
-            digest = self._intake.digests.occurrence(event.source, event.id)
-            content = self._intake.digests.content(entry.content(event))
-            met = self._intake.recent.met(digest, content)
-            # How long ago an id was met is not known here: one that names its occurrence only briefly is the store's to judge.
-            occurrence = (digest, content)
-            if (met is True and not entry.brief) or met is parcel.flight or occurrence in parcel.fresh:
-                parcel.repeats += 1
-                return None
-            if isinstance(met, Flight):
-                return met
-            parcel.occurrences.append(occurrence)
-            parcel.fresh.add(occurrence)
-        parcel.entries.append(entry)
-        parcel.encoded.append(encoded)
-        return None
+    def _enter(self, parcel: _Parcel, decided: Iterable[Entry | Filtered], verdicts: list[Verdict]) -> list[Flight]:
+        """Put them into the parcel, but for those that are not wanted or are repeats: all of them or none, whatever happens.
+
+        Returned are the commits of others that carry the same already, once for each that they carry. It runs for every event
+        (tests/bench/intake.py).
+        """
+        mark, recent, shared = parcel.mark(), self._intake.recent, list[Flight]()
+        try:
+            for one in decided:
+                if isinstance(one, Filtered):
+                    parcel.filtered += 1
+                    verdicts.append(one)
+                    continue
+                entry, encoded = self._mapper.encode(one)
+                if entry.fault is not None:
+                    verdicts.append(Rejected(entry.fault.code, entry.fault.message))
+                else:
+                    event = entry.event
+                    verdicts.append(Accepted(event.id))
+                    name, content = name_of(event.source, event.id), content_of(event, adjusted=entry.adjusted)
+                    met = recent.met(name, content)
+                    # How long ago an id was met is not known here: one that names its occurrence only briefly is the store's
+                    # to judge.
+                    if met is parcel.flight or (met is True and not entry.brief):
+                        parcel.repeats += 1
+                        continue
+                    if isinstance(met, Flight):
+                        shared.append(met)
+                        continue
+                    recent.depart(name, content, parcel.flight)
+                    parcel.occurrences.append((name, content))
+                parcel.entries.append(entry)
+                parcel.encoded.append(encoded)
+        except BaseException:
+            parcel.cut(mark)
+            raise
+        return shared
 
     async def _commit(self, parcel: _Parcel) -> None:
         if not parcel.entries and not parcel.state:
-            self._intake.tally.counted(self._connector, parcel.counts(_NOTHING))
+            self._intake.tally.counted(self._connector, parcel.counts())
             return
-        self._intake.recent.depart(parcel.occurrences, parcel.flight)
         patience = PUSH_PATIENCE if self._push else None
-        await self._intake.queue.submit(parcel.leave(), patience=patience, settle=parcel.settle)
+        await self._queue.submit(parcel.leave(), patience=patience, settle=parcel.settle)
 
     async def _share(self, fates: "Sequence[asyncio.Future[Seq]]") -> None:
         """What another ``emit`` was just committing has that one's fate."""

@@ -172,7 +172,8 @@ def finder(place: Place) -> Finder:
     """What finds an event's default: the JSON path first, then the form field, then the header."""
     sources: list[Finder] = []
     if place.json is not None:
-        sources.append(partial(_in_document, place.json.split(".")))
+        steps = place.json.split(".")
+        sources.append(partial(_in_object, steps[0]) if len(steps) == 1 else partial(_in_document, steps))
     if place.form is not None:
         sources.append(partial(_in_form, place.form))
     names = () if place.header is None else place.header.split("|")
@@ -188,6 +189,12 @@ def finder(place: Place) -> Finder:
         return None
 
     return find
+
+
+def _in_object(name: str, _headers: object, document: Any, _form: object) -> str | int | float | None:
+    """The quickest form of ``_in_document``, for the commonest places."""
+    found = document.get(name) if type(document) is dict else None
+    return found if type(found) is str else _at(document, [name])
 
 
 def _in_document(steps: Sequence[str], _headers: object, document: Any, _form: object) -> str | int | float | None:

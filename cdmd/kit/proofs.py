@@ -24,15 +24,22 @@ class Key(Protocol):
 
 
 class _Hmac:
-    """Prepared with the key, copied for every request: ``hmac.digest`` would let go of the interpreter each time."""
+    """HMAC (RFC 2104), of which the hashes of the padded key are made once and copied for every request.
+
+    ``hmac.digest`` would let go of the interpreter each time, and ``HMAC.copy`` costs half as much again.
+    """
 
     def __init__(self, key: bytes, digest: str) -> None:
-        self._keyed = hmac.new(key, digestmod=digest)
+        block = hashlib.new(digest).block_size
+        padded = (hashlib.new(digest, key).digest() if len(key) > block else key).ljust(block, b"\0")
+        self._inner = hashlib.new(digest, padded.translate(hmac.trans_36))
+        self._outer = hashlib.new(digest, padded.translate(hmac.trans_5C))
 
     def proves(self, signed: bytes, candidates: Sequence[bytes]) -> bool:
-        made = self._keyed.copy()
-        made.update(signed)
-        return _among(made.digest(), candidates)
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(signed)
+        outer.update(inner.digest())
+        return _among(outer.digest(), candidates)
 
 
 class _Plain:

@@ -24,8 +24,12 @@ _AUTHORIZATION: Final = ("authorization",)
 _NO_URL: Final = (b"",)
 _ACCESS_TOKEN: Final = reader(At(query="access_token"))
 
-_Part: TypeAlias = Callable[[Presented, str, bytes], bytes]
-"""A piece of what was signed, of the request, the time of signing as it was written, and a form of the URL. Raises Unproved."""
+_Signed: TypeAlias = Callable[[Presented, str, bytes], bytes]
+"""What was signed, of the request, the time of signing as it was written, and a form of the URL. Raises Unproved."""
+
+_BODY, _TIMESTAMP, _URL = "body", "timestamp", "url"
+_Part: TypeAlias = bytes | str | Callable[[Presented], bytes]
+"""A piece of that: literals are bytes, these three words are themselves, anything else reads the request."""
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -43,7 +47,7 @@ class Refused(msgspec.Struct, frozen=True):
 class _Plan(msgspec.Struct, frozen=True):
     """What was signed, and the keys (with their places among the secrets) that may have signed that."""
 
-    signed: _Part
+    signed: _Signed
     keys: tuple[tuple[int, Key], ...]
 
 
@@ -63,7 +67,7 @@ class Verifier:
             self._passwords = tuple(hashlib.sha256(filled(secret)).digest() for secret in secrets)
         self._claims = [(name, _spelt(text, b"")) for name, text in (scheme.claims or {}).items()]
         self._fixed = self._plans.get(scheme.algorithm or "none", ())
-        self._named = scheme.algorithm_from is not None
+        self._named, self._signs = scheme.algorithm_from is not None, scheme.signs
         at = scheme.timestamp
         self._timestamp_at = None if at is None or at.origin is not None else teller(at)
         self._hash_at = None if scheme.body_hash is None else reader(scheme.body_hash.at)
@@ -85,7 +89,7 @@ class Verifier:
         try:
             if self._claims:
                 return self._check_token(presented, now)
-            return self._check_signature(presented, now) if self.scheme.signs else self._check_password(presented)
+            return self._check_signature(presented, now) if self._signs else self._check_password(presented)
         except Unproved as refusal:
             return Refused(refusal.reason)
 
@@ -105,8 +109,12 @@ class Verifier:
                         found = index
         if found is None:
             return Refused("mismatch")
-        late = None if moment is None else self._outside(moment, now)
-        return Verified(found) if late is None else Refused(late)
+        if moment is None:
+            return Verified(found)
+        age = now.timestamp() - moment
+        if age > self._tolerance:
+            return Refused("expired")
+        return Refused("future") if -age > self._future else Verified(found)
 
     def _candidates(self, presented: str) -> list[bytes]:
         """The decoded signatures offered. Raises Unproved where there is no readable one or there are too many."""
@@ -178,13 +186,6 @@ class Verifier:
         """Each form that the URL may have had. Raises Unproved."""
         return dict.fromkeys(presented.url(form) for form in self._urls)
 
-    def _outside(self, moment: float, now: datetime) -> Literal["expired", "future"] | None:
-        """Whether the time of signing lies outside the window around ``now``."""
-        age = now.timestamp() - moment
-        if age > self._tolerance:
-            return "expired"
-        return "future" if -age > self._future else None
-
     def _check_token(self, presented: Presented, now: datetime) -> Verified | Refused:
         """A signed token beside the body: by a known key, for what it must claim, and not outlived."""
         token = jwt.read(self._behind_prefix(presented))
@@ -253,35 +254,48 @@ def _plans(scheme: Scheme, secrets: Sequence[Secret]) -> dict[Algorithm, list[_P
     return made
 
 
-def _signed(scheme: Scheme, secret: bytes) -> _Part:
+def _signed(scheme: Scheme, secret: bytes) -> _Signed:
     return _spelt(scheme.signed or "{body}", secret)
 
 
-def _spelt(text: str, secret: bytes) -> _Part:
-    """A template compiled: what its placeholders stand for, between its literal texts."""
-    pieces = PLACEHOLDER.split(text)
-    parts = tuple(_part(word, secret) for word in pieces[1::2])
-    if len(parts) == 1 and not any(pieces[::2]):
-        return parts[0]
-    layout = b"%b".join(piece.encode().replace(b"%", b"%%") for piece in pieces[::2])
-    return lambda presented, timestamp, url: layout % tuple([part(presented, timestamp, url) for part in parts])
+def _spelt(text: str, secret: bytes) -> _Signed:
+    """A template compiled."""
+    pieces = enumerate(PLACEHOLDER.split(text))
+    parts = tuple(_part(piece, secret) if index % 2 else piece.encode() for index, piece in pieces if piece)
+    if parts == (_BODY,):
+        return lambda presented, _timestamp, _url: presented.body
+
+    def spell(presented: Presented, timestamp: str, url: bytes) -> bytes:
+        spelt: list[bytes] = []
+        for part in parts:
+            if isinstance(part, bytes):
+                spelt.append(part)
+            elif part == _BODY:
+                spelt.append(presented.body)
+            elif part == _TIMESTAMP:
+                spelt.append(timestamp.encode())
+            elif part == _URL:
+                spelt.append(url)
+            elif callable(part):
+                spelt.append(part(presented))
+        return b"".join(spelt)
+
+    return spell
 
 
 def _part(word: str, secret: bytes) -> _Part:
-    """What a placeholder stands for."""
+    """A placeholder's part: one of the three words, the secret itself, or what reads the request."""
     kind, _, name = word.partition(":")
-    if name:
-        tell, wire = teller(At(**{kind: name})), kind == "header"
-        return lambda presented, *_: _encoded(tell(presented)) if wire else tell(presented).encode()
-    words: dict[str, _Part] = {
-        "body": lambda presented, _timestamp, _url: presented.body,
-        "timestamp": lambda _presented, timestamp, _url: timestamp.encode(),
-        "url": lambda _presented, _timestamp, url: url,
-        "secret": lambda *_: secret,
-        "method": lambda presented, *_: presented.method.encode(),
-        "form-sorted": lambda presented, *_: presented.sorted_form(),
-    }
-    return words[kind]
+    if kind == "secret":
+        return secret
+    if kind == "method":
+        return lambda presented: presented.method.encode()
+    if kind == "form-sorted":
+        return Presented.sorted_form
+    if not name:
+        return word
+    tell = teller(At(**{kind: name}))
+    return (lambda presented: _encoded(tell(presented))) if kind == "header" else lambda presented: tell(presented).encode()
 
 
 def _no_signature(_presented: Presented) -> str:

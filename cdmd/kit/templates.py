@@ -49,18 +49,20 @@ class _Interpreter(jmespath.visitor.TreeInterpreter):
 
 
 class Expression:
-    """One compiled expression: ``look(record, context)`` gives its value."""
+    """One compiled expression: ``look(record, context)`` gives its value.
 
-    __slots__ = ("_paths", "look", "plain", "roots", "text")
+    ``steps`` are the names and places in lists that a plain path walks; None for any other expression.
+    """
+
+    __slots__ = ("_paths", "look", "roots", "steps", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         node = _bind(_parse(text))
         self.roots = frozenset(_roots(node))
         self._paths = [path for path in map(_steps, _scoped(node)) if path]
-        steps = _steps(node)
-        self.plain = steps is not None
-        self.look: _Look = self._interpreted(node) if steps is None else _direct(steps)
+        self.steps = _steps(node)
+        self.look: _Look = self._interpreted(node) if self.steps is None else _direct(self.steps)
 
     def _interpreted(self, node: _Node) -> _Look:
         tree: Any = node
@@ -104,7 +106,7 @@ class Template:
         self.expressions = tuple(part.text for part in found)
         self.roots: frozenset[str] = frozenset().union(*(part.roots for part in found))
         self._look = found[0].look if len(self.parts) == 1 and found else None
-        self.plain: _Look | None = self._look if self._look is not None and found[0].plain else None
+        self.plain: _Look | None = self._look if self._look is not None and found[0].steps is not None else None
         """Does what ``render`` does without ever raising, where the template is one plain path; else None."""
 
     @classmethod

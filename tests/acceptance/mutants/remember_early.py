@@ -4,20 +4,18 @@ A repeat of what the journal refused is acknowledged too, for ever.
 """
 
 import threading
-from collections.abc import Iterable
 from typing import Any
 
-from cdmd.intake.recent import Flight, Recent
-from cdmd.models import Digest
+from cdmd.intake.recent import Flight, Name, Recent
 from cdmd.store.journal import SqliteJournal
 
 _MOMENT = threading.Event()
 _depart, _commit = Recent.depart, SqliteJournal._commit
 
 
-def _remembering(self: Recent, occurrences: Iterable[tuple[Digest, int]], flight: Flight) -> None:
-    self._young.update(dict(list(occurrences)))
-    _depart(self, occurrences, flight)
+def _remembering(self: Recent, name: Name, content: int, flight: Flight) -> None:
+    self._young[name] = content
+    _depart(self, name, content, flight)
 
 
 def _slowly(self: SqliteJournal, *arguments: Any) -> Any:
