@@ -58,8 +58,7 @@ class Mapper:
     """One connector's mapping, compiled: ``decide`` a record, and decide a kept one ``again``.
 
     ``raw`` says whether a record that cannot be mapped may be kept whole; ``streams`` are those that it has, of which each may
-    have a mapping of its own. Raises ValueError for what the configuration check
-    would have refused.
+    have a mapping of its own. Raises ValueError for what the configuration check would have refused.
     """
 
     def __init__(self, connector: str, frame: ConnectorFrame, *, raw: bool, streams: Mapping[str, StreamFrame] = {}) -> None:
@@ -146,7 +145,12 @@ class Mapper:
             raise _Unmappable(Fault("where_failed", str(fault), expression="where")) from fault
 
     def _set_aside(self, record: Record, source: str, fault: Fault) -> Entry:
-        bare = Event(id=_short(record.id), source=source, type=_short(record.type), received=record.received)
+        bare = Event(
+            id=(record.id or "")[:LONGEST_TYPE],
+            source=source,
+            type=(record.type or "")[:LONGEST_TYPE],
+            received=record.received,
+        )
         if not self._raw:
             return Entry(bare, fault, brief=record.brief)
         event = self._templates(record)
@@ -251,8 +255,6 @@ def _renderer(text: str, path: str) -> Render:
 
 
 def _text(value: Any, path: str, expression: str | None = None) -> str:
-    if type(value) is str and value.isascii():
-        return value
     try:
         return as_text(value)
     except TemplateFault as fault:
@@ -330,20 +332,11 @@ def _time(value: Any) -> datetime | None:
         raise _Unmappable(Fault("not_a_time", f"time: {error}", path="time", kind=kind_of(value))) from error
 
 
-def _short(text: str | None) -> str:
-    return (text or "")[:LONGEST_TYPE]
-
-
 def _plain(event: Event) -> dict[str, Any]:
     """The event as a record in the shape of an event."""
-    return {
-        "id": event.id,
-        "type": event.type,
-        "time": None if event.time is None else event.time.isoformat(),
-        "identifiers": event.identifiers,
-        "traits": event.traits,
-        "data": event.data,
-    }
+    time = None if event.time is None else event.time.isoformat()
+    tables = {"identifiers": event.identifiers, "traits": event.traits, "data": event.data}
+    return {"id": event.id, "type": event.type, "time": time, **tables}
 
 
 def _json(kept: Kept) -> bytes:
