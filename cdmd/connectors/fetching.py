@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from cdmd.connectors.durable import durable
 from cdmd.contracts import Budget, HttpAnswer, Source, Turn
 from cdmd.errors import AddressRefused, AnswerTooLarge, CredentialRefused, RequestFailed
 from cdmd.kit.credentials import Auth, Authorizer, identity
@@ -173,7 +174,8 @@ class Fetcher:
         return (await self._source.get([REFRESH_TOKEN])).get(REFRESH_TOKEN)
 
     async def _save_token(self, value: bytes) -> None:
-        await self._source.emit([], state={REFRESH_TOKEN: value})
+        """Returns when it is durable: one that is lost cannot be had again."""
+        await durable(self._source, [], {REFRESH_TOKEN: value})
 
 
 def classify(answer: HttpAnswer, *, max_body: int) -> Outcome:

@@ -7,12 +7,17 @@ for the configured host only), and pacing.
 import base64
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
+from cdmd.kit.filling import texts
+from cdmd.kit.quantities import Duration
 from cdmd.kit.secret import Secret
+from cdmd.kit.templates import Template
+
+_ADDRESS: Final = re.compile(r"https?://[^/?#@\s{}]+(/|$)")
 
 
 class _Auth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
@@ -67,7 +72,25 @@ class OAuth2RefreshAuth(_OAuth2, frozen=True, kw_only=True, tag="oauth2_refresh"
     refresh_token: Annotated[Secret, Meta(description="The first refresh token; a new one here replaces what was exchanged.")]
 
 
-Auth: TypeAlias = NoAuth | ApiKeyAuth | BearerAuth | BasicAuth | OAuth2ClientAuth | OAuth2RefreshAuth
+class LoginAuth(_Auth, frozen=True, kw_only=True, tag="login"):
+    """A session: a login is answered with a token for all other requests, which a new login replaces when it is refused."""
+
+    url: Annotated[str, Meta(description="Where to log in (POST).")]
+    username: Annotated[str, Meta(description="The user's name.")]
+    password: Annotated[Secret, Meta(description="The password.")]
+    body: Annotated[
+        dict[str, Any], Meta(description="The login as JSON: its texts are templates that see `username` and `password`.")
+    ] = msgspec.field(default_factory=lambda: {"username": "{username}", "password": "{password}"})
+    token: Annotated[str, Meta(description="A template over the login's answer: the token.")] = "{token}"  # noqa: S105 - a place
+    place: Annotated[Literal["header", "query"], Meta(description="Where the token goes.")] = msgspec.field(
+        name="in", default="header"
+    )
+    name: Annotated[str, Meta(description="The header's or parameter's name.")] = "authorization"
+    prefix: Annotated[str, Meta(description="What stands before the token.")] = "Bearer "
+    lasts: Annotated[Duration | None, Meta(description="How long a token lasts; without it until it is refused.")] = None
+
+
+Auth: TypeAlias = NoAuth | ApiKeyAuth | BearerAuth | BasicAuth | OAuth2ClientAuth | OAuth2RefreshAuth | LoginAuth
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -100,6 +123,8 @@ def identity(auth: Auth) -> str:
     match auth:
         case OAuth2ClientAuth() | OAuth2RefreshAuth():
             return f"oauth2 {auth.token_url} {auth.client_id}"
+        case LoginAuth():
+            return f"login {auth.url} {auth.username}"
         case ApiKeyAuth():
             return f"key {text(auth.value)}"
         case BearerAuth():
@@ -113,9 +138,11 @@ def identity(auth: Auth) -> str:
 def mistakes(auth: Auth) -> list[str]:
     """What a table's values cannot be, each as ``key: what is wrong``."""
     found = []
-    if isinstance(auth, OAuth2ClientAuth | OAuth2RefreshAuth) and not re.match(r"https?://[^/?#@\s{}]+(/|$)", auth.token_url):
+    if isinstance(auth, OAuth2ClientAuth | OAuth2RefreshAuth) and not _ADDRESS.match(auth.token_url):
         found.append("token_url: must be an http or https URL")
-    if isinstance(auth, ApiKeyAuth) and auth.place == "header" and not re.fullmatch(r"[A-Za-z0-9_-]+", auth.name):
+    if isinstance(auth, LoginAuth):
+        found += _login_mistakes(auth)
+    if isinstance(auth, ApiKeyAuth | LoginAuth) and auth.place == "header" and not re.fullmatch(r"[A-Za-z0-9_-]+", auth.name):
         found.append("name: is not a header's name")
     if isinstance(auth, BasicAuth) and ":" in auth.username:
         found.append("username: must not hold a colon")
@@ -123,6 +150,19 @@ def mistakes(auth: Auth) -> list[str]:
         secret = getattr(auth, key, None)
         if isinstance(secret, Secret) and not re.fullmatch(rb"[\x20-\x7e]+", secret.reveal().strip()):
             found.append(f"{key}: the secret must be one line of plain text")
+    return found
+
+
+def _login_mistakes(auth: LoginAuth) -> list[str]:
+    found = [] if _ADDRESS.match(auth.url) else ["url: must be an http or https URL"]
+    for key, one in [("token", auth.token), *(("body", part) for part in texts(auth.body))]:
+        try:
+            roots = Template.parse(one).roots
+        except ValueError as fault:
+            found.append(f"{key}: {fault}")
+            continue
+        unknown = sorted(roots - {"username", "password"}) if key == "body" else ()
+        found += [f"{key}: a login knows no {name}, only username and password" for name in unknown]
     return found
 
 

@@ -14,7 +14,7 @@ import anyio
 import msgspec
 from typing_extensions import override
 
-from cdmd.errors import CredentialRefused, RequestFailed
+from cdmd.errors import CredentialRefused, RequestFailed, TemplateFault
 from cdmd.kit.backoff import Backoff
 from cdmd.kit.credentials import (
     ApiKeyAuth,
@@ -22,6 +22,7 @@ from cdmd.kit.credentials import (
     Authorizer,
     BasicAuth,
     BearerAuth,
+    LoginAuth,
     NoAuth,
     OAuth2ClientAuth,
     OAuth2RefreshAuth,
@@ -29,7 +30,9 @@ from cdmd.kit.credentials import (
     basic,
     text,
 )
+from cdmd.kit.filling import parsed, rendered
 from cdmd.kit.json_text import NotJson, decode_json
+from cdmd.kit.templates import Template
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _PLAIN_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,16384}")
@@ -86,6 +89,8 @@ def authorizer(auth: Auth, *, post: Post, clock: Time, state: TokenState, chance
     match auth:
         case OAuth2ClientAuth() | OAuth2RefreshAuth():
             return TokenAuthorizer(auth, post=post, clock=clock, state=state, chance=chance)
+        case LoginAuth():
+            return LoginAuthorizer(auth, post=post, clock=clock, state=state, chance=chance)
         case ApiKeyAuth(place="header"):
             return Authorizer(Signed({auth.name: text(auth.value)}))
         case ApiKeyAuth():
@@ -119,7 +124,7 @@ class TokenAuthorizer(Authorizer):
 
     def __init__(
         self,
-        auth: OAuth2ClientAuth | OAuth2RefreshAuth,
+        auth: OAuth2ClientAuth | OAuth2RefreshAuth | LoginAuth,
         *,
         post: Post,
         clock: Time,
@@ -146,14 +151,14 @@ class TokenAuthorizer(Authorizer):
                 except RequestFailed:
                     if token is None or now >= token.until:
                         raise
-            return Signed({"authorization": f"Bearer {token.value}"})
+            return self._signing(token)
 
     @override
     async def refused(self, signed: Signed) -> bool:
         """See ``Authorizer``. A token that was never taken is not worth another one."""
         async with self._lock:
             token = self._token
-            if token is None or not _carries(signed, token):
+            if token is None or signed != self._signing(token):
                 return True
             if token.proven:
                 self._token = None
@@ -162,8 +167,11 @@ class TokenAuthorizer(Authorizer):
     @override
     def accepted(self, signed: Signed) -> None:
         """See ``Authorizer``."""
-        if self._token is not None and _carries(signed, self._token):
+        if self._token is not None and signed == self._signing(self._token):
             self._token.proven = True
+
+    def _signing(self, token: _Token) -> Signed:
+        return Signed({"authorization": f"Bearer {token.value}"})
 
     async def _renewed(self) -> _Token:
         """A new token; after a failure nobody is asked again before a back-off is over. Raises as ``sign``."""
@@ -183,6 +191,7 @@ class TokenAuthorizer(Authorizer):
         return token
 
     async def _asked(self) -> _Token:
+        assert not isinstance(self._auth, LoginAuth)  # noqa: S101 - asked in another way
         fields = {"grant_type": "client_credentials"}
         if isinstance(self._auth, OAuth2RefreshAuth):
             fields = {"grant_type": "refresh_token", "refresh_token": await self._current(self._auth)}
@@ -212,6 +221,35 @@ class TokenAuthorizer(Authorizer):
         return self._latest
 
 
+class LoginAuthorizer(TokenAuthorizer):
+    """Signs with the token that a login gives."""
+
+    def __init__(self, auth: LoginAuth, *, post: Post, clock: Time, state: TokenState, chance: Callable[[], float]) -> None:
+        super().__init__(auth, post=post, clock=clock, state=state, chance=chance)
+        self._login, self._body, self._where = auth, parsed(auth.body), Template.parse(auth.token)
+
+    @override
+    def _signing(self, token: _Token) -> Signed:
+        given = {self._login.name: f"{self._login.prefix}{token.value}"}
+        return Signed(given) if self._login.place == "header" else Signed(params=given)
+
+    @override
+    async def _asked(self) -> _Token:
+        login = self._login
+        body = rendered(self._body, {"username": login.username, "password": text(login.password)})
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        reply = await self._post(login.url, headers=headers, content=msgspec.json.encode(body), timeout=_SECONDS)
+        try:
+            value = self._where.render(_answer(reply, "the login"), {})
+        except TemplateFault:
+            value = None
+        if not isinstance(value, str) or not _PLAIN_TOKEN.fullmatch(value):
+            raise RequestFailed(f"the login's answer holds no token at {login.token}")
+        seconds = float("inf") if login.lasts is None else login.lasts.seconds
+        now = self._clock.monotonic()
+        return _Token(value, renew_at=now + seconds - min(_AHEAD, seconds / 5), until=now + seconds)
+
+
 def _request(auth: OAuth2ClientAuth | OAuth2RefreshAuth, fields: dict[str, str]) -> dict[str, Any]:
     headers = {"content-type": _FORM, "accept": "application/json"}
     identifier, secret = auth.client_id, text(auth.client_secret)
@@ -226,7 +264,7 @@ def _request(auth: OAuth2ClientAuth | OAuth2RefreshAuth, fields: dict[str, str])
     return {"headers": headers, "content": urlencode(fields).encode()}
 
 
-def _answer(reply: Reply) -> dict[str, Any]:
+def _answer(reply: Reply, who: str = "the token endpoint") -> dict[str, Any]:
     try:
         answer = decode_json(reply.content)
     except NotJson:
@@ -234,9 +272,9 @@ def _answer(reply: Reply) -> dict[str, Any]:
     if reply.status_code in _REFUSALS:
         reason = answer.get("error") if isinstance(answer, dict) else None
         said = reason if reason in _REASONS else f"status {reply.status_code}"
-        raise CredentialRefused(f"the token endpoint refuses the credential ({said}): exchange it in the configuration")
+        raise CredentialRefused(f"{who} refuses the credential ({said}): exchange it in the configuration")
     if reply.status_code not in _OK or not isinstance(answer, dict):
-        raise RequestFailed(f"the token endpoint gave no token (status {reply.status_code})")
+        raise RequestFailed(f"{who} gave no token (status {reply.status_code})")
     return answer
 
 
@@ -256,10 +294,6 @@ def _seconds(said: Any) -> float:
         return max(1.0, float(said))
     except (TypeError, ValueError):
         return float("inf")
-
-
-def _carries(signed: Signed, token: _Token) -> bool:
-    return signed.headers.get("authorization", "") == f"Bearer {token.value}"
 
 
 def _origin(auth: OAuth2RefreshAuth) -> bytes:

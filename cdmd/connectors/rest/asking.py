@@ -13,7 +13,7 @@ from cdmd.connectors.rest.paging import At, Way
 from cdmd.connectors.rest.settings import NumberedPages, OffsetPages, RestSettings, StreamSettings
 from cdmd.errors import ValueRefused
 from cdmd.kit.coercions import as_text
-from cdmd.kit.templates import Template
+from cdmd.kit.filling import parsed, rendered
 from cdmd.kit.urls import UrlTemplate
 
 ROOTS: Final = frozenset({"since", "until", "cursor", "offset", "page", "limit", "parent"})
@@ -29,9 +29,9 @@ class Asking:
         self._stream, self._way = stream, way
         self._url = UrlTemplate.parse(joined(connector.base_url, stream.path))
         self.origin = self._url.origin
-        self._params = {name: _parsed(value) for name, value in stream.params.items()}
-        self._headers = {name: _parsed(text) for name, text in {**connector.headers, **stream.headers}.items()}
-        self._body = None if stream.body is None else _parsed(stream.body)
+        self._params = {name: parsed(value) for name, value in stream.params.items()}
+        self._headers = {name: parsed(text) for name, text in {**connector.headers, **stream.headers}.items()}
+        self._body = None if stream.body is None else parsed(stream.body)
         since = stream.since
         self._since_param = None if since is None else since.param
         self._until_param = None if since is None else since.until
@@ -39,7 +39,7 @@ class Asking:
     def ask(self, at: At, *, since: Any, until: Any, parent: Mapping[str, Any]) -> Ask:
         """The request for the page at that place. Raises ``TemplateFault`` and ``ValueRefused``."""
         scope = self._scope(at, since=since, until=until, parent=parent)
-        headers = {name: as_text(value) for name, one in self._headers.items() if (value := _rendered(one, scope)) is not None}
+        headers = {name: as_text(value) for name, one in self._headers.items() if (value := rendered(one, scope)) is not None}
         if at.url is not None:
             return Ask(url=at.url, method=self._stream.method, headers=headers)
         pairs = list(self._pairs(scope, at))
@@ -48,7 +48,7 @@ class Asking:
             url = f"{url}{'&' if '?' in url else '?'}{urlencode(pairs)}"
         if len(url) > _LONGEST:
             raise ValueRefused("the request's address becomes too long")
-        return Ask(url=url, method=self._stream.method, headers=headers, body=_rendered(self._body, scope))
+        return Ask(url=url, method=self._stream.method, headers=headers, body=rendered(self._body, scope))
 
     def _scope(self, at: At, *, since: Any, until: Any, parent: Mapping[str, Any]) -> dict[str, Any]:
         settings = self._way.settings
@@ -62,7 +62,7 @@ class Asking:
         """The query: what is declared, where to begin, and which page; a name that comes again replaces what came before."""
         found: dict[str, list[str]] = {}
         for name, one in self._params.items():
-            value = _rendered(one, scope)
+            value = rendered(one, scope)
             if value is not None:
                 found[name] = [_in_query(part) for part in (value if isinstance(value, list) else [value])]
         for param, key in ((self._since_param, "since"), (self._until_param, "until")):
@@ -75,32 +75,6 @@ class Asking:
 def joined(base_url: str, path: str) -> str:
     """The address of a path below ``base_url``; a path that begins with a slash does not leave it."""
     return f"{base_url.rstrip('/')}/{path.lstrip('/')}"
-
-
-def templates(value: Any) -> list[str]:
-    """Every text in a JSON value."""
-    if isinstance(value, str):
-        return [value]
-    held = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [text for one in held for text in templates(one)]
-
-
-def _parsed(value: Any) -> Any:
-    """The value with every text of it a template."""
-    if isinstance(value, str):
-        return Template.parse(value)
-    if isinstance(value, Mapping):
-        return {name: _parsed(one) for name, one in value.items()}
-    return [_parsed(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def _rendered(value: Any, scope: Mapping[str, Any]) -> Any:
-    """The value with its templates filled in; in tables what is null is left out."""
-    if isinstance(value, Template):
-        return value.render(scope, {})
-    if isinstance(value, dict):
-        return {name: one for name, part in value.items() if (one := _rendered(part, scope)) is not None}
-    return [_rendered(part, scope) for part in value] if isinstance(value, list) else value
 
 
 def _in_query(value: Any) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from cdmd.connectors.rest.asking import ROOTS, joined, templates
+from cdmd.connectors.rest.asking import ROOTS, joined
 from cdmd.connectors.rest.positions import WORDS, Positions
 from cdmd.connectors.rest.settings import (
     ErrorSettings,
@@ -15,6 +15,7 @@ from cdmd.connectors.rest.settings import (
 )
 from cdmd.errors import ConfigInvalid, TemplateFault
 from cdmd.kit.credentials import mistakes
+from cdmd.kit.filling import texts
 from cdmd.kit.templates import Template
 from cdmd.kit.urls import UrlTemplate
 
@@ -79,15 +80,15 @@ def _named(stream: StreamSettings) -> Iterator[str]:
 
 def _asked(stream: StreamSettings) -> Iterator[str]:
     """Its requests."""
-    for key, texts in (("params", templates(stream.params)), ("body", templates(stream.body)), ("path", [stream.path])):
-        yield from _request(key, texts, stream)
+    for key, found in (("params", texts(stream.params)), ("body", texts(stream.body)), ("path", [stream.path])):
+        yield from _request(key, found, stream)
     yield from _headers("headers", stream.headers)
     if stream.body is not None and stream.method == "GET":
         yield 'body: goes with method = "POST"'
 
 
-def _request(key: str, texts: list[str], stream: StreamSettings) -> Iterator[str]:
-    for text in texts:
+def _request(key: str, found: list[str], stream: StreamSettings) -> Iterator[str]:
+    for text in found:
         try:
             unknown = sorted(Template.parse(text).roots - ROOTS)
         except ValueError as fault:
@@ -174,7 +175,7 @@ def _leads_back(name: str, connector: RestSettings) -> bool:
 def _valid(stream: StreamSettings) -> list[str]:
     """The request's templates, without those that are none."""
     found = []
-    for text in [stream.path, *templates(stream.params), *templates(stream.body), *stream.headers.values()]:
+    for text in [stream.path, *texts(stream.params), *texts(stream.body), *stream.headers.values()]:
         try:
             Template.parse(text)
         except ValueError:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from cdmd.connectors.rest.answering import Answering
-from cdmd.connectors.rest.asking import Asking, joined, templates
+from cdmd.connectors.rest.asking import Asking, joined
 from cdmd.connectors.rest.paging import Way
 from cdmd.connectors.rest.positions import Place, Positions
 from cdmd.connectors.rest.records import Intake
@@ -15,6 +15,7 @@ from cdmd.connectors.rest.settings import RestSettings, SinglePage, StreamSettin
 from cdmd.contracts import StreamFrame
 from cdmd.errors import TemplateFault
 from cdmd.kit.coercions import as_time
+from cdmd.kit.filling import texts
 from cdmd.kit.templates import Template
 from cdmd.kit.urls import UrlTemplate
 
@@ -106,5 +107,5 @@ def streams(connector: RestSettings) -> dict[str, Stream]:
 
 def roots(settings: StreamSettings) -> frozenset[str]:
     """The names that the stream's request reads. Raises ValueError for a template that is none."""
-    texts = [settings.path, *templates(settings.params), *settings.headers.values(), *templates(settings.body)]
-    return frozenset().union(*(Template.parse(text).roots for text in texts))
+    read = [settings.path, *texts(settings.params), *settings.headers.values(), *texts(settings.body)]
+    return frozenset().union(*(Template.parse(text).roots for text in read))

@@ -8,7 +8,7 @@ from typing import Any
 from cdmd.config.checking import Checker
 from cdmd.config.schema import FRAME_KEYS, ConnectorFrame
 from cdmd.connectors import cdmd_formats
-from cdmd.connectors.fetching import Ask, Judge, Outcome
+from cdmd.connectors.fetching import Ask, Fetcher, Judge, Outcome
 from cdmd.connectors.rest import Rest
 from cdmd.connectors.rest.getting import Means
 from cdmd.connectors.rest.looks import Look
@@ -74,6 +74,7 @@ class Driven:
         api.now, api.steady = self.clock.now, self.clock.monotonic
         self.http = http or ApiHttp(api)
         self.settings = settings
+        self._fetcher: Fetcher | None = None
         self.connector = Rest("crm", settings)
         self.source = RecordingSource(
             "crm", frame=ConnectorFrame(type="rest"), http=self.http, clock=self.clock, streams=self.connector.streams
@@ -85,6 +86,7 @@ class Driven:
 
     def restart(self) -> None:
         self.connector = Rest("crm", self.settings)
+        self._fetcher = None
 
     def place(self, stream: str = "contacts") -> Place:
         one = self.connector._streams[stream]
@@ -95,7 +97,7 @@ class Driven:
         found: list[Look] = []
 
         async def main() -> None:
-            fetcher = self.connector.fetcher(self.source)
+            fetcher = self._fetcher = self._fetcher or self.connector.fetcher(self.source)
 
             async def fetch(ask: Ask, judge: Judge) -> Outcome:
                 return await fetcher.fetch(ask, asker=stream, priority=SCHEDULED, judge=judge)
