@@ -49,6 +49,8 @@ class Fetched(msgspec.Struct, frozen=True):
 class Unchanged(msgspec.Struct, frozen=True):
     """304: nothing has changed since what the request named."""
 
+    headers: Mapping[str, str] = {}
+
 
 class Gone(msgspec.Struct, frozen=True):
     """404 or 410: there is no such thing (any more)."""

@@ -15,6 +15,7 @@ from cdmd.connectors.fetching import (
     Fetched,
     Nonsense,
     Outcome,
+    Unchanged,
     by_status,
     is_page,
 )
@@ -72,6 +73,8 @@ class Answering:
             return _said(verdict, status, answer.headers)
         if status == HTTPStatus.NO_CONTENT:
             return Fetched(NOTHING, answer.headers)
+        if status == HTTPStatus.NOT_MODIFIED:
+            return Unchanged(answer.headers)
         if status not in _WHOLE:
             return by_status(status, retry_after=bool(answer.headers.get("retry-after")))
         if len(answer.content) > self._max_body:

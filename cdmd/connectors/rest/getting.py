@@ -69,7 +69,8 @@ class Getting:
             match outcome:
                 case Fetched(value=page, headers=headers):
                     return self._got(ask, request, page, headers)
-                case Unchanged():
+                case Unchanged(headers=headers):
+                    self._note_interval(headers)
                     return None
                 case Gone() if self._parent:  # what it belongs to may be gone by now, or has none
                     return self._got(ask, request, NOTHING, {})
@@ -91,10 +92,13 @@ class Getting:
 
     def _got(self, ask: Ask, request: bytes, page: Page, headers: Mapping[str, str]) -> Got:
         self.records += len(page.records)
+        self._note_interval(headers)
+        return Got(Answer(ask.url, page.document, headers, len(page.records) + len(page.faults)), page, request)
+
+    def _note_interval(self, headers: Mapping[str, str]) -> None:
         text = headers.get("x-poll-interval", "").strip()
         if text.isascii() and text.isdigit():
             self.asked = min(_LONGEST_ASKED, float(text[:9]))
-        return Got(Answer(ask.url, page.document, headers, len(page.records) + len(page.faults)), page, request)
 
     async def _read(self, outcome: Fetched) -> Outcome:
         read = await self._stream.answering.read(outcome.value)

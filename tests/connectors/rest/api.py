@@ -96,6 +96,8 @@ class Api:
         if self.token is not None and request.headers.get("authorization") != f"Bearer {self.token}":
             return answer(401, {})
         response = self._said(request)
+        if response.status_code == 304:
+            self._arrivals.pop()  # such an answer is free
         response.headers["date"] = format_datetime(self.now() + timedelta(seconds=self.ahead), usegmt=True)
         return response
 
@@ -132,7 +134,8 @@ class Api:
 
     def _since(self, request: Asked) -> list[dict[str, Any]]:
         since = request.query.get("updated_since", "")
-        found = [one for one in self.contacts if one.get("updated_at", "") >= since]
+        until = request.query.get("to", "9999")
+        found = [one for one in self.contacts if since <= one.get("updated_at", "") < until]
         return sorted(found, key=lambda one: one.get("updated_at", ""))
 
     def _contacts(self, request: Asked) -> httpx.Response:
