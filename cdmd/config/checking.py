@@ -15,9 +15,10 @@ from msgspec.structs import FieldInfo
 from cdmd.config.reading import Key
 from cdmd.contracts import ChosenFormat, Format
 from cdmd.kit.quantities import Duration, Rate, Size
+from cdmd.kit.quiet import QuietHours
 from cdmd.kit.secret import Secret
 
-_QUANTITIES: Final = (Duration, Size, Rate)
+_QUANTITIES: Final = (Duration, Size, Rate, QuietHours)
 _ABSENT: Final = object()
 _KINDS: Final[Mapping[Any, tuple[type, ...]]] = {
     **dict.fromkeys((str, Secret, *_QUANTITIES), (str,)),
@@ -237,6 +238,7 @@ def _expected(core: Any) -> str:
         return " or ".join(dict.fromkeys(_expected(_unwrapped(one)[0]) for one in get_args(core) if one is not type(None)))
     origin = get_origin(core) or core
     named = {
+        QuietHours: "quiet hours",
         Duration: "a duration", Size: "a size", Rate: "a rate", Secret: "a secret", Literal: "one of its words", str: "text",
         int: "an integer", float: "a number", bool: "true or false", list: "a list", tuple: "a list", Sequence: "a list",
     }  # fmt: skip

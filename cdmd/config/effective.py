@@ -10,6 +10,7 @@ from cdmd.config.schema import Config
 from cdmd.config.secrets import LITERAL, PREFIXES, names_a_secret
 from cdmd.contracts import ChosenFormat
 from cdmd.kit.quantities import Duration, Rate, Size
+from cdmd.kit.quiet import QuietHours
 from cdmd.kit.secret import Secret
 
 _PASSWORD: Final = re.compile(r"//[^/?#\s@]*:[^/?#\s@]*@")
@@ -49,7 +50,7 @@ def plain(value: Any) -> Any:
             return value.reference
         case str():
             return _PASSWORD.sub(f"//{LITERAL}@", value)
-        case Duration() | Size() | Rate():
+        case Duration() | Size() | Rate() | QuietHours():
             return str(value)
         case ChosenFormat(format=chosen, settings=settings):
             return {"type": chosen.name, **plain(settings)}

@@ -165,6 +165,7 @@ class _Loading:
             meaning.public_urls(sections["http"], connectors),
             meaning.certificates(sections["http"], connectors),
             meaning.keys_in_common(connectors),
+            meaning.objectives(connectors),
         ):
             for key, what in found:
                 self._report(key, what)

@@ -25,6 +25,7 @@ from cdmd.config.schema import (
 from cdmd.contracts import EventSettings
 from cdmd.kit.calculations import indicators_in, mixed
 from cdmd.kit.conditions import Condition
+from cdmd.kit.grants import Demand, impossible
 from cdmd.kit.normalising import TRUNK_ZERO
 from cdmd.kit.proxies import UNIX
 from cdmd.kit.templates import Template
@@ -91,6 +92,25 @@ def keys_in_common(connectors: Mapping[str, ConnectorConfig]) -> Found:
             if same != key and secret.reveal():
                 told = "one of them is enough" if same[1] == name else f"all that comes with it would be {same[1]}'s"
                 yield key, f"is the same secret as {'.'.join(same)}: {told}"
+
+
+def objectives(connectors: Mapping[str, ConnectorConfig]) -> Found:
+    """What all that ask one host with one credential are wanted to do (``demand``), beyond what the host allows them."""
+    together: dict[tuple[str, str], dict[str, Demand]] = {}
+    for name, one in connectors.items():
+        if (asked := getattr(one.settings, "demand", None)) is not None:
+            demand: Demand = asked(None if one.frame.freshness is None else one.frame.freshness.seconds)
+            together.setdefault((demand.host, demand.credential), {})[name] = demand
+    for sharing in together.values():
+        several = len(sharing) > 1
+        wanted = {
+            f"{name}.{stream}" if several else stream: seconds
+            for name, demand in sharing.items()
+            for stream, seconds in demand.wanted.items()
+        }
+        why = impossible(wanted, [limit for demand in sharing.values() for limit in demand.limits])
+        if why is not None:
+            yield ("connectors", next(iter(sharing)), "limits"), why
 
 
 def listen_problem(address: str) -> str | None:

@@ -14,12 +14,13 @@ from cdmd.config.schema import ConnectorFrame, IdentifierSettings, IdentitySetti
 from cdmd.contracts import ChosenFormat, EventSettings
 from cdmd.kit.presets import presets
 from cdmd.kit.quantities import Duration, Rate, Size
+from cdmd.kit.quiet import QuietHours
 from cdmd.kit.schemes import TOLERANCE, Place, Scheme
 from cdmd.kit.secret import Secret
 
 _WORDS: Final[Mapping[Any, str]] = {
     str: "text", int: "integer", float: "number", bool: "boolean", Duration: "duration", Size: "size", Rate: "rate",
-    Secret: "secret", Any: "any", type(None): "nothing",
+    QuietHours: "quiet hours", Secret: "secret", Any: "any", type(None): "nothing",
 }  # fmt: skip
 
 

@@ -108,7 +108,7 @@ class Budget(Protocol):
         ...
 
     def plan(self, asker: str, claim: Claim) -> float:
-        """How many looks per second ``asker`` may plan with, beside all others that plan and what notifications take."""
+        """How many looks per second ``asker`` may plan with, beside all others that plan and those that do not."""
         ...
 
     def next_at(self) -> tuple[float | None, str]:

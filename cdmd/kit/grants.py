@@ -6,10 +6,12 @@ estimates, and what was silent for long has to be noticed when it speaks again. 
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
+
+from cdmd.kit.quantities import Rate, spoken
 
 _EVEN: Final = 0.2
 _ROUNDS: Final = 60
@@ -17,6 +19,8 @@ _OLD: Final = 60.0
 _GREW: Final = 1.1
 _KEPT: Final = 3600.0
 _MEMORY: Final = 3600.0
+_HOUR: Final = 3600.0
+_ROUNDING: Final = 1.000001
 _PLANNED: Final = 0.8
 _PLANNED_LEAST: Final = 0.1
 _NEXT_TO_NOTHING: Final = 1e-6
@@ -37,6 +41,15 @@ class Claim(msgspec.Struct, frozen=True):
     def root(self) -> float:
         """What its part is in proportion to."""
         return math.sqrt(self.arrivals * self.cost)
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What a configuration asks of one host with one credential: for each stream so many seconds between two looks at most."""
+
+    host: str
+    credential: str
+    wanted: Mapping[str, float]
+    limits: Sequence[Rate]
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -76,7 +89,7 @@ def level(claims: Collection[Claim], requests: float) -> Level:
 class Shares:
     """The claims of all that share a budget. One is forgotten an hour after the look it got should have been followed.
 
-    A fifth of what is allowed is not given out, or as much as was lately taken without a plan: for notifications.
+    A fifth of what is allowed is not given out, or as much as was lately taken by those that do not plan: by notifications.
     """
 
     def __init__(self) -> None:
@@ -85,9 +98,10 @@ class Shares:
         self._counted, self._given, self._at = 0, 0.0, float("-inf")
         self._unplanned, self._unplanned_at = 0.0, 0.0
 
-    def unplanned(self, now: float) -> None:
-        """A request is made that nobody planned."""
-        self._unplanned, self._unplanned_at = self._unplanned * self._left(now) + 1, now
+    def made(self, asker: str, now: float) -> None:
+        """A request is made; it counts as unplanned where ``asker`` has no claim."""
+        if asker not in self._claims:
+            self._unplanned, self._unplanned_at = self._unplanned * self._left(now) + 1, now
 
     def ask(self, asker: str, claim: Claim, *, allowed: float, now: float) -> float:
         """How many looks ``asker`` may plan with where all are ``allowed`` so many requests (infinity: any).
@@ -113,6 +127,20 @@ class Shares:
     def _stale(self, given: float, now: float) -> bool:
         changed = not self._given / _GREW < given < self._given * _GREW
         return changed or now - self._at > _OLD or len(self._claims) > self._counted * _GREW
+
+
+def impossible(wanted: Mapping[str, float], limits: Sequence[Rate]) -> str | None:
+    """Why looks so many seconds apart do not fit within these limits, with the arithmetic; None where they do."""
+    needed = sum(1 / seconds for seconds in wanted.values())
+    strictest = min(limits, key=lambda one: one.count / one.per, default=None)
+    if strictest is None or needed * strictest.per <= strictest.count * _ROUNDING:
+        return None
+    hourly, factor = strictest.count / strictest.per * _HOUR, needed * strictest.per / strictest.count
+    sums = " + ".join(f"{name} once in {spoken(seconds)}" for name, seconds in wanted.items())
+    return (
+        f"{sums} = {needed * _HOUR:.4g} requests an hour at the least, the limit of {strictest} allows {hourly:.4g}: "
+        f"allow more, or want everything {math.ceil(factor * 10) / 10:g} times less often"
+    )
 
 
 def _taken(at: Level, claims: Collection[Claim]) -> float:

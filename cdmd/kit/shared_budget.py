@@ -112,7 +112,7 @@ class SharedBudget:
         return len(self._turns)
 
     def plan(self, asker: str, claim: Claim) -> float:
-        """How many looks per second ``asker`` may plan with, beside all others that plan and what notifications take."""
+        """How many looks per second ``asker`` may plan with, beside all others that plan and those that do not."""
         now = self._clock.monotonic()
         return self._shares.ask(asker, claim, allowed=self._budget.sustained(now), now=now)
 
@@ -178,8 +178,7 @@ class SharedBudget:
         self._leased -= 1
         self._turns.take(ticket)
         self._budget.begin(now)
-        if ticket.priority < SCHEDULED:
-            self._shares.unplanned(now)
+        self._shares.made(ticket.asker, now)
         return True
 
     async def _lease(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from cdmd.config.loading import load
 from cdmd.config.schema import Config
 from cdmd.connectors.applications import Application
+from cdmd.connectors.rest import Rest
 from cdmd.connectors.webhooks import Webhook
 from cdmd.errors import ConfigInvalid
 
@@ -466,3 +467,38 @@ def test_a_signed_address_that_nobody_has_said_is_a_mistake(tmp_path: Path) -> N
     ]
     assert problems('[http]\npublic_url = "https://in.example.com"\n' + calls) == []
     assert problems(calls + 'url = "https://in.example.com/hooks/calls"\n') == []
+
+
+def test_objectives_that_the_limits_of_a_host_do_not_allow_are_a_mistake_with_the_arithmetic(tmp_path: Path) -> None:
+    file = tmp_path / "cdmd.toml"
+
+    def declared(name: str, *, every: str, token: str = "t", limits: str = "10/1h") -> str:
+        return (
+            f'[connectors.{name}]\ntype = "rest"\nbase_url = "https://{name[:3]}.example"\nlimits = "{limits}"\n'
+            f'auth = {{ type = "bearer", token = "{token}" }}\npage = {{ type = "none" }}\nfreshness = "{every}"\n'
+            f'[connectors.{name}.streams.contacts]\npath = "/contacts"\nevent = {{ id = "{{id}}" }}\n'
+        )
+
+    def problems(*connectors: str) -> list[str]:
+        file.write_text("".join(connectors), "utf-8")
+        try:
+            load(file, types={"rest": Rest.Settings}, environment={"HOME": "/"}, randomness=bytes)
+        except ConfigInvalid as wrong:
+            return [problem.removeprefix(f"{file}: ") for problem in wrong.problems]
+        return []
+
+    assert problems(declared("crm", every="5m")) == [
+        (
+            "connectors.crm.limits: contacts once in 5m = 12 requests an hour at the least, the limit of 10/1h allows 10: "
+            "allow more, or want everything 1.2 times less often"
+        )
+    ]
+    assert problems(declared("crm", every="6m")) == []
+    assert problems(declared("crm", every="10m"), declared("crm_two", every="10m", limits="100/1h")) == [
+        (
+            "connectors.crm.limits: crm.contacts once in 10m + crm_two.contacts once in 10m = 12 requests an hour at the least, "
+            "the limit of 10/1h allows 10: allow more, or want everything 1.2 times less often"
+        )
+    ]
+    assert problems(declared("crm", every="10m"), declared("crm_two", every="10m", token="u")) == []
+    assert problems(declared("crm", every="10m"), declared("shop", every="10m")) == []

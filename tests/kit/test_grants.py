@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdmd.kit.grants import Claim, Shares, level
+from cdmd.kit.grants import Claim, Shares, impossible, level
+from cdmd.kit.quantities import Rate
 
 DAY = 86_400.0
 claims = st.lists(
@@ -74,10 +75,10 @@ def test_a_fifth_is_kept_back_and_more_where_notifications_take_more() -> None:
     assert shares.ask("a", claim, allowed=1.0, now=0.0) == pytest.approx(0.8, rel=1e-6)
     for second in range(2 * 3600):
         if second % 2:
-            shares.unplanned(float(second))
+            shares.made("told", float(second))
     assert shares.ask("a", claim, allowed=1.0, now=7200.0) == pytest.approx(1 - 0.5 * (1 - math.exp(-2)), rel=0.01)
     for second in range(7200, 8 * 7200):
-        shares.unplanned(float(second))
+        shares.made("told", float(second))
     assert shares.ask("a", claim, allowed=1.0, now=8.0 * 7200) == pytest.approx(0.1, rel=0.01)
     assert shares.ask("a", claim, allowed=1.0, now=20.0 * 7200) == pytest.approx(0.8, rel=1e-3)
 
@@ -99,3 +100,17 @@ def test_a_thousand_that_share_a_budget_never_plan_with_more_than_there_is() -> 
 
 def test_where_nothing_may_be_asked_for_now_next_to_nothing_is_planned() -> None:
     assert 0 < Shares().ask("a", Claim(1, 1, 0.1, 1), allowed=0.0, now=0.0) < 1e-5
+
+
+def test_what_is_wanted_beyond_the_limits_is_found_with_the_arithmetic() -> None:
+    wanted = {"contacts": 300.0, "orders": 60.0}
+    assert impossible(wanted, [Rate.parse("100/1s"), Rate.parse("10/1h")]) == (
+        "contacts once in 5m + orders once in 60s = 72 requests an hour at the least, the limit of 10/1h allows 10: "
+        "allow more, or want everything 7.2 times less often"
+    )
+
+
+def test_what_is_wanted_within_the_limits_is_not_found_fault_with() -> None:
+    assert impossible({"contacts": 300.0, "orders": 300.0}, [Rate.parse("24/1h")]) is None
+    assert impossible({"contacts": 1.0}, []) is None
+    assert impossible({}, [Rate.parse("1/1w")]) is None

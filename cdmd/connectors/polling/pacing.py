@@ -13,8 +13,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from cdmd.connectors.polling.quiet import Quiet
 from cdmd.connectors.polling.rates import HOUR, TAU, WEEK, Forecast, Rates, faded, learned
+from cdmd.kit.quiet import Quiet
+
+QUIET: Final = "the end of its quiet hours"
 
 _EASE: Final = 0.1
 _FIRMNESS: Final = 3
@@ -22,7 +24,6 @@ _OFF: Final = 2.0
 _FAINT: Final = 0.01
 _FINE: Final = TAU / 10
 _SLOWLY: Final = 0.1
-_FURTHEST: Final = 8 * WEEK
 
 
 class Allowed(msgspec.Struct, frozen=True):
@@ -70,20 +71,20 @@ def due(pace: Pace, allowed: Allowed, now: float) -> Due:
     if at < last + allowed.least:
         at, why = last + allowed.least, "not sooner: so much time has to be between two looks"
     if (opens := allowed.quiet.until(at)) > at:
-        at, why = opens, "the end of its quiet hours"
+        at, why = opens, QUIET
     return Due(max(at, now), why)
 
 
 def looked(pace: Pace, allowed: Allowed, now: float, *, arrivals: Sequence[float] | int, pages: int = 1) -> Pace:
     """The stream after a look at ``now`` that took ``pages`` requests and brought ``arrivals``: moments, or just how many.
 
-    What has no moments happened evenly since the last look, as far as anybody can tell.
+    What has no moments happened evenly since the last look, as far as anybody can tell. Where the clock was set back, no time
+    passed.
     """
-    now = max(now, pace.looked)
     if isinstance(arrivals, int):
         step = (now - pace.looked) / max(1, arrivals)
         arrivals = [pace.looked + (place + 0.5) * step for place in range(arrivals)]
-    summed, over = _between(pace, allowed.quiet, now)
+    summed, over = _between(pace, allowed, now)
     fade = faded(now - pace.looked)
     return Pace(
         rates=learned(pace.rates, sorted(arrivals), now),
@@ -115,9 +116,13 @@ def _reached(pace: Pace, allowed: Allowed, last: float) -> tuple[float, str]:
     return last + allowed.most, "at the latest: so much time may be between two looks"
 
 
-def _between(pace: Pace, quiet: Quiet, now: float) -> tuple[float, float]:
-    """The integral of the root of the rate since the last look, as expected then, and the seconds that were not quiet."""
-    pieces = list(_pieces(Forecast(pace.rates), quiet, max(pace.looked, now - _FURTHEST), now))
+def _between(pace: Pace, allowed: Allowed, now: float) -> tuple[float, float]:
+    """The integral of the root of the rate since the last look, as expected then, and the seconds that were not quiet.
+
+    What lies beyond the latest moment at which a look was due counts for nothing: nobody looked, and that is not made up for.
+    """
+    end = min(now, pace.looked + max(allowed.most, allowed.least))
+    pieces = list(_pieces(Forecast(pace.rates), allowed.quiet, pace.looked, end))
     return sum(seconds * root for _, seconds, root in pieces), sum(seconds for _, seconds, _ in pieces)
 
 

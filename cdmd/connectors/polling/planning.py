@@ -3,17 +3,16 @@
 Times are Unix seconds, durations seconds. Not here: the policy (``pacing``), the budget that grants, requests.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
 from cdmd.connectors.polling.pacing import Allowed, Due, Pace, begun, due, looked
-from cdmd.connectors.polling.quiet import Quiet
 from cdmd.connectors.polling.rates import DAY, Forecast, Rates, learned
 from cdmd.kit.grants import Claim
-from cdmd.kit.quantities import Rate, spoken
+from cdmd.kit.quantities import spoken
+from cdmd.kit.quiet import Quiet
 
 USUAL: Final = 300.0
 """Seconds between two looks on the whole, where nobody says how fresh it has to be."""
@@ -23,7 +22,6 @@ LEAST: Final = 60.0
 
 _SHORTEST: Final = 1.0
 _STRETCH: Final = 4.0
-_HOUR: Final = 3600.0
 _ROUNDING: Final = 1.01
 _FIRST: Final = "the first look"
 
@@ -156,18 +154,3 @@ class Planner:
         self._next(self._pace, now)
         at = self._wants.quiet.until(max(now, min(plan.due, now + self._allowed.most)))
         self.due = Due(at, plan.why)
-
-
-def impossible(streams: Mapping[str, Wants], limits: Sequence[Rate]) -> str | None:
-    """Why these objectives cannot be met within these limits, with the arithmetic; None where they can."""
-    wanted = {name: one.objective for name, one in streams.items() if one.objective is not None}
-    needed = sum(1 / seconds for seconds in wanted.values())
-    strictest = min(limits, key=lambda one: one.count / one.per, default=None)
-    if strictest is None or needed * strictest.per <= strictest.count:
-        return None
-    hourly, factor = strictest.count / strictest.per * _HOUR, needed * strictest.per / strictest.count
-    sums = " + ".join(f"{name} once in {spoken(seconds)}" for name, seconds in wanted.items())
-    return (
-        f"{sums} = {needed * _HOUR:.4g} requests an hour at the least, the limit of {strictest} allows {hourly:.4g}: "
-        f"allow more, or want everything {math.ceil(factor * 10) / 10:g} times less often"
-    )

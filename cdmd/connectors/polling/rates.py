@@ -98,9 +98,10 @@ def learned(rates: Rates, arrivals: Sequence[float], until: float) -> Rates:
     """What is known once everything up to ``until`` was seen; ``arrivals`` are moments in order.
 
     What happened before ``rates.at`` counts as if then, what happens after ``until`` as if at ``until``. Of more than a
-    thousand arrivals some stand for all. Where the clock was set back, no time passed.
+    thousand arrivals some stand for all.
     """
-    until = max(until, rates.at)
+    if until < rates.at:
+        rates = set_back(rates, until)
     fade, share, expected = faded(until - rates.at), rates.share, Forecast(rates)
     counts, excited, caused, at = [count * fade for count in rates.counts], rates.excited, 0.0, rates.at
     some = arrivals[:: -(-len(arrivals) // _MOST_AT_ONCE) or 1]
@@ -119,6 +120,11 @@ def learned(rates: Rates, arrivals: Sequence[float], until: float) -> Rates:
         arrived=rates.arrived * fade + len(arrivals),
         caused=rates.caused * fade + caused,
     )
+
+
+def set_back(rates: Rates, now: float) -> Rates:
+    """The same where the clock was set back to ``now``: no time passed."""
+    return msgspec.structs.replace(rates, since=rates.since - (rates.at - now), at=now)
 
 
 def faded(seconds: float) -> float:

@@ -16,11 +16,13 @@ from cdmd.connectors.rest.settings import (
 from cdmd.errors import ConfigInvalid, TemplateFault
 from cdmd.kit.credentials import mistakes
 from cdmd.kit.filling import texts
+from cdmd.kit.quiet import Quiet
 from cdmd.kit.templates import Template
 from cdmd.kit.urls import UrlTemplate
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _STATUS: Final = re.compile(r"[1-5](xx|[0-9]{2})")
+_SOME_DAY: Final = 1_768_435_200.0
 _LARGEST: Final = 10 * 2**20
 _HEADER: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -41,6 +43,8 @@ def problems(settings: RestSettings) -> list[str]:
     found += _headers("headers", settings.headers)
     found += [*_page("page", settings.page), *_errors("errors", settings.errors)]
     found += _every("every", settings.every)
+    if Quiet(settings.quiet).open_share(_SOME_DAY) == 0.0:
+        found.append("quiet: leaves no time to look")
     for name, stream in settings.streams.items():
         found += [f"streams.{name}.{problem}" for problem in _stream(name, stream, settings)]
     return found
@@ -63,6 +67,8 @@ def _stream(name: str, stream: StreamSettings, connector: RestSettings) -> Itera
     yield from _since(stream.since or SinceSettings(etag=True), stream, stream.page or connector.page)
     yield from _errors("errors", stream.errors or ErrorSettings())
     yield from _every("every", stream.every)
+    if stream.every is not None and stream.freshness is not None and stream.every > stream.freshness:
+        yield f"every: a look every {stream.every} cannot be as fresh as {stream.freshness}"
     yield from _parent(name, stream, connector)
     yield from _named(stream)
 

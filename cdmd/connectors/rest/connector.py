@@ -13,11 +13,12 @@ import anyio
 import msgspec
 
 from cdmd.connectors.fetching import Fetcher
+from cdmd.connectors.polling.planning import Wants
 from cdmd.connectors.rest import checking, sampling
-from cdmd.connectors.rest.looks import Pace, Regular
+from cdmd.connectors.rest.looks import Pace, wants
 from cdmd.connectors.rest.reading import Reader
 from cdmd.connectors.rest.settings import RestSettings
-from cdmd.connectors.rest.streams import Stream, streams
+from cdmd.connectors.rest.streams import streams
 from cdmd.contracts import Source, StreamFrame
 from cdmd.errors import ConfigInvalid
 
@@ -66,9 +67,9 @@ class Rest:
     async def run(self, source: Source) -> None:
         """Read all streams until cancelled."""
         fetcher, readers = self.fetcher(source), list[Reader]()
-        self._readers = readers
-        for stream in self._streams.values():
-            pace = self._pace(stream, source)
+        self._readers, wanted = readers, wants(self.settings, source.freshness)
+        for name, stream in self._streams.items():
+            pace = Pace(f"{source.name}.{name}", wanted.get(name, Wants()), budget=fetcher.budget, key=stream.pace)
             readers.append(Reader(stream, source, fetcher, pace=pace, moved=self._move, chance=random.random))
         try:
             async with anyio.create_task_group() as group:
@@ -89,13 +90,6 @@ class Rest:
     async def sample(self, source: Source, tell: Callable[[str], None], *, given: Path | None = None) -> None:
         """See ``cdmd.contracts.SamplingConnector``: two pages of every stream, or the answer in the file ``given``."""
         await sampling.sample(self._streams, self.fetcher(source), source, tell, given=given)
-
-    def _pace(self, stream: Stream, source: Source) -> Pace:
-        every, freshness = stream.settings.every or self.settings.every, stream.settings.freshness
-        return Regular(
-            every=None if every is None else every.seconds,
-            freshness=source.freshness if freshness is None else freshness.seconds,
-        )
 
     # ---- what it says --------------------------------------------------------------------------------------------------
 

@@ -1,14 +1,16 @@
-"""When to look at a stream again: what a look was like, and the seam where a policy decides. Pure."""
+"""When to look at a stream again, after what the last look was like. Pure. The policy: ``polling``."""
 
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 import msgspec
 
-USUAL: Final = 60.0
-"""Seconds between two looks where nobody says how fresh it has to be."""
+from cdmd.connectors.polling.pacing import QUIET, Due
+from cdmd.connectors.polling.planning import Planner, Planning, Wants
+from cdmd.connectors.rest.settings import RestSettings
+from cdmd.kit.quiet import Quiet
 
-LEAST: Final = 1.0
 FAILED: Final = (5.0, 30.0, 120.0, 600.0)
 """Seconds after which a look that failed is repeated: the first time, the second ..."""
 
@@ -44,29 +46,66 @@ class Next(NamedTuple):
     reason: str
 
 
-class Pace(Protocol):
-    """Decides when to look; one for each stream."""
+class Pace:
+    """Decides when to look at a stream; what it learned stands in the connector's state below ``key``."""
+
+    def __init__(self, asker: str, wants: Wants, *, budget: Planning, key: bytes) -> None:
+        self._quiet, self._planner = wants.quiet, Planner(asker, wants, budget=budget, key=key)
+
+    @property
+    def keys(self) -> Sequence[bytes]:
+        """Where its state stands."""
+        return self._planner.keys
+
+    def begin(self, kept: Mapping[bytes, bytes], *, now: datetime) -> Next:
+        """When to look first: as it was planned before a restart, else as soon as it is not quiet."""
+        return _next(self._planner.begin(kept, now.timestamp()), now)
 
     def next_look(self, look: Look, *, now: datetime) -> Next:
-        """When to look after ``look``, which came to its end."""
-        ...
+        """When to look after ``look``, which came to its end: reckoned from its beginning."""
+        times = [one.timestamp() for one in look.times]
+        arrivals = times if 2 * len(times) > look.new else look.new
+        following = self._planner.looked(look.began.timestamp(), arrivals=arrivals, requests=look.requests, asked=look.asked)
+        return _next(following, now)
+
+    def state(self) -> dict[bytes, bytes]:
+        """What has to be durable before the next look."""
+        return self._planner.state()
+
+    def opened(self, following: Next) -> Next:
+        """The same, or the end of the quiet hours that it would fall into."""
+        at = self._quiet.until(following.at.timestamp())
+        return following if at <= following.at.timestamp() else Next(_moment(at), QUIET)
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why it will not be as fresh as it is wanted, with what will be reached."""
+        return self._planner.shortfall
 
 
-class Regular:
-    """Looks at fixed intervals: ``every`` seconds, else so that ``freshness`` (seconds) is kept."""
-
-    def __init__(self, *, every: float | None, freshness: float | None) -> None:
-        wanted = every if every is not None else USUAL if freshness is None else freshness / 2
-        self._seconds = max(LEAST, wanted)
-
-    def next_look(self, look: Look, *, now: datetime) -> Next:
-        """See ``Pace``: from the beginning of the last one on."""
-        if look.asked is not None and look.asked > self._seconds:
-            return Next(max(now, look.began + timedelta(seconds=look.asked)), "as often as the source wants it")
-        return Next(max(now, look.began + timedelta(seconds=self._seconds)), "the next look")
+def wants(settings: RestSettings, freshness: float | None) -> dict[str, Wants]:
+    """What every stream is wanted to be that looks by itself; ``freshness`` is the connector's, in seconds."""
+    quiet = Quiet(settings.quiet)
+    return {
+        name: Wants(
+            freshness=freshness if stream.freshness is None else stream.freshness.seconds,
+            every=None if (every := stream.every or settings.every) is None else every.seconds,
+            quiet=quiet,
+        )
+        for name, stream in settings.streams.items()
+        if stream.parent is None
+    }
 
 
 def after_failure(look: Look, failures: int, *, now: datetime) -> Next:
     """When to look after one that failed, of ``failures`` in a row."""
     seconds = DENIED if look.denied else FAILED[min(failures, len(FAILED)) - 1]
     return Next(now + timedelta(seconds=seconds), "another try")
+
+
+def _next(planned: Due, now: datetime) -> Next:
+    return Next(max(now, _moment(planned.at)), planned.why)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import anyio
 import msgspec
 
+from cdmd.connectors.durable import durable
 from cdmd.connectors.fetching import Ask, Fetcher, Judge, Outcome
 from cdmd.connectors.rest.getting import Means
 from cdmd.connectors.rest.looks import Look, Next, Pace, after_failure
@@ -53,8 +54,13 @@ class Reader:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        self.looked = self._source.clock.now()
-        place = self.stream.read((await self._source.get([self.stream.key])).get(self.stream.key))
+        self.looked = now = self._source.clock.now()
+        kept = await self._source.get([self.stream.key, *self._pace.keys])
+        place = self.stream.read(kept.get(self.stream.key))
+        self._wait(self._pace.begin(kept, now=now))
+        if self.due is not None and self.due > now:
+            self._moved()
+            await self._until_due()
         while True:
             walk = Walk(self.stream, self._source, self._means, place=place)
             look = await walk.look()
@@ -108,6 +114,8 @@ class Reader:
         else:
             self._well(Next(now, "there is more") if look.more else self._pace.next_look(look, now=now))
             self.trouble = look.warning
+            if state := self._pace.state():
+                await durable(self._source, [], state)
         self._moved()
         await self._until_due()
 
@@ -116,7 +124,7 @@ class Reader:
         self._wait(following)
 
     def _wait(self, following: Next) -> None:
-        self.due, self.reason = following
+        self.due, self.reason = self._pace.opened(following)
         self.doing = None
 
     async def _until_due(self) -> None:

@@ -6,8 +6,11 @@ import msgspec
 from msgspec import Meta
 
 from cdmd.contracts import ChosenFormat, EventSettings
-from cdmd.kit.credentials import Auth, NoAuth
+from cdmd.kit.credentials import Auth, NoAuth, identity
+from cdmd.kit.grants import Demand
 from cdmd.kit.quantities import Duration, Rate, Size
+from cdmd.kit.quiet import QuietHours
+from cdmd.kit.urls import origin_of
 
 USUAL_LIMIT: Final = 100
 _Statuses: TypeAlias = tuple[int | str, ...]
@@ -191,6 +194,12 @@ class RestSettings(_Table, frozen=True, kw_only=True):
         Rate | tuple[Rate, ...],
         Meta(description="What the source allows this credential: one rate or several that hold together."),
     ] = Rate.parse("10/1s")
+    quiet: Annotated[
+        tuple[QuietHours, ...],
+        Meta(
+            description='Hours without a look, by the clocks there: `"22:00-06:00 Europe/Stockholm"`; one follows at their end.'
+        ),
+    ] = ()
     free_304: Annotated[bool, Meta(description="The source does not count answers 304.")] = False
     headers: Annotated[dict[str, str], Meta(description="Headers of every request.")] = {}
     page: Annotated[Paging | None, Meta(description="How pages follow each other in all streams that do not say.")] = None
@@ -203,3 +212,13 @@ class RestSettings(_Table, frozen=True, kw_only=True):
     def rates(self) -> tuple[Rate, ...]:
         """The limits, one or several."""
         return (self.limits,) if isinstance(self.limits, Rate) else self.limits
+
+    def demand(self, freshness: float | None) -> Demand:
+        """What is asked of its host at the least; ``freshness`` is the connector's, in seconds."""
+        wanted = {}
+        for name, stream in self.streams.items():
+            objective = stream.every or self.every or stream.freshness
+            seconds = freshness if objective is None else objective.seconds
+            if stream.parent is None and seconds is not None:
+                wanted[name] = seconds
+        return Demand(origin_of(self.base_url) or "", identity(self.auth), wanted, self.rates)

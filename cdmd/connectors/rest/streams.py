@@ -55,6 +55,11 @@ class Stream:
         return b"rest/" + self.name.encode() + b"/due/"
 
     @property
+    def pace(self) -> bytes:
+        """Where what its looks are planned by stands."""
+        return b"rest/" + self.name.encode() + b"/pace/"
+
+    @property
     def asks_since(self) -> bool:
         """Whether the source is asked for what is new only."""
         since = self.settings.since

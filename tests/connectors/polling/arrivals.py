@@ -23,10 +23,12 @@ def evenly(per_day: float, *, seed: int = 1, days: float = 28) -> list[float]:
     return arriving(lambda _: per_day / DAY, per_day / DAY, seed=seed, days=days)
 
 
-def in_office_hours(per_day: float, *, seed: int = 1, days: float = 28) -> list[float]:
+def in_office_hours(per_day: float, *, seed: int = 1, days: float = 28, begin: float = MONDAY) -> list[float]:
     """Monday to Friday, 8 to 18, UTC; ``per_day`` is the mean over the whole week."""
     top = per_day / DAY * 168 / 50
-    return arriving(lambda at: top if hour(at) < 120 and 8 <= hour(at) % 24 < 18 else 0.0, top, seed=seed, days=days)
+    return arriving(
+        lambda at: top if hour(at) < 120 and 8 <= hour(at) % 24 < 18 else 0.0, top, seed=seed, days=days, begin=begin
+    )
 
 
 def like_the_sun(per_day: float, *, seed: int = 1, days: float = 28) -> list[float]:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdmd.connectors.polling.pacing import Allowed, Pace, begun, due, looked
-from cdmd.connectors.polling.quiet import Quiet, QuietHours
 from cdmd.connectors.polling.rates import DAY, HOUR, WEEK
+from cdmd.kit.quiet import Quiet, QuietHours
 from tests.connectors.polling.arrivals import MONDAY, evenly, in_bursts, in_office_hours, like_the_sun
 
 HALF_HOURLY = Allowed(mean=1800.0, least=60.0, most=7200.0)
@@ -108,7 +108,7 @@ def test_a_clock_that_jumps_neither_hurries_nor_stops_anything(allowed: Allowed,
     planned = due(pace, allowed, now)
     assert now <= planned.at <= max(now, allowed.quiet.until(min(pace.looked, now) + max(allowed.most, allowed.least)) + 1e-3)
     again = looked(pace, allowed, now, arrivals=3)
-    assert again.looked >= pace.looked
+    assert again.looked == again.rates.at == now
 
 
 def test_after_quiet_hours_there_is_one_look_at_their_end() -> None:
@@ -143,3 +143,12 @@ def test_a_restart_changes_no_plan() -> None:
     pace = looked(begun(MONDAY), HALF_HOURLY, MONDAY + 1800, arrivals=7, pages=2)
     kept = msgspec.msgpack.decode(msgspec.msgpack.encode(pace), type=Pace)
     assert due(kept, HALF_HOURLY, pace.looked + 5) == due(pace, HALF_HOURLY, pace.looked + 5)
+
+
+def test_after_a_long_silence_of_the_daemon_nothing_is_made_up_for() -> None:
+    pace = begun(MONDAY)
+    for place in range(200):
+        pace = looked(pace, HALF_HOURLY, MONDAY + 1800.0 * (place + 1), arrivals=0)
+    usual = due(pace, HALF_HOURLY, pace.looked).at - pace.looked
+    after = looked(pace, HALF_HOURLY, pace.looked + 3 * DAY, arrivals=20)
+    assert due(after, HALF_HOURLY, after.looked).at - after.looked >= 0.7 * usual

@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdmd.connectors.polling.planning import LEAST, USUAL, Planner, Wants, impossible
-from cdmd.connectors.polling.quiet import Quiet, QuietHours
+from cdmd.connectors.polling.planning import LEAST, USUAL, Planner, Wants
 from cdmd.connectors.polling.rates import DAY, HOUR
 from cdmd.kit.grants import Claim, Shares
-from cdmd.kit.quantities import Rate
+from cdmd.kit.quiet import Quiet, QuietHours
 from tests.connectors.polling.arrivals import MONDAY
 
 NIGHT = Quiet((QuietHours.parse("22:00-06:00"),))
@@ -160,17 +159,3 @@ def test_two_streams_of_one_host_share_what_it_allows() -> None:
         looks[one] += 1
     assert looks[busy] > 3 * looks[calm] > 0
     assert sum(looks.values()) <= 14 * DAY / 1800
-
-
-def test_objectives_beyond_the_limits_are_found_with_the_arithmetic() -> None:
-    streams = {"contacts": Wants(freshness=300.0), "orders": Wants(every=60.0), "others": Wants()}
-    assert impossible(streams, [Rate.parse("100/1s"), Rate.parse("10/1h")]) == (
-        "contacts once in 5m + orders once in 60s = 72 requests an hour at the least, the limit of 10/1h allows 10: "
-        "allow more, or want everything 7.2 times less often"
-    )
-
-
-def test_objectives_within_the_limits_are_not_found_fault_with() -> None:
-    streams = {"contacts": Wants(freshness=300.0), "orders": Wants(freshness=300.0), "others": Wants()}
-    assert impossible(streams, [Rate.parse("24/1h")]) is None
-    assert impossible(streams, []) is None

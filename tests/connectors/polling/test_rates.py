@@ -87,10 +87,13 @@ def test_arrivals_are_counted_once_and_fade(arrivals: list[float], until: float)
     assert rates.caused <= rates.arrived + 1e-9
 
 
-@given(moments)
-def test_a_clock_that_was_set_back_takes_no_time_back(arrivals: list[float]) -> None:
+@given(moments, st.floats(0, 4 * WEEK))
+def test_where_the_clock_is_set_back_no_time_passed_and_nothing_is_forgotten(arrivals: list[float], back: float) -> None:
     rates = learned(NEW, arrivals, MONDAY + WEEK)
-    assert learned(rates, arrivals, MONDAY - WEEK).at == rates.at
+    after = learned(rates, [], MONDAY + WEEK - back)
+    assert after.at == MONDAY + WEEK - back
+    assert Forecast(after).whole == pytest.approx(Forecast(rates).whole)
+    assert after.counts == rates.counts
 
 
 def test_of_very_many_arrivals_at_once_some_stand_for_all() -> None:

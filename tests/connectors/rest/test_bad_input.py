@@ -80,7 +80,7 @@ async def test_one_stream_that_fails_leaves_the_others_unmoved_and_the_connector
     api = Api()
     api.add(4)
     second = CONTACTS[CONTACTS.index("[streams.contacts]") :].replace("streams.contacts", "streams.other")
-    driven = Driven(CONTACTS + second.replace("/contacts", "/missing"), api)
+    driven = Driven('every = "1m"\n' + CONTACTS + second.replace("/contacts", "/missing"), api)
     await driven.run(600)
     assert len(driven.ids) == 4
     assert driven.source.trouble == "other: there is nothing at /missing (status 404)"

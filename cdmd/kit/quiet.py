@@ -5,27 +5,32 @@ The hours are those that clocks there show, also in a night in which they are ch
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+from typing_extensions import override
 
 _HOURS: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)(?: (\S+))?")
+_UTC: Final = ZoneInfo("UTC")
 _DAY: Final = 86_400.0
 _AROUND: Final = (-1, 0, 1, 2)
 
 
-class QuietHours(msgspec.Struct, frozen=True):
-    """The same hours of every day, in a time zone; ``begin`` and ``end`` are minutes since midnight and differ."""
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """The same hours of every day by the clocks of ``zone``; ``begin`` and ``end`` are minutes since midnight and differ."""
 
     begin: int
     end: int
-    zone: str = "UTC"
+    zone: ZoneInfo = field(default=_UTC, compare=False)
+    text: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "QuietHours":
-        """Read ``"22:00-06:00 Europe/Stockholm"`` (without a zone: UTC); raises ValueError."""
+        """Read ``"22:00-06:00 Europe/Stockholm"`` (without a zone: UTC); raises ValueError. It may read the zone's file."""
         found = _HOURS.fullmatch(text)
         if found is None:
             example = '"22:00-06:00 Europe/Stockholm"'
@@ -34,19 +39,21 @@ class QuietHours(msgspec.Struct, frozen=True):
         if begin == end:
             raise ValueError(f"{text!r} leaves no time to look: its end has to differ from its begin")
         try:
-            ZoneInfo(zone)
+            return cls(begin, end, ZoneInfo(zone), text)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{zone!r} is not a time zone that this machine knows") from None
-        return cls(begin, end, zone)
+
+    @override
+    def __str__(self) -> str:
+        return self.text
 
     def around(self, moment: float) -> Iterator[tuple[float, float]]:
         """Those of the days around ``moment``, as begin and end, in order."""
-        zone = ZoneInfo(self.zone)
-        today = datetime.fromtimestamp(moment, zone).date()
+        today = datetime.fromtimestamp(moment, self.zone).date()
         for days in _AROUND:
             day = today + timedelta(days=days)
             last = day if self.end > self.begin else day + timedelta(days=1)
-            yield _moment(day, self.begin, zone), _moment(last, self.end, zone)
+            yield _moment(day, self.begin, self.zone), _moment(last, self.end, self.zone)
 
 
 class Quiet(msgspec.Struct, frozen=True):

@@ -1,10 +1,11 @@
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cdmd.connectors.polling.quiet import Quiet, QuietHours
+from cdmd.kit.quiet import Quiet, QuietHours
 
 NIGHT = Quiet((QuietHours.parse("22:00-06:00 Europe/Stockholm"),))
 anytime = st.floats(1.6e9, 2.0e9)
@@ -12,7 +13,7 @@ minutes = st.integers(0, 1439)
 quiets = st.lists(
     st.tuples(minutes, minutes, st.sampled_from(["UTC", "Europe/Stockholm", "America/New_York", "Asia/Kolkata"]))
     .filter(lambda one: one[0] != one[1])
-    .map(lambda one: QuietHours(*one)),
+    .map(lambda one: QuietHours(one[0], one[1], ZoneInfo(one[2]))),
     min_size=1,
     max_size=3,
 ).map(lambda hours: Quiet(tuple(hours)))
