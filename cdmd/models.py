@@ -15,6 +15,7 @@ from typing import Any, Final, NewType, TypeAlias
 
 import msgspec
 
+from cdmd.kit.conditions import Failures
 from cdmd.kit.secret import Secret
 
 Micros = NewType("Micros", int)
@@ -28,9 +29,6 @@ ProfileKey = NewType("ProfileKey", int)
 
 Digest = NewType("Digest", bytes)
 """A keyed 128-bit digest (16 bytes) of (source, id)."""
-
-Position: TypeAlias = Mapping[int, Seq]
-"""Up to which sequence number each lane is done. There is one lane now: ``LANE``."""
 
 BRIEFLY: Final = 72 * 3600 * 1_000_000
 """Microseconds for which a digest of what was sent names one occurrence: after it, the same again is another one."""
@@ -311,7 +309,10 @@ class IndicatorState(msgspec.Struct, array_like=True, gc=False):
 
 
 class ProfileState(msgspec.Struct, array_like=True, gc=False):
-    """A profile as one packed row of the store. ``members`` are the profiles merged into it, ``merged_into`` its winner."""
+    """A profile as one packed row of the store. ``members`` are the profiles merged into it, ``merged_into`` its winner.
+
+    ``audiences``: since when it is in each; ``judged``: as of when that was decided; ``due``: when the clock may change it.
+    """
 
     public: str
     created: int
@@ -321,6 +322,9 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     indicators: dict[str, IndicatorState] = {}
     members: list[int] = []
     merged_into: int | None = None
+    audiences: dict[str, int] = {}
+    judged: int = 0
+    due: int | None = None
 
 
 class Merge(msgspec.Struct, frozen=True, kw_only=True):
@@ -375,10 +379,22 @@ class Parked(msgspec.Struct, frozen=True, kw_only=True):
     trace: Sequence[Extended] = ()
 
 
+class Notice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A profile entered an audience, or left it; ``id`` is computed, ``reason`` holds no personal data."""
+
+    id: str
+    audience: str
+    profile: ProfileKey
+    public: str
+    entered: bool
+    at: Micros
+    reason: str
+
+
 class Known(msgspec.Struct, frozen=True):
     """What the store holds about a batch, looked up at once before anything is decided.
 
-    ``parked``: which of those asked for are parked now (None: nobody looked).
+    ``parked``: which of those asked for are parked now (None: nobody looked). ``newest``: each profile's newest activity.
     """
 
     seen: dict[Digest, Seen]
@@ -386,14 +402,19 @@ class Known(msgspec.Struct, frozen=True):
     profiles: dict[ProfileKey, ProfileState]
     next_profile: ProfileKey
     parked: AbstractSet[Seq] | None = None
+    newest: Mapping[ProfileKey, Seq] = {}
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What ``Store.apply`` must look up for a batch: digests, normalised identifiers as (kind, value), and parked events."""
+    """What ``Store.apply`` must look up for a batch: digests, normalised identifiers as (kind, value), and parked events.
+
+    ``profiles`` are looked up by their keys as they are, merged ones too.
+    """
 
     digests: Sequence[Digest]
     identifiers: Sequence[tuple[str, str]]
     parked: Sequence[Seq] = ()
+    profiles: Sequence[ProfileKey] = ()
 
 
 class Changes(msgspec.Struct, kw_only=True):
@@ -401,7 +422,8 @@ class Changes(msgspec.Struct, kw_only=True):
 
     ``profiles`` holds new and changed rows; ``owners`` new or moved identifiers; ``unparked`` and ``revived`` the parked and
     dead rows whose effects are in this transaction; ``counts`` adds to (connector, counter). ``swayed``: an extension had a say
-    in them or has one in what waits, so the same entries may come to something else when they are applied again.
+    in them or has one in what waits, so the same entries may come to something else when they are applied again. ``due`` says
+    what it was before for profiles whose ``due`` is another one; ``notices`` are in their order, ``failures`` by audience.
     """
 
     position: Seq | None = None
@@ -415,6 +437,9 @@ class Changes(msgspec.Struct, kw_only=True):
     unparked: list[Seq] = []
     counts: dict[tuple[str, str], int] = {}
     swayed: bool = False
+    due: dict[ProfileKey, int | None] = {}
+    notices: list[Notice] = []
+    failures: dict[str, Failures] = {}
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Changes, Count, Entry, Event, Item, Micros, Parked, Seq, to_micros
-from cdmd.profiles.projection import Projection
+from cdmd.profiles.audiences import Audiences
 
 __all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "Tail"]
 
@@ -72,7 +72,7 @@ class Pipeline:
         extensions: Extensions,
         *,
         kinds: Kinds,
-        projection: Projection,
+        audiences: Audiences,
         digester: Digester,
         remap: Remap,
         clock: Clock,
@@ -87,7 +87,7 @@ class Pipeline:
         self._rules = Rules(
             journal_id=journal.id,
             kinds=kinds,
-            projection=projection,
+            audiences=audiences,
             digester=digester,
             known_only=known_only,
             parked_max=self._settings.parked_max,
@@ -303,11 +303,11 @@ class Pipeline:
         return self._store.position >= goal
 
     def configure(
-        self, *, kinds: Kinds, projection: Projection, known_only: frozenset[str], pull: frozenset[str] = frozenset()
+        self, *, kinds: Kinds, audiences: Audiences, known_only: frozenset[str], pull: frozenset[str] = frozenset()
     ) -> None:
         """What a reload changed; it counts from the next batch."""
         self._pull = pull
-        self._rules = msgspec.structs.replace(self._rules, kinds=kinds, projection=projection, known_only=known_only)
+        self._rules = msgspec.structs.replace(self._rules, kinds=kinds, audiences=audiences, known_only=known_only)
 
     def statistics(self) -> PipelineStatistics:
         """Figures for ``status``."""

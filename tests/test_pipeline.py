@@ -15,6 +15,7 @@ from cdmd.extensions import Extensions, Limits, Registered, extension
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Count, Entry, Event, Fault, SeenVerdict, Seq, to_micros
 from cdmd.pipeline import Pipeline, PipelineSettings, Tail
+from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from tests.batches.doubles import START, Digests, ManualClock, MemoryJournal, MemoryStore, accounted, event
 
@@ -35,7 +36,9 @@ class Daemon:
         self.tail = Tail()
 
     @asynccontextmanager
-    async def running(self, *extensions, limits=None, known_only=(), projection=None, **options) -> AsyncIterator[Pipeline]:
+    async def running(
+        self, *extensions, limits=None, known_only=(), projection=None, audiences=None, **options
+    ) -> AsyncIterator[Pipeline]:
         options.setdefault("look", 0.005)
         pipeline = Pipeline(
             self.journal,
@@ -43,7 +46,7 @@ class Daemon:
             Extensions([Registered("p", one, object()) for one in extensions], clock=self.clock, limits=limits,
                        chance=lambda: 0.0),
             kinds=Kinds(IdentitySettings()),
-            projection=projection or Projection({"paid": IndicatorSettings(on=("order.paid",))}),
+            audiences=audiences or Audiences({}, projection or Projection({"paid": IndicatorSettings(on=("order.paid",))})),
             digester=Digests(),
             remap=lambda entry: self.remapped(entry),  # noqa: PLW0108 - a test changes it later
             clock=self.clock,
@@ -838,7 +841,9 @@ async def test_a_reload_counts_from_the_next_batch():
     async with daemon.running() as pipeline:
         daemon.journal.add(event("1", identifiers={"email": "a@example.com"}))
         assert await pipeline.drain(5)
-        pipeline.configure(kinds=Kinds(IdentitySettings()), projection=Projection({}), known_only=frozenset({"shop"}))
+        pipeline.configure(
+            kinds=Kinds(IdentitySettings()), audiences=Audiences({}, Projection({})), known_only=frozenset({"shop"})
+        )
         daemon.journal.add(event("2", identifiers={"email": "b@example.com"}))
         assert await pipeline.drain(5)
     assert daemon.store.sums() == {Count.APPLIED: 1, Count.FILTERED: 1}

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from cdmd.batches.judging import Judging
 from cdmd.identity.identifiers import Forms, Kinds
 from cdmd.identity.naming import public_id
 from cdmd.identity.resolution import People
@@ -39,7 +40,7 @@ from cdmd.models import (
     Wanted,
     to_micros,
 )
-from cdmd.profiles.projection import Projection
+from cdmd.profiles.audiences import Audiences
 
 CLOCK_AHEAD: Final = 5 * 60 * 1_000_000
 
@@ -61,7 +62,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     journal_id: str
     kinds: Kinds
-    projection: Projection
+    audiences: Audiences
     digester: Digester
     known_only: frozenset[str] = frozenset()
     parked_max: int = 100_000
@@ -136,13 +137,15 @@ class _Decider:
         self._rules, self._known, self._parked, self._now = rules, known, parked, now
         self._people = People(known, kinds=rules.kinds, public=partial(public_id, rules.journal_id), combine=self._combine)
         self._changes = Changes()
-        self._lost_traits = 0
+        self._judging = Judging(rules.audiences, journal_id=rules.journal_id, now=now)
+        self._lost_traits, self._received, self._joined = 0, Micros(0), False
 
     def changes(self, position: Seq | None) -> Changes:
         """All of it."""
         changes, people = self._changes, self._people
         changes.position, changes.merges = position, people.merges
         changes.profiles, changes.owners = people.profiles, people.owners
+        self._judging.into(changes)
         return changes
 
     def decide(self, one: _Prepared) -> Fate:
@@ -256,22 +259,33 @@ class _Decider:
         at, ahead = effective_time(event)
         if ahead:
             self._count(item, Count.CLOCK_AHEAD)
+        self._received, self._joined, owned = to_micros(event.received), False, len(self._people.owners)
         key, rule = self._people.resolve(one.forms, seq=item.seq, at=at, source=event.source)
         if key is None:
             self._count(item, Count.UNATTRIBUTED)
         else:
-            self._project(item, key, at)
+            self._project(item, key, at, identified=len(self._people.owners) > owned)
         self._changes.activities.append(
             Activity(seq=item.seq, profile=key, time=at, event=event, rule=rule, trace=item.trace, clock_ahead=ahead)
         )
         return Fate("applied", item, rule, at)
 
-    def _project(self, item: Item, key: ProfileKey, at: Micros) -> None:
-        """Add the event to its profile; what found no place there or could not be used is counted."""
-        event = item.entry.event
-        # As of its receipt, so that the same journal gives the same profile whenever it is applied.
-        moment = to_micros(event.received)
-        ignored = self._rules.projection.project(self._people.state(key), event, at=at, seq=item.seq, now=moment)
+    def _project(self, item: Item, key: ProfileKey, at: Micros, *, identified: bool) -> None:
+        """Add the event to its profile and judge that; what found no place there or could not be used is counted.
+
+        As of its receipt, so that the same journal gives the same profile whenever it is applied.
+        """
+        event, state, audiences = item.entry.event, self._people.state(key), self._rules.audiences
+        moment = self._received
+        if audiences:
+            moment = self._judging.moment(state, moment)
+            self._judging.catch_up(key, state, moment)
+        ignored = self._rules.audiences.projection.project(state, event, at=at, seq=item.seq, now=moment)
+        if audiences:
+            new = self._joined or not state.judged
+            which = audiences.every if new else audiences.touched(event.type, event.traits, identified=identified)
+            if which or audiences.by_clock:
+                self._judging.judge(key, state, which, at=moment, why=f"event {event.type}", seq=item.seq)
         skipped = () if ignored is None else ignored.indicators
         lost = self._lost_traits + (0 if ignored is None else ignored.traits)
         self._lost_traits = 0
@@ -281,7 +295,11 @@ class _Decider:
             self._count(item, Count.IGNORED_TRAITS, lost)
 
     def _combine(self, winner: ProfileState, loser: ProfileState) -> None:
-        self._lost_traits += self._rules.projection.combine(winner, loser)
+        keys = self._people.merges[-1]
+        self._judging.catch_up(keys.winner, winner, self._judging.moment(winner, self._received))
+        self._judging.vanish(keys.loser, loser, at=self._received, seq=keys.seq)
+        self._lost_traits += self._rules.audiences.projection.combine(winner, loser)
+        self._joined = True
 
     def _is_known(self, pairs: Sequence[tuple[str, str]]) -> bool:
         owners: Sequence[Mapping[tuple[str, str], object]] = (self._people.owners, self._known.owners)

@@ -14,6 +14,7 @@ _CHANGING = "cdmd.cli.control_changing"
 _RECORDS = "cdmd.cli.control_records"
 _LETTERS = "cdmd.cli.control_letters"
 _FILES = "cdmd.cli.control_files"
+_AUDIENCES = "cdmd.cli.control_audiences"
 
 ENTRIES = {
     "status": Entry(f"{_LOOKING}:status", "Health, queue, backlog, connectors, plugins, totals."),
@@ -26,6 +27,8 @@ ENTRIES = {
     "tail": Entry(f"{_RECORDS}:tail", "Live events, redacted unless revealed."),
     "events": Entry(f"{_RECORDS}:events", "The way of one event."),
     "profile": Entry(f"{_RECORDS}:profile", "One customer."),
+    "audiences": Entry(f"{_AUDIENCES}:audiences", "Audiences: how many are in, and how far they are computed."),
+    "audience": Entry(f"{_AUDIENCES}:audience", "One audience: members, changes; try a condition."),
     "dead-letters": Entry(f"{_LETTERS}:dead_letters", "Events set aside: list, show, retry, discard."),
     "files": Entry(f"{_FILES}:files", "Files of suppliers: list, retry, skip, replay."),
     "snapshot": Entry("cdmd.cli.control_snapshots:snapshot", "Registers of suppliers: the last one applied, approve, reject."),

@@ -167,6 +167,7 @@ def version(as_json: bool) -> None:
         print_pairs([("command", __version__), ("daemon", daemon or "not running")])
 
 
+_LATE = 5.0
 _ALWAYS = frozenset(("events", "profiles", "activities", "dead_letters"))
 _OPTIONAL = ("last event", "type", "filtered", "duplicates", "refused", "received", "parked", "freshness", "backlog")
 """Columns of connectors that a narrow terminal does without, in that order."""
@@ -184,6 +185,7 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("queue", f"{queue['events']} of {queue['max_events']} events, {size(queue['bytes'])} of {size(queue['max_bytes'])}"),
         ("journal", f"{journal['backlog']} waiting, {size(journal['bytes'])}"),
         ("store", _store(store)),
+        *_late(document["audiences"]),
         ("disk", f"{size(disk['free_bytes'])} free{days}"),
         (
             "totals",
@@ -195,6 +197,14 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _store(row: Mapping[str, Any]) -> str:
     busy = f"; {row['working']}" if row["working"] else ""
     return f"{size(row['bytes'])}, {row['parked']} parked ({size(row['parked_bytes'])}){busy}"
+
+
+def _late(audiences: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How far audiences are behind the clock, where that is worth a line."""
+    expiry, clock = audiences["expiry_lag_seconds"], audiences["clock_lag_seconds"]
+    said = [f"windows {span(expiry)} behind the clock"] if expiry > _LATE else []
+    said += [f"conditions over the time asked {span(clock)} ago"] if clock is not None else []
+    return [("audiences", ", ".join(said))] if said else []
 
 
 def connector_table(rows: list[Mapping[str, Any]]) -> Table:

@@ -8,7 +8,7 @@ import click
 from cdmd.cli.connection import client, connector_names, prints_data, talks
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.running import until_interrupted
-from cdmd.cli.terminal import Table, cell, note, print_json, print_pairs, print_table, span
+from cdmd.cli.terminal import Table, cell, clean, note, print_json, print_pairs, print_table, span
 
 _HERE = "cdmd.cli.control_records"
 
@@ -97,6 +97,8 @@ def profile_show(identifier: str, activities: int, as_json: bool) -> None:
     about = set(found.get("estimated", ()))
     values = [[key, f"about {value}" if key in about else value] for key, value in found["indicators"].items()]
     _section("indicators", ("name", "value"), values)
+    if found["audiences"]:
+        click.echo("\naudiences\n" + "\n".join(clean(name) for name in found["audiences"]))
     shown = ("time", "type", "source", "id", "data")
     _section("activities", shown, [[row[key] for key in shown] for row in found["activities"]])
 

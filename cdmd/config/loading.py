@@ -54,7 +54,7 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "parked": ParkedSettings,
     "identity": IdentitySettings,
 }
-_LATER: Final = ("targets", "audiences", "privacy")
+_LATER: Final = ("targets", "privacy")
 """Connector types of the contract that come later."""
 _FRAME: Final = {"type": ""}
 _INDICATOR: Final = {"on": "*", "value": "0", "window": None, "step": None}

@@ -10,7 +10,7 @@ from msgspec.structs import FieldInfo
 
 from cdmd.config.effective import plain
 from cdmd.config.loading import SECTIONS
-from cdmd.config.schema import ConnectorFrame, IdentifierSettings, IdentitySettings, IndicatorSettings
+from cdmd.config.schema import AudienceSettings, ConnectorFrame, IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.contracts import ChosenFormat, EventSettings
 from cdmd.kit.presets import presets
 from cdmd.kit.quantities import Duration, Rate, Size
@@ -35,6 +35,7 @@ def reference(connectors: Mapping[str, type[msgspec.Struct]], formats: Mapping[s
     sections += [
         ("[identity.identifiers.KIND]", "", IdentifierSettings),
         ("[indicators.NAME]", "", IndicatorSettings),
+        ("[audiences.NAME]", "", AudienceSettings),
         ("[connectors.NAME]", "", ConnectorFrame),
         ("[connectors.NAME.event]", "", EventSettings),
     ]

@@ -22,12 +22,14 @@ from cdmd.contracts.connectors import (
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
 from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics
+from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
 from cdmd.contracts.sources import BulkTable, BulkWriter, Source
 from cdmd.contracts.store import Audit, DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
 from cdmd.contracts.streams import EventSettings, StreamFrame, StreamingConnector
 
 __all__ = [
     "Append",
+    "AudienceTotals",
     "Audit",
     "Budget",
     "BulkTable",
@@ -45,11 +47,14 @@ __all__ = [
     "ExtensionFunction",
     "Feeds",
     "Format",
+    "History",
     "Http",
     "HttpAnswer",
     "HttpAnswerT",
     "Journal",
     "JournalStatistics",
+    "Member",
+    "Membership",
     "NotifiedConnector",
     "ProfileFound",
     "PullConnector",

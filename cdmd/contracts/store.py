@@ -6,6 +6,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from cdmd.contracts.membership import Membership
 from cdmd.models import (
     Activity,
     Changes,
@@ -88,8 +89,10 @@ class Store(Protocol):
     """Profiles, activities and all that a batch changes, in one transaction with the journal position.
 
     Promise: a batch is applied whole or not at all, together with its position. What a power cut takes back is applied
-    again from the journal.
+    again from the journal. ``membership`` tells who is in which audience, and profiles one after the other.
     """
+
+    membership: Membership
 
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
         """Look ``wanted`` up, call the pure ``decide``, write its changes in one transaction; returns them.

@@ -5,14 +5,14 @@ Queries and bodies are bounded and checked here; no role is (the commands check 
 
 import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cdmd.contracts import DeadLetterFilter
-from cdmd.control import commands, inspection, letters
+from cdmd.control import audiences, commands, inspection, letters
 from cdmd.control.actors import Actor
 from cdmd.control.protocol import Runtime, TailFilter
 from cdmd.errors import BadArguments
@@ -35,6 +35,12 @@ class _LogLevel(msgspec.Struct, forbid_unknown_fields=True):
 class _Names(msgspec.Struct, forbid_unknown_fields=True):
     names: list[str]
     connector: str | None = None
+
+
+class _Trial(msgspec.Struct, forbid_unknown_fields=True):
+    where: str
+    after: Annotated[int, msgspec.Meta(ge=0, lt=2**62)] = 0
+    sample: Annotated[int, msgspec.Meta(ge=0)] = 10
 
 
 class _Backup(msgspec.Struct, forbid_unknown_fields=True):
@@ -180,6 +186,28 @@ async def _profile(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await inspection.profile_show(runtime, actor, _needed(request, "identifier"), activities=activities)
 
 
+async def _audiences(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Every configured audience, how many are in and how far it is computed."""
+    return await audiences.listed(runtime, actor)
+
+
+async def _members(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`after`, `limit`: who is in, some at a time."""
+    after, limit = _number(request, "after", 0), _number(request, "limit", audiences.MOST_MEMBERS)
+    return await audiences.members(runtime, actor, request.path_params["name"], after=after, limit=limit)
+
+
+async def _audience_changes(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`audience`, `limit`: who entered and left last."""
+    return await audiences.changes(runtime, actor, _text(request, "audience"), limit=_number(request, "limit", 100))
+
+
+async def _audience_try(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{where, after?, sample?}`: what a condition comes to over some of the stored profiles."""
+    body = await _body(request, _Trial)
+    return await audiences.tried(runtime, actor, body.where, after=body.after, sample=body.sample)
+
+
 async def _letters(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`connector`, `type`, `code`, `limit`: dead letters with their reasons."""
     connector, glob, code = (_text(request, name) for name in ("connector", "type", "code"))
@@ -215,6 +243,10 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/reload", _reload),
     ("GET", "/v1/event", _event),
     ("GET", "/v1/profile", _profile),
+    ("GET", "/v1/audiences", _audiences),
+    ("GET", "/v1/audiences/{name}/members", _members),
+    ("GET", "/v1/audience-changes", _audience_changes),
+    ("POST", "/v1/audience-try", _audience_try),
     ("GET", "/v1/dead-letters", _letters),
     ("GET", "/v1/dead-letters/{seq:int}", _letter),
     ("POST", "/v1/dead-letters/retry", _retry),

@@ -88,6 +88,7 @@ def _document(runtime: Runtime, found: ProfileFound) -> dict[str, Any]:
         traits=shown.shown_traits(state),
         indicators=shown.shown_indicators(state, now),
         estimated=shown.estimated(state, now),
+        audiences=runtime.audiences.shown(state),
     )
 
 

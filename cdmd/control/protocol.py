@@ -12,7 +12,10 @@ import msgspec
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
-from cdmd.models import Event, Micros, ProfileState
+from cdmd.control.audience_shapes import AudiencesRow
+from cdmd.control.needs import Counted, Kinds, Shown
+from cdmd.models import Event
+from cdmd.profiles.audiences import Audiences
 
 DaemonState: TypeAlias = Literal["starting", "running", "degraded", "draining"]
 ConnectorVerdict: TypeAlias = Literal["unchanged", "started", "stopped", "restarted", "failed"]
@@ -135,6 +138,7 @@ class Status(_Shape, frozen=True, kw_only=True):
     connectors: list[ConnectorRow]
     plugins: list[PluginRow]
     totals: Totals
+    audiences: AudiencesRow = AudiencesRow()
     warnings: list[str] = []
 
 
@@ -271,30 +275,6 @@ class DeadLetterShown(_Shape, frozen=True, kw_only=True):
 # ---- what the commands need of the daemon --------------------------------------------------------------------------
 
 
-class Kinds(Protocol):
-    """The configured identifier kinds."""
-
-    def normalise(self, kind: str, value: str) -> tuple[str, str] | None:
-        """The (kind, value) to look up for what somebody typed, or None where no profile can own it."""
-        ...
-
-
-class Shown(Protocol):
-    """A profile's values as users see them (``Projection`` fulfils it)."""
-
-    def shown_traits(self, state: ProfileState) -> dict[str, Any]:
-        """The traits that have a value, by name."""
-        ...
-
-    def shown_indicators(self, state: ProfileState, now: Micros) -> dict[str, Any]:
-        """The value at ``now`` of every configured indicator that has one, by name."""
-        ...
-
-    def estimated(self, state: ProfileState, now: Micros) -> list[str]:
-        """Which of these are estimates."""
-        ...
-
-
 class Runtime(Protocol):
     """The running daemon as the commands see it. Names are connectors' names as configured now."""
 
@@ -331,6 +311,16 @@ class Runtime(Protocol):
     @property
     def shown(self) -> Shown:
         """For showing a profile's traits and indicators."""
+        ...
+
+    @property
+    def audiences(self) -> Audiences:
+        """The configured audiences."""
+        ...
+
+    @property
+    def counted(self) -> Counted:
+        """How far the stored past is counted for them."""
         ...
 
     async def status(self) -> Status:

@@ -38,6 +38,7 @@ class _Snapshot:
             ("cdmd_profiles", "Profiles.", status.totals.profiles),
             ("cdmd_dlq_depth", "Dead letters.", status.totals.dead_letters),
             ("cdmd_parked_depth", "Events that wait for an extension.", status.store.parked),
+            ("cdmd_expiry_lag_seconds", "How long the most overdue window is due.", status.audiences.expiry_lag_seconds),
             ("cdmd_loop_lag_seconds", "The longest that anything blocked the event loop since the start.", parts.watch.longest),
             ("cdmd_uptime_seconds", "Seconds since the start.", status.uptime_seconds),
             ("cdmd_ready", "1 while events can be taken (as /readyz says).", float(parts.readiness()[0])),

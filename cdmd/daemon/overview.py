@@ -5,6 +5,7 @@ from datetime import datetime
 
 from cdmd import __version__
 from cdmd.contracts import StoreTotals, StreamingConnector
+from cdmd.control.audience_shapes import AudiencesRow
 from cdmd.control.protocol import (
     ConnectorRow,
     DiskRow,
@@ -28,6 +29,7 @@ class Overview:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._expiry_lag = 0.0
         self._applied: Mapping[tuple[str, str], int] = {}
         self._totals = StoreTotals(events=0, profiles=0, activities=0, dead_letters=0, parked=0, bytes=0, parked_bytes=0)
 
@@ -53,13 +55,18 @@ class Overview:
                 bytes=totals.bytes,
                 parked=totals.parked,
                 parked_bytes=totals.parked_bytes,
-                working=parts.deriving.progress,
+                working="; ".join(filter(None, (parts.deriving.progress, parts.counting.progress))) or None,
             ),
             disk=DiskRow(free_bytes=parts.disk.free, reserve_bytes=parts.disk.reserve, days_left=parts.disk.days_left(now)),
             connectors=rows,
             plugins=plugins,
             totals=Totals(
                 events=totals.events, profiles=totals.profiles, activities=totals.activities, dead_letters=totals.dead_letters
+            ),
+            audiences=AudiencesRow(
+                expiry_lag_seconds=round(self._expiry_lag, 3),
+                clock_lag_seconds=parts.counting.lag(),
+                counting=parts.counting.progress,
             ),
             warnings=warnings,
         )
@@ -68,6 +75,7 @@ class Overview:
         """The store's figures; why they are not today's where it cannot be read."""
         try:
             self._applied, self._totals = await self._parts.store.counts(), await self._parts.store.totals()
+            self._expiry_lag = await self._parts.expiry.lag()
         except CdmdError as error:
             return f"the store cannot be read, its figures are those of before: {error}"
         return None
@@ -174,7 +182,7 @@ def _plugins(parts: Parts) -> list[PluginRow]:
 
 
 def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:
-    reasons = (parts.disk.blocked(), parts.pipeline.failure)
+    reasons = (parts.disk.blocked(), parts.pipeline.failure, parts.expiry.problem, parts.counting.problem)
     found = [*parts.upkeep.problems.values(), *(reason for reason in reasons if reason)]
     return found + [_named(database, failure) for database, failure in failures.items() if failure]
 

@@ -20,8 +20,10 @@ from cdmd.config.schema import Config
 from cdmd.contracts import Clock, Http
 from cdmd.control.protocol import DaemonState
 from cdmd.daemon.budgets import Budgets
+from cdmd.daemon.counting import Counting
 from cdmd.daemon.deriving import Deriving
 from cdmd.daemon.disk import Disk
+from cdmd.daemon.expiring import Expiry
 from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.naming import Names
@@ -44,6 +46,7 @@ from cdmd.kit.systemd import Systemd
 from cdmd.models import Entry, Event, Fault, Seq
 from cdmd.pipeline import Pipeline, PipelineSettings
 from cdmd.plugins import Plugins
+from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import Opened
@@ -103,6 +106,7 @@ class Parts:
         self.config = given.config
         self.kinds = Kinds(given.config.identity)
         self.projection = Projection(given.config.indicators)
+        self.audiences = Audiences(given.config.audiences, self.projection)
         self.log: Any = structlog.get_logger()
 
     # ---- on the way in ---------------------------------------------------------------------------------------------
@@ -204,7 +208,7 @@ class Parts:
             self.store,
             self.extensions,
             kinds=self.kinds,
-            projection=self.projection,
+            audiences=self.audiences,
             digester=self.digester,
             remap=self._remap,
             clock=self.clock,
@@ -217,6 +221,16 @@ class Parts:
     def deriving(self) -> Deriving:
         """Completes profiles when the kinds of digests change."""
         return Deriving(self.store, kinds=lambda: self.kinds, clock=self.clock)
+
+    @cached_property
+    def expiry(self) -> Expiry:
+        """Lets windows expire by the clock."""
+        return Expiry(self.store, self.journal, audiences=lambda: self.audiences, clock=self.clock)
+
+    @cached_property
+    def counting(self) -> Counting:
+        """Counts the stored past for what is new or changed."""
+        return Counting(self.store, journal_id=self.journal.id, audiences=lambda: self.audiences, clock=self.clock)
 
     # ---- what keeps it going ---------------------------------------------------------------------------------------
 
@@ -263,14 +277,15 @@ class Parts:
 
     # ---- what changes while it runs --------------------------------------------------------------------------------
 
-    def take(self, config: Config, *, kinds: Kinds, projection: Projection, pull: frozenset[str]) -> None:
+    def take(self, config: Config, *, kinds: Kinds, audiences: Audiences, pull: frozenset[str]) -> None:
         """Let everything use ``config`` from now on, at once; ``pull`` names its pull connectors."""
-        self.config, self.kinds, self.projection = config, kinds, projection
+        self.config, self.kinds, self.projection, self.audiences = config, kinds, audiences.projection, audiences
         self.names.configure(config.connectors)
         self.disk.reserve = config.journal.reserve.bytes
         self.door.guarded = guarded(config)
-        self.pipeline.configure(kinds=kinds, projection=projection, known_only=guarded(config), pull=pull)
+        self.pipeline.configure(kinds=kinds, audiences=audiences, known_only=guarded(config), pull=pull)
         self.deriving.configured()
+        self.counting.configured()
 
     async def refill_door(self) -> None:
         """Tell the door who is journaled and not applied. Raises ``Damaged`` and ``NotDurable``."""

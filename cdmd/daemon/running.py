@@ -11,6 +11,7 @@ from cdmd import __version__
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
+from cdmd.daemon.counting import Counting
 from cdmd.daemon.metrics import render
 from cdmd.daemon.overview import Overview
 from cdmd.daemon.parts import Parts, guarded
@@ -21,6 +22,7 @@ from cdmd.errors import CdmdError, ConfigInvalid
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.globs import Globs
 from cdmd.models import to_micros
+from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.journal import SqliteJournal
@@ -74,6 +76,16 @@ class Running:
         """How a profile's values are shown."""
         return self._parts.projection
 
+    @property
+    def audiences(self) -> Audiences:
+        """The configured audiences."""
+        return self._parts.audiences
+
+    @property
+    def counted(self) -> Counting:
+        """How far the stored past is counted."""
+        return self._parts.counting
+
     async def status(self) -> Status:
         """Measured now."""
         return await self._overview.status(uptime=self._parts.clock.monotonic() - self._began)
@@ -124,9 +136,9 @@ class Running:
     async def _apply(self, config: Config) -> ReloadReport:
         """Everything that can be wrong comes first; then all rooms take the new settings before any connector starts."""
         parts, before, had = self._parts, self._parts.config, self._parts.kinds.hashed
-        kinds, projection = Kinds(config.identity), Projection(config.indicators)
+        kinds, audiences = Kinds(config.identity), Audiences(config.audiences, Projection(config.indicators))
         plan = parts.connectors.plan(config)
-        parts.take(config, kinds=kinds, projection=projection, pull=plan.pull)
+        parts.take(config, kinds=kinds, audiences=audiences, pull=plan.pull)
         if guarded(config) != guarded(before) or kinds.hashed != had:
             await parts.refill_door()
         if config.daemon.log_level != before.daemon.log_level:

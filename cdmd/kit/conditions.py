@@ -6,7 +6,7 @@ boolean is a fault, which says why without any value. What a fault means is the 
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cel
 from typing_extensions import override
@@ -30,6 +30,20 @@ _REASONS: Final = (
     (ValueError, "it meets a value that CEL cannot hold (an unpaired surrogate, for example)"),
     (RuntimeError, "a name is unknown, or a function does not take its argument"),
 )
+
+
+class Failures(NamedTuple):
+    """How often a condition was false for want of a value, and how often it failed; ``fault`` says how it did last."""
+
+    missing: int = 0
+    failed: int = 0
+    fault: str | None = None
+
+    def with_one(self, fault: ConditionFault) -> "Failures":
+        """One more."""
+        if isinstance(fault, ValueMissing):
+            return Failures(self.missing + 1, self.failed, self.fault)
+        return Failures(self.missing, self.failed + 1, str(fault))
 
 
 class Condition:

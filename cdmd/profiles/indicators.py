@@ -26,12 +26,11 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
 from cdmd.config.schema import IndicatorSettings
 from cdmd.models import IndicatorState, TraitState
-from cdmd.profiles.values import canonical, digest_of, number, scalar
+from cdmd.profiles.values import digest_of, number, scalar, short_digest
 
 MOST_VALUES: Final = 1_000
 """Up to how many different values ``distinct`` is exact; one more of the least digests is kept, in any order of events."""
@@ -55,7 +54,7 @@ def definition(settings: IndicatorSettings) -> int:
     said: list[Any] = [on, settings.value, settings.compute]
     if settings.where is not None or settings.window is not None:
         said += [settings.where, settings.window, None if settings.step is None else settings.step.micros]
-    return int.from_bytes(blake2b(canonical(said), digest_size=4).digest())
+    return short_digest(said)
 
 
 def add(compute: str) -> Add:

@@ -43,6 +43,11 @@ class Projection:
         self._plans: dict[str, tuple[Planned, ...]] = {}
 
     @property
+    def names(self) -> frozenset[str]:
+        """All indicators, calculated ones too."""
+        return frozenset(self._order)
+
+    @property
     def definitions(self) -> dict[str, int]:
         """What each counted indicator's states are made under (see ``indicators.definition``)."""
         return {name: entry.definition for name, entry in self._indicators.items()}
@@ -62,24 +67,21 @@ class Projection:
 
     def recount(
         self,
-        names: Iterable[str],
+        held: dict[str, IndicatorState],
         activities: Iterable[tuple[Event, Micros, Seq]],
         *,
+        names: Collection[str],
         now: Micros,
-        baseline: Mapping[str, IndicatorState] = {},
-    ) -> dict[str, IndicatorState]:
-        """The states of the indicators ``names`` after all of a profile's ``activities`` (event, effective time, sequence).
+    ) -> None:
+        """Count some of a profile's ``activities`` (event, effective time, sequence), in any order, into ``held``.
 
-        ``baseline`` is what they had accumulated of activities that are no longer kept: without a window they go on from there.
+        Only the indicators ``names``. ``held`` begins empty, or with what was counted of activities that are no longer kept.
         """
-        wanted = frozenset(names)
-        held = {name: state for name, state in baseline.items() if name in wanted and not state.parts}
         for event, at, seq in activities:
             plan = self._plans.get(event.type) or self._plan(event.type)
-            chosen = tuple(entry for entry in plan if entry.name in wanted)
+            chosen = tuple(entry for entry in plan if entry.name in names)
             if chosen:
                 self._accumulate(chosen, held, event, at, seq, now)
-        return held
 
     def touched(self, kind: str) -> tuple[str, ...]:
         """The indicators that an event of that type may change, those that are calculated from them too."""

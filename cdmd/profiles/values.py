@@ -70,3 +70,8 @@ def digest_of(value: Any) -> int | None:
 def canonical(value: Any) -> bytes:
     """The one JSON text of a value. Raises ValueError, TypeError and RecursionError on what is no JSON."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def short_digest(value: Any) -> int:
+    """32 bits that name settings, the same in every process."""
+    return int.from_bytes(blake2b(canonical(value), digest_size=4).digest())

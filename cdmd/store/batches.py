@@ -16,6 +16,7 @@ import msgspec
 from cdmd.errors import Damaged
 from cdmd.models import LANE, Activity, Changes, Digest, Known, ProfileKey, ProfileState, Seq, Wanted
 from cdmd.store import seen
+from cdmd.store.audiences import write_audiences
 from cdmd.store.chunks import gather, in_chunks, insert_many, select_in
 from cdmd.store.rows import activity_row, identifier_row, letter_row, merge_row, parked_row, profile_row, read_profile
 from cdmd.store.sql import load_queries
@@ -46,8 +47,10 @@ def look_up(connection: sqlite3.Connection, wanted: Wanted) -> Found:
     newest: dict[ProfileKey, Seq] = {}
     owners, profiles = _winners(connection, owners_of(connection, wanted.identifiers), newest)
     ((following,),) = connection.execute(_SQL["next_profile"])
+    if wanted.profiles:
+        profiles = profiles | _profiles(connection, set(wanted.profiles), newest)
     parked = frozenset(seq for (seq,) in select_in(connection, _SQL["still_parked"], sorted(wanted.parked)))
-    known = Known(remembered, owners, profiles, ProfileKey(following), parked)
+    known = Known(remembered, owners, profiles, ProfileKey(following), parked, newest)
     return Found(known, where, frozenset(wanted.digests), newest)
 
 
@@ -95,6 +98,7 @@ def write(connection: sqlite3.Connection, changes: Changes, found: Found, *, now
     """All of ``changes`` in sorted, many-row statements. ``now`` decides in which table new digests lie."""
     activities, newest = _chained(connection, changes.activities, found)
     write_people(connection, changes, newest)
+    write_audiences(connection, changes)
     _write_seen(connection, changes, found, now=now)
     insert_many(connection, "INSERT INTO activities (seq, profile, time, sum, body, before)", activities)
     insert_many(connection, "INSERT INTO merges (seq, winner, loser, sum, body)", list(map(merge_row, changes.merges)))

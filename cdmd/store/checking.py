@@ -39,6 +39,8 @@ def _examine(connection: sqlite3.Connection) -> list[str]:
     ((loose,),) = connection.execute(_SQL["loose_activities"])
     if loose:
         faults.append(f"{loose} activities are not found from their profiles")
+    for name, kept, really in connection.execute(_SQL["miscounted_members"]):
+        faults.append(f"the audience {name} should have {kept} members, but there are {really}")
     return faults + _examine_totals(connection)
 
 

@@ -3,6 +3,7 @@
 Reads only, over the readers' connections, so a question never waits for a batch.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from itertools import zip_longest
 from typing import Any, Final
@@ -24,6 +25,18 @@ _DUE_BYTES: Final = 16 * 2**20
 async def seen(readers: Readers, digests: Sequence[Digest]) -> dict[Digest, Seen]:
     """Which of these occurrences are remembered."""
     return {row[0]: Seen(*row[1:]) for row in await readers.rows_in(_SQL["seen"], digests)}
+
+
+async def known(readers: Readers, identifiers: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which of these normalised identifiers belong to a profile."""
+    by_kind: dict[str, list[str]] = defaultdict(list)
+    for kind, value in identifiers:
+        by_kind[kind].append(value)
+    return {
+        (kind, value)
+        for kind, values in by_kind.items()
+        for (value,) in await readers.rows_in(_SQL["known"], values, before=[kind])
+    }
 
 
 async def profile(readers: Readers, kind: str, value: str, *, activities: int) -> ProfileFound | None:

@@ -5,12 +5,11 @@ otherwise. Not here: any decision (``apply`` is handed the function) and the tab
 """
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import anyio.to_thread
 import msgspec
@@ -48,6 +47,7 @@ from cdmd.store.database import (
     transaction,
     why,
 )
+from cdmd.store.membership import SqliteMembership
 from cdmd.store.rows import read_letter, read_parked
 from cdmd.store.sql import load_migrations, load_queries
 
@@ -96,6 +96,7 @@ class SqliteStore(Store):
                 await store._writer.run(partial(_belong, journal_id, digest(*_KEY_CHECK)))
                 await stack.enter_async_context(store._checkpoints)
                 store._readers = await stack.enter_async_context(Readers.open(path, what="store"))
+            store.membership = SqliteMembership(store._readers, store._one)
             # Opening checkpointed and synced all of the write-ahead log.
             store._synced = store._position
             yield store
@@ -151,9 +152,12 @@ class SqliteStore(Store):
         self._checkpoints.grown(limit)
         return last
 
+    async def _one(self, sql: str, parameters: Sequence[Any]) -> int:
+        return await self._write(lambda connection: connection.execute(sql, parameters).rowcount)
+
     @override
     async def note(self, name: str, value: str) -> None:
-        await self._write(lambda connection: connection.execute(_SQL["note"], (_NOTE + name, value)).rowcount)
+        await self._one(_SQL["note"], (_NOTE + name, value))
 
     @override
     async def noted(self, name: str) -> str | None:
@@ -201,7 +205,7 @@ class SqliteStore(Store):
 
     @override
     async def audit(self, row: Audit) -> None:
-        await self._write(lambda connection: connection.execute(_SQL["audit"], msgspec.structs.astuple(row)).rowcount)
+        await self._one(_SQL["audit"], msgspec.structs.astuple(row))
 
     async def _write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         return await self._mapped(self._writer.run(fn))
@@ -229,14 +233,7 @@ class SqliteStore(Store):
 
     @override
     async def known(self, identifiers: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        by_kind: dict[str, list[str]] = defaultdict(list)
-        for kind, value in identifiers:
-            by_kind[kind].append(value)
-        return {
-            (kind, value)
-            for kind, values in by_kind.items()
-            for (value,) in await self._readers.rows_in(_SQL["known"], values, before=[kind])
-        }
+        return await looking.known(self._readers, identifiers)
 
     @override
     async def due(self, now: Micros, *, limit: int, without: Collection[Seq] = ()) -> list[Parked]:

@@ -21,6 +21,7 @@ from cdmd.contracts import Append
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.clock import SystemClock
 from cdmd.models import Apply, Entry, Event, Item, Seq, to_micros
+from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import Opened, open_state
@@ -52,7 +53,7 @@ def rules(opened: Opened) -> Rules:
     return Rules(
         journal_id=opened.journal.id,
         kinds=Kinds(IdentitySettings()),
-        projection=Projection(INDICATORS),
+        audiences=Audiences({}, Projection(INDICATORS)),
         digester=opened.digester,
     )
 

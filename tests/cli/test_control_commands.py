@@ -16,7 +16,7 @@ from cdmd.cli.control_commands import cli
 from cdmd.cli.running import run
 from cdmd.control.protocol import ConnectorRow, ReloadReport, ReloadRow
 from cdmd.errors import ConfigInvalid, Overloaded
-from tests.control.doubles import Daemon, applied, dead, event, lines
+from tests.control.doubles import Daemon, applied, dead, event, lines, people
 
 HOSTILE = "a\x1b[31m\x9b2J\u202eb\x07[red]c[/]"
 
@@ -60,6 +60,8 @@ DOCUMENTS = {
     "reload": ["reload"],
     "events show": ["events", "show", "evt-1"],
     "profile show": ["profile", "show", "email:canary-joe@example.com"],
+    "audiences": ["audiences"],
+    "audience changes": ["audience", "changes", "recent"],
     "dead-letters": ["dead-letters"],
     "dead-letters list": ["dead-letters", "list", "--connector", "shop"],
     "dead-letters show": ["dead-letters", "show", "2"],
@@ -89,6 +91,7 @@ ON_STDERR = {
 def full(daemon: Daemon) -> Daemon:
     applied(daemon.runtime)
     dead(daemon.runtime, 2)
+    people(daemon, 3)
     return daemon
 
 

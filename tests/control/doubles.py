@@ -19,8 +19,15 @@ from anyio.from_thread import start_blocking_portal
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from cdmd.config.schema import Config, ConnectorConfig, ConnectorFrame, ControlSettings
-from cdmd.contracts import Audit, DeadLetterFilter, ProfileFound, StoreTotals, Trace
+from cdmd.config.schema import (
+    AudienceSettings,
+    Config,
+    ConnectorConfig,
+    ConnectorFrame,
+    ControlSettings,
+    IndicatorSettings,
+)
+from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, Member, ProfileFound, StoreTotals, Trace
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
 from cdmd.control.protocol import (
@@ -49,6 +56,7 @@ from cdmd.models import (
     IdentifierState,
     Journaled,
     Micros,
+    Notice,
     Parked,
     ProfileKey,
     ProfileState,
@@ -58,6 +66,8 @@ from cdmd.models import (
     TraitState,
     to_micros,
 )
+from cdmd.profiles.audiences import Audiences
+from cdmd.profiles.projection import Projection
 from cdmd.testing.tables import MemoryFeeds
 
 NOW = datetime(2026, 11, 23, 10, 0, 0, 120000, tzinfo=UTC)
@@ -131,8 +141,33 @@ class MemoryJournal:
         return self.damage
 
 
+class MemoryMembership:
+    def __init__(self) -> None:
+        self.people: list[tuple[ProfileKey, ProfileState]] = []
+        self.moves: list[Notice] = []
+        self.totals: list[AudienceTotals] = []
+
+    async def audiences(self) -> list[AudienceTotals]:
+        return self.totals
+
+    async def profiles(self, *, after: ProfileKey, limit: int) -> list[tuple[ProfileKey, ProfileState]]:
+        return [row for row in self.people if row[0] > after][:limit]
+
+    async def members(self, audience: str, *, after: ProfileKey, limit: int) -> list[Member]:
+        found = [
+            Member(key=key, since=Micros(state.audiences[audience]), state=state)
+            for key, state in self.people
+            if key > after and audience in state.audiences
+        ]
+        return found[:limit]
+
+    async def notices(self, *, audience: str | None = None, limit: int) -> list[Notice]:
+        return [one for one in self.moves if audience in {None, one.audience}][:limit]
+
+
 class MemoryStore:
     def __init__(self) -> None:
+        self.membership = MemoryMembership()
         self.position = Seq(0)
         self.traces: list[tuple[str, Trace]] = []
         self.letters: dict[int, DeadLetter] = {}
@@ -207,6 +242,21 @@ class MemoryShown:
         return []
 
 
+class MemoryCounted:
+    pending: frozenset[str] = frozenset({"indicator tv_hours"})
+    share = 0.25
+    since: Mapping[str, int] = {"warranty_offer": to_micros(NOW)}
+
+
+AUDIENCES = Audiences(
+    {
+        "warranty_offer": AudienceSettings(where="indicators.tv_hours >= 10000.0"),
+        "recent": AudienceSettings(where="now - profile.created < duration('24h')"),
+    },
+    Projection({"tv_hours": IndicatorSettings(on="tv.runtime", value="{data.hours}", compute="max")}),
+)
+
+
 def frame(name: str) -> ConnectorConfig:
     return ConnectorConfig(name=name, frame=ConnectorFrame(type="webhook"), settings=None, file="cdmd.toml")
 
@@ -224,6 +274,7 @@ class MemoryRuntime:
         )
         self.journal, self.store, self.feeds = MemoryJournal(), MemoryStore(), MemoryFeeds()
         self.clock, self.kinds, self.shown = MemoryClock(), MemoryKinds(), MemoryShown()
+        self.audiences, self.counted = AUDIENCES, MemoryCounted()
         self.states = {"shop": "running"}
         self.asked_back: list[DeadLetterFilter] = []
         self.takes_back = 0
@@ -482,3 +533,27 @@ def raw_get(path: Path, target: str, *, method: str = "GET", body: bytes | None 
 
 def lines(items: Sequence[Event]) -> list[TailItem]:
     return [TailItem(stage="stored", time=NOW, event=each) for each in items]
+
+
+def people(daemon: Daemon, count: int) -> None:
+    """Every other one is in an audience, the last one is merged into the first."""
+    membership = daemon.runtime.store.membership
+    since = to_micros(NOW)
+    membership.moves = [
+        Notice(
+            id="n1",
+            audience="recent",
+            profile=ProfileKey(1),
+            public="p1",
+            entered=False,
+            at=since,
+            reason="time passed",
+        )
+    ]
+    for number in range(1, count + 1):
+        kept = [IdentifierState("email", f"canary{number}@example.com", since, since, "shop")]
+        inside = {"warranty_offer": since} if number % 2 else {}
+        gone = 1 if number == count else None
+        membership.people.append(
+            (ProfileKey(number), ProfileState(f"p{number}", since, since, kept, audiences=inside, merged_into=gone))
+        )

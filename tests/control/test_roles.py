@@ -7,7 +7,7 @@ import pytest
 
 from cdmd.control.client import Client
 from cdmd.errors import CdmdError, NotPermitted
-from tests.control.doubles import PEERS, Daemon, applied, dead, event, lines, parked, raw_get
+from tests.control.doubles import PEERS, Daemon, applied, dead, event, lines, parked, people, raw_get
 
 CHANGES: dict[str, Callable[[Client], Any]] = {
     "pause": lambda client: client.post("/v1/connectors/shop/pause"),
@@ -23,6 +23,7 @@ CHANGES: dict[str, Callable[[Client], Any]] = {
     "dead-letters discard": lambda client: client.post("/v1/dead-letters/discard", {"all": True}),
     "tail --reveal": lambda client: list(client.stream("/v1/tail", {"reveal": True})),
     "events show --reveal": lambda client: client.get("/v1/event", {"id": "evt-1", "reveal": True}),
+    "audience try": lambda client: client.post("/v1/audience-try", {"where": "profile.traits.name == 'canary'"}),
     "dead-letters show --reveal": lambda client: client.get("/v1/dead-letters/2", {"reveal": True}),
 }
 LOOKS = [
@@ -38,6 +39,9 @@ LOOKS = [
     "/v1/event?id=parked-3",
     "/v1/event?id=waiting",
     "/v1/profile?identifier=email:canary-joe@example.com",
+    "/v1/audiences",
+    "/v1/audiences/warranty_offer/members",
+    "/v1/audience-changes",
     "/v1/dead-letters",
     "/v1/dead-letters/2",
     "/v1/tail",
@@ -52,6 +56,7 @@ def full(daemon: Daemon) -> Daemon:
     parked(daemon.runtime, 3)
     daemon.runtime.journal.add(event("waiting"))
     daemon.runtime.items = lines([event()])
+    people(daemon, 2)
     return daemon
 
 

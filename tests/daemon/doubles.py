@@ -222,7 +222,7 @@ class World:
                     clock=self.clock, random=lambda: 0.0, on_change=parts._child_changed, policy=self.policy
                 )
                 plan = parts.connectors.plan(config)
-                parts.take(config, kinds=parts.kinds, projection=parts.projection, pull=plan.pull)
+                parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)
                 await parts.upkeep.look_at_disk()
                 await parts.deriving.load()
                 await parts.refill_door()

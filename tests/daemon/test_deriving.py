@@ -123,7 +123,7 @@ async def test_kinds_that_change_meanwhile_are_walked_for_anew(tmp_path: Path, m
         async def changing(*given: Any, **named: Any) -> Any:
             monkeypatch.setattr(parts.store, "derive", derive)
             assert parts.deriving.progress == "email_sha256 of profile 0 of about 1 are computed"
-            parts.take(parts.config, kinds=Kinds(more), projection=parts.projection, pull=frozenset({"shop"}))
+            parts.take(parts.config, kinds=Kinds(more), audiences=parts.audiences, pull=frozenset({"shop"}))
             return await derive(*given, **named)
 
         monkeypatch.setattr(parts.store, "derive", changing)

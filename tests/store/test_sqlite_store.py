@@ -509,6 +509,10 @@ def as_earlier(path: Path, version: int) -> None:
         CREATE INDEX activities_of ON activities (profile);
         ALTER TABLE activities DROP COLUMN before;
         ALTER TABLE profiles DROP COLUMN newest;
+        DROP TABLE due;
+        DROP TABLE audiences;
+        DROP TABLE members;
+        DROP TABLE notices;
     """
     if version < 2:
         script += "DROP INDEX parked_turns; ALTER TABLE parked DROP COLUMN extension;"

@@ -175,3 +175,61 @@ SELECT count(*) FROM identifiers WHERE profile NOT IN (SELECT id FROM profiles);
 -- name: real_totals
 SELECT (SELECT count(*) FROM activities), (SELECT count(*) FROM dead_letters), (SELECT count(*) FROM parked),
     (SELECT coalesce(sum(bytes), 0) FROM parked);
+
+-- name: overdue
+SELECT profile FROM due WHERE at <= ? ORDER BY at, profile LIMIT ?;
+
+-- name: first_due
+SELECT min(at) FROM due;
+
+-- name: not_due
+DELETE FROM due WHERE at = ? AND profile = ?;
+
+-- name: newest_in
+SELECT id, newest FROM profiles WHERE newest IS NOT NULL AND id IN ({});
+
+-- name: history
+-- Down the chains from some activities; UNION, so that a chain that damage closed to a circle ends within one look.
+WITH RECURSIVE chain (seq, depth) AS (
+    SELECT value, 1 FROM json_each(:heads)
+    UNION
+    SELECT a.before, chain.depth + 1 FROM chain CROSS JOIN activities AS a ON a.seq = chain.seq
+    WHERE a.before IS NOT NULL AND chain.depth < :each AND a.before NOT IN (SELECT value FROM json_each(:until))
+)
+SELECT seq, profile, time, sum, body, CASE WHEN depth = :each THEN before END FROM chain CROSS JOIN activities USING (seq);
+
+-- name: audience_ids
+SELECT name, id FROM audiences;
+
+-- name: add_audience
+INSERT INTO audiences (name) VALUES (?) ON CONFLICT DO NOTHING;
+
+-- name: audiences
+SELECT name, members, missing, failed, fault FROM audiences ORDER BY name;
+
+-- name: audience_moved
+UPDATE audiences SET members = members + ? WHERE id = ?;
+
+-- name: audience_failed
+UPDATE audiences SET missing = missing + ?, failed = failed + ?, fault = coalesce(?, fault) WHERE id = ?;
+
+-- name: drop_audience
+DELETE FROM audiences WHERE name = ? AND id NOT IN (SELECT audience FROM members);
+
+-- name: leave
+DELETE FROM members WHERE audience = ? AND profile = ?;
+
+-- name: members
+SELECT m.profile, m.since, p.public, p.sum, p.body FROM members AS m CROSS JOIN profiles AS p ON p.id = m.profile
+WHERE m.audience = (SELECT id FROM audiences WHERE name = ?) AND m.profile > ? ORDER BY m.profile LIMIT ?;
+
+-- name: notices
+SELECT id, audience, profile, public, entered, at, reason FROM notices
+WHERE :audience IS NULL OR audience = :audience ORDER BY n DESC LIMIT :limit;
+
+-- name: forget_notices
+DELETE FROM notices WHERE n <= (SELECT max(n) FROM notices) - ?;
+
+-- name: miscounted_members
+SELECT a.name, a.members, (SELECT count(*) FROM members AS m WHERE m.audience = a.id) AS really FROM audiences AS a
+WHERE a.members <> really;

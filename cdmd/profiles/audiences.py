@@ -1,0 +1,194 @@
+"""Audiences: who is in, by conditions over indicators, identifiers, traits and time. Pure.
+
+A condition is asked again only where something that it reads may have changed: by an event's type, its traits, an identifier
+that is new, or the clock. One that cannot be answered is false, and counted: a value that is missing apart from a fault. Not
+here: when a profile is judged, and what is said about it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from cdmd.config.meaning import AUDIENCE_NAMES, audience_problems
+from cdmd.config.schema import AudienceSettings
+from cdmd.errors import ConditionFault, ConfigInvalid
+from cdmd.kit.conditions import Condition, Failures
+from cdmd.models import Micros, ProfileState, from_micros
+from cdmd.profiles.projection import Projection
+from cdmd.profiles.values import short_digest
+
+_MOST_PLANS: Final = 4096
+_ALL: Final = "*"
+
+
+class Move(NamedTuple):
+    """A profile is in an audience now, or no longer."""
+
+    audience: str
+    entered: bool
+
+
+class Audience(NamedTuple):
+    """A compiled audience and what it reads: ``traits`` by name (``*``: any), ``reads`` the other parts of a profile.
+
+    ``windowed`` are the indicators among those it reads that the clock changes; ``moving``: it reads the clock itself.
+    """
+
+    name: str
+    condition: Condition
+    definition: int
+    indicators: frozenset[str]
+    traits: frozenset[str]
+    reads: frozenset[str]
+    windowed: frozenset[str]
+    moving: bool
+
+    def scope(self, projection: Projection, state: ProfileState, now: Micros) -> dict[str, Any]:
+        """What the condition sees: no more of a profile than it reads, because CEL converts everything that it is given."""
+        scope: dict[str, Any] = {"now": from_micros(now)} if self.moving else {}
+        if self.indicators:
+            scope["indicators"] = projection.numbers(state, now, among=self.indicators)
+        elif "indicators" in self.condition.names:
+            scope["indicators"] = {}
+        if "profile" in self.condition.names:
+            scope["profile"] = self._profile(state)
+        return scope
+
+    def _profile(self, state: ProfileState) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
+        if self.traits or "traits" in self.reads:
+            wanted = state.traits if _ALL in self.traits else self.traits & state.traits.keys()
+            shown["traits"] = {name: value for name in wanted if (value := state.traits[name].value) is not None}
+        if "identifiers" in self.reads:
+            found: dict[str, list[str]] = {}
+            shown["identifiers"] = found
+            for one in state.identifiers:
+                found.setdefault(one.kind, []).append(one.value)
+        for moment in ("created", "updated"):
+            if moment in self.reads:
+                shown[moment] = from_micros(getattr(state, moment))
+        return shown
+
+
+class Audiences:
+    """The configured audiences. Raises ConfigInvalid with every mistake in them."""
+
+    def __init__(self, settings: Mapping[str, AudienceSettings], projection: Projection) -> None:
+        names = projection.names
+        problems = [
+            f"audiences.{name}.where: {problem}"
+            for name, entry in settings.items()
+            for problem in audience_problems(entry.where, names)
+        ]
+        if problems:
+            raise ConfigInvalid(problems)
+        self.projection = projection
+        self._all = tuple(_compiled(name, entry.where, projection) for name, entry in settings.items())
+        self._windowed = frozenset(name for one in self._all for name in one.windowed)
+        self._by_clock = tuple(one for one in self._all if one.windowed)
+        self._plans: dict[str, tuple[Audience, ...]] = {}
+        self._always = tuple(one for one in self._all if "updated" in one.reads)
+        self._of_identifiers = frozenset(one.name for one in self._all if "identifiers" in one.reads)
+        self._of_traits = any(one.traits for one in self._all)
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    @property
+    def every(self) -> tuple[Audience, ...]:
+        """All of them, in the order of the configuration."""
+        return self._all
+
+    @property
+    def moving(self) -> tuple[Audience, ...]:
+        """Those whose conditions read the clock."""
+        return tuple(one for one in self._all if one.moving)
+
+    @property
+    def by_clock(self) -> tuple[Audience, ...]:
+        """Those that read an indicator with a window."""
+        return self._by_clock
+
+    @property
+    def definitions(self) -> dict[str, int]:
+        """A 32-bit digest of each condition."""
+        return {one.name: one.definition for one in self._all}
+
+    def touched(self, kind: str, traits: Collection[str], *, identified: bool) -> tuple[Audience, ...]:
+        """The audiences that an event of that type with these traits may change; ``identified``: it brought an identifier."""
+        plan = self._plans.get(kind)
+        if plan is None:
+            plan = self._plan(kind)
+        if not (traits and self._of_traits) and not identified:
+            return plan
+        names = {one.name for one in plan}
+        return tuple(one for one in self._all if one.name in names or self._is_touched(one, traits, identified=identified))
+
+    def judge(self, state: ProfileState, now: Micros, which: Iterable[Audience], failures: dict[str, Failures]) -> list[Move]:
+        """Decide about ``which`` as of ``now`` and note it in ``state``; returns what changed. ``failures`` add up."""
+        moves = []
+        for one in which:
+            entered = self.holds(one, state, now, failures)
+            if entered is not (one.name in state.audiences):
+                moves.append(Move(one.name, entered))
+        if moves:
+            kept = {name: since for name, since in state.audiences.items() if Move(name, False) not in moves}
+            state.audiences = kept | {move.audience: int(now) for move in moves if move.entered}
+        return moves
+
+    def expires(self, state: ProfileState, now: Micros) -> Micros | None:
+        """When the clock alone may change something next; None where it never will."""
+        return self.projection.expires(state, now, among=self._windowed) if self._windowed else None
+
+    def holds(self, one: Audience, state: ProfileState, now: Micros, failures: dict[str, Failures]) -> bool:
+        """Whether the profile belongs in; a condition that cannot be answered counts among ``failures`` and is false."""
+        try:
+            return one.condition.holds(one.scope(self.projection, state, now))
+        except ConditionFault as fault:
+            failures[one.name] = failures.get(one.name, Failures()).with_one(fault)
+            return False
+
+    def shown(self, state: ProfileState) -> list[str]:
+        """The configured audiences that the profile is in."""
+        return [one.name for one in self._all if one.name in state.audiences]
+
+    def _plan(self, kind: str) -> tuple[Audience, ...]:
+        if len(self._plans) >= _MOST_PLANS:  # types come from outside: never remember without end
+            self._plans.clear()
+        names = self.projection.touched(kind)
+        plan = tuple(one for one in self._all if one in self._always or not one.indicators.isdisjoint(names))
+        self._plans[kind] = plan
+        return plan
+
+    def _is_touched(self, one: Audience, traits: Collection[str], *, identified: bool) -> bool:
+        if identified and one.name in self._of_identifiers:
+            return True
+        return bool(traits) and (_ALL in one.traits or not one.traits.isdisjoint(traits))
+
+
+def trial(where: str, projection: Projection) -> Audience:
+    """An audience that is only tried. Raises ConfigInvalid."""
+    problems = list(audience_problems(where, projection.names))
+    if problems:
+        raise ConfigInvalid(problems)
+    return _compiled("", where, projection)
+
+
+def _compiled(name: str, where: str, projection: Projection) -> Audience:
+    condition = Condition.parse(where, names=AUDIENCE_NAMES)
+    paths = condition.paths()
+    whole = ("indicators",) in paths
+    read = projection.names if whole else frozenset(path[1] for path in paths if path[0] == "indicators")
+    indicators = projection.needed_for(read)
+    about = {path[1:] for path in paths if path[0] == "profile"}
+    if () in about:
+        about |= {("traits",), ("identifiers",), ("created",), ("updated",)}
+    return Audience(
+        name,
+        condition,
+        short_digest(where),
+        indicators,
+        frozenset(path[1] if len(path) > 1 else _ALL for path in about if path[:1] == ("traits",)),
+        frozenset(path[0] for path in about if path),
+        projection.windowed() & indicators,
+        ("now",) in paths,
+    )

@@ -1,0 +1,361 @@
+"""Audiences in the daemon's rooms: the clock's sweep, and the stored past counted for what is new or changed."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from cdmd.daemon import counting, expiring
+from cdmd.daemon.parts import Parts
+from cdmd.errors import CdmdError, Damaged, NotDurable
+from cdmd.models import Micros, Notice, ProfileKey, Record, Seq, to_micros
+from tests.daemon.doubles import Fetcher, World, applied, record, until
+
+pytestmark = pytest.mark.anyio
+
+SHOP = '[connectors.shop]\ntype = "fetcher"\n'
+ORDERS = '[indicators.orders]\non = "seen"\n[indicators.recent]\non = "seen"\nwindow = "2m"\n'
+BUSY = '[audiences.busy]\nwhere = "indicators.recent >= 2"\n'
+MANY = '[audiences.many]\nwhere = "indicators.orders >= 2"\n'
+
+
+async def take(parts: Parts, *records: Record) -> None:
+    await until(parts, "shop", "running")
+    source = Fetcher.made["shop"].source
+    assert source is not None
+    await source.emit(records)
+    await applied(parts)
+
+
+def seen(name: str, parts: Parts, identifiers: dict[str, str]) -> Record:
+    value = {"id": name, "type": "seen", "identifiers": identifiers}
+    return Record(value=value, received=parts.clock.now(), fallback_id=name)
+
+
+async def told(parts: Parts) -> list[tuple[str, bool, str]]:
+    found: list[Notice] = await parts.store.membership.notices(limit=100)
+    return [(one.audience, one.entered, one.reason) for one in found[::-1]]
+
+
+async def members(parts: Parts, name: str) -> list[str]:
+    found = await parts.store.membership.members(name, after=ProfileKey(0), limit=1000)
+    return sorted(one.state.identifiers[0].value for one in found)
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        await anyio.sleep(0.01)
+    raise AssertionError("it never came to that")
+
+
+# ---- by the clock ----------------------------------------------------------------------------------------------------
+
+
+async def test_members_leave_when_time_passes_without_any_event(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP + ORDERS + BUSY)
+    async with world.parts() as parts:
+        await take(parts, record("1"), record("2"))
+        assert await members(parts, "busy") == ["joe@example.com"]
+        assert await parts.expiry.sweep() == 0
+        world.clock.shift = timedelta(minutes=4)
+        assert await parts.expiry.lag() > 60
+        assert await parts.expiry.sweep() == 1
+        assert await parts.expiry.lag() == 0
+        assert await told(parts) == [("busy", True, "event seen"), ("busy", False, "time passed")]
+        assert await members(parts, "busy") == []
+        assert await parts.store.verify() == []
+
+
+async def test_the_sweep_goes_on_by_itself_slice_after_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expiring, "SLICE", 3)
+    world = World(tmp_path, SHOP + ORDERS + BUSY)
+    async with world.parts() as parts:
+        await take(parts, *(record(str(number), f"u{number // 2}@example.com") for number in range(20)))
+        assert len(await members(parts, "busy")) == 10
+        world.clock.shift = timedelta(minutes=4)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(parts.expiry.run)
+            for _ in range(1000):
+                if not await members(parts, "busy"):
+                    break
+                await anyio.sleep(0.01)
+            assert await members(parts, "busy") == []
+            tasks.cancel_scope.cancel()
+        assert parts.expiry.problem is None
+
+
+async def test_a_sweep_is_never_ahead_of_what_has_arrived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, SHOP + ORDERS + BUSY)
+    async with world.parts() as parts:
+        await take(parts, record("1"), record("2"))
+        world.clock.shift = timedelta(minutes=4)
+        # As if the last of them were journaled and not applied.
+        monkeypatch.setattr(parts.store, "_position", Seq(parts.store.position - 1))
+        assert await parts.expiry.sweep() == 0
+
+
+async def test_a_clock_that_leapt_lets_nobody_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, SHOP + ORDERS + BUSY)
+    async with world.parts() as parts:
+        await take(parts, record("1"), record("2"))
+        assert await parts.expiry.sweep() == 0
+        steady = world.clock.monotonic()
+        monkeypatch.setattr(world.clock, "monotonic", lambda: steady)
+        world.clock.shift = timedelta(days=365)
+        assert await parts.expiry.sweep() == 0
+        assert await members(parts, "busy") == ["joe@example.com"]
+
+
+async def test_a_store_that_cannot_be_read_is_a_problem_until_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expiring, "_AFTER_FAILURE", 0.01)
+    world = World(tmp_path, SHOP + ORDERS + BUSY)
+    async with world.parts() as parts:
+        overdue, failing = parts.store.membership.overdue, True
+
+        async def broken(upto: Micros, *, limit: int) -> list[ProfileKey]:
+            if failing:
+                raise NotDurable("the store cannot be read now")
+            return await overdue(upto, limit=limit)
+
+        monkeypatch.setattr(parts.store.membership, "overdue", broken)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(parts.expiry.run)
+            await eventually(lambda: parts.expiry.problem is not None)
+            assert parts.expiry.problem == "audiences do not follow the clock: the store cannot be read now"
+            failing = False
+            await eventually(lambda: parts.expiry.problem is None)
+            tasks.cancel_scope.cancel()
+
+
+# ---- the stored past -------------------------------------------------------------------------------------------------
+
+
+async def test_a_new_indicator_and_a_new_audience_count_the_stored_past(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await take(parts, *(record(str(number), f"u{number % 5}@example.com") for number in range(8)))
+        await parts.counting.complete()
+    world.configure(SHOP + ORDERS + MANY)
+    async with world.parts() as parts:
+        await parts.counting.load()
+        await parts.counting.complete()
+        assert await members(parts, "many") == ["u0@example.com", "u1@example.com", "u2@example.com"]
+        assert {reason for *_, reason in await told(parts)} == {"computed from what is stored"}
+        assert (parts.counting.progress, parts.counting.share) == (None, parts.counting.share)
+        assert set(parts.counting.since) == {"many"}
+        await parts.counting.complete()
+        assert len(await told(parts)) == 3
+
+
+async def test_a_changed_indicator_is_counted_anew_whatever_came_meanwhile(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP + ORDERS)
+    async with world.parts() as parts:
+        await take(parts, *(record(str(number)) for number in range(7)))
+        await parts.counting.complete()
+    world.configure(SHOP + '[indicators.orders]\non = "seen"\nwhere = "event.data.n > 0"\n')
+    async with world.parts() as parts:
+        await take(parts, record("late"))
+        found = await parts.store.profile("email", "joe@example.com", activities=0)
+        assert found is not None
+        assert parts.projection.shown_indicators(found.state, to_micros(parts.clock.now())) == {"orders": 1}
+        await parts.counting.load()
+        await parts.counting.complete()
+        found = await parts.store.profile("email", "joe@example.com", activities=0)
+        assert found is not None
+        assert parts.projection.shown_indicators(found.state, to_micros(parts.clock.now())) == {"orders": 8}
+
+
+async def test_merged_customers_are_counted_together_and_long_histories_in_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "_EACH", 3)
+    monkeypatch.setattr(counting, "_COUNTED", 2)
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await take(parts, *(record(str(number), "a@example.com") for number in range(10)))
+        await take(parts, *(record(f"b{number}", "b@example.com") for number in range(4)))
+        both = {"email": "a@example.com", "phone": "+46701234567"}
+        await take(
+            parts, Record(value={"id": "p", "type": "seen", "identifiers": both}, received=parts.clock.now(), fallback_id="p")
+        )
+        join = {"email": "b@example.com", "phone": "+46701234567"}
+        await take(
+            parts, Record(value={"id": "j", "type": "seen", "identifiers": join}, received=parts.clock.now(), fallback_id="j")
+        )
+    world.configure(SHOP + ORDERS + MANY)
+    async with world.parts() as parts:
+        await parts.counting.complete()
+        found = await parts.store.profile("email", "a@example.com", activities=0)
+        assert found is not None
+        assert found.merges
+        assert parts.projection.shown_indicators(found.state, to_micros(parts.clock.now()))["orders"] == 16
+
+
+async def test_who_moves_on_while_being_counted_is_counted_up_to_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await take(parts, *(record(str(number)) for number in range(5)))
+    world.configure(SHOP + ORDERS + MANY)
+    async with world.parts() as parts:
+        history, more = parts.store.membership.history, ["6", "7"]
+
+        async def slow(*given: object, **named: object) -> object:
+            page = await history(*given, **named)  # type: ignore[arg-type]
+            if more:
+                await take(parts, record(more.pop()))
+            return page
+
+        monkeypatch.setattr(parts.store.membership, "history", slow)
+        await parts.counting.complete()
+        found = await parts.store.profile("email", "joe@example.com", activities=0)
+        assert found is not None
+        assert parts.projection.shown_indicators(found.state, to_micros(parts.clock.now()))["orders"] == 7
+        assert not more
+
+
+async def test_who_never_stands_still_is_left_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "_ATTEMPTS", 2)
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await take(parts, record("0"))
+    world.configure(SHOP + ORDERS)
+    async with world.parts() as parts:
+        newest = parts.store.membership.newest
+
+        async def never(keys: list[ProfileKey]) -> dict[ProfileKey, Seq]:
+            return {key: Seq(seq) for key, seq in (await newest(keys)).items() if seq < 0}
+
+        monkeypatch.setattr(parts.store.membership, "newest", never)
+        await parts.counting.complete()
+        assert any(b"profiles_counted_late" in line for line in world.logged) or parts.counting.progress is None
+
+
+async def test_a_stop_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "_COUNTED", 2)
+    monkeypatch.setattr(counting, "_NOTE_EVERY", 0.0)
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await take(parts, *(record(str(number), f"u{number}@example.com") for number in range(10)))
+        await parts.counting.complete()
+    world.configure(SHOP + ORDERS + MANY.replace("2", "1"))
+    async with world.parts() as parts:
+        await parts.counting.load()
+        looked: list[int] = []
+        profiles = parts.store.membership.profiles
+
+        async def until_six(*, after: ProfileKey, limit: int) -> object:
+            looked.append(after)
+            if after >= 6:
+                raise NotDurable("the power went")
+            return await profiles(after=after, limit=limit)
+
+        monkeypatch.setattr(parts.store.membership, "profiles", until_six)
+        with pytest.raises(CdmdError, match="the power went"):
+            await parts.counting.complete()
+        assert looked == [0, 2, 4, 6]
+    async with world.parts() as parts:
+        await parts.counting.load()
+        looked.clear()
+        profiles = parts.store.membership.profiles
+
+        async def watched(*, after: ProfileKey, limit: int) -> object:
+            looked.append(after)
+            return await profiles(after=after, limit=limit)
+
+        monkeypatch.setattr(parts.store.membership, "profiles", watched)
+        await parts.counting.complete()
+        assert looked == [6, 8, 10]
+        assert len(await members(parts, "many")) == 10
+
+
+async def test_members_of_an_audience_that_left_the_configuration_leave_it(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP + ORDERS + MANY)
+    async with world.parts() as parts:
+        await take(parts, record("1"), record("2"))
+        assert await members(parts, "many") == ["joe@example.com"]
+        await parts.counting.complete()
+    world.configure(SHOP + ORDERS)
+    async with world.parts() as parts:
+        await parts.counting.load()
+        await parts.counting.complete()
+        assert (await told(parts))[-1] == ("many", False, "no longer configured")
+        assert await parts.store.membership.audiences() == []
+        assert await parts.store.verify() == []
+
+
+async def test_a_changed_condition_is_asked_of_everybody(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP + ORDERS + MANY)
+    async with world.parts() as parts:
+        await take(parts, record("1"), record("2"), record("3", "eve@example.com"))
+        await parts.counting.complete()
+        since = dict(parts.counting.since)
+    world.configure(SHOP + ORDERS + MANY.replace(">= 2", "== 1"))
+    async with world.parts() as parts:
+        await parts.counting.load()
+        await parts.counting.complete()
+        assert await members(parts, "many") == ["eve@example.com"]
+        assert parts.counting.since == since
+
+
+async def test_conditions_that_read_the_clock_are_asked_again(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP + "[audiences.new]\nwhere = \"now - profile.created < duration('10m')\"\n")
+    async with world.parts() as parts:
+        assert parts.counting.lag() is not None
+        await take(parts, record("1"))
+        assert await members(parts, "new") == ["joe@example.com"]
+        await parts.counting.ask_again()
+        assert await members(parts, "new") == ["joe@example.com"]
+        world.clock.shift = timedelta(minutes=20)
+        assert parts.counting.lag() == pytest.approx(1200, abs=60)
+        await parts.counting.ask_again()
+        assert await members(parts, "new") == []
+        assert parts.counting.lag() == pytest.approx(0, abs=60)
+
+
+async def test_it_counts_by_itself_when_it_is_configured_and_tells_what_stops_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "_AFTER_FAILURE", 0.01)
+    monkeypatch.setattr(counting, "_OFTEN", 0.01)
+    world = World(tmp_path, SHOP + ORDERS + '[audiences.new]\nwhere = "now > profile.created"\n')
+    async with world.parts() as parts:
+        noted, failing = parts.store.note, True
+
+        async def note(name: str, value: str) -> None:
+            if failing:
+                raise Damaged("the store is damaged")
+            await noted(name, value)
+
+        monkeypatch.setattr(parts.store, "note", note)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(parts.counting.run)
+            await eventually(lambda: parts.counting.problem is not None)
+            assert parts.counting.problem == "the stored past is not counted: the store is damaged"
+            failing = False
+            await eventually(lambda: parts.counting.problem is None and parts.counting._asked is not None)
+            before = parts.counting._asked
+            await eventually(lambda: parts.counting._asked != before)
+            tasks.cancel_scope.cancel()
+
+
+async def test_activities_that_stand_before_each_other_in_a_circle_are_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await take(parts, record("1"))
+    world.configure(SHOP + ORDERS)
+    async with world.parts() as parts:
+        history = parts.store.membership.history
+
+        async def circle(heads: list[Seq], *, until: list[Seq], each: int) -> object:
+            page = await history(heads, until=until, each=each)
+            return type(page)(page.activities, heads)
+
+        monkeypatch.setattr(parts.store.membership, "history", circle)
+        with pytest.raises(Damaged, match="in a circle"):
+            await parts.counting.complete()
