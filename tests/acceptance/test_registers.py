@@ -15,6 +15,7 @@ pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
 ]
+OVER = {"done", "duplicate", "quarantined"}
 CONFIG = """
 [connectors.sup]
 type = "sftp"
@@ -137,3 +138,45 @@ def test_a_supplier_that_delivers_digests_finds_our_customers_whenever_they_came
             for number in (0, 499):
                 digest = sha256(f"stranger{number}@example.com".encode()).hexdigest().encode()
                 assert on_the_disk(one.state_dir, digest) + on_the_disk(one.state_dir, digest.upper()) == []
+
+
+def hurry(one: DaemonProcess, name: str) -> dict[str, Any]:
+    """The file's row once it was read, without waiting for its connector to look by itself."""
+    found: list[dict[str, Any]] = []
+
+    def over() -> bool:
+        one.control.post("/v1/connectors/sup/poll")
+        rows = one.control.get("/v1/shelves/files", {"connector": "sup"})
+        found[:] = [row for row in rows if row["name"] == name and row["state"] in OVER]
+        return bool(found)
+
+    wait(over)
+    return found[0]
+
+
+def test_a_register_cut_at_any_byte_never_removes_beyond_the_brake(tmp_path: Path) -> None:
+    area, cuts, most = tmp_path / "in", 50, 20
+    area.mkdir()
+    whole = "email,city\n" + "".join(f"u{number}@example.com,Lund\n" for number in range(400))
+    places = [place * len(whole) // cuts + place % 7 for place in range(cuts)]
+    places += [whole.rindex("\n", 0, len(whole) - 10 * step) + 1 for step in (1, 30, 60, 200)]  # at a line's end
+    more = 'key = ["email"]\nafter = "delete"\n' + PLAIN + '[indicators.removed]\non = ["customer.removed"]\n'
+    with sshd(tmp_path / "sshd") as server, daemon(tmp_path, server, more) as one:
+        put(area, "whole.csv", whole)
+        assert hurry(one, "whole.csv")["accepted"] == 400
+        held = removed = 0
+        for number, place in enumerate(places):
+            put(area, f"{number}.csv", whole[:place])
+            row = hurry(one, f"{number}.csv")
+            (applied,) = one.control.get("/v1/shelves/snapshots")
+            if row["state"] == "done":
+                assert applied["name"] == f"{number}.csv"
+                assert applied["removed"] <= (most if whole[:place].endswith("\n") else 0), f"cut at byte {place}"
+                held, removed = held + bool(applied["held"]), removed + applied["removed"]
+            put(area, f"{number}-whole.csv", whole)
+            hurry(one, f"{number}-whole.csv")
+        one.settle()
+        assert held > cuts / 2
+        assert 0 < removed <= 4 * most
+        profiles = one.control.get("/v1/status")["totals"]["profiles"]
+        assert profiles == 400

@@ -33,7 +33,7 @@ class Registering:
     def __init__(self, settings: FileSettings, *, packing: Packing, most: Share) -> None:
         self._settings, self._packing, self._most = settings, packing, most
         removals = Removals.parse(settings.max_removed, missing_for=settings.missing_for)
-        self._how = RegisterSettings(key=settings.key, ignore=settings.ignore, removals=removals)
+        self._how = RegisterSettings(key=settings.key, ignore=settings.ignore, removals=removals, min_rows=settings.min_rows)
         self._lock = anyio.Lock()
 
     async def last(self, source: Source) -> bytes | None:

@@ -77,6 +77,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_removed: Annotated[
         str, Meta(description="More removals at once are held for approval: a number of rows, or per cent of all.")
     ] = "5%"
+    min_rows: Annotated[int, Meta(description="A register of fewer rows removes nobody without approval.", ge=0)] = 0
     missing_for: Annotated[
         int, Meta(description="In how many registers in a row a row must be missing before it is removed.", ge=1, le=200)
     ] = 1

@@ -42,6 +42,7 @@ class Csv:
     """See the settings. A record that cannot be read is a row with a fault and its bytes."""
 
     name: ClassVar[str] = "csv"
+    lines: ClassVar[bool] = True
     Settings: ClassVar[type[msgspec.Struct]] = CsvSettings
 
     def __init__(self, settings: CsvSettings) -> None:

@@ -1,5 +1,6 @@
 """Fixed width: every column at its place in a line, counted in bytes or in characters; or records without line ends."""
 
+import re
 from collections.abc import Iterator
 from itertools import count
 from typing import Annotated, BinaryIO, ClassVar, Literal
@@ -31,6 +32,12 @@ class FixedSettings(ColumnSettings, frozen=True, kw_only=True):
     encoding: Annotated[str, Meta(description="The encoding.")] = "utf-8"
     trim: Annotated[bool, Meta(description="Take blanks off both ends of every value.")] = True
     skip: Annotated[int, Meta(description="Lines to pass over at the beginning.", ge=0)] = 0
+    trailer: Annotated[
+        str | None,
+        Meta(
+            description="How the last line begins, which holds the number of records behind that; without it the file is cut."
+        ),
+    ] = None
     record_length: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="Records have so many bytes and no line ends.")
     ] = None
@@ -48,21 +55,30 @@ class Fixed:
         self._columns = Columns(settings)
         try:
             self._encoding = encoding_of(settings.encoding)
+            self._trailer = None if settings.trailer is None else settings.trailer.encode(self._encoding)
             self._names = self._columns.named([one.name for one in settings.columns])
-        except (LookupError, FormatFault) as error:
+        except (LookupError, UnicodeError, FormatFault) as error:
             raise ConfigInvalid([f"format: {error}"]) from error
         self._places = [slice(one.start - 1, one.start - 1 + one.length) for one in settings.columns]
         # The last column may be short: editors take blanks off the ends of lines.
         self._shortest = max(one.start for one in settings.columns)
+        self.lines = settings.record_length is None
 
     def rows(self, stream: BinaryIO) -> Iterator[Row]:
         """See ``cdmd.contracts.Format``."""
-        number = 0
+        number, trailed = 0, None
         for place, line in self._lines(stream):
             if line is not None and (not line or line.isspace()):
                 continue
+            if trailed is not None:
+                raise FormatFault("after_trailer", "there are records after the trailer")
+            if self._trailer is not None and line is not None and line.startswith(self._trailer):
+                trailed = _count(line.removeprefix(self._trailer))
+                continue
             number += 1
             yield self._row(number, place, line)
+        if self._trailer is not None and trailed != number:
+            raise _cut(number, trailed)
 
     def _lines(self, stream: BinaryIO) -> Iterator[tuple[int | None, bytes | None]]:
         length = self._settings.record_length
@@ -95,3 +111,16 @@ class Fixed:
             return Row(number, place, None, Fault("not_decodable", f"the line is not {self._encoding}"), line)
         value = self._columns.value(self._names, texts)
         return Row(number, place, None, value, line) if isinstance(value, Fault) else Row(number, place, value)
+
+
+def _count(rest: bytes) -> int:
+    digits = re.search(rb"\d+", rest)
+    if digits is None:
+        raise FormatFault("wrong_count", "the trailer holds no number of records")
+    return int(digits[0])
+
+
+def _cut(number: int, trailed: int | None) -> FormatFault:
+    if trailed is None:
+        return FormatFault("no_trailer", "the file ends without its trailer: it may be cut")
+    return FormatFault("wrong_count", f"the trailer counts {trailed} records, the file has {number}")

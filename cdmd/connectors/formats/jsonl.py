@@ -23,6 +23,7 @@ class Jsonl:
     """Records are the lines that are not blank; a line that is no JSON object is a row with a fault."""
 
     name: ClassVar[str] = "jsonl"
+    lines: ClassVar[bool] = True
     Settings: ClassVar[type[msgspec.Struct]] = JsonlSettings
 
     def __init__(self, settings: JsonlSettings) -> None:

@@ -4,6 +4,7 @@ A record whose bytes are known is not even parsed (nine of ten, as a rule). Ever
 steps of a fraction of a second, so that it can be given up between two. Not here: what may be removed (``deciding``).
 """
 
+import io
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from itertools import islice, pairwise
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 import msgspec
+from typing_extensions import override
 
 from cdmd.connectors.registers.index import NOBODY, Index
 from cdmd.connectors.registers.rows import GONE, WIDTH, Digests
@@ -20,6 +22,7 @@ from cdmd.contracts import ChosenFormat
 from cdmd.models import Fault, Row
 
 STEP: Final = 20_000
+_PIECE: Final = 2**16
 _KEPT_BYTES: Final = 16 * 2**20
 _VERSION: Final = b"1"
 _ZERO: Final = bytes(WIDTH)
@@ -143,17 +146,23 @@ class _Rows:
         pass
 
 
-class _Ending:
-    """Passes a stream on and remembers whether what came last is the end of a line."""
+class _Ending(io.RawIOBase):
+    """Passes a stream on (closing this one leaves it open) and remembers whether what came last is the end of a line."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.whole = stream, True
 
-    def read(self, size: int = -1) -> bytes:
-        piece = self._stream.read(size)
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Any) -> int:
+        piece = self._stream.read(len(buffer))
         if piece:
             self.whole = piece.endswith((b"\n", b"\r", b"\0"))
-        return piece
+            buffer[: len(piece)] = piece
+        return len(piece)
 
 
 class Comparing:
@@ -198,7 +207,7 @@ class Comparing:
     @property
     def has_lines(self) -> bool:
         """Whether records are lines, so that one without an end may be cut."""
-        return isinstance(self._items, _Raw)
+        return bool(getattr(self._format, "lines", False))
 
     @property
     def columns(self) -> list[str]:
@@ -327,12 +336,13 @@ class Comparing:
 
     def _begin(self) -> None:
         stream = self._opened(self._stack)
-        self._ending = ending = _Ending(stream)
+        self._ending = _Ending(stream)
+        watched: Any = io.BufferedReader(self._ending, _PIECE) if self.has_lines else stream
         reading = getattr(self._format, "reading", None)
         if reading is not None and not self._ignore:
-            self._items = _Raw(reading(ending))
+            self._items = _Raw(reading(watched))
         else:
-            self._items = _Rows(self._format.rows(stream), self._ignore)
+            self._items = _Rows(self._format.rows(watched), self._ignore)
 
 
 def _twice(keys: "array[int]") -> set[int]:

@@ -58,10 +58,12 @@ def after_present(status: int) -> int:
     return PRESENT if status != GONE else GONE
 
 
-def doubts(*, unreadable: int, cut: bool) -> str | None:
-    """Why a register may not be whole; None where nothing speaks against it."""
+def doubts(records: int, *, unreadable: int, cut: bool, least: int) -> str | None:
+    """Why a register of so many ``records`` may not be whole; None where nothing speaks against it."""
     if unreadable:
         return f"{unreadable} of its records cannot be read, and they may be the rows that it lacks"
     if cut:
         return "it does not end with a line's end as the one before did: it may be cut"
+    if records < least:
+        return f"it has {records} rows, fewer than min_rows ({least}): it may be cut"
     return None

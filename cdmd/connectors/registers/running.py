@@ -200,7 +200,8 @@ class _Run:
         missing = comparing.missing(self._index)
         due = {place for place in missing if removals.due(status[place])}
         cut = comparing.has_lines and self._before is not None and self._before.whole and not comparing.whole
-        doubt = doubts(unreadable=comparing.unreadable, cut=cut) if due else None
+        least = self._register.settings.min_rows
+        doubt = doubts(comparing.records, unreadable=comparing.unreadable, cut=cut, least=least) if due else None
         reason = doubt or (removals.brake(len(due), live=live) if due else None)
         after = {place: after_missing(status[place], due=place in due, held=reason is not None) for place in missing}
         for place in [place for place, one in enumerate(status) if one != PRESENT]:

@@ -29,6 +29,7 @@ class RegisterSettings(msgspec.Struct, frozen=True, kw_only=True):
     key: Sequence[str]
     ignore: Sequence[str]
     removals: Removals
+    min_rows: int = 0
 
 
 class Applied(msgspec.Struct, frozen=True, array_like=True):

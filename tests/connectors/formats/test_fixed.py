@@ -65,3 +65,23 @@ def test_settings_that_contradict_themselves_are_refused() -> None:
         rows(b"", columns=twice)
     with pytest.raises(ConfigInvalid, match="unknown encoding"):
         rows(b"", encoding="latin-99")
+
+
+def test_a_trailer_counts_the_records_and_a_file_without_it_is_cut() -> None:
+    lines = b"0001Joe    12.50\n0002Ann     7.00\n"
+    assert len(rows(lines + b"T  00002 records\n", trailer="T")) == 2
+    for text, code in (
+        (lines, "no_trailer"),
+        (lines[:17] + b"T2\n", "wrong_count"),
+        (lines + b"T?\n", "wrong_count"),
+        (b"T2\n" + lines, "after_trailer"),
+    ):
+        with pytest.raises(FormatFault) as caught:
+            rows(text, trailer="T")
+        assert caught.value.code == code
+    with pytest.raises(ConfigInvalid):
+        rows(lines, trailer="\u20ac", encoding="latin-1")
+
+
+def test_records_without_line_ends_may_have_a_trailer_too() -> None:
+    assert len(rows(b"0001Joe    12.50T0001          0", record_length=16, trailer="T")) == 1

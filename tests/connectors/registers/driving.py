@@ -26,12 +26,14 @@ class Supplier:
         ignore: Sequence[str] = (),
         max_removed: str = "5%",
         missing_for: int = 1,
+        min_rows: int = 0,
         known: set[str] | None = None,
         chosen: ChosenFormat | None = None,
         mapping: EventSettings | None = MAPPING,
     ) -> None:
         self.source = RecordingSource("supplier", frame=ConnectorFrame(type="test", event=mapping), clock=ManualClock())
-        self.settings = RegisterSettings(key=key, ignore=ignore, removals=Removals.parse(max_removed, missing_for=missing_for))
+        removals = Removals.parse(max_removed, missing_for=missing_for)
+        self.settings = RegisterSettings(key=key, ignore=ignore, removals=removals, min_rows=min_rows)
         self.chosen = chosen or ChosenFormat(Csv, CsvSettings())
         self.known = known
         self.fail_at: int | None = None

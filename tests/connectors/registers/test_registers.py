@@ -4,6 +4,7 @@ import pytest
 
 from cdmd.config.schema import EventSettings
 from cdmd.connectors.formats.csvs import Csv, CsvSettings
+from cdmd.connectors.formats.fixed import Fixed, FixedColumn, FixedSettings
 from cdmd.connectors.formats.jsonl import Jsonl, JsonlSettings
 from cdmd.contracts import ChosenFormat
 from cdmd.errors import BadArguments, Damaged, FormatFault
@@ -220,6 +221,34 @@ async def test_a_register_without_the_line_end_that_the_last_one_had_removes_nob
     found = await supplier.apply(register(99).rstrip(b"\n"))
     assert (found.removed, found.held) == (0, 1)
     assert found.reason == "it does not end with a line's end as the one before did: it may be cut"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "line"),
+    [
+        (ChosenFormat(Jsonl, JsonlSettings()), b'{"no": "%d", "email": "a@x.se"}\n'),
+        (ChosenFormat(Fixed, FixedSettings(columns=(FixedColumn(name="no", start=1, length=3),))), b"%3d\n"),
+        (ChosenFormat(Csv, CsvSettings(columns=("no",))), b"%d\n"),
+    ],
+)
+async def test_every_format_of_lines_notices_that_the_last_end_is_missing(chosen: ChosenFormat, line: bytes) -> None:
+    supplier = Supplier(chosen=chosen, ignore=("seen",))
+    await supplier.apply(b"".join(line % number for number in range(1, 101)))
+    supplier.taken()
+    found = await supplier.apply(b"".join(line % number for number in range(1, 100)).rstrip(b"\n"))
+    assert (found.removed, found.held) == (0, 1)
+    found = await supplier.apply(b"".join(line % number for number in range(1, 100)))
+    assert (found.removed, found.held) == (1, 0)
+
+
+async def test_a_register_of_fewer_rows_than_wanted_removes_nobody() -> None:
+    supplier = Supplier(min_rows=98)
+    await supplier.apply(register(100))
+    supplier.taken()
+    found = await supplier.apply(register(97))
+    assert (found.removed, found.held, found.reason) == (0, 3, "it has 97 rows, fewer than min_rows (98): it may be cut")
+    found = await supplier.apply(register(98))
+    assert (found.removed, found.held) == (2, 0)
 
 
 @pytest.mark.parametrize("part", range(50))
