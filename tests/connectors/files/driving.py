@@ -34,6 +34,7 @@ class QuickClock(SystemClock):
     """The real time and what was slept on top of it: sleeping takes none."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.slept = 0.0
 
     def now(self) -> datetime:
