@@ -14,8 +14,8 @@ from itertools import islice, pairwise
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 import msgspec
-from typing_extensions import override
 
+from cdmd.connectors.registers.ending import Ending
 from cdmd.connectors.registers.index import NOBODY, Index
 from cdmd.connectors.registers.rows import GONE, WIDTH, Digests
 from cdmd.contracts import ChosenFormat
@@ -146,25 +146,6 @@ class _Rows:
         pass
 
 
-class _Ending(io.RawIOBase):
-    """Passes a stream on (closing this one leaves it open) and remembers whether what came last is the end of a line."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self.whole = stream, True
-
-    @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def readinto(self, buffer: Any) -> int:
-        piece = self._stream.read(len(buffer))
-        if piece:
-            self.whole = piece.endswith((b"\n", b"\r", b"\0"))
-            buffer[: len(piece)] = piece
-        return len(piece)
-
-
 class Comparing:
     """A register being compared with ``index``, the last one.
 
@@ -177,7 +158,7 @@ class Comparing:
         self._format = chosen.make()
         self._stack = ExitStack()
         self._items: Items
-        self._ending: _Ending
+        self._ending: Ending
         self.records = self.unreadable = self.repeated = 0
         self.identity = b""
         self._names: dict[str, None] = {}
@@ -336,7 +317,7 @@ class Comparing:
 
     def _begin(self) -> None:
         stream = self._opened(self._stack)
-        self._ending = _Ending(stream)
+        self._ending = Ending(stream)
         watched: Any = io.BufferedReader(self._ending, _PIECE) if self.has_lines else stream
         reading = getattr(self._format, "reading", None)
         if reading is not None and not self._ignore:
