@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
+import anyio.lowlevel
 import msgspec
 
 from cdmd.contracts import Append, Budget, Clock, Feeds, Journal
@@ -24,6 +25,9 @@ from cdmd.models import Accepted, Count, Entry, Filtered, Record, Rejected, Seq,
 
 PUSH_PATIENCE: Final = 1.0
 """Seconds that a push connector waits for a place in the queue."""
+
+_SLICE: Final = 100
+"""Records that are mapped and encoded at one go."""
 
 _PARCEL_EVENTS: Final = 256
 _PARCEL_BYTES: Final = 2**20
@@ -154,9 +158,8 @@ class WayIn:
 
     async def emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
         """See ``cdmd.contracts.Source.emit``."""
-        decided = await self._at_the_door([self._mapper.decide(record) for record in records])
         parcel, verdicts = _Parcel(self._connector, self._intake, _nothing), list[Verdict]()
-        fates = [flight.fate() for flight in self._enter(parcel, decided, verdicts)]
+        fates = await self._enter_all(parcel, records, verdicts)
         parcel.state.update(state)
         try:
             await self._commit(parcel)
@@ -201,6 +204,26 @@ class WayIn:
 
     def _left(self) -> None:
         self._gathering = None
+
+    async def _enter_all(
+        self, parcel: _Parcel, records: Sequence[Record], verdicts: list[Verdict]
+    ) -> "list[asyncio.Future[Seq]]":
+        """Put them into a parcel of their own, a slice at a time: whoever else has something to do has it between two.
+
+        A thousand rows of a file would hold the loop for tens of milliseconds (tests/bench/bulk.py).
+        """
+        fates: list[asyncio.Future[Seq]] = []
+        try:
+            for start in range(0, len(records), _SLICE):
+                if start:
+                    await anyio.lowlevel.checkpoint()
+                some = [self._mapper.decide(record) for record in records[start : start + _SLICE]]
+                decided = await self._at_the_door(some)
+                fates += [flight.fate() for flight in self._enter(parcel, decided, verdicts)]
+        except BaseException:
+            self._intake.recent.crash(parcel.occurrences, parcel.flight, Overloaded("given up before it was whole"))
+            raise
+        return fates
 
     async def _at_the_door(self, decided: list[Entry | Filtered]) -> list[Entry | Filtered]:
         """The same, with events of people that nobody knows filtered out where the connector keeps only known ones."""

@@ -287,6 +287,51 @@ async def test_a_caller_that_is_cancelled_does_not_undo_its_commit() -> None:
         assert len(w.journal.entries) == 1
 
 
+async def test_many_records_at_once_leave_the_others_their_turn() -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with world() as one, anyio.create_task_group() as group:
+        one.journal.gate = anyio.Event()
+        group.start_soon(take_turns)
+        group.start_soon(one.source(push=False).emit, [record(str(number)) for number in range(450)])
+        await anyio.lowlevel.checkpoint()
+        while not one.intake.queue.statistics().events:
+            await anyio.lowlevel.checkpoint()
+        assert turns >= 4
+        one.journal.gate.set()
+        group.cancel_scope.cancel()
+
+
+async def test_a_caller_that_is_cancelled_between_its_records_leaves_nothing_and_nobody_waiting() -> None:
+    async with world() as one:
+        outcomes: list[Any] = []
+
+        async def repeat() -> None:
+            try:
+                outcomes.append(await one.source(push=False).emit([record("0")]))
+            except Overloaded as error:
+                outcomes.append(str(error))
+
+        async with anyio.create_task_group() as group, anyio.create_task_group() as cancelled:
+            cancelled.start_soon(one.source(push=False).emit, [record(str(number)) for number in range(450)])
+            while name_of("shop", "0") not in one.intake.recent._flying:
+                await anyio.lowlevel.checkpoint()
+            group.start_soon(repeat)
+            await anyio.lowlevel.checkpoint()
+            cancelled.cancel_scope.cancel()
+        assert outcomes == ["given up before it was whole"]
+        assert one.journal.head == 0
+        assert one.intake.recent._flying == {}
+        assert await one.source(push=False).emit([record("0")]) == [Accepted("0")]
+        assert one.counts() == {Count.RECEIVED: 2, Count.ACCEPTED: 1, Count.REFUSED: 1}
+
+
 @pytest.mark.parametrize("way", [IntakeSource], indirect=True)
 async def test_a_caller_that_is_cancelled_while_its_commit_fails_leaves_nothing_counted() -> None:
     async with world() as w:

@@ -5,12 +5,12 @@ records, so a crash neither loses nor doubles one. Not here: which file, and whe
 """
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from glob import escape
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import anyio.to_thread
 import msgspec
@@ -28,12 +28,14 @@ from cdmd.kit.pgp import Gpg
 from cdmd.kit.unpacking import BOUNDS, Bounds, entries, unpacked
 from cdmd.models import Accepted, Filtered, Record, Row, to_micros
 
+_T = TypeVar("_T")
 BATCH: Final = 1_000
 _BATCH_BYTES: Final = 4 * 2**20
 _CHECKED_AT_ONCE: Final = 5_000
 _TRIES: Final = 5
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MIB: Final = 2**20
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
 class NotWhole(Exception):
@@ -168,9 +170,12 @@ class Reading:
         self._stack = ExitStack()
         self._rows: Iterator[Row] | None = None
 
-    async def batch(self) -> list[Row]:
-        """The next records, at most 1,000 of them and a few MiB; none at the end. Raises ``Unreadable``."""
-        return await anyio.to_thread.run_sync(self._next)
+    async def batch(self, made: Callable[[list[Row]], _T]) -> _T:
+        """What ``made`` makes, in the thread, of the next records: 1,000 at most and a few MiB, none at the end.
+
+        Raises ``Unreadable``.
+        """
+        return await anyio.to_thread.run_sync(lambda: made(self._next()))
 
     async def count(self, so_far: Checked) -> Checked | None:
         """Read on and count; None at the end. Raises ``Unreadable``."""
@@ -187,7 +192,7 @@ class Reading:
         size = 0
         for row in self._some(BATCH):
             found.append(row)
-            size += len(row.raw) + sum(len(one) for one in (row.value or {}).values() if isinstance(one, str))
+            size += len(row.raw) + (0 if row.value is None else _size(row.value))
             if size > _BATCH_BYTES:
                 break
         return found
@@ -250,6 +255,14 @@ def _too_many(found: Checked) -> str:
     return f"{found.bad} of {found.records} records cannot be read, the first one at {where}{why}"
 
 
+def _size(value: Any) -> int:
+    """Bytes that a record takes, more or less."""
+    try:
+        return len(_ENCODE(value))
+    except (OverflowError, TypeError, ValueError, RecursionError):
+        return len(repr(value))
+
+
 class Emitting:
     """The records of one checked file on their way into the journal. ``entry`` is its row in the ledger as it stands now."""
 
@@ -261,10 +274,10 @@ class Emitting:
 
     async def all(self, reading: Reading) -> Entry:
         """Emit what is not yet durable. Raises ``Unreadable`` where the mapping refuses too many."""
-        while batch := await reading.batch():
-            rows = [row for row in batch if row.number > self.entry.record]
-            if rows:
-                await self._emit(rows)
+        while (batch := await reading.batch(self._records)) is not None:
+            last, records = batch
+            if records:
+                await self._emit(records, last)
                 if self._most.exceeded(self.entry.bad, of=self.entry.records):
                     raise Unreadable(
                         f"{self.entry.bad} of the first {self.entry.record} records cannot be mapped: cdmctl dead-letters list "
@@ -272,11 +285,15 @@ class Emitting:
                     )
         return self.entry
 
-    async def _emit(self, rows: Sequence[Row]) -> None:
+    def _records(self, rows: Sequence[Row]) -> tuple[int, list[Record]] | None:
+        """Those that are not yet durable, and the number of the last row; None where there are no rows."""
         now = self._source.clock.now()
-        records = [self._record(row, now) for row in rows]
+        found = [self._record(row, now) for row in rows if row.number > self.entry.record]
+        return (rows[-1].number, found) if rows else None
+
+    async def _emit(self, records: Sequence[Record], last: int) -> None:
         # What becomes of them is known only afterwards; until then the ones of this batch count as taken.
-        ahead = msgspec.structs.replace(self.entry, record=rows[-1].number, taken=self.entry.taken + len(rows))
+        ahead = msgspec.structs.replace(self.entry, record=last, taken=self.entry.taken + len(records))
         verdicts = await durable(self._source, records, ledger.opened(self._path, ahead))
         filtered = sum(isinstance(one, Filtered) for one in verdicts)
         taken = sum(isinstance(one, Accepted) for one in verdicts)
