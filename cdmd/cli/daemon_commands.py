@@ -15,6 +15,7 @@ ENTRIES = {
     "try": Entry("cdmd.cli.daemon_trying:try_connector", "Show what a connector would bring in; stores nothing."),
     "demo": Entry("cdmd.cli.demo.command:demo", "A sandbox on loopback that shows the whole flow."),
     "library": Entry("cdmd.cli.library:library", "The predefined connectors."),
+    "studio": Entry("cdmd.cli.studio:studio", "Declare an API without code: probe, record, test."),
     "plugin": Entry("cdmd.cli.plugin_new:plugin", "Start a plugin package of your own."),
     "verify": Entry("cdmd.cli.daemon_checking:verify", "Check journal and store while the daemon is down."),
     "restore": Entry("cdmd.cli.daemon_checking:restore", "Put a backup in place."),

@@ -34,7 +34,7 @@ from cdmd.config.schema import (
     ParkedSettings,
     QueueSettings,
 )
-from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, make_token, names_a_secret, token
+from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, StandIns, make_token, names_a_secret, token
 from cdmd.contracts import Format
 from cdmd.errors import ConfigInvalid
 from cdmd.kit.secret import Secret
@@ -74,6 +74,7 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     absent: str | None = None,
     library: Library | None = None,
     make_token: bool = False,
+    stand_ins: bool = False,
     default: Path = places.DEFAULT_FILE,
 ) -> Config:
     """Load ``path``, else what ``environment`` or ``default`` names, else embedded defaults. Reads files; blocks.
@@ -81,13 +82,14 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     ``types`` are the settings structs by connector type, ``checks`` their own checks, ``formats`` the file formats by name.
     ``absent`` says which plugins are missing: then an unknown type is a warning and that connector's settings are ``Absent``,
     so that one plugin does not stop them all. ``library`` is where ``use`` looks, ours alone by default. ``make_token`` lets
-    the default connector's token be written into the state directory when it is missing; otherwise nothing is written.
+    the default connector's token be written into the state directory when it is missing; otherwise nothing is written. With
+    ``stand_ins`` a secret that cannot be read is no mistake.
     Raises ConfigInvalid.
     """
     file, asked = places.config_file(path, environment, default=default)
     merged = read(file, required=asked)
     lay_under(merged, library or Library(), absent=absent)
-    secrets = Secrets(environment, folder=file.parent)
+    secrets = (StandIns if stand_ins else Secrets)(environment, folder=file.parent)
     loading = _Loading(merged, types=types, environment=environment, secrets=secrets, checks=checks or {}, formats=formats)
     loading.absent = absent
     config = loading.config()

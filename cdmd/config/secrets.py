@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import override
+
 from cdmd.kit.secret import Secret
 
 PREFIXES: Final = ("env:", "file:", "credential:")
@@ -18,6 +20,7 @@ LITERAL: Final = "[secret]"
 _SECRET_NAME: Final = re.compile(r"secret|token|passw|passphrase|credential|api_?key|private_?key|^key$|_key$", re.IGNORECASE)
 _LARGEST: Final = 2**20
 _TOKEN_BYTES: Final = 24
+_STAND_IN: Final = b"stand-in"
 
 
 def names_a_secret(name: str) -> bool:
@@ -71,6 +74,18 @@ class Secrets:
                 f"{reference} cannot be read: CREDENTIALS_DIRECTORY is not set (systemd sets it with LoadCredential=)"
             )
         return _read(Path(folder, name), reference)
+
+
+class StandIns(Secrets):
+    """Takes references that lead nowhere, too: for what is tested away from its secrets."""
+
+    @override
+    def resolve(self, reference: str) -> Secret:
+        """The secret where it is there, else a text in its place."""
+        try:
+            return super().resolve(reference)
+        except ValueError:
+            return Secret(_STAND_IN, reference=reference)
 
 
 def _read(path: Path, reference: str) -> bytes:

@@ -18,7 +18,7 @@ from cdmd.connectors.rest import checking, sampling
 from cdmd.connectors.rest.looks import Pace, wants
 from cdmd.connectors.rest.reading import Reader
 from cdmd.connectors.rest.settings import RestSettings
-from cdmd.connectors.rest.streams import streams
+from cdmd.connectors.rest.streams import Stream, streams
 from cdmd.contracts import Source, StreamFrame
 from cdmd.errors import ConfigInvalid
 
@@ -45,6 +45,11 @@ class Rest:
     def check(cls, name: str, settings: RestSettings) -> list[str]:
         """Every mistake that the structs cannot express, as ``key: what is wrong``."""
         return checking.problems(settings)
+
+    @property
+    def declared(self) -> Mapping[str, Stream]:
+        """Every stream, compiled."""
+        return self._streams
 
     @property
     def streams(self) -> Mapping[str, StreamFrame]:

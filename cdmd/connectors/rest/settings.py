@@ -81,7 +81,7 @@ class NumberedPages(_Page, frozen=True, kw_only=True, tag="page"):
     param: Annotated[str | None, Meta(description="The parameter; without one a template names it: `{page}`.")] = None
     start: Annotated[int, Meta(description="The first page's number.", ge=0)] = 1
     limit_param: Annotated[str | None, Meta(description="The parameter for how many records are wanted.")] = None
-    limit: Annotated[int | None, Meta(description="How many records are asked for at once.", ge=1)] = None
+    limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="How many records are asked for at once.")] = None
     pages: Annotated[str | None, Meta(description="A template over the answer: how many pages there are.")] = None
     total: Annotated[str | None, Meta(description="A template over the answer: how many records there are.")] = None
     more: Annotated[str | None, Meta(description="A template over the answer: whether there are more pages.")] = None
