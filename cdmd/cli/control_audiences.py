@@ -38,13 +38,13 @@ def audiences(as_json: bool) -> None:
 @click.group(
     cls=LazyGroup,
     entries={
-        "members": Entry(f"{_HERE}:members", "Who is in."),
+        "members": Entry(f"{_HERE}:members", "Who is in, as JSON Lines with --json."),
         "changes": Entry(f"{_HERE}:changes", "Who entered and left last, and why."),
-        "try": Entry(f"{_HERE}:attempt", "Count whom a condition would hold for; nothing is saved."),
+        "try": Entry(f"{_HERE}:attempt", "Count whom a condition would hold for; nothing is saved (admins)."),
     },
 )
 def audience() -> None:
-    """One audience."""
+    """One audience: members, changes; try a condition."""
 
 
 def _names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -61,7 +61,9 @@ def _names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Comp
 @talks
 @prints_data
 def members(name: str, limit: int | None, as_json: bool) -> None:
-    r"""Who is in, as JSON Lines with --json. Admins see identifiers; readers see their kinds.
+    r"""Who is in, as JSON Lines with --json.
+
+    Admins see identifiers; readers see their kinds.
 
     \b
     cdmctl audience members warranty_offer
