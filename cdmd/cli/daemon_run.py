@@ -21,7 +21,7 @@ from cdmd.kit.systemd import Systemd
 
 _GRACE = 2.0  # how long the loop and the interpreter may take to end by themselves
 _SWITCH_SECONDS = 0.0005  # how soon a writer thread gets the interpreter: shorter waits for acknowledgements
-_COLLECT_AFTER = (20_000, 20, 50)
+_COLLECT_AFTER = (100_000, 20, 50)
 
 
 @click.command(

@@ -17,7 +17,7 @@ from cdmd.errors import Damaged
 from cdmd.models import LANE, Activity, Changes, Digest, Known, ProfileKey, ProfileState, Seq, Wanted
 from cdmd.store import seen
 from cdmd.store.audiences import write_audiences
-from cdmd.store.chunks import gather, in_chunks, insert_many, select_in
+from cdmd.store.chunks import gather, gather_bodies, in_chunks, insert_many, select_in
 from cdmd.store.rows import activity_row, identifier_row, letter_row, merge_row, parked_row, profile_row, read_profile
 from cdmd.store.sql import load_queries
 
@@ -26,7 +26,7 @@ Profiles: TypeAlias = dict[ProfileKey, ProfileState]
 _SQL: Final = load_queries("store")
 _OWNERS: Final = msgspec.json.Decoder(list[tuple[str, ProfileKey]])
 _NEWEST: Final = msgspec.json.Decoder(list[tuple[ProfileKey, Seq]])
-_PROFILES: Final = msgspec.json.Decoder(list[tuple[ProfileKey, str, str, str, Seq | None]])
+_PROFILES: Final = msgspec.json.Decoder(list[tuple[ProfileKey, str, str, int, Seq | None]])
 
 
 class Found(NamedTuple):
@@ -87,8 +87,12 @@ def owners_of(connection: sqlite3.Connection, pairs: Sequence[Pair]) -> dict[Pai
 
 def _profiles(connection: sqlite3.Connection, keys: Iterable[ProfileKey], newest: dict[ProfileKey, Seq]) -> Profiles:
     found: Profiles = {}
-    for key, public, kept, body, last in gather(connection, _SQL["gathered_profiles"], sorted(keys), _PROFILES):
-        found[key] = read_profile((key, public, bytes.fromhex(kept), bytes.fromhex(body)))
+    rows, bodies = gather_bodies(connection, _SQL["gathered_profiles"], sorted(keys), _PROFILES)
+    begin = 0
+    for key, public, kept, length, last in rows:
+        end = begin + length
+        found[key] = read_profile((key, public, bytes.fromhex(kept), bodies[begin:end]))
+        begin = end
         if last is not None:
             newest[key] = last
     return found

@@ -14,7 +14,8 @@ T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
 
 _CHUNKS: Final = (128, 32, 8, 1)
-_VARIABLES: Final = 500
+_LISTS: Final = (1, 8, 32, 64, 128, 256, 500)
+_VARIABLES: Final = _LISTS[-1]
 
 
 def insert_many(connection: sqlite3.Connection, head: str, rows: Sequence[Row], *, tail: str = "") -> None:
@@ -48,10 +49,25 @@ def gather(connection: sqlite3.Connection, sql: str, values: Sequence[Any], deco
     return found
 
 
+def gather_bodies(
+    connection: sqlite3.Connection, sql: str, values: Sequence[Any], decoder: msgspec.json.Decoder[list[T]]
+) -> tuple[list[T], bytes]:
+    """The same for an ``sql`` that also brings the rows' bodies, one after the other, as they are.
+
+    In the JSON text they would be hexadecimal: twice as long, and dear to read.
+    """
+    found, bodies = list[T](), list[bytes]()
+    for chunk, marks in in_chunks(values):
+        listed, joined = connection.execute(sql.format(marks), chunk).fetchone()
+        found += decoder.decode(listed)
+        bodies.append(joined or b"")
+    return found, b"".join(bodies)
+
+
 def in_chunks(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
     """``values`` in chunks that one statement can take, each with its placeholders (padded, so that few statements differ)."""
     for start in range(0, len(values), _VARIABLES):
         chunk = list(values[start : start + _VARIABLES])
-        wanted = next((size for size in (1, 8, 64) if len(chunk) <= size), _VARIABLES)
+        wanted = next(size for size in _LISTS if len(chunk) <= size)
         chunk += chunk[-1:] * (wanted - len(chunk))
         yield chunk, ", ".join("?" * wanted)

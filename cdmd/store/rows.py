@@ -4,8 +4,8 @@ The checksum (8 bytes of BLAKE2b) is looked at whenever a row is read: SQLite's 
 damaged profile must not be written back as a sound one. Not here: any SQL.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -68,7 +68,7 @@ _MERGE: Final = msgspec.msgpack.Decoder(_Merge)
 
 def row_sum(columns: Sequence[int | str | None], body: bytes = b"") -> bytes:
     """The checksum of a row."""
-    return hashlib.blake2b(_ENCODE(columns) + body, digest_size=8).digest()
+    return blake2b(_ENCODE(columns) + body, digest_size=8).digest()
 
 
 def _row(columns: tuple[Any, ...], body: bytes) -> tuple[Any, ...]:

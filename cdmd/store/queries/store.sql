@@ -41,7 +41,9 @@ SELECT id, public, sum, body FROM profiles WHERE id IN ({});
 SELECT id, public, sum, body FROM profiles WHERE id > ? ORDER BY id LIMIT ?;
 
 -- name: gathered_profiles
-SELECT json_group_array(json_array(id, public, hex(sum), hex(body), newest)) FROM profiles WHERE id IN ({});
+-- Both aggregates see the rows in the same order.
+SELECT json_group_array(json_array(id, public, hex(sum), length(body), newest)), CAST(group_concat(body, '') AS BLOB)
+FROM profiles WHERE id IN ({});
 
 -- name: next_profile
 SELECT coalesce(max(id), 0) + 1 FROM profiles;
