@@ -225,7 +225,7 @@ def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:
     freshness = span(row["freshness_seconds"]) + ("" if objective is None else f" of {span(objective)}")
     counted = [f"{row[name]} {name.replace('_', ' ')}" for name in _REMARKS if row.get(name)]
     refused = ", ".join(f"{reason} {count}" for reason, count in list(row.get("refusals", {}).items())[:_MOST_REASONS])
-    told = [row["error"] or row["detail"], *counted, f"refused: {refused}" if refused else None]
+    told = [row["error"] or row["detail"], *counted, f"refused since the start: {refused}" if refused else None]
     remark = "; ".join(filter(None, told)) or None
     return [row["name"], row["type"], row["state"], freshness, *(row[name] for name in counters), row["last_event"], remark]
 

@@ -207,4 +207,4 @@ def test_why_requests_were_refused_stands_in_the_remark_the_most_frequent_reason
     refusals = {"signature_mismatch": 7, "quota": 3, "method": 2, "address": 2, "busy": 1}
     row = ConnectorRow(name="tv", type="webhook", state="running", detail="listens", refused=15, refusals=refusals)
     (shown,) = connector_table([msgspec.to_builtins(row)]).rows
-    assert shown[-1] == "listens; refused: signature_mismatch 7, quota 3, method 2, address 2"
+    assert shown[-1] == "listens; refused since the start: signature_mismatch 7, quota 3, method 2, address 2"

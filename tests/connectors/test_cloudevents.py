@@ -56,6 +56,11 @@ async def test_a_binary_event_looks_the_same_to_a_mapping() -> None:
         assert (await sender.send(b"<a/>", {**BINARY, "content-type": "application/xml"})).status_code == 200
     event = mapped(sender.source.records[0])
     assert (event.id, event.type, event.data) == ("/shop c-1", "order.paid", {"total": 99.5, "about": "47 11"})
+    assert [record.value.get("datacontenttype") for record in sender.source.records] == [
+        "application/json",
+        None,
+        "application/xml",
+    ]
     assert "data" not in sender.source.records[1].value
     assert base64.b64decode(sender.source.records[2].value["data_base64"]) == b"<a/>"
 

@@ -107,6 +107,7 @@ async def test_a_parameter_is_echoed_and_no_browser_takes_it_for_a_page(handshak
         assert (await sender.client.get("/hooks/shop?other=1")).status_code == 405
         assert (await sender.send("{}")).status_code == 200
     assert len(sender.source.records) == 1
+    assert sender.source.refused == ["handshake"] * 4 + ["method"] * 2
 
 
 @pytest.mark.parametrize(
