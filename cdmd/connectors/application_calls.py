@@ -134,14 +134,19 @@ def _identifiers(message: Mapping[str, Any], kind: str, context: Mapping[str, An
     if anonymous_id is not None:
         found["anonymous_id"] = anonymous_id
     if not proven:
-        traits = _object(message.get("traits"), "traits") if kind == "identify" else _NOTHING
-        context_traits = _object(context.get("traits"), "context.traits")
-        for name in ("email", "phone"):
-            if text := _text(traits.get(name)) or _text(context_traits.get(name)):
-                found[name] = text
+        _add_contacts(found, message, kind, context)
         for name, text in _external(context, "users").items():
             found.setdefault(name, text)
     return found
+
+
+def _add_contacts(found: dict[str, str], message: Mapping[str, Any], kind: str, context: Mapping[str, Any]) -> None:
+    traits = _object(message.get("traits"), "traits") if kind == "identify" else _NOTHING
+    context_traits = _object(context.get("traits"), "context.traits")
+    if traits or context_traits:
+        for name in ("email", "phone"):
+            if text := _text(traits.get(name)) or _text(context_traits.get(name)):
+                found[name] = text
 
 
 def _traits(message: Mapping[str, Any], kind: str, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,9 +177,9 @@ def _data(message: Mapping[str, Any], kind: str, context: Mapping[str, Any]) -> 
 def _external(context: Mapping[str, Any], collection: str) -> dict[str, str]:
     """``context.externalIds`` of a collection by their type; the first of a type counts."""
     listed = context.get("externalIds")
-    found: dict[str, str] = {}
     if not isinstance(listed, list):
-        return found
+        return {}
+    found: dict[str, str] = {}
     for one in listed:
         if isinstance(one, dict) and one.get("collection") == collection and one.get("encoding", "none") == "none":
             kind, value = _text(one.get("type")), _text(one.get("id"))
@@ -220,21 +225,23 @@ def _object(value: Any, name: str) -> dict[str, Any]:
 def _id(message: Mapping[str, Any], name: str) -> str | None:
     """Text, trimmed, or a number as text; None for null and for nothing."""
     value = message.get(name)
+    if value is None:
+        return None
+    if type(value) is str:
+        return value.strip() or None
     try:
-        return _trimmed(value)
+        return as_text(value)
     except TemplateFault as fault:
         raise _Unusable("invalid_id", f"{name}: {fault}") from None
 
 
 def _text(value: Any) -> str | None:
     """The same of a value that need not be usable."""
-    try:
-        return _trimmed(value)
-    except TemplateFault:
+    if value is None:
         return None
-
-
-def _trimmed(value: Any) -> str | None:
     if type(value) is str:
         return value.strip() or None
-    return None if value is None else as_text(value)
+    try:
+        return as_text(value)
+    except TemplateFault:
+        return None

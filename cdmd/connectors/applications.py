@@ -180,16 +180,19 @@ class Application:
         late = lateness(calls.sent, request.received)
         caller = None if request.peer in {"", UNIX} else request.peer
         around = Around(received=request.received, late=late, kind=kind, users=self._users, beside=beside, caller=caller)
-        return [self._record(calls, place, around) for place in range(len(calls.texts))]
+        most, largest = self._settings.max_batch, self._settings.max_event.bytes
+        return [
+            read_call(calls, place, around) if place < most and len(text) <= largest else self._too_much(calls, place, around)
+            for place, text in enumerate(calls.texts)
+        ]
 
-    def _record(self, calls: Calls, place: int, around: Around) -> Record:
-        most, largest = self._settings.max_batch, self._settings.max_event
+    def _too_much(self, calls: Calls, place: int, around: Around) -> Record:
+        """The record of a call that stands beyond a limit."""
+        most = self._settings.max_batch
+        fault = Fault("event_too_large", f"a call may have {self._settings.max_event}, also within a batch")
         if place >= most:
             fault = Fault("too_many_events", f"a batch holds at most {most} calls; this one stands beyond them")
-            return refused(calls, place, around, fault)
-        if len(calls.texts[place]) > largest.bytes:
-            return refused(calls, place, around, Fault("event_too_large", f"a call may have {largest}, also within a batch"))
-        return read_call(calls, place, around)
+        return refused(calls, place, around, fault)
 
     # ---- web pages -------------------------------------------------------------------------------------------------
 

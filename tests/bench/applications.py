@@ -1,7 +1,8 @@
 """What an event costs in a batch of 500 calls, against single requests to the same server: write key, mapped, journal synced.
 
 Run: python -m tests.bench.applications [--long] [--folder FOLDER]. Nothing is applied here: what an event costs after its
-answer is the same either way.
+answer is the same either way. Both are sent over as many connections; what single requests cost that share their commits with
+those of many other connections is told beside it.
 """
 
 from pathlib import Path
@@ -12,6 +13,10 @@ from tests.bench.load import WRITE_KEY, Generator, Plan
 from tests.bench.server import Server
 
 BATCH = 500
+CONNECTIONS = 4
+"""Of the sender, in either way: with many more, single requests share their commits, as the calls of a batch do."""
+
+MANY = 64
 CONFIG = f"""
 [queue]
 max_events = 50000
@@ -52,12 +57,15 @@ def main(arguments: list[str] | None = None) -> int:
     events = 200_000 if given.long else 20_000
     report = Report(f"Direct applications: batches of {BATCH} calls against single requests (600 B a call, FULL)")
     with working_folder(given.folder) as folder:
-        single = measure(1, folder / "single", connections=64, events=events)
-        batch = measure(BATCH, folder / "batch", connections=4, events=events)
-    report.note(f"single requests   {single.cpu:6.1f} µs CPU an event   {single.waiting:8.1f} µs of waiting on one connection")
-    report.note(
-        f"batches of {BATCH}    {batch.cpu:6.1f} µs CPU an event   {batch.waiting:8.1f} µs of waiting on one connection"
-    )
+        single = measure(1, folder / "single", connections=CONNECTIONS, events=events)
+        sharing = measure(1, folder / "sharing", connections=MANY, events=events)
+        batch = measure(BATCH, folder / "batch", connections=CONNECTIONS, events=events)
+    for name, cost in (
+        (f"single requests on {CONNECTIONS} connections", single),
+        (f"single requests on {MANY} connections", sharing),
+        (f"batches of {BATCH} on {CONNECTIONS} connections", batch),
+    ):
+        report.note(f"{name:<36} {cost.cpu:6.1f} µs CPU an event   {cost.waiting:8.1f} µs of waiting on one connection")
     report.line("an event in a batch waits, of what a single one does", batch.waiting / single.waiting, at_most=0.2)
     report.line("an event in a batch costs, of a single one's server CPU", batch.cpu / single.cpu, at_most=0.2)
     return report.beyond

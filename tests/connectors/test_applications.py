@@ -104,6 +104,7 @@ async def test_identify_brings_traits_and_every_identifier_of_the_person() -> No
                 {"id": "a-9", "type": "account_no", "collection": "accounts", "encoding": "none"},
                 {"id": "hidden", "type": "customer_no", "collection": "users", "encoding": "base64"},
                 {"id": "other", "type": "user_id", "collection": "users"}, {"id": "nowhere", "type": "x"}, "text", None,
+                {"id": " ", "type": "loyalty_no", "collection": "users"}, {"id": "7", "type": "", "collection": "users"},
             ],
         },
     }  # fmt: skip
@@ -126,6 +127,7 @@ async def test_a_track_call_is_an_event_of_the_name_that_it_gives() -> None:
     async with served() as app:
         event = await app.event("track", {**TRACK, "context": {"traits": {"email": "joe@example.com"}, "groupId": "g-1"}})
         assert (event.type, event.data, event.traits) == ("Order Completed", {"total": 3.5, "group_id": "g-1"}, {})
+        assert "name" not in (await app.event("track", {**TRACK, "name": "a page has one", "category": "x"})).data
         assert event.identifiers == {"user_id": "u-1", "email": "joe@example.com"}
         assert (await app.event("track", {"anonymousId": "a", "event": " tv.runtime ", "properties": []})).type == "tv.runtime"
 
@@ -422,6 +424,9 @@ async def test_every_bad_call_of_a_batch_is_named_set_aside_and_spoils_no_other(
         assert found["success"] is True
         assert [(one["index"], one["code"]) for one in found["rejected"]] == [(2 * n, code) for n, (_, code) in enumerate(bad)]
         assert all(set(one) == {"index", "code", "message"} and one["message"] for one in found["rejected"])
+        assert [one["message"].partition(":")[0] for one in found["rejected"][:2]] == ["userId or anonymousId", "userId"]
+        kinds = [record.type for record in app.source.records if record.fault][:8]
+        assert kinds == ["track", "alias", "alias", "track", "track", "group", None, None], "what it said it was"
         assert len(app.source.events) == len(app.source.faults) == len(bad)
         assert all(
             record.value is not None for record in app.source.records if record.fault and record.fault.code != "not_an_object"
