@@ -13,10 +13,11 @@ import msgspec
 import structlog
 
 from cdmd.batches.credit import CREDIT, Credit
-from cdmd.batches.deciding import Decision, Digester, Fate, Rules, poisoned
+from cdmd.batches.deciding import Digester, Fate, Rules, poisoned
 from cdmd.batches.extending import Batch, Extending
 from cdmd.batches.freshness import Freshness
 from cdmd.batches.pacing import Pace
+from cdmd.batches.preparing import prepared
 from cdmd.batches.tail import Tail
 from cdmd.contracts import Clock, Journal, Remap, Store
 from cdmd.errors import CdmdError
@@ -204,7 +205,8 @@ class Pipeline:
         """
         attempt = 0
         while True:
-            decision = self._decision(work, position)
+            now = to_micros(self._clock.now())
+            decision = await prepared(self._rules, work, position=position, parked=self._parked, now=now)
             try:
                 changes = await self._store.apply(decision.wanted, decision)
             except CdmdError as error:
@@ -247,9 +249,6 @@ class Pipeline:
         await self._write(work[:middle], position=fresh[-1] if fresh else None)
         await self._write(work[middle:], position=position)
         return True
-
-    def _decision(self, work: _Work, position: Seq | None) -> Decision:
-        return Decision(self._rules, work, position=position, parked=self._parked, now=to_micros(self._clock.now()))
 
     def _moved(self, position: Seq, work: _Work) -> None:
         self._credit.applied(position, [(item.seq, original.connector) for item, original in work if not item.resumed])

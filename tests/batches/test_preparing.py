@@ -1,0 +1,38 @@
+"""Large batches are prepared beside the loop, small ones at once, and both come to the same."""
+
+import threading
+
+import pytest
+
+from cdmd.batches.deciding import Rules
+from cdmd.batches.preparing import prepared
+from cdmd.config.schema import IdentitySettings
+from cdmd.identity.identifiers import Kinds
+from cdmd.models import Apply, Digest, Entry, Item, Seq
+from cdmd.store.keys import Digester
+from tests.batches.world import micros, order, rules
+
+pytestmark = pytest.mark.anyio
+
+
+class Watched(Digester):
+    """Remembers on which threads it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(bytes(32))
+        self.threads: set[int] = set()
+
+    def occurrence(self, source: str, id: str) -> Digest:
+        self.threads.add(threading.get_ident())
+        return super().occurrence(source, id)
+
+
+@pytest.mark.parametrize(("count", "beside"), [(1, False), (100, False), (101, True), (2_000, True)])
+async def test_only_a_large_batch_is_prepared_in_a_thread(count: int, beside: bool) -> None:
+    digester = Watched()
+    ruled = Rules(journal_id="j", kinds=Kinds(IdentitySettings()), audiences=rules(), digester=digester)
+    events = [order(number, hours=0, identifiers={"email": f"u{number}@example.com"}) for number in range(count)]
+    work = [(Item(seq=Seq(place), entry=Entry(one), outcome=Apply()), one) for place, one in enumerate(events, 1)]
+    made = await prepared(ruled, work, position=Seq(count), parked=0, now=micros(0))
+    assert len(made.wanted.digests) == len(made.wanted.identifiers) == count
+    assert (digester.threads != {threading.get_ident()}) is beside
