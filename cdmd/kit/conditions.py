@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from cdmd.errors import ConditionFault, ValueMissing
 from cdmd.kit.coercions import kind_of
+from cdmd.kit.comparisons import Unsure, plain_answer
 
 _LONGEST: Final = 2_000
 _DEEPEST: Final = 200
@@ -39,9 +40,9 @@ class Failures(NamedTuple):
     failed: int = 0
     fault: str | None = None
 
-    def with_one(self, fault: ConditionFault) -> "Failures":
-        """One more."""
-        if isinstance(fault, ValueMissing):
+    def with_one(self, fault: ConditionFault | None) -> "Failures":
+        """One more; None: for want of a value."""
+        if fault is None:
             return Failures(self.missing + 1, self.failed, self.fault)
         return Failures(self.missing, self.failed + 1, str(fault))
 
@@ -49,10 +50,10 @@ class Failures(NamedTuple):
 class Condition:
     """A compiled condition; ``text`` is what was written."""
 
-    __slots__ = ("_names", "_program", "text")
+    __slots__ = ("_names", "_plain", "_program", "text")
 
     def __init__(self, text: str, program: cel.Program, names: Sequence[str]) -> None:
-        self.text, self._program, self._names = text, program, tuple(names)
+        self.text, self._program, self._names, self._plain = text, program, tuple(names), plain_answer(text)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -86,10 +87,34 @@ class Condition:
 
     def holds(self, scope: Mapping[str, Any]) -> bool:
         """Whether the condition is true for the values in ``scope``. Raises ConditionFault."""
+        plain = self._answered(scope)
+        if plain is not None:
+            return plain
         result = self.value(scope)
         if result is True or result is False:
             return bool(result)
         raise ConditionFault(f"{self.text}: the result is {kind_of(result)}, not a boolean")
+
+    def answer(self, scope: Mapping[str, Any]) -> bool | None:
+        """The same, but None where it is for want of a value. Raises ConditionFault."""
+        plain = self._plain
+        if plain is not None:
+            try:
+                return plain(scope)
+            except Unsure:
+                pass
+        try:
+            return self.holds(scope)
+        except ValueMissing:
+            return None
+
+    def _answered(self, scope: Mapping[str, Any]) -> bool | None:
+        if self._plain is None:
+            return None
+        try:
+            return self._plain(scope)
+        except Unsure:
+            return None
 
     def value(self, scope: Mapping[str, Any]) -> Any:
         """What it comes to for the values in ``scope``, whatever its kind. Raises ConditionFault."""

@@ -72,19 +72,15 @@ class Rolling(Window):
 class Calendar(Window):
     """The current ``unit`` of the calendar in ``zone``. A bucket is numbered by its first second since 1970."""
 
-    __slots__ = ("_last", "_unit", "_zone")
+    __slots__ = ("_recent", "_unit", "_zone")
 
     def __init__(self, unit: str, zone: str) -> None:
         self._unit, self._zone = unit, ZoneInfo(zone)
-        self._last = (0, 0)
+        self._recent: list[tuple[int, int]] = []
 
     @override
     def bucket(self, at: int) -> int:
-        second = max(at // 1_000_000, _EARLIEST)
-        first, end = self._last
-        if not first <= second < end:
-            first, end = self._last = self._period(second)
-        return first
+        return self._around(max(at // 1_000_000, _EARLIEST))[0]
 
     @override
     def oldest(self, now: int) -> int:
@@ -92,7 +88,16 @@ class Calendar(Window):
 
     @override
     def expires(self, bucket: int) -> int:
-        return self._period(max(bucket, _EARLIEST))[1] * 1_000_000
+        return self._around(max(bucket, _EARLIEST))[1] * 1_000_000
+
+    def _around(self, second: int) -> tuple[int, int]:
+        """The period around it; the last few that were asked for are remembered, because dates are dear."""
+        for period in self._recent:
+            if period[0] <= second < period[1]:
+                return period
+        period = self._period(second)
+        self._recent = [period, *self._recent[:3]]
+        return period
 
     def _period(self, second: int) -> tuple[int, int]:
         """The period around it: its first second, and the first second of the next."""

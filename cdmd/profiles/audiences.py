@@ -85,9 +85,8 @@ class Audiences:
         self._all = tuple(_compiled(name, entry.where, projection) for name, entry in settings.items())
         self._windowed = frozenset(name for one in self._all for name in one.windowed)
         self._by_clock = tuple(one for one in self._all if one.windowed)
-        self._plans: dict[str, tuple[Audience, ...]] = {}
-        self._always = tuple(one for one in self._all if "updated" in one.reads)
-        self._of_identifiers = frozenset(one.name for one in self._all if "identifiers" in one.reads)
+        self._plans: dict[tuple[str, ...], tuple[Audience, ...]] = {}
+        self._of_new: dict[tuple[str, ...], tuple[Audience, ...]] = {}
         self._of_traits = any(one.traits for one in self._all)
 
     def __bool__(self) -> bool:
@@ -115,13 +114,14 @@ class Audiences:
 
     def touched(self, kind: str, traits: Collection[str], *, identified: bool) -> tuple[Audience, ...]:
         """The audiences that an event of that type with these traits may change; ``identified``: it brought an identifier."""
-        plan = self._plans.get(kind)
+        asked = (kind, *traits) if traits and self._of_traits else (kind,)
+        plans = self._of_new if identified else self._plans
+        plan = plans.get(asked)
         if plan is None:
-            plan = self._plan(kind)
-        if not (traits and self._of_traits) and not identified:
-            return plan
-        names = {one.name for one in plan}
-        return tuple(one for one in self._all if one.name in names or self._is_touched(one, traits, identified=identified))
+            if len(plans) >= _MOST_PLANS:  # types come from outside: never remember without end
+                plans.clear()
+            plan = plans[asked] = self._plan(kind, traits, identified=identified)
+        return plan
 
     def judge(self, state: ProfileState, now: Micros, which: Iterable[Audience], failures: dict[str, Failures]) -> list[Move]:
         """Decide about ``which`` as of ``now`` and note it in ``state``; returns what changed. ``failures`` add up."""
@@ -141,28 +141,30 @@ class Audiences:
 
     def holds(self, one: Audience, state: ProfileState, now: Micros, failures: dict[str, Failures]) -> bool:
         """Whether the profile belongs in; a condition that cannot be answered counts among ``failures`` and is false."""
+        fault = None
         try:
-            return one.condition.holds(one.scope(self.projection, state, now))
-        except ConditionFault as fault:
+            holds = one.condition.answer(one.scope(self.projection, state, now))
+        except ConditionFault as found:
+            holds, fault = None, found
+        if holds is None:
             failures[one.name] = failures.get(one.name, Failures()).with_one(fault)
             return False
+        return holds
 
     def shown(self, state: ProfileState) -> list[str]:
         """The configured audiences that the profile is in."""
         return [one.name for one in self._all if one.name in state.audiences]
 
-    def _plan(self, kind: str) -> tuple[Audience, ...]:
-        if len(self._plans) >= _MOST_PLANS:  # types come from outside: never remember without end
-            self._plans.clear()
+    def _plan(self, kind: str, traits: Collection[str], *, identified: bool) -> tuple[Audience, ...]:
         names = self.projection.touched(kind)
-        plan = tuple(one for one in self._all if one in self._always or not one.indicators.isdisjoint(names))
-        self._plans[kind] = plan
-        return plan
-
-    def _is_touched(self, one: Audience, traits: Collection[str], *, identified: bool) -> bool:
-        if identified and one.name in self._of_identifiers:
-            return True
-        return bool(traits) and (_ALL in one.traits or not one.traits.isdisjoint(traits))
+        return tuple(
+            one
+            for one in self._all
+            if "updated" in one.reads
+            or not one.indicators.isdisjoint(names)
+            or (identified and "identifiers" in one.reads)
+            or (traits and (_ALL in one.traits or not one.traits.isdisjoint(traits)))
+        )
 
 
 def trial(where: str, projection: Projection) -> Audience:

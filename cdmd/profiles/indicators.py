@@ -76,7 +76,7 @@ def add_in(compute: str, state: IndicatorState, value: Any, *, time: int, seq: i
 
 def since(state: IndicatorState, oldest: int) -> IndicatorState:
     """``state`` without the buckets before ``oldest``: itself where there are none."""
-    if all(bucket >= oldest for bucket in state.parts):
+    if not state.parts or min(state.parts) >= oldest:
         return state
     kept = {bucket: part for bucket, part in state.parts.items() if bucket >= oldest}
     return IndicatorState(state.definition, parts=kept)
@@ -117,6 +117,17 @@ def show(compute: str, state: IndicatorState) -> Any:
     None where there is none yet. Of a state with a window hand in the total of the parts that count.
     """
     return _SHOW[compute](state)
+
+
+def show_parts(compute: str, parts: Sequence[IndicatorState]) -> Any:
+    """What ``show`` says of the total of all these."""
+    if len(parts) == 1:
+        return _SHOW[compute](parts[0])
+    if compute == "count":
+        return sum([part.count for part in parts])
+    if compute == "sum":
+        return math.fsum([amount for part in parts for amount in (part.total, *part.rest)])
+    return _SHOW[compute](total_of(parts))
 
 
 def estimated(state: IndicatorState) -> bool:

@@ -54,13 +54,26 @@ class Planned(NamedTuple):
         oldest = self.window.oldest(now)
         return indicators.total_of([part for bucket, part in held.parts.items() if bucket >= oldest])
 
+    def shown(self, held: IndicatorState | None, now: int) -> Any:
+        """What there is to show of it at ``now``; None where there is nothing."""
+        if held is None or held.definition != self.definition:
+            return None
+        if self.window is None:
+            return indicators.show(self.compute, held)
+        oldest, parts = self.window.oldest(now), held.parts
+        return indicators.show_parts(self.compute, [part for bucket, part in parts.items() if bucket >= oldest])
+
     def expires(self, held: IndicatorState | None, now: int) -> int | None:
         """The next moment after ``now`` at which something falls out of its window."""
-        if self.window is None or held is None or held.definition != self.definition:
+        if self.window is None or held is None or not held.parts or held.definition != self.definition:
             return None
-        oldest = self.window.oldest(now)
-        inside = [bucket for bucket in held.parts if bucket >= oldest]
-        return max(self.window.expires(min(inside)), now + 1) if inside else None
+        first, oldest = min(held.parts), self.window.oldest(now)
+        if first < oldest:
+            inside = [bucket for bucket in held.parts if bucket >= oldest]
+            if not inside:
+                return None
+            first = min(inside)
+        return max(self.window.expires(first), now + 1)
 
 
 def planned(name: str, settings: IndicatorSettings, problems: list[str]) -> Planned:

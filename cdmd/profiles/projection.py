@@ -92,18 +92,13 @@ class Projection:
         return tuple(names)
 
     def windowed(self) -> frozenset[str]:
-        """The indicators that the clock alone may change, those that are calculated from them too."""
-        names = {name for name, entry in self._indicators.items() if entry.window is not None}
-        for name, calculation in self._calculated.items():
-            if not calculation.operands.isdisjoint(names):
-                names.add(name)
-        return frozenset(names)
+        """The counted indicators that the clock alone may change."""
+        return frozenset(name for name, entry in self._indicators.items() if entry.window is not None)
 
     def expires(self, state: ProfileState, now: int, *, among: Collection[str]) -> Micros | None:
-        """The next moment after ``now`` at which the clock alone changes one of these indicators; None where none will."""
-        held = state.indicators
-        found = [entry.expires(held.get(name), now) for name, entry in self._indicators.items() if name in among]
-        moments = [moment for moment in found if moment is not None]
+        """The next moment after ``now`` at which the clock alone changes one of these counted indicators; None: it will not."""
+        held, entries = state.indicators, self._indicators
+        moments = [moment for name in among if (moment := entries[name].expires(held.get(name), now)) is not None]
         return Micros(min(moments)) if moments else None
 
     def combine(self, winner: ProfileState, loser: ProfileState) -> int:
@@ -135,8 +130,7 @@ class Projection:
         """The values at ``now`` of the configured indicators that have one, in the order of the configuration."""
         shown: dict[str, Any] = {}
         for name, entry in self._indicators.items():
-            held = entry.at(state.indicators.get(name), now)
-            value = None if held is None else indicators.show(entry.compute, held)
+            value = entry.shown(state.indicators.get(name), now)
             if value is not None:
                 shown[name] = value
         if not self._calculated:
@@ -150,13 +144,16 @@ class Projection:
         Where nothing has happened yet a count, a sum and a number of different values are zero; the others have no value.
         """
         shown: dict[str, Any] = {}
-        for name, entry in self._indicators.items():
-            if name in among:
-                held = entry.at(state.indicators.get(name), now)
-                value = indicators.NEUTRAL.get(entry.compute) if held is None else indicators.show(entry.compute, held)
+        held, entries = state.indicators, self._indicators
+        for name in among:
+            if (entry := entries.get(name)) is not None:
+                value = entry.shown(held.get(name), now)
+                if value is None:
+                    value = indicators.NEUTRAL.get(entry.compute)
                 if value is not None:
                     shown[name] = value
-        self._calculate(shown, among)
+        if self._calculated:
+            self._calculate(shown, among)
         return shown
 
     def estimated(self, state: ProfileState, now: Micros) -> list[str]:

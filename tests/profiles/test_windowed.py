@@ -178,7 +178,7 @@ def test_indicators_are_calculated_from_others_in_the_order_of_the_configuration
     state = after((event(2), at(0)), (event("x"), at(0)), (event(5), at(0.5)), (event("y"), at(0.5)), projection=projection)
     assert projection.shown_indicators(state, at(1)) == {"twice": 3.5, "mean": 1.75, "orders": 4, "spent": 7.0, "last_n": "y"}
     assert projection.touched("order.paid") == ("orders", "spent", "last_n", "mean", "worded", "twice")
-    assert projection.windowed() == {"spent", "mean", "twice"}
+    assert projection.windowed() == {"spent"}
     assert projection.needed_for({"twice"}) == {"twice", "mean", "spent", "orders"}
     assert projection.numbers(fresh(), at(1), among=projection.needed_for({"twice"})) == {"orders": 0, "spent": 0.0}
 
