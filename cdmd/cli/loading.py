@@ -31,20 +31,20 @@ class Loaded(NamedTuple):
         return _load(self.path, self.plugins, self.environment, make_token=False)
 
 
-def load_all(path: Path | None, *, make_token: bool = False, stand_ins: bool = False) -> Loaded:
+def load_all(path: Path | None, *, make_token: bool = False, alone: str | None = None) -> Loaded:
     """Load plugins and configuration; ``make_token`` makes the default connector's token. Raises ConfigInvalid.
 
-    With ``stand_ins`` a secret that cannot be read is no mistake: for what is tested away from its secrets.
+    With ``alone`` only that connector is loaded, and a secret that cannot be read is no mistake.
     """
     environment = dict(os.environ)
     tables = plugin_tables(path, environment)
     plugins = Plugins.load(entry_points(group="cdmd"), tables, modules={"builtin": cdmd.connectors})
-    config = _load(path, plugins, environment, make_token=make_token, stand_ins=stand_ins)
+    config = _load(path, plugins, environment, make_token=make_token, alone=alone)
     return Loaded(plugins, config, path, environment)
 
 
 def _load(
-    path: Path | None, plugins: Plugins, environment: Mapping[str, str], *, make_token: bool, stand_ins: bool = False
+    path: Path | None, plugins: Plugins, environment: Mapping[str, str], *, make_token: bool, alone: str | None = None
 ) -> Config:
     types = plugins.connector_types()
     checks: dict[str, Any] = {name: kind.check for name, kind in types.items() if hasattr(kind, "check")}
@@ -58,7 +58,7 @@ def _load(
         absent=_absent(plugins),
         library=Library.installed(entry_points(group="cdmd")),
         make_token=make_token,
-        stand_ins=stand_ins,
+        alone=alone,
     )
     _build(config, plugins)
     return config

@@ -107,7 +107,7 @@ def test(connector: str, config: Path | None, fixtures: Path | None, *, update: 
     from cdmd.cli.loading import load_all
     from cdmd.connectors.rest.fixtures import encoded
 
-    one, built = _rest(load_all(config, stand_ins=True), connector)
+    one, built = _rest(load_all(config, alone=connector), connector)
     folder = fixtures or _beside(one, connector)
     rows: list[dict[str, Any]] = []
     for name, stream in built.declared.items():

@@ -74,7 +74,7 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     absent: str | None = None,
     library: Library | None = None,
     make_token: bool = False,
-    stand_ins: bool = False,
+    alone: str | None = None,
     default: Path = places.DEFAULT_FILE,
 ) -> Config:
     """Load ``path``, else what ``environment`` or ``default`` names, else embedded defaults. Reads files; blocks.
@@ -83,13 +83,15 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     ``absent`` says which plugins are missing: then an unknown type is a warning and that connector's settings are ``Absent``,
     so that one plugin does not stop them all. ``library`` is where ``use`` looks, ours alone by default. ``make_token`` lets
     the default connector's token be written into the state directory when it is missing; otherwise nothing is written. With
-    ``stand_ins`` a secret that cannot be read is no mistake.
+    ``alone`` only that connector is loaded, and a secret that cannot be read is no mistake: for what is tested away from both.
     Raises ConfigInvalid.
     """
     file, asked = places.config_file(path, environment, default=default)
     merged = read(file, required=asked)
     lay_under(merged, library or Library(), absent=absent)
-    secrets = (StandIns if stand_ins else Secrets)(environment, folder=file.parent)
+    if alone is not None:
+        merged.keep("connectors", alone)
+    secrets = (Secrets if alone is None else StandIns)(environment, folder=file.parent)
     loading = _Loading(merged, types=types, environment=environment, secrets=secrets, checks=checks or {}, formats=formats)
     loading.absent = absent
     config = loading.config()

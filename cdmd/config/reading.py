@@ -26,6 +26,12 @@ class Merged:
                 return self.origins[key[:length]]
         return self.files[0] if self.files else "defaults"
 
+    def keep(self, table: str, name: str) -> None:
+        """Forget all tables under ``table`` but the one of that name, where it is there."""
+        named = self.tables.get(table)
+        if isinstance(named, dict) and name in named:
+            self.tables[table] = {name: named[name]}
+
 
 def show(key: Key) -> str:
     """A key path as TOML writes it."""

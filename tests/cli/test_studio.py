@@ -12,6 +12,7 @@ from cdmd.cli.daemon_commands import main
 from tests.acceptance.served_api import ServedApi
 from tests.connectors.rest.api import Api, answer, moment
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 [connectors.crm]
 type = "rest"
@@ -255,3 +256,11 @@ def test_cdmd_try_shows_two_pages_the_events_and_what_it_would_keep_and_keeps_no
     given.write_text("<html>")
     assert main(["try", "crm", "--config", str(config), "--input", str(given)]) == 2
     assert "not JSON that can be taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("connector", "events"), [("crm", [3]), ("orders", [3, 1]), ("events", [3])])
+def test_the_worked_connectors_bring_what_their_recordings_say(
+    connector: str, events: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["studio", "test", connector, "--config", str(ROOT / "etc" / "cdmd.toml"), "--json"]) == 0
+    assert [row["events"] for row in json.loads(capsys.readouterr().out)] == events

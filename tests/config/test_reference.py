@@ -47,7 +47,7 @@ def test_every_key_has_a_row_with_type_default_and_meaning() -> None:
 
 
 def test_the_examples_load_without_a_mistake_or_a_warning(tmp_path: Path) -> None:
-    for name in ("github", "mobile"):
+    for name in ("github", "mobile", "crm", "crm_refresh", "orders", "events"):
         (tmp_path / name).write_text("g\n")
     environment = {
         "STATE_DIRECTORY": str(tmp_path),
@@ -59,5 +59,5 @@ def test_the_examples_load_without_a_mistake_or_a_warning(tmp_path: Path) -> Non
     types = {one.type: one.Settings for one in cdmd_connectors()}
     formats = {form.name: form for form in FORMATS}
     config = load(ROOT / "etc/cdmd.toml", types=types, formats=formats, environment=environment, randomness=bytes)
-    assert sorted(config.connectors) == ["github", "mobile", "shop", "supplier"]
+    assert sorted(config.connectors) == ["crm", "events", "github", "mobile", "orders", "shop", "supplier"]
     assert config.warnings == ()
