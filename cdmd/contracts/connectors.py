@@ -178,6 +178,19 @@ class ShowingConnector(Protocol):
 
 
 @runtime_checkable
+class ErasingConnector(Protocol):
+    """A connector that keeps something of people beside its events: the keys of a register's rows, say, or names of files."""
+
+    async def erase(self, values: Collection[str], source: Source) -> int:
+        """Remove what it keeps of the person whose identifiers these are, as they came and normalised; how many rows went.
+
+        No event comes of it. Called beside ``run``, also while that rests or fails; returns once it is durable. What lies there
+        again later is new to it: keeping that out is not its affair. Raises ``NotDurable`` and ``Damaged``.
+        """
+        ...
+
+
+@runtime_checkable
 class SamplingConnector(Protocol):
     """A pull connector that can be tried: ``cdmd try`` asks it for its first records."""
 

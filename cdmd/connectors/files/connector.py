@@ -5,7 +5,7 @@ Not here: what to do about a file (``watching``), how one gets into the journal 
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from cdmd.connectors.durable import durable
-from cdmd.connectors.files import ledger, registering, sampling, showing
+from cdmd.connectors.files import erasing, ledger, registering, sampling, showing
 from cdmd.connectors.files.area import Area, FileFault, Listed
 from cdmd.connectors.files.completeness import Completeness, Waits
 from cdmd.connectors.files.ledger import BLOCKED, DONE, DUPLICATE, GONE, OVER, PARSING, QUARANTINED, SEEN, Entry, Ledger
@@ -230,7 +230,7 @@ class Watcher(ABC):
             if entry.again or entry.record:
                 return None
             earlier = await Ledger(source).content(entry.digest)
-            return None if earlier is None else f"its content came before, as {shown(earlier.path)}"
+            return None if earlier is None else f"its content came before, as {shown(earlier.path) or 'another file'}"
         if await self._register.last(source) != entry.digest:
             async with self.lock:
                 await durable(source, [], ledger.opened(path, msgspec.structs.replace(entry, state=PARSING)))
@@ -275,6 +275,15 @@ class Watcher(ABC):
     async def sample(self, source: Source, tell: Callable[[str], None], *, given: Path | None = None) -> None:
         """See ``cdmd.contracts.SamplingConnector``: the file that would be read first, or the one that is given."""
         await sampling.sample(self, source, tell, given=given)
+
+    async def erase(self, values: Collection[str], source: Source) -> int:
+        """See ``cdmd.contracts.ErasingConnector``: rows of the register by their keys, else of the ledger by files' names.
+
+        A register's ledger stays: a file that was forgotten would be applied again in place of newer ones.
+        """
+        if self._register is not None:
+            return await self._register.erase(values, source)
+        return await erasing.erase(values, source, self.lock)
 
     # ---- what is shown --------------------------------------------------------------------------------------------------
 

@@ -86,6 +86,11 @@ class Known(msgspec.Struct, frozen=True):
     over: Entry | None = None
 
 
+def encoded(row: Entry | Delivered) -> bytes:
+    """A row as it is kept."""
+    return _ENCODE(row)
+
+
 def opened(path: bytes, entry: Entry) -> Changes:
     """The file is on its way."""
     return {OPEN + path: _ENCODE(entry)}
@@ -122,6 +127,12 @@ class Ledger:
         """Every file that is not over, by path."""
         async for key, value in self._source.scan(OPEN):
             yield key.removeprefix(OPEN), _ENTRY(value)
+
+    async def rows(self) -> AsyncIterator[tuple[bytes, bytes, Entry]]:
+        """Every file with its key in the state, its path, and its row."""
+        for place in (OPEN, OVER):
+            async for key, value in self._source.scan(place):
+                yield key, key.removeprefix(place), _ENTRY(value)
 
     async def all(self) -> AsyncIterator[tuple[bytes, Entry]]:
         """Every file: first those on their way, then those that are over."""

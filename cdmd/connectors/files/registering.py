@@ -3,7 +3,7 @@
 Not here: how registers are compared (``registers``), and when a file is whole.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, BinaryIO, Final
@@ -80,6 +80,11 @@ class Registering:
             if applied is None or list(names) != [applied.name]:
                 raise NotFound("there is no such register any more; cdmctl snapshot shows the one that was applied last")
             return await (register.approve() if command == "approve" else register.reject())
+
+    async def erase(self, values: Collection[str], source: Source) -> int:
+        """Forget rows whose key has one of these values; how many. It waits for a register that is being applied."""
+        async with self._lock:
+            return await Register(self._how, source=source, emit=partial(durable, source)).erase(values)
 
     def _open(self, spool: Spool, stack: ExitStack) -> BinaryIO:
         how = self._packing

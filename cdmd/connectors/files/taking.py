@@ -77,9 +77,9 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At that rate."""
+        """At that rate; None where nobody knows the end."""
         rate = self.rate
-        return None if rate is None else (self.total - self.done) / rate
+        return None if rate is None or not self.total else (self.total - self.done) / rate
 
     def sentence(self) -> str:
         """The same in words."""
@@ -88,10 +88,10 @@ class Progress:
         else:
             said = f"{self.stage} at record {self.done}" + (f" of {self.total}" if self.total else "")
         rate, left = self.rate, self.seconds_left
-        if rate is None or left is None:
+        if rate is None:
             return said
         shown_rate = f"{rate / _MIB:.1f} MiB/s" if self.stage == "fetching" else f"{rate:.0f}/s"
-        return f"{said}, {shown_rate}" + (f", {left:.0f} s left" if self.total else "")
+        return f"{said}, {shown_rate}" + ("" if left is None else f", {left:.0f} s left")
 
 
 async def fetch(area: Area, path: bytes, version: Version, *, spool: Spool, source: Source, progress: Progress) -> None:

@@ -4,7 +4,7 @@ An event's id is computed from what is compared with, the key and the change, so
 letter. The state that makes the new table current goes with the last removals. Not here: what is compared how (``comparing``).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
@@ -14,6 +14,7 @@ import msgspec
 
 from cdmd.connectors.registers.comparing import Candidate, Comparing, Kind
 from cdmd.connectors.registers.deciding import after_missing, after_present, doubts
+from cdmd.connectors.registers.erasing import erased, folded
 from cdmd.connectors.registers.index import NOBODY, Index, installed_numpy
 from cdmd.connectors.registers.removing import Removing
 from cdmd.connectors.registers.rows import GONE, HELD, PRESENT, Digests, changed, pack
@@ -125,6 +126,38 @@ class Register:
         await removing.finish({**await writer.finish(), STATE: _ENCODE(after)})
         await self._table.tidy()
         return count
+
+    # ---- people who are to be forgotten -------------------------------------------------------------------------------
+
+    async def erase(self, values: Collection[str]) -> int:
+        """Take the rows whose key has one of ``values`` out of the table, without an event; returns how many."""
+        before, wanted = await self.applied(), {folded(value) for value in values}
+        if before is None or not await self._has(wanted):
+            return 0
+        count = live = held = 0
+        writer = await self._table.write()
+        async for block in blocks_of(self._table):
+            found = await anyio.to_thread.run_sync(lambda block=block: erased(block, wanted, columns=len(before.columns)))  # type: ignore[misc]
+            count, live, held = count + found[0], live + found[1], held + found[2]
+            await writer.put([await anyio.to_thread.run_sync(pack, block)])
+        left = before.held - held
+        after = msgspec.structs.replace(
+            before,
+            run=chained(before.run, b"erased"),
+            rows=before.rows - live,
+            held=left,
+            reason=before.reason if left else "",
+        )
+        await self._emit([], {**await writer.finish(), STATE: _ENCODE(after)})
+        await self._table.tidy()
+        return count
+
+    async def _has(self, values: Collection[str]) -> bool:
+        """Whether any row has one of these in its key: a table is written anew for what is there only."""
+        async for block in blocks_of(self._table):
+            if (await anyio.to_thread.run_sync(lambda block=block: erased(block, values, columns=0)))[0]:  # type: ignore[misc]
+                return True
+        return False
 
     # ---- what its parts need ------------------------------------------------------------------------------------------
 

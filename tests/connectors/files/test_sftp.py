@@ -295,7 +295,13 @@ async def test_cancelling_stops_a_transfer_at_once(server: Sshd, big: Path) -> N
             group.start_soon(watcher.run, source)
             await source.resting.wait()
             source.on.set()
-            await until(lambda: watcher.progress is not None and watcher.progress.stage == "fetching")
+            await until(lambda: watcher.progress is not None and (watcher.progress.rate or 0) > 0)
+            (row,) = await watcher.rows("files", source, state="fetching", limit=10)
+            assert row["rate"] > 0
+            assert row["seconds_left"] > 1
+            assert row["progress"].startswith("fetching, ")
+            assert row["progress"].endswith(" s left")
+            assert source.worked_on[-1].startswith("big: fetching, ")
             began = monotonic()
             group.cancel_scope.cancel()
         assert monotonic() - began < 1

@@ -6,6 +6,7 @@ from cdmd.config.schema import EventSettings
 from cdmd.connectors.formats.csvs import Csv, CsvSettings
 from cdmd.connectors.formats.fixed import Fixed, FixedColumn, FixedSettings
 from cdmd.connectors.formats.jsonl import Jsonl, JsonlSettings
+from cdmd.connectors.registers.rows import Digests
 from cdmd.contracts import ChosenFormat
 from cdmd.errors import BadArguments, Damaged, FormatFault
 from tests.connectors.registers.driving import Supplier, register, rows_of
@@ -401,3 +402,51 @@ async def test_a_type_is_made_from_the_change_where_nothing_is_mapped() -> None:
     supplier = Supplier(mapping=None)
     await supplier.apply(register(1))
     assert [event.type for event in supplier.taken()] == ["supplier.added"]
+
+
+# ---- people who are to be forgotten ----------------------------------------------------------------------------------
+
+
+async def test_a_row_that_is_erased_leaves_nothing_and_comes_again_as_a_new_one() -> None:
+    supplier = Supplier()
+    await supplier.apply(register(100))
+    supplier.taken()
+    assert await supplier.register.erase([" 7 ", "nobody"]) == 1
+    assert supplier.taken() == [], "it is no event"
+    blocks = [block async for block in supplier.source.table("register").blocks()]
+    digests = Digests(supplier.source.secret("register"), key=("no",), columns=())
+    key = digests.of_key(digests.text({"no": "7"}) or b"")
+    assert not any(key in block or b"\xa17" in block for block in blocks)
+    found = await supplier.apply(register(100))
+    assert (found.added, found.changed, found.removed) == (1, 0, 0)
+    assert supplier.said() == [("added", "7")]
+
+
+async def test_an_erased_row_is_not_missed() -> None:
+    supplier = Supplier(max_removed="0")
+    await supplier.apply(register(10))
+    assert await supplier.register.erase(["10"]) == 1
+    assert await supplier.register.erase(["10"]) == 0
+    found = await supplier.apply(register(9))
+    assert (found.removed, found.held) == (0, 0)
+
+
+async def test_of_held_rows_those_that_are_erased_need_no_approval() -> None:
+    supplier = Supplier()
+    await supplier.apply(register(100))
+    await supplier.apply(register(50))
+    supplier.taken()
+    assert await supplier.register.erase([str(number) for number in range(51, 100)]) == 49
+    applied = await supplier.register.applied()
+    assert applied is not None
+    assert (applied.held, applied.rows) == (1, 51)
+    assert await supplier.register.approve() == 1
+    assert supplier.said() == [("removed", "100")]
+    assert await supplier.register.erase(["1"]) == 1
+    assert await Supplier().register.erase(["1"]) == 0, "where there never was a register"
+
+
+async def test_addresses_as_keys_are_erased_however_they_are_written() -> None:
+    supplier = Supplier(key=("email", "no"))
+    await supplier.apply(b"no,email\n1,Joe@Example.com\n2,ann@example.com\n")
+    assert await supplier.register.erase(["joe@example.com"]) == 1
