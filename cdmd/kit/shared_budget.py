@@ -88,7 +88,8 @@ class SharedBudget:
         self._clock, self._chance, self._keep = clock, chance, keep
         self._marks: list[tuple[float, int]] = []
         self._leased, self._leased_until = 0, float("-inf")
-        self._turns, self._moved, self._leasing = Turns(), anyio.Event(), anyio.Lock()
+        self._turns, self._leasing = Turns(), anyio.Lock()
+        self._bells: dict[int, anyio.Event] = {}
         self._shares = Shares()
         self._budget = Budget((), most_flying=most_flying)
         if saved is not None:
@@ -155,13 +156,15 @@ class SharedBudget:
         ticket = self._turns.join(asker, priority)
         try:
             while True:
-                moved, at = self._moved, self._ready_at(ticket)
+                bell = self._bells[ticket.number] = anyio.Event()
+                at = self._ready_at(ticket)
                 if at is not None and at <= self._clock.monotonic():
                     if await self._let_go(ticket):
                         return
                     continue
-                await self._wait(moved, at)
+                await self._wait(bell, at)
         finally:
+            del self._bells[ticket.number]
             self._turns.leave(ticket)
             self._wake()
 
@@ -230,13 +233,15 @@ class SharedBudget:
         self._budget.slow_down(now, saved.share)
 
     def _wake(self) -> None:
-        self._moved.set()
-        self._moved = anyio.Event()
+        """Something moved: whoever is next looks again. The others wait for their turn, however many they are."""
+        first = self._turns.first()
+        if first is not None:
+            self._bells[first.number].set()
 
-    async def _wait(self, moved: anyio.Event, at: float | None) -> None:
-        """Return when something moved, or at that moment."""
+    async def _wait(self, bell: anyio.Event, at: float | None) -> None:
+        """Return when the bell rings, or at that moment."""
         if at is None:
-            await moved.wait()
+            await bell.wait()
             return
         async with anyio.create_task_group() as group:
 
@@ -245,7 +250,7 @@ class SharedBudget:
                 group.cancel_scope.cancel()
 
             group.start_soon(sleep)
-            await moved.wait()
+            await bell.wait()
             group.cancel_scope.cancel()
 
 

@@ -24,6 +24,7 @@ class Turns:
         self._waiting: list[Ticket] = []
         self._served: dict[tuple[int, str], int] = {}
         self._numbers = self._rounds = self._in_a_row = 0
+        self._first: Ticket | None = None  # as long as nothing changes
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -33,19 +34,24 @@ class Turns:
         self._numbers += 1
         ticket = Ticket(asker, priority, self._numbers)
         self._waiting.append(ticket)
+        self._first = None
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
         """Wait no longer (also for one whose turn it was)."""
         if ticket in self._waiting:
             self._waiting.remove(ticket)
+            self._first = None
         if not self._waiting:
             self._served.clear()
 
     def first(self) -> Ticket | None:
         """Whose turn is next; asking changes nothing."""
-        if not self._waiting:
-            return None
+        if self._first is None and self._waiting:
+            self._first = self._chosen()
+        return self._first
+
+    def _chosen(self) -> Ticket:
         top = min(ticket.priority for ticket in self._waiting)
         below = [ticket for ticket in self._waiting if ticket.priority > top]
         if below and self._in_a_row >= _IN_A_ROW:

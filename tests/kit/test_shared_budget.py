@@ -302,3 +302,25 @@ async def test_looks_are_planned_within_what_notifications_and_a_429_leave() -> 
 
 async def test_where_nothing_is_limited_everybody_plans_as_wanted() -> None:
     assert budget(VirtualClock()).plan("a", Claim(arrivals=1.0, cost=1.0, least=1e-6, most=5.0)) == 5.0
+
+
+async def test_a_thousand_that_wait_do_not_look_up_at_every_step() -> None:
+    clock = VirtualClock()
+    one, host = budget(clock, "1000/1s", disk=Disk()), Host(clock, slow=0.01)
+    first, asked = one._turns.first, 0
+
+    def counted() -> object:
+        nonlocal asked
+        asked += 1
+        return first()
+
+    one._turns.first = counted
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for place in range(1000):
+                group.start_soon(fetch, one, host, f"crm_{place}")
+
+    await clock.run(main)
+    assert len(host.arrivals) == 1000
+    assert asked < 20_000, "each of them looks up a few times, not at every step of all others"

@@ -5,6 +5,7 @@ Times are Unix seconds, durations seconds. Not here: the policy (``pacing``), th
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
+from zlib import crc32
 
 import msgspec
 
@@ -107,17 +108,27 @@ class Planner:
     def looked(self, now: float, *, arrivals: Iterable[float] | int, requests: int = 1, asked: float | None = None) -> Due:
         """When to look again after a look that ended ``now``; ``asked`` where the answer names an interval.
 
-        What the first look of all brings lay there before, and says nothing of how often things happen.
+        What the first look of all brings lay there before, and says nothing of how often things happen. The second comes a
+        little early, each stream's own part of its interval, so that a thousand that began together do not go on together.
         """
         self._asked = self._asked if asked is None else asked
         if self._pace is None:
             self._pace, self._arrived = begun(now), True
-        else:
-            some = arrivals if isinstance(arrivals, int) else list(arrivals)
-            self._arrived = self._arrived or bool(some)
-            self._pace = looked(self._pace, self._allowed, now, arrivals=some, pages=requests)
+            self.due = self._early(self._next(self._pace, now), now)
+            return self.due
+        some = arrivals if isinstance(arrivals, int) else list(arrivals)
+        self._arrived = self._arrived or bool(some)
+        self._pace = looked(self._pace, self._allowed, now, arrivals=some, pages=requests)
         self.due = self._next(self._pace, now)
         return self.due
+
+    def _early(self, planned: Due, now: float) -> Due:
+        """Up to half of the interval sooner; a fixed interval stays what it is."""
+        if self._wants.every is not None:
+            return planned
+        part = crc32(self._asker.encode()) / 2**33
+        at = max(now + self._allowed.least, planned.at - part * (planned.at - now))
+        return Due(self._wants.quiet.until(at), planned.why)
 
     def state(self) -> dict[bytes, bytes]:
         """What has to be durable for ``begin``; asking for it forgets that the rates changed."""

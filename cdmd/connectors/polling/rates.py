@@ -24,10 +24,10 @@ HALF_LIFE: Final = 14 * DAY
 _HOURS: Final = 168
 _MONDAY: Final = 72  # the epoch was a Thursday
 _WEEKEND: Final = 5 * 24
-_LEAN: Final = 4.0
+_LEAN: Final = 5.0
 _FIRST: Final = 1 / DAY
 _ASSUMED: Final = 20.0
-_ASSUMED_SHARE: Final = 0.25
+_ASSUMED_SHARE: Final = 0.15
 _MOST_SHARE: Final = 0.5
 _MOST_AT_ONCE: Final = 1000
 

@@ -61,6 +61,15 @@ def test_a_fixed_interval_is_kept_whatever_arrives() -> None:
         assert planner.looked(MONDAY + place * 900.0, arrivals=100 * place).at == pytest.approx(MONDAY + (place + 1) * 900.0)
 
 
+def test_many_that_began_together_do_not_go_on_together() -> None:
+    second = sorted(
+        Planner(f"crm_{place}.contacts", Wants(freshness=1200.0)).looked(MONDAY, arrivals=0).at for place in range(300)
+    )
+    assert MONDAY + 300 <= second[0] < MONDAY + 310
+    assert MONDAY + 590 < second[-1] <= MONDAY + 600
+    assert all(second[place + 30] - second[place] < 60 for place in range(270))
+
+
 def test_a_stream_is_looked_at_at_once_unless_it_is_quiet() -> None:
     assert Planner("a", Wants()).begin({}, MONDAY + 8 * HOUR).at == MONDAY + 8 * HOUR
     assert Planner("a", Wants(quiet=NIGHT)).begin({}, MONDAY).at == MONDAY + 6 * HOUR
