@@ -175,6 +175,19 @@ async def test_an_event_table_goes_before_part_by_part_and_sees_the_call() -> No
 
 
 @pytest.mark.parametrize(
+    "spoilt", ['"x":"' + "x" * 33_000 + '"', '"n":123456789012345678901234567890', '"d":' + "[" * 200 + "]" * 200]
+)
+async def test_no_secret_of_a_call_that_is_set_aside_is_kept(spoilt: str) -> None:
+    call = f'{{"type":"page","userId":"u","writeKey":"{KEY}","context":{{"userSignature":"{signed("u")}","a":1}},{spoilt}}}'
+    async with served() as app:
+        assert (await app.send("batch", f'{{"batch":[{call},[1]]}}')).status_code == 200
+        kept = app.source.records[0].value
+        assert (kept["userId"], kept["context"]) == ("u", {"a": 1})
+        assert KEY not in repr(app.source.records)
+        assert app.source.records[1].value == [1]
+
+
+@pytest.mark.parametrize(
     ("context", "ip"),
     [
         ({"direct": True}, "127.0.0.1"),
