@@ -94,9 +94,9 @@ class Rig:
     async def tell(self, *bodies: Any) -> list[Any]:
         return [await self.tell_one(body) for body in bodies]
 
-    async def tell_one(self, body: Any) -> Any:
+    async def tell_one(self, body: Any, kind: str = "application/json") -> Any:
         request = Request(
-            method="POST", path="/hooks/survey", query="", headers=[("content-type", "application/json")],
+            method="POST", path="/hooks/survey", query="", headers=[("content-type", kind)],
             body=json.dumps(body).encode(), peer="", received=self.clock.now(),
         )  # fmt: skip
         answer = await self.webhook.answer(request, self.source)
@@ -153,7 +153,7 @@ async def test_a_notification_becomes_the_event_of_what_is_fetched_after_it_sett
     event = rig.source.events[0]
     assert event.identifiers == {"email": "joe@example.com"}
     assert event.data == {"n": 1, "stale": False, "key": "a"}
-    assert event.id.startswith("a:")
+    assert (event.id[:2], event.id.count(":")) == ("a:", 1)
 
 
 async def test_a_thousand_notifications_about_ten_keys_in_two_seconds_cost_at_most_twenty_fetches_and_the_last_state_wins() -> (
@@ -455,6 +455,16 @@ async def test_a_notification_without_a_plain_key_is_a_dead_letter_and_its_neigh
     assert len(rig.source.faults) == 1
 
 
+async def test_cloudevents_notify_too_and_one_that_is_none_fetches_nothing() -> None:
+    rig = Rig(url="https://api.example/responses/{data.id}", key="{data.id}")
+    event = {"specversion": "1.0", "id": "1", "source": "/s", "type": "changed", "data": {"id": "a"}}
+    broken = {**event, "source": "", "data": {"id": "b"}}
+    answer = await rig.tell_one([event, broken], "application/cloudevents-batch+json")
+    assert answer["accepted"] == 1
+    assert [(row["index"], row["code"] == "key_refused") for row in answer["rejected"]] == [(1, False)]
+    assert len(rig.marks) == 1
+
+
 async def test_what_the_disk_refuses_is_not_acknowledged_and_what_was_fetched_is_fetched_again() -> None:
     rig = Rig()
     rig.api.things["a"] = thing()
@@ -497,6 +507,18 @@ async def test_a_record_may_stand_within_the_answer_and_be_several() -> None:
     assert rig.events == [("response.done", 1), ("response.done", 2)]
     assert [event.id[-2:] for event in rig.source.events] == [":0", ":1"]
     assert len(rig.marks) == 1, "an answer without the record is tried again"
+
+
+async def test_an_answer_that_is_a_list_is_one_record_unless_one_is_said_to_be_in_it() -> None:
+    rig = Rig(event=EventSettings(type="list.seen", data={"n": "{[1].n}"}))
+    rig.api.things["a"] = [thing(1), thing(2)]
+
+    async def act() -> None:
+        await rig.tell({"id": "a"})
+        await rig.clock.sleep(5)
+
+    await rig.run(act)
+    assert rig.events == [("list.seen", 2)]
 
 
 async def test_what_is_filtered_today_may_be_wanted_when_it_is_fetched_again() -> None:
