@@ -135,13 +135,13 @@ class IntakeSource:
         return self._intake.digests.secret(self._name, purpose)
 
     async def idle(self, until: datetime, reason: str) -> None:
-        """Sleep until then, or until ``poke``."""
+        """Sleep until then, or until ``poke``: one that came while it was at work counts, too."""
         self.looked = self.clock.now()
         self.waiting_for, self.next_look = reason, until
-        self._wake = anyio.Event()
         self._show_life()
         try:
             await self._sleep(max(0.0, (until - self.looked).total_seconds()))
+            self._wake = anyio.Event()
         finally:
             self.waiting_for = self.next_look = None
 

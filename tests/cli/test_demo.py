@@ -16,6 +16,7 @@ import pytest
 import cdmd
 from cdmd.cli.demo.application import Application
 from cdmd.cli.demo.arrivals import missing
+from cdmd.cli.demo.crm import CONTACTS, Crm, contact
 from cdmd.cli.demo.part import Part
 from cdmd.cli.demo.serving import JsonServer
 from cdmd.cli.demo.shop import Shop
@@ -64,14 +65,17 @@ def test_once_ends_by_itself_in_time_with_everything_arrived_and_nothing_left_be
     assert done.returncode == 0, done.stdout + done.stderr
     assert "known before    nobody" in done.stdout
     known = "customer_no 4711, email joe@example.com, serial TV-2041, user_id joe-4711"
-    assert f"{known}; television: 10,120 hours; 129 events" in done.stdout
+    assert f"{known}; television: 10,120 hours; 131 events" in done.stdout
     assert ("segment-analytics-python 2" in done.stdout) is (find_spec("segment") is not None)
     assert "200 to 12 notifications" in done.stdout
     assert re.search(r"fetched +by [1-9] requests? to the survey's API", done.stdout)
-    assert "10 before, 10 after" in done.stdout
+    assert "12 before, 12 after" in done.stdout
     assert "none lost, none twice" in done.stdout
     assert "600 rows; 1 added, and of the others nothing was kept" in done.stdout
     assert "299 rows; 1 held: it lacks 1 of 1 rows, more than max_removed allows" in done.stdout
+    assert re.search(r"first look +3 requests for 60 contacts", done.stdout)
+    assert "1 request for what is new since then" in done.stdout
+    assert re.search(r"too soon +0 of [5-9] requests were refused", done.stdout)
     assert done.stdout.count("is not installed") == 1 or "covered until" in done.stdout
     assert "\x1b" not in done.stdout
     assert left_over(environment) == []
@@ -171,7 +175,7 @@ def customer(**changed: Any) -> dict[str, Any]:
     readings = [{"type": "tv.runtime", "data": {"warranty": TERMS}}] * 2
     return {
         "identifiers": [{"kind": kind, "value": value} for kind, value in identifiers],
-        "traits": {"city": "Malmö"},
+        "traits": {"city": "Malmö", "advisor": "Bo"},
         "indicators": {"tv_hours": 10_002.0, "tv_readings": 2},
         "activities": [{"type": "qualtrics.response", "data": {"score": SCORE}}, *readings, *REGISTERS],
         **changed,
@@ -181,7 +185,7 @@ def customer(**changed: Any) -> dict[str, Any]:
 def status(**changed: int) -> dict[str, Any]:
     parked = changed.pop("parked", 0)
     return {
-        "totals": {"events": 11, "activities": 11, "profiles": 1, "dead_letters": 0, **changed},
+        "totals": {"events": 13, "activities": 13, "profiles": 1, "dead_letters": 0, **changed},
         "store": {"parked": parked},
     }
 
@@ -190,7 +194,7 @@ def played() -> list[Part]:
     """The parts as if each had played its scene, with two readings of the television and the plugin installed."""
     television, supplier = Television(), Supplier()
     television.plugin, television.sent, supplier.cut = True, 2, {"held": 1}
-    return [Shop(), Support(), television, Application(), Survey(), supplier]
+    return [Shop(), Support(), television, Application(), Survey(), supplier, Crm()]
 
 
 def test_nothing_is_missing_when_everything_arrived_once() -> None:
@@ -207,9 +211,10 @@ def test_nothing_is_missing_when_everything_arrived_once() -> None:
         ((customer(activities=[{"type": "tv.runtime", "data": {}}]), status()), "1 reading(s) are without"),
         ((customer(activities=[]), status()), "the survey's scores are [] instead of [9]"),
         ((customer(traits={"city": "Lund"}), status()), "the supplier's last city is not known"),
+        ((customer(traits={"advisor": "Anna"}), status()), "the CRM's last change is not known"),
         ((customer(activities=REGISTERS[:1]), status()), "the supplier's events are ['supplier.added'] instead of"),
-        ((customer(), status(events=3)), "events stored: 3 instead of 11"),
-        ((customer(), status(activities=5)), "activities stored: 5 instead of 11"),
+        ((customer(), status(events=3)), "events stored: 3 instead of 13"),
+        ((customer(), status(activities=5)), "activities stored: 5 instead of 13"),
         ((customer(), status(profiles=2)), "profiles: 2 instead of 1"),
         ((customer(), status(dead_letters=1)), "dead letters: 1 instead of 0"),
         ((customer(), status(parked=1)), "held events: 1 instead of 0"),
@@ -244,6 +249,19 @@ def test_the_survey_tool_tells_a_response_to_who_has_its_key_only() -> None:
     assert survey.respond(path, {})[0] == survey.respond(path, {"x-api-token": "another"})[0] == 401
     assert survey.respond(path, key)[1]["result"]["values"]["recipientEmail"] == "joe@example.com"
     assert survey.respond(f"{path}2", key)[0] == 404
+
+
+def test_the_crm_gives_pages_to_who_has_its_token_and_refuses_what_comes_too_soon() -> None:
+    crm = Crm()
+    crm.contacts = [contact(place, f"2026-11-01T12:{place:02d}:00Z") for place in range(CONTACTS)]
+    key = {"authorization": f"Bearer {crm._token}"}
+    status, page = crm.respond("/v3/contacts?after=20", key)
+    assert (status, len(page["results"]), page["next"]) == (200, 20, "40")
+    assert crm.respond("/v3/contacts?updated_since=2026-11-01T12:59:00Z", key)[1]["next"] is None
+    assert crm.respond("/v3/contacts", {})[0] == 401
+    answers = [crm.respond("/v3/contacts", key)[0] for _ in range(4)]
+    assert (answers, crm.refused) == ([200, 200, 429, 429], 2)
+    assert "its limit was not kept" in crm.lacking(customer(), status)[0]
 
 
 @pytest.mark.parametrize(

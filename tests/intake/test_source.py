@@ -539,6 +539,8 @@ async def test_a_connector_idles_until_its_time_or_until_it_is_poked() -> None:
         source.poke()
         await anyio.wait_all_tasks_blocked()
         assert source.waiting_for is None
+        source.poke()  # while it is at work: seen to be lost
+        await source.idle(clock.now() + timedelta(seconds=60), "the next look")
         clock.released.set()
         await source.idle(clock.now() - timedelta(seconds=1), "overdue")
         assert source.waiting_for is None

@@ -1,6 +1,7 @@
 """The parts of the demo, in the order of their scenes. A new one is its module and a line here."""
 
 from cdmd.cli.demo.application import Application
+from cdmd.cli.demo.crm import Crm
 from cdmd.cli.demo.part import Part
 from cdmd.cli.demo.shop import Shop
 from cdmd.cli.demo.supplier import Supplier
@@ -18,4 +19,5 @@ def all_parts(television: Television) -> tuple[Part, ...]:
         Application(),
         Survey(),
         Supplier(),
+        Crm(),
     )

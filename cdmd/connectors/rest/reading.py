@@ -128,9 +128,8 @@ class Reader:
         self.doing = None
 
     async def _until_due(self) -> None:
-        """Return at ``due``, or when somebody hurries."""
+        """Return at ``due``, or when somebody hurries or has hurried since the last time."""
         assert self.due is not None  # noqa: S101 - set by whoever rests
-        hurried = self._hurried = anyio.Event()
         seconds = max(_BREATH, (self.due - self._source.clock.now()).total_seconds())
         async with anyio.create_task_group() as group:
 
@@ -139,8 +138,9 @@ class Reader:
                 group.cancel_scope.cancel()
 
             group.start_soon(sleep)
-            await hurried.wait()
+            await self._hurried.wait()
             group.cancel_scope.cancel()
+        self._hurried = anyio.Event()
 
     def hurry(self) -> None:
         """Look now."""
