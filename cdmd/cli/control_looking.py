@@ -214,6 +214,21 @@ def connector_table(rows: list[Mapping[str, Any]]) -> Table:
     return Table("connectors", headers, [_connector(row, counters) for row in rows], _OPTIONAL)
 
 
+def stream_table(rows: list[Mapping[str, Any]]) -> Table:
+    """Streams with when they are looked at next, and why then."""
+    headers = ("stream", "objective", "last look", "next look", "why then")
+    shown = [
+        [f"{row['name']}.{one['name']}", span(one["freshness_objective_seconds"]), one["looked"], one["next"], _why(one)]
+        for row in rows
+        for one in row["streams"]
+    ]
+    return Table("streams", headers, shown, ("last look", "objective"))
+
+
+def _why(stream: Mapping[str, Any]) -> str | None:
+    return "; ".join(filter(None, (stream["why"], stream["shortfall"]))) or None
+
+
 def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
     """Plugins with their state and why, and what they bring."""
     shown = [[row["name"], row["version"], row["state"], ", ".join(row["brings"]) or None, row["error"]] for row in rows]
@@ -236,6 +251,8 @@ def _connector_list(*, as_json: bool) -> None:
         print_json(rows)
     else:
         print_table(connector_table(rows))
+        if any(row["streams"] for row in rows):
+            print_table(stream_table(rows))
 
 
 def _remarks(document: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics
 from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
 from cdmd.contracts.sources import BulkTable, BulkWriter, Source
 from cdmd.contracts.store import Audit, DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
-from cdmd.contracts.streams import EventSettings, StreamFrame, StreamingConnector
+from cdmd.contracts.streams import EventSettings, LookingConnector, StreamFrame, StreamingConnector, StreamOutlook
 
 __all__ = [
     "Append",
@@ -55,6 +55,7 @@ __all__ = [
     "HttpAnswerT",
     "Journal",
     "JournalStatistics",
+    "LookingConnector",
     "Member",
     "Membership",
     "NotifiedConnector",
@@ -71,6 +72,7 @@ __all__ = [
     "Store",
     "StoreTotals",
     "StreamFrame",
+    "StreamOutlook",
     "StreamingConnector",
     "Trace",
     "Turn",

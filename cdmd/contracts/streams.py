@@ -1,6 +1,7 @@
 """What maps a record, and connectors that bring several kinds of records: streams, each with a mapping of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -39,4 +40,28 @@ class StreamingConnector(Protocol):
     @property
     def streams(self) -> Mapping[str, StreamFrame]:
         """Every stream by its name."""
+        ...
+
+
+class StreamOutlook(msgspec.Struct, frozen=True, kw_only=True):
+    """When a stream is looked at: ``freshness`` is its objective in seconds, ``looked`` when the last whole look began.
+
+    ``next`` is the next look, ``why`` says why then, ``shortfall`` why the objective is not reached and what is.
+    """
+
+    name: str
+    freshness: float | None = None
+    looked: datetime | None = None
+    next: datetime | None = None
+    why: str | None = None
+    shortfall: str | None = None
+
+
+@runtime_checkable
+class LookingConnector(Protocol):
+    """A pull connector that can say when it looks next, and why then."""
+
+    @property
+    def outlook(self) -> Sequence[StreamOutlook]:
+        """Every stream, by what is known now."""
         ...

@@ -62,6 +62,20 @@ class DiskRow(_Shape, frozen=True, kw_only=True):
     days_left: float | None = None
 
 
+class StreamRow(_Shape, frozen=True, kw_only=True):
+    """One stream of a connector that looks: its objective, when it was looked at last and is next, and ``why`` then.
+
+    ``shortfall`` says why the objective is not reached, with what is.
+    """
+
+    name: str
+    freshness_objective_seconds: float | None = None
+    looked: datetime | None = None
+    next: datetime | None = None
+    why: str | None = None
+    shortfall: str | None = None
+
+
 class ConnectorRow(_Shape, frozen=True, kw_only=True):
     """One connector. received = refused + applied + repeats + filtered + suppressed + dead_letters + parked + backlog.
 
@@ -102,6 +116,7 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     last_event: datetime | None = None
     next: datetime | None = None
     detail: str | None = None
+    streams: list[StreamRow] = []
     error: str | None = None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from cdmd import __version__
-from cdmd.contracts import StoreTotals, StreamingConnector
+from cdmd.contracts import LookingConnector, StoreTotals, StreamingConnector
 from cdmd.control.audience_shapes import AudiencesRow
 from cdmd.control.protocol import (
     ConnectorRow,
@@ -14,6 +14,7 @@ from cdmd.control.protocol import (
     QueueRow,
     Status,
     StoreRow,
+    StreamRow,
     Totals,
 )
 from cdmd.daemon.gate import Live
@@ -121,8 +122,23 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         last_event=parts.pipeline.freshness.last_event(name),
         next=live.working.next_look,
         detail=_detail(live, child.detail),
+        streams=_streams(live),
         error=child.error,
     )
+
+
+def _streams(live: Live) -> list[StreamRow]:
+    return [
+        StreamRow(
+            name=one.name,
+            freshness_objective_seconds=one.freshness,
+            looked=one.looked,
+            next=one.next,
+            why=one.why,
+            shortfall=one.shortfall,
+        )
+        for one in (live.connector.outlook if isinstance(live.connector, LookingConnector) else ())
+    ]
 
 
 def _objective(live: Live) -> float | None:

@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import MappingProxyType
@@ -14,12 +15,12 @@ from rich.console import Console
 
 from cdmd.cli.connection import places
 from cdmd.cli.control_commands import cli
-from cdmd.cli.control_looking import connector_table
+from cdmd.cli.control_looking import connector_table, stream_table
 from cdmd.cli.lazy import LazyGroup
 from cdmd.cli.reference import api_table, command_table, problem_table
 from cdmd.cli.running import exit_statuses, run
 from cdmd.cli.terminal import Table, cell, clean, drawn, json_text, print_table, size, span
-from cdmd.control.protocol import ConnectorRow
+from cdmd.control.protocol import ConnectorRow, StreamRow
 
 
 def test_a_named_socket_is_the_only_place() -> None:
@@ -208,3 +209,12 @@ def test_why_requests_were_refused_stands_in_the_remark_the_most_frequent_reason
     row = ConnectorRow(name="tv", type="webhook", state="running", detail="listens", refused=15, refusals=refusals)
     (shown,) = connector_table([msgspec.to_builtins(row)]).rows
     assert shown[-1] == "listens; refused since the start: signature_mismatch 7, quota 3, method 2, address 2"
+
+
+def test_streams_are_shown_with_their_next_look_why_then_and_what_will_not_be_reached() -> None:
+    due = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    stream = StreamRow(name="contacts", freshness_objective_seconds=300.0, next=due, why="by then", shortfall="5m is wanted")
+    row = ConnectorRow(name="crm", type="rest", state="running", streams=[stream])
+    (shown,) = stream_table([msgspec.to_builtins(row)]).rows
+    assert shown[:2] == ["crm.contacts", "5 m"]
+    assert shown[4] == "by then; 5m is wanted"

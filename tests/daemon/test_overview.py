@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 import cdmd
+from cdmd.contracts import StreamOutlook
 from cdmd.control.protocol import ConnectorRow, Status
 from cdmd.daemon.metrics import render
 from cdmd.daemon.parts import Parts
@@ -79,6 +80,25 @@ async def test_a_row_says_what_its_connector_waits_for_and_until_when(tmp_path: 
         assert "RuntimeError" in str(dead.error)
         assert "tried again in" in str(dead.detail)
         assert (await Running(parts).status()).state == "degraded"
+
+
+async def test_a_row_says_of_each_stream_when_it_is_looked_at_and_why_then(tmp_path: Path) -> None:
+    world = World(tmp_path, PULL)
+    async with world.parts() as parts:
+        await until(parts, "crm", "running")
+        assert (await row(parts)).streams == []
+        due = parts.clock.now() + timedelta(minutes=3)
+        short = "it is looked at every 15m on the whole, 5m is wanted: that is what its limits allow"
+        outlook = StreamOutlook(name="contacts", freshness=300.0, next=due, why="by then", shortfall=short)
+        Fetcher.made["crm"].outlook = [outlook]
+        [one] = (await row(parts)).streams
+        assert (one.name, one.freshness_objective_seconds, one.next, one.why, one.shortfall) == (
+            "contacts",
+            300,
+            due,
+            "by then",
+            short,
+        )
 
 
 async def test_a_push_row_says_whether_senders_prove_who_they_are(tmp_path: Path) -> None:

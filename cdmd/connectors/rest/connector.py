@@ -19,7 +19,7 @@ from cdmd.connectors.rest.looks import Pace, wants
 from cdmd.connectors.rest.reading import Reader
 from cdmd.connectors.rest.settings import RestSettings
 from cdmd.connectors.rest.streams import Stream, streams
-from cdmd.contracts import Source, StreamFrame
+from cdmd.contracts import Source, StreamFrame, StreamOutlook
 from cdmd.errors import ConfigInvalid
 
 _BREATH: Final = 0.2
@@ -92,6 +92,11 @@ class Rest:
         """Since when a stream has not been looked at."""
         return min((one.looked for one in self._readers if one.looked is not None), default=None)
 
+    @property
+    def outlook(self) -> list[StreamOutlook]:
+        """See ``cdmd.contracts.LookingConnector``."""
+        return [reader.outlook for reader in self._readers]
+
     async def sample(self, source: Source, tell: Callable[[str], None], *, given: Path | None = None) -> None:
         """See ``cdmd.contracts.SamplingConnector``: two pages of every stream, or the answer in the file ``given``."""
         await sampling.sample(self._streams, self.fetcher(source), source, tell, given=given)
@@ -137,7 +142,8 @@ def _outlook(source: Source, fetcher: Fetcher, readers: list[Reader]) -> tuple[d
     following = min((one for one in readers if one.due is not None), key=lambda one: one.due or now, default=None)
     if following is None:
         return now + timedelta(seconds=_FAR), "it starts"
-    return following.due or now, _named(readers, following, following.reason)
+    short = [_named(readers, one, one.shortfall) for one in readers if one.shortfall]
+    return following.due or now, "; ".join([_named(readers, following, following.reason), *short])
 
 
 def _named(readers: list[Reader], one: Reader, what: str) -> str:

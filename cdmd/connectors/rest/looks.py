@@ -50,6 +50,7 @@ class Pace:
     """Decides when to look at a stream; what it learned stands in the connector's state below ``key``."""
 
     def __init__(self, asker: str, wants: Wants, *, budget: Planning, key: bytes) -> None:
+        self.objective = wants.objective
         self._quiet, self._planner = wants.quiet, Planner(asker, wants, budget=budget, key=key)
 
     @property

@@ -17,7 +17,7 @@ from cdmd.connectors.rest.looks import Look, Next, Pace, after_failure
 from cdmd.connectors.rest.positions import Place
 from cdmd.connectors.rest.streams import Stream
 from cdmd.connectors.rest.walking import About, Walk
-from cdmd.contracts import Source
+from cdmd.contracts import Source, StreamOutlook
 from cdmd.kit.shared_budget import SCHEDULED
 
 _PARENTS: Final = 100
@@ -67,6 +67,23 @@ class Reader:
             place = walk.place
             self.looked = self.looked if look.trouble else look.began
             await self._rest(look)
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why the stream will not be as fresh as it is wanted, with what will be reached."""
+        return self._pace.shortfall
+
+    @property
+    def outlook(self) -> StreamOutlook:
+        """How it is, for ``status``; a child has no look of its own to wait for."""
+        return StreamOutlook(
+            name=self.stream.name,
+            freshness=self._pace.objective,
+            looked=self.looked,
+            next=self.due if self.doing is None else None,
+            why=self.doing or self.reason,
+            shortfall=self.shortfall,
+        )
 
     async def work_off(self, told: Callable[[], anyio.Event]) -> None:
         """Ask about the parents' new records until cancelled; ``told`` gives what is set when there are more."""

@@ -175,6 +175,21 @@ async def test_a_clock_that_jumps_harms_nothing() -> None:
     assert 18 * 4 * 0.9 <= len(steady) <= 18 * 4 * 1.1
 
 
+async def test_every_stream_says_when_it_is_looked_at_why_then_and_what_it_will_not_reach() -> None:
+    second = CONTACTS[CONTACTS.index("[streams.contacts]") :].replace("[streams.contacts]", '[streams.orders]\nevery = "1h"')
+    one, _ = driven(declared(limits="6/1h", stream='freshness = "6m"') + second, [])
+    await one.run(3 * HOUR)
+    contacts, orders = one.connector.outlook
+    now = one.clock.now()
+    assert (contacts.name, contacts.freshness, orders.name, orders.freshness) == ("contacts", 360, "orders", 3600)
+    for stream in (contacts, orders):
+        assert stream.looked is not None
+        assert stream.looked <= now < (stream.next or now)
+        assert stream.why
+    assert "on the whole, 6m is wanted: that is what its limits allow" in str(contacts.shortfall)
+    assert "contacts: it is looked at every" in one.source.worked_on[-1]
+
+
 def test_quiet_hours_and_intervals_that_make_no_sense_are_mistakes() -> None:
     assert "quiet.0: '22-06' are no quiet hours" in mistakes(declared('quiet = ["22-06"]'))[0]
     assert mistakes(declared('quiet = ["00:00-12:00", "12:00-00:00"]')) == ["quiet: leaves no time to look"]
