@@ -5,6 +5,7 @@ streams, inflated under the same limit), a place among the connector's concurren
 Not here: signatures and decoding (the connector's), the sockets and their deadlines (``cdmd.kit.listener``).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias, cast
@@ -28,6 +29,7 @@ Degraded: TypeAlias = Callable[[str, str], None]
 """Called with a connector's name and the fault's type name when it failed to answer."""
 
 _PAUSED_RETRY: Final = 60
+_AT_ONCE: Final = 32
 _PROBE_METHODS: Final = ("GET", "HEAD")
 
 
@@ -64,6 +66,7 @@ class Edge:
         self._limits = limits or EdgeLimits()
         self._deadlines = Deadlines(self._limits.answer_seconds)
         self._routes: Routes = {}
+        self._arrived: list[_Visit] = []
         self._bytes = 0
         self._requests = 0
         self._counts = {"unknown_path": 0, "failed": 0}
@@ -121,20 +124,43 @@ class Edge:
             self._bytes -= visit.size
 
     def complete(self, exchange: Exchange) -> None:
-        """Ask whose it is what it is worth."""
-        visit: _Visit = exchange.held
+        """Its turn comes when all that can be read now has been read."""
+        self._arrived.append(exchange.held)
+        if len(self._arrived) == 1:
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Take the requests that have arrived through one step after the other, all of them through each.
+
+        The same step for many costs a fourth less than all steps for each (tests/bench/intake.py). Not more than
+        ``_AT_ONCE``, so that the first of many are being committed while the next are decided.
+        """
+        turn, self._arrived = self._arrived[:_AT_ONCE], self._arrived[_AT_ONCE:]
+        if self._arrived:
+            asyncio.get_running_loop().call_soon(self._turn)
+        entered = [(visit, request) for visit in turn if (request := self._entered(visit)) is not None]
+        decided = [(visit, self._decided(visit, request)) for visit, request in entered]
+        for visit, found in decided:
+            if isinstance(found, Emission):
+                self._emit(visit, found)
+            elif isinstance(found, Answer):
+                self._end(visit, found)
+            else:
+                self._start(visit, found)
+
+    def _entered(self, visit: _Visit) -> Request | None:
+        """What its connector is to see; None where it was refused."""
         try:
-            request = self._request(visit)
-            mounted = visit.mounted
+            request, mounted = self._request(visit), visit.mounted
             if mounted.sharing:
                 visit.mounted = mounted = self._recognised(mounted, request)
-            self._enter(mounted, request)
+            self._admit(mounted, request)
         except Refusal as refused:
             self._refuse(visit, refused)
-            return
+            return None
         mounted.active[0] += 1
         self._deadlines.add(visit)
-        self._decide(visit, request)
+        return request
 
     def _request(self, visit: _Visit) -> Request:
         exchange, pieces, mounted = visit.exchange, visit.pieces, visit.mounted
@@ -168,7 +194,7 @@ class Edge:
                 self._report(one.source, type(fault).__name__)
         return first
 
-    def _enter(self, mounted: Mounted, request: Request) -> None:
+    def _admit(self, mounted: Mounted, request: Request) -> None:
         if mounted.active[0] >= self._limits.concurrent:
             raise Refusal(busy(1), "busy")
         if len(request.body) > mounted.max_body:
@@ -176,8 +202,8 @@ class Edge:
 
     # ---- and is answered ---------------------------------------------------------------------------------------------
 
-    def _decide(self, visit: _Visit, request: Request) -> None:
-        """At once where connector and source can; else in a task.
+    def _decided(self, visit: _Visit, request: Request) -> Answer | Emission | Awaitable[Answer]:
+        """At once where the connector can, else what is to be awaited.
 
         A connector's own trouble becomes 503 or 500, never its exception's text. ``Overloaded`` comes out of the source,
         which has counted its records: it is not counted here again.
@@ -185,24 +211,22 @@ class Edge:
         mounted = visit.mounted
         try:
             decided = mounted.decide(request, mounted.source) if mounted.decide is not None else None
-            if isinstance(decided, Emission):
-                visit.emission = decided
-                self._emit(visit, decided)
-            elif decided is None:
-                self._start(visit, mounted.connector.answer(request, mounted.source))
-            else:
-                self._end(visit, _checked(decided))
+            if decided is None:
+                return mounted.connector.answer(request, mounted.source)
+            return decided if isinstance(decided, Emission) else _checked(decided)
         except Exception as fault:  # noqa: BLE001 - the border: one connector's fault is one request's 500
-            self._end(visit, self._trouble(visit, fault))
+            return self._trouble(visit, fault)
 
     def _emit(self, visit: _Visit, wanted: Emission) -> None:
         source, take = visit.mounted.source, visit.mounted.take
-        if take is None:
-            self._start(visit, source.emit(wanted.records, state=wanted.state))
-            return
-        waited = take(wanted.records, wanted.state, partial(self._settle, visit))
-        if waited is not None:
-            self._start(visit, waited)
+        visit.emission = wanted
+        try:
+            if take is None:
+                self._start(visit, source.emit(wanted.records, state=wanted.state))
+            elif (waited := take(wanted.records, wanted.state, partial(self._settle, visit))) is not None:
+                self._start(visit, waited)
+        except Exception as fault:  # noqa: BLE001 - the border, as above
+            self._end(visit, self._trouble(visit, fault))
 
     def _start(self, visit: _Visit, waited: Awaitable[Answer | list[Verdict]]) -> None:
         """A task has a deadline of its own."""

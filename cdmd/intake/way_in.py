@@ -183,10 +183,6 @@ class WayIn:
         if self._enter(parcel, map(self._mapper.decide, records), verdicts):
             parcel.cut(mark)
             return False
-        if parcel is not self._gathering and not parcel.entries and not state:
-            self._intake.tally.counted(self._connector, parcel.counts())
-            then(verdicts, None)
-            return True
         before = mark[0]
         events, size = len(parcel.entries) - before, size_of(parcel.encoded[before:], state)
         if not self._queue.book(self._connector, events, size):
@@ -199,8 +195,19 @@ class WayIn:
         parcel.bytes += size
         if parcel is not self._gathering:
             self._gathering = parcel
-            self._queue.put(parcel)
+            # It leaves with all that is taken in this turn of the loop.
+            asyncio.get_running_loop().call_soon(self._send, parcel)
         return True
+
+    def _send(self, parcel: _Parcel) -> None:
+        """On its way; at once to an end where there is nothing to commit."""
+        if parcel.entries or parcel.state:
+            self._queue.put(parcel)
+            return
+        self._gathering = None
+        self._intake.tally.counted(self._connector, parcel.counts())
+        for then, verdicts in parcel.waiting:
+            then(verdicts, None)
 
     def _left(self) -> None:
         self._gathering = None
