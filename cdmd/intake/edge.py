@@ -136,8 +136,6 @@ class Edge:
         ``_AT_ONCE``, so that the first of many are being committed while the next are decided.
         """
         turn, self._arrived = self._arrived[:_AT_ONCE], self._arrived[_AT_ONCE:]
-        if self._arrived:
-            asyncio.get_running_loop().call_soon(self._turn)
         entered = [(visit, request) for visit in turn if (request := self._entered(visit)) is not None]
         decided = [(visit, self._decided(visit, request)) for visit, request in entered]
         for visit, found in decided:
@@ -147,6 +145,9 @@ class Edge:
                 self._end(visit, found)
             else:
                 self._start(visit, found)
+        if self._arrived:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._turn)
 
     def _entered(self, visit: _Visit) -> Request | None:
         """What its connector is to see; None where it was refused."""
