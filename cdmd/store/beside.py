@@ -17,17 +17,22 @@ _SQL: Final = load_queries("journal")
 
 
 def put_beside(connection: sqlite3.Connection, appends: Sequence[Append]) -> None:
-    """The connectors' state and the door's counters, in the transaction of their entries; each counter is written once."""
+    """The connectors' state and the door's counters, in the transaction of their entries."""
+    for append in appends:
+        if append.state:
+            _put_state(connection, append.connector, append.state)
+    counts = counts_of(appends)
+    if counts:
+        connection.execute(_SQL["add_counts"], (counts,))
+
+
+def counts_of(appends: Sequence[Append]) -> str:
+    """What all of them counted, each counter once: ``[[connector, name, value], ...]`` as JSON, else empty."""
     counts: Counter[tuple[str, str]] = Counter()
     for append in appends:
-        connector = append.connector
         for name, value in append.counts.items():
-            counts[connector, name] += value
-        if append.state:
-            _put_state(connection, connector, append.state)
-    if counts:
-        rows = [(*key, value) for key, value in counts.items()]
-        connection.execute(_SQL["add_counts"], (msgspec.json.encode(rows).decode(),))
+            counts[append.connector, name] += value
+    return msgspec.json.encode([(*key, value) for key, value in counts.items()]).decode() if counts else ""
 
 
 def _put_state(connection: sqlite3.Connection, connector: str, state: Mapping[bytes, bytes | None]) -> None:

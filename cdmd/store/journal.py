@@ -19,7 +19,7 @@ from typing_extensions import override
 from cdmd.contracts import Append, Clock, Journal, JournalStatistics
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Entry, Journaled, Micros, Seq, encode_entry, to_micros
-from cdmd.store.beside import put_beside
+from cdmd.store.beside import counts_of, put_beside
 from cdmd.store.blocks import Block, examine_run, pack, reach, unpack_after
 from cdmd.store.copying import copy_database
 from cdmd.store.database import (
@@ -141,11 +141,15 @@ class SqliteJournal(Journal):
     def _commit(
         self, appends: Sequence[Append], entries: Sequence[Entry], encoded: Sequence[bytes], connection: sqlite3.Connection
     ) -> _Committed:
-        with transaction(connection):
-            first = Seq(self._written + 1)
-            if encoded:
-                connection.execute(_SQL["append"], pack(first, encoded, written=to_micros(self._clock.now())))
-            put_beside(connection, appends)
+        first = Seq(self._written + 1)
+        block = pack(first, encoded, written=to_micros(self._clock.now())) if encoded else None
+        if block is not None and not any(append.state for append in appends):
+            connection.execute(_SQL["append_at_once"], (*block, counts_of(appends) or "[]"))
+        else:
+            with transaction(connection):
+                if block is not None:
+                    connection.execute(_SQL["append"], block)
+                put_beside(connection, appends)
         self._written = Seq(first + len(encoded) - 1)
         return _Committed(first, entries, [len(body) for body in encoded])
 
@@ -265,6 +269,7 @@ class SqliteJournal(Journal):
         """On the writer's thread, at the start and after every failure: what was acknowledged must be there."""
         connection = connect_writer(self._path, _PLAN, connect=self._connect)
         try:
+            connection.executescript(_SQL["appended"])
             _check_tail(connection, acknowledged=self._head)
             self._written = _head(connection)
         except BaseException:

@@ -13,10 +13,12 @@ from structlog.testing import capture_logs
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, NotDurable, Overloaded, Paused
 from cdmd.intake.admission import EdgeLimits
+from cdmd.intake.edge import Edge
 from cdmd.intake.routes import Then
 from cdmd.kit.bounded_http import Limits
+from cdmd.kit.exchanges import Exchange, Shared
 from cdmd.models import Accepted, Answer, Emission, Record, Request, Route, Verdict
-from tests.connectors.doubles import NOW, Echo, MemorySource, listening
+from tests.connectors.doubles import NOW, Echo, FixedClock, MemorySource, listening
 from tests.kit.wire import head, read_answer, read_to_end
 
 pytestmark = pytest.mark.anyio
@@ -557,3 +559,44 @@ async def test_an_answer_that_cannot_be_sent_is_the_connectors_fault() -> None:
             assert (await edge.client.post(PATH)).status_code == 500
             assert edge.degraded == [("shop", "ValueError")]
     assert source.refused == ["failed"]
+
+
+class Wire:
+    """A connection that only keeps its answers."""
+
+    peer, certificate, dead = "192.0.2.1", (), False
+
+    def __init__(self, edge: Edge) -> None:
+        self.shared = Shared(edge, Limits())
+        self.answers: list[bytes] = []
+
+    def answered(self, exchange: Exchange, out: bytes) -> None:
+        self.answers.append(out)
+
+
+async def test_those_that_arrive_together_take_turns_of_a_bounded_number_and_one_that_fails_harms_no_other() -> None:
+    class Failing(Taking):
+        def take(self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then) -> None:
+            super().take(records, state, then)
+            if len(self.emitted) == 3:
+                raise ValueError("joe@example.com")
+
+    source, degraded = Failing(), []
+    edge = Edge(clock=FixedClock(), ready=lambda: (True, []), degraded=lambda *named: degraded.append(named))
+    edge.swap([(Deciding(), source)])
+    wire = Wire(edge)
+    for _ in range(70):
+        exchange = Exchange(wire, "POST", PATH.encode(), [])
+        edge.begin(exchange)
+        exchange.whole = True
+        edge.complete(exchange)
+    assert source.emitted == []
+    await anyio.lowlevel.checkpoint()
+    assert 0 < len(source.emitted) < 70, "the first are on their way before the last are looked at"
+    with capture_logs():
+        await source.taken(70)
+    for then in source.waiting:
+        then([Accepted("1")], None)
+    assert [answer.split()[1] for answer in wire.answers] == [b"500"] + [b"200"] * 69
+    assert degraded == [("shop", "ValueError")]
+    assert edge.statistics() == {"requests": 70, "unknown_path": 0, "failed": 1, "bytes_in_flight": 0}

@@ -560,6 +560,17 @@ async def test_ids_older_than_the_memory_are_forgotten_there() -> None:
     assert recent.met(name_of("s4", ""), 4) is False
 
 
+async def test_an_id_under_way_with_other_content_stays_the_first_ones() -> None:
+    recent, name, first, second = Recent(size=4), name_of("s", "1"), Flight(), Flight()
+    recent.depart(name, 1, first)
+    recent.depart(name, 2, second)
+    assert (recent.met(name, 1), recent.met(name, 2)) == (first, False)
+    recent.crash([(name, 2)], second, NotDurable("full"))
+    assert recent.met(name, 1) is first
+    recent.depart(name, 3, first)
+    assert (recent.met(name, 1), recent.met(name, 3)) == (False, first)
+
+
 async def test_appends_without_records_may_share_a_commit() -> None:
     async with world() as w, anyio.create_task_group() as group:
         w.journal.gate = anyio.Event()

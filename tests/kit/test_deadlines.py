@@ -100,3 +100,25 @@ async def test_an_error_from_inside_passes_through() -> None:
     deadlines = Deadlines(5.0)
     with pytest.raises(LookupError), deadlines.of_current_task():
         raise LookupError
+
+
+async def test_what_was_let_go_of_by_another_that_was_due_does_not_end() -> None:
+    class One:
+        due = 0
+
+        def __init__(self, other: "One | None") -> None:
+            self.other, self.ended = other, anyio.Event()
+
+        def expire(self) -> None:
+            deadlines.remove(self)
+            if self.other is not None:
+                deadlines.remove(self.other)
+            self.ended.set()
+
+    deadlines, last = Deadlines(0.02), One(None)
+    second = One(None)
+    for one in (One(second), second, last):
+        deadlines.add(one)
+    with anyio.fail_after(5):
+        await last.ended.wait()
+    assert not second.ended.is_set()

@@ -55,6 +55,9 @@ def append_of(
     return Append(connector=connector, entries=entries, encoded=encoded, state=state or {}, counts=counts or {})
 
 
+_IN_ONE = ("BEGIN", "INSERT INTO blocks", "COMMIT")
+
+
 class Disk:
     """Stands where ``sqlite3.connect`` stands; what is set on it happens to every connection, new and old."""
 
@@ -72,14 +75,15 @@ class Disk:
 
         class Connection(sqlite3.Connection):
             def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-                if disk.fail_on is not None and sql.startswith(disk.fail_on):
+                alone = sql.startswith("INSERT INTO appended")  # one statement that is a transaction of its own
+                if disk.fail_on is not None and (sql.startswith(disk.fail_on) or (alone and disk.fail_on in _IN_ONE)):
                     raise disk.failure
                 if disk.impatient and sql.startswith("PRAGMA busy_timeout"):
                     sql = "PRAGMA busy_timeout = 1"
-                if sql.startswith("BEGIN"):
+                if alone or sql.startswith("BEGIN"):
                     (pages,) = super().execute("PRAGMA page_count").fetchone()
                     super().execute(f"PRAGMA max_page_count = {pages + 1 if disk.full else 2**31 - 2}").fetchone()
-                if sql == "COMMIT":
+                if alone or sql == "COMMIT":
                     disk.commits += super().execute("PRAGMA synchronous").fetchone()
                 return super().execute(sql, *parameters)
 
