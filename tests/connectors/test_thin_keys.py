@@ -222,6 +222,19 @@ def test_what_failed_waits_for_its_next_try_and_hurries_when_asked() -> None:
     assert flight.waiting.trouble.attempts == 3
 
 
+def test_what_was_hurried_and_failed_again_waits_all_the_same() -> None:
+    """Hurrying leaves its earlier places behind, which count no more."""
+    keys = Keys(settle=100)
+    tell(keys)
+    keys.hurry(50)
+    flight = keys.take(50)
+    assert flight is not None
+    keys.put_back(flight, Trouble(attempts=1, due=900))
+    assert keys.take(500) is None, "the place that it had before it was hurried"
+    assert keys.next_due(500) == 900
+    assert keys.take(900) is not None
+
+
 def test_whoever_fetched_and_ended_leaves_its_keys_to_be_fetched_again() -> None:
     keys = Keys(settle=0)
     tell(keys)
