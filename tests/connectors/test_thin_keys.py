@@ -270,6 +270,7 @@ def test_a_clock_that_was_set_back_makes_nothing_wait_longer_than_an_hour() -> N
     [
         (1, 2, True), (2, 2, False), (2.5, 2, False), ("9", "10", True),
         ("2027-01-01T00:00:00Z", "2027-01-01T00:00:01+00:00", True), ("2027-01-01T00:00:01Z", "2027-01-01T00:00:00Z", False),
+        ("2027-01-01T00:00:00Z", "2027-01-01T01:00:00+01:00", False), (-2, -1, True),
         ("abc", "abd", False), (None, 1, False), (True, 2, False), ({}, "x", False),
     ],
 )  # fmt: skip
