@@ -1,7 +1,7 @@
 """How many looks each of those gets that share a number of requests. Pure; rates are per second.
 
 The mean delay of all arrivals together is least when looks are in proportion to the square root of the rate over what a look
-costs (minimise the sum of rate / looks while the sum of cost * looks is given). A fifth is given out evenly: rates are only
+costs (minimise the sum of rate / looks while the sum of cost * looks is given). A part (15 %) is given out evenly: rates are only
 estimates, and what was silent for long has to be noticed when it speaks again. Not here: limits (``budget``).
 """
 
@@ -13,7 +13,7 @@ import msgspec
 
 from cdmd.kit.quantities import Rate, spoken
 
-_EVEN: Final = 0.2
+_EVEN: Final = 0.15
 _ROUNDS: Final = 60
 _OLD: Final = 60.0
 _GREW: Final = 1.1

@@ -46,10 +46,10 @@ def test_more_to_give_is_less_for_nobody(wanted: list[Claim], requests: float, f
         assert after >= before * (1 - 1e-6)
 
 
-def test_looks_are_in_proportion_to_the_root_of_the_rate_but_for_a_fifth() -> None:
+def test_looks_are_in_proportion_to_the_root_of_the_rate_but_for_a_part() -> None:
     few, many = taken([Claim(1 / DAY, 1, 1e-6, 1), Claim(100 / DAY, 1, 1e-6, 1)], 0.01)
-    assert few == pytest.approx(0.01 * (0.8 * 1 / 11 + 0.1))
-    assert many == pytest.approx(0.01 * (0.8 * 10 / 11 + 0.1))
+    assert few == pytest.approx(0.01 * (0.85 * 1 / 11 + 0.075))
+    assert many == pytest.approx(0.01 * (0.85 * 10 / 11 + 0.075))
 
 
 def test_a_look_that_takes_many_requests_happens_less_often() -> None:
