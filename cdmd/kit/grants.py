@@ -1,8 +1,8 @@
 """How many looks each of those gets that share a number of requests. Pure; rates are per second.
 
 The mean delay of all arrivals together is least when looks are in proportion to the square root of the rate over what a look
-costs (minimise the sum of rate / looks while the sum of cost * looks is given). A part (15 %) is given out evenly: rates are only
-estimates, and what was silent for long has to be noticed when it speaks again. Not here: limits (``budget``).
+costs (minimise the sum of rate / looks while the sum of cost * looks is given). A part (15 %) is given out evenly: rates are
+only estimates, and what was silent for long has to be noticed when it speaks again. Not here: limits (``budget``).
 """
 
 import math
