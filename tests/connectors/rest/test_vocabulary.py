@@ -108,14 +108,7 @@ since = { field = "{SystemModstamp}", initial = "2024-01-01T00:00:00Z", format =
 event = { id = "{Id}:{SystemModstamp}", type = "contact" }
 """,
         [
-<<<<<<< Updated upstream
             {"records": [{"Id": "1", "SystemModstamp": "2026-01-01T00:00:00.000+0000"}], "nextRecordsUrl": "/services/q-20"},
-=======
-            {
-                "records": [{"Id": "1", "SystemModstamp": "2026-01-01T00:00:00.000+0000"}],
-                "nextRecordsUrl": "/services/data/q-2000",
-            },
->>>>>>> Stashed changes
             {"records": [{"Id": "2", "SystemModstamp": "2026-01-01T00:00:01.000+0000"}]},
         ],
         2,
