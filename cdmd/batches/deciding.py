@@ -4,6 +4,7 @@ Every journaled entry ends in exactly one of applied, repeats, filtered, dead an
 its place there with it. Not here: calling extensions, and writing.
 """
 
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol
@@ -135,7 +136,13 @@ class _Decider:
 
     def __init__(self, rules: Rules, known: Known, *, parked: int, now: Micros) -> None:
         self._rules, self._known, self._parked, self._now = rules, known, parked, now
-        self._people = People(known, kinds=rules.kinds, public=partial(public_id, rules.journal_id), combine=self._combine)
+        me = weakref.proxy(self)  # a circle would keep every batch in memory until the garbage collector looks
+        self._people = People(
+            known,
+            kinds=rules.kinds,
+            public=partial(public_id, rules.journal_id),
+            combine=lambda winner, loser: me.combine(winner, loser),  # noqa: PLW0108 - bound to itself it would be one
+        )
         self._changes = Changes()
         self._judging = Judging(rules.audiences, journal_id=rules.journal_id, now=now)
         self._lost_traits, self._received, self._joined = 0, Micros(0), False
@@ -294,7 +301,8 @@ class _Decider:
         if lost:
             self._count(item, Count.IGNORED_TRAITS, lost)
 
-    def _combine(self, winner: ProfileState, loser: ProfileState) -> None:
+    def combine(self, winner: ProfileState, loser: ProfileState) -> None:
+        """Join what is projected on two."""
         keys = self._people.merges[-1]
         self._judging.catch_up(keys.winner, winner, self._judging.moment(winner, self._received))
         self._judging.vanish(keys.loser, loser, at=self._received, seq=keys.seq)

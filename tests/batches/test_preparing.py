@@ -1,5 +1,6 @@
 """Large batches are prepared beside the loop, small ones at once, and both come to the same."""
 
+import gc
 import threading
 
 import pytest
@@ -10,7 +11,7 @@ from cdmd.config.schema import IdentitySettings
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Apply, Digest, Entry, Item, Seq
 from cdmd.store.keys import Digester
-from tests.batches.world import micros, order, rules
+from tests.batches.world import World, micros, order, rules
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +26,20 @@ class Watched(Digester):
     def occurrence(self, source: str, id: str) -> Digest:
         self.threads.add(threading.get_ident())
         return super().occurrence(source, id)
+
+
+def test_a_decided_batch_leaves_no_circle_behind_for_the_garbage_collector() -> None:
+    world = World(rules())
+    world.take(
+        order(0, hours=0, identifiers={"email": "a@example.com"}), order(1, hours=0, identifiers={"phone": "+46700000001"})
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        world.take(order(2, hours=0, identifiers={"email": "a@example.com", "phone": "+46700000001"}))  # joins the two
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("count", "beside"), [(1, False), (100, False), (101, True), (2_000, True)])
