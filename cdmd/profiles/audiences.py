@@ -8,7 +8,7 @@ here: when a profile is judged, and what is said about it.
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from cdmd.config.meaning import AUDIENCE_NAMES, audience_problems
+from cdmd.config.meaning import AUDIENCE_NAMES, PROFILE_NAMES, audience_problems
 from cdmd.config.schema import AudienceSettings
 from cdmd.errors import ConditionFault, ConfigInvalid
 from cdmd.kit.conditions import Condition, Failures
@@ -28,44 +28,48 @@ class Move(NamedTuple):
 
 
 class Audience(NamedTuple):
-    """A compiled audience and what it reads: ``traits`` by name (``*``: any), ``reads`` the other parts of a profile.
+    """A compiled audience and what it reads of a profile: ``traits`` by name (``*``: any), ``parts``, and ``moments``.
 
-    ``windowed`` are the indicators among those it reads that the clock changes; ``moving``: it reads the clock itself.
+    ``indicators`` are all that it needs, with those that others are calculated from; ``windowed`` those of them that the clock
+    changes; ``moving``: it reads the clock itself.
     """
 
     name: str
     condition: Condition
     definition: int
     indicators: frozenset[str]
-    traits: frozenset[str]
-    reads: frozenset[str]
     windowed: frozenset[str]
+    counting: bool
+    about: bool
+    parts: frozenset[str]
+    traits: frozenset[str]
+    moments: tuple[str, ...]
     moving: bool
 
     def scope(self, projection: Projection, state: ProfileState, now: Micros) -> dict[str, Any]:
         """What the condition sees: no more of a profile than it reads, because CEL converts everything that it is given."""
-        scope: dict[str, Any] = {"now": from_micros(now)} if self.moving else {}
-        if self.indicators:
+        scope: dict[str, Any] = {}
+        if self.counting:
             scope["indicators"] = projection.numbers(state, now, among=self.indicators)
-        elif "indicators" in self.condition.names:
-            scope["indicators"] = {}
-        if "profile" in self.condition.names:
+        if self.about:
             scope["profile"] = self._profile(state)
+        if self.moving:
+            scope["now"] = from_micros(now)
         return scope
 
     def _profile(self, state: ProfileState) -> dict[str, Any]:
         shown: dict[str, Any] = {}
-        if self.traits or "traits" in self.reads:
-            wanted = state.traits if _ALL in self.traits else self.traits & state.traits.keys()
-            shown["traits"] = {name: value for name in wanted if (value := state.traits[name].value) is not None}
-        if "identifiers" in self.reads:
+        if "traits" in self.parts:
+            held = state.traits
+            names = held if _ALL in self.traits else self.traits
+            shown["traits"] = {name: held[name].value for name in names if name in held and held[name].value is not None}
+        if "identifiers" in self.parts:
             found: dict[str, list[str]] = {}
             shown["identifiers"] = found
             for one in state.identifiers:
                 found.setdefault(one.kind, []).append(one.value)
-        for moment in ("created", "updated"):
-            if moment in self.reads:
-                shown[moment] = from_micros(getattr(state, moment))
+        for moment in self.moments:
+            shown[moment] = from_micros(getattr(state, moment))
         return shown
 
 
@@ -160,9 +164,9 @@ class Audiences:
         return tuple(
             one
             for one in self._all
-            if "updated" in one.reads
+            if "updated" in one.moments
             or not one.indicators.isdisjoint(names)
-            or (identified and "identifiers" in one.reads)
+            or (identified and "identifiers" in one.parts)
             or (traits and (_ALL in one.traits or not one.traits.isdisjoint(traits)))
         )
 
@@ -183,14 +187,17 @@ def _compiled(name: str, where: str, projection: Projection) -> Audience:
     indicators = projection.needed_for(read)
     about = {path[1:] for path in paths if path[0] == "profile"}
     if () in about:
-        about |= {("traits",), ("identifiers",), ("created",), ("updated",)}
+        about |= {(part,) for part in PROFILE_NAMES}
     return Audience(
         name,
         condition,
-        short_digest(where),
-        indicators,
-        frozenset(path[1] if len(path) > 1 else _ALL for path in about if path[:1] == ("traits",)),
-        frozenset(path[0] for path in about if path),
-        projection.windowed() & indicators,
-        ("now",) in paths,
+        definition=short_digest(where),
+        indicators=indicators,
+        windowed=projection.windowed() & indicators,
+        counting="indicators" in condition.names,
+        about=bool(about),
+        parts=frozenset(path[0] for path in about if path),
+        traits=frozenset(path[1] if len(path) > 1 else _ALL for path in about if path[:1] == ("traits",)),
+        moments=tuple(name for name in ("created", "updated") if (name,) in {path[:1] for path in about}),
+        moving=("now",) in paths,
     )

@@ -42,7 +42,8 @@ _GREATEST_SQUARED: Final = 1e150
 """Beyond it a square is no double."""
 
 _HALVES: Final = 2.0**27 + 1
-_EMPTY: Final = IndicatorState(0)
+EMPTY: Final = IndicatorState(0)
+"""A bucket in which nothing has happened."""
 
 
 Add: TypeAlias = Callable[[IndicatorState, Any, int, int], IndicatorState | None]
@@ -66,20 +67,24 @@ def add(compute: str) -> Add:
     return _ADD[compute]
 
 
-def add_in(compute: str, state: IndicatorState, value: Any, *, time: int, seq: int, bucket: int) -> IndicatorState | None:
-    """The same for a state with a window: the value belongs into ``bucket``. None when it must be skipped."""
-    if compute == "distinct":
-        return _distinct_in(state, value, bucket)
-    added = _ADD[compute](state.parts.get(bucket, _EMPTY), value, time, seq)
-    return None if added is None else IndicatorState(state.definition, parts={**state.parts, bucket: added})
+def distinct_in(held: Mapping[int, IndicatorState], value: Any, *, bucket: int, definition: int) -> IndicatorState | None:
+    """What ``distinct`` has in the buckets ``held`` with one more ``value`` in ``bucket``; None when it must be skipped.
 
-
-def since(state: IndicatorState, oldest: int) -> IndicatorState:
-    """``state`` without the buckets before ``oldest``: itself where there are none."""
-    if not state.parts or min(state.parts) >= oldest:
-        return state
-    kept = {bucket: part for bucket, part in state.parts.items() if bucket >= oldest}
-    return IndicatorState(state.definition, parts=kept)
+    Each digest lies in the newest bucket that it was seen in.
+    """
+    digest = digest_of(value)
+    if digest is None:
+        return None
+    parts = dict(held)
+    for other in [other for other, part in parts.items() if _has(part.values, digest)]:
+        if other >= bucket:
+            return IndicatorState(definition, parts=parts)
+        left = [one for one in parts.pop(other).values if one != digest]
+        if left:
+            parts[other] = IndicatorState(0, values=left)
+    parts[bucket] = IndicatorState(0, values=_with(parts.get(bucket, EMPTY).values, digest))
+    full = sum([len(part.values) for part in parts.values()]) > MOST_VALUES
+    return IndicatorState(definition, parts=_least(parts) if full else parts)
 
 
 def combine(one: IndicatorState, other: IndicatorState) -> IndicatorState:
@@ -200,23 +205,6 @@ def _with(values: list[int], digest: int) -> list[int]:
     if place > MOST_VALUES or _has(values, digest):
         return values
     return [*values[:place], digest, *values[place:]][: MOST_VALUES + 1]
-
-
-def _distinct_in(state: IndicatorState, value: Any, bucket: int) -> IndicatorState | None:
-    """Each digest lies in the newest bucket that it was seen in."""
-    digest = digest_of(value)
-    if digest is None:
-        return None
-    parts = dict(state.parts)
-    for other in [other for other, part in parts.items() if _has(part.values, digest)]:
-        if other >= bucket:
-            return state
-        left = [one for one in parts.pop(other).values if one != digest]
-        if left:
-            parts[other] = IndicatorState(0, values=left)
-    parts[bucket] = IndicatorState(0, values=_with(parts.get(bucket, _EMPTY).values, digest))
-    full = sum([len(part.values) for part in parts.values()]) > MOST_VALUES
-    return IndicatorState(state.definition, parts=_least(parts) if full else parts)
 
 
 def _has(values: Sequence[int], digest: int) -> bool:

@@ -39,11 +39,15 @@ class Planned(NamedTuple):
         state = held if held is not None and held.definition == self.definition else IndicatorState(self.definition)
         if self.window is None:
             return self.add(state, value, at, seq)
-        bucket, oldest = self.window.bucket(at), self.window.oldest(now)
-        state = indicators.since(state, oldest)
+        bucket, oldest, parts = self.window.bucket(at), self.window.oldest(now), state.parts
+        if parts and min(parts) < oldest:
+            parts = {each: part for each, part in parts.items() if each >= oldest}
         if bucket < oldest:
-            return state
-        return indicators.add_in(self.compute, state, value, time=at, seq=seq, bucket=bucket)
+            return IndicatorState(self.definition, parts=parts)
+        if self.compute == "distinct":
+            return indicators.distinct_in(parts, value, bucket=bucket, definition=self.definition)
+        added = self.add(parts.get(bucket, indicators.EMPTY), value, at, seq)
+        return None if added is None else IndicatorState(self.definition, parts={**parts, bucket: added})
 
     def at(self, held: IndicatorState | None, now: int) -> IndicatorState | None:
         """What it has accumulated under these settings and counts at ``now``."""

@@ -2,7 +2,7 @@
 
 Against the intake alone in the same run. Sustained: as fast as 64 connections go until all is applied. Backlog: the journal
 filled while nothing applies it, then the daemon started. Paced: 4,000/s, whose acknowledgements must stay quick.
-Run: python -m tests.bench.end_to_end [--long] [--folder FOLDER].
+Run: python -m tests.bench.end_to_end [--long] [--audiences] [--folder FOLDER].
 """
 
 import random
@@ -22,7 +22,7 @@ from tests.bench.figures import Report, cpu_seconds, options, resident_mib, work
 from tests.bench.intake import measure
 from tests.bench.load import Generator, Plan
 from tests.bench.prepared import copied, event, open_in
-from tests.bench.setup import CONFIG, with_extension
+from tests.bench.setup import CONFIG, RICH, with_extension
 
 PACE = 4_000
 
@@ -30,10 +30,10 @@ PACE = 4_000
 class Daemon(DaemonProcess):
     """The whole daemon on a copy of a prepared state."""
 
-    def __init__(self, folder: Path, kept: Path, profiles: int) -> None:
+    def __init__(self, folder: Path, kept: Path, profiles: int, *, rich: bool = False) -> None:
         folder.mkdir(parents=True)
-        super().__init__(folder, CONFIG, environment=with_extension(folder))
-        copied(kept, profiles, self.state_dir)
+        super().__init__(folder, RICH if rich else CONFIG, environment=with_extension(folder))
+        copied(kept, profiles, self.state_dir, rich=rich)
 
     @property
     def pid(self) -> int:
@@ -75,21 +75,22 @@ def sustained(report: Report, daemon: Daemon, *, seconds: float, profiles: int) 
     return outcome.answered / took
 
 
-async def _fill_journal(state: Path, events: int, profiles: int) -> None:
+async def _fill_journal(state: Path, events: int, profiles: int, rich: bool) -> None:
     rng = random.Random(5)
     with StateDirectory(state).held():
         async with open_in(state) as opened:
             for start in range(0, events, 100):
-                entries = [Entry(event(n, rng.randrange(profiles), "backlog")) for n in range(start, start + 100)]
+                customers = [(n, rng.randrange(profiles)) for n in range(start, start + 100)]
+                entries = [Entry(event(n, one, "backlog", rich=rich)) for n, one in customers]
                 counts = {"received": 100, "accepted": 100}
                 encoded = [encode_entry(entry) for entry in entries]
                 await opened.journal.append([Append(connector="shop", entries=entries, encoded=encoded, counts=counts)])
 
 
-def backlog(report: Report, folder: Path, kept: Path, *, events: int, profiles: int) -> float:
+def backlog(report: Report, folder: Path, kept: Path, *, events: int, profiles: int, rich: bool) -> float:
     """Events a second from the first one applied by a daemon that finds them in its journal."""
-    daemon = Daemon(folder, kept, profiles)
-    anyio.run(_fill_journal, daemon.state_dir, events, profiles)
+    daemon = Daemon(folder, kept, profiles, rich=rich)
+    anyio.run(_fill_journal, daemon.state_dir, events, profiles, rich)
     with daemon:
         began, first = time.perf_counter(), daemon.shop()["backlog"]
         cpu = cpu_seconds(daemon.pid)
@@ -101,16 +102,19 @@ def backlog(report: Report, folder: Path, kept: Path, *, events: int, profiles: 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; returns how many figures are beyond their budget."""
-    given = options("end_to_end", long_help="1,000,000 profiles and 10 s instead of 50,000 and 2 s").parse_args(arguments)
+    parser = options("end_to_end", long_help="1,000,000 profiles and 10 s instead of 50,000 and 2 s")
+    parser.add_argument("--audiences", action="store_true", help="3 identifiers, 5 indicators (2 windowed) and 3 audiences")
+    given = parser.parse_args(arguments)
     profiles, seconds, waiting = (1_000_000, 10.0, 100_000) if given.long else (50_000, 2.0, 30_000)
-    report = Report(f"End to end ({profiles:,} profiles; 1 extension, dedupe, 2 identifiers, 3 indicators, activity)")
+    what = "3 identifiers, 5 indicators, 3 audiences" if given.audiences else "2 identifiers, 3 indicators"
+    report = Report(f"End to end ({profiles:,} profiles; 1 extension, dedupe, {what}, activity)")
     report.note(f"at {datetime.now(UTC):%Y-%m-%dT%H:%MZ}, the load generator on the same machine")
     with working_folder(given.folder) as folder:
         kept = given.folder or folder
         alone, alone_cpu, _ = measure("durable", folder / "alone", seconds=min(seconds, 3.0))
         report.note(f"intake alone: {alone.rate:,.0f}/s, {alone_cpu:.0f} µs CPU per event")
         paced_alone, *_ = measure("durable", folder / "paced", seconds=seconds, rate=PACE)
-        with Daemon(folder / "daemon", kept, profiles) as daemon:
+        with Daemon(folder / "daemon", kept, profiles, rich=given.audiences) as daemon:
             whole = sustained(report, daemon, seconds=seconds, profiles=profiles)
             load = Generator(
                 Plan(port=daemon.port, rate=PACE, events=int(PACE * seconds), seconds=seconds, profiles=profiles, run="paced")
@@ -118,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
             paced = load.go()
             daemon.until_applied()
             report.note(f"memory: {resident_mib(daemon.pid):.0f} MiB")
-        worked_off = backlog(report, folder / "backlog", kept, events=waiting, profiles=profiles)
+        worked_off = backlog(report, folder / "backlog", kept, events=waiting, profiles=profiles, rich=given.audiences)
     report.line("sustained, all applied", whole, "1/s", at_least=5_000)
     report.line("of the intake alone", whole / alone.rate)
     report.line("backlog worked off", worked_off, "1/s", at_least=10_000)

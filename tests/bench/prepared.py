@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 
 from cdmd.batches.deciding import Decision, Rules
-from cdmd.config.schema import IdentitySettings, IndicatorSettings
+from cdmd.config.schema import AudienceSettings, IdentitySettings, IndicatorSettings
 from cdmd.contracts import Append
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.clock import SystemClock
@@ -34,26 +34,38 @@ INDICATORS = {
 }
 
 
-def event(number: int, customer: int, run: str) -> Event:
+RICH = INDICATORS | {
+    "orders_30d": IndicatorSettings(on=("order.*",), window="30d"),
+    "spent_month": IndicatorSettings(on=("order.paid",), value="{data.total}", compute="sum", window="month Europe/Stockholm"),
+}
+AUDIENCES = {
+    "frequent": AudienceSettings(where="indicators.orders_30d >= 2"),
+    "good": AudienceSettings(where="indicators.spent_month >= 1000.0 && profile.traits.city == 'Lund'"),
+    "large": AudienceSettings(where="indicators.largest > 500.0"),
+}
+
+
+def event(number: int, customer: int, run: str, *, rich: bool = False) -> Event:
     """What the connector of ``setup`` makes of ``load.body``."""
+    more = {"user_id": f"uC{customer}"} if rich else {}
     return Event(
         id=f"{run}-{number:09}:paid",
         source="shop",
         type="order.paid",
         time=datetime(2026, 11, 23, 10, tzinfo=UTC),
         received=datetime.now(UTC),
-        identifiers={"email": f"joe{customer}@example.com", "customer_no": f"C{customer}"},
+        identifiers={"email": f"joe{customer}@example.com", "customer_no": f"C{customer}", **more},
         traits={"first_name": "Joe", "city": "Lund"},
         data={"total": 100 + number % 900 + 0.5, "currency": "SEK"},
     )
 
 
-def rules(opened: Opened) -> Rules:
-    """The pipeline's rules with the benches' indicators."""
+def rules(opened: Opened, *, rich: bool = False) -> Rules:
+    """The pipeline's rules with the benches' indicators; ``rich`` with windows and audiences."""
     return Rules(
         journal_id=opened.journal.id,
         kinds=Kinds(IdentitySettings()),
-        audiences=Audiences({}, Projection(INDICATORS)),
+        audiences=Audiences(AUDIENCES, Projection(RICH)) if rich else Audiences({}, Projection(INDICATORS)),
         digester=opened.digester,
     )
 
@@ -69,14 +81,15 @@ def open_in(folder: Path):
     return open_state(StateDirectory(folder), clock=SystemClock(), new_id=lambda: uuid.uuid4().hex, random=secrets.token_bytes)
 
 
-async def _fill(folder: Path, profiles: int) -> None:
+async def _fill(folder: Path, profiles: int, rich: bool) -> None:
     with StateDirectory(folder).held():
         async with open_in(folder) as opened:
-            made = rules(opened)
+            made = rules(opened, rich=rich)
             customers = list(range(profiles))
             random.Random(1).shuffle(customers)
             for batch in _batches(customers):
-                decided = decision(opened, made, [(Seq(n - profiles), event(n, one, "old")) for n, one in batch], position=None)
+                events = [(Seq(n - profiles), event(n, one, "old", rich=rich)) for n, one in batch]
+                decided = decision(opened, made, events, position=None)
                 await opened.store.apply(decided.wanted, decided)
             counts = {"received": profiles, "accepted": profiles}
             await opened.journal.append([Append(connector="shop", counts=counts)])
@@ -88,21 +101,21 @@ def _batches(customers: list[int]) -> Iterator[list[tuple[int, int]]]:
         yield list(enumerate(customers[start : start + _BATCH], start))
 
 
-def filled(kept: Path, profiles: int) -> Path:
+def filled(kept: Path, profiles: int, *, rich: bool = False) -> Path:
     """A state directory with so many profiles below ``kept``, built now where there is none; says how long that took."""
-    folder = kept / f"profiles-{profiles}"
+    folder = kept / f"profiles-{profiles}{'-rich' if rich else ''}"
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
         began = time.perf_counter()
-        anyio.run(_fill, folder / "state", profiles)
+        anyio.run(_fill, folder / "state", profiles, rich)
         (folder / "complete").touch()
         size = sum(file.stat().st_size for file in (folder / "state").glob("*.db*")) >> 20
         print(f"  [{profiles:,} profiles made in {time.perf_counter() - began:.1f} s, {size:,} MiB]", flush=True)
     return folder / "state"
 
 
-def copied(kept: Path, profiles: int, target: Path) -> Path:
+def copied(kept: Path, profiles: int, target: Path, *, rich: bool = False) -> Path:
     """A copy of that directory at ``target``."""
-    shutil.copytree(filled(kept, profiles), target)
+    shutil.copytree(filled(kept, profiles, rich=rich), target)
     return target

@@ -31,6 +31,28 @@ value = "{data.total}"
 compute = "max"
 """
 CONFIG = CONNECTOR + INDICATORS
+RICH = (
+    CONNECTOR.replace(" }\ntraits", ', user_id = "u{customer.id}" }\ntraits')
+    + INDICATORS
+    + """
+[indicators.orders_30d]
+on = ["order.*"]
+window = "30d"
+[indicators.spent_month]
+on = ["order.paid"]
+value = "{data.total}"
+compute = "sum"
+window = "month Europe/Stockholm"
+[audiences.frequent]
+where = "indicators.orders_30d >= 2"
+[audiences.good]
+where = "indicators.spent_month >= 1000.0 && profile.traits.city == 'Lund'"
+[audiences.large]
+where = "indicators.largest > 500.0"
+"""
+)
+"""The same with three identifiers, five indicators of which two have a window, and three audiences."""
+
 _PLUGIN = '''
 """One extension that adds an entry and does not wait."""
 import cdmd
