@@ -242,7 +242,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One event on its way into the store: fresh from the journal, or back from ``parked`` (``resumed``).
 
     ``parked_since`` is when it was first parked. ``entry.event`` is already extended where extensions answered in time.
-    ``retry`` marks a revived dead letter that was retried ``attempts`` times before.
+    ``retry`` marks a revived dead letter that was retried ``attempts`` times before. ``digest``: its occurrence's, if computed.
     """
 
     seq: Seq
@@ -253,6 +253,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     parked_since: Micros | None = None
     retry: bool = False
     attempts: int = 0
+    digest: Digest | None = None
 
 
 class SeenVerdict(IntEnum):
@@ -420,10 +421,9 @@ class Wanted(msgspec.Struct, frozen=True):
 class Changes(msgspec.Struct, kw_only=True):
     """What a decided batch writes, in one transaction that also moves the position to ``position``.
 
-    ``profiles`` holds new and changed rows; ``owners`` new or moved identifiers; ``unparked`` and ``revived`` the parked and
-    dead rows whose effects are in this transaction; ``counts`` adds to (connector, counter). ``swayed``: an extension had a say
-    in them or has one in what waits, so the same entries may come to something else when they are applied again. ``due`` says
-    what it was before for profiles whose ``due`` is another one; ``notices`` are in their order, ``failures`` by audience.
+    ``profiles`` holds new and changed rows; ``owners`` new or moved identifiers; ``unparked`` the rows whose effects are here;
+    ``counts`` adds to (connector, counter). ``swayed``: extensions have a say in it or in what waits, so it may be other when
+    applied again. ``due``: what it was before, where it is another one; ``notices`` in their order, ``failures`` by audience.
     """
 
     position: Seq | None = None

@@ -23,7 +23,7 @@ from cdmd.contracts import Clock, Journal, Remap, Store
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions
 from cdmd.identity.identifiers import Kinds
-from cdmd.models import Changes, Count, Entry, Event, Item, Micros, Parked, Seq, to_micros
+from cdmd.models import Changes, Count, Entry, Event, Item, Parked, Seq, to_micros
 from cdmd.profiles.audiences import Audiences
 
 __all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "Tail"]
@@ -262,16 +262,16 @@ class Pipeline:
         delays: defaultdict[str, list[float]] = defaultdict(list)
         for fate in fates:
             if fate.stage == "applied":
-                event = fate.item.entry.event
-                since: Micros = fate.at if event.connector in self._pull else to_micros(event.received)
-                delays[event.connector].append(max(0, moment - since) / 1_000_000)
+                connector = fate.item.entry.event.connector
+                since = fate.at if connector in self._pull else fate.received
+                delays[connector].append(max(0, moment - since) / 1_000_000)
         for connector, waited in delays.items():
             self.freshness.note(connector, waited, now)
         if self.tail.watched:
             self._show(fates)
 
     def _show(self, fates: Sequence[Fate]) -> None:
-        for stage, item, detail, _ in fates:
+        for stage, item, detail, *_ in fates:
             event = item.entry.event
             for visit in item.trace:
                 self.tail.publish("extended", event, f"{visit.extension}: {visit.outcome}")

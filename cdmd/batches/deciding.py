@@ -77,6 +77,7 @@ class Fate(NamedTuple):
     item: Item
     detail: str = ""
     at: Micros = Micros(0)
+    received: Micros = Micros(0)
 
 
 class _Prepared(NamedTuple):
@@ -125,8 +126,9 @@ class Decision:
         return changes
 
     def _prepare(self, item: Item, original: Event) -> _Prepared:
-        named = item.entry.occurrence
-        digest = None if named is None else self._rules.digester.occurrence(*named)
+        digest = item.digest
+        if digest is None and (named := item.entry.occurrence) is not None:
+            digest = self._rules.digester.occurrence(*named)
         forms = self._rules.kinds.forms(item.entry.event.identifiers) if isinstance(item.outcome, Apply) else _NONE
         return _Prepared(item, original, digest, forms)
 
@@ -146,6 +148,7 @@ class _Decider:
         self._changes = Changes()
         self._judging = Judging(rules.audiences, journal_id=rules.journal_id, now=now)
         self._lost_traits, self._received, self._joined = 0, Micros(0), False
+        self._before: Seen | None = None
 
     def changes(self, position: Seq | None) -> Changes:
         """All of it."""
@@ -160,7 +163,7 @@ class _Decider:
         item, parked = one.item, self._known.parked
         if item.resumed and parked is not None and item.seq not in parked:
             return Fate(None, item)
-        prior = self._prior(one)
+        prior = self._before = self._prior(one)
         if prior is not None and prior.seq == item.seq and _was_done(prior, item):
             return Fate(None, item)
         if prior is not None and prior.seq != item.seq:
@@ -196,8 +199,7 @@ class _Decider:
     def _remember(self, one: _Prepared, verdict: SeenVerdict) -> None:
         if one.digest is None:
             return
-        prior = self._prior(one)
-        content = self._content(one) if prior is None else prior.content
+        content = self._content(one) if self._before is None else self._before.content
         self._changes.seen[one.digest] = Seen(one.item.seq, verdict, content)
 
     def _repeat(self, one: _Prepared, prior: Seen) -> Fate:
@@ -263,10 +265,11 @@ class _Decider:
         self._leave_parked(item)
         self._remember(one, SeenVerdict.APPLIED)
         self._count(item, Count.APPLIED)
-        at, ahead = effective_time(event)
+        received = to_micros(event.received)
+        at, ahead = effective_time(event, received)
         if ahead:
             self._count(item, Count.CLOCK_AHEAD)
-        self._received, self._joined, owned = to_micros(event.received), False, len(self._people.owners)
+        self._received, self._joined, owned = received, False, len(self._people.owners)
         key, rule = self._people.resolve(one.forms, seq=item.seq, at=at, source=event.source)
         if key is None:
             self._count(item, Count.UNATTRIBUTED)
@@ -275,7 +278,7 @@ class _Decider:
         self._changes.activities.append(
             Activity(seq=item.seq, profile=key, time=at, event=event, rule=rule, trace=item.trace, clock_ahead=ahead)
         )
-        return Fate("applied", item, rule, at)
+        return Fate("applied", item, rule, at, received)
 
     def _project(self, item: Item, key: ProfileKey, at: Micros, *, identified: bool) -> None:
         """Add the event to its profile and judge that; what found no place there or could not be used is counted.
@@ -314,9 +317,8 @@ class _Decider:
         return any(pair in held for pair in pairs for held in owners)
 
 
-def effective_time(event: Event) -> tuple[Micros, bool]:
+def effective_time(event: Event, received: Micros) -> tuple[Micros, bool]:
     """When the event counts as having happened, and whether its sender's clock is more than five minutes ahead of ours."""
-    received = to_micros(event.received)
     if event.time is None:
         return received, False
     said = to_micros(event.time)

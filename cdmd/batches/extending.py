@@ -43,6 +43,7 @@ class Passage:
     __slots__ = (
         "attempts",
         "before",
+        "digest",
         "entry",
         "left",
         "outcome",
@@ -62,6 +63,7 @@ class Passage:
         self.left = self.resumed = self.retry = False
         self.parked_since: Micros | None = None
         self.attempts = self.tries = 0
+        self.digest: Digest | None = None
         self.before: Sequence[Extended] = ()
         self.waits_for = ""
 
@@ -93,6 +95,7 @@ class Passage:
             parked_since=self.parked_since,
             retry=self.retry,
             attempts=self.tries,
+            digest=self.digest,
         )
         return item, self.entry.event
 
@@ -185,10 +188,8 @@ class Extending:
         for passage in passages:
             if passage.resumed:
                 self.running.pop(passage.seq, None)
-        if self._in_flight:
-            done = {passage.seq for passage in passages}
-            for digest in [digest for digest, seq in self._in_flight.items() if seq in done]:
-                del self._in_flight[digest]
+            if passage.digest is not None and self._in_flight.get(passage.digest) == passage.seq:
+                del self._in_flight[passage.digest]
 
     def take_returned(self) -> list[Passage]:
         """The events that came back since."""
@@ -218,6 +219,8 @@ class Extending:
         if not passages:
             return []
         digests = [self._digester.occurrence(one.entry.event.source, one.entry.event.id) for one in passages]
+        for one, digest in zip(passages, digests, strict=True):
+            one.digest = digest if one.entry.event.id else None
         try:
             seen = await self._store.seen(digests)
         except CdmdError:

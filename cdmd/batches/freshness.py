@@ -4,6 +4,7 @@ Delays are counted minute by minute in buckets that grow by a fifth, so a figure
 """
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,8 +14,7 @@ _MINUTES: Final = 60
 _SHARE: Final = 0.95
 _SMALLEST: Final = 0.001
 _GROWTH: Final = 1.2
-_LOG_GROWTH: Final = math.log(_GROWTH)
-_BUCKETS: Final = 130  # up to half a year
+_BOUNDS: Final = [_SMALLEST * _GROWTH**bucket for bucket in range(130)]  # up to half a year
 
 
 class _Hour:
@@ -45,7 +45,7 @@ class Freshness:
             _forget(hour, minute)
         counts = hour.minutes[-1][1]
         for delay in delays:
-            bucket = 0 if delay <= _SMALLEST else min(_BUCKETS, math.ceil(math.log(delay / _SMALLEST) / _LOG_GROWTH))
+            bucket = bisect_left(_BOUNDS, delay)
             counts[bucket] = counts.get(bucket, 0) + 1
 
     def seconds(self, connector: str, now: datetime) -> float | None:

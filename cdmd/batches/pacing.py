@@ -11,7 +11,10 @@ import anyio
 from cdmd.contracts import Clock
 
 _BREATH: Final = 0.01
-_LONGEST_REST: Final = 0.025
+_REST: Final = 2
+"""How many times as long as a write took the writer rests: what is written is a third of the time at most, and more at once."""
+
+_LONGEST_REST: Final = 0.05
 
 
 class Pace:
@@ -27,9 +30,9 @@ class Pace:
         self._writing, self._began = True, self._clock.monotonic()
 
     def end(self) -> None:
-        """It ended; the rest is as long as it took, and never long."""
+        """It ended; the rest goes by how long it took, and is never long."""
         self._writing, ended = False, self._clock.monotonic()
-        self._rested = ended + min(ended - self._began, _LONGEST_REST)
+        self._rested = ended + min(_REST * (ended - self._began), _LONGEST_REST)
 
     async def rest(self, full: Callable[[], bool]) -> None:
         """Return when the writer has rested, or ``full`` says that a whole batch waits."""

@@ -27,6 +27,9 @@ from cdmd.models import Bury, Discard, Event, Extended, Fault, Hold, Micros, Out
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Event).decode
 _SHOW: Final = msgspec.json.Encoder().encode
+_ITS_OWN: Final = ("id", "source", "type", "received")
+"""What of an event no extension may change."""
+
 _KEPT_DURATIONS: Final = 512
 _SOONEST: Final = 0.1
 _LATEST: Final = 366 * 86_400.0
@@ -171,9 +174,14 @@ class Caller:
     def _checked(self, before: Event, returned: Any) -> Event:
         if not isinstance(returned, Event):
             raise Failure(f"returned {type(returned).__name__} instead of an event or None")
-        for field in ("id", "source", "type", "received"):
-            if getattr(returned, field) != getattr(before, field):
-                raise Failure(f"changed the event's {field}")
+        if (
+            returned.id != before.id
+            or returned.source != before.source
+            or returned.type != before.type
+            or returned.received != before.received
+        ):
+            fields = [name for name in _ITS_OWN if getattr(returned, name) != getattr(before, name)]
+            raise Failure(f"changed the event's {fields[0]}")
         try:
             encoded = _ENCODE(returned)
             kept = _DECODE(encoded)
@@ -187,7 +195,7 @@ class Caller:
     def _went_well(self, before: Event, after: Event, begun: float) -> Verdict:
         self._breaker.succeeded(self._clock.monotonic())
         added = tuple(name for name, value in after.data.items() if name not in before.data or before.data[name] != value)
-        return Verdict(after, None, self._visit("unchanged" if after == before else "extended", begun, added))
+        return Verdict(after, None, self._visit("extended" if added or after != before else "unchanged", begun, added))
 
     def _asked(self, event: Event, asked: Drop | RetryLater | Reject, attempts: int, begun: float) -> Verdict:
         outcome: Outcome
