@@ -3,7 +3,8 @@
 The rate at a moment is that of its hour of the week plus what the arrivals just before it make likely: a Hawkes process with
 an exponential kernel, whose weight is learned by online expectation and maximisation (A. G. Hawkes, Biometrika 1971; A. Veen
 and F. P. Schoenberg, JASA 2008). Where little was seen yet, an hour leans on the same hour of all working days or weekends,
-and that on the whole (the mean of a gamma prior worth a few arrivals). Not here: when to look (``pacing``).
+and that on the whole (the mean of a gamma prior): by the weight of few arrivals where hours differ by more than chance, of many
+where they do not (empirical Bayes, by the method of moments). Not here: when to look (``pacing``).
 """
 
 import math
@@ -25,6 +26,8 @@ _HOURS: Final = 168
 _MONDAY: Final = 72  # the epoch was a Thursday
 _WEEKEND: Final = 5 * 24
 _LEAN: Final = 5.0
+_LEAN_LEAST: Final = 4.0
+_LEAN_MOST: Final = 40.0
 _FIRST: Final = 1 / DAY
 _ASSUMED: Final = 20.0
 _ASSUMED_SHARE: Final = 0.15
@@ -36,7 +39,8 @@ class Rates(msgspec.Struct, array_like=True, frozen=True):
     """What was learned since ``since``, as of ``at``; all of it fades with ``HALF_LIFE``.
 
     ``counts`` are arrivals by hour of the week (UTC, from Monday), ``excited`` the sum of ``exp(-age / TAU)`` over them all,
-    ``arrived`` how many there were, and ``caused`` how many of those are explained by others before them.
+    ``arrived`` how many there were, and ``caused`` how many of those are explained by others before them. ``lean_kin`` is the
+    weight, in arrivals, of the whole for the same hour of alike days, ``lean_hour`` the weight of that for one hour.
     """
 
     since: float
@@ -45,6 +49,8 @@ class Rates(msgspec.Struct, array_like=True, frozen=True):
     excited: float = 0.0
     arrived: float = 0.0
     caused: float = 0.0
+    lean_kin: float = _LEAN
+    lean_hour: float = _LEAN
 
     @property
     def share(self) -> float:
@@ -79,8 +85,9 @@ class Forecast:
         """The part of it that is due to the hour of the week."""
         place = hour(moment)
         if place not in self._kept:
-            kin = _leaning(*self._seen(_kin(place)), prior=self._whole)
-            self._kept[place] = (1 - self._rates.share) * _leaning(*self._seen((place,)), prior=kin)
+            kin = _leaning(*self._seen(_kin(place)), prior=self._whole, weight=self._rates.lean_kin)
+            own = _leaning(*self._seen((place,)), prior=kin, weight=self._rates.lean_hour)
+            self._kept[place] = (1 - self._rates.share) * own
         return self._kept[place]
 
     def _seen(self, places: Iterable[int]) -> tuple[float, float]:
@@ -112,14 +119,39 @@ def learned(rates: Rates, arrivals: Sequence[float], until: float) -> Rates:
         caused += weight * by_others / (by_others + expected.usual(moment))
         counts[hour(moment)] += weight
         excited, at = excited + weight, moment
-    return Rates(
-        since=rates.since,
+    found = msgspec.structs.replace(
+        rates,
         at=until,
         counts=tuple(counts),
         excited=excited * math.exp((at - until) / TAU),
         arrived=rates.arrived * fade + len(arrivals),
         caused=rates.caused * fade + caused,
     )
+    return _weighed(found) if some else found
+
+
+def _weighed(rates: Rates) -> Rates:
+    """How much each hour leans on its kin, and those on the whole, by how much they differ beyond chance."""
+    whole = _leaning(sum(rates.counts), _all_watched(rates), prior=_FIRST, weight=1.0)
+    watched = [_watched(rates, place) for place in range(_HOURS)]
+    kinds, hours = list[tuple[float, float]](), list[tuple[float, float]]()
+    for kin in _KINDS:
+        count, seconds = sum(rates.counts[one] for one in kin), sum(watched[one] for one in kin)
+        rate = _leaning(count, seconds, prior=whole, weight=rates.lean_kin)
+        kinds.append((count, whole * seconds))
+        hours += [(rates.counts[one], rate * watched[one]) for one in kin]
+    chance = 1 / (1 - rates.share) ** 2
+    return msgspec.structs.replace(rates, lean_kin=_weight(kinds, chance), lean_hour=_weight(hours, chance))
+
+
+def _weight(pairs: Sequence[tuple[float, float]], chance: float) -> float:
+    """The weight of the prior for counts beside what was expected, whose variance by chance is ``chance`` times their mean.
+
+    A gamma prior of that weight would make the counts vary by the square of what is expected over the weight, on top of that.
+    """
+    beyond = sum((count - expected) ** 2 - chance * expected for count, expected in pairs)
+    squares = sum(expected**2 for _, expected in pairs)
+    return min(_LEAN_MOST, max(_LEAN_LEAST, squares / beyond)) if beyond > 0 else _LEAN_MOST
 
 
 def set_back(rates: Rates, now: float) -> Rates:
@@ -158,4 +190,5 @@ def _for_ever(place: int, moment: float) -> float:
     return faded(age) * (min(age, HOUR) + HOUR * _EARLIER)
 
 
+_KINDS: Final = [_kin(place) for place in (*range(24), *range(_WEEKEND, _WEEKEND + 24))]
 _EARLIER: Final = faded(WEEK) / (1 - faded(WEEK))

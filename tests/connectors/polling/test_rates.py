@@ -44,6 +44,18 @@ def test_after_four_weeks_working_hours_stand_out() -> None:
     assert working > 5 * sunday
 
 
+def test_hours_that_differ_by_chance_only_lean_on_the_others_more_than_hours_that_differ() -> None:
+    chance, office = after(evenly(60)), after(in_office_hours(60))
+    assert office.lean_kin == 4.0
+    assert chance.lean_kin > 15
+    assert chance.lean_hour > 15
+    assert office.lean_hour > office.lean_kin, "one working day is like the other"
+
+
+def test_what_bursts_make_of_hours_counts_as_chance() -> None:
+    assert after(in_bursts(2, size=4, gap=120)).lean_hour > 15
+
+
 def test_an_hour_nobody_watched_yet_leans_on_the_same_hour_of_other_working_days() -> None:
     two_days = Forecast(after(in_office_hours(40, days=2), days=2))
     wednesday = MONDAY + 2 * DAY
@@ -76,6 +88,7 @@ def test_rates_are_positive_finite_and_never_of_the_past(first: list[float], sec
     assert rates.at == MONDAY + 2 * WEEK
     assert all(0 < expected.rate(rates.at + place * HOUR) < math.inf for place in range(170))
     assert 0 <= rates.share <= 0.5
+    assert all(4 <= lean <= 40 for lean in (rates.lean_kin, rates.lean_hour))
 
 
 @given(moments, st.floats(MONDAY + 4 * WEEK, MONDAY + 8 * WEEK))
