@@ -149,23 +149,23 @@ def row_of_many(one: DaemonProcess) -> dict[str, Any]:
 def test_a_growing_a_shrinking_and_a_replaced_file_are_read_once_they_are_left_alone(tmp_path: Path) -> None:
     area, pause = tmp_path / "in", threading.Event()
     area.mkdir()
-    with sshd(tmp_path / "sshd") as server, daemon(tmp_path, server, place(server, area, stable="2s")) as one:
+    with sshd(tmp_path / "sshd") as server, daemon(tmp_path, server, place(server, area, stable="5s")) as one:
         with (area / "grows").open("w") as file:
             file.write("email,n\n")
-            for number in range(20):
+            for number in range(6):  # each time it stays as it is for longer than a look takes, and not as long as it has to
                 file.write(f"u{number}@example.com,{number}\n")
                 file.flush()
-                (area / "shrinks").write_text(rows(100, 40 - number))
+                (area / "shrinks").write_text(rows(100, 26 - number))
                 (area / "new").write_text(rows(200, 3) if number % 2 else rows(300, 3))
                 (area / "new").replace(area / "replaced")
-                pause.wait(0.2)
+                pause.wait(2.5)
                 states = {row["state"] for row in files_of(one).values()}
                 assert states <= {"seen", "settling"}, "nothing is whole while it changes"
         wait(lambda: [row["state"] for row in files_of(one).values()] == ["done"] * 3)
         one.settle()
         found = files_of(one)
-        assert {name: found[name]["accepted"] for name in found} == {"grows": 20, "shrinks": 21, "replaced": 3}
-        assert row_of(one)["applied"] == 20 + 21 + 3
+        assert {name: found[name]["accepted"] for name in found} == {"grows": 6, "shrinks": 21, "replaced": 3}
+        assert row_of(one)["applied"] == 6 + 21 + 3
 
 
 @pytest.fixture
