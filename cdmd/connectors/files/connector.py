@@ -82,14 +82,22 @@ class Watcher(ABC):
     async def run(self, source: Source) -> None:
         """Watch until cancelled. Raises ``SourceUnavailable`` where the place cannot be reached."""
         every = self.settings.every
-        schedule = Schedule(every=None if every is None else every.seconds, at=times(self.settings), freshness=source.freshness)
-        area, idle = self.area(source), 0
+        schedule = Schedule(
+            source.name,
+            every=None if every is None else every.seconds,
+            at=times(self.settings),
+            freshness=source.freshness,
+            settles=self._stable,
+        )
+        schedule.begin(await source.get(schedule.keys), source.clock.now())
+        area = self.area(source)
         try:
             while True:
                 looked = await self._look(area, source)
-                idle = 0 if looked.new else idle + 1
                 now = source.clock.now()
-                until = schedule.next(now, idle=idle, settling=looked.settling)
+                until = schedule.next(now, arrived=looked.arrived, settling=looked.settling)
+                if learned := schedule.state(looked.arrived):
+                    await durable(source, [], learned)
                 await area.rest((until - now).total_seconds())
                 source.working(None)
                 await source.idle(until, _reason(looked, area))
@@ -118,7 +126,7 @@ class Watcher(ABC):
             if taken >= MOST_AT_ONCE:
                 break
         more = taken >= MOST_AT_ONCE
-        return Looked(found.new or taken > 0, 0.0 if more else found.settling)
+        return Looked(found.arrived, 0.0 if more else found.settling)
 
     async def _page(self, page: Sequence[Listed], found: Found, source: Source, now: Moment) -> None:
         """Decide on some entries at once, and write what changed at once."""
@@ -134,7 +142,7 @@ class Watcher(ABC):
                         changes |= ledger.opened(listed.path, entry)
                         found.on_their_way.add(hash(listed.path))
                         found.settle(seconds)
-                        found.new = True
+                        found.arrived += before.open is None
                     case Close(entry):
                         changes |= ledger.closed(listed.path, entry)
                     case Settle(seconds):

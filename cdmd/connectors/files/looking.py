@@ -9,9 +9,9 @@ MOST_AT_ONCE: Final = 1_000
 
 
 class Looked(NamedTuple):
-    """What a look brought: whether anything was new, and how soon a file that settles may be whole."""
+    """What a look brought: how many new files, and how soon a file that settles may be whole."""
 
-    new: bool
+    arrived: int
     settling: float | None
 
 
@@ -22,7 +22,7 @@ class Found:
         self.ready: list[tuple[int, bytes]] = []
         self.tidy: list[bytes] = []
         self.on_their_way: set[int] = set()
-        self.new = False
+        self.arrived = 0
         self.settling: float | None = None
 
     def take(self, listed: Listed, *, all_of_them: bool) -> None:

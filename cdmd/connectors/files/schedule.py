@@ -1,19 +1,21 @@
-"""When to look again: at fixed intervals, at times of day, or as often as the wanted freshness needs. Pure."""
+"""When to look again: at fixed intervals, at times of day, or when files are likely to have come. No I/O."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from cdmd.connectors.polling.planning import Planner, Wants
+
 _AT: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?: (\S+))?")
 LEAST: Final = 1.0
 """Seconds between two looks, whatever is wanted."""
 
-USUAL: Final = 60.0
-_QUIET: Final = 8
+USUAL: Final = 120.0
+"""The freshness that is wanted where nobody says."""
 
 
 class At(msgspec.Struct, frozen=True):
@@ -47,31 +49,57 @@ class At(msgspec.Struct, frozen=True):
         raise AssertionError("a day has this time")
 
 
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """How often to look, in seconds: ``every``, else ``at``, else so that ``freshness`` is kept."""
+class Schedule:
+    """``every`` so many seconds, else ``at`` those times, else when files are likely to have come, within ``freshness``.
 
-    every: float | None = None
-    at: Sequence[At] = ()
-    freshness: float | None = None
+    ``settles`` are the seconds that a file takes from being found to being read. What was learned of when files come outlives
+    the process: ``begin`` with what stands at ``keys``, write ``state`` after each look.
+    """
 
-    def next(self, now: datetime, *, idle: int, settling: float | None) -> datetime:
-        """When to look again. ``idle``: looks in a row that found nothing new; ``settling``: seconds until a file may be whole.
+    def __init__(
+        self,
+        name: str,
+        *,
+        every: float | None = None,
+        at: Sequence[At] = (),
+        freshness: float | None = None,
+        settles: float = 0.0,
+    ) -> None:
+        self._every, self._at = every, at
+        wanted = USUAL if freshness is None else freshness
+        wants = Wants(freshness=max(2 * LEAST, wanted / 2, wanted - settles))
+        self._planner = None if every is not None or at else Planner(name, wants)
+
+    @property
+    def keys(self) -> Sequence[bytes]:
+        """Where its state stands."""
+        return () if self._planner is None else self._planner.keys
+
+    def begin(self, kept: Mapping[bytes, bytes], now: datetime) -> None:
+        """Go on from what was learned before."""
+        if self._planner is not None:
+            self._planner.begin(kept, now.timestamp())
+
+    def next(self, now: datetime, *, arrived: int, settling: float | None) -> datetime:
+        """When to look after a look that found ``arrived`` new files; ``settling``: seconds until a file may be whole.
 
         A file that settles is looked at when it may be whole, whatever the schedule says: it was found in time.
         """
-        regular = self._regular(now, idle)
+        regular = self._regular(now, arrived)
         if settling is None:
             return regular
         return min(regular, now + timedelta(seconds=max(settling, LEAST)))
 
-    def _regular(self, now: datetime, idle: int) -> datetime:
-        if self.every is not None:
-            return now + timedelta(seconds=self.every)
-        if self.at:
-            return min(one.next(now) for one in self.at)
-        return now + timedelta(seconds=self._adaptive(idle))
+    def state(self, arrived: int) -> dict[bytes, bytes]:
+        """What is to be written: only where files came, so that a quiet place costs no writing."""
+        return self._planner.state() if self._planner is not None and arrived else {}
 
-    def _adaptive(self, idle: int) -> float:
-        """Often after something came, then less often up to half of what freshness allows (a minute where nobody says)."""
-        most = max(LEAST, USUAL if self.freshness is None else self.freshness / 2)
-        return max(LEAST, most * min(1.0, (idle + 1) / _QUIET))
+    def _regular(self, now: datetime, arrived: int) -> datetime:
+        if self._every is not None:
+            return now + timedelta(seconds=self._every)
+        if self._planner is None:
+            return min(one.next(now) for one in self._at)
+        moment = now.timestamp()
+        if arrived or moment >= self._planner.due.at:  # a look in between, at a file that settles, is not one of the plan's
+            self._planner.looked(moment, arrivals=arrived)
+        return now + timedelta(seconds=max(LEAST, self._planner.due.at - moment))
