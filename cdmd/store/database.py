@@ -41,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     migrations: Sequence[Migration]
     synchronous: str
     autocheckpoint: int
-    cache_kib: int = 65_536
+    cache_kib: int = 32_768
 
 
 def connect_writer(path: Path, plan: Plan, *, connect: Connect) -> sqlite3.Connection:

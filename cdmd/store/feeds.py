@@ -83,8 +83,7 @@ class SqliteFeeds(Feeds):
 
     @override
     async def put(self, generation: int, first: int, blocks: Sequence[bytes]) -> None:
-        base = generation * MOST_BLOCKS + first
-        await self._write(partial(_put, [(base + place, _sum(base + place, body), body) for place, body in enumerate(blocks)]))
+        await self._write(partial(_put, generation * MOST_BLOCKS + first, blocks))
 
     @override
     async def finish(self, generation: int) -> int:
@@ -161,7 +160,8 @@ def _begin(connector: str, table: str, connection: sqlite3.Connection) -> int:
     return connection.execute(_SQL["begin"], (connector, table)).lastrowid or 0
 
 
-def _put(rows: Sequence[tuple[int, bytes, bytes]], connection: sqlite3.Connection) -> None:
+def _put(first: int, blocks: Sequence[bytes], connection: sqlite3.Connection) -> None:
+    rows = [(number, _sum(number, body), body) for number, body in enumerate(blocks, first)]
     with transaction(connection):
         connection.executemany(_SQL["put"], rows)
 

@@ -25,6 +25,7 @@ STEP: Final = 20_000
 _PIECE: Final = 2**16
 _KEPT_BYTES: Final = 16 * 2**20
 _VERSION: Final = b"1"
+_PARTS: Final = 256
 _ZERO: Final = bytes(WIDTH)
 _ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
@@ -64,8 +65,8 @@ class Items(Protocol):
         """Pass over so many."""
         ...
 
-    def digest(self, item: Any, digests: Digests) -> bytes | None:
-        """8 bytes of it; None of one that cannot be read. Empty for a blank line, which is no record."""
+    def digests(self, items: Sequence[Any], digests: Digests) -> list[bytes | None]:
+        """8 bytes of each; None of one that cannot be read. Empty for a blank line, which is no record."""
         ...
 
     def row(self, item: Any, number: int) -> Row | None:
@@ -95,11 +96,9 @@ class _Raw:
     def skip(self, count: int) -> None:
         next(islice(self._reading.records, count, count), None)
 
-    def digest(self, item: Any, digests: Digests) -> bytes | None:
-        raw = item[1]
-        if raw is None:
-            return None
-        return digests.line(raw) if raw and not raw.isspace() else b""
+    def digests(self, items: Sequence[Any], digests: Digests) -> list[bytes | None]:
+        line = digests.line
+        return [None if raw is None else line(raw) if raw and not raw.isspace() else b"" for _, raw in items]
 
     def row(self, item: Any, number: int) -> Row | None:
         self._reading.number = number - 1
@@ -128,12 +127,11 @@ class _Rows:
     def skip(self, count: int) -> None:
         next(islice(self._rows, count, count), None)
 
-    def digest(self, item: Any, digests: Digests) -> bytes | None:
-        value = item.value
-        if value is None:
-            return None
-        counted = {name: one for name, one in value.items() if name not in self._ignore} if self._ignore else value
-        return digests.line(_ENCODE(counted))
+    def digests(self, items: Sequence[Any], digests: Digests) -> list[bytes | None]:
+        return [None if item.value is None else digests.line(_ENCODE(self._counted(item.value))) for item in items]
+
+    def _counted(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {name: one for name, one in value.items() if name not in self._ignore} if self._ignore else value
 
     def row(self, item: Any, number: int) -> Row | None:
         found: Row = item
@@ -205,7 +203,7 @@ class Comparing:
         if not items:
             self._items.check_end()
             return False
-        found = [self._items.digest(item, digests) for item in items]
+        found = self._items.digests(items, digests)
         places = index.lines(b"".join(one or _ZERO for one in found))
         status, first = index.status, self.first
         for item, digest, place in zip(items, found, places, strict=True):
@@ -302,9 +300,9 @@ class Comparing:
         if kind == Kind.TWICE:
             fault = Fault("duplicate_key", "the record's key came before in this register; only the first one counts")
             return Candidate(kind, msgspec.structs.replace(row, fault=fault), NOBODY, b"", b"", b"", b"")
-        line = self._items.digest(item, digests) or _ZERO
+        (line,) = self._items.digests([item], digests)
         text = digests.text(row.value) or b""
-        return Candidate(kind, row, place, line, key, text, digests.fields(row.value))
+        return Candidate(kind, row, place, line or _ZERO, key, text, digests.fields(row.value))
 
     def _reread(self) -> Iterator[Any]:
         self._stack.close()
@@ -327,6 +325,15 @@ class Comparing:
 
 
 def _twice(keys: "array[int]") -> set[int]:
-    """Which of these came before; those of records without a key are all zero and do not count."""
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return {after for before, after in pairwise(order) if keys[before] == keys[after] != 0}
+    """Which of these came before; those of records without a key are all zero and do not count.
+
+    Sorted by parts: nobody else has the interpreter while a list is sorted.
+    """
+    parts = [array("L") for _ in range(_PARTS)]
+    for place, key in enumerate(keys):
+        parts[key % _PARTS].append(place)
+    found: set[int] = set()
+    for part in parts:
+        order = sorted(part, key=keys.__getitem__)
+        found.update(after for before, after in pairwise(order) if keys[before] == keys[after] != 0)
+    return found

@@ -256,6 +256,12 @@ class _Run:
             self._register.told("applying", done, total)
 
     async def _emit_some(self, batch: Sequence[Candidate], fields: Mapping[int, bytes]) -> None:
+        emitted, records = await anyio.to_thread.run_sync(self._records, batch, fields)
+        verdicts = await self._register.emit(records, {}) if records else []
+        await self._new.append([one for one, verdict in zip(emitted, verdicts, strict=True) if self._take(one, verdict)])
+
+    def _records(self, batch: Sequence[Candidate], fields: Mapping[int, bytes]) -> tuple[list[Candidate], list[Record]]:
+        """What is worth an event, and the events."""
         now = self._register.now()
         emitted: list[Candidate] = []
         records: list[Record] = []
@@ -266,8 +272,7 @@ class _Run:
             else:
                 emitted.append(one)
                 records.append(self._record(one, names, now))
-        verdicts = await self._register.emit(records, {}) if records else []
-        await self._new.append([one for one, verdict in zip(emitted, verdicts, strict=True) if self._take(one, verdict)])
+        return emitted, records
 
     def _take(self, one: Candidate, verdict: Verdict) -> bool:
         """What was accepted is remembered; what was filtered or refused is looked at anew in the next register.

@@ -7,13 +7,16 @@ done in worker threads.
 from array import array
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import anyio.to_thread
 
 from cdmd.connectors.registers.comparing import Candidate, Kind
 from cdmd.connectors.registers.rows import FIELD, GONE, PRESENT, ROWS, WIDTH, Block, pack, rearranged, unpack
 from cdmd.contracts import BulkTable, BulkWriter
+
+_TOGETHER: Final = 8
+"""Blocks that are written at once: each writing waits for the disk."""
 
 
 async def blocks_of(table: BulkTable) -> AsyncIterator[Block]:
@@ -103,10 +106,16 @@ class Rewriting:
         order = await anyio.to_thread.run_sync(lambda: sorted(range(len(self._places)), key=self._places.__getitem__))
         patches = iter(order)
         self._patch = next(patches, None)
+        waiting: list[bytes] = []
         async for body, start in self._old():
             written, packed = await anyio.to_thread.run_sync(self._patched, body, start, status, patches)
-            await self._writer.put([packed])
+            waiting.append(packed)
+            if len(waiting) >= _TOGETHER:
+                await self._writer.put(waiting)
+                waiting = []
             yield written
+        if waiting:
+            await self._writer.put(waiting)
 
     async def finish(self) -> Mapping[bytes, bytes]:
         """The new rows behind the old ones; the state that makes all of it current."""
