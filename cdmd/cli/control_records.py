@@ -11,6 +11,7 @@ from cdmd.cli.running import until_interrupted
 from cdmd.cli.terminal import Table, cell, clean, note, print_json, print_pairs, print_table, span
 
 _HERE = "cdmd.cli.control_records"
+_PEOPLE = "cdmd.cli.control_people"
 
 
 @click.command
@@ -67,7 +68,13 @@ def event_show(id: str, source: str | None, reveal: bool, as_json: bool) -> None
         _print_event(trace["event"])
 
 
-@click.group(cls=LazyGroup, entries={"show": Entry(f"{_HERE}:profile_show", "The customer who has this identifier.")})
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "show": Entry(f"{_HERE}:profile_show", "The customer who has this identifier."),
+        "explain": Entry(f"{_PEOPLE}:explain", "Why two identifiers are one person, or what kept them apart."),
+    },
+)
 def profile() -> None:
     """One customer."""
 

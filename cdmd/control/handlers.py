@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cdmd.contracts import DeadLetterFilter
-from cdmd.control import audiences, commands, inspection, letters
+from cdmd.control import audiences, commands, explaining, inspection, letters
 from cdmd.control.actors import Actor
 from cdmd.control.protocol import Runtime, TailFilter
 from cdmd.errors import BadArguments
@@ -186,6 +186,11 @@ async def _profile(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await inspection.profile_show(runtime, actor, _needed(request, "identifier"), activities=activities)
 
 
+async def _explain(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`first`, `second` (KIND:VALUE): why they are one person, or what kept them apart."""
+    return await explaining.explain(runtime, actor, _needed(request, "first"), _needed(request, "second"))
+
+
 async def _audiences(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """Every configured audience, how many are in and how far it is computed."""
     return await audiences.listed(runtime, actor)
@@ -243,6 +248,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/reload", _reload),
     ("GET", "/v1/event", _event),
     ("GET", "/v1/profile", _profile),
+    ("GET", "/v1/profile/explain", _explain),
     ("GET", "/v1/audiences", _audiences),
     ("GET", "/v1/audiences/{name}/members", _members),
     ("GET", "/v1/audience-changes", _audience_changes),

@@ -6,14 +6,6 @@ from typing import Any, Protocol
 from cdmd.models import Micros, ProfileState
 
 
-class Kinds(Protocol):
-    """The configured identifier kinds."""
-
-    def normalise(self, kind: str, value: str) -> tuple[str, str] | None:
-        """The (kind, value) to look up for what somebody typed, or None where no profile can own it."""
-        ...
-
-
 class Shown(Protocol):
     """A profile's values as users see them (``Projection`` fulfils it)."""
 

@@ -13,7 +13,8 @@ import msgspec
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
 from cdmd.control.audience_shapes import AudiencesRow
-from cdmd.control.needs import Counted, Kinds, Shown
+from cdmd.control.needs import Counted, Shown
+from cdmd.identity.identifiers import Kinds
 from cdmd.models import Event
 from cdmd.profiles.audiences import Audiences
 
@@ -320,7 +321,7 @@ class Runtime(Protocol):
 
     @property
     def kinds(self) -> Kinds:
-        """For normalising an identifier that somebody asks about."""
+        """The configured identifier kinds."""
         ...
 
     @property
@@ -343,10 +344,7 @@ class Runtime(Protocol):
         ...
 
     async def pause(self, name: str) -> str | None:
-        """Hold a connector back, over restarts, until ``resume``; returns a warning where its sender will not try again.
-
-        Raises ``NotFound``.
-        """
+        """Hold a connector back till ``resume``; returns a warning where its sender will not try again. Raises ``NotFound``."""
         ...
 
     async def resume(self, name: str) -> None:

@@ -109,6 +109,17 @@ class Kinds:
         usable = None if rule is None else _usable(rule, value)
         return None if usable is None else (kind, usable)
 
+    def unusable(self, kind: str, value: str) -> str:
+        """Why no profile can own this value, in words that hold nothing of it. For one that ``normalise`` has no pair for."""
+        rule = self._rules.get(kind)
+        if rule is None:
+            return "the kind is not configured"
+        if len(value) > LONGEST:
+            return f"it is longer than {LONGEST} characters"
+        if normalise(rule.form, value, region=rule.region) is None:
+            return "it cannot be read as one" if rule.form in {"email", "phone", "sha256"} else "there is nothing in it"
+        return "its value is blocked"
+
 
 def _hashed(entries: Mapping[str, IdentifierSettings]) -> dict[str, str]:
     """Each kind of digests with its plain kind, as it says itself or as it is named."""

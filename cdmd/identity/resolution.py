@@ -17,7 +17,8 @@ from Segment's identity resolution:
 Not for: traits and indicators; how those combine is handed in.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
@@ -28,6 +29,13 @@ from cdmd.models import IdentifierState, Known, Merge, Micros, ProfileKey, Profi
 
 MOST_MERGES: Final = 100
 MOST_IDENTIFIERS: Final = 1000
+
+_GIVEN_UP: Final = re.compile(r"; (?P<kind>[^;]+) given up: (?P<why>[^;]+)")
+
+
+def given_up(rule: str) -> Mapping[str, str]:
+    """The kinds that an event's ``Resolution.rule`` says were given up, each with the reason."""
+    return {found["kind"]: found["why"] for found in _GIVEN_UP.finditer(rule)}
 
 
 class Resolution(NamedTuple):

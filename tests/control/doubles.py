@@ -25,9 +25,10 @@ from cdmd.config.schema import (
     ConnectorConfig,
     ConnectorFrame,
     ControlSettings,
+    IdentitySettings,
     IndicatorSettings,
 )
-from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, Member, ProfileFound, StoreTotals, Trace
+from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Member, ProfileFound, StoreTotals, Trace
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
 from cdmd.control.protocol import (
@@ -46,6 +47,7 @@ from cdmd.control.protocol import (
 )
 from cdmd.control.server import control_app
 from cdmd.errors import BadArguments, Damaged, NotFound
+from cdmd.identity.identifiers import Kinds
 from cdmd.models import (
     Activity,
     DeadLetter,
@@ -146,6 +148,21 @@ class MemoryMembership:
         self.people: list[tuple[ProfileKey, ProfileState]] = []
         self.moves: list[Notice] = []
         self.totals: list[AudienceTotals] = []
+        self.activities: list[Activity] = []
+
+    async def newest(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, Seq]:
+        return {one.profile: one.seq for one in self.activities if one.profile in keys}
+
+    async def history(self, heads: Sequence[Seq], *, until: Sequence[Seq] = (), each: int) -> History:
+        """The newest first, ``each`` of them from each of ``heads``."""
+        found: list[Activity] = []
+        rest: list[Seq] = []
+        for head in heads:
+            (profile,) = {one.profile for one in self.activities if one.seq == head}
+            line = [one for one in reversed(self.activities) if one.profile == profile and one.seq <= head]
+            found += line[:each]
+            rest += [one.seq for one in line[each:][:1]]
+        return History(found, rest)
 
     async def audiences(self) -> list[AudienceTotals]:
         return self.totals
@@ -226,11 +243,6 @@ class MemoryStore:
         return self.damage
 
 
-class MemoryKinds:
-    def normalise(self, kind: str, value: str) -> tuple[str, str] | None:
-        return (kind, value.strip().lower()) if value.strip() != "null" else None
-
-
 class MemoryShown:
     def shown_traits(self, state: ProfileState) -> dict[str, Any]:
         return {name: trait.value for name, trait in state.traits.items()}
@@ -273,7 +285,7 @@ class MemoryRuntime:
             effective={"http": {"listen": ["127.0.0.1:8787"]}, "connectors": {"shop": {"secrets": ["credential:shop"]}}},
         )
         self.journal, self.store, self.feeds = MemoryJournal(), MemoryStore(), MemoryFeeds()
-        self.clock, self.kinds, self.shown = MemoryClock(), MemoryKinds(), MemoryShown()
+        self.clock, self.kinds, self.shown = MemoryClock(), Kinds(IdentitySettings()), MemoryShown()
         self.audiences, self.counted = AUDIENCES, MemoryCounted()
         self.states = {"shop": "running"}
         self.asked_back: list[DeadLetterFilter] = []

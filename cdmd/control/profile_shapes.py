@@ -1,0 +1,51 @@
+"""The shapes that the control socket speaks about who is who (see ``protocol``)."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+
+class IdentifierRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An identifier that was asked about: whose it is now, and where it was seen first; None where it is nobody's."""
+
+    kind: str
+    value: str
+    profile: str | None = None
+    first_seen: datetime | None = None
+    source: str | None = None
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that had a say: by which rule, and ``refused`` kinds with the reason. Where it is no longer kept, no id."""
+
+    time: datetime
+    rule: str
+    id: str | None = None
+    source: str | None = None
+    type: str | None = None
+    identifiers: list[Mapping[str, str]] = []
+    refused: Mapping[str, str] = {}
+    merged: list[str] = []
+
+
+class LinkRow(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """One step of the chain. Without an event, one identifier is a digest of the other."""
+
+    start: Mapping[str, str]
+    end: Mapping[str, str]
+    event: EventRow | None = None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why two identifiers are one person (``chain``), or which events could have joined them and did not (``refusals``).
+
+    ``complete`` is false where there were more events than are looked at.
+    """
+
+    same: bool
+    summary: str
+    identifiers: list[IdentifierRow]
+    chain: list[LinkRow] = []
+    refusals: list[EventRow] = []
+    complete: bool = True

@@ -1,0 +1,77 @@
+"""``cdmctl profile explain``."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from cdmd.cli.control_commands import cli
+from cdmd.cli.running import run
+from cdmd.config.schema import IdentifierSettings, IdentitySettings
+from cdmd.identity.identifiers import Kinds
+from tests.control.doubles import Daemon
+from tests.control.test_explaining import JOE, NUMBER, USER, happened, joined, person
+
+Cdmctl = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cdmctl(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Cdmctl:
+    def call(*arguments: str, role: str = "admin") -> tuple[int, str, str]:
+        daemon.client(role)
+        status = run(cli, ["--socket", str(daemon.path), *arguments], name="cdmctl")
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def test_the_steps_from_one_identifier_to_the_other_are_a_table(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    joined(daemon)
+    status, out, _ = cdmctl("profile", "explain", ":".join(NUMBER), ":".join(USER))
+    assert status == 0
+    assert out.startswith("one person, joined by 2 events\n")
+    assert [line.split()[0] for line in out.splitlines() if line.startswith(":".join(NUMBER))] == [":".join(NUMBER)]
+    assert "merged on email" in out
+    status, out, _ = cdmctl("profile", "explain", ":".join(NUMBER), ":".join(USER), "--json")
+    assert [link["to"]["kind"] for link in json.loads(out)["chain"]] == ["email", "user_id"]
+
+
+def test_what_kept_two_apart_is_a_table_of_the_events(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    person(daemon, 1, NUMBER, JOE)
+    person(daemon, 2, USER)
+    happened(daemon, 1, "new", NUMBER, JOE)
+    happened(daemon, 2, "new; email given up: limit of user_id", USER, JOE)
+    _, out, err = cdmctl("profile", "explain", ":".join(USER), ":".join(JOE))
+    assert out.startswith("two people: events carried identifiers of both, but email given up: limit of user_id\n")
+    assert "e2" in out.splitlines()[-1]
+    assert err == ""
+
+
+def test_it_is_said_where_not_all_events_were_looked_at(
+    daemon: Daemon, cdmctl: Cdmctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.control.explaining._AT_ONCE", 1)
+    monkeypatch.setattr("cdmd.control.explaining.LOOKED_AT", 1)
+    joined(daemon)
+    _, _, err = cdmctl("profile", "explain", ":".join(NUMBER), ":".join(USER))
+    assert "more events than are looked at" in err
+
+
+def test_a_digest_of_the_other_is_a_step_without_an_event(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    settings = {"email": IdentifierSettings(), "email_sha256": IdentifierSettings()}
+    daemon.runtime.kinds = Kinds(IdentitySettings(identifiers=settings))
+    daemon.runtime.config = daemon.runtime.config.__class__(
+        state_dir=daemon.path.parent, control_socket=daemon.path, identity=IdentitySettings(identifiers=settings)
+    )
+    (digest,) = daemon.runtime.kinds.digests(JOE)
+    person(daemon, 1, JOE, digest)
+    _, out, _ = cdmctl("profile", "explain", ":".join(JOE), ":".join(digest))
+    assert out.startswith("one person: a digest of the other\n")
+    assert out.splitlines()[-1].endswith("a digest of the other")
+
+
+def test_nobody_is_not_found(cdmctl: Cdmctl) -> None:
+    status, _, err = cdmctl("profile", "explain", "email:x@example.com", "email:y@example.com")
+    assert status == 4
+    assert "nobody is known by that email" in err
