@@ -43,10 +43,11 @@ from cdmd.store.opening import open_state
 from tests.bench.setup import CONFIG
 
 KINDS = ("bare", "mapping", "durable")
+_HEADERS, _BODY = (("content-type", "application/json"),), b'{"accepted":1,"filtered":0}'
 
 
 class Bare:
-    """An answer for nothing: what the listener alone costs."""
+    """The same answer for nothing: what the listener alone costs."""
 
     def begin(self, exchange: Exchange) -> None:
         """Whatever it is."""
@@ -55,7 +56,7 @@ class Bare:
         """Whatever it says."""
 
     def complete(self, exchange: Exchange) -> None:
-        exchange.answer(200, (), b"ok")
+        exchange.answer(200, _HEADERS, _BODY)
 
     def left(self, exchange: Exchange) -> None:
         """Nothing was begun."""
