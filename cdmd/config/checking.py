@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import FieldInfo
 
-from cdmd.config.reading import Key
+from cdmd.config.reading import Key, fields_of
 from cdmd.contracts import ChosenFormat, Format
 from cdmd.kit.quantities import Duration, Rate, Size
 from cdmd.kit.quiet import QuietHours
@@ -66,7 +66,7 @@ class Checker:
         if not isinstance(value, dict):
             self._report(key, f"expected a table, got {_kind(value)}")
             return None
-        fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+        fields = {field.encode_name: field for field in fields_of(struct)}  # type: ignore[arg-type]  # types are hashable
         tag = struct.__struct_config__.tag_field
         names = [*fields, *known, *([tag] if tag else [])]
         for name in value:

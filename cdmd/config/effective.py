@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from cdmd.config.reading import fields_of
 from cdmd.config.schema import Config
 from cdmd.config.secrets import LITERAL, PREFIXES, names_a_secret
 from cdmd.contracts import ChosenFormat
@@ -66,5 +67,5 @@ def plain(value: Any) -> Any:
 
 def _fields(value: msgspec.Struct) -> dict[str, Any]:
     config = value.__struct_config__
-    shown = {field.encode_name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
+    shown = {field.encode_name: getattr(value, field.name) for field in fields_of(type(value))}
     return {config.tag_field: config.tag, **shown} if config.tag_field else shown

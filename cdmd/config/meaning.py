@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cdmd.config.checking import nearest
-from cdmd.config.reading import Key
+from cdmd.config.reading import Key, fields_of
 from cdmd.config.schema import (
     AudienceSettings,
     ConnectorConfig,
@@ -296,7 +296,7 @@ def events(key: Key, settings: Any) -> Found:
     if isinstance(settings, EventSettings):
         yield from event(key, settings)
     elif isinstance(settings, msgspec.Struct):
-        for field in msgspec.structs.fields(settings):
+        for field in fields_of(type(settings)):
             yield from events((*key, field.encode_name), getattr(settings, field.name))
     elif isinstance(settings, Mapping):
         for name, one in settings.items():

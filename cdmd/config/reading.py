@@ -4,8 +4,12 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import msgspec
+from msgspec.structs import FieldInfo
 
 Key: TypeAlias = tuple[str, ...]
 
@@ -31,6 +35,12 @@ class Merged:
         named = self.tables.get(table)
         if isinstance(named, dict) and name in named:
             self.tables[table] = {name: named[name]}
+
+
+@cache
+def fields_of(struct: type[msgspec.Struct]) -> tuple[FieldInfo, ...]:
+    """A struct's fields: found once a type, because a thousand connectors have the same few (tests/bench/pacing.py)."""
+    return msgspec.structs.fields(struct)
 
 
 def show(key: Key) -> str:

@@ -28,7 +28,8 @@ class DaemonProcess:
     ``config`` is the TOML text of the configuration; where it does not name them, state directory, a free port, the control
     socket and a small disk reserve are added. ``plugins`` (name to module) are found by the daemon as if they were installed,
     where they are not; ``paths`` are folders their modules are in.
-    ``url`` is where it listens. Nothing here is async: it is for tests outside the daemon's loop.
+    ``patience`` are the seconds it may take to start. ``url`` is where it listens. Nothing here is async: it is for tests
+    outside the daemon's loop.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class DaemonProcess:
         plugins: Mapping[str, str] | None = None,
         paths: Sequence[Path] = (),
         command: Sequence[str] = (sys.executable, "-m", "cdmd"),
+        patience: float = _START_SECONDS,
     ) -> None:
-        self.folder, self._command = folder, tuple(command)
+        self.folder, self._command, self._patience = folder, tuple(command), patience
         self.config_file = folder / "cdmd.toml"
         self.state_dir = folder / "state"
         self.socket = folder / "control.sock"
@@ -75,7 +77,7 @@ class DaemonProcess:
                 text=True,
                 env=self.environment,
             )
-        overdue = threading.Timer(_START_SECONDS, self.process.kill)  # a daemon that hangs ends the reading below
+        overdue = threading.Timer(self._patience, self.process.kill)  # a daemon that hangs ends the reading below
         overdue.start()
         lines = []
         try:
@@ -89,7 +91,7 @@ class DaemonProcess:
         finally:
             overdue.cancel()
             overdue.join()
-        self.process.wait(_START_SECONDS)
+        self.process.wait(self._patience)
         self._close()
         raise CdmdError(f"the daemon did not start: {''.join(lines)}{self.log_file.read_text()[-2000:]}")
 

@@ -61,7 +61,7 @@ def _used(folder: Path, more: str, *, seconds: float) -> tuple[float, float, flo
     api = Timed(limit=10**9)
     with (
         ServedApi(api).served() as served,
-        DaemonProcess(folder, declared(served.url, limits="100000/1s", more=more)) as daemon,
+        DaemonProcess(folder, declared(served.url, limits="100000/1s", more=more), patience=60) as daemon,
     ):
         assert daemon.process is not None
         if not _until(api, POLLERS, seconds=60):

@@ -62,9 +62,9 @@ def test_a_configuration_that_is_wrong_ends_with_what_the_daemon_said(tmp_path: 
         DaemonProcess(tmp_path, '[connectors.a]\ntype = "shopp"\n').start()
 
 
-def test_a_daemon_that_hangs_at_its_start_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdmd.testing.process._START_SECONDS", 0.5)
-    hanging = DaemonProcess(tmp_path, command=[sys.executable, "-c", "import threading; threading.Event().wait()"])
+def test_a_daemon_that_hangs_at_its_start_is_ended(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+    hanging = DaemonProcess(tmp_path, command=command, patience=0.5)
     begun = time.monotonic()
     with pytest.raises(CdmdError, match="did not start"):
         hanging.start()
