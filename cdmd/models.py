@@ -2,8 +2,7 @@
 
 For: every floor above; nothing here reads, writes or decides. What comes by the thousand is hidden from the garbage collector
 (``gc=False``): it is decoded or computed, so it refers to itself nowhere and counting references frees it. Times that leave the
-process are aware datetimes in UTC, times that are compared or stored are integers of microseconds since
-1970-01-01T00:00:00Z (``Micros``).
+process are aware datetimes in UTC, times that are compared or stored are ``Micros``.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -538,3 +537,4 @@ class Count:
     IGNORED_TRAITS: Final = "ignored_traits"
     SKIPPED_VALUES: Final = "skipped_values"
     CLOCK_AHEAD: Final = "clock_ahead"
+    MISSED: Final = "missed"

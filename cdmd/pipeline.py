@@ -4,7 +4,7 @@ This page names the steps in order; each is a room of its own. What happens to a
 """
 
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 import anyio
@@ -13,11 +13,12 @@ import msgspec
 import structlog
 
 from cdmd.batches.credit import CREDIT, Credit
-from cdmd.batches.deciding import Digester, Fate, Rules, poisoned
+from cdmd.batches.deciding import Fate, poisoned
 from cdmd.batches.extending import Batch, Extending
 from cdmd.batches.freshness import Freshness
 from cdmd.batches.pacing import Pace
 from cdmd.batches.preparing import prepared
+from cdmd.batches.rules import Digester, PipelineSettings, Rules
 from cdmd.batches.tail import Tail
 from cdmd.contracts import Clock, Journal, Remap, Store
 from cdmd.errors import CdmdError
@@ -33,22 +34,6 @@ _FLOOR: Final = 0.025
 _PATIENT: Final = 2
 _T = TypeVar("_T")
 _Work: TypeAlias = list[tuple[Item, Event]]
-
-
-class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds. ``patience`` is how long (seconds) an event waits for another's extension; ``parked_keep`` is in seconds.
-
-    ``window`` batches of events may be under way at once, and ``resuming`` events for each extension besides those.
-    """
-
-    batch: int = 2000
-    backlog_batch: int = 5000
-    window: int = 4
-    patience: float = 0.25
-    parked_max: int = 100_000
-    parked_keep: float = 72 * 3600.0
-    resuming: int = 128
-    look: float = 1.0
 
 
 class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +63,7 @@ class Pipeline:
         remap: Remap,
         clock: Clock,
         known_only: frozenset[str] = frozenset(),
+        reconciled: Mapping[str, str] = {},
         pull: frozenset[str] = frozenset(),
         settings: PipelineSettings | None = None,
         tail: Tail | None = None,
@@ -91,6 +77,7 @@ class Pipeline:
             audiences=audiences,
             digester=digester,
             known_only=known_only,
+            reconciled=reconciled,
             parked_max=self._settings.parked_max,
             parked_keep=round(self._settings.parked_keep * 1_000_000),
         )
@@ -302,11 +289,19 @@ class Pipeline:
         return self._store.position >= goal
 
     def configure(
-        self, *, kinds: Kinds, audiences: Audiences, known_only: frozenset[str], pull: frozenset[str] = frozenset()
+        self,
+        *,
+        kinds: Kinds,
+        audiences: Audiences,
+        known_only: frozenset[str],
+        reconciled: Mapping[str, str] = {},
+        pull: frozenset[str] = frozenset(),
     ) -> None:
         """What a reload changed; it counts from the next batch."""
         self._pull = pull
-        self._rules = msgspec.structs.replace(self._rules, kinds=kinds, audiences=audiences, known_only=known_only)
+        self._rules = msgspec.structs.replace(
+            self._rules, kinds=kinds, audiences=audiences, known_only=known_only, reconciled=reconciled
+        )
 
     def statistics(self) -> PipelineStatistics:
         """Figures for ``status``."""

@@ -7,12 +7,13 @@ its place there with it. Not here: calling extensions, and writing.
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import msgspec
 
 from cdmd.batches.judging import Judging
-from cdmd.identity.identifiers import Forms, Kinds
+from cdmd.batches.rules import Rules
+from cdmd.identity.identifiers import Forms
 from cdmd.identity.naming import public_id
 from cdmd.identity.resolution import People
 from cdmd.models import (
@@ -41,33 +42,8 @@ from cdmd.models import (
     Wanted,
     to_micros,
 )
-from cdmd.profiles.audiences import Audiences
 
 CLOCK_AHEAD: Final = 5 * 60 * 1_000_000
-
-
-class Digester(Protocol):
-    """Names an occurrence and its content without holding them (``cdmd.store.keys.Digester``)."""
-
-    def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - an event's own word
-        """The keyed digest of (source, id)."""
-        ...
-
-    def content(self, event: Event) -> int:
-        """A 64-bit digest of what the event says."""
-        ...
-
-
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What does not change from batch to batch. ``parked_keep`` is in microseconds."""
-
-    journal_id: str
-    kinds: Kinds
-    audiences: Audiences
-    digester: Digester
-    known_only: frozenset[str] = frozenset()
-    parked_max: int = 100_000
-    parked_keep: int = 72 * 3600 * 1_000_000
 
 
 class Fate(NamedTuple):
@@ -188,7 +164,9 @@ class _Decider:
         return prior if prior is None or is_of(prior, one.item.entry, one.item.seq) else None
 
     def _count(self, item: Item, counter: str, number: int = 1) -> None:
-        key = (item.entry.event.connector, counter)
+        self._add((item.entry.event.connector, counter), number)
+
+    def _add(self, key: tuple[str, str], number: int) -> None:
         self._changes.counts[key] = self._changes.counts.get(key, 0) + number
 
     def _leave_parked(self, item: Item) -> None:
@@ -205,10 +183,14 @@ class _Decider:
     def _repeat(self, one: _Prepared, prior: Seen) -> Fate:
         self._leave_parked(one.item)
         self._count(one.item, Count.REPEATS)
-        if one.item.entry.brief or self._content(one) == prior.content:
+        if one.item.entry.brief or self._is_reconciled(one) or self._content(one) == prior.content:
             return Fate("repeated", one.item)
         self._count(one.item, Count.ID_CONFLICTS)
         return Fate("repeated", one.item, "other content under the same id")
+
+    def _is_reconciled(self, one: _Prepared) -> bool:
+        source, reconciled = one.original.source, self._rules.reconciled
+        return bool(reconciled) and (source in reconciled or source in reconciled.values())
 
     def _content(self, one: _Prepared) -> int:
         """What to tell other content by; where the id is the content's digest there is none, and its time is kept instead."""
@@ -265,6 +247,8 @@ class _Decider:
         self._leave_parked(item)
         self._remember(one, SeenVerdict.APPLIED)
         self._count(item, Count.APPLIED)
+        if (untold := self._rules.reconciled.get(event.source)) is not None:
+            self._add((untold, Count.MISSED), 1)
         received = to_micros(event.received)
         at, ahead = effective_time(event, received)
         if ahead:

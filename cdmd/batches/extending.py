@@ -11,7 +11,8 @@ from typing import Final
 import anyio
 import msgspec
 
-from cdmd.batches.deciding import Digester, is_of
+from cdmd.batches.deciding import is_of
+from cdmd.batches.rules import Digester
 from cdmd.contracts import Clock, Remap, Store
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions, Visit

@@ -6,7 +6,8 @@ from typing import Final
 
 import anyio.to_thread
 
-from cdmd.batches.deciding import Decision, Rules
+from cdmd.batches.deciding import Decision
+from cdmd.batches.rules import Rules
 from cdmd.models import Event, Item, Micros, Seq
 
 _FEW: Final = 100

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from cdmd.config import meaning, places
+from cdmd.config import meaning, places, together
 from cdmd.config.checking import Checker, nearest
 from cdmd.config.effective import effective
 from cdmd.config.library import Library, lay_under
@@ -168,8 +168,9 @@ class _Loading:
             meaning.audiences(audiences, indicators),
             meaning.public_urls(sections["http"], connectors),
             meaning.certificates(sections["http"], connectors),
-            meaning.keys_in_common(connectors),
-            meaning.objectives(connectors),
+            together.reconciling(connectors),
+            together.keys_in_common(connectors),
+            together.objectives(connectors),
         ):
             for key, what in found:
                 self._report(key, what)
@@ -256,7 +257,7 @@ class _Loading:
                 self._report(where, what)
             settings = self._settings(name, table)
             built[name] = ConnectorConfig(name=name, frame=frame, settings=settings, file=self._merged.file_of(key))
-        for where, what in meaning.earlier_names(frames):
+        for where, what in together.earlier_names(frames):
             self._report(where, what)
         return built
 

@@ -25,7 +25,6 @@ from cdmd.config.schema import (
 from cdmd.contracts import EventSettings
 from cdmd.kit.calculations import indicators_in, mixed
 from cdmd.kit.conditions import Condition
-from cdmd.kit.grants import Demand, impossible
 from cdmd.kit.normalising import TRUNK_ZERO
 from cdmd.kit.proxies import UNIX
 from cdmd.kit.templates import Template
@@ -79,38 +78,6 @@ def certificates(settings: HttpSettings, connectors: Mapping[str, ConnectorConfi
                 ("connectors", name, "client_names"),
                 "no client is asked for a certificate: set http.tls.client_ca, or http.proxies.subject_header behind a proxy",
             )
-
-
-def keys_in_common(connectors: Mapping[str, ConnectorConfig]) -> Found:
-    """Secrets by which connectors that share their paths are told apart (``told_apart_by``), listed more than once."""
-    first: dict[tuple[str, bytes], Key] = {}
-    for name, one in connectors.items():
-        setting = getattr(one.settings, "told_apart_by", "")
-        for place, secret in enumerate(getattr(one.settings, setting) if setting else ()):
-            key = ("connectors", name, setting, str(place))
-            same = first.setdefault((one.frame.type, secret.reveal()), key)
-            if same != key and secret.reveal():
-                told = "one of them is enough" if same[1] == name else f"all that comes with it would be {same[1]}'s"
-                yield key, f"is the same secret as {'.'.join(same)}: {told}"
-
-
-def objectives(connectors: Mapping[str, ConnectorConfig]) -> Found:
-    """What all that ask one host with one credential are wanted to do (``demand``), beyond what the host allows them."""
-    together: dict[tuple[str, str], dict[str, Demand]] = {}
-    for name, one in connectors.items():
-        if (asked := getattr(one.settings, "demand", None)) is not None:
-            demand: Demand = asked(None if one.frame.freshness is None else one.frame.freshness.seconds)
-            together.setdefault((demand.host, demand.credential), {})[name] = demand
-    for sharing in together.values():
-        several = len(sharing) > 1
-        wanted = {
-            f"{name}.{stream}" if several else stream: seconds
-            for name, demand in sharing.items()
-            for stream, seconds in demand.wanted.items()
-        }
-        why = impossible(wanted, [limit for demand in sharing.values() for limit in demand.limits])
-        if why is not None:
-            yield ("connectors", next(iter(sharing)), "limits"), why
 
 
 def listen_problem(address: str) -> str | None:
@@ -314,16 +281,6 @@ def event(key: Key, settings: EventSettings) -> Found:
         if isinstance(table, dict):
             for entry, text in table.items():
                 yield from _template((*key, name, entry), text)
-
-
-def earlier_names(frames: Mapping[str, ConnectorFrame]) -> Found:
-    """Earlier names that another connector has, now or earlier."""
-    taken = {name: name for name in frames}
-    for name, one in frames.items():
-        for was in one.was:
-            if was in taken:
-                yield ("connectors", name, "was"), f"{was} is already a name of the connector {taken[was]}"
-            taken.setdefault(was, name)
 
 
 def _globs(key: Key, patterns: Sequence[str]) -> Found:

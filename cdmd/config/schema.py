@@ -242,6 +242,14 @@ class ConnectorFrame(_Table, frozen=True, kw_only=True):
     known_only: Annotated[bool, Meta(description="Keep only events about customers that are already known.")] = False
     freshness: Annotated[Duration | None, Meta(description="The objective that `status` measures against.")] = None
     event: Annotated[EventSettings | None, Meta(description="How a record becomes an event.")] = None
+    reconcile: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "A stream of a connector that fetches (`crm.contacts`) and finds what this one was not told of; ids must agree."
+            )
+        ),
+    ] = None
 
 
 FRAME_KEYS = frozenset(ConnectorFrame.__struct_fields__)

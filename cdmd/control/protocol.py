@@ -84,10 +84,9 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     All exact over restarts. ``duplicates`` is ``repeats``: deliveries recognised as repeats, at the door or when applied.
     Beside the sums: ``unattributed`` applied events that name nobody, ``id_conflicts`` repeats with other content,
     ``clock_ahead`` times too far ahead, ``ignored_traits`` that a full profile had no place for, ``skipped_values`` that no
-    indicator could use.
-    ``to_fetch`` counts what a thin webhook was notified of and has not fetched; ``refusals`` says why since the start of the
-    daemon: how often for each reason (``signature_mismatch``, ``write_key``, ``quota``, ``too_large`` ...).
-    ``detail`` says what it does or waits for, ``next`` when it will look again.
+    indicator could use, ``missed`` what only a stream found (``reconcile``), ``to_fetch`` what was notified and not fetched.
+    ``refusals`` says how often for each reason since the start (``signature_mismatch``, ``write_key``, ``too_large`` ...),
+    ``detail`` what it does or waits for, ``next`` when it will look again.
     """
 
     name: str
@@ -112,6 +111,7 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     clock_ahead: int = 0
     ignored_traits: int = 0
     skipped_values: int = 0
+    missed: int = 0
     to_fetch: int = 0
     refusals: dict[str, int] = {}
     last_event: datetime | None = None

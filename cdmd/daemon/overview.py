@@ -117,6 +117,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         clock_ahead=store(Count.CLOCK_AHEAD),
         ignored_traits=store(Count.IGNORED_TRAITS),
         skipped_values=store(Count.SKIPPED_VALUES),
+        missed=store(Count.MISSED),
         refusals=parts.tally.refusals(name),
         to_fetch=getattr(live.connector, "to_fetch", 0),
         last_event=parts.pipeline.freshness.last_event(name),

@@ -26,7 +26,7 @@ from cdmd.daemon.disk import Disk
 from cdmd.daemon.expiring import Expiry
 from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
-from cdmd.daemon.naming import Names
+from cdmd.daemon.naming import Names, reconciled
 from cdmd.daemon.upkeep import Upkeep
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions, LoopWatch, Registered, Stall
@@ -213,6 +213,7 @@ class Parts:
             remap=self._remap,
             clock=self.clock,
             known_only=guarded(self.config),
+            reconciled=reconciled(self.config.connectors),
             settings=PipelineSettings(parked_max=parked.max_events, parked_keep=parked.keep.seconds),
             applied=self.door.applied,
         )
@@ -283,7 +284,8 @@ class Parts:
         self.names.configure(config.connectors)
         self.disk.reserve = config.journal.reserve.bytes
         self.door.guarded = guarded(config)
-        self.pipeline.configure(kinds=kinds, audiences=audiences, known_only=guarded(config), pull=pull)
+        shared = reconciled(config.connectors)
+        self.pipeline.configure(kinds=kinds, audiences=audiences, known_only=guarded(config), reconciled=shared, pull=pull)
         self.deriving.configured()
         self.counting.configured()
 

@@ -167,3 +167,42 @@ def test_readers_see_no_secret_and_no_personal_data_in_what_a_connector_says(tmp
         said = str(row(daemon)) + daemon.log_file.read_text()
     assert "open-sesame" not in said
     assert "example.com" not in said
+
+
+PUSHED = """
+[connectors.shop]
+type = "webhook"
+verify = "none"
+reconcile = "crm.contacts"
+[connectors.shop.event]
+id = "{id}:{updated_at}"
+type = "shop.contact"
+identifiers = { customer_no = "{id}" }
+"""
+
+
+def test_what_was_not_told_is_found_by_asking_and_nothing_that_was_told_counts_twice(tmp_path: Path) -> None:
+    """Seen to count each of them twice without the common name, and as conflicts of ids without their being expected."""
+    api = Api()
+    api.add(6)
+    with ServedApi(api).served() as served:
+        text = PUSHED + crm(served, every="1h")
+        with DaemonProcess(tmp_path, text) as daemon:
+            until(lambda: row(daemon)["applied"] == 6)
+            assert row(daemon, "shop")["missed"] == 6
+            with served.lock:
+                api.add(4, start=6)
+                new = api.contacts[6:]
+            for contact in new[:3]:
+                daemon.send("/hooks/shop", contact)
+            until(lambda: row(daemon, "shop")["applied"] == 3)
+            daemon.ask("poll", "crm")
+            until(lambda: row(daemon)["applied"] == 7)
+            until(lambda: row(daemon)["repeats"] == 3)
+            daemon.send("/hooks/shop", new[3])  # late, and known by then
+            until(lambda: row(daemon, "shop")["repeats"] == 1)
+            one = row(daemon, "shop")
+            assert (one["missed"], one["applied"], one["id_conflicts"]) == (7, 3, 0)
+            assert row(daemon)["id_conflicts"] == 0
+            assert daemon.control.get("/v1/status")["totals"]["events"] == 10
+            assert "7 missed" in daemon.cdmctl("connectors").stdout

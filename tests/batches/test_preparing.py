@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from cdmd.batches.deciding import Rules
 from cdmd.batches.preparing import prepared
+from cdmd.batches.rules import Rules
 from cdmd.config.schema import IdentitySettings
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Apply, Digest, Entry, Item, Seq

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from cdmd.batches.deciding import Decision, Rules
+from cdmd.batches.deciding import Decision
+from cdmd.batches.rules import Rules
 from cdmd.batches.sweeping import Computing, Expiring, Past, Removing, members_of
 from cdmd.config.schema import AudienceSettings, IdentitySettings, IndicatorSettings
 from cdmd.identity.identifiers import Kinds

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import anyio
 
-from cdmd.batches.deciding import Decision, Rules
+from cdmd.batches.deciding import Decision
+from cdmd.batches.rules import Rules
 from cdmd.config.schema import AudienceSettings, IdentitySettings, IndicatorSettings
 from cdmd.contracts import Append
 from cdmd.identity.identifiers import Kinds

@@ -2,8 +2,9 @@ from cdmd.config.schema import ConnectorConfig, ConnectorFrame
 from cdmd.daemon.naming import Names
 
 
-def connector(name: str, *was: str) -> ConnectorConfig:
-    return ConnectorConfig(name=name, frame=ConnectorFrame(type="t", was=was), settings=None, file="f")
+def connector(name: str, *was: str, reconcile: str | None = None) -> ConnectorConfig:
+    frame = ConnectorFrame(type="t", was=was, reconcile=reconcile)
+    return ConnectorConfig(name=name, frame=frame, settings=None, file="f")
 
 
 def test_every_name_of_a_connector_leads_to_its_first_one_and_streams_stay_apart() -> None:
@@ -19,3 +20,12 @@ def test_names_are_exchanged_while_it_runs() -> None:
     assert names.earliest("b.orders") == "b.orders"
     names.configure({"b": connector("b", "a")})
     assert names.earliest("b.orders") == "a.orders"
+
+
+def test_what_a_stream_finds_is_known_as_what_the_connector_is_told_that_it_reconciles() -> None:
+    names = Names({"crm": connector("crm", "old"), "shop": connector("shop", "first", reconcile="crm.contacts")})
+    assert [names.earliest(one) for one in ("crm.contacts", "old.contacts", "shop", "crm.orders", "crm")] == [
+        "first", "first", "first", "old.orders", "old",
+    ]  # fmt: skip
+    names.configure({"crm": connector("crm")})
+    assert names.earliest("crm.contacts") == "crm.contacts"

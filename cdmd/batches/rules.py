@@ -1,0 +1,55 @@
+"""What batches go by: the rules of deciding, which do not change from one to the next, and the pipeline's bounds."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from cdmd.identity.identifiers import Kinds
+from cdmd.models import Digest, Event
+from cdmd.profiles.audiences import Audiences
+
+
+class Digester(Protocol):
+    """Names an occurrence and its content without holding them (``cdmd.store.keys.Digester``)."""
+
+    def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - an event's own word
+        """The keyed digest of (source, id)."""
+        ...
+
+    def content(self, event: Event) -> int:
+        """A 64-bit digest of what the event says."""
+        ...
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not change from batch to batch. ``parked_keep`` is in microseconds.
+
+    ``reconciled``: the connectors that should have been told of what a stream finds, by the stream's source. Both bring the
+    same events under the same ids, mapped in different ways.
+    """
+
+    journal_id: str
+    kinds: Kinds
+    audiences: Audiences
+    digester: Digester
+    known_only: frozenset[str] = frozenset()
+    reconciled: Mapping[str, str] = {}
+    parked_max: int = 100_000
+    parked_keep: int = 72 * 3600 * 1_000_000
+
+
+class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds. ``patience`` is how long (seconds) an event waits for another's extension; ``parked_keep`` is in seconds.
+
+    ``window`` batches of events may be under way at once, and ``resuming`` events for each extension besides those.
+    """
+
+    batch: int = 2000
+    backlog_batch: int = 5000
+    window: int = 4
+    patience: float = 0.25
+    parked_max: int = 100_000
+    parked_keep: float = 72 * 3600.0
+    resuming: int = 128
+    look: float = 1.0
