@@ -20,13 +20,13 @@ from cdmd.models import Micros, ProfileKey, ProfileState, Seq, to_micros
 from cdmd.profiles.audiences import Audience, Audiences
 
 _NOTE: Final = "counted"
-_SLICE: Final = 200
-_COUNTED: Final = 20
+_SLICE: Final = 100
+_COUNTED: Final = 10
 """Profiles whose activities are read at once, and how many of each in one look."""
 _EACH: Final = 50
 _ATTEMPTS: Final = 8
 _NOTE_EVERY: Final = 2.0
-_REST: Final = 1.0
+_REST: Final = 4.0
 _LEAST_REST: Final = 0.002
 _AFTER_FAILURE: Final = 5.0
 _OFTEN: Final = 60.0
