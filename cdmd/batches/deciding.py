@@ -291,7 +291,8 @@ class _Decider:
     def combine(self, winner: ProfileState, loser: ProfileState) -> None:
         """Join what is projected on two."""
         keys = self._people.merges[-1]
-        self._judging.catch_up(keys.winner, winner, self._judging.moment(winner, self._received))
+        for key, state in ((keys.winner, winner), (keys.loser, loser)):
+            self._judging.catch_up(key, state, self._judging.moment(state, self._received))
         self._judging.vanish(keys.loser, loser, at=self._received, seq=keys.seq)
         self._lost_traits += self._rules.audiences.projection.combine(winner, loser)
         self._joined = True

@@ -9,7 +9,7 @@ from cdmd.batches.judging import COMPUTED, MERGED, NOT_CONFIGURED, TIME_PASSED
 from cdmd.batches.sweeping import Computing, Past
 from cdmd.config.schema import IndicatorSettings
 from cdmd.models import Seq
-from tests.batches.world import START, World, micros, order, rules
+from tests.batches.world import AUDIENCES, START, World, micros, order, rules
 
 MAIL = {"email": "a@example.com"}
 PHONE = {"phone": "+46701234567"}
@@ -223,3 +223,10 @@ def test_what_the_clock_took_from_one_before_a_merge_is_said_before_it() -> None
         ("busy", False, 5.0, MERGED),
         ("busy", True, 5.0, "event page"),
     ]
+
+
+def test_what_the_clock_took_from_the_other_before_a_merge_is_said_before_it() -> None:
+    world = World(rules({"busy": AUDIENCES["busy"]}))
+    world.take(order(1, hours=-5, identifiers=MAIL), order(2, hours=0, identifiers=PHONE), order(3, hours=0, identifiers=PHONE))
+    world.take(order(4, hours=5, type="page", identifiers=MAIL | PHONE))
+    assert world.told() == [("busy", True, 0.0, "event order.paid"), ("busy", False, 4.0, TIME_PASSED)]
