@@ -21,6 +21,7 @@ from cdmd.connectors.rest.settings import RestSettings
 from cdmd.connectors.rest.streams import Stream, streams
 from cdmd.contracts import Source, StreamFrame, StreamOutlook
 from cdmd.errors import ConfigInvalid
+from cdmd.kit.quiet import Quiet
 
 _BREATH: Final = 0.2
 _FAR: Final = 600.0
@@ -73,8 +74,9 @@ class Rest:
         """Read all streams until cancelled."""
         fetcher, readers = self.fetcher(source), list[Reader]()
         self._readers, wanted = readers, wants(self.settings, source.freshness)
+        child = Wants(quiet=Quiet(self.settings.quiet))
         for name, stream in self._streams.items():
-            pace = Pace(f"{source.name}.{name}", wanted.get(name, Wants()), budget=fetcher.budget, key=stream.pace)
+            pace = Pace(f"{source.name}.{name}", wanted.get(name, child), budget=fetcher.budget, key=stream.pace)
             readers.append(Reader(stream, source, fetcher, pace=pace, moved=self._move, chance=random.random))
         try:
             async with anyio.create_task_group() as group:

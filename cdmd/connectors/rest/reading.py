@@ -109,6 +109,7 @@ class Reader:
         failed: Look | None = None
         for row, value in rows:
             fields: dict[str, Any] = msgspec.msgpack.decode(value)
+            await self._open()
             walk = Walk(self.stream, self._source, self._means, place=Place(), about=About(fields, {row: None}))
             look = await walk.look()
             if look.trouble is not None:
@@ -143,6 +144,15 @@ class Reader:
     def _wait(self, following: Next) -> None:
         self.due, self.reason = self._pace.opened(following)
         self.doing = None
+
+    async def _open(self) -> None:
+        """Return when it is not quiet."""
+        now = self._source.clock.now()
+        following = self._pace.opened(Next(now, self.reason))
+        if following.at > now:
+            self._wait(following)
+            self._moved()
+            await self._until_due()
 
     async def _until_due(self) -> None:
         """Return at ``due``, or when somebody hurries or has hurried since the last time."""

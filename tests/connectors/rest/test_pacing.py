@@ -12,8 +12,9 @@ import pytest
 
 from cdmd.kit.quiet import QuietHours
 from tests.connectors.polling.arrivals import DAY, in_office_hours
-from tests.connectors.rest.api import Api, Asked, answer
+from tests.connectors.rest.api import Api, Asked, answer, moment
 from tests.connectors.rest.driving import CONTACTS, Driven, mistakes
+from tests.connectors.rest.test_nine_rules import ORDERS
 from tests.kit.virtual import VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -129,6 +130,52 @@ async def test_a_try_after_a_failure_waits_for_the_end_of_quiet_hours_too() -> N
     before = len(tried)
     await one.run(0.2 * HOUR)
     assert min(tried[before:]) >= 22 * HOUR
+
+
+async def test_children_of_what_came_before_quiet_hours_wait_for_their_end() -> None:
+    api, asked = Api(), list[float]()
+    api.orders = [{"id": f"o{number}", "updated_at": moment(number)} for number in range(20)]
+    one = Driven('limits = "10/1h"\nquiet = ["01:00-05:00"]\n' + ORDERS, api)
+
+    def items(_: Asked) -> httpx.Response:
+        asked.append(one.clock.elapsed)
+        return answer(200, {"items": []})
+
+    for number in range(20):
+        api.prepare(f"/orders/o{number}/items", items)
+    await one.run(8 * HOUR)
+    assert len(asked) == 20
+    assert not [at for at in asked if HOUR + 60 < at < 5 * HOUR]
+    assert [at for at in asked if at < HOUR], "some came before"
+
+
+async def test_what_the_answers_say_is_left_is_spread_over_the_time_until_there_is_more() -> None:
+    one, feed = driven(declared(stream='freshness = "1m"'), [])
+    answered, refused = feed.answer, list[float]()
+
+    def limited(params: dict[str, str]) -> httpx.Response:
+        """Twelve requests in every hour of the clock."""
+        now = feed.clock.elapsed
+        hour = now // HOUR
+        left = 12 - sum((at - BEGIN) // HOUR == hour for at in feed.asked) - 1
+        said = {
+            "x_ratelimit_limit": "12",
+            "x_ratelimit_remaining": str(max(0, left)),
+            "x_ratelimit_reset": str(int((hour + 1) * HOUR - now) + 1),
+        }
+        if left < 0:
+            refused.append(now)
+        response = answered(params) if left >= 0 else answer(429, {}, retry_after="60")
+        response.headers.update({name.replace("_", "-"): text for name, text in said.items()})
+        return response
+
+    feed.answer = limited
+    await one.run(6 * HOUR)
+    assert refused == []
+    hours = [[at - BEGIN - hour * HOUR for at in feed.asked if (at - BEGIN) // HOUR == hour] for hour in range(6)]
+    assert all(8 <= len(each) <= 12 for each in hours[1:])
+    assert all(max(each) > 2400 for each in hours[1:]), "not all of them at the beginning of the hour"
+    assert "that is what its limits allow" in str(one.connector.outlook[0].shortfall)
 
 
 async def test_a_restart_neither_skips_nor_hastens_a_look() -> None:
