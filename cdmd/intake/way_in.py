@@ -180,7 +180,7 @@ class WayIn:
         if parcel is None or parcel.full:
             parcel = _Parcel(self._connector, self._intake, self._left)
         mark = parcel.mark()
-        if self._enter(parcel, map(self._mapper.decide, records), verdicts):
+        if self._enter(parcel, mark, map(self._mapper.decide, records), verdicts):
             parcel.cut(mark)
             return False
         before = mark[0]
@@ -226,7 +226,7 @@ class WayIn:
                     await anyio.lowlevel.checkpoint()
                 some = [self._mapper.decide(record) for record in records[start : start + _SLICE]]
                 decided = await self._at_the_door(some)
-                fates += [flight.fate() for flight in self._enter(parcel, decided, verdicts)]
+                fates += [flight.fate() for flight in self._enter(parcel, parcel.mark(), decided, verdicts)]
         except BaseException:
             self._intake.recent.crash(parcel.occurrences, parcel.flight, Overloaded("given up before it was whole"))
             raise
@@ -241,13 +241,15 @@ class WayIn:
         strangers = {places[index] for index in await self._door.unknown(self._connector, events)}
         return [Filtered("unknown") if place in strangers else one for place, one in enumerate(decided)]
 
-    def _enter(self, parcel: _Parcel, decided: Iterable[Entry | Filtered], verdicts: list[Verdict]) -> list[Flight]:
+    def _enter(
+        self, parcel: _Parcel, mark: _Mark, decided: Iterable[Entry | Filtered], verdicts: list[Verdict]
+    ) -> list[Flight]:
         """Put them into the parcel, but for those that are not wanted or are repeats: all of them or none, whatever happens.
 
-        Returned are the commits of others that carry the same already, once for each that they carry. It runs for every event
-        (tests/bench/intake.py).
+        ``mark`` is where it is now. Returned are the commits of others that carry the same already, once for each that they
+        carry. It runs for every event (tests/bench/intake.py).
         """
-        mark, recent, shared = parcel.mark(), self._intake.recent, list[Flight]()
+        recent, shared = self._intake.recent, list[Flight]()
         try:
             for one in decided:
                 if isinstance(one, Filtered):

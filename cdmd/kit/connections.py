@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, shared: Shared, others: "set[Connection]", *, encrypted: bool) -> None:
         self.shared, self._others, self._encrypted = shared, others, encrypted
-        self._limits, self._handler = shared.limits, shared.handler
+        self._limits, self._handler, self._names = shared.limits, shared.handler, shared.names
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         # What follows a request that closes the connection is not read, so it can be no fault.
@@ -183,11 +183,12 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, raw: bytes, value: bytes) -> None:
         """A header, or what comes like one behind a body in chunks."""
+        headers = self._headers
         self._room -= len(raw) + len(value) + 4
-        if self._room < 0 or len(self._headers) >= self._limits.header_count:
+        if self._room < 0 or len(headers) >= self._limits.header_count:
             self._refuse_headers()
-        name = self.shared.name(raw)
-        self._headers.append((name, value.decode("latin-1")))
+        name = self._names.get(raw) or self.shared.name(raw)
+        headers.append((name, value.decode("latin-1")))
         if name == "expect" and value.lower() == b"100-continue":
             self._expects = True
 

@@ -72,17 +72,15 @@ class Shared:
         self.tasks: set[asyncio.Task[Ended]] = set()
         self.stopping = False
         self.date = b""
-        self._names: dict[bytes, str] = {}
+        self.names: dict[bytes, str] = {}  # headers' names as they were sent, and in lower case
         self._heads: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[bytes, bool]] = {}
 
     def name(self, raw: bytes) -> str:
-        """A header's name in lower case."""
-        found = self._names.get(raw)
-        if found is None:
-            found = raw.lower().decode("latin-1")
-            if len(self._names) < _MOST_KNOWN:
-                self._names[raw] = found
-        return found
+        """A header's name in lower case, for one that is not among ``names``; then it is, while there are not too many."""
+        name = raw.lower().decode("latin-1")
+        if len(self.names) < _MOST_KNOWN:
+            self.names[raw] = name
+        return name
 
     def head(self, status: int, headers: Headers) -> tuple[bytes, bool]:
         """Status line and headers of an answer, and whether they close the connection. Raises ValueError."""

@@ -30,7 +30,8 @@ class Tail:
         self._entries.extend(entries)
         self._sizes.extend(sizes)
         self._bytes += sum(sizes)
-        while len(self) > self._max_events or self._bytes > self._max_bytes:
+        self._drop(max(0, len(self) - self._max_events))
+        while self._bytes > self._max_bytes:
             self._drop(1)
         self._let_go()
 

@@ -308,5 +308,5 @@ async def test_many_names_and_answers_are_not_remembered_for_ever() -> None:
             await stream.send(head("GET", "/", [(f"X-{number}", "1")]))
             assert (await read_answer(stream))[1]["x-a"] == f"x-{number}"
         shared = calls.begun[0]._wire.shared
-        assert len(shared._names) <= 512
+        assert len(shared.names) <= 512
         assert len(shared._heads) <= 512
