@@ -89,10 +89,6 @@ class Answering:
             return self._from_json(raw)
         return await anyio.to_thread.run_sync(self._from_json if self._format is None else self._from_rows, raw)
 
-    def read_now(self, raw: Raw) -> Read:
-        """The same without a thread."""
-        return self._from_json(raw) if self._format is None else self._from_rows(raw)
-
     def _from_json(self, raw: Raw) -> Read:
         try:
             document = decode_json(raw.body) if raw.document is None else raw.document

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
-import msgspec
-
 from cdmd.connectors.rest.settings import (
     CursorPages,
     LinkPages,
@@ -252,9 +250,3 @@ def _elsewhere(url: str) -> str:
         f"the next page is at another host{named}, where credentials never go: "
         "if that is the API's own address, set base_url to it"
     )
-
-
-def describe(at: At) -> str:
-    """The place in words, for ``cdmd try``."""
-    plain = msgspec.json.encode(at.cursor).decode() if at.cursor is not None else ""
-    return f"cursor {plain[:60]}" if plain else "the next address" if at.url is not None else f"page {at.pages + 1}"
