@@ -216,13 +216,18 @@ def connector_table(rows: list[Mapping[str, Any]]) -> Table:
 
 def stream_table(rows: list[Mapping[str, Any]]) -> Table:
     """Streams with when they are looked at next, and why then."""
-    headers = ("stream", "objective", "last look", "next look", "why then")
+    headers = ("stream", "freshness", "last look", "next look", "why then")
     shown = [
-        [f"{row['name']}.{one['name']}", span(one["freshness_objective_seconds"]), one["looked"], one["next"], _why(one)]
+        [f"{row['name']}.{one['name']}", _freshness(one), one["looked"], one["next"], _why(one)]
         for row in rows
         for one in row["streams"]
     ]
-    return Table("streams", headers, shown, ("last look", "objective"))
+    return Table("streams", headers, shown, ("last look", "freshness"))
+
+
+def _freshness(row: Mapping[str, Any]) -> str:
+    objective = row["freshness_objective_seconds"]
+    return span(row["freshness_seconds"]) + ("" if objective is None else f" of {span(objective)}")
 
 
 def _why(stream: Mapping[str, Any]) -> str | None:
@@ -236,13 +241,19 @@ def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
 
 
 def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:
-    objective = row["freshness_objective_seconds"]
-    freshness = span(row["freshness_seconds"]) + ("" if objective is None else f" of {span(objective)}")
     counted = [f"{row[name]} {name.replace('_', ' ')}" for name in _REMARKS if row.get(name)]
     refused = ", ".join(f"{reason} {count}" for reason, count in list(row.get("refusals", {}).items())[:_MOST_REASONS])
     told = [row["error"] or row["detail"], *counted, f"refused since the start: {refused}" if refused else None]
     remark = "; ".join(filter(None, told)) or None
-    return [row["name"], row["type"], row["state"], freshness, *(row[name] for name in counters), row["last_event"], remark]
+    return [
+        row["name"],
+        row["type"],
+        row["state"],
+        _freshness(row),
+        *(row[name] for name in counters),
+        row["last_event"],
+        remark,
+    ]
 
 
 def _connector_list(*, as_json: bool) -> None:

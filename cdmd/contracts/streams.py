@@ -44,13 +44,15 @@ class StreamingConnector(Protocol):
 
 
 class StreamOutlook(msgspec.Struct, frozen=True, kw_only=True):
-    """When a stream is looked at: ``freshness`` is its objective in seconds, ``looked`` when the last whole look began.
+    """When a stream is looked at, and how that serves its objective ``freshness`` (seconds).
 
-    ``next`` is the next look, ``why`` says why then, ``shortfall`` why the objective is not reached and what is.
+    ``measured``: within so many seconds 95 of 100 of what happened lately were brought. ``looked``: when the last whole look
+    began, ``next``: the next one, ``why`` then. ``shortfall``: why the objective is not reached, and what is. For people.
     """
 
     name: str
     freshness: float | None = None
+    measured: float | None = None
     looked: datetime | None = None
     next: datetime | None = None
     why: str | None = None

@@ -64,13 +64,14 @@ class DiskRow(_Shape, frozen=True, kw_only=True):
 
 
 class StreamRow(_Shape, frozen=True, kw_only=True):
-    """One stream of a connector that looks: its objective, when it was looked at last and is next, and ``why`` then.
+    """One stream of a connector that looks: when it was looked at last and is next, ``why`` then, and what it falls short of.
 
-    ``shortfall`` says why the objective is not reached, with what is.
+    ``freshness_seconds`` is the 95th percentile of what happened since the start, at most the last 200.
     """
 
     name: str
     freshness_objective_seconds: float | None = None
+    freshness_seconds: float | None = None
     looked: datetime | None = None
     next: datetime | None = None
     why: str | None = None

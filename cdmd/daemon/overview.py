@@ -133,6 +133,7 @@ def _streams(live: Live) -> list[StreamRow]:
         StreamRow(
             name=one.name,
             freshness_objective_seconds=one.freshness,
+            freshness_seconds=None if one.measured is None else round(one.measured, 3),
             looked=one.looked,
             next=one.next,
             why=one.why,

@@ -213,8 +213,15 @@ def test_why_requests_were_refused_stands_in_the_remark_the_most_frequent_reason
 
 def test_streams_are_shown_with_their_next_look_why_then_and_what_will_not_be_reached() -> None:
     due = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    stream = StreamRow(name="contacts", freshness_objective_seconds=300.0, next=due, why="by then", shortfall="5m is wanted")
+    stream = StreamRow(
+        name="contacts",
+        freshness_objective_seconds=300.0,
+        freshness_seconds=120.0,
+        next=due,
+        why="by then",
+        shortfall="5m is wanted",
+    )
     row = ConnectorRow(name="crm", type="rest", state="running", streams=[stream])
     (shown,) = stream_table([msgspec.to_builtins(row)]).rows
-    assert shown[:2] == ["crm.contacts", "5 m"]
+    assert shown[:2] == ["crm.contacts", "2 m of 5 m"]
     assert shown[4] == "by then; 5m is wanted"

@@ -89,9 +89,10 @@ async def test_a_row_says_of_each_stream_when_it_is_looked_at_and_why_then(tmp_p
         assert (await row(parts)).streams == []
         due = parts.clock.now() + timedelta(minutes=3)
         short = "it is looked at every 15m on the whole, 5m is wanted: that is what its limits allow"
-        outlook = StreamOutlook(name="contacts", freshness=300.0, next=due, why="by then", shortfall=short)
+        outlook = StreamOutlook(name="contacts", freshness=300.0, measured=12.3456, next=due, why="by then", shortfall=short)
         Fetcher.made["crm"].outlook = [outlook]
         [one] = (await row(parts)).streams
+        assert one.freshness_seconds == 12.346
         assert (one.name, one.freshness_objective_seconds, one.next, one.why, one.shortfall) == (
             "contacts",
             300,

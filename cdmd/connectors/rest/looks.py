@@ -1,7 +1,9 @@
 """When to look at a stream again, after what the last look was like. Pure. The policy: ``polling``."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,6 +18,9 @@ FAILED: Final = (5.0, 30.0, 120.0, 600.0)
 
 DENIED: Final = 900.0
 """Seconds after which a refused credential is tried again."""
+
+_MOST_LATE: Final = 200
+_SHARE: Final = 0.95
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +57,8 @@ class Pace:
     def __init__(self, asker: str, wants: Wants, *, budget: Planning, key: bytes) -> None:
         self.objective = wants.objective
         self._quiet, self._planner = wants.quiet, Planner(asker, wants, budget=budget, key=key)
+        self._late: deque[float] = deque(maxlen=_MOST_LATE)
+        self._began: datetime | None = None
 
     @property
     def keys(self) -> Sequence[bytes]:
@@ -60,11 +67,13 @@ class Pace:
 
     def begin(self, kept: Mapping[bytes, bytes], *, now: datetime) -> Next:
         """When to look first: as it was planned before a restart, else as soon as it is not quiet."""
+        self._began = now
         return _next(self._planner.begin(kept, now.timestamp()), now)
 
     def next_look(self, look: Look, *, now: datetime) -> Next:
         """When to look after ``look``, which came to its end: reckoned from its beginning."""
         times = [one.timestamp() for one in look.times]
+        self._late += [max(0.0, (look.ended - one).total_seconds()) for one in look.times if self._began and one >= self._began]
         arrivals = times if 2 * len(times) > look.new else look.new
         following = self._planner.looked(look.began.timestamp(), arrivals=arrivals, requests=look.requests, asked=look.asked)
         return _next(following, now)
@@ -77,6 +86,12 @@ class Pace:
         """The same, or the end of the quiet hours that it would fall into."""
         at = self._quiet.until(following.at.timestamp())
         return following if at <= following.at.timestamp() else Next(_moment(at), QUIET)
+
+    @property
+    def measured(self) -> float | None:
+        """Seconds within which 95 of 100 of what happened lately was here; None before anything happened since the start."""
+        late = sorted(self._late)
+        return late[ceil(_SHARE * len(late)) - 1] if late else None
 
     @property
     def shortfall(self) -> str | None:

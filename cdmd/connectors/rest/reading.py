@@ -79,6 +79,7 @@ class Reader:
         return StreamOutlook(
             name=self.stream.name,
             freshness=self._pace.objective,
+            measured=self._pace.measured,
             looked=self.looked,
             next=self.due if self.doing is None else None,
             why=self.doing or self.reason,

@@ -237,6 +237,17 @@ async def test_every_stream_says_when_it_is_looked_at_why_then_and_what_it_will_
     assert "contacts: it is looked at every" in one.source.worked_on[-1]
 
 
+async def test_how_late_things_are_seen_is_measured_since_the_start() -> None:
+    lately = [BEGIN + HOUR + 60 * number for number in range(300)]
+    one, feed = driven(declared(stream='freshness = "10m"'), [BEGIN - 5 * DAY, *lately])
+    await one.run(0.9 * HOUR)
+    assert one.connector.outlook[0].measured is None, "what lay there before says nothing"
+    await one.run(5.5 * HOUR)
+    waits = sorted(feed.asked[bisect_left(feed.asked, at)] - at for at in lately[100:300])
+    assert one.connector.outlook[0].measured == pytest.approx(waits[-11], abs=61)
+    assert 60 < waits[-11] <= 600
+
+
 def test_quiet_hours_and_intervals_that_make_no_sense_are_mistakes() -> None:
     assert "quiet.0: '22-06' are no quiet hours" in mistakes(declared('quiet = ["22-06"]'))[0]
     assert mistakes(declared('quiet = ["00:00-12:00", "12:00-00:00"]')) == ["quiet: leaves no time to look"]
