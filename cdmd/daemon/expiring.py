@@ -50,7 +50,8 @@ class Expiry:
                 self._failed(error)
                 await self._clock.sleep(_AFTER_FAILURE)
                 continue
-            self.problem = self._agreement.disturbed()
+            disturbed = self._agreement.disturbed()
+            self.problem = disturbed and f"audiences do not follow the clock: {disturbed}"
             took = self._clock.monotonic() - began
             await self._clock.sleep(max(_LEAST_REST, took * _REST) if done == SLICE else _LOOK)
 

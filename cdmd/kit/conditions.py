@@ -22,6 +22,7 @@ _MACROS: Final = frozenset(
 )
 _TOKEN: Final = re.compile(r"""//[^\n]*|[A-Za-z_][A-Za-z0-9_]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s]""")
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LOOPS: Final = _MACROS - {"bind"}
 _REASONS: Final = (
     (KeyError, "a key is missing (guard it with has())"),
     (LookupError, "an index is outside its list"),
@@ -79,6 +80,8 @@ class Condition:
             if not _is_cel(error):
                 raise
             raise ValueError(_syntax(str(error))) from None
+        if _nested(text):
+            raise ValueError("a macro within a macro may never end on a long list: ask for one thing after the other")
         unknown = sorted(set(used) - set(names))
         # A macro binds names of its own, and CEL's analysis does not tell them from free ones.
         if unknown and not _MACROS & set(functions) and not any(f".{macro}(" in text for macro in _MACROS):
@@ -162,6 +165,22 @@ def _paths(text: str) -> Iterator[tuple[str, ...]]:
         called = tokens[place : place + 1] == ["("]
         if path[:-1] or not called:
             yield tuple(path[:-1] if called else path)
+
+
+def _nested(text: str) -> bool:
+    """Whether one of CEL's macros that look at every element stands within another: their times multiply."""
+    inside: list[bool] = []
+    before = ""
+    for sign in (found[0] for found in _TOKEN.finditer(text)):
+        if sign == "(":
+            macro = before in _LOOPS
+            if macro and any(inside):
+                return True
+            inside.append(macro)
+        elif sign == ")" and inside:
+            inside.pop()
+        before = sign
+    return False
 
 
 def _step(tokens: Sequence[str]) -> tuple[str, int] | None:

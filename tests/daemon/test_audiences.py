@@ -5,10 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from cdmd.daemon import counting, expiring
 from cdmd.daemon.parts import Parts
+from cdmd.daemon.running import Running
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Micros, Notice, ProfileKey, Record, Seq, to_micros
 from tests.daemon.doubles import Fetcher, World, applied, record, until
@@ -359,3 +361,57 @@ async def test_activities_that_stand_before_each_other_in_a_circle_are_damage(
         monkeypatch.setattr(parts.store.membership, "history", circle)
         with pytest.raises(Damaged, match="in a circle"):
             await parts.counting.complete()
+
+
+async def test_status_tells_how_far_behind_the_clock_it_is_and_what_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await take(parts, record("1"), record("2"))
+        shown = (await Running(parts).status()).audiences
+        assert (shown.expiry_lag_seconds, shown.clock_lag_seconds, shown.counting) == (0.0, None, None)
+    world.configure(SHOP + ORDERS + BUSY)
+    async with world.parts() as parts:
+        profiles, seen = parts.store.membership.profiles, []
+
+        async def watched(*, after: ProfileKey, limit: int) -> object:
+            seen.append((await Running(parts).status()).store.working)
+            return await profiles(after=after, limit=limit)
+
+        monkeypatch.setattr(parts.store.membership, "profiles", watched)
+        await parts.counting.complete()
+        await parts.counting.ask_again()
+        assert seen[0] == "audience busy, indicator orders, indicator recent: 0% of the stored profiles are counted"
+        world.clock.shift = timedelta(minutes=4)
+        shown = (await Running(parts).status()).audiences
+        assert shown.expiry_lag_seconds > 60
+        assert shown.counting is None
+        assert b"cdmd_expiry_lag_seconds" in await Running(parts).metrics()
+
+
+async def test_a_reload_while_it_counts_begins_with_what_is_configured_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await take(parts, *(record(str(number)) for number in range(3)))
+    world.configure(SHOP + ORDERS + MANY)
+    async with world.parts() as parts:
+        profiles, reloaded = parts.store.membership.profiles, False
+
+        async def reload(*, after: ProfileKey, limit: int) -> object:
+            nonlocal reloaded
+            if not reloaded:
+                reloaded = True
+                await anyio.to_thread.run_sync(world.configure, SHOP + ORDERS + MANY.replace("many", "few"))
+                await Running(parts).reload()
+            return await profiles(after=after, limit=limit)
+
+        monkeypatch.setattr(parts.store.membership, "profiles", reload)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(parts.counting.run)
+            await eventually(lambda: set(parts.counting.since) == {"few"} and parts.counting.progress is None)
+            tasks.cancel_scope.cancel()
+        assert await members(parts, "few") == ["joe@example.com"]
+        assert [one.name for one in await parts.store.membership.audiences()] == ["few"]

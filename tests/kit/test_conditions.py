@@ -209,3 +209,20 @@ def test_a_value_that_is_missing_is_told_from_one_that_does_not_fit() -> None:
     with pytest.raises(ConditionFault) as caught:
         condition.holds({"event": {"a": "x"}})
     assert not isinstance(caught.value, ValueMissing)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "event.a.all(x, event.a.exists(y, x == y))",
+        "event.a.filter(x, event.b.map(y, y).size() > x).size() > 0",
+        "size(event.a.map(x, size(event.a.map(y, y)))) > 1",
+    ],
+)
+def test_macros_within_macros_are_refused_because_their_times_multiply(text: str) -> None:
+    with pytest.raises(ValueError, match="a macro within a macro may never end"):
+        Condition.parse(text)
+
+
+def test_macros_one_after_the_other_are_fine() -> None:
+    assert holds("event.data.items.all(x, (x > 0)) && event.data.items.exists(y, y > 1) && size('map(') == 4")
