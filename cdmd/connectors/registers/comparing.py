@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from enum import IntEnum
 from hashlib import blake2b
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 import msgspec
@@ -205,19 +205,18 @@ class Comparing:
             return False
         found = self._items.digests(items, digests)
         places = index.lines(b"".join(one or _ZERO for one in found))
-        status, first = index.status, self.first
-        for item, digest, place in zip(items, found, places, strict=True):
-            self._ordinal += 1
-            if digest == b"":
-                continue
-            if digest is None or place == NOBODY or status[place] == GONE:
-                self._other(item, digests)
-            else:
+        status, first, before = index.status, self.first, self._ordinal
+        for ordinal, digest, place in zip(count(before + 1), found, places):
+            if digest and place != NOBODY and status[place] != GONE:
                 self.records += 1
                 if first[place]:
                     self.repeated += 1
                 else:
-                    first[place] = self._ordinal
+                    first[place] = ordinal
+            elif digest != b"":
+                self._ordinal = ordinal
+                self._other(items[ordinal - before - 1], digests)
+        self._ordinal = before + len(items)
         return True
 
     def _other(self, item: Any, digests: Digests) -> None:

@@ -115,6 +115,10 @@ class Index:
         self._by_key = sorted_digests(bytes(self._keys), numpy=numpy)
         self._keys = bytearray()
 
+    def forget(self) -> None:
+        """Nothing is searched any more."""
+        self._by_line = self._by_key = _Without(b"")
+
     def lines(self, probes: bytes) -> list[int]:
         """The row of each line's digest."""
         return self._by_line.find(probes)

@@ -73,6 +73,7 @@ class Register:
         while await anyio.to_thread.run_sync(comparing.look, index, digests):
             self._told("comparing", comparing.records, 0)
         await anyio.to_thread.run_sync(comparing.settle, index)
+        index.forget()
         columns = _columns(before, comparing.columns)
         digests = Digests(self._source.secret(_PURPOSE), key=self._settings.key, columns=columns)
         run = _Run(self, comparing, file, before=before, index=index, digests=digests)
