@@ -36,7 +36,8 @@ class Positions:
     def __init__(self, settings: SinceSettings) -> None:
         self._settings, self._format = settings, settings.format
         self._field = None if settings.field is None else Template.parse(settings.field)
-        self.timed = settings.format not in {"number", "text"}
+        self.kind = settings.format if settings.format in {"number", "text"} else "time"
+        self.timed = self.kind == "time"
         self._lookback = 0 if settings.lookback is None else settings.lookback.micros
         self.initial = None if settings.initial is None else self._read(settings.initial)
 
@@ -55,6 +56,12 @@ class Positions:
         if position is None:
             return self.initial
         return position - self._lookback if self.timed and not isinstance(position, str) else position
+
+    def valid(self, place: "Place") -> "Place":
+        """The place, without positions of another kind: they mean nothing since the configuration was changed."""
+        if place.kind in {"", self.kind}:
+            return place
+        return msgspec.structs.replace(place, position=None, edge=(), kind=self.kind)
 
     def edge(self, position: Value | None) -> Value | None:
         """From where on the next look brings again what is known: requests are rounded down."""
@@ -139,7 +146,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
     ``kept`` is a cursor or address that the source gave for the next look; ``etag``, ``modified`` and ``request`` are what a
     conditional request needs; ``edge`` are (position, digest) of what the next look brings again; ``full`` the page size that
-    the source is known to give.
+    the source is known to give; ``kind`` the kind of its positions.
     """
 
     position: int | float | str | None = None
@@ -149,6 +156,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     request: bytes = b""
     edge: tuple[tuple[int | float | str, bytes], ...] = ()
     full: int = 0
+    kind: str = ""
 
 
 def shown(place: Place, positions: Positions | None) -> str:

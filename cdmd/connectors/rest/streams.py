@@ -74,10 +74,10 @@ class Stream:
         except (TemplateFault, ValueError):
             return None
 
-    @staticmethod
-    def read(kept: bytes | None) -> Place:
-        """The place that ``written`` made."""
-        return Place() if kept is None else _PLACE.decode(kept)
+    def read(self, kept: bytes | None) -> Place:
+        """The place that ``written`` made, as far as it still means something."""
+        place = Place() if kept is None else _PLACE.decode(kept)
+        return place if self.positions is None else self.positions.valid(place)
 
     @staticmethod
     def written(place: Place) -> bytes:

@@ -141,7 +141,7 @@ class Walk:
 
     def _checked(self, step: Step, at: At, circle: Circle, got: Got) -> Step:
         values = got.page.records
-        digest = blake2b(repr(values).encode("utf-8", "replace"), digest_size=16).digest() if values else b""
+        digest = blake2b(msgspec.msgpack.encode(values), digest_size=16).digest() if values else b""
         why = circle.page(at, digest)
         return step if why is None else Stuck(why)
 
@@ -185,7 +185,7 @@ class Walk:
             if ended and not window.last:
                 self._reached = positions.advanced(self._reached, window.until, now=self._their_now(got))
             edges = edge.kept(positions.edge(self._reached))
-            place = msgspec.structs.replace(place, position=self._reached, edge=edges)
+            place = msgspec.structs.replace(place, position=self._reached, edge=edges, kind=positions.kind)
         return self._ended(place, edge) if ended else place
 
     def _reach(self, edge: Edge, got: Got) -> None:

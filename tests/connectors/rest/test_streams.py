@@ -320,3 +320,17 @@ async def test_a_page_without_content_is_empty() -> None:
     api = Api()
     api.prepare("/contacts", answer(204, body=b""))
     assert (await Driven(CONTACTS, api).look()).trouble is None
+
+
+async def test_a_position_of_another_kind_than_is_configured_now_means_nothing() -> None:
+    """Seen to find nothing ever again, because microseconds were taken for an id."""
+    api = Api(page=10)
+    api.add(4)
+    driven = Driven(CONTACTS, api)
+    await driven.look()
+    numbered = Driven(CONTACTS.replace('order = "asc"', 'order = "asc", format = "number"').replace("{updated_at}", "{n}"), api)
+    numbered.source.state = driven.source.state
+    api.prepare("/contacts", lambda request: answer(200, {"results": [{"id": "x", "n": 7}], "asked": request.query}))
+    assert (await numbered.look()).new == 1
+    assert "updated_since" not in api.log[-1].query
+    assert numbered.place().position == 7
