@@ -80,9 +80,18 @@ def _text(configured: Mapping[str, Any], table: str, key: str) -> str | None:
 
 def connector_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Connectors for shell completion; none where the daemon does not answer within 200 ms."""
+    return [CompletionItem(row["name"], help=row["state"]) for row in _rows(ctx, "/v1/connectors", incomplete)]
+
+
+def audience_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Audiences, likewise."""
+    return [CompletionItem(row["name"], help=row["where"]) for row in _rows(ctx, "/v1/audiences", incomplete)]
+
+
+def _rows(ctx: click.Context, path: str, incomplete: str) -> list[Mapping[str, Any]]:
     said = ctx.meta.get(_KEY)
     try:
-        rows = Client([said] if said else places(os.environ), timeout=_COMPLETION_TIMEOUT).get("/v1/connectors")
+        rows = Client([said] if said else places(os.environ), timeout=_COMPLETION_TIMEOUT).get(path)
     except CdmdError:
         return []
-    return [CompletionItem(row["name"], help=row["state"]) for row in rows if row["name"].startswith(incomplete)]
+    return [row for row in rows if row["name"].startswith(incomplete)]

@@ -6,12 +6,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import click
-from click.shell_completion import CompletionItem
 
-from cdmd.cli.connection import client, prints_data, talks
+from cdmd.cli.connection import audience_names, client, prints_data, talks
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.terminal import Table, cell, note, print_json, print_pairs, print_table
-from cdmd.errors import CdmdError
 
 _HERE: Final = "cdmd.cli.control_audiences"
 _TRYING: Final = 120.0
@@ -47,16 +45,8 @@ def audience() -> None:
     """One audience: members, changes; try a condition."""
 
 
-def _names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    try:
-        rows = client(timeout=0.2).get("/v1/audiences")
-    except CdmdError:
-        return []
-    return [CompletionItem(row["name"]) for row in rows if row["name"].startswith(incomplete)]
-
-
 @click.command("members")
-@click.argument("name", shell_complete=_names)
+@click.argument("name", shell_complete=audience_names)
 @click.option("--limit", type=click.IntRange(1), help="How many at most; all of them where nothing is said.")
 @talks
 @prints_data
@@ -82,7 +72,7 @@ def members(name: str, limit: int | None, as_json: bool) -> None:
 
 
 @click.command("changes")
-@click.argument("name", required=False, shell_complete=_names)
+@click.argument("name", required=False, shell_complete=audience_names)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many of the newest.")
 @talks
 @prints_data

@@ -1,13 +1,17 @@
 """``cdmctl audiences`` and ``cdmctl audience``."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from cdmd.cli.control_commands import cli
 from cdmd.cli.running import run
-from tests.control.doubles import Daemon, people
+from tests.control.doubles import Daemon, applied, people
 
 Cdmctl = Callable[..., tuple[int, str, str]]
 
@@ -86,3 +90,30 @@ def test_what_is_no_condition_ends_with_one_sentence(cdmctl: Cdmctl) -> None:
     status, out, err = cdmctl("audience", "try", "indicators.hours > 1.0")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "there is no indicator hours" in err
+
+
+def test_a_customer_is_shown_with_the_audiences_and_what_is_only_estimated(
+    daemon: Daemon, cdmctl: Cdmctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied(daemon.runtime)
+    (found,) = daemon.runtime.store.profiles.values()
+    found.state.audiences = {"recent": 1, "gone": 2, "warranty_offer": 3}
+    monkeypatch.setattr(daemon.runtime.shown, "estimated", lambda state, now: ["tv_hours"])
+    _, out, _ = cdmctl("profile", "show", "email:canary-joe@example.com")
+    assert "\naudiences\nwarranty_offer\nrecent\n" in out
+    assert "about canary-10001" in out
+    _, out, _ = cdmctl("profile", "show", "email:canary-joe@example.com", "--json", role="reader")
+    assert (json.loads(out)["audiences"], json.loads(out)["estimated"]) == (["warranty_offer", "recent"], ["tv_hours"])
+
+
+def test_names_are_completed_from_what_is_configured(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.client()
+
+    def completed(socket: Path) -> list[str]:
+        words = {"COMP_WORDS": "cdmctl audience members wa", "COMP_CWORD": "3", "_CDMCTL_COMPLETE": "bash_complete"}
+        command = [sys.executable, "-m", "cdmd.cli.control_commands"]
+        env = {**os.environ, **words, "CDMD_SOCKET": str(socket)}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=15).stdout.split()
+
+    assert completed(daemon.path) == ["plain,warranty_offer"]
+    assert completed(tmp_path / "none") == []
