@@ -48,7 +48,8 @@ def proposed(file: Path, *, limit: int) -> RecordingSource:
 
 def proposal(file: Path, guess: Guess, *, name: str) -> str:
     """The configuration of a connector for that file, in TOML; what is not sure is in its comments."""
-    kinds = identifiers(texts_of(guess.records))
+    texts = texts_of(guess.records)
+    kinds = identifiers(texts)
     kept = [column for column in guess.columns if column not in kinds.values() and _is_scalar(guess, column)][:_MOST]
     key = kinds.get("customer_no") or next(iter(kinds.values()), next(iter(guess.columns), ""))
     lines = [
@@ -64,13 +65,17 @@ def proposal(file: Path, guess: Guess, *, name: str) -> str:
         f"# key = {as_toml([key])}",
         "",
         f"[connectors.{name}.event]",
-        f'type = "{name}.received"',
+        f'type = "{name}.received"  # of a register: "{name}.{{change}}" (added, changed, removed, restored)',
         *([f"identifiers = {as_toml(_templates(kinds))}"] if kinds else [_NOBODY]),
+        *([_REGION] if any(text.strip().startswith("0") for text in texts.get(kinds.get("phone", ""), ())) else []),
         f"traits = {as_toml(_templates(_slugs(kept)))}  # what is not named here is not kept",
     ]
     return "\n".join(lines)
 
 
+_REGION: Final = (
+    '# numbers without a country code need their region: [identity.identifiers] phone = { priority = 4, region = "SE" } ...'
+)
 _NOBODY: Final = '# identifiers = { email = "{column}" }  # no column seems to name a customer: say which one does'
 
 

@@ -111,6 +111,12 @@ def test_a_connector_is_named_after_its_files(file: str, name: str) -> None:
     assert name_of(Path(file)) == name
 
 
+@pytest.mark.parametrize(("number", "said"), [("070-123 45 67", True), ("+46 70 123 45 67", False), ("46701234567", False)])
+def test_numbers_without_a_country_code_need_their_region(number: str, *, said: bool) -> None:
+    guess = Guess(type="jsonl", records=[{"Telefon": number}])
+    assert ("region =" in proposal(Path("/in/a.jsonl"), guess, name="a")) is said
+
+
 def test_every_name_of_a_column_and_of_a_file_can_be_proposed() -> None:
     names = ['a"b', "a b", "c\\d", "e'f\"", "{x}", "", "nested"]
     guess = Guess(type="jsonl", records=[dict.fromkeys(names, "1") | {"nested": {"x": 1}}])

@@ -100,7 +100,8 @@ class Watcher(ABC):
                     await durable(source, [], learned)
                 await area.rest((until - now).total_seconds())
                 source.working(None)
-                await source.idle(until, _reason(looked, area))
+                held = 0 if self._register is None else await self._register.held(source)
+                await source.idle(until, _reason(looked, area, held))
         finally:
             source.working(None)
             self.progress, self.waiting = None, frozenset()
@@ -342,7 +343,13 @@ def _with_digest(entry: Entry, digest: bytes) -> Entry:
     )  # fmt: skip
 
 
-def _reason(looked: Looked, area: Area) -> str:
+def _reason(looked: Looked, area: Area, held: int) -> str:
     denied = [shown(folder) for folder in area.denied]
     settling = "" if looked.settling is None else ", files are settling"
-    return "the next look" + settling + (f"; folders that cannot be looked into: {', '.join(denied[:5])}" if denied else "")
+    waits = f"; {held} removals wait for approval (cdmctl snapshot)" if held else ""
+    return (
+        "the next look"
+        + settling
+        + waits
+        + (f"; folders that cannot be looked into: {', '.join(denied[:5])}" if denied else "")
+    )

@@ -41,6 +41,11 @@ class Registering:
         applied = await Register(self._how, source=source, emit=partial(durable, source)).applied()
         return None if applied is None else applied.digest
 
+    async def held(self, source: Source) -> int:
+        """How many removals wait for approval."""
+        applied = await Register(self._how, source=source, emit=partial(durable, source)).applied()
+        return 0 if applied is None else applied.held
+
     async def apply(self, path: bytes, entry: Entry, spool: Spool, *, source: Source, progress: Progress) -> Entry:
         """Emit what changed since the last one; the file's entry as it is then. Raises ``Unreadable``."""
         bounded = _Bounded(source, progress, self._most)

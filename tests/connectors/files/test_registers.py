@@ -94,11 +94,14 @@ async def test_held_removals_are_shown_and_approved_or_rejected_by_the_registers
             said(watch.source)
             row = await snapshot(watch)
             assert (row["state"], row["held"], row["rows"]) == ("held", 60, 100)
+            assert watch.source.reason.endswith("; 60 removals wait for approval (cdmctl snapshot)")
             assert (await watch.files())["b.csv"]["reason"].startswith("60 removals are held: it lacks 60 of 100 rows")
             with pytest.raises(NotFound, match="no such register"):
                 await watch.watcher.command("snapshots", command, watch.source, names=["a.csv"])
             assert await watch.watcher.command("snapshots", command, watch.source, names=["b.csv"]) == 60
             assert len(said(watch.source)) == expected
+            await watch.look()
+            assert "approval" not in watch.source.reason
             with pytest.raises(BadArguments, match="no removals wait"):
                 await watch.watcher.command("snapshots", command, watch.source, names=["b.csv"])
             (tmp_path / "b.csv").unlink()
