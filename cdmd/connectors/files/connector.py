@@ -101,7 +101,7 @@ class Watcher(ABC):
                 await area.rest((until - now).total_seconds())
                 source.working(None)
                 held = 0 if self._register is None else await self._register.held(source)
-                await source.idle(until, _reason(looked, area, held))
+                await source.idle(until, looked.reason(area.denied, held=held))
         finally:
             source.working(None)
             self.progress, self.waiting = None, frozenset()
@@ -341,15 +341,3 @@ def _with_digest(entry: Entry, digest: bytes) -> Entry:
         entry, digest=digest, reason=reason, record=0, records=0, taken=0, filtered=0, bad=0,
         generation=entry.generation + begun,
     )  # fmt: skip
-
-
-def _reason(looked: Looked, area: Area, held: int) -> str:
-    denied = [shown(folder) for folder in area.denied]
-    settling = "" if looked.settling is None else ", files are settling"
-    waits = f"; {held} removals wait for approval (cdmctl snapshot)" if held else ""
-    return (
-        "the next look"
-        + settling
-        + waits
-        + (f"; folders that cannot be looked into: {', '.join(denied[:5])}" if denied else "")
-    )

@@ -1,8 +1,10 @@
 """What one listing found, page by page, and no more of it in memory than is taken at once. Pure."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from cdmd.connectors.files.area import Listed
+from cdmd.connectors.files.names import shown
 
 MOST_AT_ONCE: Final = 1_000
 """Files that are taken after one listing; the others wait for the next one."""
@@ -13,6 +15,13 @@ class Looked(NamedTuple):
 
     arrived: int
     settling: float | None
+
+    def reason(self, denied: Sequence[bytes], *, held: int) -> str:
+        """What is waited for, with the folders that could not be looked into and how many removals wait for somebody."""
+        settling = "" if self.settling is None else ", files are settling"
+        waits = f"; {held} removals wait for approval (cdmctl snapshot)" if held else ""
+        names = ", ".join(map(shown, denied[:5]))
+        return "the next look" + settling + waits + (f"; folders that cannot be looked into: {names}" if names else "")
 
 
 class Found:

@@ -311,6 +311,31 @@ async def test_cancelling_stops_a_transfer_at_once(server: Sshd, big: Path) -> N
         assert source.events == []
 
 
+async def test_of_several_whole_files_one_is_fetched_and_the_others_are_ready(server: Sshd, big: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes((big / "big").read_bytes())
+    (tmp_path / "b").write_bytes(lines(2))
+    with proxy(server.port, rate=100_000) as line:
+        watcher = sftp(server, tmp_path, port=line.port, stable_for=Duration.parse("0s"))
+        source = reaching(watcher)
+        async with anyio.create_task_group() as group:
+            group.start_soon(watcher.run, source)
+            await source.resting.wait()
+            source.on.set()
+            await until(lambda: watcher.progress is not None and watcher.progress.stage == "fetching")
+            rows = await watcher.rows("files", source, state=None, limit=10)
+            assert {row["name"]: row["state"] for row in rows} == {"a": "fetching", "b": "ready"}
+            group.cancel_scope.cancel()
+
+
+async def test_the_cheapest_strong_cipher_is_asked_for_first(server: Sshd, tmp_path: Path) -> None:
+    watcher = sftp(server, tmp_path)
+    area = watcher.area(reaching(watcher))
+    await area.client()
+    (connection,) = area._connections
+    assert connection.get_extra_info("send_cipher") == connection.get_extra_info("recv_cipher") == "aes128-gcm@openssh.com"
+    await area.close()
+
+
 # ---- servers that lie -------------------------------------------------------------------------------------------------
 
 
