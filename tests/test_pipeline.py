@@ -1,3 +1,4 @@
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cdmd.batches.extending import Passage
 from cdmd.config.schema import IdentitySettings, IndicatorSettings
 from cdmd.errors import Drop, NotDurable, Reject, RetryLater
 from cdmd.extensions import Extensions, Limits, Registered, extension
+from cdmd.extensions.dispatch import Visit
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Count, Entry, Event, Fault, SeenVerdict, Seq, to_micros
 from cdmd.pipeline import Pipeline, PipelineSettings, Tail
@@ -344,6 +347,33 @@ async def test_what_only_waits_for_its_turn_is_parked_and_called_later():
         await daemon.store.until(lambda: not daemon.store.waiting)
     assert sorted(called) == ["0", "1", "2", "3", "4", "5"]
     assert daemon.store.sums() == {Count.APPLIED: 6}
+
+
+async def test_no_event_that_extensions_saw_or_never_came_to_see_stays_in_memory_until_the_collector_looks():
+    gate = anyio.Event()
+
+    async def slow(event, context):
+        await gate.wait()
+        return event.enriched(slow=True)
+
+    daemon = Daemon()
+    daemon.journal.add(*(event(str(number), type="tv") for number in range(20)), event("21"))
+    before = {id(one) for one in gc.get_objects() if isinstance(one, (Passage, Visit))}
+    gc.disable()
+    try:
+        async with daemon.running(on("tv", slow, timeout=10.0), limits=Limits(calls=2)):
+            await daemon.store.until(lambda: len(daemon.store.waiting) == 20)
+            gate.set()
+            daemon.clock.advance(60)
+            await daemon.store.until(lambda: not daemon.store.waiting)
+            for number in range(30, 33):  # the last batches are named by the tasks' frames
+                daemon.journal.add(event(str(number)))
+                await daemon.store.until(lambda: daemon.store.position == daemon.journal.head)
+                await anyio.wait_all_tasks_blocked()
+            left = [one for one in gc.get_objects() if isinstance(one, (Passage, Visit)) and id(one) not in before]
+            assert len(left) <= 5, "the newest ones"
+    finally:
+        gc.enable()
 
 
 async def test_the_store_is_told_of_every_batch_that_an_extension_has_a_say_in_or_may_still_have():

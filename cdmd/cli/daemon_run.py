@@ -21,7 +21,7 @@ from cdmd.kit.systemd import Systemd
 
 _GRACE = 2.0  # how long the loop and the interpreter may take to end by themselves
 _SWITCH_SECONDS = 0.0005  # how soon a writer thread gets the interpreter: shorter waits for acknowledgements
-_COLLECT_AFTER = (100_000, 20, 50)
+_COLLECT_AFTER = (500_000, 20, 50)
 
 
 @click.command(
@@ -72,8 +72,8 @@ def _ready(config: Config, addresses: Sequence[str]) -> None:
 def tune_interpreter() -> None:
     """Set what is the process's own, not a part's, once all that lives as long as the process is made.
 
-    The garbage collector need not look at that again, and looks at new objects seldom enough that a burst of events that
-    are merely waiting is not searched over and over (tests/bench/intake.py).
+    The garbage collector need not look at that again, and looks at new objects by a timer (``daemon.upkeep``) unless very
+    many are there: whatever is under way is looked through then, and every sender waits (tests/bench/end_to_end.py).
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()

@@ -22,6 +22,10 @@ _PLANS: Final = 10_000
 _BREATH: Final = 64
 
 
+def _nobody() -> None:
+    """Who hears of a visit that is over."""
+
+
 class Visit:
     """One event's way through its extensions. ``outcome`` is None until it ended; ``event`` is as far as it has come.
 
@@ -36,6 +40,11 @@ class Visit:
         self.trace: list[Extended] = []
         self.outcome: Outcome | None = None
         self.called = self.withdrawn = False
+
+    def end(self) -> None:
+        """Tell whom it concerns, once. Who was told is let go of: it holds the visit, and the circle all of an event."""
+        ended, self.ended = self.ended, _nobody
+        ended()
 
     @property
     def extension(self) -> str:
@@ -124,7 +133,7 @@ class Extensions:
         if plan:
             self._go_on(visit)
         else:
-            visit.outcome = Apply()
+            visit.outcome, visit.ended = Apply(), _nobody
         return visit
 
     async def run(self, event: Event, *, extension: str = "", attempts: int = 0) -> tuple[Event, Outcome, Sequence[Extended]]:
@@ -142,7 +151,7 @@ class Extensions:
         """Take a visit that waits for its turn out of the line; False when its call already runs (or it ended)."""
         if visit.outcome is not None or visit.called:
             return False
-        visit.withdrawn = True
+        visit.withdrawn, visit.ended = True, _nobody
         return True
 
     def states(self) -> list[ExtensionState]:
@@ -158,7 +167,7 @@ class Extensions:
         if visit.index == len(visit.plan):
             visit.outcome = Apply()
         if visit.outcome is not None:
-            visit.ended()
+            visit.end()
             return
         line = self._lines[visit.extension]
         line.waiting.append(visit)

@@ -1,4 +1,6 @@
+import gc
 import socket
+import weakref
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from cdmd.contracts import DeadLetterFilter
 from cdmd.daemon.disk import Disk
-from cdmd.daemon.upkeep import write_counts
+from cdmd.daemon.upkeep import collect_garbage, write_counts
 from cdmd.errors import NotDurable, Overloaded
 from cdmd.models import Count, Record, Seq
 from tests.daemon.doubles import Fetcher, World, applied, fetched, record, until
@@ -55,6 +57,21 @@ async def test_dead_letters_expire_and_count_as_filtered(tmp_path: Path) -> None
         assert await parts.store.dead_letters(DeadLetterFilter()) == []
         counts = await parts.store.counts()
         assert (counts["crm", Count.FILTERED], counts["crm", Count.DEAD]) == (1, 0)
+
+
+async def test_what_refers_to_itself_is_freed_by_the_timer_though_the_collector_looks_seldom() -> None:
+    class Circle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gc.disable()
+    try:
+        gone = weakref.ref(Circle())
+        assert gone() is not None
+        await collect_garbage()
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_counts_that_no_append_carried_are_written_and_survive(tmp_path: Path) -> None:
