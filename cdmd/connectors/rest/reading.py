@@ -5,22 +5,20 @@ Not here: one look (``walking``), when the next one is due (``looks``), several 
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import anyio
-import msgspec
 
 from cdmd.connectors.durable import durable
 from cdmd.connectors.fetching import Ask, Fetcher, Judge, Outcome
 from cdmd.connectors.rest.getting import Means
 from cdmd.connectors.rest.looks import Look, Next, Pace, after_failure
-from cdmd.connectors.rest.positions import Place
+from cdmd.connectors.rest.parents import Parents
 from cdmd.connectors.rest.streams import Stream
-from cdmd.connectors.rest.walking import About, Walk
+from cdmd.connectors.rest.walking import Walk
 from cdmd.contracts import Source, StreamOutlook
 from cdmd.kit.shared_budget import SCHEDULED
 
-_PARENTS: Final = 100
 _BREATH: Final = 0.05
 
 
@@ -88,36 +86,21 @@ class Reader:
 
     async def work_off(self, told: Callable[[], anyio.Event]) -> None:
         """Ask about the parents' new records until cancelled; ``told`` gives what is set when there are more."""
+        parents = Parents(self.stream, self._source, self._means, opened=self._open)
         while True:
             more = told()
-            look, waiting = await self._about_parents()
-            if look is not None:
-                await self._rest(look)
-            elif not waiting and self._said:
+            worked = await parents.work()
+            if worked.failed is not None and (worked.failed.denied or not worked.succeeded):
+                await self._rest(worked.failed)
+            elif not worked.asked and self._said:
                 await more.wait()
-            elif not waiting:
-                self._failures, self.trouble, self.doing, self.due = 0, None, None, None
-                self.looked, self._said = None, True
+            elif not worked.asked:
+                self._failures, self.trouble, self.doing, self.due = 0, parents.trouble, None, parents.due
+                self.looked, self._said = parents.since, parents.due is None
+                self.reason = "another try"
                 self._moved()  # which is no reason to look again, so the next round waits
-
-    async def _about_parents(self) -> tuple[Look | None, bool]:
-        """A part of what waits, one after the other; what a look was like that failed, and whether there was anything."""
-        rows = []
-        async for row, value in self._source.scan(self.stream.due):
-            rows.append((row, value))
-            if len(rows) >= _PARENTS:
-                break
-        failed: Look | None = None
-        for row, value in rows:
-            fields: dict[str, Any] = msgspec.msgpack.decode(value)
-            await self._open()
-            walk = Walk(self.stream, self._source, self._means, place=Place(), about=About(fields, {row: None}))
-            look = await walk.look()
-            if look.trouble is not None:
-                failed = look
-                if look.denied:
-                    break
-        return failed, bool(rows)
+                if self.due is not None:
+                    await self._until_due(told())
 
     async def _fetch(self, ask: Ask, judge: Judge) -> Outcome:
         return await self._fetcher.fetch(ask, asker=self._asker, priority=SCHEDULED, judge=judge)
@@ -155,8 +138,8 @@ class Reader:
             self._moved()
             await self._until_due()
 
-    async def _until_due(self) -> None:
-        """Return at ``due``, or when somebody hurries or has hurried since the last time."""
+    async def _until_due(self, more: anyio.Event | None = None) -> None:
+        """Return at ``due``, or when somebody hurries or has hurried since the last time, or when there is ``more``."""
         assert self.due is not None  # noqa: S101 - set by whoever rests
         seconds = max(_BREATH, (self.due - self._source.clock.now()).total_seconds())
         async with anyio.create_task_group() as group:
@@ -165,7 +148,13 @@ class Reader:
                 await self._source.clock.sleep(seconds)
                 group.cancel_scope.cancel()
 
+            async def wait() -> None:
+                if more is not None:
+                    await more.wait()
+                    group.cancel_scope.cancel()
+
             group.start_soon(sleep)
+            group.start_soon(wait)
             await self._hurried.wait()
             group.cancel_scope.cancel()
         self._hurried = anyio.Event()

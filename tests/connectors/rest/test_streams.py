@@ -334,3 +334,49 @@ async def test_a_position_of_another_kind_than_is_configured_now_means_nothing()
     assert (await numbered.look()).new == 1
     assert "updated_since" not in api.log[-1].query
     assert numbered.place().position == 7
+
+
+async def test_a_parent_that_fails_holds_up_no_other_and_is_set_aside_while_others_succeed() -> None:
+    """Seen to hold up all the others for as long as it failed."""
+    api = Api()
+    api.orders = [{"id": f"o{n}", "updated_at": moment(n)} for n in range(3)]
+    api.items = {f"o{n}": [{"sku": "a"}] for n in range(9)}
+    api.prepare("/orders/o1/items", *[answer(400, {})] * 100)
+    text = (
+        'base_url = "https://api.example"\npage = { type = "link" }\nevery = "60s"\nerrors = { tries = 1 }\n'
+        '[streams.orders]\npath = "/orders"\n'
+        'records = "{orders[*]}"\nsince = { field = "{updated_at}", param = "updated_at_min" }\nevent = { id = "{id}" }\n'
+        '[streams.items]\npath = "/orders/{parent.order}/items"\nrecords = "{items[*]}"\n'
+        'parent = { stream = "orders", fields = { order = "{id}" } }\nevent = { id = "{_parent.order}:{sku}" }\n'
+    )
+    driven = Driven(text, api)
+    await driven.run(100)
+    assert sorted(driven.ids) == ["o0", "o0:a", "o1", "o2", "o2:a"]
+    assert driven.source.trouble == "items: 1 of its parents cannot be asked about: the source answers with status 400"
+    api.orders += [{"id": "o5", "updated_at": moment(50)}]
+    await driven.run(100)
+    assert "o5:a" in driven.ids, "while the other waits for its next try"
+    api.prepare("/orders", lambda _: None, lambda _: api.orders.append({"id": "o7", "updated_at": moment(70)}))
+    await driven.run(3600)
+    assert [(fault.code, "status 400" in fault.message) for _, fault in driven.source.faults] == [("parent_failed", True)]
+    assert driven.source.trouble is None
+    assert not [key for key in driven.source.state if b"/due/" in key]
+
+
+async def test_children_of_which_all_fail_wait_for_the_source_and_none_is_given_up() -> None:
+    api = Api()
+    api.orders = [{"id": f"o{n}", "updated_at": moment(n)} for n in range(3)]
+    api.items = {f"o{n}": [{"sku": "a"}] for n in range(3)}
+    for n in range(3):
+        api.prepare(f"/orders/o{n}/items", *[answer(500, {})] * 12)
+    text = (
+        'base_url = "https://api.example"\npage = { type = "link" }\nevery = "1h"\nerrors = { tries = 1 }\n'
+        '[streams.orders]\npath = "/orders"\n'
+        'records = "{orders[*]}"\nsince = { field = "{updated_at}", param = "updated_at_min" }\nevent = { id = "{id}" }\n'
+        '[streams.items]\npath = "/orders/{parent.order}/items"\nrecords = "{items[*]}"\n'
+        'parent = { stream = "orders", fields = { order = "{id}" } }\nevent = { id = "{_parent.order}:{sku}" }\n'
+    )
+    driven = Driven(text, api)
+    await driven.run(6 * 3600)
+    assert sorted(driven.ids) == ["o0", "o0:a", "o1", "o1:a", "o2", "o2:a"]
+    assert (driven.source.faults, driven.source.trouble) == ([], None)
