@@ -4,12 +4,12 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any
 
+import cel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdmd.errors import ConditionFault, ValueMissing
-from cdmd.kit import conditions
 from cdmd.kit.conditions import Condition
 
 EVENT = {"type": "order.paid", "data": {"total": 99.5, "items": [1, 2]}, "time": datetime(2026, 1, 1, tzinfo=UTC)}
@@ -154,10 +154,10 @@ def test_a_panic_of_the_native_code_is_a_fault_and_an_interrupt_is_not(monkeypat
         Condition("x", _Broken(PanicException("geheim")), ["event"]).holds({})  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
         Condition("x", _Broken(KeyboardInterrupt()), ["event"]).holds({})  # type: ignore[arg-type]
-    monkeypatch.setattr(conditions.cel, "compile", lambda _text: _Broken(PanicException("gave up")))
+    monkeypatch.setattr(cel, "compile", lambda _text: _Broken(PanicException("gave up")))
     with pytest.raises(ValueError, match="gave up"):
         Condition.parse("true")
-    monkeypatch.setattr(conditions.cel, "compile", lambda _text: _Broken(KeyboardInterrupt()))
+    monkeypatch.setattr(cel, "compile", lambda _text: _Broken(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         Condition.parse("true")
 
