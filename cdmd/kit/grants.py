@@ -95,7 +95,7 @@ class Shares:
     def __init__(self) -> None:
         self._claims: dict[str, tuple[Claim, float]] = {}
         self._level: Level | None = None
-        self._counted, self._given, self._at = 0, 0.0, float("-inf")
+        self._counted, self._allowed, self._at = 0, 0.0, float("-inf")
         self._unplanned, self._unplanned_at = 0.0, 0.0
 
     def made(self, asker: str, now: float) -> None:
@@ -106,26 +106,31 @@ class Shares:
     def ask(self, asker: str, claim: Claim, *, allowed: float, now: float) -> float:
         """How many looks ``asker`` may plan with where all are ``allowed`` so many requests (infinity: any).
 
-        What all get is reckoned anew once a minute, and when there are more of them or there is less to give.
+        What all get is reckoned anew once a minute, and when there are more of them or another number is allowed.
         """
         self._claims[asker] = (claim, math.inf)
         if allowed == math.inf:
             return claim.most
-        unplanned = self._unplanned * self._left(now) / _MEMORY
-        given = max(_NEXT_TO_NOTHING, _PLANNED_LEAST * allowed, min(_PLANNED * allowed, allowed - unplanned))
-        if self._level is None or self._stale(given, now):
+        if self._level is None or self._stale(allowed, now):
             self._claims = {name: kept for name, kept in self._claims.items() if kept[1] > now}
-            self._level = level([one for one, _ in self._claims.values()], given)
-            self._counted, self._given, self._at = len(self._claims), given, now
+            claims = [one for one, _ in self._claims.values()]
+            self._level = level(claims, self._given(claims, allowed, now))
+            self._counted, self._allowed, self._at = len(claims), allowed, now
         granted = self._level.looks(claim)
         self._claims[asker] = (claim, now + 2 / granted + _KEPT)
         return granted
 
+    def _given(self, claims: Collection[Claim], allowed: float, now: float) -> float:
+        """What is given out: the part that is kept back is there for what somebody needs at the least, too."""
+        left = allowed - self._unplanned * self._left(now) / _MEMORY
+        needed = sum(one.cost * one.least for one in claims)
+        return max(_NEXT_TO_NOTHING, _PLANNED_LEAST * allowed, min(left, max(_PLANNED * allowed, needed)))
+
     def _left(self, now: float) -> float:
         return math.exp((self._unplanned_at - now) / _MEMORY)
 
-    def _stale(self, given: float, now: float) -> bool:
-        changed = not self._given / _GREW < given < self._given * _GREW
+    def _stale(self, allowed: float, now: float) -> bool:
+        changed = not self._allowed / _GREW <= allowed <= self._allowed * _GREW
         return changed or now - self._at > _OLD or len(self._claims) > self._counted * _GREW
 
 

@@ -83,6 +83,11 @@ def test_a_fifth_is_kept_back_and_more_where_notifications_take_more() -> None:
     assert shares.ask("a", claim, allowed=1.0, now=20.0 * 7200) == pytest.approx(0.8, rel=1e-3)
 
 
+def test_what_is_kept_back_is_there_for_what_is_needed_at_the_least() -> None:
+    assert Shares().ask("a", Claim(1, 1, 0.9, 10), allowed=1.0, now=0.0) == pytest.approx(0.9)
+    assert Shares().ask("a", Claim(1, 1, 1.5, 10), allowed=1.0, now=0.0) == pytest.approx(1.0)
+
+
 def test_who_comes_takes_a_part_and_who_is_gone_leaves_it() -> None:
     shares, claim = Shares(), Claim(1, 1, 1e-6, 10)
     alone = shares.ask("a", claim, allowed=1.0, now=0.0)

@@ -100,9 +100,11 @@ class Planner:
 
     def begin(self, kept: Mapping[bytes, bytes], now: float) -> Due:
         """When to look first: as it was planned before the restart, else now."""
-        self.due = Due(self._wants.quiet.until(now), _FIRST)
         if self._plan in kept and self._rates in kept:
             self._restore(kept, now)
+        else:
+            self._next(begun(now), now)  # its part of the budget is claimed from the first look on
+            self.due = Due(self._wants.quiet.until(now), _FIRST)
         return self.due
 
     def looked(self, now: float, *, arrivals: Iterable[float] | int, requests: int = 1, asked: float | None = None) -> Due:

@@ -124,4 +124,4 @@ def _next(planned: Due, now: datetime) -> Next:
 
 
 def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    return datetime.fromtimestamp(round(seconds, 3), UTC)
