@@ -136,18 +136,20 @@ class Edge:
         ``_AT_ONCE``, so that the first of many are being committed while the next are decided.
         """
         turn, self._arrived = self._arrived[:_AT_ONCE], self._arrived[_AT_ONCE:]
-        entered = [(visit, request) for visit in turn if (request := self._entered(visit)) is not None]
-        decided = [(visit, self._decided(visit, request)) for visit, request in entered]
-        for visit, found in decided:
-            if isinstance(found, Emission):
-                self._emit(visit, found)
-            elif isinstance(found, Answer):
-                self._end(visit, found)
-            else:
-                self._start(visit, found)
-        if self._arrived:
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._turn)
+        try:
+            entered = [(visit, request) for visit in turn if (request := self._entered(visit)) is not None]
+            decided = [(visit, self._decided(visit, request)) for visit, request in entered]
+            for visit, found in decided:
+                if isinstance(found, Emission):
+                    self._emit(visit, found)
+                elif isinstance(found, Answer):
+                    self._end(visit, found)
+                else:
+                    self._start(visit, found)
+        finally:
+            if self._arrived:
+                loop = asyncio.get_running_loop()
+                loop.call_soon(loop.call_soon, self._turn)
 
     def _entered(self, visit: _Visit) -> Request | None:
         """What its connector is to see; None where it was refused."""
@@ -158,6 +160,11 @@ class Edge:
             self._admit(mounted, request)
         except Refusal as refused:
             self._refuse(visit, refused)
+            return None
+        except Exception as fault:  # noqa: BLE001 - the border: a fault of ours is one request's 500, too, not a whole turn's
+            visit.exchange.held = None
+            self._bytes -= visit.size
+            _send(visit.exchange, self._failed(visit.mounted.source, fault))
             return None
         mounted.active[0] += 1
         self._deadlines.add(visit)

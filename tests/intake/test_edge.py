@@ -16,7 +16,8 @@ from cdmd.intake.admission import EdgeLimits
 from cdmd.intake.edge import Edge
 from cdmd.intake.routes import Then
 from cdmd.kit.bounded_http import Limits
-from cdmd.kit.exchanges import Exchange, Shared
+from cdmd.kit.exchanges import Exchange, Headers, Shared
+from cdmd.kit.proxies import Proxies
 from cdmd.models import Accepted, Answer, Emission, Record, Request, Route, Verdict
 from tests.connectors.doubles import NOW, Echo, FixedClock, MemorySource, listening
 from tests.kit.wire import head, read_answer, read_to_end
@@ -600,3 +601,21 @@ async def test_those_that_arrive_together_take_turns_of_a_bounded_number_and_one
     assert [answer.split()[1] for answer in wire.answers] == [b"500"] + [b"200"] * 69
     assert degraded == [("shop", "ValueError")]
     assert edge.statistics() == {"requests": 70, "unknown_path": 0, "failed": 1, "bytes_in_flight": 0}
+
+
+async def test_a_fault_of_the_edge_itself_is_one_requests_500() -> None:
+    class Broken(Proxies):
+        def client(self, peer: str, headers: Headers) -> str:
+            if ("x-broken", "1") in headers:
+                raise LookupError(peer)
+            return peer
+
+    source = MemorySource()
+    with capture_logs():
+        async with listening((Echo(), source), proxies=Broken()) as edge:
+            broken = await edge.client.post(PATH, content=b"x", headers={"x-broken": "1"})
+            right = await edge.client.post(PATH, content=b"x")
+            assert (broken.status_code, right.status_code, right.content) == (500, 200, b"x")
+            assert edge.edge.statistics()["bytes_in_flight"] == 0
+            assert edge.degraded == [("shop", "LookupError")]
+    assert source.refused == ["failed"]
