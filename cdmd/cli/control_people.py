@@ -1,12 +1,72 @@
 """The commands of ``cdmctl`` about who is who. What may be seen is the daemon's to decide."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import click
 
 from cdmd.cli.connection import client, prints_data, talks
-from cdmd.cli.terminal import Table, note, print_json, print_table
+from cdmd.cli.terminal import Table, cell, note, print_json, print_table
+
+_SEARCHING: Final = 120.0
+_PAGE: Final = 1000
+
+
+@click.command("find")
+@click.argument("text", required=False)
+@click.option("--trait", metavar="NAME=VALUE", help="By a trait instead, letter case aside (admins).")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many at most.")
+@talks
+@prints_data
+def find(text: str | None, trait: str | None, limit: int, as_json: bool) -> None:
+    r"""Who it may be: by id, identifier, beginning or trait.
+
+    Readers find by id and whole identifier, redacted; a beginning ends with * and is for admins. JSON Lines with --json.
+
+    \b
+    cdmctl profile find joe@example.com
+    cdmctl profile find 'email:joe@*'
+    cdmctl profile find --trait city=Lund --json
+    """
+    if (text is None) == (trait is None):
+        raise click.UsageError("say what to look for, or --trait NAME=VALUE")
+    count = 0
+    for row in _found({"text": text, "trait": trait}, limit):
+        count += 1
+        if as_json:
+            print_json(row, line=True)
+        else:
+            click.echo(f"{cell(row['profile'])}  {cell(row['updated'])}  {cell(_named(row['identifiers']))}")
+    if not count:
+        note("nobody was found")
+
+
+def _found(asked: Mapping[str, str | None], limit: int) -> Iterator[Mapping[str, Any]]:
+    asking, after, left = client(timeout=_SEARCHING), "", limit
+    while left > 0:
+        page = asking.get("/v1/profiles", {**asked, "after": after or None, "limit": min(left, _PAGE)})
+        yield from page["profiles"]
+        left -= len(page["profiles"])
+        if page["next"] is None:
+            return
+        after = page["next"]
+
+
+@click.command("export")
+@click.argument("identifier", metavar="KIND:VALUE")
+@talks
+@prints_data
+def export(identifier: str, as_json: bool) -> None:
+    r"""Everything that is held about one person, as JSON Lines (admins).
+
+    Each line has a type; the last one is a summary with how many of each there were, and with what was not searched.
+
+    \b
+    cdmctl profile export email:joe@example.com > joe.jsonl
+    cdmctl profile export customer_no:4711 | jq -c 'select(.type == "trait")'
+    """
+    for line in client().stream("/v1/profile/export", {"identifier": identifier}):
+        print_json(line, line=True)
 
 
 @click.command("explain")

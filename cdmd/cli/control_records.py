@@ -72,6 +72,8 @@ def event_show(id: str, source: str | None, reveal: bool, as_json: bool) -> None
     cls=LazyGroup,
     entries={
         "show": Entry(f"{_HERE}:profile_show", "The customer who has this identifier."),
+        "find": Entry(f"{_PEOPLE}:find", "Who it may be: by id, identifier, beginning or trait."),
+        "export": Entry(f"{_PEOPLE}:export", "Everything that is held about one person, as JSON Lines (admins)."),
         "explain": Entry(f"{_PEOPLE}:explain", "Why two identifiers are one person, or what kept them apart."),
     },
 )

@@ -11,7 +11,7 @@ import click
 import cdmd
 from cdmd import hookspecs
 from cdmd.config.library import Library
-from cdmd.control.handlers import TABLE, tail
+from cdmd.control.handlers import STREAMS, TABLE
 from cdmd.control.problems import codes
 
 
@@ -23,7 +23,8 @@ def command_table(command: click.Command, *, name: str) -> str:
 
 def api_table() -> str:
     """A row for each path of the control socket: what it takes and does."""
-    rows = [f"| `{method} {path}` | {_sentence(handler)} |" for method, path, handler in (*TABLE, ("GET", "/v1/tail", tail))]
+    handlers = [*TABLE, *(("GET", path, opener) for path, opener in STREAMS)]
+    rows = [f"| `{method} {path}` | {_sentence(handler)} |" for method, path, handler in handlers]
     return "\n".join(["| request | takes and does |", "|---|---|", *rows])
 
 

@@ -20,12 +20,13 @@ from cdmd.contracts.connectors import (
     Shelf,
     ShowingConnector,
 )
+from cdmd.contracts.directory import Audit, Directory, Person
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
 from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics
 from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
 from cdmd.contracts.sources import BulkTable, BulkWriter, Source
-from cdmd.contracts.store import Audit, DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
+from cdmd.contracts.store import DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
 from cdmd.contracts.streams import EventSettings, LookingConnector, StreamFrame, StreamingConnector, StreamOutlook
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Decide",
     "DecidingConnector",
     "Derive",
+    "Directory",
     "ErasingConnector",
     "EventSettings",
     "Extension",
@@ -59,6 +61,7 @@ __all__ = [
     "Member",
     "Membership",
     "NotifiedConnector",
+    "Person",
     "ProfileFound",
     "PullConnector",
     "PushConnector",

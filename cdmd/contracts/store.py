@@ -6,6 +6,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from cdmd.contracts.directory import Audit, Directory
 from cdmd.contracts.membership import Membership
 from cdmd.models import (
     Activity,
@@ -47,18 +48,6 @@ class StoreTotals(msgspec.Struct, frozen=True, kw_only=True):
     parked_bytes: int
 
 
-class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """Who did what over the control socket, and what became of it."""
-
-    time: Micros
-    uid: int
-    user: str
-    role: str
-    command: str
-    arguments: str
-    outcome: str
-
-
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
     """What the store knows of one occurrence: exactly one of ``activity``, ``dead`` and ``parked``, or none (filtered)."""
 
@@ -89,10 +78,12 @@ class Store(Protocol):
     """Profiles, activities and all that a batch changes, in one transaction with the journal position.
 
     Promise: a batch is applied whole or not at all, together with its position. What a power cut takes back is applied
-    again from the journal. ``membership`` tells who is in which audience, and profiles one after the other.
+    again from the journal. ``membership`` tells who is in which audience, and profiles one after the other; ``directory``
+    finds people, and what is kept of one.
     """
 
     membership: Membership
+    directory: Directory
 
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
         """Look ``wanted`` up, call the pure ``decide``, write its changes in one transaction; returns them.

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cdmd.contracts import DeadLetterFilter
-from cdmd.control import audiences, commands, explaining, inspection, letters
+from cdmd.control import audiences, commands, explaining, exporting, finding, inspection, letters
 from cdmd.control.actors import Actor
 from cdmd.control.protocol import Runtime, TailFilter
 from cdmd.errors import BadArguments
@@ -21,6 +21,7 @@ from cdmd.models import Seq
 MAX_BODY: Final = 64 * 1024
 
 Handler: TypeAlias = Callable[[Runtime, Actor, Request], Awaitable[Any]]
+Opener: TypeAlias = Callable[[Runtime, Actor, Request], Awaitable[AsyncGenerator[dict[str, Any], None]]]
 
 
 class _Empty(msgspec.Struct, forbid_unknown_fields=True):
@@ -191,6 +192,19 @@ async def _explain(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await explaining.explain(runtime, actor, _needed(request, "first"), _needed(request, "second"))
 
 
+async def _find(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`text` (a public id, [KIND:]VALUE or [KIND:]BEGINNING*) or `trait` (NAME=VALUE), `after`, `limit`: who it may be."""
+    after, limit, trait = _text(request, "after") or "", _number(request, "limit", 100), _text(request, "trait")
+    if trait is not None:
+        return await finding.find_by_trait(runtime, actor, trait, after=after, limit=limit)
+    return await finding.find(runtime, actor, _needed(request, "text"), after=after, limit=limit)
+
+
+async def export(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
+    """`identifier` (KIND:VALUE): everything that is held about one person, as JSON Lines."""
+    return await exporting.export(runtime, actor, _needed(request, "identifier"))
+
+
 async def _audiences(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """Every configured audience, how many are in and how far it is computed."""
     return await audiences.listed(runtime, actor)
@@ -249,6 +263,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/event", _event),
     ("GET", "/v1/profile", _profile),
     ("GET", "/v1/profile/explain", _explain),
+    ("GET", "/v1/profiles", _find),
     ("GET", "/v1/audiences", _audiences),
     ("GET", "/v1/audiences/{name}/members", _members),
     ("GET", "/v1/audience-changes", _audience_changes),
@@ -265,3 +280,5 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/metrics", _metrics),
     ("GET", "/v1/audit", _audit),
 )
+
+STREAMS: Final[tuple[tuple[str, Opener], ...]] = (("/v1/tail", tail), ("/v1/profile/export", export))

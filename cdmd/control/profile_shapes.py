@@ -49,3 +49,20 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     chain: list[LinkRow] = []
     refusals: list[EventRow] = []
     complete: bool = True
+
+
+class FoundRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer who was found (readers see the kinds of the identifiers only)."""
+
+    profile: str
+    identifiers: list[Mapping[str, str]]
+    created: datetime
+    updated: datetime
+
+
+class FoundPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some who were found, where the next page begins (None at the end), and how many were looked at where that is a search."""
+
+    profiles: list[FoundRow]
+    next: str | None = None
+    looked_at: int | None = None

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from cdmd.control.actors import Actor, Lookups, Peer, actor_of
 from cdmd.control.documents import encoded
-from cdmd.control.handlers import TABLE, Handler, tail
+from cdmd.control.handlers import STREAMS, TABLE, Handler, Opener
 from cdmd.control.problems import MEDIA_TYPE, internal_problem, problem_of
 from cdmd.control.protocol import Runtime
 from cdmd.control.streams import HEARTBEAT, JsonLines
@@ -26,8 +26,12 @@ from cdmd.errors import BadArguments, CdmdError, NotFound, NotPermitted
 def control_app(runtime: Runtime, *, own_uid: int, lookups: Lookups, heartbeat: float = HEARTBEAT) -> Starlette:
     """The ASGI application of the control socket; ``heartbeat`` in seconds keeps silent streams alive."""
 
-    async def opened(runtime: Runtime, actor: Actor, request: Request) -> Response:
-        return JsonLines(await tail(runtime, actor, request), heartbeat=heartbeat)
+    def opening(opener: Opener) -> Handler:
+        async def opened(runtime: Runtime, actor: Actor, request: Request) -> Response:
+            return JsonLines(await opener(runtime, actor, request), heartbeat=heartbeat)
+
+        opened.__name__ = opener.__name__
+        return opened
 
     def route(method: str, path: str, handler: Handler) -> Route:
         async def endpoint(request: Request) -> Response:
@@ -35,7 +39,8 @@ def control_app(runtime: Runtime, *, own_uid: int, lookups: Lookups, heartbeat: 
 
         return Route(path, endpoint, methods=[method])
 
-    routes = [route(*row) for row in (*TABLE, ("GET", "/v1/tail", opened))]
+    streams = [("GET", path, opening(opener)) for path, opener in STREAMS]
+    routes = [route(*row) for row in (*TABLE, *streams)]
     return Starlette(routes=routes, exception_handlers={HTTPException: _no_path})
 
 

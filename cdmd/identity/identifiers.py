@@ -109,6 +109,10 @@ class Kinds:
         usable = None if rule is None else _usable(rule, value)
         return None if usable is None else (kind, usable)
 
+    def beginning(self, kind: str, text: str) -> str:
+        """How normalised values begin that are written beginning with ``text``, of a configured kind."""
+        return text.strip().lower() if self._rules[kind].form in {"lower", "email", "sha256"} else text.strip()
+
     def unusable(self, kind: str, value: str) -> str:
         """Why no profile can own this value, in words that hold nothing of it. For one that ``normalise`` has no pair for."""
         rule = self._rules.get(kind)

@@ -42,7 +42,7 @@ async def known(readers: Readers, identifiers: Sequence[tuple[str, str]]) -> set
 async def profile(readers: Readers, kind: str, value: str, *, activities: int) -> ProfileFound | None:
     """The profile that owns an identifier, with its newest ``activities``. Raises ``Damaged``."""
     rows = await readers.rows(_SQL["owner"], (kind, value))
-    found = await _winner(readers, ProfileKey(rows[0][0])) if rows else None
+    found = await winner(readers, ProfileKey(rows[0][0])) if rows else None
     if found is None:
         return None
     key, state = found
@@ -87,7 +87,7 @@ async def due(readers: Readers, now: Micros, *, limit: int, without: Collection[
     return [read_parked(rows[seq]) for seq in chosen if seq in rows]
 
 
-async def _winner(readers: Readers, key: ProfileKey) -> tuple[ProfileKey, ProfileState] | None:
+async def winner(readers: Readers, key: ProfileKey) -> tuple[ProfileKey, ProfileState] | None:
     """The profile that ``key`` is part of now."""
     passed: set[int] = set()
     while key not in passed:
@@ -106,8 +106,8 @@ async def _traced(readers: Readers, source: str, one: Seen) -> Trace:
     if one.verdict == SeenVerdict.APPLIED:
         for row in await readers.rows_in(_SQL["activities"], [one.seq]):
             activity = read_activity(row)
-            winner = None if activity.profile is None else await _winner(readers, activity.profile)
-            return Trace(source=source, seen=one, activity=activity, public=winner[1].public if winner else None)
+            now = None if activity.profile is None else await winner(readers, activity.profile)
+            return Trace(source=source, seen=one, activity=activity, public=now[1].public if now else None)
     if one.verdict == SeenVerdict.DEAD:
         for row in await readers.rows_in(_SQL["dead_letters_at"], [one.seq]):
             return Trace(source=source, seen=one, dead=read_letter(row))

@@ -9,6 +9,7 @@ from typing_extensions import override
 from cdmd.contracts import AudienceTotals, History, Member, Membership
 from cdmd.models import Micros, Notice, ProfileKey, ProfileState, Seq
 from cdmd.store.database import Readers
+from cdmd.store.directory import read_notice
 from cdmd.store.rows import read_activity, read_profile
 from cdmd.store.sql import load_queries
 
@@ -63,10 +64,7 @@ class SqliteMembership(Membership):
     @override
     async def notices(self, *, audience: str | None = None, limit: int) -> list[Notice]:
         rows = await self._readers.rows(_SQL["notices"], {"audience": audience, "limit": limit})
-        return [
-            Notice(id=row[0], audience=row[1], profile=row[2], public=row[3], entered=bool(row[4]), at=row[5], reason=row[6])
-            for row in rows
-        ]
+        return [read_notice(row) for row in rows]
 
     @override
     async def drop_audience(self, name: str) -> None:

@@ -47,6 +47,7 @@ from cdmd.store.database import (
     transaction,
     why,
 )
+from cdmd.store.directory import SqliteDirectory, read_audit
 from cdmd.store.membership import SqliteMembership
 from cdmd.store.rows import read_letter, read_parked
 from cdmd.store.sql import load_migrations, load_queries
@@ -97,6 +98,7 @@ class SqliteStore(Store):
                 await stack.enter_async_context(store._checkpoints)
                 store._readers = await stack.enter_async_context(Readers.open(path, what="store"))
             store.membership = SqliteMembership(store._readers, store._one)
+            store.directory = SqliteDirectory(store._readers)
             # Opening checkpointed and synced all of the write-ahead log.
             store._synced = store._position
             yield store
@@ -271,8 +273,7 @@ class SqliteStore(Store):
 
     @override
     async def audits(self, *, limit: int) -> list[Audit]:
-        rows = await self._readers.rows(_SQL["audits"], (limit,))
-        return [msgspec.convert(dict(zip(Audit.__struct_fields__, row, strict=True)), Audit) for row in rows]
+        return [read_audit(row) for row in await self._readers.rows(_SQL["audits"], (limit,))]
 
     # ---- whole or damaged --------------------------------------------------------------------------------------------
 

@@ -75,3 +75,32 @@ def test_nobody_is_not_found(cdmctl: Cdmctl) -> None:
     status, _, err = cdmctl("profile", "explain", "email:x@example.com", "email:y@example.com")
     assert status == 4
     assert "nobody is known by that email" in err
+
+
+def test_who_was_found_is_a_line_each_over_all_pages_up_to_a_limit(
+    daemon: Daemon, cdmctl: Cdmctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.cli.control_people._PAGE", 1)
+    for key in range(1, 6):
+        person(daemon, key, ("email", f"canary{key}@example.com"))
+    _, out, err = cdmctl("profile", "find", "canary*", "--json")
+    assert [json.loads(line)["profile"] for line in out.splitlines()] == ["p1", "p2", "p3", "p4", "p5"]
+    assert err == ""
+    _, out, _ = cdmctl("profile", "find", "email:canary*", "--limit", "2")
+    assert out.splitlines()[1] == "p2  2026-11-23T10:00:00.120Z  email:canary2@example.com"
+    assert len(out.splitlines()) == 2
+    assert cdmctl("profile", "find", "email:none@example.com") == (0, "", "nobody was found\n")
+    assert cdmctl("profile", "find", "--trait", "city=Lund")[2] == "nobody was found\n"
+
+
+def test_what_to_look_for_is_said_once(cdmctl: Cdmctl) -> None:
+    assert cdmctl("profile", "find")[0] == 2
+    assert cdmctl("profile", "find", "x", "--trait", "a=b")[0] == 2
+
+
+def test_an_export_is_json_lines_that_end_with_a_summary(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    joined(daemon)
+    status, out, _ = cdmctl("profile", "export", ":".join(JOE))
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert (status, lines[0]["type"], lines[-1]["type"]) == (0, "profile", "summary")
+    assert cdmctl("profile", "export", ":".join(JOE), role="reader")[:2] == (5, "")

@@ -28,7 +28,7 @@ from cdmd.config.schema import (
     IdentitySettings,
     IndicatorSettings,
 )
-from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Member, ProfileFound, StoreTotals, Trace
+from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Member, Person, ProfileFound, StoreTotals, Trace
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
 from cdmd.control.protocol import (
@@ -123,6 +123,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.entries: list[Journaled] = []
         self.damage: list[str] = []
+        self.state: dict[str, dict[bytes, bytes]] = {}
         self.unreadable = False
         self.limit = 100_000
 
@@ -138,6 +139,11 @@ class MemoryJournal:
         if self.unreadable:
             raise Damaged("the journal is damaged at 1")
         return [row for row in self.entries if row.seq > after][: min(limit, self.limit)]
+
+    async def scan(self, connector: str, prefix: bytes) -> AsyncGenerator[tuple[bytes, bytes], None]:
+        for key, value in sorted(self.state.get(connector, {}).items()):
+            if key.startswith(prefix):
+                yield key, value
 
     async def verify(self) -> list[str]:
         return self.damage
@@ -182,9 +188,41 @@ class MemoryMembership:
         return [one for one in self.moves if audience in {None, one.audience}][:limit]
 
 
+class MemoryDirectory:
+    """Reads what the store of plain lists holds."""
+
+    def __init__(self, store: "MemoryStore") -> None:
+        self._store = store
+        self.waiting: list[Parked] = []
+
+    def _people(self) -> dict[ProfileKey, Person]:
+        return {found.key: Person(found.key, found.state) for found in self._store.profiles.values()}
+
+    async def named(self, public: str) -> Person | None:
+        return next((person for person in self._people().values() if person.state.public == public), None)
+
+    async def starting(self, kind: str, prefix: str, *, after: str = "", limit: int) -> list[tuple[str, Person]]:
+        people = self._people()
+        rows = sorted((value, found.key) for (each, value), found in self._store.profiles.items() if each == kind)
+        return [(value, people[key]) for value, key in rows if value.startswith(prefix) and value > after][:limit]
+
+    async def letters(self, *, after: Seq, limit: int) -> list[DeadLetter]:
+        return [letter for seq, letter in sorted(self._store.letters.items()) if seq > after][:limit]
+
+    async def parked(self, *, after: Seq, limit: int) -> list[Parked]:
+        return [one for one in self.waiting if one.seq > after][:limit]
+
+    async def moves(self, keys: Sequence[ProfileKey]) -> list[Notice]:
+        return [one for one in self._store.membership.moves if one.profile in keys]
+
+    async def audits(self, words: str) -> list[Audit]:
+        return [row for row in self._store.rows if words in row.arguments]
+
+
 class MemoryStore:
     def __init__(self) -> None:
         self.membership = MemoryMembership()
+        self.directory = MemoryDirectory(self)
         self.position = Seq(0)
         self.traces: list[tuple[str, Trace]] = []
         self.letters: dict[int, DeadLetter] = {}

@@ -23,6 +23,8 @@ CHANGES: dict[str, Callable[[Client], Any]] = {
     "dead-letters discard": lambda client: client.post("/v1/dead-letters/discard", {"all": True}),
     "tail --reveal": lambda client: list(client.stream("/v1/tail", {"reveal": True})),
     "events show --reveal": lambda client: client.get("/v1/event", {"id": "evt-1", "reveal": True}),
+    "profile export": lambda client: list(client.stream("/v1/profile/export", {"identifier": "email:canary-joe@example.com"})),
+    "profile find": lambda client: client.get("/v1/profiles", {"text": "canary*"}),
     "audience try": lambda client: client.post("/v1/audience-try", {"where": "profile.traits.name == 'canary'"}),
     "dead-letters show --reveal": lambda client: client.get("/v1/dead-letters/2", {"reveal": True}),
 }
@@ -40,6 +42,7 @@ LOOKS = [
     "/v1/event?id=waiting",
     "/v1/profile?identifier=email:canary-joe@example.com",
     "/v1/profile/explain?first=email:canary-joe@example.com&second=email:canary-joe@example.com",
+    "/v1/profiles?text=canary-joe@example.com",
     "/v1/audiences",
     "/v1/audiences/warranty_offer/members",
     "/v1/audience-changes",

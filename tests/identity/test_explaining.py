@@ -92,6 +92,12 @@ def test_of_equal_chains_the_earliest_events_are_told(shop: Told) -> None:
     assert [link.carrier and link.carrier.seq for link in shop.chain(JANE, U1) or ()] == [1]
 
 
+def test_a_step_that_leads_back_is_not_taken_again(shop: Told) -> None:
+    shop.tell(U1, JANE, A1)
+    shop.tell(JANE, A2)
+    assert steps(shop.chain(U1, A2)) == [(U1, JANE, "new"), (JANE, A2, "matched email")]
+
+
 def test_an_identifier_leads_to_itself_in_no_step(shop: Told) -> None:
     shop.tell(U1)
     assert shop.chain(U1, U1) == []
@@ -113,6 +119,7 @@ def test_a_digest_leads_to_its_plain_value_without_an_event() -> None:
     shop.tell(JANE)
     assert steps(shop.chain(JANE, U1)) == [(JANE, digest, None), (digest, U1, "new")]
     assert steps(shop.chain(U1, JANE)) == [(U1, digest, "new"), (digest, JANE, None)]
+    assert chain(JANE, U1, shop.carriers, owned=[JANE, U1], kinds=shop.kinds) is None, "the digest is somebody else's"
 
 
 def test_a_merge_is_remembered_where_its_event_is_no_longer_kept(shop: Told) -> None:

@@ -181,3 +181,21 @@ def test_the_digests_that_a_profile_lacks_are_told_with_the_times_of_their_plain
     assert HASHED.underived(state) == [IdentifierState("email_sha256", RAW.hex(), 1, 2, "shop", derived=True)]
     state.identifiers += HASHED.underived(state)
     assert HASHED.underived(state) == []
+
+
+def test_why_a_value_identifies_nobody_is_said_without_the_value() -> None:
+    kinds = Kinds(IdentitySettings())
+    assert [kinds.unusable(kind, value) for kind, value in [
+        ("nothing", "x"), ("email", "x" * 1001), ("email", "x"), ("user_id", " "), ("user_id", "null"),
+    ]] == [
+        "the kind is not configured",
+        "it is longer than 1000 characters",
+        "it cannot be read as one",
+        "there is nothing in it",
+        "its value is blocked",
+    ]  # fmt: skip
+
+
+def test_a_beginning_is_written_as_values_of_its_kind_are() -> None:
+    kinds = Kinds(IdentitySettings())
+    assert (kinds.beginning("email", " Joe@"), kinds.beginning("user_id", " U1")) == ("joe@", "U1")

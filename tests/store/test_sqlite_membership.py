@@ -1,4 +1,4 @@
-"""The store's side of audiences in SQLite."""
+"""The store's side of audiences, and of looking for people, in SQLite."""
 
 import sqlite3
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import pytest
 
 from cdmd.models import Changes, ProfileKey
 from cdmd.store.store import SqliteStore
+from tests.store.contract_directory import DirectoryContract
 from tests.store.contract_membership import MembershipContract, notice
 from tests.store.contract_store import DIGESTER, give, profile
 from tests.store.samples import HandClock
@@ -28,6 +29,10 @@ def reopen(tmp_path: Path) -> Opening:
 
 
 class TestSqliteMembership(MembershipContract):
+    pytestmark = pytest.mark.anyio
+
+
+class TestSqliteDirectory(DirectoryContract):
     pytestmark = pytest.mark.anyio
 
 

@@ -34,6 +34,14 @@ SELECT value FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?)
 -- name: owner
 SELECT profile FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value = ?;
 
+-- name: public
+SELECT id FROM profiles WHERE public = ?;
+
+-- name: starting
+SELECT value, profile FROM identifiers
+WHERE kind = (SELECT id FROM kinds WHERE name = :kind) AND value >= :prefix AND value < :beyond AND value > :after
+ORDER BY value LIMIT :limit;
+
 -- name: profiles
 SELECT id, public, sum, body FROM profiles WHERE id IN ({});
 
@@ -96,6 +104,9 @@ SELECT seq, connector, type, code, since, sum, body FROM dead_letters WHERE sinc
 -- name: dead_letters_at
 SELECT seq, connector, type, code, since, sum, body FROM dead_letters WHERE seq IN ({});
 
+-- name: dead_letters_after
+SELECT seq, connector, type, code, since, sum, body FROM dead_letters WHERE seq > ? ORDER BY seq LIMIT ?;
+
 -- name: drop_dead
 DELETE FROM dead_letters WHERE seq IN ({});
 
@@ -118,6 +129,9 @@ SELECT min(due) FROM parked;
 
 -- name: parked
 SELECT seq, connector, due, bytes, sum, body FROM parked ORDER BY seq LIMIT ?;
+
+-- name: parked_after
+SELECT seq, connector, due, bytes, sum, body FROM parked WHERE seq > ? ORDER BY seq LIMIT ?;
 
 -- name: parked_at
 SELECT seq, connector, due, bytes, sum, body FROM parked WHERE seq IN ({});
@@ -152,6 +166,9 @@ INSERT INTO audit (time, uid, user, role, command, arguments, outcome) VALUES (?
 
 -- name: audits
 SELECT time, uid, user, role, command, arguments, outcome FROM audit ORDER BY id DESC LIMIT ?;
+
+-- name: audits_about
+SELECT time, uid, user, role, command, arguments, outcome FROM audit WHERE instr(arguments, ?) > 0 ORDER BY id;
 
 -- name: all_profiles
 SELECT id, public, sum, body FROM profiles;
@@ -228,6 +245,9 @@ WHERE m.audience = (SELECT id FROM audiences WHERE name = ?) AND m.profile > ? O
 -- name: notices
 SELECT id, audience, profile, public, entered, at, reason FROM notices
 WHERE :audience IS NULL OR audience = :audience ORDER BY n DESC LIMIT :limit;
+
+-- name: notices_of
+SELECT n, id, audience, profile, public, entered, at, reason FROM notices WHERE profile IN ({});
 
 -- name: forget_notices
 DELETE FROM notices WHERE n <= (SELECT max(n) FROM notices) - ?;
