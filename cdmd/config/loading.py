@@ -175,6 +175,8 @@ class _Loading:
             for key, what in found:
                 self._report(key, what)
         state_dir, socket = self._places(sections["daemon"], sections["control"])
+        for key, what in together.guards(connectors, sections["identity"]):
+            self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {what}")
         self._warn_readable()
         return Config(
             state_dir=state_dir,

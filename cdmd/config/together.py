@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from cdmd.config.checking import nearest
 from cdmd.config.meaning import Found
 from cdmd.config.reading import Key
-from cdmd.config.schema import ConnectorConfig, ConnectorFrame
+from cdmd.config.schema import ConnectorConfig, ConnectorFrame, IdentitySettings
 from cdmd.kit.grants import Demand, impossible
 
 
@@ -73,3 +73,15 @@ def earlier_names(frames: Mapping[str, ConnectorFrame]) -> Found:
             if was in taken:
                 yield ("connectors", name, "was"), f"{was} is already a name of the connector {taken[was]}"
             taken.setdefault(was, name)
+
+
+def guards(connectors: Mapping[str, ConnectorConfig], identity: IdentitySettings) -> Found:
+    """Connectors that keep only known people, and name nobody by a kind that joins people: all they bring is turned away."""
+    for name, one in connectors.items():
+        named = one.frame.event.identifiers if one.frame.event is not None else None
+        if one.frame.known_only and named and not named.keys() & identity.identifiers.keys():
+            kinds = ", ".join(sorted(named))
+            yield (
+                ("connectors", name, "known_only"),
+                f"nobody can be known: [identity.identifiers] lists none of the kinds that it brings ({kinds})",
+            )

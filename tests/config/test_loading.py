@@ -507,3 +507,25 @@ def test_objectives_that_the_limits_of_a_host_do_not_allow_are_a_mistake_with_th
     ]
     assert problems(declared("crm", every="10m"), declared("crm_two", every="10m", token="u")) == []
     assert problems(declared("crm", every="10m"), declared("shop", every="10m")) == []
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "kinds", "warned"),
+    [
+        ('{ email_sha256 = "{hash}" }', "", True),
+        ('{ email_sha256 = "{hash}" }', "[identity.identifiers]\nemail_sha256 = {}\n", False),
+        ('{ email_sha256 = "{hash}", email = "{email}" }', "", False),
+        ("{}", "", False),
+    ],
+)
+def test_a_guard_that_can_know_nobody_is_warned_of(loading: Loader, identifiers: str, kinds: str, *, warned: bool) -> None:
+    text = '[connectors.sup]\ntype = "webhook"\nverify = "none"\nknown_only = true\n'
+    found = loading(kinds + text + f"event = {{ identifiers = {identifiers} }}\n").warnings
+    assert [one for one in found if "known_only" in one] == (
+        [f"{found[0].partition(':')[0]}: connectors.sup.known_only: {NOBODY}"] if warned else []
+    )
+    plain = text.replace("known_only = true", "")
+    assert not any("known_only" in one for one in loading(plain + f"event = {{ identifiers = {identifiers} }}\n").warnings)
+
+
+NOBODY = "nobody can be known: [identity.identifiers] lists none of the kinds that it brings (email_sha256)"
