@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import anyio.lowlevel
 import msgspec
 
 from cdmd.connectors.rest.positions import Place, Positions, Value, less
@@ -22,6 +23,7 @@ MOST_EDGE: Final = 2_000
 """Records of the edge that are known again by their content; beyond, only their ids tell."""
 
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted").encode
+_PART: Final = 200
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -50,13 +52,30 @@ class Intake:
     async def fresh(
         self, values: Sequence[Any], edge: "Edge", source: Source, *, parent: Mapping[str, Any] = _NOTHING
     ) -> list[Fresh]:
-        """What is new among a page's records. ``edge`` learns of all of them."""
-        values = [value for value in values if edge.wants(self._at(value))]
+        """What is new among a page's records, part by part: others get their turn in between. ``edge`` learns of all."""
+        found: list[Fresh] = []
+        written: dict[bytes, bytes | None] = {}
+        for start in range(0, len(values), _PART):
+            wanted = [value for value in values[start : start + _PART] if edge.wants(self._at(value))]
+            for one in await self._part(wanted, edge, source, parent, written):
+                found.append(one)
+                written |= one.state
+            await anyio.lowlevel.checkpoint()
+        return found
+
+    async def _part(
+        self,
+        values: Sequence[Any],
+        edge: "Edge",
+        source: Source,
+        parent: Mapping[str, Any],
+        written: Mapping[bytes, bytes | None],
+    ) -> list[Fresh]:
         digests = [self.digest(source, value) for value in values]
         for value, digest in zip(values, digests, strict=True):
             edge.add(self._at(value), digest)
         if self._key is not None:
-            return await self._changed(values, digests, source, parent)
+            return await self._changed(values, digests, source, parent, written)
         new = [(value, digest) for value, digest in zip(values, digests, strict=True) if edge.is_new(digest)]
         return [Fresh(self._record(value, digest.hex(), source, parent, brief=True), {}) for value, digest in new]
 
@@ -64,12 +83,17 @@ class Intake:
         return None if self._positions is None else self._positions.of(value)
 
     async def _changed(
-        self, values: Sequence[Any], digests: Sequence[bytes], source: Source, parent: Mapping[str, Any]
+        self,
+        values: Sequence[Any],
+        digests: Sequence[bytes],
+        source: Source,
+        parent: Mapping[str, Any],
+        written: Mapping[bytes, bytes | None],
     ) -> list[Fresh]:
         assert self._key is not None  # noqa: S101 - asked only where there is one
         named = [_text(self._key, value) for value in values]
         rows = [self._contents + _digest(source, _CANONICAL([parent, name])) for name in named]
-        kept = await source.get(rows)
+        kept: dict[bytes, bytes | None] = {**await source.get(rows), **written}
         fresh: list[Fresh] = []
         for value, digest, name, row in zip(values, digests, named, rows, strict=True):
             if name is None:

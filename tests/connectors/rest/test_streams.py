@@ -5,6 +5,8 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.connectors.rest.api import BEGIN, Api, answer, moment
@@ -380,3 +382,25 @@ async def test_children_of_which_all_fail_wait_for_the_source_and_none_is_given_
     await driven.run(6 * 3600)
     assert sorted(driven.ids) == ["o0", "o0:a", "o1", "o1:a", "o2", "o2:a"]
     assert (driven.source.faults, driven.source.trouble) == ([], None)
+
+
+async def test_a_large_page_lets_others_have_their_turn_and_a_key_that_comes_twice_in_it_is_one_event() -> None:
+    api = Api()
+    many = [{"id": f"c{n}", "updated_at": moment(n), "note": "x" * 100} for n in range(5000)]
+    api.prepare("/contacts", answer(200, {"results": [*many, many[0], {**many[1], "note": "y"}]}))
+    text = CONTACTS.replace('event = { id = "{id}:{updated_at}",', 'key = "{id}"\nevent = {')
+    driven = Driven(text.replace('order = "asc"', 'order = "none"'), api)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(other)
+        look = await driven.look()
+        group.cancel_scope.cancel()
+    assert (look.trouble, look.new) == (None, 5001)
+    assert turns > 50
