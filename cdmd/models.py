@@ -285,11 +285,12 @@ class IdentifierState(msgspec.Struct, array_like=True, gc=False):
 
 
 class TraitState(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A trait's value as of an effective time; None means removed as of then. Ties go to the greater sequence."""
+    """A trait's value as of an effective time, and who said so (if that is known); None means removed as of then."""
 
     value: Any
     time: int
     seq: int
+    source: str = ""
 
 
 class IndicatorState(msgspec.Struct, array_like=True, gc=False):
@@ -461,10 +462,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     def header(self, name: str) -> str | None:
         """The first header of that lower-case ``name``, or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return next((value for key, value in self.headers if key == name), None)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

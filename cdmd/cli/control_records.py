@@ -102,7 +102,9 @@ def profile_show(identifier: str, activities: int, as_json: bool) -> None:
     print_pairs([("profile", found["id"]), ("created", found["created"]), ("updated", found["updated"])])
     kinds = ("kind", "value", "first_seen", "last_seen", "source")
     _section("identifiers", kinds, [[row[key] for key in kinds] for row in found["identifiers"]])
-    _section("traits", ("name", "value"), [[key, value] for key, value in found["traits"].items()])
+    said = {key: found["trait_sources"].get(key, {}) for key in found["traits"]}
+    traits = [[key, value, said[key].get("time"), said[key].get("source")] for key, value in found["traits"].items()]
+    _section("traits", ("name", "value", "time", "source"), traits)
     about = set(found.get("estimated", ()))
     values = [[key, f"about {value}" if key in about else value] for key, value in found["indicators"].items()]
     _section("indicators", ("name", "value"), values)

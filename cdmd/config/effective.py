@@ -23,6 +23,7 @@ def effective(config: Config, *, plugins: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name: plain(getattr(config, name)) for name in _SECTIONS}
     shown["daemon"]["state_dir"] = str(config.state_dir)
     shown["control"]["socket"] = str(config.control_socket)
+    shown["traits"] = plain(config.traits)
     shown["indicators"], shown["audiences"] = plain(config.indicators), plain(config.audiences)
     shown["connectors"] = {
         name: {**plain(connector.frame), **plain(connector.settings)} for name, connector in config.connectors.items()

@@ -33,6 +33,7 @@ from cdmd.config.schema import (
     NetworkSettings,
     ParkedSettings,
     QueueSettings,
+    TraitSettings,
 )
 from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, StandIns, make_token, names_a_secret, token
 from cdmd.contracts import Format
@@ -148,6 +149,11 @@ class _Loading:
     def config(self) -> Config:
         self._unknown_tables()
         sections = {name: self._section(name, struct) for name, struct in SECTIONS.items()}
+        traits = {
+            name: one
+            for name, value in self._tables("traits").items()
+            if (one := self._checker.table(TraitSettings, value, ("traits", name))) is not None
+        }
         indicators = {
             name: one
             for name, value in self._tables("indicators").items()
@@ -164,6 +170,7 @@ class _Loading:
             meaning.http(sections["http"]),
             meaning.network(sections["network"]),
             meaning.identity(sections["identity"]),
+            meaning.traits(traits, connectors),
             meaning.indicators(indicators),
             meaning.audiences(audiences, indicators),
             meaning.public_urls(sections["http"], connectors),
@@ -181,6 +188,7 @@ class _Loading:
         return Config(
             state_dir=state_dir,
             control_socket=socket,
+            traits=traits,
             indicators=indicators,
             audiences=audiences,
             connectors=connectors,
@@ -226,7 +234,7 @@ class _Loading:
         self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {hint}")
 
     def _unknown_tables(self) -> None:
-        known = [*SECTIONS, "indicators", "audiences", "connectors", "plugins"]
+        known = [*SECTIONS, "traits", "indicators", "audiences", "connectors", "plugins"]
         for name in self._merged.tables:
             if name in _LATER:
                 self._report((name,), f"[{name}] is not available in this version")

@@ -21,6 +21,7 @@ from cdmd.config.schema import (
     IdentitySettings,
     IndicatorSettings,
     NetworkSettings,
+    TraitSettings,
 )
 from cdmd.contracts import EventSettings
 from cdmd.kit.calculations import indicators_in, mixed
@@ -138,6 +139,17 @@ def identity(settings: IdentitySettings) -> Found:
                 yield (*key, "blocked", str(place)), f"{expression!r} is not a regular expression: {error}"
         if one.region is not None and one.region.upper() not in TRUNK_ZERO:
             yield (*key, "region"), f"{one.region!r} is none of the regions that are known: {', '.join(sorted(TRUNK_ZERO))}"
+
+
+def traits(settings: Mapping[str, TraitSettings], connectors: Iterable[str]) -> Found:
+    """The sources that traits are trusted from."""
+    for name, one in settings.items():
+        for place, source in enumerate(one.trust):
+            key, connector = ("traits", name, "trust", str(place)), source.partition(".")[0]
+            if source in one.trust[:place]:
+                yield key, f"{source} stands there twice"
+            elif connector not in connectors:
+                yield key, f"there is no connector {connector}" + nearest(connector, connectors)
 
 
 def indicators(settings: Mapping[str, IndicatorSettings]) -> Found:

@@ -10,7 +10,14 @@ from msgspec.structs import FieldInfo
 
 from cdmd.config.effective import plain
 from cdmd.config.loading import SECTIONS
-from cdmd.config.schema import AudienceSettings, ConnectorFrame, IdentifierSettings, IdentitySettings, IndicatorSettings
+from cdmd.config.schema import (
+    AudienceSettings,
+    ConnectorFrame,
+    IdentifierSettings,
+    IdentitySettings,
+    IndicatorSettings,
+    TraitSettings,
+)
 from cdmd.contracts import ChosenFormat, EventSettings
 from cdmd.kit.presets import presets
 from cdmd.kit.quantities import Duration, Rate, Size
@@ -34,6 +41,7 @@ def reference(connectors: Mapping[str, type[msgspec.Struct]], formats: Mapping[s
     ]
     sections += [
         ("[identity.identifiers.KIND]", "", IdentifierSettings),
+        ("[traits.NAME]", "", TraitSettings),
         ("[indicators.NAME]", "", IndicatorSettings),
         ("[audiences.NAME]", "", AudienceSettings),
         ("[connectors.NAME]", "", ConnectorFrame),

@@ -185,6 +185,18 @@ class IdentitySettings(_Table, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=default_identifiers)
 
 
+class TraitSettings(_Table, frozen=True, kw_only=True):
+    """``[traits.NAME]``."""
+
+    trust: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Sources (a connector, or connector.stream), the most trusted first: what one said gives way only to"
+            " something newer of its own, and to whatever one before it says. All others come last, by time."
+        ),
+    ] = ()
+
+
 class IndicatorSettings(_Table, frozen=True, kw_only=True):
     """``[indicators.NAME]``."""
 
@@ -289,6 +301,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     dedupe: DedupeSettings = DedupeSettings()
     parked: ParkedSettings = ParkedSettings()
     identity: IdentitySettings = IdentitySettings()
+    traits: Mapping[str, TraitSettings] = {}
     indicators: Mapping[str, IndicatorSettings] = {}
     audiences: Mapping[str, AudienceSettings] = {}
     connectors: Mapping[str, ConnectorConfig] = {}

@@ -76,7 +76,7 @@ async def _profile(runtime: Runtime, person: _Person) -> AsyncGenerator[Line, No
         said = {"kind": one.kind, "value": one.value, **seen, "source": one.source, "digest": one.derived}
         yield {"type": "identifier", **said}
     for name, trait in state.traits.items():
-        yield {"type": "trait", "name": name, "value": trait.value, "time": _time(trait.time), "seq": trait.seq}
+        yield {"type": "trait", "name": name, "value": trait.value, "source": trait.source, "time": _time(trait.time)}
     shown = runtime.shown.shown_indicators(state, now)
     for name in dict.fromkeys([*shown, *state.indicators]):
         kept = state.indicators.get(name)

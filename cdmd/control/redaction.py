@@ -32,6 +32,9 @@ def profile(document: Mapping[str, Any]) -> dict[str, Any]:
             _kept(row, "kind", "first_seen", "last_seen", "source") | {"value": REDACTED} for row in document["identifiers"]
         ],
         "traits": names(document["traits"]),
+        "trait_sources": {
+            key if _PLAIN_WORD.fullmatch(key) else REDACTED: row for key, row in document["trait_sources"].items()
+        },
         "indicators": dict.fromkeys(document["indicators"], REDACTED),
         "activities": [
             _kept(row, "id", "type", "time", "source") | {"data": names(row["data"])} for row in document["activities"]

@@ -105,7 +105,7 @@ class Parts:
         self.state: DaemonState = "starting"
         self.config = given.config
         self.kinds = Kinds(given.config.identity)
-        self.projection = Projection(given.config.indicators)
+        self.projection = Projection(given.config.indicators, given.config.traits)
         self.audiences = Audiences(given.config.audiences, self.projection)
         self.log: Any = structlog.get_logger()
 

@@ -136,7 +136,7 @@ class Running:
     async def _apply(self, config: Config) -> ReloadReport:
         """Everything that can be wrong comes first; then all rooms take the new settings before any connector starts."""
         parts, before, had = self._parts, self._parts.config, self._parts.kinds.hashed
-        kinds, audiences = Kinds(config.identity), Audiences(config.audiences, Projection(config.indicators))
+        kinds, audiences = Kinds(config.identity), Audiences(config.audiences, Projection(config.indicators, config.traits))
         plan = parts.connectors.plan(config)
         parts.take(config, kinds=kinds, audiences=audiences, pull=plan.pull)
         if guarded(config) != guarded(before) or kinds.hashed != had:

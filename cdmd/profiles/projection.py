@@ -2,12 +2,13 @@
 
 Pure: the state is handed in and its dicts belong to the caller; what is in them is replaced, never altered. Not for: whose
 event it is. Only forwards in time: an older event never overwrites a newer trait, ties go to the greater journal sequence.
+Where sources are trusted for a trait, what the more trusted one said stays, however old it is: how events arrive never counts.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from cdmd.config.schema import IndicatorSettings
+from cdmd.config.schema import IndicatorSettings, TraitSettings
 from cdmd.errors import ConditionFault, ConfigInvalid, TemplateFault
 from cdmd.models import Event, IndicatorState, Micros, ProfileState, Seq, TraitState, show_time
 from cdmd.profiles import indicators
@@ -30,7 +31,7 @@ class Ignored(NamedTuple):
 class Projection:
     """The configured indicators, and how traits are kept. Raises ConfigInvalid with every mistake in the indicators."""
 
-    def __init__(self, settings: Mapping[str, IndicatorSettings]) -> None:
+    def __init__(self, settings: Mapping[str, IndicatorSettings], traits: Mapping[str, TraitSettings] = _NO_CONTEXT) -> None:
         problems: list[str] = []
         counted = {name: entry for name, entry in settings.items() if entry.on is not None}
         found = [planned(name, entry, problems) for name, entry in counted.items()]
@@ -41,6 +42,12 @@ class Projection:
         self._indicators = {entry.name: entry for entry in found}
         self._calculated = computed
         self._plans: dict[str, tuple[Planned, ...]] = {}
+        # Each source's place among those trusted for a trait: the first has the greatest number, all others have none.
+        self._trust = {
+            name: {source: len(one.trust) - place for place, source in enumerate(one.trust)}
+            for name, one in traits.items()
+            if one.trust
+        }
 
     @property
     def names(self) -> frozenset[str]:
@@ -58,7 +65,7 @@ class Projection:
         ``now`` (by default ``at``) is the moment as of which windows are kept. A trait that is null is removed as of then, one
         that is absent stays untouched. Each event is projected once.
         """
-        ignored = _set_traits(state.traits, event.traits, at, seq) if event.traits else 0
+        ignored = self._set_traits(state.traits, event, at, seq) if event.traits else 0
         plan = self._plans.get(event.type)
         if plan is None:
             plan = self._plan(event.type)
@@ -115,7 +122,7 @@ class Projection:
                     winner.traits[name] = trait
                 else:
                     ignored += 1
-            elif (trait.time, trait.seq) > (mine.time, mine.seq):
+            elif self._replaces(name, trait, mine):
                 winner.traits[name] = trait
         for name, theirs in loser.indicators.items():
             own = winner.indicators.get(name)
@@ -208,6 +215,23 @@ class Projection:
                 held[entry.name] = added
         return skipped
 
+    def _set_traits(self, held: dict[str, TraitState], event: Event, at: Micros, seq: Seq) -> int:
+        """Set what replaces what is held; returns how many new names had no place."""
+        ignored, source = 0, event.source
+        for name, value in event.traits.items():
+            old, new = held.get(name), TraitState(value, at, seq, source)
+            if old is None and len(held) >= MOST_TRAITS:
+                ignored += 1
+            elif old is None or self._replaces(name, new, old):
+                held[name] = new
+        return ignored
+
+    def _replaces(self, name: str, new: TraitState, old: TraitState) -> bool:
+        """Whether ``new`` comes from a more trusted source, or from one as trusted and is newer."""
+        if (ranks := self._trust.get(name)) is not None and (more := _rank(ranks, new.source) - _rank(ranks, old.source)):
+            return more > 0
+        return (new.time, new.seq) > (old.time, old.seq)
+
     def _combined(self, name: str, own: IndicatorState, theirs: IndicatorState) -> IndicatorState:
         if own.definition == theirs.definition:
             return indicators.combine(own, theirs)
@@ -215,13 +239,6 @@ class Projection:
         return theirs if entry is not None and theirs.definition == entry.definition else own
 
 
-def _set_traits(held: dict[str, TraitState], traits: Mapping[str, Any], at: Micros, seq: Seq) -> int:
-    """Set what is newer; returns how many new names had no place."""
-    ignored = 0
-    for name, value in traits.items():
-        old = held.get(name)
-        if old is None and len(held) >= MOST_TRAITS:
-            ignored += 1
-        elif old is None or (at, seq) > (old.time, old.seq):
-            held[name] = TraitState(value, at, seq)
-    return ignored
+def _rank(ranks: Mapping[str, int], source: str) -> int:
+    """The place of a source, a stream's also by its connector's name; 0 for those who are not trusted more than others."""
+    return ranks.get(source) or ranks.get(source.partition(".")[0], 0)

@@ -6,7 +6,7 @@ Not for: redaction, which is the caller's, and what the store holds.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cdmd.models import Activity, Event, IdentifierState, ProfileState, from_micros, show_time
+from cdmd.models import Activity, Event, IdentifierState, ProfileState, TraitState, from_micros, show_time
 
 
 def event_document(event: Event) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def profile_document(
         "id": state.public,
         "identifiers": [_identifier(entry) for entry in state.identifiers if not entry.derived],
         "traits": dict(traits),
+        "trait_sources": {name: _provenance(state.traits[name]) for name in traits if name in state.traits},
         "indicators": dict(indicators),
         **({"estimated": list(estimated)} if estimated else {}),
         "audiences": list(audiences),
@@ -70,6 +71,11 @@ def _identifier(entry: IdentifierState) -> dict[str, Any]:
         "last_seen": _time(entry.last_seen),
         "source": entry.source,
     }
+
+
+def _provenance(trait: TraitState) -> dict[str, Any]:
+    """Who said so, where that was kept, and as of when."""
+    return {"source": trait.source or None, "time": _time(trait.time)}
 
 
 def _time(micros: int) -> str:

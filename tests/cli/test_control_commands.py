@@ -176,6 +176,8 @@ def test_an_event_and_a_profile_are_shown_in_sections(full: Daemon, cdmctl: Cdmc
     shown = cdmctl("profile", "show", "email:canary-joe@example.com").out
     assert "\nidentifiers\n" in shown
     assert "canary-joe@example.com" in shown
+    (trait,) = [line.split() for line in shown.splitlines() if line.startswith("first_name")]
+    assert trait == ["first_name", "canary-Joe", "2026-11-23T10:00:00.120Z", "shop"]
 
 
 def test_a_dead_letters_record_is_hidden_until_revealed(full: Daemon, cdmctl: Cdmctl) -> None:

@@ -451,7 +451,7 @@ def applied(runtime: MemoryRuntime, *, named: str = "evt-1", seq: int = 1) -> No
         created=AT,
         updated=AT,
         identifiers=[IdentifierState("email", "canary-joe@example.com", AT, AT, "shop")],
-        traits={"first_name": TraitState("canary-Joe", AT, seq)},
+        traits={"first_name": TraitState("canary-Joe", AT, seq, "shop")},
     )
     runtime.store.profiles["email", "canary-joe@example.com"] = ProfileFound(
         key=ProfileKey(1), state=state, activities=[activity], merges=[]

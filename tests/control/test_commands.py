@@ -263,8 +263,9 @@ def test_a_profile_is_shown_in_the_promised_shape(daemon: Daemon) -> None:
     applied(daemon.runtime)
     document = daemon.client().get("/v1/profile", {"identifier": "email:canary-joe@example.com"})
     assert set(document) == {
-        *("id", "identifiers", "traits", "indicators", "audiences", "activities", "created", "updated"),
+        *("id", "identifiers", "traits", "trait_sources", "indicators", "audiences", "activities", "created", "updated"),
     }
+    assert document["trait_sources"] == {"first_name": {"source": "shop", "time": "2026-11-23T10:00:00.120Z"}}
     assert document["created"] == "2026-11-23T10:00:00.120Z"
     assert document["activities"][0]["id"] == "evt-1"
     limited = daemon.client().get("/v1/profile", {"identifier": "email:canary-joe@example.com", "activities": 0})

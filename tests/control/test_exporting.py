@@ -36,7 +36,7 @@ def full(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
         store.membership.activities[0], trace=[Extended("warranty", 0.1, "extended", ["valid"])]
     )
     state = store.profiles[JOE].state
-    state.traits["first_name"] = TraitState("canary-Joe", AT, 2)
+    state.traits["first_name"] = TraitState("canary-Joe", AT, 2, "crm")
     state.indicators["gone"] = IndicatorState(1, count=2)
     state.audiences["warranty_offer"] = AT
     store.membership.moves = [
@@ -68,7 +68,7 @@ def test_a_line_for_each_thing_that_any_table_holds_about_the_person(full: Daemo
     found = exported(full)
     assert found["profile"] == [{"id": "p1", "created": show_time(NOW), "updated": show_time(NOW)}]
     assert [(one["kind"], one["value"], one["source"]) for one in found["identifier"]][:1] == [(*JOE, "shop")]
-    assert found["trait"] == [{"name": "first_name", "value": "canary-Joe", "time": show_time(NOW), "seq": 2}]
+    assert found["trait"] == [{"name": "first_name", "value": "canary-Joe", "source": "crm", "time": show_time(NOW)}]
     assert [(one["name"], one["value"]) for one in found["indicator"]] == [("tv_hours", "canary-10001"), ("gone", None)]
     assert found["indicator"][1]["kept"]["count"] == 2
     assert found["audience"] == [{"name": "warranty_offer", "since": show_time(NOW)}]

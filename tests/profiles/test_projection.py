@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdmd.config.schema import IndicatorSettings
+from cdmd.config.schema import IndicatorSettings, TraitSettings
 from cdmd.errors import ConfigInvalid
 from cdmd.models import Event, Micros, ProfileState, Seq, TraitState
 from cdmd.profiles import projection as module
@@ -26,8 +27,8 @@ SETTINGS = {
 PROJECTION = Projection(SETTINGS)
 
 
-def event(kind: str = "order.paid", **fields: Any) -> Event:
-    return Event(id="e1", source="shop", type=kind, received=RECEIVED, **fields)
+def event(kind: str = "order.paid", source: str = "shop", **fields: Any) -> Event:
+    return Event(id="e1", source=source, type=kind, received=RECEIVED, **fields)
 
 
 def fresh() -> ProfileState:
@@ -51,7 +52,7 @@ def test_a_newer_value_of_a_trait_replaces_and_an_older_never_does() -> None:
 
 
 def test_at_the_same_time_the_greater_sequence_is_the_newer() -> None:
-    assert after((event(traits={"a": 1}), 10, 2), (event(traits={"a": 2}), 10, 1)).traits["a"] == TraitState(1, 10, 2)
+    assert after((event(traits={"a": 1}), 10, 2), (event(traits={"a": 2}), 10, 1)).traits["a"] == TraitState(1, 10, 2, "shop")
 
 
 def test_null_removes_a_trait_as_of_then_so_that_an_older_value_does_not_come_back() -> None:
@@ -219,3 +220,64 @@ def test_no_order_of_events_and_no_split_over_profiles_changes_the_result(
     winner, loser = after(*mixed[:cut]), after(*mixed[cut:])
     PROJECTION.combine(winner, loser)
     assert winner == reference
+
+
+TRUSTING = Projection({}, {"city": TraitSettings(trust=("crm", "shop.web", "shop")), "name": TraitSettings()})
+
+
+def told(*cities: tuple[str, str, int]) -> list[tuple[Event, int, int]]:
+    """(source, city, time), in the order of arrival."""
+    return [(event(source=source, traits={"city": city}), at, seq) for seq, (source, city, at) in enumerate(cities, 1)]
+
+
+def test_what_a_trusted_source_said_stays_until_itself_or_one_more_trusted_says_otherwise() -> None:
+    said = told(("shop.app", "Lund", 10), ("ads", "Kiruna", 99), ("crm", "Malmö", 5), ("shop.web", "Umeå", 50))
+    shown = [after(*said[:count], projection=TRUSTING).traits["city"].value for count in (1, 2, 3, 4)]
+    assert shown == ["Lund", "Lund", "Malmö", "Malmö"]
+    newer = after(*said, *told(("crm", "Ystad", 6), ("crm", "Visby", 4)), projection=TRUSTING)
+    assert newer.traits["city"] == TraitState("Ystad", 6, 1, "crm")
+
+
+def test_a_stream_is_trusted_as_its_connector_where_it_is_not_named_itself() -> None:
+    said = told(("shop.web", "Lund", 1), ("shop.app", "Kiruna", 9), ("crm.contacts", "Malmö", 0), ("shop.web", "Umeå", 99))
+    assert after(*said[:2], projection=TRUSTING).traits["city"].value == "Lund"
+    assert after(*said, projection=TRUSTING).traits["city"].source == "crm.contacts"
+
+
+def test_sources_that_are_not_named_and_traits_without_trust_go_by_time() -> None:
+    said = told(("ads", "Lund", 1), ("web", "Kiruna", 9), ("ads", "Malmö", 5))
+    assert after(*said, projection=TRUSTING).traits["city"].value == "Kiruna"
+    names = [(event(source=source, traits={"name": source}), at, at) for source, at in (("crm", 1), ("ads", 2))]
+    assert after(*names, projection=TRUSTING).traits["name"] == TraitState("ads", 2, 2, "ads")
+
+
+def test_a_merge_keeps_what_the_more_trusted_source_said() -> None:
+    for first, second in (("crm", "ads"), ("ads", "crm")):
+        winner = after(*told((first, first, 10 if first == "ads" else 1)), projection=TRUSTING)
+        TRUSTING.combine(winner, after(*told((second, second, 10 if second == "ads" else 1)), projection=TRUSTING))
+        assert winner.traits["city"].source == "crm"
+
+
+sayings = st.tuples(
+    st.sampled_from(["crm", "shop", "shop.web", "ads", "web"]), st.integers(0, 5), st.sampled_from(["Lund", "Umeå", None])
+)
+
+
+@given(st.lists(sayings, max_size=12), st.randoms(use_true_random=False), st.integers(0, 12))
+def test_traits_do_not_depend_on_the_order_of_arrival_nor_on_where_profiles_were_joined(
+    said: list[tuple[str, int, str | None]], random: Random, cut: int
+) -> None:
+    sayings = [(event(source=source, traits={"city": city}), at, seq) for seq, (source, at, city) in enumerate(said, 1)]
+    once = after(*sayings, projection=TRUSTING).traits
+    random.shuffle(sayings)
+    assert after(*sayings, projection=TRUSTING).traits == once
+    winner, loser = (after(*part, projection=TRUSTING) for part in (sayings[:cut], sayings[cut:]))
+    TRUSTING.combine(winner, loser)
+    assert winner.traits == once
+
+
+def test_a_trait_from_before_sources_were_kept_gives_way_to_any_trusted_one() -> None:
+    state = fresh()
+    state.traits["city"] = msgspec.msgpack.decode(msgspec.msgpack.encode(["Lund", 99, 1]), type=TraitState)
+    TRUSTING.project(state, event(source="crm", traits={"city": "Umeå"}), at=Micros(1), seq=Seq(2))
+    assert state.traits["city"].value == "Umeå"

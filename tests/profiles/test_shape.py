@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from cdmd.models import Activity, Event, IdentifierState, Micros, ProfileKey, ProfileState, Seq, to_micros
+from cdmd.models import Activity, Event, IdentifierState, Micros, ProfileKey, ProfileState, Seq, TraitState, to_micros
 from cdmd.profiles.shape import activity_document, event_document, profile_document
 
 TIME = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -42,6 +42,7 @@ def test_an_event_whose_source_gave_no_time_shows_none() -> None:
 def test_a_profile_has_the_documented_shape() -> None:
     first, last = to_micros(TIME), to_micros(RECEIVED)
     state = ProfileState("01J", first, last, [IdentifierState("email", "joe@example.com", first, last, "shop")])
+    state.traits["first_name"] = TraitState("Joe", first, 1, "crm")
     activity = Activity(seq=Seq(1), profile=ProfileKey(1), time=Micros(last), event=EVENT, rule="new")
     shown = profile_document(
         state, [activity], traits={"first_name": "Joe"}, indicators={"tv_hours": 10001.0}, audiences=["warranty_offer"]
@@ -58,6 +59,7 @@ def test_a_profile_has_the_documented_shape() -> None:
             }
         ],
         "traits": {"first_name": "Joe"},
+        "trait_sources": {"first_name": {"source": "crm", "time": "2026-11-23T10:00:00Z"}},
         "indicators": {"tv_hours": 10001.0},
         "audiences": ["warranty_offer"],
         "activities": [
