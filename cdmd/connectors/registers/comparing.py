@@ -165,7 +165,7 @@ class Comparing:
         self._kept: list[Any] | None = []
         self._kept_bytes = 0
         self.places: Sequence[int] = ()
-        self.first = array("L")
+        self.first = array("I")
 
     def open(self) -> None:
         """Begin to read: ``identity`` says what the bytes of a record mean. Raises ``FormatFault``."""
@@ -198,7 +198,7 @@ class Comparing:
     def look(self, index: Index, digests: Digests) -> bool:
         """Read on for a step; False at the end. Raises ``FormatFault``."""
         if not self.first:
-            self.first = array("L", bytes(array("L").itemsize * len(index)))
+            self.first = array("I", bytes(array("I").itemsize * len(index)))
         items = self._items.take(STEP)
         if not items:
             self._items.check_end()
@@ -264,12 +264,14 @@ class Comparing:
                 self._kinds[at] = Kind.RESTORED if index.status[place] == GONE else Kind.CHANGED
 
     def missing(self, index: Index) -> list[int]:
-        """The places of rows that the register lacks; known once it is settled."""
-        return [
+        """The places of rows that the register lacks; to be asked once, when it is settled."""
+        found = [
             place
             for place, (status, first) in enumerate(zip(index.status, self.first, strict=True))
             if not first and status != GONE
         ]
+        self.first = array("I")
+        return found
 
     def changing(self) -> Iterable[int]:
         """The places of rows that may have changed."""
