@@ -247,7 +247,7 @@ def test_a_disk_that_fails_for_good_is_named_and_never_acknowledged_on(tmp_path:
 def test_a_store_that_fails_for_a_while_is_named_and_holds_up_no_acknowledgement(tmp_path: Path) -> None:
     ledger = Ledger()
     one = daemon(tmp_path / "daemon")
-    rule = "pwrite64:error=EIO:when=60..64"
+    rule = "pwrite64:error=EIO:when=150..154"  # beyond what the making of a new store writes
     with Load(ledger, seed=SEED) as load, _started(one, tmp_path, rule, database="store"):
         load.to(one.url)
         warnings = _wait_for(lambda: _named(one), seconds=10)
