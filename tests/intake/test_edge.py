@@ -2,7 +2,7 @@ import gzip
 import socket
 import struct
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -619,3 +619,14 @@ async def test_a_fault_of_the_edge_itself_is_one_requests_500() -> None:
             assert edge.edge.statistics()["bytes_in_flight"] == 0
             assert edge.degraded == [("shop", "LookupError")]
     assert source.refused == ["failed"]
+
+
+async def test_what_a_source_cannot_take_at_once_is_awaited() -> None:
+    class Waited(MemorySource):
+        def take(self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then) -> Awaitable[list[Verdict]]:
+            return self.emit(records, state=state)
+
+    source = Waited()
+    async with listening((Deciding(), source)) as edge:
+        assert (await edge.client.post(PATH, content=b"x")).text == "1 2"
+    assert [len(batch) for batch in source.emitted] == [2]
