@@ -18,7 +18,6 @@ import msgspec
 from cdmd.batches.deciding import Rules
 from cdmd.config.schema import AudienceSettings, IdentitySettings, IndicatorSettings
 from cdmd.control.client import Client
-from cdmd.daemon.counting import Noted
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.clock import SystemClock
 from cdmd.models import Seq
@@ -29,7 +28,7 @@ from cdmd.store.opening import open_state
 from cdmd.testing import DaemonProcess
 from tests.bench.figures import Report, cpu_seconds, options, working_folder
 from tests.bench.load import Generator, Plan
-from tests.bench.prepared import INDICATORS, decision, event
+from tests.bench.prepared import INDICATORS, counted, decision, event
 from tests.bench.setup import CONFIG
 
 PACE = 1_000
@@ -63,9 +62,7 @@ async def _fill(folder: Path, profiles: int, ago: timedelta) -> None:
                 ]
                 decided = decision(opened, made, events, position=None)
                 await opened.store.apply(decided.wanted, decided)
-            # As if all of it had been configured from the beginning: nothing of the past is to be counted.
-            noted = Noted(indicators=audiences.projection.definitions, audiences=audiences.definitions)
-            await opened.store.note("counted", msgspec.json.encode(noted).decode())
+            await counted(opened, audiences)
             await opened.store.sync()
 
 

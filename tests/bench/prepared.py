@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
+import msgspec
 
 from cdmd.batches.deciding import Decision
 from cdmd.batches.rules import Rules
 from cdmd.config.schema import AudienceSettings, IdentitySettings, IndicatorSettings
 from cdmd.contracts import Append
+from cdmd.daemon.counting import Noted
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.clock import SystemClock
 from cdmd.models import Apply, Entry, Event, Item, Seq, to_micros
@@ -94,7 +96,14 @@ async def _fill(folder: Path, profiles: int, rich: bool) -> None:
                 await opened.store.apply(decided.wanted, decided)
             counts = {"received": profiles, "accepted": profiles}
             await opened.journal.append([Append(connector="shop", counts=counts)])
+            await counted(opened, made.audiences)
             await opened.store.sync()
+
+
+async def counted(opened: Opened, audiences: Audiences) -> None:
+    """As if all of it had been configured from the beginning: a daemon has nothing of the past to count."""
+    noted = Noted(indicators=audiences.projection.definitions, audiences=audiences.definitions)
+    await opened.store.note("counted", msgspec.json.encode(noted).decode())
 
 
 def _batches(customers: list[int]) -> Iterator[list[tuple[int, int]]]:
@@ -104,7 +113,7 @@ def _batches(customers: list[int]) -> Iterator[list[tuple[int, int]]]:
 
 def filled(kept: Path, profiles: int, *, rich: bool = False) -> Path:
     """A state directory with so many profiles below ``kept``, built now where there is none; says how long that took."""
-    folder = kept / f"profiles-{profiles}{'-rich' if rich else ''}"
+    folder = kept / f"profiles-{profiles}{'-rich' if rich else ''}-counted"
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
