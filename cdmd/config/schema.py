@@ -6,7 +6,7 @@ Every key has a description here, from which ``etc/README.md`` is generated.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -141,6 +141,13 @@ class ParkedSettings(_Table, frozen=True, kw_only=True):
     keep: Annotated[Duration, Meta(description="How long an event may wait for an extension.")] = _d("72h")
 
 
+NOBODY: Final = (
+    *("[0-]*", "-1", "null", "none", "nil", "nan", "n/?a", "undefined", "unknown", "anonymous", "guest", "true", "false"),
+    *(".object object.", "test", "test@test", "test@test[.][.a-z]*", "no-?reply@.*"),
+)
+"""What programs write where they know nobody; as an identifier it would make strangers one person."""
+
+
 class IdentifierSettings(_Table, frozen=True, kw_only=True):
     """``[identity.identifiers] KIND``."""
 
@@ -163,7 +170,7 @@ class IdentifierSettings(_Table, frozen=True, kw_only=True):
     ] = None
     blocked: Annotated[
         tuple[str, ...], Meta(description="Regular expressions; a value that matches whole never identifies.")
-    ] = (r"[0-]*", "-1", "null", "none", "undefined", "anonymous")
+    ] = NOBODY
 
 
 def default_identifiers() -> dict[str, IdentifierSettings]:

@@ -61,6 +61,28 @@ def test_a_blocked_or_empty_value_never_identifies(value: str) -> None:
     assert DEFAULT.normalise("user_id", value) is None
 
 
+@pytest.mark.parametrize("value", ["NaN", "N/A", "na", "nil", "Unknown", "guest", "True", "false", "[object Object]", "test"])
+def test_what_programs_write_where_they_know_nobody_never_identifies(value: str) -> None:
+    assert DEFAULT.usable({"user_id": value, "customer_no": value}) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["test@test", "Test@Test.com", "test@test.co.uk", "noreply@shop.example", "no-reply@shop.example"]
+)
+def test_an_address_that_is_nobodys_never_identifies(value: str) -> None:
+    assert DEFAULT.usable({"email": value}) == []
+
+
+@pytest.mark.parametrize("value", ["test@testing.example", "norepl@shop.example", "tester@test.com"])
+def test_an_address_that_only_looks_like_it_identifies(value: str) -> None:
+    assert DEFAULT.usable({"email": value}) == [("email", value)]
+
+
+@pytest.mark.parametrize("kind", ["email", "user_id"])
+def test_an_id_of_ten_thousand_characters_never_identifies(kind: str) -> None:
+    assert DEFAULT.usable({kind: "a" * 10_000 + "@example.com"}) == []
+
+
 @pytest.mark.parametrize("value", ["u0", "null1", "1", "-11", "nobody"])
 def test_blocking_takes_the_whole_value_to_match(value: str) -> None:
     assert DEFAULT.usable({"user_id": value}) == [("user_id", value)]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from random import Random
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.identity.identifiers import Forms, Kinds
 from cdmd.identity.naming import public_id
-from cdmd.identity.resolution import MOST_IDENTIFIERS, MOST_MERGES, People, Resolution
+from cdmd.identity.resolution import MOST_IDENTIFIERS, MOST_MERGES, People, Resolution, given_up
 from cdmd.models import Event, IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq
 from cdmd.profiles.projection import Projection
 
@@ -331,6 +332,57 @@ def test_however_the_events_are_split_into_batches_the_result_is_the_same(
     assert parts.owners == whole.owners
     assert parts.merges == whole.merges
     assert parts.profiles == whole.profiles
+
+
+UNCONTESTED = Kinds(
+    IdentitySettings(
+        identifiers={
+            kind: IdentifierSettings(priority=place, limit=100, normalize="trim") for place, kind in enumerate(IDENTIFIERS, 1)
+        }
+    )
+)
+
+
+def people(shop: Shop) -> set[frozenset[tuple[str, str, int, int]]]:
+    """Each person as the identifiers that are theirs and when those were seen first and last."""
+    live = [state for state in shop.profiles.values() if state.merged_into is None]
+    return {frozenset((one.kind, one.value, one.first_seen, one.last_seen) for one in state.identifiers) for state in live}
+
+
+@given(events=EVENTS, random=st.randoms(use_true_random=False))
+def test_where_no_limit_is_contested_any_order_of_arrival_ends_in_the_same_people(
+    events: list[tuple[list[Pair], int]], random: Random
+) -> None:
+    first, second = Shop(UNCONTESTED), Shop(UNCONTESTED)
+    first.batch(events)
+    shuffled = list(events)
+    random.shuffle(shuffled)
+    for one in shuffled:
+        second.batch([one])
+    assert people(second) == people(first)
+    assert not any(given_up(one.rule) for one in (*first.resolutions, *second.resolutions))
+
+
+@given(events=EVENTS)
+def test_an_event_whose_identifiers_are_not_one_persons_says_what_was_given_up(events: list[tuple[list[Pair], int]]) -> None:
+    shop = Shop(SEGMENT_PLAIN)
+    shop.batch(events)
+    for (pairs, _), resolution in zip(events, shop.resolutions, strict=True):
+        apart = {pair[0] for pair in pairs if shop.owners.get(pair) != shop.owners.get(pairs[0])}
+        assert not apart or given_up(resolution.rule)
+
+
+def test_a_loop_of_aliases_is_one_person_and_ends(shop: Shop) -> None:
+    for pairs in ([U1, JANE], [JANE, A1], [U1, A1], [U1, JANE], [JANE, A1]):
+        assert shop.see(*pairs).profile == 1
+    assert (len(shop.profiles), shop.merges) == (1, [])
+
+
+def test_a_device_of_ten_thousand_users_joins_no_two_of_them(shop: Shop) -> None:
+    for number in range(10_000):
+        shop.see(("user_id", f"u{number}"), A1)
+    assert (len(shop.profiles), shop.merges) == (10_000, [])
+    assert all(given_up(one.rule) == {"anonymous_id": "limit of user_id"} for one in shop.resolutions[1:])
 
 
 @given(events=EVENTS)
