@@ -12,6 +12,33 @@ _SEARCHING: Final = 120.0
 _PAGE: Final = 1000
 
 
+@click.command("of")
+@click.argument("identifier", metavar="KIND:VALUE")
+@click.option("--type", "glob", metavar="GLOB", help="Only types that match (order.*).")
+@click.option("--limit", type=click.IntRange(1, 2000), default=100, show_default=True, help="How many at most.")
+@talks
+@prints_data
+def events_of(identifier: str, glob: str | None, limit: int, as_json: bool) -> None:
+    r"""One customer's events, the newest first.
+
+    Among the newest 2,000; all of them are in `cdmctl profile export`. Readers see them redacted. JSON Lines with --json.
+
+    \b
+    cdmctl events of email:joe@example.com
+    cdmctl events of customer_no:4711 --type 'order.*' --json | jq .event.data
+    """
+    rows = client().get("/v1/profile/events", {"identifier": identifier, "type": glob, "limit": limit})
+    if as_json:
+        for row in rows:
+            print_json(row, line=True)
+        return
+    shown = [[row["time"], row["event"]["type"], row["event"]["source"], row["event"]["id"], row["rule"]] for row in rows]
+    if not shown:
+        note("no events")
+        return
+    print_table(Table("events", ("time", "type", "source", "id", "rule"), shown))
+
+
 @click.command("find")
 @click.argument("text", required=False)
 @click.option("--trait", metavar="NAME=VALUE", help="By a trait instead, letter case aside (admins).")

@@ -37,7 +37,13 @@ def tail(connector: str | None, glob: str | None, stage: str | None, reveal: boo
                 _print_line(line, reveal=reveal)
 
 
-@click.group(cls=LazyGroup, entries={"show": Entry(f"{_HERE}:event_show", "What became of the event of that id.")})
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "show": Entry(f"{_HERE}:event_show", "What became of the event of that id."),
+        "of": Entry(f"{_PEOPLE}:events_of", "One customer's events, the newest first."),
+    },
+)
 def events() -> None:
     """The way of one event."""
 

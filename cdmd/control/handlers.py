@@ -187,6 +187,12 @@ async def _profile(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await inspection.profile_show(runtime, actor, _needed(request, "identifier"), activities=activities)
 
 
+async def _events_of(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`identifier` (KIND:VALUE), `type`, `limit`: one customer's events, the newest first."""
+    glob, limit = _text(request, "type"), _number(request, "limit", 100)
+    return await inspection.events_of(runtime, actor, _needed(request, "identifier"), glob=glob, limit=limit)
+
+
 async def _explain(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`first`, `second` (KIND:VALUE): why they are one person, or what kept them apart."""
     return await explaining.explain(runtime, actor, _needed(request, "first"), _needed(request, "second"))
@@ -262,6 +268,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/reload", _reload),
     ("GET", "/v1/event", _event),
     ("GET", "/v1/profile", _profile),
+    ("GET", "/v1/profile/events", _events_of),
     ("GET", "/v1/profile/explain", _explain),
     ("GET", "/v1/profiles", _find),
     ("GET", "/v1/audiences", _audiences),

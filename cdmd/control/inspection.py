@@ -11,13 +11,17 @@ from cdmd.contracts import ProfileFound, Trace
 from cdmd.control import redaction, tracing
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
+from cdmd.control.profile_shapes import ActivityRow
 from cdmd.control.protocol import EventTrace, EventTraces, Runtime, TailFilter, TailItem
 from cdmd.errors import BadArguments, Damaged, NotFound
-from cdmd.models import Event, Journaled, Seq, show_time, to_micros
+from cdmd.kit.globs import Globs
+from cdmd.models import Event, Journaled, Seq, from_micros, show_time, to_micros
 from cdmd.profiles.shape import event_document, profile_document
 
 ACTIVITIES: Final = 20
 MOST_ACTIVITIES: Final = 1000
+MOST_EVENTS: Final = 2000
+"""Of one customer that one question looks at, so that nobody else waits for it."""
 _SCAN_STEP: Final = 1000
 _SCAN_AT_MOST: Final = 50_000
 
@@ -64,20 +68,42 @@ async def profile_show(runtime: Runtime, actor: Actor, identifier: str, *, activ
 
     Raises ``BadArguments`` for an unknown kind, ``NotFound`` where nobody has that identifier.
     """
-    kind, _, value = identifier.partition(":")
-    configured = runtime.config.identity.identifiers
-    said: dict[str, Any] = {"kind": kind if kind in configured else redaction.REDACTED}
+    said = _asked(runtime, identifier)
     async with audited(runtime, actor, "profile show", arguments=said, role=Role.READER):
-        if kind not in configured or not value:
-            raise BadArguments(f"write KIND:VALUE, where KIND is one of {', '.join(configured)}")
-        pair = runtime.kinds.normalise(kind, value)
-        count = max(0, min(activities, MOST_ACTIVITIES))
-        found = await runtime.store.profile(*pair, activities=count) if pair is not None else None
-        if found is None:
-            raise NotFound(f"nobody is known by that {kind}")
-        said["profile"] = found.state.public
+        found = await _found(runtime, identifier, said, activities=min(activities, MOST_ACTIVITIES))
         document = _document(runtime, found)
     return document if actor.role is Role.ADMIN else redaction.profile(document)
+
+
+async def events_of(runtime: Runtime, actor: Actor, identifier: str, *, glob: str | None, limit: int) -> list[ActivityRow]:
+    """The newest events of one customer whose type fits, among the ``MOST_EVENTS`` newest. Raises as ``profile_show`` does."""
+    said = _asked(runtime, identifier)
+    async with audited(runtime, actor, "events of", arguments=said, role=Role.READER):
+        # Of one type there may be few among many.
+        found = await _found(runtime, identifier, said, activities=MOST_EVENTS if glob else min(limit, MOST_EVENTS))
+        fits = Globs((glob or "*",)).matches
+        shown = [one for one in found.activities if fits(one.event.type)][:limit]
+        said["count"] = len(shown)
+    reveal = actor.role is Role.ADMIN
+    return [ActivityRow(time=from_micros(one.time), rule=one.rule, event=_shown(one.event, reveal=reveal)) for one in shown]
+
+
+def _asked(runtime: Runtime, identifier: str) -> dict[str, Any]:
+    kind = identifier.partition(":")[0]
+    return {"kind": kind if kind in runtime.config.identity.identifiers else redaction.REDACTED}
+
+
+async def _found(runtime: Runtime, identifier: str, said: dict[str, Any], *, activities: int) -> ProfileFound:
+    kind, _, value = identifier.partition(":")
+    configured = runtime.config.identity.identifiers
+    if kind not in configured or not value:
+        raise BadArguments(f"write KIND:VALUE, where KIND is one of {', '.join(configured)}")
+    pair = runtime.kinds.normalise(kind, value)
+    found = await runtime.store.profile(*pair, activities=max(0, activities)) if pair is not None else None
+    if found is None:
+        raise NotFound(f"nobody is known by that {kind}")
+    said["profile"] = found.state.public
+    return found
 
 
 def _document(runtime: Runtime, found: ProfileFound) -> dict[str, Any]:

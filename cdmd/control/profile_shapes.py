@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -49,6 +50,14 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     chain: list[LinkRow] = []
     refusals: list[EventRow] = []
     complete: bool = True
+
+
+class ActivityRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An applied event of a customer: when it counts, by which rule it is theirs, and the event (readers see it redacted)."""
+
+    time: datetime
+    rule: str
+    event: Mapping[str, Any]
 
 
 class FoundRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,6 +60,7 @@ DOCUMENTS = {
     "reload": ["reload"],
     "events show": ["events", "show", "evt-1"],
     "profile show": ["profile", "show", "email:canary-joe@example.com"],
+    "events of": ["events", "of", "email:canary-joe@example.com"],
     "profile explain": ["profile", "explain", "email:canary-joe@example.com", "email:canary-joe@example.com"],
     "audiences": ["audiences"],
     "audience changes": ["audience", "changes", "recent"],

@@ -1,4 +1,4 @@
-"""``cdmctl profile explain``."""
+"""``cdmctl profile explain``, ``find``, ``export`` and ``cdmctl events of``."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from cdmd.cli.control_commands import cli
 from cdmd.cli.running import run
 from cdmd.config.schema import IdentifierSettings, IdentitySettings
 from cdmd.identity.identifiers import Kinds
-from tests.control.doubles import Daemon
+from tests.control.doubles import Daemon, applied
 from tests.control.test_explaining import JOE, NUMBER, USER, happened, joined, person
 
 Cdmctl = Callable[..., tuple[int, str, str]]
@@ -104,3 +104,12 @@ def test_an_export_is_json_lines_that_end_with_a_summary(daemon: Daemon, cdmctl:
     lines = [json.loads(line) for line in out.splitlines()]
     assert (status, lines[0]["type"], lines[-1]["type"]) == (0, "profile", "summary")
     assert cdmctl("profile", "export", ":".join(JOE), role="reader")[:2] == (5, "")
+
+
+def test_a_customers_events_are_a_table_or_json_lines(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    applied(daemon.runtime)
+    _, out, _ = cdmctl("events", "of", ":".join(JOE))
+    assert out.splitlines()[1].split() == ["2026-11-23T10:00:00.120Z", "order.paid", "shop", "evt-1", "email"]
+    _, out, _ = cdmctl("events", "of", ":".join(JOE), "--json")
+    assert [json.loads(line)["event"]["id"] for line in out.splitlines()] == ["evt-1"]
+    assert cdmctl("events", "of", ":".join(JOE), "--type", "page.*") == (0, "", "no events\n")

@@ -1,5 +1,6 @@
 """Each command over the real socket: what it answers and what it refuses."""
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from cdmd.contracts import Trace
 from cdmd.control.protocol import ConnectorRow, Status
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotDurable, NotFound
 from cdmd.models import Activity, SeenVerdict, Seq
-from tests.control.doubles import AT, NOW, Daemon, applied, dead, event, lines, parked, seen
+from tests.control.doubles import AT, NOW, PROFILE, Daemon, applied, dead, event, lines, parked, seen
 
 
 def test_what_connectors_show_is_listed_and_told_without_a_word_of_what_it_is(daemon: Daemon) -> None:
@@ -270,6 +271,29 @@ def test_a_profile_is_shown_in_the_promised_shape(daemon: Daemon) -> None:
     assert document["activities"][0]["id"] == "evt-1"
     limited = daemon.client().get("/v1/profile", {"identifier": "email:canary-joe@example.com", "activities": 0})
     assert limited["activities"] == []
+
+
+def test_a_customers_events_are_told_with_the_rule_that_made_them_theirs(daemon: Daemon) -> None:
+    applied(daemon.runtime)
+    store, key = daemon.runtime.store, ("email", "canary-joe@example.com")
+    (paid,) = store.profiles[key].activities
+    seen = msgspec.structs.replace(paid, event=event("evt-2", type="page.seen"), rule="matched email")
+    store.profiles[key] = msgspec.structs.replace(store.profiles[key], activities=[seen, paid])
+
+    def told(**query: object) -> list[tuple[str, str]]:
+        rows = daemon.client().get("/v1/profile/events", {"identifier": ":".join(key), **query})
+        return [(row["event"]["id"], row["rule"]) for row in rows]
+
+    assert told() == [("evt-2", "matched email"), ("evt-1", "email")]
+    assert told(type="order.*") == [("evt-1", "email")]
+    assert told(limit=1) == [("evt-2", "matched email")]
+    rows = daemon.client("reader").get("/v1/profile/events", {"identifier": ":".join(key)})
+    assert (rows[1]["time"], rows[1]["event"]["identifiers"]) == ("2026-11-23T10:00:00.120Z", {"email": "[redacted]"})
+    assert "canary" not in json.dumps(rows)
+    row = store.rows[0]
+    assert (row.command, json.loads(row.arguments)) == ("events of", {"kind": "email", "profile": PROFILE, "count": 2})
+    with pytest.raises(NotFound):
+        daemon.client().get("/v1/profile/events", {"identifier": "email:nobody@example.com"})
 
 
 @pytest.mark.parametrize("identifier", ["email:nobody@example.com", "email:null", "email:a:b"])

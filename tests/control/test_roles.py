@@ -42,6 +42,7 @@ LOOKS = [
     "/v1/event?id=waiting",
     "/v1/profile?identifier=email:canary-joe@example.com",
     "/v1/profile/explain?first=email:canary-joe@example.com&second=email:canary-joe@example.com",
+    "/v1/profile/events?identifier=email:canary-joe@example.com",
     "/v1/profiles?text=canary-joe@example.com",
     "/v1/audiences",
     "/v1/audiences/warranty_offer/members",
@@ -155,6 +156,7 @@ def test_nothing_is_revealed_when_the_audit_row_cannot_be_kept(full: Daemon) -> 
         "/v1/dead-letters/2?reveal=1",
         "/v1/tail?reveal=1",
         "/v1/profile?identifier=email:canary-joe@example.com",
+        "/v1/profile/events?identifier=email:canary-joe@example.com",
         "/v1/profile/explain?first=email:canary-joe@example.com&second=email:canary-joe@example.com",
     ):
         status, _, body = raw_get(full.path, target)
