@@ -213,3 +213,19 @@ def test_a_state_under_other_settings_has_no_value_and_never_expires() -> None:
 def test_what_is_stored_comes_back() -> None:
     state = after((event(2), at(0)), (event("x"), at(1)))
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=ProfileState) == state
+
+
+def test_only_what_is_counted_under_todays_settings_can_be_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indicators, "MOST_VALUES", 2)
+    projection = Projection({"pages": IndicatorSettings(on="*", value="{data.n}", compute="distinct")})
+    state = after(*((event(f"v{number}"), at(0)) for number in range(9)), projection=projection)
+    assert projection.estimated(state, at(0)) == ["pages"]
+    assert Projection({"pages": HOURLY["distinct"]}).estimated(state, at(0)) == []
+    assert projection.estimated(fresh(), at(0)) == []
+
+
+def test_a_value_that_no_json_can_hold_is_skipped_in_a_window_too() -> None:
+    projection = Projection({"pages": HOURLY["distinct"]})
+    state = fresh()
+    assert projection.project(state, event(float("nan")), at=at(0), seq=Seq(1)) == Ignored(("pages",), 0)
+    assert state.indicators == {}
