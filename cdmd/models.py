@@ -531,6 +531,7 @@ class Count:
     DEAD: Final = "dead"
     PARKED: Final = "parked"
     UNATTRIBUTED: Final = "unattributed"
+    KEPT_APART: Final = "kept_apart"
     ID_CONFLICTS: Final = "id_conflicts"
     IGNORED_TRAITS: Final = "ignored_traits"
     SKIPPED_VALUES: Final = "skipped_values"

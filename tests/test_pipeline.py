@@ -686,6 +686,16 @@ async def test_what_a_profile_has_no_place_for_and_what_an_indicator_cannot_use_
     assert daemon.store.sums() == {Count.APPLIED: 4, Count.IGNORED_TRAITS: 13, Count.SKIPPED_VALUES: 1}
 
 
+async def test_an_event_whose_identifiers_are_not_one_persons_is_counted():
+    daemon = Daemon()
+    await daemon.take(
+        event("1", identifiers={"user_id": "u1", "email": "jane@example.com"}),
+        event("2", identifiers={"user_id": "u2", "email": "jane@example.com"}),
+        event("3", identifiers={"user_id": "u2"}),
+    )
+    assert daemon.store.sums() == {Count.APPLIED: 3, Count.KEPT_APART: 1}
+
+
 async def test_what_the_store_cannot_take_is_tried_again_and_nothing_is_skipped():
     daemon = Daemon()
     daemon.store.failing = [NotDurable("disk full")] * 3

@@ -15,7 +15,7 @@ from cdmd.batches.judging import Judging
 from cdmd.batches.rules import Rules
 from cdmd.identity.identifiers import Forms
 from cdmd.identity.naming import public_id
-from cdmd.identity.resolution import People
+from cdmd.identity.resolution import People, complete
 from cdmd.models import (
     BRIEFLY,
     Activity,
@@ -259,6 +259,8 @@ class _Decider:
             self._count(item, Count.UNATTRIBUTED)
         else:
             self._project(item, key, at, identified=len(self._people.owners) > owned)
+            if not complete(rule):
+                self._count(item, Count.KEPT_APART)
         self._changes.activities.append(
             Activity(seq=item.seq, profile=key, time=at, event=event, rule=rule, trace=item.trace, clock_ahead=ahead)
         )

@@ -38,6 +38,11 @@ def given_up(rule: str) -> Mapping[str, str]:
     return {found["kind"]: found["why"] for found in _GIVEN_UP.finditer(rule)}
 
 
+def complete(rule: str) -> bool:
+    """Whether all usable identifiers of the event became one person's, as its ``Resolution.rule`` says."""
+    return "; " not in rule
+
+
 class Resolution(NamedTuple):
     """Whose event it is (None: nobody's) and why, in words that hold no personal data."""
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.identity.identifiers import Forms, Kinds
 from cdmd.identity.naming import public_id
-from cdmd.identity.resolution import MOST_IDENTIFIERS, MOST_MERGES, People, Resolution, given_up
+from cdmd.identity.resolution import MOST_IDENTIFIERS, MOST_MERGES, People, Resolution, complete, given_up
 from cdmd.models import Event, IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq
 from cdmd.profiles.projection import Projection
 
@@ -370,6 +370,7 @@ def test_an_event_whose_identifiers_are_not_one_persons_says_what_was_given_up(e
     for (pairs, _), resolution in zip(events, shop.resolutions, strict=True):
         apart = {pair[0] for pair in pairs if shop.owners.get(pair) != shop.owners.get(pairs[0])}
         assert not apart or given_up(resolution.rule)
+        assert complete(resolution.rule) == (not given_up(resolution.rule))
 
 
 def test_a_loop_of_aliases_is_one_person_and_ends(shop: Shop) -> None:
