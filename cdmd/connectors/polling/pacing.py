@@ -107,6 +107,8 @@ def threshold(pace: Pace, allowed: Allowed, expected: Forecast) -> float:
 
 def _reached(pace: Pace, allowed: Allowed, last: float) -> tuple[float, str]:
     """When the threshold is reached after ``last``, at most ``allowed.most`` later."""
+    if allowed.least >= allowed.most:
+        return last + allowed.most, "it is looked at at fixed intervals"
     expected = Forecast(pace.rates)
     left = threshold(pace, allowed, expected)
     for begin, seconds, root in _pieces(expected, allowed.quiet, last, last + allowed.most):

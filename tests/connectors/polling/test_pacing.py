@@ -124,7 +124,8 @@ def test_why_a_look_is_due_then_is_said() -> None:
     pace = looked(begun(MONDAY), HALF_HOURLY, MONDAY + 1800, arrivals=0)
     assert "likely" in due(pace, HALF_HOURLY, pace.looked).why
     assert "at the latest" in due(pace, Allowed(1800.0, 60.0, 600.0), pace.looked).why
-    assert "not sooner" in due(pace, Allowed(1800.0, 7200.0, 7200.0), pace.looked).why
+    assert "not sooner" in due(pace, Allowed(1800.0, 7200.0, 7201.0), pace.looked).why
+    assert "fixed intervals" in due(pace, Allowed(1800.0, 1800.0, 1800.0), pace.looked).why
     night = Allowed(1800.0, 60.0, 7200.0, Quiet((QuietHours.parse("00:00-06:00"),)))
     assert due(pace, night, pace.looked) == (MONDAY + 6 * HOUR, "the end of its quiet hours")
 
