@@ -18,7 +18,7 @@ from cdmd.models import IdentifierState, ProfileKey, from_micros
 
 LOOKED_AT: Final = 50_000
 """Events that one question looks at, the newest of each profile first; some at a time, so that everything else goes on."""
-_AT_ONCE: Final = 1000
+_AT_ONCE: Final = 200
 
 
 async def explain(runtime: Runtime, actor: Actor, first: str, second: str) -> Explanation:
