@@ -1,4 +1,4 @@
-"""Each entry of the library: deliveries in the vendor's form, signed as the vendor signs, through the real connector."""
+"""Each entry that receives: deliveries in the vendor's form, signed as the vendor signs, through the real connector."""
 
 import tomllib
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from cdmd.testing import RecordingSource
 from tests.library.senders import DELIVERIES, Delivery, Sent, deliveries, put_secrets, sent
 
 LIBRARY = Library()
-ENTRIES = LIBRARY.names()
+ENTRIES = [name for name in LIBRARY.names() if LIBRARY.entry(name).kind != "pull"]
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 PUBLIC = "https://in.example.com"
 SECTIONS = ("On the vendor's side", "What arrives", "What it becomes", "Verified")
