@@ -172,6 +172,13 @@ def test_recorded_events_name_an_occurrence_and_keep_no_more_than_what_is_promis
         assert NOBODY not in json.dumps(then.events)
 
 
+def test_a_search_at_hubspot_goes_on_with_another_one_where_it_would_be_refused() -> None:
+    """No page is asked for behind the 10,000 results that a search shows; what is in ascending order goes on by itself."""
+    stream = LIBRARY.entry("hubspot-api").connector["streams"]["contacts"]
+    assert stream["page"]["max_pages"] * stream["body"]["limit"] == 10_000
+    assert stream["since"]["order"] == "asc"
+
+
 def test_what_stripe_is_asked_for_is_mapped_as_what_it_sends() -> None:
     """So that a webhook may name the stream that finds what it missed."""
     sent, asked = (
