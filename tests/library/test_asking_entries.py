@@ -39,6 +39,8 @@ AGAIN = {
     ("mailchimp-api", "members"): ["&since_last_changed=2026-11-23T09:12:59+00:00&offset=0&count=500 "],
     ("salesforce-api", "contacts"): ["FROM Contact WHERE SystemModstamp >= 2026-11-23T09:20:00Z ORDER BY"],
     ("salesforce-api", "leads"): ["FROM Lead WHERE SystemModstamp >= 2026-11-22T07:35:00Z ORDER BY"],
+    ("sap-sales-cloud-api", "contacts"): ["&$filter=EntityLastChangedOn ge datetimeoffset'2026-11-23T09:20:00.250Z'&"],
+    ("sap-sales-cloud-api", "customers"): ["&$filter=EntityLastChangedOn ge datetimeoffset'2026-11-23T09:20:00.250Z'&"],
     ("shopify-api", "customers"): ["&updated_at_min=2026-11-22T12:58:00Z "],
     ("shopify-api", "orders"): ["&updated_at_min=2026-11-23T07:58:00Z "],
     ("stripe-api", "customers"): ["/v1/customers?limit=100&created[gte]=1795425900 "],
@@ -191,4 +193,4 @@ def test_what_stripe_is_asked_for_is_mapped_as_what_it_sends() -> None:
 def test_every_recording_belongs_to_a_stream() -> None:
     found = {(file.parent.name, file.stem) for file in RECORDINGS.glob("*/*.json")}
     assert found == set(STREAMS) == set(AGAIN)
-    assert all(re.fullmatch(r"[a-z]+-api", entry) for entry in ENTRIES)
+    assert all(re.fullmatch(r"[a-z-]+-api", entry) for entry in ENTRIES)
