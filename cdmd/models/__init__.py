@@ -1,0 +1,66 @@
+"""The nouns of cdmd as frozen structs: what arrives, what is kept, and the verdicts about it.
+
+For: every floor above; nothing here reads, writes or decides. What comes by the thousand is hidden from the garbage collector
+(``gc=False``): it is decoded or computed, so it refers to itself nowhere and counting references frees it. Times that leave the
+process are aware datetimes in UTC, times that are compared or stored are ``Micros``.
+"""
+
+from cdmd.models.arriving import Accepted, Event, Fault, Filtered, Parts, Record, Rejected, Row, Verdict
+from cdmd.models.deciding import Changes, Count, DeadLetter, Known, Parked, Seen, SeenVerdict, Wanted
+from cdmd.models.journaled import Entry, Journaled, decode_entry, encode_entry
+from cdmd.models.outcomes import Apply, Bury, Discard, Extended, Hold, Item, Outcome
+from cdmd.models.profiles import Activity, IdentifierState, IndicatorState, Merge, Notice, ProfileState, TraitState
+from cdmd.models.requests import Answer, Emission, Request, Route
+from cdmd.models.times import BRIEFLY, EPOCH, LANE, Digest, Micros, ProfileKey, Seq, from_micros, show_time, to_micros
+
+__all__ = [
+    "BRIEFLY",
+    "EPOCH",
+    "LANE",
+    "Accepted",
+    "Activity",
+    "Answer",
+    "Apply",
+    "Bury",
+    "Changes",
+    "Count",
+    "DeadLetter",
+    "Digest",
+    "Discard",
+    "Emission",
+    "Entry",
+    "Event",
+    "Extended",
+    "Fault",
+    "Filtered",
+    "Hold",
+    "IdentifierState",
+    "IndicatorState",
+    "Item",
+    "Journaled",
+    "Known",
+    "Merge",
+    "Micros",
+    "Notice",
+    "Outcome",
+    "Parked",
+    "Parts",
+    "ProfileKey",
+    "ProfileState",
+    "Record",
+    "Rejected",
+    "Request",
+    "Route",
+    "Row",
+    "Seen",
+    "SeenVerdict",
+    "Seq",
+    "TraitState",
+    "Verdict",
+    "Wanted",
+    "decode_entry",
+    "encode_entry",
+    "from_micros",
+    "show_time",
+    "to_micros",
+]

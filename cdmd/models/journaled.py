@@ -1,0 +1,58 @@
+"""What the journal holds, and how it is written there."""
+
+from hashlib import blake2b
+
+import msgspec
+
+from cdmd.models.arriving import Event, Fault
+from cdmd.models.times import Seq
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one journal sequence number holds: an event, or a record that could not be mapped.
+
+    With a ``fault``, ``event`` carries what is known (its ``id`` and ``type`` may be empty) and ``raw`` the record as JSON
+    (empty where nothing of it may be kept). ``brief``: see ``Record``; the event's id names it for ``BRIEFLY`` only.
+    ``adjusted``: see ``Record``.
+    """
+
+    event: Event
+    fault: Fault | None = None
+    raw: bytes = b""
+    brief: bool = False
+    adjusted: bool = False
+
+    def content(self, event: Event) -> Event:
+        """What another delivery of the same occurrence says, too: ``event``, without its time where that was adjusted."""
+        return msgspec.structs.replace(event, time=None) if self.adjusted else event
+
+    @property
+    def occurrence(self) -> tuple[str, str] | None:
+        """(source, id) of what it is one occurrence of; None where nothing names it.
+
+        What could not be mapped is named by what was kept of it: the id its sender's scheme said may be another event's.
+        """
+        if self.fault is None:
+            return (self.event.source, self.event.id) if self.event.id else None
+        return (f"{self.event.source}.\0", blake2b(self.raw, digest_size=16).hexdigest()) if self.raw else None
+
+
+class Journaled(msgspec.Struct, frozen=True, gc=False):
+    """An entry at its place in the journal."""
+
+    seq: Seq
+    entry: Entry
+
+
+_ENTRY_ENCODER = msgspec.msgpack.Encoder()
+_ENTRY_DECODER = msgspec.msgpack.Decoder(Entry)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The entry as MessagePack, as the journal, ``parked`` and the dead letters keep it."""
+    return _ENTRY_ENCODER.encode(entry)
+
+
+def decode_entry(encoded: bytes) -> Entry:
+    """The entry that ``encode_entry`` wrote. Raises msgspec.DecodeError or msgspec.ValidationError on anything else."""
+    return _ENTRY_DECODER.decode(encoded)
