@@ -126,9 +126,7 @@ class Walk:
             fresh = await stream.intake.fresh(got.page.records, edge, self._source, parent=self._about.parent)
             fresh += stream.intake.unreadable(got.page.faults, self._source)
             step = self._checked(stream.way.following(at, got.answer, full=self.place.full), at, circle, got)
-            step = (
-                End() if isinstance(step, At) and (self._enough(edge, window) or step.pages == self._about.most_pages) else step
-            )
+            step = self._shortened(step, edge, window)
             place = self._moved(edge, step, got, window, began=began)
             await self._store(fresh, place, ended=isinstance(step, End))
             if isinstance(step, Stuck):
