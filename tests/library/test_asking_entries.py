@@ -81,11 +81,10 @@ class Noting:
         return await self._replay.means.fetch(ask, judge)
 
 
-def second_look(file: Path, entry: str, stream: str, answer: Answered) -> tuple[list[str], Look]:
-    """What is asked after the look that was recorded, and how that look goes."""
-    return anyio.run(
-        _second_look, load_all(file, alone=entry).config.connectors[entry], recording(entry, stream), stream, answer
-    )
+def second_look(file: Path, entry: str, stream: str, answer: Answered, *, read: int | None = None) -> tuple[list[str], Look]:
+    """What is asked after the look that was recorded, or after its first ``read`` answers, and how that look goes."""
+    one, then = load_all(file, alone=entry).config.connectors[entry], recording(entry, stream)
+    return anyio.run(_second_look, one, msgspec.structs.replace(then, exchanges=then.exchanges[:read]), stream, answer)
 
 
 async def _second_look(one: ConnectorConfig, then: Fixture, stream: str, answer: Answered) -> tuple[list[str], Look]:
@@ -124,6 +123,14 @@ def test_a_second_look_asks_for_what_is_new(entry: str, stream: str, pasted: Any
     asked, _ = second_look(pasted(entry), entry, stream, Answered(status=403))
     assert [part for part in AGAIN[entry, stream] if part not in asked[0]] == [], asked
     assert "start_time" not in asked[0]
+
+
+@pytest.mark.parametrize(
+    ("stream", "cursor"), [("users", "MTU4NzY5NDk0NS4wfHwyODQ4Nw=="), ("tickets", "MTU3NjYxMzUzOS4wfHw0Njd8")]
+)
+def test_an_export_of_zendesk_that_was_cut_off_goes_on_where_it_was(stream: str, cursor: str, pasted: Any) -> None:
+    asked, _ = second_look(pasted("zendesk-api"), "zendesk-api", stream, Answered(status=403), read=1)
+    assert f"&cursor={cursor} " in asked[0]
 
 
 def test_an_answer_304_of_github_is_a_look_that_costs_nothing(pasted: Any) -> None:
