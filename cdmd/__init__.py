@@ -7,10 +7,12 @@ if TYPE_CHECKING:
     from cdmd.contracts import ChosenFormat as ChosenFormat
     from cdmd.contracts import Connector as Connector
     from cdmd.contracts import Context as Context
+    from cdmd.contracts import EventSettings as EventSettings
     from cdmd.contracts import Extension as Extension
     from cdmd.contracts import Format as Format
     from cdmd.contracts import Shelf as Shelf
     from cdmd.contracts import Source as Source
+    from cdmd.contracts import StreamFrame as StreamFrame
     from cdmd.errors import ConfigInvalid as ConfigInvalid
     from cdmd.errors import Drop as Drop
     from cdmd.errors import FormatFault as FormatFault
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from cdmd.errors import SourceUnavailable as SourceUnavailable
     from cdmd.extensions import extension as extension
     from cdmd.hookspecs import hookimpl as hookimpl
+    from cdmd.kit.quantities import Duration as Duration
+    from cdmd.kit.quantities import Size as Size
     from cdmd.kit.secret import Secret as Secret
     from cdmd.models import Accepted as Accepted
     from cdmd.models import Answer as Answer
@@ -38,7 +42,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES: Final = {
-    "cdmd.contracts": ("ChosenFormat", "Connector", "Context", "Extension", "Format", "Shelf", "Source"),
+    "cdmd.contracts": (
+        "ChosenFormat",
+        "Connector",
+        "Context",
+        "EventSettings",
+        "Extension",
+        "Format",
+        "Shelf",
+        "Source",
+        "StreamFrame",
+    ),
     "cdmd.errors": (
         "ConfigInvalid",
         "Drop",
@@ -52,6 +66,7 @@ _HOMES: Final = {
     ),
     "cdmd.extensions": ("extension",),
     "cdmd.hookspecs": ("hookimpl",),
+    "cdmd.kit.quantities": ("Duration", "Size"),
     "cdmd.kit.secret": ("Secret",),
     "cdmd.models": (
         "Accepted",
