@@ -1,12 +1,15 @@
 """The connector: run the tap, store what it says with its STATE, rest, run it again from there."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 import cdmd
@@ -67,7 +70,15 @@ class Singer:
 
     async def _once(self, source: cdmd.Source) -> str | None:
         source.working("it prepares the tap")
-        folder = await _folder(source)
+        async with _folder(source) as folder:
+            arguments = await self._prepared(source, folder)
+            gathered = Gathered(self.settings.streams, key=source.secret("record"))
+            async with self._started(arguments, folder, self._limits) as tap:
+                await self._read(tap, gathered, source)
+        return _short(gathered, tap)
+
+    async def _prepared(self, source: cdmd.Source, folder: Path) -> list[str]:
+        """The files that the tap reads, as its arguments."""
         arguments = ["--config", await _written(folder / "config.json", config_of(self.settings))]
         if self.settings.discover:
             chosen = await self._choose(arguments, folder)
@@ -75,10 +86,7 @@ class Singer:
         known = await source.get([STATE_KEY])
         if STATE_KEY in known:
             arguments += ["--state", await _written(folder / "state.json", msgspec.Raw(known[STATE_KEY]))]
-        gathered = Gathered(self.settings.streams, key=source.secret("record"))
-        async with self._started(arguments, folder, self._limits) as tap:
-            await self._read(tap, gathered, source)
-        return _short(gathered, tap)
+        return arguments
 
     def _started(self, arguments: list[str], folder: Path, limits: Limits) -> AbstractAsyncContextManager[Tap]:
         command = [*self.settings.command, *arguments]
@@ -166,10 +174,16 @@ def _short(gathered: Gathered, tap: Tap) -> str | None:
     return "; ".join(found) or None
 
 
-async def _folder(source: cdmd.Source) -> Path:
-    folder = anyio.Path(source.scratch / "singer")
-    await folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Path(folder)
+@asynccontextmanager
+async def _folder(source: cdmd.Source) -> AsyncIterator[Path]:
+    """A private folder for one run: secrets are in it, so it goes whatever happens."""
+    folder = source.scratch / "singer"
+    await anyio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 async def _written(path: Path, content: Any) -> str:

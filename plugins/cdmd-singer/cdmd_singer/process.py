@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -97,7 +97,7 @@ class Tap:
 class _Metric(msgspec.Struct):
     metric: str
     value: float
-    tags: dict[str, str | int | float | bool | None] = {}
+    tags: dict[str, Any] = {}
 
 
 _decoder: Final = msgspec.json.Decoder(_Metric)

@@ -50,9 +50,12 @@ def flood(report, *, count, size):
 
 
 def hang(report):
-    """Hear no SIGTERM, have a child that hears none either, and wait."""
+    """Hear no SIGTERM, have a child that hears none either, and wait: a minute, should nobody end them."""
+    signal.alarm(60)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"])
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.alarm(60); signal.signal(15, signal.SIG_IGN); signal.pause()"]
+    )
     Path(f"{report}.new").write_text(f"{os.getpid()} {child.pid}")
     Path(f"{report}.new").rename(report)
     signal.pause()

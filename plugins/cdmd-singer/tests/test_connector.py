@@ -240,7 +240,11 @@ async def test_batches_are_never_read_past(tmp_path: Path) -> None:
 async def test_fewer_records_than_the_tap_counted_are_told(tmp_path: Path, tag: str) -> None:
     source = Keeping(tmp_path)
     counts = [
-        ["log", f'INFO METRIC: {{"metric": "record_count", "value": {n}, "tags": {{"{tag}": "contacts"}}}}'] for n in (2, 1)
+        [
+            "log",
+            f'INFO METRIC: {{"metric": "record_count", "value": {n}, "tags": {{"{tag}": "contacts", "context": {{"a": 1}}}}}}',
+        ]
+        for n in (2, 1)
     ]
     noise = [["log", "METRIC: {"], ["log", 'METRIC: {"metric": "http_request_count", "value": 50}']]
     said = await tap(record(1), record(2), *counts, *noise).once(source)
@@ -276,6 +280,7 @@ async def test_the_tap_gets_its_secrets_in_a_private_file_and_nothing_of_the_dae
     assert (found["config"]["auth"], found["mode"]) == ({"user": "joe", "token": "s3cret"}, 0o600)
     assert found["environment"].keys() <= {"PATH", "LANG", "LC_CTYPE", "HOME", "TMPDIR", "TZ"}
     assert "s3cret" not in str(found["arguments"])
+    assert not await anyio.Path(tmp_path / "singer").exists(), "no secret stays behind"
 
 
 async def test_a_program_that_is_not_there_says_what_to_look_at(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The tap under the real daemon, which is killed while records come."""
 
 import json
+import os
+import signal
 import sys
 import threading
 import time
@@ -107,3 +109,16 @@ def test_a_tap_that_fails_shows_as_degraded_with_its_status_and_no_secret(tmp_pa
         assert running.control.get("/v1/status")["state"] == "degraded"
         shown = json.dumps(running.ask("status")) + running.cdmctl("config", "show", check=False).stdout
         assert "s3cret" not in shown + running.log_file.read_text()
+
+
+def test_a_tap_does_not_outlive_a_daemon_that_is_killed(tmp_path: Path) -> None:
+    pids, running = tmp_path / "pids", daemon(tmp_path, to=1)
+    wanted = f'steps = [["hang", "{pids}"]], starts = '
+    running.configure(running.config_file.read_text().replace("starts = ", wanted))
+    with running:
+        eventually(pids.exists)
+        running.kill()
+    tap, child = pids.read_text().split()
+    os.kill(int(child), signal.SIGKILL)  # what a tap itself started is not held to it
+    stat = Path("/proc") / tap / "stat"
+    eventually(lambda: not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z")
