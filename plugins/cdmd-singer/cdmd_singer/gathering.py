@@ -18,6 +18,7 @@ STATE_KEY: Final = b"state"
 _MOST: Final = 500
 _MOST_BYTES: Final = 2**20
 _LONGEST: Final = 1.0
+_MOST_GARBAGE: Final = 1000
 
 
 class Gathered:
@@ -46,6 +47,10 @@ class Gathered:
                 self._state = value
             case Garbage(code, message):
                 self.refused[code] += 1
+                if self.refused[code] > _MOST_GARBAGE:
+                    raise cdmd.SourceBlocked(
+                        f"more than {_MOST_GARBAGE} lines of the tap are set aside ({code}); does it log to stdout?"
+                    )
                 text = line.content[:1024].decode(errors="replace")
                 self._add({"line": text}, line.content, now, fault=cdmd.Fault(code, message))
             case Known("BATCH"):

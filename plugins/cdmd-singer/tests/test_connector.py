@@ -140,6 +140,14 @@ async def test_lines_that_are_no_messages_are_set_aside_and_the_others_taken(tmp
     assert source.refused == {"not_singer": 6}
 
 
+async def test_a_flood_of_lines_that_are_no_messages_stops_the_run_before_its_state(tmp_path: Path) -> None:
+    source = Keeping(tmp_path)
+    with pytest.raises(cdmd.SourceBlocked, match=r"more than 1000 lines of the tap are set aside \(not_singer\)"):
+        await tap(record(1), ["raw", "hello\n" * 5000], record(2), state(2)).once(source)
+    assert (source.numbers, source.state, len(source.faults)) == ([1], {}, 999)
+    assert source.refused == {"not_singer": 1001}
+
+
 async def test_a_line_that_is_too_long_is_set_aside_and_the_next_one_taken(tmp_path: Path) -> None:
     source = Keeping(tmp_path)
     await tap(record(1, note="." * 5000), record(2), max_line=cdmd.Size.parse("4KiB")).once(source)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -122,3 +124,14 @@ def test_a_tap_does_not_outlive_a_daemon_that_is_killed(tmp_path: Path) -> None:
     os.kill(int(child), signal.SIGKILL)  # what a tap itself started is not held to it
     stat = Path("/proc") / tap / "stat"
     eventually(lambda: not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def test_what_the_readme_shows_is_a_whole_configuration(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"^```toml\n(.*?)^```$", (HERE / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    running = daemon(tmp_path, to=1)
+    command = [sys.executable, "-m", "cdmd", "check", "--config", str(running.config_file)]
+    for text, status in ((shown, 0), (shown.replace("secrets", "secretz"), 6)):
+        running.configure(text.replace("credential:crm", "env:TAP_TOKEN"))
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=running.environment, timeout=20)
+        assert done.returncode == status, done.stdout + done.stderr
+    assert "connectors.crm.secretz" in done.stdout + done.stderr
