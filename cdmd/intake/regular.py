@@ -3,7 +3,7 @@
 Regular are templates of texts and plain paths of one or two names, on a record that is an object with text where text is
 needed. Whatever is any other way is left to ``cdmd.intake.mapping``, which decides and names faults; what is mapped here would
 be mapped the same there (tests/intake/test_regular.py compares them). It is there because most of a mapping's cost were steps
-from one template to the next (tests/bench/intake.py): 3.5 µs become 1.4.
+from one template to the next (tests/bench/intake.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -4,27 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cdmd.cli.control_commands import cli
-from cdmd.cli.running import run
+from tests.cli.calling import Cdmctl
 from tests.control.doubles import Daemon, applied, people
-
-Cdmctl = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cdmctl(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Cdmctl:
-    def call(*arguments: str, role: str = "admin") -> tuple[int, str, str]:
-        daemon.client(role)
-        status = run(cli, ["--socket", str(daemon.path), *arguments], name="cdmctl")
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 def test_audiences_are_a_table_that_says_how_far_each_is_computed(cdmctl: Cdmctl) -> None:

@@ -7,7 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,32 +16,10 @@ from cdmd.cli.control_commands import cli
 from cdmd.cli.running import run
 from cdmd.control.protocol import ConnectorRow, ReloadReport, ReloadRow
 from cdmd.errors import ConfigInvalid, Overloaded
+from tests.cli.calling import Cdmctl
 from tests.control.doubles import Daemon, applied, dead, event, lines, people
 
 HOSTILE = "a\x1b[31m\x9b2J\u202eb\x07[red]c[/]"
-
-
-class Ended:
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-    @property
-    def json(self) -> object:
-        return json.loads(self.out)
-
-
-Cdmctl = Callable[..., Ended]
-
-
-@pytest.fixture
-def cdmctl(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Iterator[Cdmctl]:
-    def call(*arguments: str, role: str = "admin") -> Ended:
-        daemon.client(role)
-        status = run(cli, ["--socket", str(daemon.path), *arguments], name="cdmctl")
-        captured = capsys.readouterr()
-        return Ended(status, captured.out, captured.err)
-
-    return call
 
 
 def process(*arguments: str) -> list[str]:

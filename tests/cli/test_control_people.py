@@ -1,29 +1,14 @@
 """``cdmctl profile explain``, ``find``, ``export`` and ``cdmctl events of``."""
 
 import json
-from collections.abc import Callable
 
 import pytest
 
-from cdmd.cli.control_commands import cli
-from cdmd.cli.running import run
 from cdmd.config.schema import IdentifierSettings, IdentitySettings
 from cdmd.identity.identifiers import Kinds
+from tests.cli.calling import Cdmctl
 from tests.control.doubles import Daemon, applied
 from tests.control.test_explaining import JOE, NUMBER, USER, happened, joined, person
-
-Cdmctl = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cdmctl(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Cdmctl:
-    def call(*arguments: str, role: str = "admin") -> tuple[int, str, str]:
-        daemon.client(role)
-        status = run(cli, ["--socket", str(daemon.path), *arguments], name="cdmctl")
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 def test_the_steps_from_one_identifier_to_the_other_are_a_table(daemon: Daemon, cdmctl: Cdmctl) -> None:
