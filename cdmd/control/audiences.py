@@ -14,7 +14,7 @@ from cdmd.control import redaction
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.audience_shapes import AudienceRow, MemberPage, MemberRow, NoticeRow, TrialPage
 from cdmd.control.auditing import audited
-from cdmd.control.protocol import Runtime
+from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, ConfigInvalid, NotFound
 from cdmd.kit.conditions import Failures
 from cdmd.models import Micros, ProfileKey, from_micros, to_micros

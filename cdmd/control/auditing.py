@@ -12,7 +12,7 @@ import anyio
 
 from cdmd.contracts import Audit
 from cdmd.control.actors import Actor, Role, permit
-from cdmd.control.protocol import Runtime
+from cdmd.control.runtime import Runtime
 from cdmd.errors import CdmdError, NotPermitted
 from cdmd.models import to_micros
 

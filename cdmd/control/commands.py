@@ -12,17 +12,8 @@ import anyio
 
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
-from cdmd.control.protocol import (
-    AuditRow,
-    BackupReport,
-    ConnectorRow,
-    Done,
-    PluginRow,
-    ReloadReport,
-    Runtime,
-    Status,
-    VerifyReport,
-)
+from cdmd.control.protocol import AuditRow, BackupReport, ConnectorRow, Done, PluginRow, ReloadReport, Status, VerifyReport
+from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments
 from cdmd.models import from_micros
 

@@ -10,7 +10,7 @@ from cdmd.control import redaction
 from cdmd.control.actors import Actor, Role
 from cdmd.control.auditing import audited
 from cdmd.control.profile_shapes import EventRow, Explanation, IdentifierRow, LinkRow
-from cdmd.control.protocol import Runtime
+from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
 from cdmd.identity.explaining import Carrier, Link, carrier, chain, refusals, remembered
 from cdmd.identity.identifiers import Pair

@@ -16,7 +16,7 @@ from cdmd.control import redaction
 from cdmd.control.actors import Actor
 from cdmd.control.auditing import audited
 from cdmd.control.holdings import Holder
-from cdmd.control.protocol import Runtime
+from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
 from cdmd.models import Activity, DeadLetter, IndicatorState, Merge, Parked, ProfileKey, Seq, from_micros, show_time, to_micros
 from cdmd.profiles.shape import event_document

@@ -15,7 +15,7 @@ from cdmd.control import redaction
 from cdmd.control.actors import Actor, Role
 from cdmd.control.auditing import audited
 from cdmd.control.profile_shapes import FoundPage, FoundRow
-from cdmd.control.protocol import Runtime
+from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments
 from cdmd.models import ProfileKey, from_micros
 

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from cdmd.contracts import DeadLetterFilter
 from cdmd.control import audiences, commands, explaining, exporting, finding, inspection, letters
 from cdmd.control.actors import Actor
-from cdmd.control.protocol import Runtime, TailFilter
+from cdmd.control.protocol import TailFilter
+from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments
 from cdmd.models import Seq
 

@@ -12,7 +12,8 @@ from cdmd.control import redaction, tracing
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
 from cdmd.control.profile_shapes import ActivityRow
-from cdmd.control.protocol import EventTrace, EventTraces, Runtime, TailFilter, TailItem
+from cdmd.control.protocol import EventTrace, EventTraces, TailFilter, TailItem
+from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, Damaged, NotFound
 from cdmd.kit.globs import Globs
 from cdmd.models import Event, Journaled, Seq, from_micros, show_time, to_micros

@@ -11,7 +11,8 @@ from cdmd.contracts import DeadLetterFilter
 from cdmd.control import redaction
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
-from cdmd.control.protocol import DeadLetterRow, DeadLetterShown, Done, Runtime
+from cdmd.control.protocol import DeadLetterRow, DeadLetterShown, Done
+from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
 from cdmd.models import DeadLetter, Seq, from_micros, to_micros
 from cdmd.profiles.shape import event_document

@@ -1,22 +1,16 @@
-"""The shapes that the control socket speaks, and what its commands need of the daemon (``Runtime``).
+"""The shapes that the control socket speaks: every answer is one of these structs as JSON.
 
-Every answer is one of these structs as JSON. Not here: how it is served (``server``), or who may ask (``actors``).
+Not here: how it is served (``server``), who may ask (``actors``), or what the commands need of the daemon (``runtime``).
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from cdmd.config.schema import Config
-from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
 from cdmd.control.audience_shapes import AudiencesRow
-from cdmd.control.needs import Counted, Shown
-from cdmd.identity.identifiers import Kinds
 from cdmd.models import Event
-from cdmd.profiles.audiences import Audiences
 
 DaemonState: TypeAlias = Literal["starting", "running", "degraded", "draining"]
 ConnectorVerdict: TypeAlias = Literal["unchanged", "started", "stopped", "restarted", "failed"]
@@ -288,113 +282,3 @@ class DeadLetterShown(_Shape, frozen=True, kw_only=True):
     event: Mapping[str, Any]
     raw_bytes: int
     raw: Any = None
-
-
-# ---- what the commands need of the daemon --------------------------------------------------------------------------
-
-
-class Runtime(Protocol):
-    """The running daemon as the commands see it. Names are connectors' names as configured now."""
-
-    @property
-    def config(self) -> Config:
-        """The effective configuration."""
-        ...
-
-    @property
-    def journal(self) -> Journal:
-        """The open journal."""
-        ...
-
-    @property
-    def store(self) -> Store:
-        """The open store."""
-        ...
-
-    @property
-    def feeds(self) -> Feeds:
-        """The open feeds."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """The daemon's clock."""
-        ...
-
-    @property
-    def kinds(self) -> Kinds:
-        """The configured identifier kinds."""
-        ...
-
-    @property
-    def shown(self) -> Shown:
-        """For showing a profile's traits and indicators."""
-        ...
-
-    @property
-    def audiences(self) -> Audiences:
-        """The configured audiences."""
-        ...
-
-    @property
-    def counted(self) -> Counted:
-        """How far the stored past is counted for them."""
-        ...
-
-    async def status(self) -> Status:
-        """Everything that ``status`` shows, measured now."""
-        ...
-
-    async def pause(self, name: str) -> str | None:
-        """Hold a connector back till ``resume``; returns a warning where its sender will not try again. Raises ``NotFound``."""
-        ...
-
-    async def resume(self, name: str) -> None:
-        """Let a paused connector go on from its position. Raises ``NotFound``."""
-        ...
-
-    async def poll(self, name: str) -> None:
-        """Wake a waiting pull connector now. Raises ``NotFound``, and ``BadArguments`` for one that only listens."""
-        ...
-
-    async def take_back(self, which: DeadLetterFilter) -> int:
-        """Let connectors take up those of these dead letters that they retry themselves; returns how many are dead no more."""
-        ...
-
-    async def forget(self, name: str) -> int:
-        """Drop the state of a connector that left the configuration; returns how many keys went.
-
-        Raises ``NotFound``, and ``BadArguments`` while it is still configured.
-        """
-        ...
-
-    async def shelf(self, kind: str, *, connector: str | None, state: str | None, limit: int) -> list[Mapping[str, Any]]:
-        """What connectors show of that kind (files, say), at most ``limit`` of each. Raises ``NotFound``, ``BadArguments``."""
-        ...
-
-    async def tell_shelf(self, kind: str, command: str, *, connector: str | None, names: Sequence[str]) -> tuple[str, int]:
-        """Have it done to the rows of those names; the connector and to how many. Raises ``NotFound``, ``BadArguments``."""
-        ...
-
-    async def reload(self) -> ReloadReport:
-        """Read the configuration again, apply what changed, wait. Raises ``ConfigInvalid``; then the old one stays in force."""
-        ...
-
-    def tail(self, wanted: TailFilter) -> AsyncGenerator[TailItem, None]:
-        """Live events from now on; ends when the daemon drains, and is closed when the reader leaves.
-
-        Bounded: a slow reader loses items, which are counted.
-        """
-        ...
-
-    def set_log_level(self, level: str, seconds: float | None) -> None:
-        """Log from ``level`` up, for ``seconds`` or until told otherwise."""
-        ...
-
-    async def metrics(self) -> bytes:
-        """The Prometheus text format."""
-        ...
-
-    async def backup(self, target: Path) -> int:
-        """Write a backup to the new file ``target`` (mode 0600); returns its bytes."""
-        ...

@@ -18,7 +18,7 @@ from cdmd.control.actors import Actor, Lookups, Peer, actor_of
 from cdmd.control.documents import encoded
 from cdmd.control.handlers import STREAMS, TABLE, Handler, Opener
 from cdmd.control.problems import MEDIA_TYPE, internal_problem, problem_of
-from cdmd.control.protocol import Runtime
+from cdmd.control.runtime import Runtime
 from cdmd.control.streams import HEARTBEAT, JsonLines
 from cdmd.errors import BadArguments, CdmdError, NotFound, NotPermitted
 
