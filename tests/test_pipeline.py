@@ -696,6 +696,16 @@ async def test_an_event_whose_identifiers_are_not_one_persons_is_counted():
     assert daemon.store.sums() == {Count.APPLIED: 3, Count.KEPT_APART: 1}
 
 
+async def test_an_event_with_an_identifier_that_cannot_be_used_is_counted():
+    daemon = Daemon()
+    await daemon.take(
+        event("1", identifiers={"user_id": "null", "email": "jane@example.com"}),
+        event("2", identifiers={"phone": "0000", "loyalty": "any"}),
+        event("3", identifiers={"email": "jane@example.com", "loyalty": "not configured"}),
+    )
+    assert daemon.store.sums() == {Count.APPLIED: 3, Count.UNUSABLE: 2, Count.UNATTRIBUTED: 1}
+
+
 async def test_what_the_store_cannot_take_is_tried_again_and_nothing_is_skipped():
     daemon = Daemon()
     daemon.store.failing = [NotDurable("disk full")] * 3

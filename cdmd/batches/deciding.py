@@ -255,6 +255,8 @@ class _Decider:
             self._count(item, Count.CLOCK_AHEAD)
         self._received, self._joined, owned = received, False, len(self._people.owners)
         key, rule = self._people.resolve(one.forms, seq=item.seq, at=at, source=event.source)
+        if self._rules.kinds.left_out(event.identifiers, one.forms):
+            self._count(item, Count.UNUSABLE)
         if key is None:
             self._count(item, Count.UNATTRIBUTED)
         else:

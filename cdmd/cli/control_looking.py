@@ -14,7 +14,16 @@ from cdmd.cli.running import until_interrupted
 from cdmd.cli.terminal import Table, clean, drawn, note, print_json, print_pairs, print_table, size, span
 from cdmd.errors import Unreachable
 
-_REMARKS = ("unattributed", "kept_apart", "id_conflicts", "clock_ahead", "ignored_traits", "skipped_values", "missed")
+_REMARKS = (
+    "unattributed",
+    "unusable",
+    "kept_apart",
+    "id_conflicts",
+    "clock_ahead",
+    "ignored_traits",
+    "skipped_values",
+    "missed",
+)
 _MOST_REASONS = 4
 
 

@@ -26,7 +26,7 @@ from cdmd.config.schema import (
 from cdmd.contracts import EventSettings
 from cdmd.kit.calculations import indicators_in, mixed
 from cdmd.kit.conditions import Condition
-from cdmd.kit.normalising import TRUNK_ZERO
+from cdmd.kit.phones import regions
 from cdmd.kit.proxies import UNIX
 from cdmd.kit.templates import Template
 from cdmd.kit.windows import parse_window
@@ -137,8 +137,8 @@ def identity(settings: IdentitySettings) -> Found:
                 re.compile(expression)
             except (re.error, OverflowError, RecursionError) as error:
                 yield (*key, "blocked", str(place)), f"{expression!r} is not a regular expression: {error}"
-        if one.region is not None and one.region.upper() not in TRUNK_ZERO:
-            yield (*key, "region"), f"{one.region!r} is none of the regions that are known: {', '.join(sorted(TRUNK_ZERO))}"
+        if one.region is not None and one.region.upper() not in regions():
+            yield (*key, "region"), f"{one.region!r} is no region whose phone numbers are known: write it as ISO 3166 does (SE)"
 
 
 def traits(settings: Mapping[str, TraitSettings], connectors: Iterable[str]) -> Found:

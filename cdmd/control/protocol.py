@@ -77,11 +77,12 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
 
     Of these, ``filtered_at_door`` and ``refused`` were never acknowledged as stored; the others together are ``accepted``.
     All exact over restarts. ``duplicates`` is ``repeats``: deliveries recognised as repeats, at the door or when applied.
-    Beside the sums: ``unattributed`` applied events that name nobody, ``kept_apart`` those that had an identifier given up,
-    ``id_conflicts`` repeats with other content, ``clock_ahead`` times too far ahead, ``ignored_traits`` that a full profile
-    had no place for, ``skipped_values`` that no indicator could use, ``missed`` what only a stream found (``reconcile``),
-    ``to_fetch`` what was notified and not fetched. ``refusals`` says how often for each reason since the start
-    (``signature_mismatch``, ``too_large`` ...), ``detail`` what it does or waits for, ``next`` when it will look again.
+    Beside the sums: ``unattributed`` applied events that name nobody, ``unusable`` those with an identifier that is blocked or
+    cannot be read, ``kept_apart`` those that had one given up, ``id_conflicts`` repeats with other content, ``clock_ahead``
+    times too far ahead, ``ignored_traits`` that a full profile had no place for, ``skipped_values`` that no indicator could
+    use, ``missed`` what only a stream found (``reconcile``), ``to_fetch`` what was notified and not fetched. ``refusals`` says
+    how often for each reason since the start (``signature_mismatch``, ``too_large`` ...), ``detail`` what it does or waits
+    for, ``next`` when it will look again.
     """
 
     name: str
@@ -102,6 +103,7 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     parked: int = 0
     backlog: int = 0
     unattributed: int = 0
+    unusable: int = 0
     kept_apart: int = 0
     id_conflicts: int = 0
     clock_ahead: int = 0

@@ -10,7 +10,16 @@ from cdmd.daemon.parts import Parts
 
 _AT_DOOR = (("received", "received"), ("refused", "refused"), ("accepted", "accepted"), ("filtered", "filtered_at_door"))
 _APPLIED = ("applied", "repeats", "suppressed")
-_REMARKS = ("unattributed", "kept_apart", "id_conflicts", "clock_ahead", "ignored_traits", "skipped_values", "missed")
+_REMARKS = (
+    "unattributed",
+    "unusable",
+    "kept_apart",
+    "id_conflicts",
+    "clock_ahead",
+    "ignored_traits",
+    "skipped_values",
+    "missed",
+)
 _CURRENT = ("dead_letters", "parked", "backlog")
 
 

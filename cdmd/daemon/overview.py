@@ -113,6 +113,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         parked=store(Count.PARKED),
         backlog=door(Count.ACCEPTED) - repeats - settled,
         unattributed=store(Count.UNATTRIBUTED),
+        unusable=store(Count.UNUSABLE),
         kept_apart=store(Count.KEPT_APART),
         id_conflicts=store(Count.ID_CONFLICTS),
         clock_ahead=store(Count.CLOCK_AHEAD),

@@ -103,6 +103,10 @@ class Kinds:
                     found.append((kind, value))
         return found
 
+    def left_out(self, identifiers: Mapping[str, str], forms: Forms) -> int:
+        """How many identifiers of configured kinds are none of the ``forms`` that were made of them."""
+        return sum([kind in self._rules for kind in identifiers]) - len(forms.pairs) + len(forms.derived)
+
     def normalise(self, kind: str, value: str) -> Pair | None:
         """The pair to look up for what somebody typed, or None where no profile can own it."""
         rule = self._rules.get(kind)

@@ -128,6 +128,7 @@ class Count:
     DEAD: Final = "dead"
     PARKED: Final = "parked"
     UNATTRIBUTED: Final = "unattributed"
+    UNUSABLE: Final = "unusable"
     KEPT_APART: Final = "kept_apart"
     ID_CONFLICTS: Final = "id_conflicts"
     IGNORED_TRAITS: Final = "ignored_traits"

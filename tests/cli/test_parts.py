@@ -199,10 +199,10 @@ def test_without_plugins_there_are_only_our_commands() -> None:
 
 
 def test_what_a_profile_or_an_indicator_could_not_take_stands_in_the_remark() -> None:
-    counted = {"kept_apart": 2, "ignored_traits": 3, "skipped_values": 1}
+    counted = {"unusable": 4, "kept_apart": 2, "ignored_traits": 3, "skipped_values": 1}
     row = ConnectorRow(name="tv", type="webhook", state="running", detail="listens", **counted)
     (shown,) = connector_table([msgspec.to_builtins(row)]).rows
-    assert shown[-1] == "listens; 2 kept apart; 3 ignored traits; 1 skipped values"
+    assert shown[-1] == "listens; 4 unusable; 2 kept apart; 3 ignored traits; 1 skipped values"
 
 
 def test_why_requests_were_refused_stands_in_the_remark_the_most_frequent_reasons_first() -> None:

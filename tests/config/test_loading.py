@@ -88,7 +88,7 @@ def test_ten_mistakes_are_ten_lines(mistakes: Mistakes) -> None:
         ("[dead_letters]\nraw = 'no'", "dead_letters.raw: expected true or false, got text"),
         ("[network]\nallow_addresses = ['10.0.0.1/8']", "network.allow_addresses.0: 10.0.0.1/8 has host bits set"),
         ("[network]\nallow_addresses = ['intern']", "network.allow_addresses.0: 'intern' does not appear to be an IPv4 or IPv6 network"),
-        ("[identity.identifiers]\nphone = { region = 'XX' }", "identity.identifiers.phone.region: 'XX' is none of the regions that are known"),
+        ("[identity.identifiers]\nphone = { region = 'XX' }", "identity.identifiers.phone.region: 'XX' is no region whose phone numbers are known"),
         ("[identity.identifiers]\nemail = { blocked = ['('] }", "identity.identifiers.email.blocked.0: '(' is not a regular expression"),
         ("[identity.identifiers]\n'E-post adress' = { limt = 1 }", 'identity.identifiers."E-post adress".limt: unknown key (did you mean limit?)'),
         ("[indicators.a]\non = 'x'\ncompute = 'sum'", "indicators.a.value: missing key: sum needs a value"),

@@ -163,6 +163,12 @@ def test_what_is_no_digest_identifies_nobody(text: str) -> None:
     assert HASHED.usable({"email_sha256": text}) == []
 
 
+def test_digests_do_not_count_as_identifiers_that_were_left_out() -> None:
+    said = {"email": "Joe@Example.com", "phone": "null", "loyalty": "x", "email_sha256": RAW.hex()}
+    assert HASHED.left_out(said, HASHED.forms(said)) == 1
+    assert DEFAULT.left_out({"email": "joe@example.com"}, DEFAULT.forms({"email": "joe@example.com"})) == 0
+
+
 def test_a_plain_value_also_stands_for_its_digests_and_they_rank_right_behind_it() -> None:
     pairs, derived = HASHED.forms({"email": " Joe@Example.com", "phone": "070-123 45 67", "email_sha256": "B" * 42 + "A"})
     digests = [("tel", sha256(text).hexdigest()) for text in (b"+46701234567", b"46701234567")]
