@@ -20,7 +20,7 @@ from cdmd.batches.pacing import Pace
 from cdmd.batches.preparing import prepared
 from cdmd.batches.rules import Digester, PipelineSettings, Rules
 from cdmd.batches.tail import Tail
-from cdmd.contracts import Clock, Journal, Remap, Store
+from cdmd.contracts import Clock, Journal, Remap, Screen, Store
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions
 from cdmd.identity.identifiers import Kinds
@@ -62,6 +62,7 @@ class Pipeline:
         digester: Digester,
         remap: Remap,
         clock: Clock,
+        screen: Screen | None = None,
         known_only: frozenset[str] = frozenset(),
         reconciled: Mapping[str, str] = {},
         pull: frozenset[str] = frozenset(),
@@ -78,10 +79,11 @@ class Pipeline:
             digester=digester,
             known_only=known_only,
             reconciled=reconciled,
+            screen=screen,
             parked_max=self._settings.parked_max,
             parked_keep=round(self._settings.parked_keep * 1_000_000),
         )
-        self._extending = Extending(extensions, store, digester=digester, remap=remap, clock=clock)
+        self._extending = Extending(extensions, store, digester=digester, remap=remap, clock=clock, screen=screen)
         self._extending.on_return = self._notify
         self._credit = Credit(head=journal.head, position=store.position)
         self._window: deque[Batch] = deque()

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from cdmd.errors import Drop, NotDurable, Reject, RetryLater
 from cdmd.extensions import Extensions, Limits, Registered, extension
 from cdmd.extensions.dispatch import Visit
 from cdmd.identity.identifiers import Kinds
-from cdmd.models import Count, Entry, Event, Fault, SeenVerdict, Seq, to_micros
+from cdmd.models import Count, Entry, Event, Fault, SeenVerdict, Seq, to_micros, tombstone
 from cdmd.pipeline import Pipeline, PipelineSettings, Tail
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
@@ -40,7 +41,7 @@ class Daemon:
 
     @asynccontextmanager
     async def running(
-        self, *extensions, limits=None, known_only=(), projection=None, audiences=None, **options
+        self, *extensions, limits=None, known_only=(), projection=None, audiences=None, screen=None, **options
     ) -> AsyncIterator[Pipeline]:
         options.setdefault("look", 0.005)
         pipeline = Pipeline(
@@ -53,6 +54,7 @@ class Daemon:
             digester=Digests(),
             remap=lambda entry: self.remapped(entry),  # noqa: PLW0108 - a test changes it later
             clock=self.clock,
+            screen=screen,
             known_only=frozenset(known_only),
             settings=PipelineSettings(**options),
             tail=self.tail,
@@ -984,3 +986,68 @@ async def test_between_two_writes_the_store_rests_so_that_the_next_one_takes_mor
                 await anyio.lowlevel.checkpoint()
         await daemon.store.until(lambda: daemon.store.position == 4)
     assert daemon.store.sizes == [1, 3]
+
+
+class Screened:
+    """Nothing is kept of whoever has one of these addresses; of those who have another identifier first, the rest is."""
+
+    def __init__(self, *emails: str) -> None:
+        self.emails, self.version = set(emails), len(emails)
+
+    def screened(self, entry: Entry) -> Entry | None:
+        identifiers = entry.event.identifiers
+        if identifiers.get("email") not in self.emails:
+            return entry
+        rest = {kind: value for kind, value in identifiers.items() if kind != "email"}
+        return msgspec.structs.replace(entry, event=msgspec.structs.replace(entry.event, identifiers=rest)) if rest else None
+
+
+async def test_what_is_journaled_of_somebody_suppressed_is_counted_and_nothing_of_it_is_kept():
+    daemon = Daemon()
+    shared = event("2", identifiers={"user_id": "u1", "email": "joe@example.com"})
+    entries = [
+        Entry(event("1", identifiers={"email": "joe@example.com"})),
+        Entry(shared),
+        Entry(event("1", identifiers={"email": "joe@example.com"})),
+    ]
+    await daemon.take(*entries, screen=Screened("joe@example.com"))
+    assert daemon.store.counters["shop", Count.SUPPRESSED] == 2
+    assert accounted(daemon.store) == 3
+    assert daemon.verdict("1") == SeenVerdict.SUPPRESSED
+    (kept,) = daemon.store.activities.values()
+    assert kept.event.identifiers == {"user_id": "u1"}
+    assert "joe@" not in str((daemon.store.profiles, daemon.store.activities, daemon.store.owners))
+
+
+async def test_what_is_left_of_an_erased_entry_is_counted_and_remembered_by_nothing():
+    daemon = Daemon()
+    await daemon.take(tombstone(Entry(event("1"))), Entry(event("2")))
+    assert daemon.store.counters["shop", Count.SUPPRESSED] == 1
+    assert accounted(daemon.store) == 2
+    assert len(daemon.store.remembered) == 1
+
+
+async def test_no_extension_sees_somebody_suppressed_not_even_one_who_waited_for_it():
+    daemon, seen, screen = Daemon(), [], Screened("ann@example.com")
+
+    async def look(event, context):
+        seen.append(dict(event.identifiers))
+        raise RetryLater(0.001)
+
+    looking = on("order.*", look)
+    joe = {"email": "joe@example.com"}
+    await daemon.take(
+        Entry(event("1", identifiers={"email": "ann@example.com"})), Entry(event("2", identifiers={"user_id": "u", **joe})),
+        Entry(event("3", identifiers=joe)), extensions=[looking], screen=screen,
+    )  # fmt: skip
+    assert {"email": "ann@example.com"} not in seen
+    assert len(daemon.store.waiting) == 2
+    screen.emails.add("joe@example.com")
+    seen.clear()
+    daemon.clock.advance(60)
+    async with daemon.running(looking, screen=screen):
+        await daemon.store.until(lambda: len(daemon.store.waiting) == 1 and seen)
+    assert {"user_id": "u"} in seen
+    assert not any("email" in one for one in seen)
+    assert daemon.store.counters["shop", Count.SUPPRESSED] == 2
+    assert accounted(daemon.store) == 3

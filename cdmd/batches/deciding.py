@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from cdmd.batches.judging import Judging
-from cdmd.batches.rules import Rules
+from cdmd.batches.moments import effective_time
+from cdmd.batches.rules import Rules, allowed
 from cdmd.identity.identifiers import Forms
 from cdmd.identity.naming import public_id
 from cdmd.identity.resolution import People, complete
@@ -42,8 +43,6 @@ from cdmd.models import (
     Wanted,
     to_micros,
 )
-
-CLOCK_AHEAD: Final = 5 * 60 * 1_000_000
 
 
 class Fate(NamedTuple):
@@ -136,12 +135,17 @@ class _Decider:
 
     def decide(self, one: _Prepared) -> Fate:
         """What becomes of one item, after those before it."""
+        entry = allowed(self._rules.screen, one.item.entry)
+        if entry is not None and entry is not one.item.entry:
+            one = self._reduced(one, entry)
         item, parked = one.item, self._known.parked
         if item.resumed and parked is not None and item.seq not in parked:
             return Fate(None, item)
         prior = self._before = self._prior(one)
         if prior is not None and prior.seq == item.seq and _was_done(prior, item):
             return Fate(None, item)
+        if entry is None:
+            return self._suppress(one)
         if prior is not None and prior.seq != item.seq:
             return self._repeat(one, prior)
         fault, stage = item.entry.fault, "map"
@@ -197,6 +201,20 @@ class _Decider:
         if one.item.entry.brief:
             return to_micros(one.item.entry.event.received)
         return self._rules.digester.content(one.item.entry.content(one.original))
+
+    def _reduced(self, one: _Prepared, entry: Entry) -> _Prepared:
+        """The same with what may be kept of it."""
+        item = msgspec.structs.replace(one.item, entry=entry)
+        forms = self._rules.kinds.forms(entry.event.identifiers) if isinstance(item.outcome, Apply) else _NONE
+        return _Prepared(item, one.original, one.digest, forms)
+
+    def _suppress(self, one: _Prepared) -> Fate:
+        """Nothing of it is kept, and nobody who looks on sees it."""
+        self._leave_parked(one.item)
+        if self._before is None or self._before.seq == one.item.seq:
+            self._remember(one, SeenVerdict.SUPPRESSED)
+        self._count(one.item, Count.SUPPRESSED)
+        return Fate(None, one.item)
 
     def _filter(self, one: _Prepared, reason: str) -> Fate:
         self._leave_parked(one.item)
@@ -304,14 +322,6 @@ class _Decider:
     def _is_known(self, pairs: Sequence[tuple[str, str]]) -> bool:
         owners: Sequence[Mapping[tuple[str, str], object]] = (self._people.owners, self._known.owners)
         return any(pair in held for pair in pairs for held in owners)
-
-
-def effective_time(event: Event, received: Micros) -> tuple[Micros, bool]:
-    """When the event counts as having happened, and whether its sender's clock is more than five minutes ahead of ours."""
-    if event.time is None:
-        return received, False
-    said = to_micros(event.time)
-    return (received, True) if said > received + CLOCK_AHEAD else (said, False)
 
 
 def is_of(seen: Seen, entry: Entry, seq: Seq) -> bool:

@@ -12,8 +12,8 @@ import anyio
 import msgspec
 
 from cdmd.batches.deciding import is_of
-from cdmd.batches.rules import Digester
-from cdmd.contracts import Clock, Remap, Store
+from cdmd.batches.rules import Digester, allowed
+from cdmd.contracts import Clock, Remap, Screen, Store
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions, Visit
 from cdmd.models import (
@@ -115,8 +115,18 @@ class Batch:
 class Extending:
     """The calls under way: those of the window's batches, those left behind, and those of events back from ``parked``."""
 
-    def __init__(self, extensions: Extensions, store: Store, *, digester: Digester, remap: Remap, clock: Clock) -> None:
+    def __init__(
+        self,
+        extensions: Extensions,
+        store: Store,
+        *,
+        digester: Digester,
+        remap: Remap,
+        clock: Clock,
+        screen: Screen | None = None,
+    ) -> None:
         self._extensions, self._store, self._digester, self._remap, self._clock = extensions, store, digester, remap, clock
+        self._screen = screen
         self._in_flight: dict[Digest, Seq] = {}
         self.running: dict[Seq, Passage] = {}
         self.returned: deque[Passage] = deque()
@@ -125,6 +135,7 @@ class Extending:
     async def begin(self, batch: Batch) -> None:
         """Start the calls that the batch's events need; repeats need none."""
         wanting = [one for one in batch.passages if one.entry.fault is None and self._extensions.plan(one.entry.event.type)]
+        wanting = [one for one in wanting if self._may_be_shown(one)]
         for passage, digest in await self._not_yet_seen(wanting):
             # An earlier entry of the same occurrence is decided first, so this one will be a repeat.
             if self._in_flight.setdefault(digest, passage.seq) != passage.seq:
@@ -157,6 +168,7 @@ class Extending:
                 self._map_again(passage)
             passages.append((passage, one.extension))
         calls = [passage for passage, _ in passages if passage.entry.fault is None and isinstance(passage.outcome, Apply)]
+        calls = [passage for passage in calls if self._may_be_shown(passage)]
         # Another entry of the same occurrence may be under way: a call too many, and the store decides whose it was.
         wanting = {id(passage) for passage, _ in await self._not_yet_seen(calls)}
         for passage, extension in passages:
@@ -214,6 +226,12 @@ class Extending:
     def _back(self, passage: Passage) -> None:
         self.returned.append(passage)
         self.on_return()
+
+    def _may_be_shown(self, passage: Passage) -> bool:
+        """Whether an extension may see the event, which is as far as it may be kept then."""
+        entry = allowed(self._screen, passage.entry)
+        passage.entry = passage.entry if entry is None else entry
+        return entry is not None
 
     async def _not_yet_seen(self, passages: Sequence[Passage]) -> list[tuple[Passage, Digest]]:
         """Those whose occurrence the store remembers of no other entry, each with its digest."""

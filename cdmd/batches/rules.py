@@ -5,8 +5,9 @@ from typing import Protocol
 
 import msgspec
 
+from cdmd.contracts import Screen
 from cdmd.identity.identifiers import Kinds
-from cdmd.models import Digest, Event
+from cdmd.models import ERASED, Digest, Entry, Event
 from cdmd.profiles.audiences import Audiences
 
 
@@ -26,7 +27,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What does not change from batch to batch. ``parked_keep`` is in microseconds.
 
     ``reconciled``: the connectors that should have been told of what a stream finds, by the stream's source. Both bring the
-    same events under the same ids, mapped in different ways.
+    same events under the same ids, mapped in different ways. ``screen`` says of whom nothing may be kept.
     """
 
     journal_id: str
@@ -35,8 +36,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     digester: Digester
     known_only: frozenset[str] = frozenset()
     reconciled: Mapping[str, str] = {}
+    screen: Screen | None = None
     parked_max: int = 100_000
     parked_keep: int = 72 * 3600 * 1_000_000
+
+
+def allowed(screen: Screen | None, entry: Entry) -> Entry | None:
+    """The entry as far as it may be kept; None where nothing of it may be, or nothing of it is left."""
+    if entry.fault is not None and entry.fault.code == ERASED:
+        return None
+    return entry if screen is None or not screen.version else screen.screened(entry)
 
 
 class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):

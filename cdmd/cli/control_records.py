@@ -11,6 +11,7 @@ from cdmd.cli.running import until_interrupted
 from cdmd.cli.terminal import Table, cell, clean, note, print_json, print_pairs, print_table, span
 
 _HERE = "cdmd.cli.control_records"
+_PRIVACY = "cdmd.cli.control_privacy"
 _PEOPLE = "cdmd.cli.control_people"
 
 
@@ -81,6 +82,8 @@ def event_show(id: str, source: str | None, reveal: bool, as_json: bool) -> None
         "find": Entry(f"{_PEOPLE}:find", "Who it may be: by id, identifier, beginning or trait."),
         "export": Entry(f"{_PEOPLE}:export", "Everything that is held about one person, as JSON Lines (admins)."),
         "explain": Entry(f"{_PEOPLE}:explain", "Why two identifiers are one person, or what kept them apart."),
+        "suppress": Entry(f"{_PRIVACY}:suppress", "Keep nothing any more of whoever has this identifier."),
+        "unsuppress": Entry(f"{_PRIVACY}:unsuppress", "Take a suppression back, of this one identifier."),
     },
 )
 def profile() -> None:

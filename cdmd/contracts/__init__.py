@@ -25,6 +25,7 @@ from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Rem
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
 from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics
 from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
+from cdmd.contracts.privacy import Naming, Screen
 from cdmd.contracts.sources import BulkTable, BulkWriter, Source
 from cdmd.contracts.store import DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
 from cdmd.contracts.streams import EventSettings, LookingConnector, StreamFrame, StreamingConnector, StreamOutlook
@@ -60,6 +61,7 @@ __all__ = [
     "LookingConnector",
     "Member",
     "Membership",
+    "Naming",
     "NotifiedConnector",
     "Person",
     "ProfileFound",
@@ -68,6 +70,7 @@ __all__ = [
     "Remap",
     "RetryingConnector",
     "SamplingConnector",
+    "Screen",
     "SharingConnector",
     "Shelf",
     "ShowingConnector",

@@ -15,10 +15,10 @@ from cdmd.contracts import ProfileFound
 from cdmd.control import redaction
 from cdmd.control.actors import Actor
 from cdmd.control.auditing import audited
-from cdmd.control.holdings import Holder
 from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
 from cdmd.models import Activity, DeadLetter, IndicatorState, Merge, Parked, ProfileKey, Seq, from_micros, show_time, to_micros
+from cdmd.privacy.holdings import Holder
 from cdmd.profiles.shape import event_document
 
 _AT_ONCE: Final = 100

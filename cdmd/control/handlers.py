@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cdmd.contracts import DeadLetterFilter
-from cdmd.control import audiences, commands, explaining, exporting, finding, inspection, letters
+from cdmd.control import audiences, commands, explaining, exporting, finding, governing, inspection, letters
 from cdmd.control.actors import Actor
 from cdmd.control.protocol import TailFilter
 from cdmd.control.runtime import Runtime
@@ -43,6 +43,10 @@ class _Trial(msgspec.Struct, forbid_unknown_fields=True):
     where: str
     after: Annotated[int, msgspec.Meta(ge=0, lt=2**62)] = 0
     sample: Annotated[int, msgspec.Meta(ge=0)] = 10
+
+
+class _Identifier(msgspec.Struct, forbid_unknown_fields=True):
+    identifier: str
 
 
 class _Backup(msgspec.Struct, forbid_unknown_fields=True):
@@ -212,6 +216,26 @@ async def export(runtime: Runtime, actor: Actor, request: Request) -> AsyncGener
     return await exporting.export(runtime, actor, _needed(request, "identifier"))
 
 
+async def _suppressions(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """How long the suppression list is."""
+    return await governing.suppressions(runtime, actor)
+
+
+async def _suppress(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{identifier}` (KIND:VALUE): keep nothing any more of whoever has it."""
+    return await governing.suppress(runtime, actor, (await _body(request, _Identifier)).identifier)
+
+
+async def _unsuppress(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """The same: take it back."""
+    return await governing.unsuppress(runtime, actor, (await _body(request, _Identifier)).identifier)
+
+
+async def suppression_rows(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
+    """The suppression list as JSON Lines, for `cdmd restore --suppressions`."""
+    return await governing.suppression_rows(runtime, actor)
+
+
 async def _audiences(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """Every configured audience, how many are in and how far it is computed."""
     return await audiences.listed(runtime, actor)
@@ -272,6 +296,9 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/profile/events", _events_of),
     ("GET", "/v1/profile/explain", _explain),
     ("GET", "/v1/profiles", _find),
+    ("GET", "/v1/suppressions", _suppressions),
+    ("POST", "/v1/suppressions/add", _suppress),
+    ("POST", "/v1/suppressions/remove", _unsuppress),
     ("GET", "/v1/audiences", _audiences),
     ("GET", "/v1/audiences/{name}/members", _members),
     ("GET", "/v1/audience-changes", _audience_changes),
@@ -289,4 +316,8 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/audit", _audit),
 )
 
-STREAMS: Final[tuple[tuple[str, Opener], ...]] = (("/v1/tail", tail), ("/v1/profile/export", export))
+STREAMS: Final[tuple[tuple[str, Opener], ...]] = (
+    ("/v1/tail", tail),
+    ("/v1/profile/export", export),
+    ("/v1/suppressions/export", suppression_rows),
+)

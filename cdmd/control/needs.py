@@ -1,6 +1,6 @@
 """Parts of the running daemon that commands ask for more than data (see ``protocol.Runtime``)."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 from cdmd.models import Micros, ProfileState
@@ -31,4 +31,24 @@ class Counted(Protocol):
     @property
     def since(self) -> Mapping[str, int]:
         """When each audience was first configured (microseconds)."""
+        ...
+
+
+class Governance(Protocol):
+    """What is done with people's data (``Governing`` fulfils it). Raises ``NotDurable`` where it cannot be kept."""
+
+    def suppressed(self) -> int:
+        """How many digests are on the suppression list."""
+        ...
+
+    async def suppress(self, pair: tuple[str, str]) -> bool:
+        """Keep nothing any more of whoever has this identifier; False where it was so already."""
+        ...
+
+    async def unsuppress(self, pair: tuple[str, str]) -> bool:
+        """Take it back; False where it was not on the list."""
+        ...
+
+    def suppression_rows(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The list as a file keeps it."""
         ...

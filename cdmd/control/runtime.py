@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
-from cdmd.control.needs import Counted, Shown
+from cdmd.control.needs import Counted, Governance, Shown
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
 from cdmd.identity.identifiers import Kinds
 from cdmd.profiles.audiences import Audiences
@@ -58,6 +58,11 @@ class Runtime(Protocol):
     @property
     def counted(self) -> Counted:
         """How far the stored past is counted for them."""
+        ...
+
+    @property
+    def governance(self) -> Governance:
+        """What is done with people's data."""
         ...
 
     async def status(self) -> Status:

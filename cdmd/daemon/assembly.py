@@ -74,6 +74,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     await parts.upkeep.look_at_disk()
     await parts.deriving.load()
     await parts.counting.load()
+    await parts.privacy.listed.load()
     await parts.refill_door()
     await parts.connectors.load_pauses()
     await parts.budgets.load()

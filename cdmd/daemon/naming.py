@@ -7,7 +7,7 @@ Not here: the connector's state, which moves to the new name when it starts (``l
 
 from collections.abc import Mapping
 
-from cdmd.config.schema import ConnectorConfig
+from cdmd.config.schema import Config, ConnectorConfig
 
 
 class Names:
@@ -48,3 +48,8 @@ def _renamed(source: str, names: Mapping[str, str]) -> str:
         return source
     connector, dot, stream = source.partition(".")
     return f"{names.get(connector, connector)}{dot}{stream}"
+
+
+def guarded(config: Config) -> frozenset[str]:
+    """The connectors that keep only events about known customers."""
+    return frozenset(name for name, one in config.connectors.items() if one.frame.known_only)

@@ -93,7 +93,8 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         return applied.get((name, counter), 0)
 
     repeats = door(Count.REPEATS) + store(Count.REPEATS)
-    settled = sum(store(one) for one in (Count.APPLIED, Count.FILTERED, Count.SUPPRESSED, Count.DEAD, Count.PARKED))
+    suppressed = door(Count.SUPPRESSED) + store(Count.SUPPRESSED)
+    settled = suppressed + sum(store(one) for one in (Count.APPLIED, Count.FILTERED, Count.DEAD, Count.PARKED))
     return ConnectorRow(
         name=name,
         type=frame.type,
@@ -108,7 +109,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         repeats=repeats,
         filtered=door(Count.FILTERED) + store(Count.FILTERED),
         filtered_at_door=door(Count.FILTERED),
-        suppressed=store(Count.SUPPRESSED),
+        suppressed=suppressed,
         dead_letters=store(Count.DEAD),
         parked=store(Count.PARKED),
         backlog=door(Count.ACCEPTED) - repeats - settled,

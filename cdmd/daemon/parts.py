@@ -26,7 +26,8 @@ from cdmd.daemon.disk import Disk
 from cdmd.daemon.expiring import Expiry
 from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
-from cdmd.daemon.naming import Names, reconciled
+from cdmd.daemon.naming import Names, guarded, reconciled
+from cdmd.daemon.privacy import Privacy
 from cdmd.daemon.upkeep import Upkeep
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions, LoopWatch, Registered, Stall
@@ -105,6 +106,7 @@ class Parts:
         self.state: DaemonState = "starting"
         self.config = given.config
         self.kinds = Kinds(given.config.identity)
+        self.privacy = Privacy(opened, kinds=lambda: self.kinds, clock=given.clock)
         self.projection = Projection(given.config.indicators, given.config.traits)
         self.audiences = Audiences(given.config.audiences, self.projection)
         self.log: Any = structlog.get_logger()
@@ -149,6 +151,7 @@ class Parts:
             tally=self.tally,
             recent=Recent(size=RECENT_IDS),
             door=self.door,
+            screen=self.privacy.suppressions,
             digests=self.digester,
             clock=self.clock,
             journaled=self._journaled,
@@ -212,6 +215,7 @@ class Parts:
             digester=self.digester,
             remap=self._remap,
             clock=self.clock,
+            screen=self.privacy.suppressions,
             known_only=guarded(self.config),
             reconciled=reconciled(self.config.connectors),
             settings=PipelineSettings(parked_max=parked.max_events, parked_keep=parked.keep.seconds),
@@ -340,8 +344,3 @@ class Parts:
         self.log.warning("loop_free_again", extension=stall.extension, seconds=round(stall.seconds, 3))
         if stall.extension:
             self.extensions.blame(stall.extension, stall.describe())
-
-
-def guarded(config: Config) -> frozenset[str]:
-    """The connectors that keep only events about known customers."""
-    return frozenset(name for name, one in config.connectors.items() if one.frame.known_only)

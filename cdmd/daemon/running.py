@@ -12,9 +12,11 @@ from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
 from cdmd.daemon.counting import Counting
+from cdmd.daemon.governing import Governing
 from cdmd.daemon.metrics import render
+from cdmd.daemon.naming import guarded
 from cdmd.daemon.overview import Overview
-from cdmd.daemon.parts import Parts, guarded
+from cdmd.daemon.parts import Parts
 from cdmd.daemon.restarting import needs_restart
 from cdmd.daemon.shelves import Shelves
 from cdmd.daemon.taking_back import take_back
@@ -40,6 +42,7 @@ class Running:
         self._reloading = anyio.Lock()
         self._overview = Overview(parts)
         self._shelves = Shelves(lambda: parts.connectors)
+        self.governance = Governing(parts)
 
     @property
     def config(self) -> Config:

@@ -66,6 +66,16 @@ class Kinds:
         self._digests = {plain: [kind for kind in self.hashed if self.hashed[kind] == plain] for plain in self.hashed.values()}
         self.limits: Mapping[str, Limit] = {kind: Limit(entry.limit, _PERIODS[entry.per]) for kind, entry in ranked}
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The kinds that join people, the strongest first."""
+        return tuple(self._rules)
+
+    @property
+    def rewritten(self) -> frozenset[str]:
+        """The kinds whose one form need not stand in what arrived, be it in another case: phone numbers, digests."""
+        return frozenset(kind for kind, rule in self._rules.items() if rule.form in {"phone", "sha256"})
+
     def forms(self, identifiers: Mapping[str, str]) -> Forms:
         """The usable pairs, each followed by its digests where there are kinds of digests."""
         pairs = self.usable(identifiers)

@@ -62,14 +62,15 @@ class Waiting(Protocol):
 class _Single:
     """One append, and the future that its ``submit`` waits for."""
 
-    __slots__ = ("_append", "bytes", "connector", "done", "events", "settle")
+    __slots__ = ("_append", "_leaving", "bytes", "connector", "done", "events", "settle")
 
-    def __init__(self, append: Append, settle: Settle) -> None:
-        self._append, self.settle, self.connector = append, settle, append.connector
+    def __init__(self, append: Append, settle: Settle, leaving: Callable[[], None]) -> None:
+        self._append, self.settle, self.connector, self._leaving = append, settle, append.connector, leaving
         self.events, self.bytes = len(append.entries), size_of(append.encoded, append.state)
         self.done: asyncio.Future[Seq] = asyncio.get_running_loop().create_future()
 
     def leave(self) -> Append:
+        self._leaving()
         return self._append
 
     def acknowledge(self, first: Seq | None, error: Overloaded | None) -> None:
@@ -112,13 +113,16 @@ class JournalQueue:
         """Places taken (waiting or being committed) and places there are."""
         return QueueStatistics(events=self._events, max_events=self._max_events, bytes=self._bytes, max_bytes=self._max_bytes)
 
-    async def submit(self, append: Append, *, patience: float | None, settle: Settle) -> Seq:
+    async def submit(
+        self, append: Append, *, patience: float | None, settle: Settle, leaving: Callable[[], None] = lambda: None
+    ) -> Seq:
         """Queue ``append`` and return its first sequence number when it is durable.
 
         Waits at most ``patience`` seconds for a place (None: for ever), then raises ``Overloaded``; raises ``NotDurable`` when
-        the disk cannot take it. ``settle`` is told the outcome even when the caller has been cancelled meanwhile.
+        the disk cannot take it. ``settle`` is told the outcome even when the caller has been cancelled meanwhile;
+        ``leaving`` is called when it goes into a commit: until then its entries may be exchanged for others.
         """
-        waiting = _Single(append, settle)
+        waiting = _Single(append, settle, leaving)
         try:
             if reason := self._blocked():
                 raise NotDurable(reason, retry_after=5)

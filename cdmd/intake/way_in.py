@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeAlias
 import anyio.lowlevel
 import msgspec
 
-from cdmd.contracts import Append, Budget, Clock, Feeds, Journal
+from cdmd.contracts import Append, Budget, Clock, Feeds, Journal, Screen
 from cdmd.errors import Overloaded
 from cdmd.intake.door import Door
 from cdmd.intake.mapping import Mapper
@@ -21,7 +21,7 @@ from cdmd.intake.recent import Flight, Occurrence, Recent, content_of, name_of
 from cdmd.intake.routes import Then
 from cdmd.intake.tally import Tally
 from cdmd.kit.quantities import Rate
-from cdmd.models import Accepted, Count, Entry, Filtered, Record, Rejected, Seq, Verdict
+from cdmd.models import Accepted, Count, Entry, Filtered, Record, Rejected, Seq, Verdict, encode_entry, tombstone
 
 PUSH_PATIENCE: Final = 1.0
 """Seconds that a push connector waits for a place in the queue."""
@@ -62,6 +62,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     tally: Tally
     recent: Recent
     door: Door
+    screen: Screen
     digests: Digesting
     clock: Clock
     journaled: Callable[[Seq, Sequence[Entry]], None]
@@ -70,6 +71,12 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     scratch: Path = Path("scratch")
     room: Callable[[], int] = lambda: 0
+
+
+class _Suppressed(msgspec.Struct, frozen=True):
+    """Nothing of the record is kept, because of whom it is about; its sender is not told."""
+
+    id: str
 
 
 class _Parcel:
@@ -83,7 +90,8 @@ class _Parcel:
         self.occurrences: list[Occurrence] = []
         self.state: dict[bytes, bytes | None] = {}
         self.waiting: list[tuple[Then, list[Verdict]]] = []
-        self.events = self.bytes = self.filtered = self.repeats = 0
+        self.events = self.bytes = self.filtered = self.repeats = self.suppressed = 0
+        self._screened_by = intake.screen.version
         self._counts: dict[str, int] = {}
         self._pending: Mapping[str, int] = {}
 
@@ -94,28 +102,30 @@ class _Parcel:
 
     def mark(self) -> "_Mark":
         """Where it is now."""
-        return len(self.entries), len(self.occurrences), self.filtered, self.repeats
+        return len(self.entries), len(self.occurrences), self.filtered, self.repeats, self.suppressed
 
     def cut(self, mark: "_Mark") -> None:
         """As it was at ``mark``."""
-        entries, occurrences, self.filtered, self.repeats = mark
+        entries, occurrences, self.filtered, self.repeats, self.suppressed = mark
         self._intake.recent.recall(self.occurrences[occurrences:], self.flight)
         del self.entries[entries:], self.encoded[entries:], self.occurrences[occurrences:]
 
     def counts(self) -> dict[str, int]:
         """What was counted in it, without what is nought; a dict of its own at every call."""
-        accepted = len(self.entries) + self.repeats
+        accepted = len(self.entries) + self.repeats + self.suppressed
         found = {
             Count.RECEIVED: accepted + self.filtered,
             Count.ACCEPTED: accepted,
             Count.FILTERED: self.filtered,
             Count.REPEATS: self.repeats,
+            Count.SUPPRESSED: self.suppressed,
         }
         return {name: count for name, count in found.items() if count}
 
     def leave(self) -> Append:
         """It goes into a commit now; what its connector had counted without an append goes with it."""
         self._left()
+        self.screen_again()
         self._pending = self._intake.tally.take_pending(self.connector)
         self._counts = self.counts()
         for name, count in self._pending.items():
@@ -123,6 +133,16 @@ class _Parcel:
         return Append(
             connector=self.connector, entries=self.entries, encoded=self.encoded, state=self.state, counts=self._counts
         )
+
+    def screen_again(self) -> None:
+        """Where the suppression list became another one while it waited; what goes now leaves its place, which is booked."""
+        if self._intake.screen.version == self._screened_by:
+            return
+        for place, entry in enumerate(self.entries):
+            kept = self._intake.screen.screened(entry)
+            if kept is not entry:
+                self.entries[place] = tombstone(entry) if kept is None else kept
+                self.encoded[place] = encode_entry(self.entries[place])
 
     def settle(self, first: Seq | None, error: Overloaded | None) -> None:
         """Keep the books about what became of it."""
@@ -144,8 +164,10 @@ class _Parcel:
             then(None if first is None else verdicts, error)
 
 
-_Mark: TypeAlias = tuple[int, int, int, int]
-"""How far a parcel had grown: entries, occurrences, filtered ones and repeats."""
+_Mark: TypeAlias = tuple[int, int, int, int, int]
+"""How far a parcel had grown: entries, occurrences, filtered ones, repeats and suppressed ones."""
+
+_Decided: TypeAlias = Entry | Filtered | _Suppressed
 
 
 class WayIn:
@@ -180,7 +202,10 @@ class WayIn:
         if parcel is None or parcel.full:
             parcel = _Parcel(self._connector, self._intake, self._left)
         mark = parcel.mark()
-        if self._enter(parcel, mark, map(self._mapper.decide, records), verdicts):
+        decided: Iterable[_Decided] = map(self._mapper.decide, records)
+        if self._intake.screen.version:
+            decided = self._screened(decided)
+        if self._enter(parcel, mark, decided, verdicts):
             parcel.cut(mark)
             return False
         before = mark[0]
@@ -225,7 +250,9 @@ class WayIn:
                 if start:
                     await anyio.lowlevel.checkpoint()
                 some = [self._mapper.decide(record) for record in records[start : start + _SLICE]]
-                decided = await self._at_the_door(some)
+                decided: Iterable[_Decided] = await self._at_the_door(some)
+                if self._intake.screen.version:
+                    decided = self._screened(decided)
                 fates += [flight.fate() for flight in self._enter(parcel, parcel.mark(), decided, verdicts)]
         except BaseException:
             self._intake.recent.crash(parcel.occurrences, parcel.flight, Overloaded("given up before it was whole"))
@@ -241,9 +268,19 @@ class WayIn:
         strangers = {places[index] for index in await self._door.unknown(self._connector, events)}
         return [Filtered("unknown") if place in strangers else one for place, one in enumerate(decided)]
 
-    def _enter(
-        self, parcel: _Parcel, mark: _Mark, decided: Iterable[Entry | Filtered], verdicts: list[Verdict]
-    ) -> list[Flight]:
+    def _screened(self, decided: Iterable[_Decided]) -> list[_Decided]:
+        """The same as far as it may be kept. Raises ``Overloaded`` where that cannot be told."""
+        screened = self._intake.screen.screened
+        found: list[_Decided] = []
+        for one in decided:
+            if isinstance(one, Entry):
+                kept = screened(one)
+                found.append(_Suppressed(one.event.id) if kept is None else kept)
+            else:
+                found.append(one)
+        return found
+
+    def _enter(self, parcel: _Parcel, mark: _Mark, decided: Iterable[_Decided], verdicts: list[Verdict]) -> list[Flight]:
         """Put them into the parcel, but for those that are not wanted or are repeats: all of them or none, whatever happens.
 
         ``mark`` is where it is now. Returned are the commits of others that carry the same already, once for each that they
@@ -255,6 +292,10 @@ class WayIn:
                 if isinstance(one, Filtered):
                     parcel.filtered += 1
                     verdicts.append(one)
+                    continue
+                if isinstance(one, _Suppressed):
+                    parcel.suppressed += 1
+                    verdicts.append(Accepted(one.id))
                     continue
                 entry, encoded = self._mapper.encode(one)
                 if entry.fault is not None:
@@ -286,7 +327,7 @@ class WayIn:
             self._intake.tally.counted(self._connector, parcel.counts())
             return
         patience = PUSH_PATIENCE if self._push else None
-        await self._queue.submit(parcel.leave(), patience=patience, settle=parcel.settle)
+        await self._queue.submit(parcel.leave(), patience=patience, settle=parcel.settle, leaving=parcel.screen_again)
 
     async def _share(self, fates: "Sequence[asyncio.Future[Seq]]") -> None:
         """What another ``emit`` was just committing has that one's fate."""

@@ -7,7 +7,7 @@ process are aware datetimes in UTC, times that are compared or stored are ``Micr
 
 from cdmd.models.arriving import Accepted, Event, Fault, Filtered, Parts, Record, Rejected, Row, Verdict
 from cdmd.models.deciding import Changes, Count, DeadLetter, Known, Parked, Seen, SeenVerdict, Wanted
-from cdmd.models.journaled import Entry, Journaled, decode_entry, encode_entry
+from cdmd.models.journaled import ERASED, Entry, Journaled, decode_entry, encode_entry, tombstone
 from cdmd.models.outcomes import Apply, Bury, Discard, Extended, Hold, Item, Outcome
 from cdmd.models.profiles import Activity, IdentifierState, IndicatorState, Merge, Notice, ProfileState, TraitState
 from cdmd.models.requests import Answer, Emission, Request, Route
@@ -16,6 +16,7 @@ from cdmd.models.times import BRIEFLY, EPOCH, LANE, Digest, Micros, ProfileKey, 
 __all__ = [
     "BRIEFLY",
     "EPOCH",
+    "ERASED",
     "LANE",
     "Accepted",
     "Activity",
@@ -63,4 +64,5 @@ __all__ = [
     "from_micros",
     "show_time",
     "to_micros",
+    "tombstone",
 ]

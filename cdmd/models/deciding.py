@@ -114,8 +114,8 @@ class Changes(msgspec.Struct, kw_only=True):
 class Count:
     """The counters of a connector. The door's are kept with the journal, the applied side's with the store.
 
-    received = refused + filtered (door) + accepted; accepted = applied + repeats (both) + filtered (store) + suppressed + dead
-    + parked + backlog. ``dead`` and ``parked`` are current numbers, all others only grow.
+    received = refused + filtered (door) + accepted; accepted = applied + repeats (both) + filtered (store) + suppressed (both)
+    + dead + parked + backlog. ``dead`` and ``parked`` are current numbers, all others only grow.
     """
 
     RECEIVED: Final = "received"

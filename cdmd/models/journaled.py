@@ -1,6 +1,7 @@
 """What the journal holds, and how it is written there."""
 
 from hashlib import blake2b
+from typing import Final
 
 import msgspec
 
@@ -35,6 +36,17 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if self.fault is None:
             return (self.event.source, self.event.id) if self.event.id else None
         return (f"{self.event.source}.\0", blake2b(self.raw, digest_size=16).hexdigest()) if self.raw else None
+
+
+ERASED: Final = "erased"
+"""The fault code of an entry that stands where another one was: nothing is left of it but its place and its connector."""
+
+
+def tombstone(entry: Entry) -> Entry:
+    """What is left of an entry that nobody may know of any more."""
+    event = entry.event
+    place = Event(id="", source=event.source, type="", received=event.received)
+    return Entry(place, Fault(ERASED, "nothing of it is kept: its customer is suppressed"))
 
 
 class Journaled(msgspec.Struct, frozen=True, gc=False):

@@ -38,6 +38,7 @@ from cdmd.kit.exchanges import Exchange
 from cdmd.kit.listener import listen
 from cdmd.kit.serving import bind
 from cdmd.models import Accepted, Filtered, Record, Verdict
+from cdmd.privacy.suppressions import Suppressions
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import open_state
 from tests.bench.setup import CONFIG
@@ -101,9 +102,12 @@ async def durable(config: Config, folder: Path) -> AsyncIterator[IntakeSource]:
             committed=anyio.lowlevel.checkpoint,
         )
         door = Door(usable=Kinds(config.identity).usable, ask=opened.store.known, guarded=frozenset())
+        nobody = Suppressions(key=b"k", naming=lambda: Kinds(config.identity))
+        nobody.load(())
         intake = Intake(
             journal=opened.journal, feeds=opened.feeds, queue=queue, tally=Tally({}), recent=Recent(size=200_000), door=door,
-            digests=opened.digester, clock=clock, journaled=door.journaled, credit=lambda name: anyio.lowlevel.checkpoint(),
+            screen=nobody, digests=opened.digester, clock=clock, journaled=door.journaled,
+            credit=lambda name: anyio.lowlevel.checkpoint(),
             budgets=Budgets(opened.journal, digests=opened.digester, clock=clock),
         )  # fmt: skip
         tasks = await stack.enter_async_context(anyio.create_task_group())

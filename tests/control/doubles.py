@@ -311,6 +311,31 @@ def frame(name: str) -> ConnectorConfig:
     return ConnectorConfig(name=name, frame=ConnectorFrame(type="webhook"), settings=None, file="cdmd.toml")
 
 
+class MemoryGovernance:
+    """Who is suppressed."""
+
+    def __init__(self) -> None:
+        self.pairs: set[tuple[str, str]] = set()
+
+    def suppressed(self) -> int:
+        return len(self.pairs)
+
+    async def suppress(self, pair: tuple[str, str]) -> bool:
+        new = pair not in self.pairs
+        self.pairs.add(pair)
+        return new
+
+    async def unsuppress(self, pair: tuple[str, str]) -> bool:
+        was = pair in self.pairs
+        self.pairs.discard(pair)
+        return was
+
+    async def suppression_rows(self) -> AsyncGenerator[dict[str, Any], None]:
+        yield {"type": "suppressions", "format": 1, "key": "k"}
+        for _ in self.pairs:
+            yield {"type": "suppression", "digest": "00", "since": "2026-11-23T10:00:00Z", "erased": False}
+
+
 class MemoryRuntime:
     """What the commands need of the daemon; what happened to it can be read from its attributes."""
 
@@ -325,6 +350,7 @@ class MemoryRuntime:
         self.journal, self.store, self.feeds = MemoryJournal(), MemoryStore(), MemoryFeeds()
         self.clock, self.kinds, self.shown = MemoryClock(), Kinds(IdentitySettings()), MemoryShown()
         self.audiences, self.counted = AUDIENCES, MemoryCounted()
+        self.governance = MemoryGovernance()
         self.states = {"shop": "running"}
         self.asked_back: list[DeadLetterFilter] = []
         self.takes_back = 0

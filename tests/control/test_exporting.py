@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from cdmd.config.schema import IdentitySettings
-from cdmd.control.holdings import Holder
 from cdmd.errors import BadArguments, NotFound, NotPermitted
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Entry, Extended, Fault, IndicatorState, Notice, Parked, ProfileKey, Seq, TraitState, show_time
+from cdmd.privacy.holdings import Holder
 from tests.control.doubles import AT, NOW, Daemon, dead, event
 from tests.control.test_explaining import JOE, NUMBER, ask, joined
 

@@ -225,6 +225,7 @@ class World:
                 parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)
                 await parts.upkeep.look_at_disk()
                 await parts.deriving.load()
+                await parts.privacy.listed.load()
                 await parts.refill_door()
                 await parts.connectors.load_pauses()
                 await parts.budgets.load()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 
 from cdmd.contracts import Append, JournalStatistics
-from cdmd.errors import NotDurable
+from cdmd.errors import NotDurable, Overloaded
 from cdmd.models import Digest, Entry, Event, Journaled, Micros, Seq
 
 
@@ -99,6 +100,30 @@ class Digests:
     def content(self, event: Event) -> int:
         said: Any = (event.type, event.time, event.identifiers, event.traits, event.data)
         return int.from_bytes(hashlib.blake2b(repr(said).encode(), digest_size=7).digest())
+
+
+class Screened:
+    """A suppression list that knows e-mail addresses; events that name another customer number first go on without."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.emails: set[str] = set()
+        self.unread = False
+
+    def suppress(self, *emails: str) -> None:
+        self.version += 1
+        self.emails |= set(emails)
+
+    def screened(self, entry: Entry) -> Entry | None:
+        if self.unread:
+            raise Overloaded("not read yet", retry_after=5)
+        identifiers = entry.event.identifiers
+        if identifiers.get("email") not in self.emails:
+            return entry
+        if len(identifiers) == 1:
+            return None
+        rest = {kind: value for kind, value in identifiers.items() if kind != "email"}
+        return msgspec.structs.replace(entry, event=msgspec.structs.replace(entry.event, identifiers=rest))
 
 
 class NamedBudgets:

@@ -27,7 +27,7 @@ from cdmd.intake.tally import Tally
 from cdmd.intake.way_in import Intake
 from cdmd.models import Accepted, Count, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
 from cdmd.testing.tables import MemoryFeeds
-from tests.intake.doubles import Digests, ManualClock, MemoryJournal, NamedBudgets
+from tests.intake.doubles import Digests, ManualClock, MemoryJournal, NamedBudgets, Screened
 
 pytestmark = pytest.mark.anyio
 MAPPING = EventSettings(id="{id}", type="{type}", identifiers={"email": "{email}"}, data={"n": "{n}"})
@@ -64,6 +64,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 class World:
     journal: MemoryJournal
     intake: Intake
+    screen: Screened
     known: set[tuple[str, str]] = field(default_factory=set)
     told: list[tuple[int, list[str]]] = field(default_factory=list)
     credit: anyio.Event | None = None
@@ -73,7 +74,7 @@ class World:
         return WAY["source"](name, intake=self.intake, mapper=mapper, http=None, push=push)  # type: ignore[arg-type]
 
     def counts(self, name: str = "shop") -> dict[str, int]:
-        names = (Count.RECEIVED, Count.ACCEPTED, Count.FILTERED, Count.REFUSED, Count.REPEATS)
+        names = (Count.RECEIVED, Count.ACCEPTED, Count.FILTERED, Count.REFUSED, Count.REPEATS, Count.SUPPRESSED)
         found = {one: self.intake.tally.of(name, one) for one in names}
         assert found[Count.RECEIVED] == found[Count.ACCEPTED] + found[Count.FILTERED] + found[Count.REFUSED]
         return {one: count for one, count in found.items() if count}
@@ -108,11 +109,12 @@ async def world(
         door.journaled(first, entries)
 
     door = Door(usable=lambda identifiers: sorted(identifiers.items()), ask=ask, guarded=guarded)
+    screen = Screened()
     intake = Intake(
-        journal=journal, feeds=MemoryFeeds(), queue=queue, tally=tally, recent=Recent(size=100), door=door, digests=Digests(),
-        clock=ManualClock(), journaled=journaled, credit=credit, budgets=NamedBudgets(),
+        journal=journal, feeds=MemoryFeeds(), queue=queue, tally=tally, recent=Recent(size=100), door=door, screen=screen,
+        digests=Digests(), clock=ManualClock(), journaled=journaled, credit=credit, budgets=NamedBudgets(),
     )  # fmt: skip
-    made.append(World(journal, intake))
+    made.append(World(journal, intake, screen))
     async with anyio.create_task_group() as group:
         await group.start(queue.run)
         try:
@@ -826,3 +828,53 @@ async def test_all_who_bring_what_is_being_committed_share_its_fate() -> None:
     assert outcomes == [[Accepted("1")]] * 4
     assert [entry.event.id for entry in w.journal.entries] == ["1"]
     assert w.counts() == {Count.RECEIVED: 4, Count.ACCEPTED: 4, Count.REPEATS: 3}
+
+
+async def test_nothing_of_somebody_suppressed_reaches_the_journal_and_the_sender_is_not_told() -> None:
+    async with world() as w:
+        w.screen.suppress("joe@example.com")
+        verdicts = await w.source().emit([record("1"), record("2", email="ann@example.com")])
+        assert verdicts == [Accepted("1"), Accepted("2")]
+        assert [entry.event.id for entry in w.journal.entries] == ["2"]
+        assert await w.source().emit([record("3")]) == [Accepted("3")]
+        assert w.counts() == {Count.RECEIVED: 3, Count.ACCEPTED: 3, Count.SUPPRESSED: 2}
+
+
+async def test_what_is_not_wanted_is_filtered_whoever_it_is_about() -> None:
+    async with world() as w:
+        w.screen.suppress("joe@example.com")
+        assert await w.source(accept=("refund.*",)).emit([record()]) == [Filtered("accept")]
+
+
+async def test_who_is_suppressed_while_an_event_waits_for_its_commit_leaves_only_its_place() -> None:
+    async with world() as w, anyio.create_task_group() as group:
+        w.screen.suppress("nobody@example.com")
+        w.journal.gate = anyio.Event()
+
+        async def emit(id: str, email: str) -> None:
+            assert await w.source().emit([record(id, email=email)]) == [Accepted(id)]
+
+        group.start_soon(emit, "1", "ann@example.com")
+        await w.journal.began.wait()
+        group.start_soon(emit, "2", "joe@example.com")
+        group.start_soon(emit, "3", "ann@example.com")
+        await anyio.wait_all_tasks_blocked()
+        w.screen.suppress("joe@example.com")
+        w.journal.gate.set()
+    kept = sorted((entry.event.id, entry.fault.code if entry.fault else "") for entry in w.journal.entries)
+    assert kept == [("", "erased"), ("1", ""), ("3", "")]
+    assert "joe@example.com" not in str(w.journal.commits)
+    encoded = b"".join(body for commit in w.journal.commits for append in commit for body in append.encoded)
+    assert b"joe@" not in encoded
+    assert b"ann@" in encoded
+
+
+async def test_nothing_is_acknowledged_while_the_suppression_list_cannot_be_read() -> None:
+    async with world() as w:
+        w.screen.suppress("joe@example.com")
+        w.screen.unread = True
+        with pytest.raises(Overloaded):
+            await w.source().emit([record()])
+        with pytest.raises(Overloaded):
+            await w.source(push=False).emit([record()])
+        assert w.journal.entries == []

@@ -4,21 +4,18 @@ An event is about a person when one of its identifiers, in its one form, is the 
 one of the texts in it is; a connector's row when it holds one. Texts of fewer than ``SHORTEST`` characters say nothing there.
 """
 
-from collections.abc import Collection, Iterator
-from typing import Any, Final
+from collections.abc import Collection
 
-import msgspec
-
-from cdmd.identity.identifiers import Kinds, Pair
+from cdmd.contracts import Naming
 from cdmd.models import Entry, Event
-
-SHORTEST: Final = 5
+from cdmd.privacy.screening import Pair
+from cdmd.privacy.texts import SHORTEST, texts_of
 
 
 class Holder:
     """The person whose identifiers these are."""
 
-    def __init__(self, owned: Collection[Pair], kinds: Kinds) -> None:
+    def __init__(self, owned: Collection[Pair], kinds: Naming) -> None:
         self._owned, self._kinds = frozenset(owned), kinds
         self._kinds_owned = sorted({kind for kind, _ in owned})
         self._texts = sorted({value.casefold().encode() for _, value in owned if len(value) >= SHORTEST})
@@ -33,29 +30,8 @@ class Holder:
         return any(text in row for text in self._texts)
 
     def _named(self, event: Event) -> bool:
-        return not self._owned.isdisjoint(self._kinds.forms(event.identifiers).pairs)
+        pairs = self._kinds.usable(event.identifiers)
+        return any(one in self._owned for pair in pairs for one in (pair, *self._kinds.digests(pair)))
 
     def _within(self, raw: bytes) -> bool:
-        try:
-            record = msgspec.json.decode(raw)
-        except (msgspec.DecodeError, RecursionError):
-            return False
-        texts = {text for text in _texts(record) if len(text.strip()) >= SHORTEST}
-        return any(self._kinds.normalise(kind, text) in self._owned for text in texts for kind in self._kinds_owned)
-
-
-def _texts(record: Any) -> Iterator[str]:
-    """Every text and number in a record, however deep, names of fields too."""
-    waiting = [record]
-    while waiting:
-        match waiting.pop():
-            case dict() as fields:
-                waiting += [*fields, *fields.values()]
-            case list() as items:
-                waiting += items
-            case str() as text:
-                yield text
-            case bool() | None:
-                pass
-            case number:
-                yield str(number)
+        return any(self._kinds.normalise(kind, text) in self._owned for text in texts_of(raw) for kind in self._kinds_owned)

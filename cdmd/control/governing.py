@@ -1,0 +1,62 @@
+"""What may be done with people's data: suppress somebody, take that back, hand the list out. For admins, and audited."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from cdmd.control import redaction
+from cdmd.control.actors import Actor, Role, permit
+from cdmd.control.auditing import audited
+from cdmd.control.privacy_shapes import SuppressionsRow
+from cdmd.control.protocol import Done
+from cdmd.control.runtime import Runtime
+from cdmd.errors import BadArguments, NotFound
+
+Pair = tuple[str, str]
+
+
+async def suppressions(runtime: Runtime, actor: Actor) -> SuppressionsRow:
+    """How long the list is."""
+    permit(actor, Role.READER)
+    return SuppressionsRow(digests=runtime.governance.suppressed())
+
+
+async def suppress(runtime: Runtime, actor: Actor, identifier: str) -> Done:
+    """Keep nothing any more of whoever has KIND:VALUE. Raises ``BadArguments``."""
+    said: dict[str, Any] = {"kind": said_kind(runtime, identifier)}
+    async with audited(runtime, actor, "profile suppress", arguments=said):
+        new = await runtime.governance.suppress(pair_of(runtime, identifier))
+    return Done(done="suppressed", name=said["kind"], count=int(new))
+
+
+async def unsuppress(runtime: Runtime, actor: Actor, identifier: str) -> Done:
+    """Take it back. Raises ``BadArguments``, and ``NotFound`` where it is not suppressed."""
+    said: dict[str, Any] = {"kind": said_kind(runtime, identifier)}
+    async with audited(runtime, actor, "profile unsuppress", arguments=said):
+        if not await runtime.governance.unsuppress(pair_of(runtime, identifier)):
+            raise NotFound(f"that {said['kind']} is not suppressed")
+    return Done(done="unsuppressed", name=said["kind"])
+
+
+async def suppression_rows(runtime: Runtime, actor: Actor) -> AsyncGenerator[dict[str, Any], None]:
+    """The list for a file that a restore takes."""
+    async with audited(runtime, actor, "suppressions export", arguments={"count": runtime.governance.suppressed()}):
+        pass
+    return runtime.governance.suppression_rows()
+
+
+def said_kind(runtime: Runtime, identifier: str) -> str:
+    """What of an identifier an audit row may say."""
+    kind = identifier.partition(":")[0]
+    return kind if kind in runtime.config.identity.identifiers else redaction.REDACTED
+
+
+def pair_of(runtime: Runtime, identifier: str) -> Pair:
+    """KIND:VALUE in its one form. Raises ``BadArguments`` where it can be nobody's."""
+    kind, _, value = identifier.partition(":")
+    configured = runtime.config.identity.identifiers
+    if kind not in configured or not value:
+        raise BadArguments(f"write KIND:VALUE, where KIND is one of {', '.join(configured)}")
+    pair = runtime.kinds.normalise(kind, value)
+    if pair is None:
+        raise BadArguments(f"that {kind} identifies nobody: {runtime.kinds.unusable(kind, value)}")
+    return pair

@@ -1,0 +1,79 @@
+"""Keeps the suppression list: in the journal, so that it is on the disk before anybody is told, and in memory for who asks.
+
+Not here: what the list means for an event (``cdmd.privacy``).
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Final
+
+import anyio
+import msgspec
+
+from cdmd.contracts import Append, Clock, Journal, Naming
+from cdmd.models import to_micros
+from cdmd.privacy.screening import Pair
+from cdmd.privacy.suppressions import Suppression, Suppressions
+
+OWNER: Final = "daemon:privacy"
+"""Whose state it is; no connector can have this name."""
+
+LISTED: Final = b"s/"
+PURPOSE: Final = "suppressions"
+"""What the list's own key is made for."""
+
+_KEY_CHECK: Final = ("", "the key that this list is made with")
+_ENCODE: Final = msgspec.msgpack.encode
+
+
+class SuppressionList:
+    """``load`` before anything listens."""
+
+    def __init__(self, journal: Journal, suppressions: Suppressions, *, clock: Clock) -> None:
+        self._journal, self._suppressions, self._clock = journal, suppressions, clock
+        self._changing = anyio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._suppressions)
+
+    @property
+    def key_check(self) -> str:
+        """Another one for a list that was made with another key."""
+        return self._suppressions.digest(_KEY_CHECK).hex()
+
+    async def load(self) -> None:
+        """Read the list. Raises ``NotDurable`` and ``Damaged``."""
+        self._suppressions.load([digest async for digest, _ in self.rows()])
+
+    async def rows(self) -> AsyncIterator[tuple[bytes, Suppression]]:
+        """All of it: digests, and what is kept beside each."""
+        async for key, value in self._journal.scan(OWNER, LISTED):
+            yield key.removeprefix(LISTED), msgspec.msgpack.decode(value, type=Suppression)
+
+    async def add(
+        self, pairs: Iterable[Pair], naming: Naming, *, erased: bool = False, beside: Mapping[bytes, bytes | None] = {}
+    ) -> int:
+        """Put these on the list, with their digests, and ``beside`` into the same commit; returns how many are new on it.
+
+        On the disk, then in force, when this returns. Raises ``NotDurable``; then nothing has changed.
+        """
+        async with self._changing:
+            digests = self._digests(pairs, naming)
+            row = _ENCODE(Suppression(to_micros(self._clock.now()), erased))
+            state = {LISTED + digest: row for digest in digests} | dict(beside)
+            before = len(self._suppressions)
+            await self._journal.append([Append(connector=OWNER, state=state)])
+            self._suppressions.change(added=digests)
+            return len(self._suppressions) - before
+
+    async def remove(self, pair: Pair, naming: Naming) -> bool:
+        """Take it off the list, with its digests; whether it was on it. Raises ``NotDurable``."""
+        async with self._changing:
+            if not self._suppressions.holds(pair):
+                return False
+            digests = self._digests([pair], naming)
+            await self._journal.append([Append(connector=OWNER, state={LISTED + digest: None for digest in digests})])
+            self._suppressions.change(removed=digests)
+            return True
+
+    def _digests(self, pairs: Iterable[Pair], naming: Naming) -> set[bytes]:
+        return {self._suppressions.digest(one) for pair in pairs for one in (pair, *naming.digests(pair))}

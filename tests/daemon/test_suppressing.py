@@ -1,0 +1,68 @@
+"""The suppression list on the disk: it outlives the daemon, and is in force before it is acknowledged."""
+
+from pathlib import Path
+
+import pytest
+
+from cdmd.daemon.governing import Governing
+from cdmd.daemon.running import Running
+from cdmd.daemon.suppressing import LISTED, OWNER
+from cdmd.errors import NotDurable, Overloaded
+from tests.daemon.doubles import World, applied, record
+
+pytestmark = pytest.mark.anyio
+JOE, ANN = ("email", "joe@example.com"), ("email", "ann@example.com")
+SHOP = '[connectors.shop]\ntype = "told"\n'
+
+
+async def test_the_list_outlives_the_daemon_and_what_is_stored_stays(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        governing, source = Governing(parts), parts.connectors.get("shop").source
+        await source.emit([record("a", email="joe@example.com")])
+        await applied(parts)
+        assert await governing.suppress(JOE)
+        assert not await governing.suppress(JOE)
+        await source.emit([record("b", email="joe@example.com"), record("c", email="ann@example.com")])
+        await applied(parts)
+        assert parts.journal.head == 2
+        assert await parts.store.profile(*JOE, activities=5)
+    async with world.parts() as parts:
+        governing, source = Governing(parts), parts.connectors.get("shop").source
+        assert governing.suppressed() == 1
+        await source.emit([record("d", email="JOE@example.com")])
+        assert parts.journal.head == 2
+        head, row = [line async for line in governing.suppression_rows()]
+        assert (head["format"], len(head["key"])) == (1, 32)
+        assert (len(row["digest"]), row["erased"]) == (32, False)
+        assert "joe" not in str(row)
+        assert await governing.unsuppress(JOE)
+        assert not await governing.unsuppress(JOE)
+        await source.emit([record("e", email="joe@example.com")])
+        assert parts.journal.head == 3
+        status = await Running(parts).status()
+        (shop,) = status.connectors
+        assert (shop.received, shop.accepted, shop.suppressed) == (5, 5, 2)
+    async with world.parts() as parts:
+        assert Governing(parts).suppressed() == 0
+
+
+async def test_nothing_is_taken_before_the_list_was_read(tmp_path: Path) -> None:
+    async with World(tmp_path, SHOP).parts() as parts:
+        parts.privacy.suppressions._digests = None
+        with pytest.raises(Overloaded, match="not read yet"):
+            await parts.connectors.get("shop").source.emit([record("a", email="joe@example.com")])
+        assert parts.journal.head == 0
+
+
+async def test_whoever_cannot_be_kept_on_the_list_is_not_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with World(tmp_path, SHOP).parts() as parts:
+
+        async def refuse(appends: object) -> None:
+            raise NotDurable("the disk is full")
+
+        monkeypatch.setattr(parts.journal, "append", refuse)
+        with pytest.raises(NotDurable):
+            await Governing(parts).suppress(ANN)
+        assert Governing(parts).suppressed() == 0
+        assert [key async for key, _ in parts.journal.scan(OWNER, LISTED)] == []
