@@ -5,7 +5,7 @@ This page names the steps in order; each is a room of its own. What happens to a
 
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 import anyio.abc
@@ -13,18 +13,18 @@ import msgspec
 import structlog
 
 from cdmd.batches.credit import CREDIT, Credit
-from cdmd.batches.deciding import Fate, poisoned
+from cdmd.batches.deciding import Decision, Fate, poisoned
 from cdmd.batches.extending import Batch, Extending
 from cdmd.batches.freshness import Freshness
 from cdmd.batches.pacing import Pace
-from cdmd.batches.preparing import prepared
+from cdmd.batches.preparing import Preparation, Prepared, prepare, prepared, together, work_of
 from cdmd.batches.rules import Digester, PipelineSettings, Rules
 from cdmd.batches.tail import Tail
 from cdmd.contracts import Clock, Journal, Remap, Screen, Store
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions
 from cdmd.identity.identifiers import Kinds
-from cdmd.models import Changes, Count, Entry, Event, Item, Parked, Seq, to_micros
+from cdmd.models import Changes, Count, Entry, Parked, Seq, to_micros
 from cdmd.profiles.audiences import Audiences
 
 __all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "Tail"]
@@ -33,7 +33,6 @@ _LONGEST_PAUSE: Final = 5.0
 _FLOOR: Final = 0.025
 _PATIENT: Final = 2
 _T = TypeVar("_T")
-_Work: TypeAlias = list[tuple[Item, Event]]
 
 
 class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +122,9 @@ class Pipeline:
             batch = Batch(journaled, release=max(arrived + self._settings.patience - _FLOOR, now + _FLOOR))
             self._read_upto = batch.position
             await self._extending.begin(batch)
+            if batch.finished.is_set():
+                # Made ready while the store still writes what came before: it shall not wait for that.
+                batch.ready = await prepared(self._rules, batch.work())
             self._window.append(batch)
             self._notify()
             await self._pace.breathe()
@@ -138,10 +140,12 @@ class Pipeline:
             await self._pace.rest(lambda: self._waiting(self._settings.batch))
             batches = await self._ready()
             passages = [passage for batch in batches for passage in self._extending.release(batch)]
-            passages += self._extending.take_returned()
-            work = [passage.item() for passage in passages]
+            returned = self._extending.take_returned()
+            passages += returned
+            parts = [batch.ready or await prepared(self._rules, batch.work()) for batch in batches]
+            parts += [await prepared(self._rules, [passage.item() for passage in returned])] if returned else []
             self._pace.begin()
-            await self._write(work, position=batches[-1].position if batches else None)
+            await self._write(together(self._rules, parts), position=batches[-1].position if batches else None)
             self._pace.end()
             for _ in batches:
                 self._window.popleft()
@@ -187,15 +191,14 @@ class Pipeline:
             return due
         return await self._store.due(earliest, limit=limit, without=without)
 
-    async def _write(self, work: _Work, *, position: Seq | None) -> None:
+    async def _write(self, ready: Preparation, *, position: Seq | None) -> None:
         """Decide and write in one transaction, over and over until it is durable. Nothing is ever skipped.
 
         One event that cannot be processed is looked for by halves and becomes a dead letter, so that it stops nobody else.
         """
         attempt = 0
         while True:
-            now = to_micros(self._clock.now())
-            decision = await prepared(self._rules, work, position=position, parked=self._parked, now=now)
+            decision = Decision(ready, position=position, parked=self._parked, now=to_micros(self._clock.now()))
             try:
                 changes = await self._store.apply(decision.wanted, decision)
             except CdmdError as error:
@@ -203,44 +206,44 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - a fault in one event must not stop all others for ever
                 fault = error
                 if (decision.broke is not None or attempt >= _PATIENT) and await self._set_apart(
-                    work, error, position=position
+                    ready.items, error, position=position
                 ):
                     return
             else:
                 self.failure = None
                 self._account(changes, decision.fates)
                 if position is not None:
-                    self._moved(position, work)
+                    self._moved(position, ready.items)
                 return
             self.failure = f"the store cannot take events: {type(fault).__name__}"
-            self._log.error("store_apply_failed", error=type(fault).__name__, attempt=attempt, events=len(work))
+            self._log.error("store_apply_failed", error=type(fault).__name__, attempt=attempt, events=len(ready.items))
             await self._clock.sleep(min(_LONGEST_PAUSE, 0.05 * 2 ** min(attempt, 10)))
             attempt += 1
             if position is not None and self._store.position >= position:
                 # The transaction was told to have failed and had not.
                 await self._count_parked()
-                self._moved(position, work)
+                self._moved(position, ready.items)
                 return
 
-    async def _set_apart(self, work: _Work, error: Exception, *, position: Seq | None) -> bool:
+    async def _set_apart(self, items: Sequence[Prepared], error: Exception, *, position: Seq | None) -> bool:
         """Write the two halves by themselves; the last one left becomes a dead letter. False when there is nothing to try."""
-        work = sorted(work, key=lambda pair: pair[0].seq)
-        if len(work) == 1:
-            item, original = work[0]
+        if len(items) == 1:
+            item, original = items[0].item, items[0].original
             condemned = poisoned(item, error)
             if condemned == item:
                 return False
             self._log.error("event_poisoned", seq=item.seq, connector=original.connector, error=type(error).__name__)
-            await self._write([(condemned, original)], position=position)
+            await self._write(prepare(self._rules, [(condemned, original)]), position=position)
             return True
-        middle = len(work) // 2
-        fresh = [item.seq for item, _ in work[:middle] if not item.resumed]
-        await self._write(work[:middle], position=fresh[-1] if fresh else None)
-        await self._write(work[middle:], position=position)
+        middle = len(items) // 2
+        fresh = [one.item.seq for one in items[:middle] if not one.item.resumed]
+        await self._write(prepare(self._rules, work_of(items[:middle])), position=fresh[-1] if fresh else None)
+        await self._write(prepare(self._rules, work_of(items[middle:])), position=position)
         return True
 
-    def _moved(self, position: Seq, work: _Work) -> None:
-        self._credit.applied(position, [(item.seq, original.connector) for item, original in work if not item.resumed])
+    def _moved(self, position: Seq, items: Sequence[Prepared]) -> None:
+        done = [(one.item.seq, one.original.connector) for one in items if not one.item.resumed]
+        self._credit.applied(position, done)
         self._applied(position)
 
     def _account(self, changes: Changes, fates: Sequence[Fate]) -> None:

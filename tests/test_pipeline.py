@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdmd.batches.extending import Passage
-from cdmd.config.schema import IdentitySettings, IndicatorSettings
+from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.errors import Drop, NotDurable, Reject, RetryLater
 from cdmd.extensions import Extensions, Limits, Registered, extension
 from cdmd.extensions.dispatch import Visit
@@ -38,6 +38,7 @@ class Daemon:
         self.journal, self.store, self.clock = journal or MemoryJournal(), store or MemoryStore(), ManualClock()
         self.remapped: Callable[[Entry], Event | Fault | None] = lambda entry: entry.fault
         self.tail = Tail()
+        self.digests = Digests()
 
     @asynccontextmanager
     async def running(
@@ -51,7 +52,7 @@ class Daemon:
                        chance=lambda: 0.0),
             kinds=Kinds(IdentitySettings()),
             audiences=audiences or Audiences({}, projection or Projection({"paid": IndicatorSettings(on=("order.paid",))})),
-            digester=Digests(),
+            digester=self.digests,
             remap=lambda entry: self.remapped(entry),  # noqa: PLW0108 - a test changes it later
             clock=self.clock,
             screen=screen,
@@ -84,6 +85,30 @@ def raising(error):
         raise error
 
     return raises
+
+
+class HeldStore(MemoryStore):
+    """Its transactions end when they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go = anyio.Event(), anyio.Event()
+
+    async def apply(self, wanted, decide):
+        self.begun.set()
+        await self.go.wait()
+        return await super().apply(wanted, decide)
+
+
+class Noting(Digests):
+    """Remembers which occurrences it was asked for, in order."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def occurrence(self, source, id):
+        self.asked.append(id)
+        return super().occurrence(source, id)
 
 
 class SlowStore(MemoryStore):
@@ -1051,3 +1076,34 @@ async def test_no_extension_sees_somebody_suppressed_not_even_one_who_waited_for
     assert not any("email" in one for one in seen)
     assert daemon.store.counters["shop", Count.SUPPRESSED] == 2
     assert accounted(daemon.store) == 3
+
+
+async def test_a_batch_is_made_ready_while_the_store_still_writes_the_one_before():
+    daemon = Daemon(store=HeldStore())
+    daemon.digests = Noting()
+    async with daemon.running() as pipeline:
+        daemon.journal.add(event("1"))
+        await daemon.store.begun.wait()
+        daemon.journal.add(event("2"))
+        while pipeline.statistics().window < 2:
+            await anyio.lowlevel.checkpoint()
+        asked = list(daemon.digests.asked)
+        daemon.store.go.set()
+        assert await pipeline.drain(5)
+    assert asked == daemon.digests.asked == ["1", "2"]
+
+
+async def test_what_was_made_ready_before_a_reload_is_decided_by_the_rules_after_it():
+    daemon = Daemon(store=HeldStore())
+    async with daemon.running() as pipeline:
+        daemon.journal.add(event("1", identifiers={"email": "a@example.com"}))
+        await daemon.store.begun.wait()
+        daemon.journal.add(event("2", identifiers={"email": "a@example.com"}))
+        while pipeline.statistics().window < 2:
+            await anyio.lowlevel.checkpoint()
+        blocked = {"email": IdentifierSettings(priority=1, blocked=("a@example.com",))}
+        kinds = Kinds(IdentitySettings(identifiers=blocked))
+        pipeline.configure(kinds=kinds, audiences=Audiences({}, Projection({})), known_only=frozenset())
+        daemon.store.go.set()
+        assert await pipeline.drain(5)
+    assert [one.rule for one in daemon.store.activities.values()] == ["new", "no usable identifier"]

@@ -7,28 +7,25 @@ its place there with it. Not here: calling extensions, and writing.
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from cdmd.batches.judging import Judging
 from cdmd.batches.moments import effective_time
+from cdmd.batches.preparing import Preparation, Prepared, forms_of
 from cdmd.batches.rules import Rules, allowed
-from cdmd.identity.identifiers import Forms
 from cdmd.identity.naming import public_id
 from cdmd.identity.resolution import People, complete
 from cdmd.models import (
     BRIEFLY,
     Activity,
-    Apply,
     Bury,
     Changes,
     Count,
     DeadLetter,
-    Digest,
     Discard,
     Entry,
-    Event,
     Fault,
     Hold,
     Item,
@@ -40,7 +37,6 @@ from cdmd.models import (
     Seen,
     SeenVerdict,
     Seq,
-    Wanted,
     to_micros,
 )
 
@@ -55,57 +51,31 @@ class Fate(NamedTuple):
     received: Micros = Micros(0)
 
 
-class _Prepared(NamedTuple):
-    item: Item
-    original: Event
-    digest: Digest | None
-    forms: Forms
-
-
-_NONE: Final = Forms(())
-
-
 class Decision:
     """The decision about one batch: ``wanted`` is what it must know, calling it with that gives the changes.
 
-    ``items`` are (item, its event as it was journaled), ``position`` the journal position that is done with them (None: no
-    journal entry among them), ``parked`` how many events wait already. May be called again; ``fates`` are of the last call.
-    ``broke`` is what it raised, if it did.
+    ``position`` is the journal position that is done with them (None: no journal entry among them), ``parked`` how many events
+    wait already. May be called again; ``fates`` are of the last call. ``broke`` is what it raised, if it did.
     """
 
-    def __init__(
-        self, rules: Rules, items: Sequence[tuple[Item, Event]], *, position: Seq | None, parked: int, now: Micros
-    ) -> None:
-        self._rules, self._position, self._parked, self._now = rules, position, parked, now
-        ordered = sorted(items, key=lambda pair: pair[0].seq)
-        self._prepared = [self._prepare(item, original) for item, original in ordered]
-        self.wanted = Wanted(
-            [one.digest for one in self._prepared if one.digest is not None],
-            list({pair: None for one in self._prepared for pair in one.forms.pairs}),
-            [one.item.seq for one in self._prepared if one.item.resumed],
-        )
-        self._swayed = parked > 0 or any(_is_swayed(item) for item, _ in items)
+    def __init__(self, ready: Preparation, *, position: Seq | None, parked: int, now: Micros) -> None:
+        self._ready, self._position, self._parked, self._now = ready, position, parked, now
+        self.wanted = ready.wanted
+        self._swayed = parked > 0 or ready.swayed
         self.fates: list[Fate] = []
         self.broke: Exception | None = None
 
     def __call__(self, known: Known) -> Changes:
         """What the batch changes. Pure but for ``fates`` and ``broke``."""
         try:
-            decider = _Decider(self._rules, known, parked=self._parked, now=self._now)
-            self.fates = [decider.decide(one) for one in self._prepared]
+            decider = _Decider(self._ready.rules, known, parked=self._parked, now=self._now)
+            self.fates = [decider.decide(one) for one in self._ready.items]
         except Exception as error:
             self.broke = error
             raise
         changes = decider.changes(self._position)
         changes.swayed = self._swayed
         return changes
-
-    def _prepare(self, item: Item, original: Event) -> _Prepared:
-        digest = item.digest
-        if digest is None and (named := item.entry.occurrence) is not None:
-            digest = self._rules.digester.occurrence(*named)
-        forms = self._rules.kinds.forms(item.entry.event.identifiers) if isinstance(item.outcome, Apply) else _NONE
-        return _Prepared(item, original, digest, forms)
 
 
 class _Decider:
@@ -133,7 +103,7 @@ class _Decider:
         self._judging.into(changes)
         return changes
 
-    def decide(self, one: _Prepared) -> Fate:
+    def decide(self, one: Prepared) -> Fate:
         """What becomes of one item, after those before it."""
         entry = allowed(self._rules.screen, one.item.entry)
         if entry is not None and entry is not one.item.entry:
@@ -161,7 +131,7 @@ class _Decider:
             case _:
                 return self._apply(one)
 
-    def _prior(self, one: _Prepared) -> Seen | None:
+    def _prior(self, one: Prepared) -> Seen | None:
         if one.digest is None:
             return None
         prior = self._changes.seen.get(one.digest) or self._known.seen.get(one.digest)
@@ -178,37 +148,30 @@ class _Decider:
             self._changes.unparked.append(item.seq)
             self._count(item, Count.PARKED, -1)
 
-    def _remember(self, one: _Prepared, verdict: SeenVerdict) -> None:
+    def _remember(self, one: Prepared, verdict: SeenVerdict) -> None:
         if one.digest is None:
             return
-        content = self._content(one) if self._before is None else self._before.content
+        content = one.content if self._before is None else self._before.content
         self._changes.seen[one.digest] = Seen(one.item.seq, verdict, content)
 
-    def _repeat(self, one: _Prepared, prior: Seen) -> Fate:
+    def _repeat(self, one: Prepared, prior: Seen) -> Fate:
         self._leave_parked(one.item)
         self._count(one.item, Count.REPEATS)
-        if one.item.entry.brief or self._is_reconciled(one) or self._content(one) == prior.content:
+        if one.item.entry.brief or self._is_reconciled(one) or one.content == prior.content:
             return Fate("repeated", one.item)
         self._count(one.item, Count.ID_CONFLICTS)
         return Fate("repeated", one.item, "other content under the same id")
 
-    def _is_reconciled(self, one: _Prepared) -> bool:
+    def _is_reconciled(self, one: Prepared) -> bool:
         source, reconciled = one.original.source, self._rules.reconciled
         return bool(reconciled) and (source in reconciled or source in reconciled.values())
 
-    def _content(self, one: _Prepared) -> int:
-        """What to tell other content by; where the id is the content's digest there is none, and its time is kept instead."""
-        if one.item.entry.brief:
-            return to_micros(one.item.entry.event.received)
-        return self._rules.digester.content(one.item.entry.content(one.original))
-
-    def _reduced(self, one: _Prepared, entry: Entry) -> _Prepared:
+    def _reduced(self, one: Prepared, entry: Entry) -> Prepared:
         """The same with what may be kept of it."""
         item = msgspec.structs.replace(one.item, entry=entry)
-        forms = self._rules.kinds.forms(entry.event.identifiers) if isinstance(item.outcome, Apply) else _NONE
-        return _Prepared(item, one.original, one.digest, forms)
+        return one._replace(item=item, forms=forms_of(self._rules, item))
 
-    def _suppress(self, one: _Prepared) -> Fate:
+    def _suppress(self, one: Prepared) -> Fate:
         """Nothing of it is kept, and nobody who looks on sees it."""
         self._leave_parked(one.item)
         if self._before is None or self._before.seq == one.item.seq:
@@ -216,13 +179,13 @@ class _Decider:
         self._count(one.item, Count.SUPPRESSED)
         return Fate(None, one.item)
 
-    def _filter(self, one: _Prepared, reason: str) -> Fate:
+    def _filter(self, one: Prepared, reason: str) -> Fate:
         self._leave_parked(one.item)
         self._remember(one, SeenVerdict.FILTERED)
         self._count(one.item, Count.FILTERED)
         return Fate("filtered", one.item, reason)
 
-    def _bury(self, one: _Prepared, fault: Fault, *, stage: str) -> Fate:
+    def _bury(self, one: Prepared, fault: Fault, *, stage: str) -> Fate:
         item = one.item
         self._leave_parked(item)
         self._remember(one, SeenVerdict.DEAD)
@@ -232,7 +195,7 @@ class _Decider:
         self._changes.dead.append(letter)
         return Fate("dead", item, fault.code)
 
-    def _park(self, one: _Prepared, hold: Hold) -> Fate:
+    def _park(self, one: Prepared, hold: Hold) -> Fate:
         item, since = one.item, one.item.parked_since
         if since is None:
             if self._parked >= self._rules.parked_max:
@@ -258,7 +221,7 @@ class _Decider:
         )
         return Fate("parked", item, hold.extension)
 
-    def _apply(self, one: _Prepared) -> Fate:
+    def _apply(self, one: Prepared) -> Fate:
         item, event = one.item, one.item.entry.event
         if event.connector in self._rules.known_only and not self._is_known(one.forms.pairs):
             return self._filter(one, "not about a known customer")
@@ -327,11 +290,6 @@ class _Decider:
 def is_of(seen: Seen, entry: Entry, seq: Seq) -> bool:
     """Whether ``seen`` is of the occurrence that ``entry`` at ``seq`` is of: a brief id may mean another one by now."""
     return seen.seq == seq or not entry.brief or abs(to_micros(entry.event.received) - seen.content) < BRIEFLY
-
-
-def _is_swayed(item: Item) -> bool:
-    """Whether an extension had or has a say about it."""
-    return bool(item.trace) or item.resumed or isinstance(item.outcome, Hold)
 
 
 def poisoned(item: Item, error: Exception) -> Item:

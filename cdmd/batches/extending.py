@@ -12,6 +12,7 @@ import anyio
 import msgspec
 
 from cdmd.batches.deciding import is_of
+from cdmd.batches.preparing import Preparation, Work
 from cdmd.batches.rules import Digester, allowed
 from cdmd.contracts import Clock, Remap, Screen, Store
 from cdmd.errors import CdmdError
@@ -102,7 +103,10 @@ class Passage:
 
 
 class Batch:
-    """Passages in journal order; ``position`` is the last one's sequence number, ``release`` when it waits no longer."""
+    """Passages in journal order; ``position`` is the last one's sequence number, ``release`` when it waits no longer.
+
+    ``ready`` is what of its decision was made while others were written, where its calls had ended by then.
+    """
 
     def __init__(self, journaled: Sequence[Journaled], *, release: float) -> None:
         self.passages = [Passage(one.seq, one.entry) for one in journaled]
@@ -110,6 +114,11 @@ class Batch:
         self.release = release
         self.unfinished = 0
         self.finished = anyio.Event()
+        self.ready: Preparation | None = None
+
+    def work(self) -> Work:
+        """Its items as they stand now."""
+        return [passage.item() for passage in self.passages]
 
 
 class Extending:

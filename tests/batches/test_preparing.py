@@ -11,7 +11,7 @@ from cdmd.config.schema import IdentitySettings
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Apply, Digest, Entry, Item, Seq
 from cdmd.store.keys import Digester
-from tests.batches.world import World, micros, order, rules
+from tests.batches.world import World, order, rules
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +48,6 @@ async def test_only_a_large_batch_is_prepared_in_a_thread(count: int, beside: bo
     ruled = Rules(journal_id="j", kinds=Kinds(IdentitySettings()), audiences=rules(), digester=digester)
     events = [order(number, hours=0, identifiers={"email": f"u{number}@example.com"}) for number in range(count)]
     work = [(Item(seq=Seq(place), entry=Entry(one), outcome=Apply()), one) for place, one in enumerate(events, 1)]
-    made = await prepared(ruled, work, position=Seq(count), parked=0, now=micros(0))
+    made = await prepared(ruled, work)
     assert len(made.wanted.digests) == len(made.wanted.identifiers) == count
     assert (digester.threads != {threading.get_ident()}) is beside

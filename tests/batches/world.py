@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cdmd.batches.deciding import Decision
+from cdmd.batches.preparing import prepare
 from cdmd.batches.rules import Rules
 from cdmd.batches.sweeping import Computing, Expiring, Past, Removing, members_of
 from cdmd.config.schema import AudienceSettings, IdentitySettings, IndicatorSettings
@@ -90,7 +91,7 @@ class World:
         ruled = Rules(
             journal_id="journal", kinds=Kinds(IdentitySettings()), audiences=self.audiences, digester=Digester(b"k" * 32)
         )
-        decision = Decision(ruled, items, position=None, parked=0, now=micros(now))
+        decision = Decision(prepare(ruled, items), position=None, parked=0, now=micros(now))
         return self._write(decision(self.known()))
 
     def sweep(self, hours: float) -> Changes:

@@ -17,6 +17,7 @@ import anyio
 import msgspec
 
 from cdmd.batches.deciding import Decision
+from cdmd.batches.preparing import prepare
 from cdmd.batches.rules import Rules
 from cdmd.config.schema import AudienceSettings, IdentitySettings, IndicatorSettings
 from cdmd.contracts import Append
@@ -76,7 +77,7 @@ def rules(opened: Opened, *, rich: bool = False) -> Rules:
 def decision(opened: Opened, made: Rules, events: list[tuple[Seq, Event]], *, position: Seq | None) -> Decision:
     """The decision about these events."""
     items = [(Item(seq=seq, entry=Entry(one), outcome=Apply()), one) for seq, one in events]
-    return Decision(made, items, position=position, parked=0, now=to_micros(datetime.now(UTC)))
+    return Decision(prepare(made, items), position=position, parked=0, now=to_micros(datetime.now(UTC)))
 
 
 def open_in(folder: Path):
