@@ -192,13 +192,14 @@ def _recorded(
     async def run() -> None:
         allowed = parse_networks(loaded.config.network.allow_addresses)
         async with GuardedHttp(hosts=hosts_in(one.settings), allowed=allowed, tls=tls) as http:
-            source, sources = _source(one, built, began, http=http), dict[str, RecordingSource]()
+            source, sources = _source(one, built, began, http=http, waits=True), dict[str, RecordingSource]()
             fetcher = built.fetcher(source)
             for name, stream in _parents_first(built.declared):
                 parent = stream.settings.parent
                 parents = [] if parent is None else _due(stream, sources[parent.stream])
                 recorder = Recorder(fetcher, masking=masking, as_is=as_is)
-                looks, _ = await walked(stream, _source(one, built, began), recorder.means, parents=parents, pages=pages)
+                asking = _source(one, built, began, waits=True)
+                looks, _ = await walked(stream, asking, recorder.means, parents=parents, pages=pages)
                 for trouble in {look.trouble for look in looks if look.trouble}:
                     note(f"{name}: {clean(trouble)}")
                 fixture = Fixture(recorded=began, exchanges=recorder.exchanges, parents=parents, pages=pages)
@@ -246,19 +247,19 @@ def _differences(then: "Fixture", now: "Fixture") -> list[str]:
     return found[:20]
 
 
-def _source(one: "ConnectorConfig", built: "Rest", now: Any, *, http: Any = None) -> "RecordingSource":
+def _source(one: "ConnectorConfig", built: "Rest", now: Any, *, http: Any = None, waits: bool = False) -> "RecordingSource":
     from cdmd.testing.source import RecordingSource
 
-    return RecordingSource(one.name, frame=one.frame, http=http, clock=_Then(now), streams=built.streams)
+    return RecordingSource(one.name, frame=one.frame, http=http, clock=_Then(now, waits=waits), streams=built.streams)
 
 
 class _Then:
-    """The moment of the recording; waiting takes no time."""
+    """The moment of the recording; waiting takes no time unless it ``waits``."""
 
-    def __init__(self, now: Any) -> None:
+    def __init__(self, now: Any, *, waits: bool) -> None:
         from cdmd.kit.clock import SystemClock
 
-        self._now, self._clock = now, SystemClock()
+        self._now, self._clock, self._waits = now, SystemClock(), waits
 
     def now(self) -> Any:
         return self._now
@@ -267,7 +268,7 @@ class _Then:
         return self._clock.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
+        await self._clock.sleep(seconds if self._waits else 0.0)
 
 
 def _parents_first(declared: Any) -> list[tuple[str, "Stream"]]:

@@ -16,6 +16,7 @@ from cdmd.connectors.durable import durable
 from cdmd.contracts import Budget, HttpAnswer, Source, Turn
 from cdmd.errors import AddressRefused, AnswerTooLarge, CredentialRefused, RequestFailed
 from cdmd.kit.credentials import Auth, Authorizer, identity
+from cdmd.kit.filling import FORM, form_encoded
 from cdmd.kit.json_text import NotJson, decode_json
 from cdmd.kit.quantities import Rate
 from cdmd.kit.tokens import TokenState, authorizer
@@ -30,13 +31,14 @@ _MARKUP: Final = (b"<!doctype", b"<html")
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, before it is signed; ``body`` is sent as JSON."""
+    """One request, before it is signed; ``body`` is sent as JSON, with ``form`` as a form: then it is a mapping."""
 
     url: str
     method: str = "GET"
     headers: Mapping[str, str] = {}
     params: Mapping[str, str] = {}
     body: Any = None
+    form: bool = False
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -133,7 +135,6 @@ class Fetcher:
 
     async def send(self, turn: Turn, ask: Ask, *, judge: Judge | None = None) -> Outcome:
         """Sign the request, send it in this turn, and say what came of it."""
-        body = {} if ask.body is None else {"json": ask.body}
         if origin_of(ask.url) != self._origin:
             return Nonsense("the address leads to another host than the configured one")
         try:
@@ -142,10 +143,10 @@ class Fetcher:
                 lambda: self._source.http.request(
                     ask.method,
                     ask.url,
-                    headers={"accept": "application/json", **ask.headers, **signed.headers},
+                    headers={"accept": "application/json", **_kind(ask), **ask.headers, **signed.headers},
                     params={**ask.params, **signed.params},
                     timeout=self._timeout,
-                    **body,
+                    **_body(ask),
                 ),
                 free=self._free,
             )
@@ -178,6 +179,16 @@ class Fetcher:
     async def _save_token(self, value: bytes) -> None:
         """Returns when it is durable: one that is lost cannot be had again."""
         await durable(self._source, [], {REFRESH_TOKEN: value})
+
+
+def _kind(ask: Ask) -> Mapping[str, str]:
+    return {"content-type": FORM} if ask.form else {}
+
+
+def _body(ask: Ask) -> Mapping[str, Any]:
+    if ask.form:
+        return {"content": form_encoded(ask.body)}
+    return {} if ask.body is None else {"json": ask.body}
 
 
 def classify(answer: HttpAnswer, *, max_body: int) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from cdmd.kit.filling import texts
+from cdmd.kit.filling import flat, texts
 from cdmd.kit.quantities import Duration
 from cdmd.kit.secret import Secret
 from cdmd.kit.templates import Template
@@ -79,8 +79,9 @@ class LoginAuth(_Auth, frozen=True, kw_only=True, tag="login"):
     username: Annotated[str, Meta(description="The user's name.")]
     password: Annotated[Secret, Meta(description="The password.")]
     body: Annotated[
-        dict[str, Any], Meta(description="The login as JSON: its texts are templates that see `username` and `password`.")
+        dict[str, Any], Meta(description="The login: its texts are templates that see `username` and `password`.")
     ] = msgspec.field(default_factory=lambda: {"username": "{username}", "password": "{password}"})
+    body_as: Annotated[Literal["json", "form"], Meta(description="How the login is sent: as JSON or as a form.")] = "json"
     token: Annotated[str, Meta(description="A template over the login's answer: the token.")] = "{token}"  # noqa: S105 - a place
     place: Annotated[Literal["header", "query"], Meta(description="Where the token goes.")] = msgspec.field(
         name="in", default="header"
@@ -155,6 +156,7 @@ def mistakes(auth: Auth) -> list[str]:
 
 def _login_mistakes(auth: LoginAuth) -> list[str]:
     found = [] if _ADDRESS.match(auth.url) else ["url: must be an http or https URL"]
+    found += ["body: a form has no tables"] if auth.body_as == "form" and not flat(auth.body) else []
     for key, one in [("token", auth.token), *(("body", part) for part in texts(auth.body))]:
         try:
             roots = Template.parse(one).roots

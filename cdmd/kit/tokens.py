@@ -30,11 +30,10 @@ from cdmd.kit.credentials import (
     basic,
     text,
 )
-from cdmd.kit.filling import parsed, rendered
+from cdmd.kit.filling import FORM, form_encoded, parsed, rendered
 from cdmd.kit.json_text import NotJson, decode_json
 from cdmd.kit.templates import Template
 
-_FORM: Final = "application/x-www-form-urlencoded"
 _PLAIN_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,16384}")
 _REASONS: Final = frozenset(
     ("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope")
@@ -237,8 +236,10 @@ class LoginAuthorizer(TokenAuthorizer):
     async def _asked(self) -> _Token:
         login = self._login
         body = rendered(self._body, {"username": login.username, "password": text(login.password)})
-        headers = {"content-type": "application/json", "accept": "application/json"}
-        reply = await self._post(login.url, headers=headers, content=msgspec.json.encode(body), timeout=_SECONDS)
+        form = login.body_as == "form"
+        headers = {"content-type": FORM if form else "application/json", "accept": "application/json"}
+        content = form_encoded(body) if form else msgspec.json.encode(body)
+        reply = await self._post(login.url, headers=headers, content=content, timeout=_SECONDS)
         try:
             value = self._where.render(_answer(reply, "the login"), {})
         except TemplateFault:
@@ -251,7 +252,7 @@ class LoginAuthorizer(TokenAuthorizer):
 
 
 def _request(auth: OAuth2ClientAuth | OAuth2RefreshAuth, fields: dict[str, str]) -> dict[str, Any]:
-    headers = {"content-type": _FORM, "accept": "application/json"}
+    headers = {"content-type": FORM, "accept": "application/json"}
     identifier, secret = auth.client_id, text(auth.client_secret)
     if auth.client_auth == "basic":  # RFC 6749, 2.3.1: both parts are form-encoded first
         headers["authorization"] = basic(quote_plus(identifier).encode(), quote_plus(secret).encode())

@@ -12,6 +12,7 @@ from cdmd.testing import DaemonProcess
 from tests.acceptance.served_api import ServedApi
 from tests.acceptance.test_thin_webhooks import until
 from tests.connectors.rest.api import Api, answer
+from tests.connectors.rest.test_exports import EXPORT, Exports
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -87,6 +88,28 @@ def test_the_budget_holds_over_kills_for_all_streams_together(tmp_path: Path) ->
             until(lambda: row(daemon)["applied"] == 400, seconds=60)
     assert api.violations == 0
     assert len(api.log) > 50
+
+
+def test_an_export_that_was_begun_before_a_kill_is_waited_for_after_it(tmp_path: Path) -> None:
+    """Seen to begin another one where its name is not durable before it is asked about."""
+    api = Exports(asks=10_000)
+    with ServedApi(api).served() as served:
+        text = EXPORT.replace("https://api.example", served.url).replace('every = "5s"', 'every = "1s"')
+        table, _, streams = text.partition("[streams.")
+        text = f'[connectors.survey]\ntype = "rest"\n{table}[streams.{streams}'.replace(
+            "[streams.", "[connectors.survey.streams."
+        )
+        daemon = DaemonProcess(tmp_path, text)
+        with daemon:
+            until(lambda: len(api.asked("/v3/exports/j1")) > 0)
+            until(lambda: "export" in (row(daemon, "survey")["detail"] or ""))
+            daemon.kill()
+        with served.lock:
+            api.left["j1"] = 1
+        with daemon:
+            until(lambda: row(daemon, "survey")["applied"] == 3)
+            assert row(daemon, "survey")["error"] is None
+    assert api.jobs == 1
 
 
 def test_no_request_comes_before_a_pause_is_over_not_even_when_somebody_polls_or_it_is_killed(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cdmd.kit.credentials import (
     Auth,
     BasicAuth,
     BearerAuth,
+    LoginAuth,
     NoAuth,
     OAuth2ClientAuth,
     OAuth2RefreshAuth,
@@ -277,6 +278,7 @@ def test_credentials_are_told_apart_for_their_budgets() -> None:
         (ApiKeyAuth(place="query", name="k", value=secret("a\nb")), "value"),
         (BearerAuth(token=Secret(b"\xff", reference="x")), "token"),
         (BasicAuth(username="a:b", password=secret("p")), "username"),
+        (LoginAuth(url="https://a/", username="a", password=secret("p"), body={"a": {"b": "c"}}, body_as="form"), "body"),
     ],
 )
 def test_tables_that_cannot_work_are_mistakes(auth: Auth, mistake: str) -> None:

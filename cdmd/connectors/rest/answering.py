@@ -24,10 +24,12 @@ from cdmd.contracts import HttpAnswer
 from cdmd.errors import FormatFault, TemplateFault
 from cdmd.kit.json_text import NotJson, decode_json
 from cdmd.kit.templates import Template
+from cdmd.kit.unpacking import Bounds, unpacked
 from cdmd.models import Row
 
 _WHOLE: Final = frozenset((200, 201, 202, 203, 206))
 _LARGE: Final = 256 * 1024
+_PACKED: Final = (b"PK\x03\x04", b"\x1f\x8b")
 _MOST_JUDGED: Final = 1024 * 1024
 _VERDICTS: Final = ("fatal", "ignore", "restart", "retry")
 
@@ -84,10 +86,18 @@ class Answering:
         return Fetched(Raw(answer.content, document), answer.headers)
 
     async def read(self, raw: Raw) -> Read:
-        """The page of a body; what is large, or no JSON, is read in a thread."""
-        if self._format is None and len(raw.body) <= _LARGE:
+        """The page of a body; what is large, packed, or no JSON, is read in a thread."""
+        if self._format is None and len(raw.body) <= _LARGE and not is_packed(raw.body):
             return self._from_json(raw)
-        return await anyio.to_thread.run_sync(self._from_json if self._format is None else self._from_rows, raw)
+        return await anyio.to_thread.run_sync(self._whole, raw)
+
+    def _whole(self, raw: Raw) -> Read:
+        if is_packed(raw.body):
+            try:
+                raw = Raw(opened(raw.body, largest=self._max_body))
+            except FormatFault as fault:
+                return Nonsense(f"the answer cannot be unpacked: {fault}")
+        return self._from_json(raw) if self._format is None else self._from_rows(raw)
 
     def _from_json(self, raw: Raw) -> Read:
         try:
@@ -138,6 +148,17 @@ class Answering:
             if sign is not None and document is not None and _holds(sign, document):
                 return word
         return None
+
+
+def is_packed(body: bytes) -> bool:
+    """Whether it is a zip or gzip; no text begins so."""
+    return body.startswith(_PACKED)
+
+
+def opened(body: bytes, *, largest: int) -> bytes:
+    """The one file of a zip, or what was packed by gzip. Raises ``FormatFault``; at most ``largest`` bytes come out."""
+    with unpacked(io.BytesIO(body), bounds=Bounds(max_bytes=largest)) as content:
+        return content.read()
 
 
 def _holds(sign: Template, document: Any) -> bool:

@@ -15,7 +15,7 @@ from cdmd.connectors.rest.settings import (
 )
 from cdmd.errors import ConfigInvalid, TemplateFault
 from cdmd.kit.credentials import mistakes
-from cdmd.kit.filling import texts
+from cdmd.kit.filling import flat, texts
 from cdmd.kit.quiet import Quiet
 from cdmd.kit.templates import Template
 from cdmd.kit.urls import UrlTemplate
@@ -70,6 +70,7 @@ def _stream(name: str, stream: StreamSettings, connector: RestSettings) -> Itera
     if stream.every is not None and stream.freshness is not None and stream.every > stream.freshness:
         yield f"every: a look every {stream.every} cannot be as fresh as {stream.freshness}"
     yield from _parent(name, stream, connector)
+    yield from _export(stream, connector)
     yield from _named(stream)
 
 
@@ -91,6 +92,8 @@ def _asked(stream: StreamSettings) -> Iterator[str]:
     yield from _headers("headers", stream.headers)
     if stream.body is not None and stream.method == "GET":
         yield 'body: goes with method = "POST"'
+    if stream.body_as == "form" and (stream.body is None or not flat(stream.body)):
+        yield "body_as: a form needs a `body`, of texts and numbers only and without tables"
 
 
 def _request(key: str, found: list[str], stream: StreamSettings) -> Iterator[str]:
@@ -165,6 +168,38 @@ def _parent(name: str, stream: StreamSettings, connector: RestSettings) -> Itera
         yield from (f"parent.fields.{one}" for one in _template(field, text))
     if _leads_back(name, connector):
         yield "parent.stream: leads back to this stream"
+
+
+def _export(stream: StreamSettings, connector: RestSettings) -> Iterator[str]:
+    export = stream.export
+    if export is None:
+        return
+    for name in ("id", "done", "failed", "file_id"):
+        yield from (f"export.{one}" for one in _template(name, getattr(export, name)))
+    for name, wanted in (("progress", {"job"}), ("file", {"job", "file"} if export.file_id is not None else {"job"})):
+        yield from (
+            f"export.{name}: {problem}" for problem in _exported(joined(connector.base_url, getattr(export, name)), wanted)
+        )
+    yield from _every("export.every", export.every)
+    if stream.parent is not None:
+        yield "export: a stream with a parent cannot have one"
+
+
+def _exported(url: str, wanted: set[str]) -> Iterator[str]:
+    """What one of an export's addresses cannot be; ``wanted`` are the names that it sees, one of which it needs."""
+    try:
+        UrlTemplate.parse(url)
+        roots = Template.parse(url).roots
+    except ValueError as fault:
+        yield str(fault)
+        return
+    known = " and ".join(f"{{{one}}}" for one in sorted(wanted))
+    if unknown := sorted(roots - wanted):
+        yield f"knows no {{{unknown[0]}}}, only {known}" + (
+            "" if "file" in wanted else "; `file_id` would say {file}" if "file" in unknown else ""
+        )
+    elif not roots:
+        yield f"must say which one: {known}"
 
 
 def _leads_back(name: str, connector: RestSettings) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from cdmd.connectors.fetching import Ask, Fetcher, Judge, Nonsense, Outcome
+from cdmd.connectors.rest.answering import is_packed, opened
 from cdmd.connectors.rest.getting import Means
 from cdmd.connectors.rest.looks import Look
 from cdmd.connectors.rest.masking import Masking
@@ -18,10 +19,12 @@ from cdmd.connectors.rest.positions import Place, shown
 from cdmd.connectors.rest.streams import Stream
 from cdmd.connectors.rest.walking import About, Walk
 from cdmd.contracts import HttpAnswer, Source
+from cdmd.errors import FormatFault
 from cdmd.kit.json_text import NotJson, decode_json
 from cdmd.kit.shared_budget import SCHEDULED
 
 PAGES: Final = 2
+_LARGEST: Final = 10 * 2**20
 _HEADERS: Final = ("content-type", "link", "date", "etag", "last-modified", "x-poll-interval")
 
 
@@ -40,6 +43,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     method: str
     url: str
     body: Any = None
+    form: bool = False
     answer: Answered
 
 
@@ -86,6 +90,7 @@ class Recorder:
             method=ask.method,
             url=self._masking.text(_relative(ask.url)),
             body=ask.body,
+            form=ask.form,
             answer=self._answered(answer, headers),
         )
 
@@ -94,13 +99,26 @@ class Recorder:
         if not body:
             return Answered(status=status, headers=headers)
         try:
+            body = opened(body, largest=_LARGEST) if is_packed(body) else body
             return Answered(status=status, headers=headers, json=self._masking.document(decode_json(body)))
+        except FormatFault as fault:
+            raise NotRecordable(f"an answer cannot be unpacked: {fault}") from None
         except NotJson:
-            if not self._as_is:
+            text = self._lines(body)
+            if text is None and not self._as_is:
                 raise NotRecordable(
                     "an answer is no JSON, so nobody can be hidden in it: record it with --as-is, and look at what it holds"
                 ) from None
-        return Answered(status=status, headers=headers, text=self._masking.text(body.decode("utf-8", "replace")))
+        return Answered(status=status, headers=headers, text=text or self._masking.text(body.decode("utf-8", "replace")))
+
+    def _lines(self, body: bytes) -> str | None:
+        """JSON Lines, hidden line by line; None for anything else."""
+        try:
+            documents = [decode_json(line) for line in body.splitlines() if line.strip()]
+        except NotJson:
+            return None
+        hidden = (msgspec.json.encode(self._masking.document(one)).decode() for one in documents)
+        return "".join(f"{line}\n" for line in hidden)
 
 
 class Replay:
@@ -127,7 +145,7 @@ class Replay:
         now = (ask.method, _relative(ask.url))
         if now != (then.method, then.url):
             self.differs.append(f"{' '.join(now)} is asked; recorded was {then.method} {then.url}")
-        elif ask.body != then.body:
+        elif (ask.body, ask.form) != (then.body, then.form):
             self.differs.append(f"{' '.join(now)}: another body is sent than was recorded")
         return judge(_Recorded(then.answer))
 

@@ -6,8 +6,21 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from cdmd.connectors.fetching import Ask, Denied, Expired, Failed, Fetched, Gone, Judge, Outcome, Throttled, Unchanged
-from cdmd.connectors.rest.answering import NOTHING, Page, Raw
+from cdmd.connectors.fetching import (
+    Ask,
+    Denied,
+    Expired,
+    Failed,
+    Fetched,
+    Gone,
+    Judge,
+    Nonsense,
+    Outcome,
+    Throttled,
+    Unchanged,
+)
+from cdmd.connectors.rest.answering import NOTHING, Answering, Page, Raw
+from cdmd.connectors.rest.exporting import Exporting, Made, Start, Stopped
 from cdmd.connectors.rest.paging import Answer, At
 from cdmd.connectors.rest.positions import Place, Value
 from cdmd.connectors.rest.streams import Stream
@@ -21,14 +34,6 @@ RETRY: Final = Backoff(first=2.0, cap=60.0, factor=3.0)
 _LONGEST_ASKED: Final = 86_400.0
 
 
-class Stopped(Exception):
-    """The walk cannot go on; the sentence says why. ``denied``: only somebody can change that."""
-
-    def __init__(self, reason: str, *, denied: bool = False) -> None:
-        super().__init__(reason)
-        self.denied = denied
-
-
 class Lost(Exception):
     """The source no longer knows the position."""
 
@@ -39,6 +44,14 @@ class Means(NamedTuple):
     fetch: Fetch
     chance: Callable[[], float]
     say: Callable[[str], None] = lambda what: None
+
+
+class Window(NamedTuple):
+    """What one walk asks for; ``last``: there is no other behind it."""
+
+    since: Value | None
+    until: Value | None
+    last: bool
 
 
 class Got(NamedTuple):
@@ -54,41 +67,85 @@ class Getting:
 
     def __init__(self, stream: Stream, source: Source, means: Means, *, parent: Mapping[str, Any]) -> None:
         self._stream, self._source, self._means, self._parent = stream, source, means, parent
+        self._export: Exporting | None = None
+        if stream.export is not None:
+            self._export = Exporting(stream.export, source, stream.job, answer=self._found, say=means.say)
+        self._made: Made | None = None
         self.requests = self.records = 0
         self.asked: float | None = None
 
-    async def page(self, at: At, since: Value | None, until: Value | None, *, known: Place | None) -> Got | None:
+    async def page(self, at: At, window: Window, *, known: Place | None) -> Got | None:
         """The page at that place; None where nothing has changed since ``known``. Raises ``Stopped`` and ``Lost``."""
-        ask, request = self._request(at, since, until, known)
+        ask, request = self._request(at, window.since, window.until, known)
+        if self._export is not None:
+            return await self._exported(self._export, at, ask, window)
+        match await self._answer(ask, self._stream.answering, f"page {at.pages + 1}"):
+            case Fetched(value=page, headers=headers):
+                return self._got(ask, request, page, headers)
+            case Unchanged(headers=headers):
+                self._note_interval(headers)
+                return None
+            case Gone(status=status):
+                if not self._parent:
+                    raise Stopped(f"there is nothing at {self._stream.settings.path} (status {status})")
+                return self._got(ask, request, NOTHING, {})  # what it belongs to may be gone by now, or has none
+
+    async def _exported(self, exporting: Exporting, at: At, ask: Ask, window: Window) -> Got:
+        """The page of the file that the source makes; before the first one it has to be made."""
+        export = self._stream.export
+        assert export is not None  # noqa: S101 - asked only where there is one
+        _, request = self._request(at, window.since, None, None)
+        if at.pages == 0 or self._made is None:
+            until = self._written(window.until)
+            self._made = await exporting.made(Start(ask, request, "" if until is None else str(until), window.last))
+        ask = export.page(self._made, at)
+        try:
+            found = await self._found(ask, self._stream.answering)
+        except Stopped as why:
+            if why.nonsense:
+                await exporting.drop(str(why))
+            raise
+        if isinstance(found, Gone):
+            await exporting.drop(f"the file that the source made is gone (status {found.status})")
+        assert isinstance(found, Fetched)  # noqa: S101 - ``drop`` raises
+        return self._got(ask, request, found.value, found.headers)
+
+    async def _found(self, ask: Ask, answering: Answering) -> Fetched | Gone:
+        """An answer that says something. Raises ``Stopped`` and ``Lost``."""
+        found = await self._answer(ask, answering, "export")
+        if isinstance(found, Unchanged):
+            raise Stopped("the source answers 304 to what was not asked conditionally", nonsense=True)
+        return found
+
+    async def _answer(self, ask: Ask, answering: Answering, what: str) -> Fetched | Unchanged | Gone:
+        """Ask until there is an answer that says something. Raises ``Stopped`` and ``Lost``."""
         for attempt in range(1, self._stream.tries + 1):
-            self._means.say(f"page {at.pages + 1}" + (f", {self.records} records so far" if self.records else ""))
+            self._means.say(what + (f", {self.records} records so far" if self.records else ""))
             self.requests += 1
-            outcome = await self._means.fetch(ask, self._stream.answering.judge)
+            outcome = await self._means.fetch(ask, answering.judge)
             if isinstance(outcome, Fetched) and isinstance(outcome.value, Raw):
-                outcome = await self._read(outcome)
-            match outcome:
-                case Fetched(value=page, headers=headers):
-                    return self._got(ask, request, page, headers)
-                case Unchanged(headers=headers):
-                    self._note_interval(headers)
-                    return None
-                case Gone() if self._parent:  # what it belongs to may be gone by now, or has none
-                    return self._got(ask, request, NOTHING, {})
+                read = await answering.read(outcome.value)
+                outcome = Fetched(read, outcome.headers) if isinstance(read, Page) else read
+            if isinstance(outcome, Fetched | Unchanged | Gone):
+                return outcome
             await self._again(outcome, attempt)
         raise AssertionError("the last try was judged")
 
     def _request(self, at: At, since: Value | None, until: Value | None, known: Place | None) -> tuple[Ask, bytes]:
-        positions = self._stream.positions
-        written = (None if positions is None else positions.written(one) for one in (since, until))
-        since_text, until_text = written
-        ask = self._stream.asking.ask(at, since=since_text, until=until_text, parent=self._parent)
-        request = blake2b(msgspec.json.encode([ask.url, ask.body]), digest_size=16).digest()
+        ask = self._stream.asking.ask(at, since=self._written(since), until=self._written(until), parent=self._parent)
+        request = blake2b(
+            msgspec.json.encode([ask.url, ask.body, ask.form] if ask.form else [ask.url, ask.body]), digest_size=16
+        ).digest()
         settings = self._stream.settings.since
         if known is not None and settings is not None and settings.etag and known.request == request:
             named = {"if-none-match": known.etag, "if-modified-since": known.modified}
             conditions = {name: text for name, text in named.items() if text}
             ask = msgspec.structs.replace(ask, headers={**ask.headers, **conditions})
         return ask, request
+
+    def _written(self, value: Value | None) -> Any:
+        positions = self._stream.positions
+        return None if positions is None else positions.written(value)
 
     def _got(self, ask: Ask, request: bytes, page: Page, headers: Mapping[str, str]) -> Got:
         self.records += len(page.records)
@@ -100,10 +157,6 @@ class Getting:
         if text.isascii() and text.isdigit():
             self.asked = min(_LONGEST_ASKED, float(text[:9]))
 
-    async def _read(self, outcome: Fetched) -> Outcome:
-        read = await self._stream.answering.read(outcome.value)
-        return Fetched(read, outcome.headers) if isinstance(read, Page) else read
-
     async def _again(self, outcome: Outcome, attempt: int) -> None:
         """Return where it is worth another try. Raises ``Stopped`` and ``Lost``."""
         match outcome:
@@ -111,11 +164,10 @@ class Getting:
                 raise Stopped(reason, denied=True)
             case Expired():
                 raise Lost
-            case Gone(status=status):
-                raise Stopped(f"there is nothing at {self._stream.settings.path} (status {status})")
             case Failed(reason=reason) | Throttled(reason=reason) if attempt < self._stream.tries:
                 if isinstance(outcome, Failed):
                     self._means.say(f"another try soon: {reason}")
                     await self._source.clock.sleep(RETRY.delay(attempt, self._means.chance()))
             case other:
-                raise Stopped(getattr(other, "reason", "the source says nothing that can be used"))
+                reason = getattr(other, "reason", "the source says nothing that can be used")
+                raise Stopped(reason, nonsense=isinstance(other, Nonsense))

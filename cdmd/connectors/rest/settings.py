@@ -150,6 +150,25 @@ class ParentSettings(_Table, frozen=True, kw_only=True):
     ]
 
 
+class ExportSettings(_Table, frozen=True, kw_only=True):
+    """``export``: the stream's request starts a job at the source, which makes a file with the records."""
+
+    id: Annotated[str, Meta(description="A template over the answer to that request: what names the job, `{job}` in paths.")]
+    progress: Annotated[str, Meta(description="A path behind `base_url` (`/exports/{job}`): asked until the job is done.")]
+    done: Annotated[str, Meta(description="A template over that answer: whether it is done.")]
+    failed: Annotated[str, Meta(description="A template over that answer: whether it never will be.")]
+    file: Annotated[str, Meta(description="A path behind `base_url`: the file, or its first page.")]
+    file_id: Annotated[
+        str | None, Meta(description="A template over the last such answer: what names the file, `{file}` in `export.file`.")
+    ] = None
+    every: Annotated[Duration, Meta(description="How long to wait before it is asked about, again and again.")] = (
+        Duration.parse("5s")
+    )
+    within: Annotated[Duration, Meta(description="A job that is not done by then is given up, and another one started.")] = (
+        Duration.parse("1h")
+    )
+
+
 class StreamSettings(_Table, frozen=True, kw_only=True):
     """``[connectors.NAME.streams.STREAM]``."""
 
@@ -160,9 +179,13 @@ class StreamSettings(_Table, frozen=True, kw_only=True):
         Meta(description="Parameters of the query, templates among them; one whose part is null is left out."),
     ] = {}
     headers: Annotated[dict[str, str], Meta(description="More headers of the request.")] = {}
-    body: Annotated[
-        dict[str, Any] | None, Meta(description="A JSON body whose texts are templates; what is null is left out.")
-    ] = None
+    body: Annotated[dict[str, Any] | None, Meta(description="A body whose texts are templates; what is null is left out.")] = (
+        None
+    )
+    body_as: Annotated[
+        Literal["json", "form"],
+        Meta(description="How the body is sent: as JSON or as a form (application/x-www-form-urlencoded)."),
+    ] = "json"
     records: Annotated[str, Meta(description="A template that finds the records in the answer.")] = "{@}"
     may_be_missing: Annotated[bool, Meta(description="An answer without that place has no records, and is no mistake.")] = False
     format: Annotated[
@@ -178,6 +201,9 @@ class StreamSettings(_Table, frozen=True, kw_only=True):
         Meta(description="A template over a record: whom or what it is about. Only content that differs is an event then."),
     ] = None
     ignore: Annotated[tuple[str, ...], Meta(description="Names of a record's fields whose changes are none.")] = ()
+    export: Annotated[
+        ExportSettings | None, Meta(description="How to get at what the source makes a file of, while one waits.")
+    ] = None
     parent: Annotated[ParentSettings | None, Meta(description="The stream about whose records this one asks.")] = None
     errors: Annotated[ErrorSettings | None, Meta(description="What answers mean; by default the connector's.")] = None
     freshness: Annotated[Duration | None, Meta(description="The stream's objective, instead of the connector's.")] = None

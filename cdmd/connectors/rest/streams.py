@@ -8,6 +8,7 @@ import msgspec
 
 from cdmd.connectors.rest.answering import Answering
 from cdmd.connectors.rest.asking import Asking, joined
+from cdmd.connectors.rest.exporting import Export
 from cdmd.connectors.rest.paging import Way
 from cdmd.connectors.rest.positions import Place, Positions
 from cdmd.connectors.rest.records import Intake
@@ -33,6 +34,7 @@ class Stream:
         self.way = Way(settings.page or connector.page or SinglePage(), origin=origin)
         self.asking = Asking(connector, settings, self.way)
         self.answering = Answering(settings, errors, max_body=connector.max_body.bytes)
+        self.export = None if settings.export is None else Export(settings.export, connector, errors, self.asking)
         self.intake = Intake(name, settings, self.positions)
         self.tries = errors.tries
         self.children: list[Child] = []
@@ -58,6 +60,11 @@ class Stream:
     def pace(self) -> bytes:
         """Where what its looks are planned by stands."""
         return b"rest/" + self.name.encode() + b"/pace/"
+
+    @property
+    def job(self) -> bytes:
+        """Where the export that is waited for stands."""
+        return b"rest/" + self.name.encode() + b"/export"
 
     @property
     def asks_since(self) -> bool:

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from cdmd.connectors.durable import durable
-from cdmd.connectors.rest.getting import Getting, Got, Lost, Means, Stopped
+from cdmd.connectors.rest.exporting import Stopped
+from cdmd.connectors.rest.getting import Getting, Got, Lost, Means, Window
 from cdmd.connectors.rest.looks import Look
 from cdmd.connectors.rest.paging import At, Circle, End, Step, Stuck
 from cdmd.connectors.rest.positions import Place, Value, less
@@ -39,14 +40,6 @@ class About(NamedTuple):
 
 
 _ALL: Final = About()
-
-
-class _Window(NamedTuple):
-    """What one walk asks for; ``last``: there is no other behind it."""
-
-    since: Value | None
-    until: Value | None
-    last: bool
 
 
 class Walk:
@@ -100,25 +93,26 @@ class Walk:
         positions, since = self._stream.positions, self._stream.settings.since
         begin = None if positions is None else positions.since(self.place.position)
         if since is None or since.window is None or begin is None or isinstance(begin, str):
-            return await self._walk(_Window(begin, None, last=True))
+            return await self._walk(Window(begin, None, last=True))
         while True:
             until, now = begin + since.window.micros, to_micros(self._source.clock.now())
-            more = await self._walk(_Window(begin, min(until, now), last=until >= now))
+            more = await self._walk(Window(begin, min(until, now), last=until >= now))
             if more or until >= now:
                 return more
             begin = until
 
-    async def _walk(self, window: _Window) -> bool:
+    async def _walk(self, window: Window) -> bool:
         """One way from its first page to its last."""
         stream, began = self._stream, self.place.position
         self._reached = began
         edge, circle = Edge(self.place, floor=None if stream.asks_since else window.since), Circle()
-        at, until = stream.way.first(self.place.kept), window.until
-        since = None if self.place.kept is not None else window.since  # a cursor that was kept says itself where it goes on
+        at, asked = stream.way.first(self.place.kept), window
+        if self.place.kept is not None:  # a cursor that was kept says itself where it goes on
+            asked = window._replace(since=None)
         while True:
             if (why := circle.step(at)) is not None:
                 raise Stopped(why)
-            got = await self._getting.page(at, since, until, known=self.place if at.pages == 0 else None)
+            got = await self._getting.page(at, asked, known=self.place if at.pages == 0 else None)
             if got is None:
                 return False
             if at.pages == 0:
@@ -143,13 +137,13 @@ class Walk:
         why = circle.page(at, digest)
         return step if why is None else Stuck(why)
 
-    def _shortened(self, step: Step, edge: Edge, window: _Window) -> Step:
+    def _shortened(self, step: Step, edge: Edge, window: Window) -> Step:
         """The walk's end, where nothing more is wanted of what there is."""
         if isinstance(step, At) and (step.pages == self._about.most_pages or self._enough(edge, window)):
             return End()
         return step
 
-    def _enough(self, edge: Edge, window: _Window) -> bool:
+    def _enough(self, edge: Edge, window: Window) -> bool:
         """Newest first, and what came last is older than what is wanted: the rest is known."""
         since = self._stream.settings.since
         if since is None or since.order != "desc" or window.since is None or edge.least is None or edge.rising:
@@ -169,7 +163,7 @@ class Walk:
         headers = got.answer.headers
         self._conditional = (headers.get("etag", ""), headers.get("last-modified", ""), got.request)
 
-    def _moved(self, edge: Edge, step: Step, got: Got, window: _Window, *, began: Value | None) -> Place:
+    def _moved(self, edge: Edge, step: Step, got: Got, window: Window, *, began: Value | None) -> Place:
         """The place that this page allows."""
         ended, place = isinstance(step, End), self._with_page_size(got)
         self._reach(edge, got)
@@ -228,6 +222,8 @@ class Walk:
         self._note_times(fresh)
         self.new += len(fresh)
         last: dict[bytes, bytes | None] = dict(self._about.done) if ended else {}
+        if ended and self._stream.export is not None:
+            last[self._stream.job] = None
         if place != self.place and not self._about.parent:
             last[self._stream.key] = self._stream.written(place)
         chunks = [fresh[start : start + _AT_ONCE] for start in range(0, len(fresh), _AT_ONCE)] or [()]

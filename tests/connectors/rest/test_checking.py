@@ -54,6 +54,14 @@ def test_a_good_one_has_no_mistakes() -> None:
         ),
         (changed('path = "/contacts"', 'path = "/contacts"\nbody = { a = 1 }'), S + 'body: goes with method = "POST"'),
         (
+            changed('path = "/contacts"', 'path = "/contacts"\nmethod = "POST"\nbody_as = "form"\nbody = { a = { b = 1 } }'),
+            S + "body_as: a form needs a `body`, of texts and numbers only and without tables",
+        ),
+        (
+            changed('path = "/contacts"', 'path = "/contacts"\nbody_as = "form"'),
+            S + "body_as: a form needs a `body`, of texts and numbers only and without tables",
+        ),
+        (
             changed('path = "/contacts"', 'path = "/contacts"\nheaders = { "a b" = "1" }'),
             S + "headers: 'a b' is not a header's name",
         ),

@@ -61,6 +61,20 @@ async def test_a_session_token_may_go_into_the_query_and_lasts_as_long_as_is_sai
     assert api.tokens == 2
 
 
+async def test_a_login_may_be_sent_as_a_form() -> None:
+    api = Api(token="nobody has it yet")
+    seen: list[bytes] = []
+
+    def logged_in(request: Any) -> Any:
+        seen.append(request.body)
+        api.token = "session-9"
+        return answer(200, {"session": {"id": "session-9"}})
+
+    api.prepare("/login", logged_in)
+    assert (await driven(LOGIN.replace("url =", 'body_as = "form", url ='), api).look()).trouble is None
+    assert seen == [b"user=cdmd&password=sesame"]
+
+
 async def test_an_exchanged_refresh_token_is_durable_before_its_access_token_is_used() -> None:
     """Seen to fail with the token used before it was written."""
     api = Api(token="nobody has it yet")

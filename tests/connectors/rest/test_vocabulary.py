@@ -129,6 +129,24 @@ event = { id = "{ID}:{modifiedAt}", type = "customer" }
         ],
         2,
     ),
+    "a search by a form (as many older APIs')": (
+        """
+[streams.people]
+method = "POST"
+path = "/search"
+body_as = "form"
+body = { q = "changed after {since}", fields = ["id", "mail"], active = true, cursor = "{cursor}", limit = 2 }
+records = "{people[*]}"
+page = { type = "cursor", from = "{next}" }
+since = { field = "{changed}", order = "asc" }
+event = { id = "{id}:{changed}", type = "person" }
+""",
+        [
+            {"people": [{"id": "1", "changed": "2026-01-01T00:00:00Z"}], "next": "a&b"},
+            {"people": [{"id": "2", "changed": "2026-01-01T00:00:01Z"}]},
+        ],
+        2,
+    ),
     "a cursor in a header": (
         """
 [streams.things]
@@ -178,4 +196,7 @@ async def test_the_second_look_asks_where_the_first_one_ended() -> None:
     }
     assert asked["Mailchimp's"].query["since_last_changed"] == "2026-01-01T00:00:01Z"
     assert "SystemModstamp >= 2026-01-01T00:00:01Z ORDER" in asked["Salesforce's"].query["q"]
+    form = asked["many older APIs'"]
+    assert form.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert form.body == b"q=changed+after+2026-01-01T00%3A00%3A01Z&fields=id&fields=mail&active=true&limit=2"
     assert asked["SAP's"].query == {"$delta": "x"}
