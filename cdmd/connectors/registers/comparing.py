@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from enum import IntEnum
 from hashlib import blake2b
-from itertools import count, islice, pairwise
-from typing import Any, BinaryIO, Final, NamedTuple, Protocol
+from heapq import nlargest
+from itertools import count, pairwise
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
 from cdmd.connectors.registers.ending import Ending
 from cdmd.connectors.registers.index import NOBODY, Index
+from cdmd.connectors.registers.items import Items, items_of
 from cdmd.connectors.registers.rows import GONE, WIDTH, Digests
 from cdmd.contracts import ChosenFormat
 from cdmd.models import Fault, Row
@@ -27,7 +29,8 @@ _KEPT_BYTES: Final = 16 * 2**20
 _VERSION: Final = b"1"
 _PARTS: Final = 256
 _ZERO: Final = bytes(WIDTH)
-_ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+LAST: Final = 3
+"""So many of a register's last rows are remembered as such."""
 
 
 class Kind(IntEnum):
@@ -41,114 +44,26 @@ class Kind(IntEnum):
 
 
 class Candidate(NamedTuple):
-    """A record that is not as it was, and the row of the last register that it belongs to (``NOBODY``: none)."""
+    """A record that is not as it was, and the row of the last register that it belongs to (``NOBODY``: none).
+
+    ``ordinal`` says where in its register it is.
+    """
 
     kind: Kind
     row: Row
     place: int
+    ordinal: int
     line: bytes
     key: bytes
     text: bytes
     fields: bytes
 
 
-class Items(Protocol):
-    """A file's records on their way, whatever they are before they are rows."""
-
-    names: Sequence[str]
-
-    def take(self, count: int) -> Sequence[Any]:
-        """The next ones; none at the end."""
-        ...
-
-    def skip(self, count: int) -> None:
-        """Pass over so many."""
-        ...
-
-    def digests(self, items: Sequence[Any], digests: Digests) -> list[bytes | None]:
-        """8 bytes of each; None of one that cannot be read. Empty for a blank line, which is no record."""
-        ...
-
-    def row(self, item: Any, number: int) -> Row | None:
-        """The row with that number; None for what turns out to be no record."""
-        ...
-
-    def check_end(self) -> None:
-        """Raises ``FormatFault`` where the end is not one."""
-        ...
-
-    def again(self) -> None:
-        """Records that were taken are made rows once more."""
-        ...
-
-
-class _Raw:
-    """Records as bytes, from a format that can tell them apart unread (it has ``reading``)."""
-
-    def __init__(self, reading: Any) -> None:
-        self._reading = reading
-        self.names: Sequence[str] = [name for name in reading.names if name]
-        self.about = repr((list(reading.names), reading.encoding))
-
-    def take(self, count: int) -> Sequence[Any]:
-        return list(islice(self._reading.records, count))
-
-    def skip(self, count: int) -> None:
-        next(islice(self._reading.records, count, count), None)
-
-    def digests(self, items: Sequence[Any], digests: Digests) -> list[bytes | None]:
-        line = digests.line
-        return [None if raw is None else line(raw) if raw and not raw.isspace() else b"" for _, raw in items]
-
-    def row(self, item: Any, number: int) -> Row | None:
-        self._reading.number = number - 1
-        found: Row | None = self._reading.row(*item)
-        return found
-
-    def check_end(self) -> None:
-        self._reading.check_end()
-
-    def again(self) -> None:
-        self._reading.trailed = None
-
-
-class _Rows:
-    """Rows, from any format; columns to ``ignore`` do not count."""
-
-    names: Sequence[str] = ()
-    about = ""
-
-    def __init__(self, rows: Iterator[Row], ignore: Sequence[str]) -> None:
-        self._rows, self._ignore = rows, frozenset(ignore)
-
-    def take(self, count: int) -> Sequence[Any]:
-        return list(islice(self._rows, count))
-
-    def skip(self, count: int) -> None:
-        next(islice(self._rows, count, count), None)
-
-    def digests(self, items: Sequence[Any], digests: Digests) -> list[bytes | None]:
-        return [None if item.value is None else digests.line(_ENCODE(self._counted(item.value))) for item in items]
-
-    def _counted(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {name: one for name, one in value.items() if name not in self._ignore} if self._ignore else value
-
-    def row(self, item: Any, number: int) -> Row | None:
-        found: Row = item
-        return found
-
-    def check_end(self) -> None:
-        pass
-
-    def again(self) -> None:
-        pass
-
-
 class Comparing:
     """A register being compared with ``index``, the last one.
 
     ``open`` it, ``look`` until that says False, ``settle``; then ``candidates`` gives the records that are not as they were.
-    ``close`` it in the end.
+    ``close`` it in the end. ``last`` are ordinals and places of the last known rows in it, the last one first.
     """
 
     def __init__(self, chosen: ChosenFormat, opened: Callable[[ExitStack], BinaryIO], *, ignore: Sequence[str]) -> None:
@@ -165,6 +80,7 @@ class Comparing:
         self._kept: list[Any] | None = []
         self._kept_bytes = 0
         self.places: Sequence[int] = ()
+        self.last: list[tuple[int, int]] = []
         self.first = array("I")
 
     def open(self) -> None:
@@ -187,6 +103,12 @@ class Comparing:
     def has_lines(self) -> bool:
         """Whether records are lines, so that one without an end may be cut."""
         return bool(getattr(self._format, "lines", False))
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether it looks whole when it is cut between two records: nothing stands behind the last one and counts them."""
+        one_by_one = getattr(self._format, "lines", None) is not None
+        return one_by_one and getattr(self._chosen.settings, "trailer", None) is None
 
     @property
     def columns(self) -> list[str]:
@@ -264,14 +186,22 @@ class Comparing:
                 self._kinds[at] = Kind.RESTORED if index.status[place] == GONE else Kind.CHANGED
 
     def missing(self, index: Index) -> list[int]:
-        """The places of rows that the register lacks; to be asked once, when it is settled."""
+        """The places of rows that the register lacks; to be asked once, when it is settled: afterwards ``last`` stands."""
         found = [
             place
             for place, (status, first) in enumerate(zip(index.status, self.first, strict=True))
             if not first and status != GONE
         ]
+        self.last = [(ordinal, self.first.index(ordinal)) for ordinal in nlargest(LAST, self.first) if ordinal]
         self.first = array("I")
         return found
+
+    @property
+    def grew_behind(self) -> bool:
+        """Whether it goes on behind the rows that it had before. Where most records are new to us that says nothing."""
+        if not self._ordinals or self._kinds[-1] != Kind.ADDED or self._kinds.count(Kind.ADDED) * 2 > self.records:
+            return False
+        return not self.last or self._ordinals[-1] > self.last[0][0]
 
     def changing(self) -> Iterable[int]:
         """The places of rows that may have changed."""
@@ -293,17 +223,17 @@ class Comparing:
             yield self._candidate(at, item, row, digests)
 
     def _candidate(self, at: int, item: Any, row: Row, digests: Digests) -> Candidate:
-        kind, place = Kind(self._kinds[at]), self.places[at]
+        kind, place, ordinal = Kind(self._kinds[at]), self.places[at], self._ordinals[at]
         key = bytes(self._keys[at * WIDTH : (at + 1) * WIDTH])
         if kind == Kind.FAULTY or row.value is None:
             fault = row.fault or Fault("no_key", f"the record lacks a key column ({', '.join(digests.key)})")
-            return Candidate(Kind.FAULTY, msgspec.structs.replace(row, fault=fault), NOBODY, b"", b"", b"", b"")
+            return Candidate(Kind.FAULTY, msgspec.structs.replace(row, fault=fault), NOBODY, ordinal, b"", b"", b"", b"")
         if kind == Kind.TWICE:
             fault = Fault("duplicate_key", "the record's key came before in this register; only the first one counts")
-            return Candidate(kind, msgspec.structs.replace(row, fault=fault), NOBODY, b"", b"", b"", b"")
+            return Candidate(kind, msgspec.structs.replace(row, fault=fault), NOBODY, ordinal, b"", b"", b"", b"")
         (line,) = self._items.digests([item], digests)
         text = digests.text(row.value) or b""
-        return Candidate(kind, row, place, line or _ZERO, key, text, digests.fields(row.value))
+        return Candidate(kind, row, place, ordinal, line or _ZERO, key, text, digests.fields(row.value))
 
     def _reread(self) -> Iterator[Any]:
         self._stack.close()
@@ -318,11 +248,7 @@ class Comparing:
         stream = self._opened(self._stack)
         self._ending = Ending(stream)
         watched: Any = io.BufferedReader(self._ending, _PIECE) if self.has_lines else stream
-        reading = getattr(self._format, "reading", None)
-        if reading is not None and not self._ignore:
-            self._items = _Raw(reading(watched))
-        else:
-            self._items = _Rows(self._format.rows(watched), self._ignore)
+        self._items = items_of(self._format, watched, ignore=self._ignore)
 
 
 def _twice(keys: "array[int]") -> set[int]:

@@ -5,6 +5,7 @@ may not be whole removes nobody, and one that would remove more than is usual re
 """
 
 import re
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -58,12 +59,26 @@ def after_present(status: int) -> int:
     return PRESENT if status != GONE else GONE
 
 
-def doubts(records: int, *, unreadable: int, cut: bool, least: int) -> str | None:
-    """Why a register of so many ``records`` may not be whole; None where nothing speaks against it."""
+def lacks_end(last: Sequence[int], missing: Collection[int]) -> bool:
+    """Whether the rows that are ``missing`` are those that the register before ended with; ``last`` are its last ones.
+
+    A register that is cut at a line's end lacks just these. Rows that are removed one by one are hardly ever the last ones.
+    """
+    some = min(len(last), len(missing))
+    return some > 0 and all(place in missing for place in last[-some:])
+
+
+def doubts(records: int, *, unreadable: int, cut: bool, ended: bool, least: int) -> str | None:
+    """Why a register of so many ``records`` may not be whole; None where nothing speaks against it.
+
+    ``cut``: it ends in the middle of a line; ``ended``: it lacks what the one before ended with.
+    """
     if unreadable:
         return f"{unreadable} of its records cannot be read, and they may be the rows that it lacks"
     if cut:
         return "it does not end with a line's end as the one before did: it may be cut"
+    if ended:
+        return "the rows that it lacks are the ones that the register before ended with: it may be cut"
     if records < least:
         return f"it has {records} rows, fewer than min_rows ({least}): it may be cut"
     return None

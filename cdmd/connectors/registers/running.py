@@ -12,8 +12,8 @@ from typing import Any, Final
 import anyio.to_thread
 import msgspec
 
-from cdmd.connectors.registers.comparing import Candidate, Comparing, Kind
-from cdmd.connectors.registers.deciding import after_missing, after_present, doubts
+from cdmd.connectors.registers.comparing import LAST, Candidate, Comparing, Kind
+from cdmd.connectors.registers.deciding import after_missing, after_present, doubts, lacks_end
 from cdmd.connectors.registers.erasing import erased, folded
 from cdmd.connectors.registers.index import NOBODY, Index, installed_numpy
 from cdmd.connectors.registers.removing import Removing
@@ -23,6 +23,7 @@ from cdmd.connectors.registers.shapes import (
     STATE,
     Applied,
     Emit,
+    End,
     File,
     Outcome,
     RegisterSettings,
@@ -123,6 +124,7 @@ class Register:
             rows=before.rows - (count if status == GONE else 0),
             held=0,
             reason="",
+            trusted=None if status == GONE else before.trusted,
         )
         await removing.finish({**await writer.finish(), STATE: _ENCODE(after)})
         await self._table.tidy()
@@ -204,6 +206,9 @@ class _Run:
         self._register, self._comparing, self._file = register, comparing, file
         self._before, self._index, self._digests = before, index, digests
         self._run = before.run if before is not None else b""
+        self._before_end = before.end if before is not None else End(whole=False)
+        self._trusted: End | None = None
+        self._last: list[tuple[int, int]] = []
         self._counts = dict.fromkeys(("added", "changed", "removed", "restored", "filtered", "rejected"), 0)
         columns = before.columns if before is not None else digests.columns
         self._new = Rewriting(register.table, index.sizes, before=columns, after=digests.columns)
@@ -233,16 +238,28 @@ class _Run:
         status, comparing, removals = self._index.status, self._comparing, self._register.settings.removals
         missing = comparing.missing(self._index)
         due = {place for place in missing if removals.due(status[place])}
-        cut = comparing.has_lines and self._before is not None and self._before.whole and not comparing.whole
-        least = self._register.settings.min_rows
-        doubt = doubts(comparing.records, unreadable=comparing.unreadable, cut=cut, least=least) if due else None
-        reason = doubt or (removals.brake(len(due), live=live) if due else None)
+        doubt = self._doubt(missing) if missing else None
+        if doubt is not None:
+            self._trusted = self._before_end
+        reason = doubt or removals.brake(len(due), live=live) if due else None
         after = {place: after_missing(status[place], due=place in due, held=reason is not None) for place in missing}
         for place in [place for place, one in enumerate(status) if one != PRESENT]:
             status[place] = after_present(status[place])
         for place, one in after.items():
             status[place] = one
         return (len(due), reason) if reason is not None else (0, "")
+
+    def _doubt(self, missing: Sequence[int]) -> str | None:
+        """Why the register may not be whole, which lacks those rows."""
+        comparing, status, end = self._comparing, self._index.status, self._before_end
+        last = [place for place in end.last if status[place] != GONE]
+        return doubts(
+            comparing.records,
+            unreadable=comparing.unreadable,
+            cut=comparing.has_lines and end.whole and not comparing.whole,
+            ended=comparing.uncounted and not comparing.grew_behind and lacks_end(last, frozenset(missing)),
+            least=self._register.settings.min_rows,
+        )
 
     async def _emit_changes(self) -> None:
         total = sum(self._comparing.counts().values())
@@ -259,7 +276,11 @@ class _Run:
     async def _emit_some(self, batch: Sequence[Candidate], fields: Mapping[int, bytes]) -> None:
         emitted, records = await anyio.to_thread.run_sync(self._records, batch, fields)
         verdicts = await self._register.emit(records, {}) if records else []
-        await self._new.append([one for one, verdict in zip(emitted, verdicts, strict=True) if self._take(one, verdict)])
+        new = [one for one, verdict in zip(emitted, verdicts, strict=True) if self._take(one, verdict)]
+        last = new[-LAST:]
+        start = len(self._index) + self._new.appended + len(new) - len(last)
+        self._last = [*self._last, *((one.ordinal, place) for place, one in enumerate(last, start))][-LAST:]
+        await self._new.append(new)
 
     def _records(self, batch: Sequence[Candidate], fields: Mapping[int, bytes]) -> tuple[list[Candidate], list[Record]]:
         """What is worth an event, and the events."""
@@ -328,6 +349,8 @@ class _Run:
             held=held,
             reason=reason,
             counts={**self._counts, "records": comparing.records, "repeated": comparing.repeated},
+            last=[place for _, place in sorted([*comparing.last, *self._last])[-LAST:]],
+            trusted=self._trusted,
         )
 
 

@@ -32,8 +32,19 @@ class RegisterSettings(msgspec.Struct, frozen=True, kw_only=True):
     min_rows: int = 0
 
 
+class End(msgspec.Struct, frozen=True, array_like=True):
+    """How a register ended: whether with a line's end, and the places of its last rows that are remembered, in its order."""
+
+    whole: bool
+    last: Sequence[int] = ()
+
+
 class Applied(msgspec.Struct, frozen=True, array_like=True):
-    """The last register that was applied, as the connector's state has it; ``run`` names what the next is compared with."""
+    """The last register that was applied, as the connector's state has it; ``run`` names what the next is compared with.
+
+    ``whole`` and ``last`` are its end; where something spoke against its being whole, ``trusted`` is the end of the last one
+    before it that nothing spoke against, until somebody approves.
+    """
 
     run: bytes
     digest: bytes
@@ -47,6 +58,13 @@ class Applied(msgspec.Struct, frozen=True, array_like=True):
     held: int = 0
     reason: str = ""
     counts: Mapping[str, int] = {}
+    last: Sequence[int] = ()
+    trusted: End | None = None
+
+    @property
+    def end(self) -> End:
+        """What the next one's end is held against."""
+        return self.trusted or End(self.whole, self.last)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,6 +81,11 @@ def register(rows: Mapping[int, str] | int, **columns: Any) -> bytes:
     return b"no,email\n" + b"".join(b"%d,%s\n" % (number, email.encode()) for number, email in rows.items())
 
 
+def less(count: int, of: int) -> bytes:
+    """A register of ``of`` rows without ``count`` of them, none of which is its last."""
+    return register({number: email for number, email in rows_of(of).items() if number > count})
+
+
 def rows_of(count: int) -> dict[int, str]:
     return {number: f"user{number}@example.com" for number in range(1, count + 1)}
 
