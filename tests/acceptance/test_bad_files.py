@@ -23,14 +23,6 @@ pytestmark = [
     pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
 ]
 PLACE = """
-[connectors.{name}]
-type = "sftp"
-host = "127.0.0.1"
-port = {port}
-username = "{server.username}"
-private_key = "env:KEY"
-host_key = "{server.fingerprint}"
-path = "{area}"
 every = "1s"
 stable_for = "{stable}"
 files = {files}
@@ -47,11 +39,11 @@ LAUGHS = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a
 
 def place(server: Sshd, area: Path, *, name: str = "sup", port: int | None = None, **given: str) -> str:
     standing = {"stable": "0s", "files": '["*"]', "form": CSV, "more": ""}
-    return PLACE.format(server=server, area=area, name=name, port=port or server.port, **standing | given)
+    return server.connector(area, name=name, port=port) + PLACE.format(name=name, **standing | given)
 
 
 def daemon(folder: Path, server: Sshd, config: str) -> DaemonProcess:
-    return DaemonProcess(folder, config, environment={"KEY": server.private_key.decode()})
+    return DaemonProcess(folder, config, environment=server.environment)
 
 
 def files_of(one: DaemonProcess, name: str = "sup") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cdmd.testing import DaemonProcess
-from tests.peers.sshd import MISSING, sshd
+from tests.peers.sshd import MISSING, Sshd, sshd
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -18,14 +18,6 @@ pytestmark = [
 ]
 KILLS, ROWS = 12, 6_000
 CONFIG = """
-[connectors.sup]
-type = "sftp"
-host = "127.0.0.1"
-port = {server.port}
-username = "{server.username}"
-private_key = "env:KEY"
-host_key = "{server.fingerprint}"
-path = "{area}"
 format = {{ type = "csv" }}
 stable_for = "0s"
 every = "1s"
@@ -43,8 +35,8 @@ compute = "count"
 """
 
 
-def configured(server: Any, area: Path, more: str = "") -> str:
-    return CONFIG.format(server=server, area=area, more=more)
+def configured(server: Sshd, area: Path, more: str = "") -> str:
+    return server.connector(area) + CONFIG.format(more=more)
 
 
 def rows(first: int, count: int) -> str:
@@ -67,7 +59,7 @@ def test_killed_at_any_moment_no_row_is_lost_and_none_counts_twice(tmp_path: Pat
     area, chance = tmp_path / "in", random.Random(1)
     area.mkdir()
     with sshd(tmp_path / "sshd") as server:
-        one = DaemonProcess(tmp_path, configured(server, area), environment={"KEY": server.private_key.decode()})
+        one = DaemonProcess(tmp_path, configured(server, area), environment=server.environment)
         for number in range(3):
             (area / f"{number}.csv").write_text(rows(number * ROWS, ROWS))
         for _ in range(KILLS):
@@ -96,7 +88,7 @@ def test_of_a_file_about_everybody_only_rows_about_known_people_touch_the_disk(t
     area.mkdir()
     with sshd(tmp_path / "sshd") as server:
         config = configured(server, area, 'known_only = true\nmax_bad = "100%"')
-        with DaemonProcess(tmp_path, config, environment={"KEY": server.private_key.decode()}) as one:
+        with DaemonProcess(tmp_path, config, environment=server.environment) as one:
             one.send("/hooks/shop", {"type": "seen", "id": "1", "identifiers": {"email": "known@example.com"}})
             one.settle()
             strangers = "".join(f"canary{number}@example.com,{number}\n" for number in range(3000))
@@ -117,7 +109,7 @@ def test_a_host_key_that_changed_fails_its_connector_and_no_other(tmp_path: Path
     (area / "a.csv").write_text(rows(0, 3))
     with sshd(tmp_path / "sshd") as server, sshd(tmp_path / "other", kinds=["ed25519"]) as other:
         config = configured(server, area).replace(server.fingerprint, other.fingerprint)
-        with DaemonProcess(tmp_path, config, environment={"KEY": server.private_key.decode()}) as one:
+        with DaemonProcess(tmp_path, config, environment=server.environment) as one:
             wait(lambda: row_of(one)["state"] == "failed")
             assert f'write host_key = "{server.fingerprint}" into connectors.sup' in row_of(one)["error"]
             one.send("/hooks/shop", {"type": "seen", "id": "1", "identifiers": {"email": "joe@example.com"}})

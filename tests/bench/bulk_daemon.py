@@ -15,14 +15,6 @@ from tests.bench.setup import CONNECTOR
 from tests.peers.sshd import Sshd
 
 _AREA = """
-[connectors.{name}]
-type = "sftp"
-host = "127.0.0.1"
-port = {server.port}
-username = "{server.username}"
-private_key = "env:KEY"
-host_key = "{server.fingerprint}"
-path = "{path}"
 format = {{ type = "csv" }}
 stable_for = "0s"
 every = "1s"
@@ -72,13 +64,11 @@ class Area(DaemonProcess):
             made.mkdir()
         self._lag.touch()
         (folder / "modules" / "bench_meter.py").write_text(_METER)
-        config = _AREA.format(name="sup", server=server, path=self.area, more=more)
-        config += _AREA.format(name="ours", server=server, path=self._ours, more="")
+        config = server.connector(self.area) + _AREA.format(name="sup", more=more)
+        config += server.connector(self._ours, name="ours") + _AREA.format(name="ours", more="")
         config += f'[connectors.meter]\ntype = "bench-meter"\nfile = "{self._lag}"\n{CONNECTOR}'
-        environment = {"KEY": server.private_key.decode()}
-        super().__init__(
-            folder, config, environment=environment, plugins={"bench-meter": "bench_meter"}, paths=[folder / "modules"]
-        )
+        plugins, paths = {"bench-meter": "bench_meter"}, [folder / "modules"]
+        super().__init__(folder, config, environment=server.environment, plugins=plugins, paths=paths)
 
     @property
     def pid(self) -> int:

@@ -1,6 +1,7 @@
 """OpenSSH's own server on loopback, with keys of its own: started for a test, ended by its process id."""
 
 import getpass
+import json
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,23 @@ class Sshd(NamedTuple):
     def fingerprint(self) -> str:
         """Of the key that clients prefer."""
         return self.fingerprints["ed25519"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What ``connector`` refers to."""
+        return {"KEY": self.private_key.decode()}
+
+    def connector(self, area: Path, *, name: str = "sup", port: int | None = None, pinned: bool = True) -> str:
+        """The beginning of the table of a connector that watches ``area``; keys of its own may follow.
+
+        ``port``: another one that leads here; without ``pinned`` it trusts no host key.
+        """
+        head = {
+            "type": "sftp", "host": "127.0.0.1", "port": port or self.port, "username": self.username,
+            "private_key": "env:KEY", "path": str(area),
+        }  # fmt: skip
+        head |= {"host_key": self.fingerprint} if pinned else {}
+        return f"\n[connectors.{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in head.items())
 
 
 def make_key(file: Path, kind: str = "ed25519", *, passphrase: str = "") -> Path:

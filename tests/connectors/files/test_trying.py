@@ -12,7 +12,6 @@ import pytest
 from tests.peers.sshd import Sshd
 
 CONFIG = """
-[connectors.sup]
 {place}
 format = {{ type = "csv" }}
 files = ["*.csv"]
@@ -29,6 +28,10 @@ class Tried(NamedTuple):
     status: int
     emails: list[str]
     said: str
+
+
+def local(area: Path) -> str:
+    return f'[connectors.sup]\ntype = "folder"\npath = "{area}"'
 
 
 def tried(folder: Path, place: str, *arguments: str, more: str = "", **environment: str) -> Tried:
@@ -51,7 +54,7 @@ def area(tmp_path: Path) -> Path:
 
 
 def test_the_file_that_would_be_read_first_is_shown_and_stays(tmp_path: Path, area: Path) -> None:
-    done = tried(tmp_path, f'type = "folder"\npath = "{area}"', "--limit", "2")
+    done = tried(tmp_path, local(area), "--limit", "2")
     assert (done.status, done.emails) == (0, ["u0@example.com", "u1@example.com"])
     assert "2 file(s) match (a.csv, b.csv)" in done.said
     assert "there are more events" in done.said
@@ -59,7 +62,7 @@ def test_the_file_that_would_be_read_first_is_shown_and_stays(tmp_path: Path, ar
 
 
 def test_a_file_that_is_handed_over_needs_no_marker_and_no_place(tmp_path: Path, area: Path) -> None:
-    place = f'type = "folder"\npath = "{tmp_path}/nowhere"'
+    place = local(tmp_path / "nowhere")
     done = tried(tmp_path, place, "--input", str(area / "b.csv"), more='marker = "{name}.done"')
     assert (done.status, done.emails) == (0, ["joe@example.com"])
     assert "give a file with --input" in tried(tmp_path, place, "--input", "-").said
@@ -67,21 +70,16 @@ def test_a_file_that_is_handed_over_needs_no_marker_and_no_place(tmp_path: Path,
 
 def test_what_would_stop_the_file_is_said(tmp_path: Path, area: Path) -> None:
     (area / "c.csv").write_text("email,n\n" + "too,many,fields\n" * 30)
-    done = tried(tmp_path, f'type = "folder"\npath = "{area}"', "--input", str(area / "c.csv"))
+    done = tried(tmp_path, local(area), "--input", str(area / "c.csv"))
     assert done.emails == []
     assert "c.csv would be quarantined: 30 of 30 records cannot be read" in done.said
 
 
 def test_an_area_shows_its_key_before_it_is_pinned_and_its_files_after(tmp_path: Path, area: Path, server: Sshd) -> None:
-    place = (
-        f'type = "sftp"\nhost = "127.0.0.1"\nport = {server.port}\nusername = "{server.username}"\n'
-        f'private_key = "env:KEY"\npath = "{area}"'
-    )
-    key = server.private_key.decode()
-    done = tried(tmp_path, place, KEY=key)
+    done = tried(tmp_path, server.connector(area, pinned=False), **server.environment)
     assert (done.status, done.emails) == (1, [])
     assert f'write host_key = "{server.fingerprint}" into connectors.sup' in done.said
-    done = tried(tmp_path, place, "--limit", "1", more=f'host_key = "{server.fingerprint}"', KEY=key)
+    done = tried(tmp_path, server.connector(area), "--limit", "1", **server.environment)
     assert (done.status, done.emails) == (0, ["u0@example.com"])
     assert f"127.0.0.1 shows the pinned host key: ssh-ed25519 {server.fingerprint}" in done.said
     assert len(list(area.iterdir())) == 3
