@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from cdmd.contracts import EventSettings as EventSettings
     from cdmd.contracts import Extension as Extension
     from cdmd.contracts import Format as Format
+    from cdmd.contracts import Outlet as Outlet
     from cdmd.contracts import Shelf as Shelf
     from cdmd.contracts import Source as Source
     from cdmd.contracts import StreamFrame as StreamFrame
+    from cdmd.contracts import Target as Target
     from cdmd.errors import ConfigInvalid as ConfigInvalid
     from cdmd.errors import Drop as Drop
     from cdmd.errors import FormatFault as FormatFault
@@ -29,10 +31,15 @@ if TYPE_CHECKING:
     from cdmd.kit.secret import Secret as Secret
     from cdmd.models import Accepted as Accepted
     from cdmd.models import Answer as Answer
+    from cdmd.models import Delivered as Delivered
+    from cdmd.models import Delivery as Delivery
     from cdmd.models import Emission as Emission
     from cdmd.models import Event as Event
     from cdmd.models import Fault as Fault
     from cdmd.models import Filtered as Filtered
+    from cdmd.models import Gone as Gone
+    from cdmd.models import Later as Later
+    from cdmd.models import Never as Never
     from cdmd.models import Record as Record
     from cdmd.models import Rejected as Rejected
     from cdmd.models import Request as Request
@@ -49,9 +56,11 @@ _HOMES: Final = {
         "EventSettings",
         "Extension",
         "Format",
+        "Outlet",
         "Shelf",
         "Source",
         "StreamFrame",
+        "Target",
     ),
     "cdmd.errors": (
         "ConfigInvalid",
@@ -71,10 +80,15 @@ _HOMES: Final = {
     "cdmd.models": (
         "Accepted",
         "Answer",
+        "Delivered",
+        "Delivery",
         "Emission",
         "Event",
         "Fault",
         "Filtered",
+        "Gone",
+        "Later",
+        "Never",
         "Record",
         "Rejected",
         "Request",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from cdmd.contracts import Connector, Context, Extension, Format
+from cdmd.contracts import Connector, Context, Extension, Format, Target
 
 if TYPE_CHECKING:
     import click
@@ -28,6 +28,11 @@ def cdmd_connectors() -> Sequence[type[Connector]]:  # type: ignore[empty-body]
 @hookspec
 def cdmd_formats() -> Sequence[type[Format]]:  # type: ignore[empty-body]
     """The file formats this plugin brings; ``format = { type = NAME, ... }`` of any connector chooses among all of them."""
+
+
+@hookspec
+def cdmd_targets() -> Sequence[type[Target]]:  # type: ignore[empty-body]
+    """The target types this plugin brings; each brings its settings struct, and ``deliver`` or ``run``."""
 
 
 @hookspec

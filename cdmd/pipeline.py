@@ -21,6 +21,7 @@ from cdmd.batches.preparing import Preparation, Prepared, prepare, prepared, tog
 from cdmd.batches.rules import Digester, PipelineSettings, Rules
 from cdmd.batches.tail import Tail
 from cdmd.contracts import Clock, Journal, Remap, Screen, Store
+from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions
 from cdmd.identity.identifiers import Kinds
@@ -301,12 +302,12 @@ class Pipeline:
         known_only: frozenset[str],
         reconciled: Mapping[str, str] = {},
         pull: frozenset[str] = frozenset(),
+        subscriptions: Subscriptions | None = None,
     ) -> None:
         """What a reload changed; it counts from the next batch."""
         self._pull = pull
-        self._rules = msgspec.structs.replace(
-            self._rules, kinds=kinds, audiences=audiences, known_only=known_only, reconciled=reconciled
-        )
+        told = {"reconciled": reconciled, "subscriptions": subscriptions}
+        self._rules = msgspec.structs.replace(self._rules, kinds=kinds, audiences=audiences, known_only=known_only, **told)
 
     def statistics(self) -> PipelineStatistics:
         """Figures for ``status``."""

@@ -261,9 +261,9 @@ async def test_a_startup_that_refuses_its_settings_is_bad_configuration_in_its_o
 
 
 def test_hooks_of_later_versions_do_no_harm_and_are_named_in_its_row() -> None:
-    only = row(plugin(cdmd_extensions=[extension("a")], cdmd_targets=[], cdmd_formats=[Lines]))
+    only = row(plugin(cdmd_extensions=[extension("a")], cdmd_verifiers=[], cdmd_formats=[Lines]))
     assert (only.state, only.error) == ("enabled", None)
-    assert only.brings == ["format lines", "extension it.a", "cdmd_targets (not used by this version)"]
+    assert only.brings == ["format lines", "extension it.a", "cdmd_verifiers (not used by this version)"]
 
 
 def test_the_commands_of_every_plugin_are_found_and_one_that_fails_brings_none() -> None:

@@ -14,7 +14,8 @@ import msgspec
 from cdmd.batches.judging import Judging
 from cdmd.batches.moments import effective_time
 from cdmd.batches.preparing import Preparation, Prepared, forms_of
-from cdmd.batches.rules import Rules, allowed
+from cdmd.batches.rules import Rules, allowed, telling
+from cdmd.deliveries.telling import Happened
 from cdmd.identity.naming import public_id
 from cdmd.identity.resolution import People, complete
 from cdmd.models import (
@@ -91,7 +92,8 @@ class _Decider:
             combine=lambda winner, loser: me.combine(winner, loser),  # noqa: PLW0108 - bound to itself it would be one
         )
         self._changes = Changes()
-        self._judging = Judging(rules.audiences, journal_id=rules.journal_id, now=now)
+        self._telling = telling(rules.subscriptions)
+        self._judging = Judging(rules.audiences, journal_id=rules.journal_id, now=now, telling=self._telling)
         self._lost_traits, self._received, self._joined = 0, Micros(0), False
         self._before: Seen | None = None
 
@@ -235,6 +237,9 @@ class _Decider:
         if ahead:
             self._count(item, Count.CLOCK_AHEAD)
         self._received, self._joined, owned = received, False, len(self._people.owners)
+        if self._telling is not None:
+            self._telling.begin(partial(self._people.found, one.forms.pairs), event, received)
+        merged = len(self._people.merges)
         key, rule = self._people.resolve(one.forms, seq=item.seq, at=at, source=event.source)
         if self._rules.kinds.left_out(event.identifiers, one.forms):
             self._count(item, Count.UNUSABLE)
@@ -247,6 +252,9 @@ class _Decider:
         self._changes.activities.append(
             Activity(seq=item.seq, profile=key, time=at, event=event, rule=rule, trace=item.trace, clock_ahead=ahead)
         )
+        if self._telling is not None:
+            whose = None if key is None else (key, self._people.state(key))
+            self._telling.event(Happened(event, item.seq, at, received, rule), whose, self._people.merges[merged:])
         return Fate("applied", item, rule, at, received)
 
     def _project(self, item: Item, key: ProfileKey, at: Micros, *, identified: bool) -> None:

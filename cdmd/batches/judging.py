@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
 
+from cdmd.deliveries.telling import Telling
 from cdmd.kit.conditions import Failures
 from cdmd.models import Changes, Micros, Notice, ProfileKey, ProfileState
 from cdmd.profiles.audiences import Audience, Audiences
@@ -26,10 +27,11 @@ class Judging:
     """What one batch comes to say.
 
     ``now`` is the wall clock: a profile that was judged later than that, because the clock was set back, is not held to it.
+    ``telling`` (None: there are no targets) hears who enters and leaves.
     """
 
-    def __init__(self, audiences: Audiences, *, journal_id: str, now: Micros) -> None:
-        self.audiences, self._journal_id, self._now = audiences, journal_id, now
+    def __init__(self, audiences: Audiences, *, journal_id: str, now: Micros, telling: Telling | None = None) -> None:
+        self.audiences, self._journal_id, self._now, self._telling = audiences, journal_id, now, telling
         self._was_due: dict[ProfileKey, int | None] = {}
         self._notices: list[Notice] = []
         self._failures: dict[str, Failures] = {}
@@ -39,6 +41,8 @@ class Judging:
         profiles = changes.profiles
         changes.due = {key: was for key, was in self._was_due.items() if was != profiles[key].due}
         changes.notices, changes.failures = self._notices, self._failures
+        if self._telling is not None:
+            changes.outgoing = self._telling.outgoing()
 
     def moment(self, state: ProfileState, received: Micros) -> Micros:
         """As of when a profile is judged for an event of that receipt."""
@@ -91,9 +95,10 @@ class Judging:
         named = f"{self._journal_id}:{state.public}:{name}:{entered}:{at}:{seq}"
         digest = blake2b(named.encode(), digest_size=16, person=b"cdmd audience").hexdigest()
         why = why[:_LONGEST_REASON]
-        self._notices.append(
-            Notice(id=digest, audience=name, profile=key, public=state.public, entered=entered, at=at, reason=why)
-        )
+        notice = Notice(id=digest, audience=name, profile=key, public=state.public, entered=entered, at=at, reason=why)
+        self._notices.append(notice)
+        if self._telling is not None:
+            self._telling.notice(notice, state)
 
 
 def _copy(state: ProfileState) -> ProfileState:

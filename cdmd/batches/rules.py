@@ -6,6 +6,8 @@ from typing import Protocol
 import msgspec
 
 from cdmd.contracts import Screen
+from cdmd.deliveries.subscribing import Subscriptions
+from cdmd.deliveries.telling import Telling
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import ERASED, Digest, Entry, Event
 from cdmd.profiles.audiences import Audiences
@@ -27,7 +29,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What does not change from batch to batch. ``parked_keep`` is in microseconds.
 
     ``reconciled``: the connectors that should have been told of what a stream finds, by the stream's source. Both bring the
-    same events under the same ids, mapped in different ways. ``screen`` says of whom nothing may be kept.
+    same events under the same ids, mapped in different ways. ``screen`` says of whom nothing may be kept;
+    ``subscriptions`` what goes to targets, if there are any.
     """
 
     journal_id: str
@@ -39,6 +42,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     screen: Screen | None = None
     parked_max: int = 100_000
     parked_keep: int = 72 * 3600 * 1_000_000
+    subscriptions: Subscriptions | None = None
+
+
+def telling(subscriptions: Subscriptions | None) -> Telling | None:
+    """What collects what one batch sends; None where nothing is sent to anybody."""
+    return Telling(subscriptions) if subscriptions else None
 
 
 def allowed(screen: Screen | None, entry: Entry) -> Entry | None:

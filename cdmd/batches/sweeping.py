@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from cdmd.batches.judging import COMPUTED, NOT_CONFIGURED, Judging
+from cdmd.batches.rules import telling
+from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.models import Changes, IndicatorState, Known, Micros, ProfileKey, ProfileState, Seq, Wanted
 from cdmd.profiles.audiences import Audience, Audiences
 
@@ -15,13 +17,24 @@ from cdmd.profiles.audiences import Audience, Audiences
 class Expiring:
     """The profiles ``keys`` whose moment has come, brought up to ``upto``."""
 
-    def __init__(self, audiences: Audiences, keys: Sequence[ProfileKey], *, upto: Micros, journal_id: str, now: Micros) -> None:
+    def __init__(
+        self,
+        audiences: Audiences,
+        keys: Sequence[ProfileKey],
+        *,
+        upto: Micros,
+        journal_id: str,
+        now: Micros,
+        subscriptions: Subscriptions | None = None,
+    ) -> None:
         self._audiences, self._upto, self._journal_id, self._now = audiences, upto, journal_id, now
+        self._subscriptions = subscriptions
         self.wanted = Wanted((), (), profiles=keys)
 
     def __call__(self, known: Known) -> Changes:
         """What the passing of time changes about them."""
-        changes, judging = Changes(), Judging(self._audiences, journal_id=self._journal_id, now=self._now)
+        changes = Changes()
+        judging = _judging(self._audiences, self._subscriptions, journal_id=self._journal_id, now=self._now)
         for key, state in known.profiles.items():
             if state.due is not None and state.due <= self._upto:
                 mine = changes.profiles[key] = msgspec.structs.replace(state)
@@ -56,7 +69,9 @@ class Computing:
         why: str = COMPUTED,
         journal_id: str,
         now: Micros,
+        subscriptions: Subscriptions | None = None,
     ) -> None:
+        self._subscriptions = subscriptions
         self._audiences, self._past, self._names, self._which, self._why = audiences, past, names, which, why
         self._journal_id, self._now = journal_id, now
         self.behind: dict[ProfileKey, Sequence[ProfileKey]] = {}
@@ -64,7 +79,8 @@ class Computing:
 
     def __call__(self, known: Known) -> Changes:
         """What becomes of them."""
-        changes, judging = Changes(), Judging(self._audiences, journal_id=self._journal_id, now=self._now)
+        changes = Changes()
+        judging = _judging(self._audiences, self._subscriptions, journal_id=self._journal_id, now=self._now)
         self.behind = {}
         for key, past in self._past.items():
             state = known.profiles.get(key)
@@ -93,18 +109,33 @@ class Computing:
 class Removing:
     """The profiles ``keys`` leave an audience that is no longer configured."""
 
-    def __init__(self, audiences: Audiences, name: str, keys: Sequence[ProfileKey], *, journal_id: str, now: Micros) -> None:
+    def __init__(
+        self,
+        audiences: Audiences,
+        name: str,
+        keys: Sequence[ProfileKey],
+        *,
+        journal_id: str,
+        now: Micros,
+        subscriptions: Subscriptions | None = None,
+    ) -> None:
         self._audiences, self._name, self._journal_id, self._now = audiences, name, journal_id, now
+        self._subscriptions = subscriptions
         self.wanted = Wanted((), (), profiles=keys)
 
     def __call__(self, known: Known) -> Changes:
         """They are out."""
-        changes, judging = Changes(), Judging(self._audiences, journal_id=self._journal_id, now=self._now)
+        changes = Changes()
+        judging = _judging(self._audiences, self._subscriptions, journal_id=self._journal_id, now=self._now)
         for key, state in known.profiles.items():
             mine = changes.profiles[key] = msgspec.structs.replace(state)
             judging.leave(key, mine, [self._name], at=self._now, why=NOT_CONFIGURED)
         judging.into(changes)
         return changes
+
+
+def _judging(audiences: Audiences, subscriptions: Subscriptions | None, *, journal_id: str, now: Micros) -> Judging:
+    return Judging(audiences, journal_id=journal_id, now=now, telling=telling(subscriptions))
 
 
 def would_change(audiences: Audiences, state: ProfileState, which: Sequence[Audience], now: Micros) -> bool:

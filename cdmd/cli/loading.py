@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cdmd.connectors
+import cdmd.builtin
 from cdmd.config.library import Library
 from cdmd.config.loading import load, plugin_tables
 from cdmd.config.schema import Config, ConnectorConfig
@@ -38,7 +38,7 @@ def load_all(path: Path | None, *, make_token: bool = False, alone: str | None =
     """
     environment = dict(os.environ)
     tables = plugin_tables(path, environment)
-    plugins = Plugins.load(entry_points(group="cdmd"), tables, modules={"builtin": cdmd.connectors})
+    plugins = Plugins.load(entry_points(group="cdmd"), tables, modules={"builtin": cdmd.builtin})
     config = _load(path, plugins, environment, make_token=make_token, alone=alone)
     return Loaded(plugins, config, path, environment)
 
@@ -48,9 +48,12 @@ def _load(
 ) -> Config:
     types = plugins.connector_types()
     checks: dict[str, Any] = {name: kind.check for name, kind in types.items() if hasattr(kind, "check")}
+    targets = plugins.target_types()
     config = load(
         path,
         types={name: kind.Settings for name, kind in types.items()},
+        targets={name: kind.Settings for name, kind in targets.items()},
+        target_checks={name: kind.check for name, kind in targets.items() if hasattr(kind, "check")},
         formats=plugins.formats(),
         environment=environment,
         randomness=secrets.token_bytes,
@@ -77,6 +80,9 @@ def _build(config: Config, plugins: Plugins) -> None:
     for one in config.connectors.values():
         found = _problems(partial(_claim, plugins, one, owners))
         problems += [f"{one.file}: {problem}" for problem in found]
+    for target in config.targets.values():
+        found = _problems(partial(plugins.target, target.frame.type, target.name, target.settings))
+        problems += [f"{target.file}: {problem}" for problem in found]
     if problems:
         raise ConfigInvalid(problems)
 

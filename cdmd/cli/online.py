@@ -36,5 +36,7 @@ def _named(config: Config) -> Iterator[tuple[str, str, Any]]:
     """Every table that may name hosts: where it stands, its key and its settings."""
     for name, one in config.connectors.items():
         yield one.file, f"connectors.{name}", one.settings
+    for name, target in config.targets.items():
+        yield target.file, f"targets.{name}", target.settings
     for name, table in config.plugins.items():
         yield config.files[0] if config.files else "defaults", f"plugins.{name}", table

@@ -15,7 +15,19 @@ from cdmd.kit.quiet import QuietHours
 from cdmd.kit.secret import Secret
 
 _PASSWORD: Final = re.compile(r"//[^/?#\s@]*:[^/?#\s@]*@")
-_SECTIONS = ("daemon", "http", "control", "network", "queue", "journal", "dead_letters", "dedupe", "parked", "identity")
+_SECTIONS = (
+    "daemon",
+    "http",
+    "control",
+    "network",
+    "queue",
+    "journal",
+    "dead_letters",
+    "dedupe",
+    "deliveries",
+    "parked",
+    "identity",
+)
 
 
 def effective(config: Config, *, plugins: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +40,7 @@ def effective(config: Config, *, plugins: Mapping[str, Any]) -> dict[str, Any]:
     shown["connectors"] = {
         name: {**plain(connector.frame), **plain(connector.settings)} for name, connector in config.connectors.items()
     }
+    shown["targets"] = {name: {**plain(one.frame), **plain(one.settings)} for name, one in config.targets.items()}
     shown["plugins"] = _undeclared(plain(plugins))
     return shown
 

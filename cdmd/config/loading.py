@@ -3,10 +3,9 @@
 A mistake reads ``FILE: key.path: what is wrong (did you mean ...?)``. Not for: building connectors.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
@@ -14,10 +13,10 @@ from cdmd.config import meaning, places, together
 from cdmd.config.checking import Checker, nearest
 from cdmd.config.effective import effective
 from cdmd.config.library import Library, lay_under
+from cdmd.config.outbound import TARGET_KEYS, DeliverySettings, TargetConfig, TargetFrame
 from cdmd.config.reading import Key, Merged, one_line, read, show
 from cdmd.config.schema import (
     FRAME_KEYS,
-    Absent,
     AudienceSettings,
     Config,
     ConnectorConfig,
@@ -36,12 +35,11 @@ from cdmd.config.schema import (
     TraitSettings,
 )
 from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, StandIns, make_token, names_a_secret, token
+from cdmd.config.targeting import target
+from cdmd.config.typed import Check, Typed, Types
 from cdmd.contracts import Format
 from cdmd.errors import ConfigInvalid
 from cdmd.kit.secret import Secret
-
-Check: TypeAlias = Callable[[str, Any], Sequence[str]]
-"""A connector type's own check: its name and settings in, mistakes out, each as ``key: what is wrong`` or a sentence."""
 
 SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "daemon": DaemonSettings,
@@ -51,17 +49,17 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "queue": QueueSettings,
     "journal": JournalSettings,
     "dead_letters": DeadLetterSettings,
+    "deliveries": DeliverySettings,
     "dedupe": DedupeSettings,
     "parked": ParkedSettings,
     "identity": IdentitySettings,
 }
-_LATER: Final = ("targets", "privacy")
-"""Connector types of the contract that come later."""
+_LATER: Final = ("privacy",)
+"""Tables of the contract that come later."""
 _FRAME: Final = {"type": ""}
 _INDICATOR: Final = {"on": "*", "value": "0", "window": None, "step": None}
 _AUDIENCE: Final = {"where": "false"}
 _READABLE: Final = 0o044
-_KEYED: Final = re.compile(r"[A-Za-z0-9_.\"-]+: ")
 
 
 def load(  # noqa: PLR0913 - each is one thing that is handed in
@@ -72,6 +70,8 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     environment: Mapping[str, str],
     randomness: Callable[[int], bytes],
     checks: Mapping[str, Check] | None = None,
+    targets: Mapping[str, type[msgspec.Struct]] = {},
+    target_checks: Mapping[str, Check] = {},
     absent: str | None = None,
     library: Library | None = None,
     make_token: bool = False,
@@ -80,7 +80,8 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
 ) -> Config:
     """Load ``path``, else what ``environment`` or ``default`` names, else embedded defaults. Reads files; blocks.
 
-    ``types`` are the settings structs by connector type, ``checks`` their own checks, ``formats`` the file formats by name.
+    ``types`` are the settings structs by connector type, ``checks`` their own checks, ``formats`` the file formats by name;
+    ``targets`` and ``target_checks`` the same by target type.
     ``absent`` says which plugins are missing: then an unknown type is a warning and that connector's settings are ``Absent``,
     so that one plugin does not stop them all. ``library`` is where ``use`` looks, ours alone by default. ``make_token`` lets
     the default connector's token be written into the state directory when it is missing; otherwise nothing is written. With
@@ -93,8 +94,10 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     if alone is not None:
         merged.keep("connectors", alone)
     secrets = (Secrets if alone is None else StandIns)(environment, folder=file.parent)
-    loading = _Loading(merged, types=types, environment=environment, secrets=secrets, checks=checks or {}, formats=formats)
-    loading.absent = absent
+    connector_types = Types(what="connector", settings=types, checks=checks or {}, frame=FRAME_KEYS, absent=absent)
+    target_types = Types(what="target", settings=targets, checks=target_checks, frame=TARGET_KEYS, absent=absent)
+    kinds = (connector_types, target_types)
+    loading = _Loading(merged, kinds=kinds, environment=environment, secrets=secrets, formats=formats)
     config = loading.config()
     if not merged.files:
         config = loading.with_inbox(config, make=make_token, randomness=randomness)
@@ -133,18 +136,16 @@ class _Loading:
         self,
         merged: Merged,
         *,
-        types: Mapping[str, type[msgspec.Struct]],
+        kinds: tuple[Types, Types],
         environment: Mapping[str, str],
         secrets: Secrets,
-        checks: Mapping[str, Check],
         formats: Mapping[str, type[Format]],
     ) -> None:
-        self._merged, self._types, self._environment, self._checks = merged, types, environment, checks
-        self._secrets = secrets
+        self._merged, self._types, self._environment, self._secrets = merged, kinds[0].settings, environment, secrets
         self._checker = Checker(self._report, self._secret, formats=formats)
-        self.absent: str | None = None
         self._holding: set[str] = set()
         self.warnings: list[str] = []
+        self._typed, self._target_typed = (Typed(one, merged, self._checker, self.warnings.append) for one in kinds)
 
     def config(self) -> Config:
         self._unknown_tables()
@@ -164,7 +165,7 @@ class _Loading:
             for name, value in self._tables("audiences").items()
             if (one := self._checker.table(AudienceSettings, value, ("audiences", name), stand_ins=_AUDIENCE)) is not None
         }
-        connectors = self._connectors()
+        connectors, targets = self._connectors(), self._targets(indicators)
         plugins = {name: self._plugin(value, ("plugins", name)) for name, value in self._tables("plugins").items()}
         for found in (
             meaning.http(sections["http"]),
@@ -192,6 +193,7 @@ class _Loading:
             indicators=indicators,
             audiences=audiences,
             connectors=connectors,
+            targets=targets,
             plugins=plugins,
             **sections,
         )
@@ -234,7 +236,7 @@ class _Loading:
         self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {hint}")
 
     def _unknown_tables(self) -> None:
-        known = [*SECTIONS, "traits", "indicators", "audiences", "connectors", "plugins"]
+        known = [*SECTIONS, "traits", "indicators", "audiences", "connectors", "targets", "plugins"]
         for name in self._merged.tables:
             if name in _LATER:
                 self._report((name,), f"[{name}] is not available in this version")
@@ -265,45 +267,23 @@ class _Loading:
             frames[name] = frame = self._checker.table(ConnectorFrame, common, key, stand_ins=_FRAME)
             for where, what in meaning.frame(name, frame):
                 self._report(where, what)
-            settings = self._settings(name, table)
+            settings = self._typed.settings(key, table, self._report)
             built[name] = ConnectorConfig(name=name, frame=frame, settings=settings, file=self._merged.file_of(key))
         for where, what in together.earlier_names(frames):
             self._report(where, what)
         return built
 
-    def _settings(self, name: str, table: Mapping[str, Any]) -> Any:
-        kind, key = table.get("type"), ("connectors", name)
-        if not isinstance(kind, str):
-            return None
-        if kind not in self._types:
-            return self._absent(kind, table, (*key, "type"))
-        own = {entry: value for entry, value in table.items() if entry not in FRAME_KEYS}
-        settings = self._checker.table(self._types[kind], own, key, known=FRAME_KEYS)
-        for where, what in meaning.events(key, settings):
-            self._report(where, what)
-        if settings is not None and kind in self._checks:
-            for problem in self._checks[kind](name, settings):
-                self._checked(key, problem)
-        return settings
-
-    def _absent(self, kind: str, table: Mapping[str, Any], key: Key) -> Absent | None:
-        """An unknown type: a mistake, or the want of a plugin, which is no reason to stop all the others."""
-        what, near = f'there is no connector type "{kind}"', nearest(kind, self._types)
-        if near or self.absent is None:
-            self._report(key, what + near)
-        else:
-            self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {what}; {self.absent}")
-            path = table.get("path")
-            return Absent(unavailable=f"{what}; {self.absent}", path=path if isinstance(path, str) else None)
-        return None
-
-    def _checked(self, key: Key, problem: str) -> None:
-        """Report what a type's own check found, unless it speaks of a value that was wrong and gave way to a default."""
-        keyed = _KEYED.match(problem)
-        about = (*key, *(keyed[0].removesuffix(": ").split(".") if keyed else ()))
-        if any(flawed[: len(about)] == about or about[: len(flawed)] == flawed for flawed in self._checker.flawed):
-            return
-        self._merged.problems.append(f"{self._merged.file_of(about)}: {show(key)}{'.' if keyed else ': '}{problem}")
+    def _targets(self, among: Mapping[str, IndicatorSettings]) -> dict[str, TargetConfig]:
+        built: dict[str, TargetConfig] = {}
+        for name, table in self._tables("targets").items():
+            key = ("targets", name)
+            common = {entry: value for entry, value in table.items() if entry in TARGET_KEYS}
+            frame = self._checker.table(TargetFrame, common, key, stand_ins=_FRAME)
+            for where, what in target(name, frame, among):
+                self._report(where, what)
+            settings = self._target_typed.settings(key, table, self._report)
+            built[name] = TargetConfig(name=name, frame=frame, settings=settings, file=self._merged.file_of(key))
+        return built
 
     def _plugin(self, value: Any, key: Key) -> Any:
         """Plain data; text that starts like a reference is the secret's text."""

@@ -161,7 +161,7 @@ def indicators(settings: Mapping[str, IndicatorSettings]) -> Found:
         if one.on is None:
             yield from _calculated(key, one, settings)
             continue
-        yield from _globs((*key, "on"), (one.on,) if isinstance(one.on, str) else one.on)
+        yield from globs((*key, "on"), (one.on,) if isinstance(one.on, str) else one.on)
         if one.value is not None:
             yield from _template((*key, "value"), one.value)
         elif one.compute != "count":
@@ -246,11 +246,17 @@ def audiences(settings: Mapping[str, AudienceSettings], among: Mapping[str, Indi
 
 def audience_problems(where: str, among: Iterable[str]) -> Iterator[str]:
     """What is wrong with the condition of an audience, where the indicators ``among`` are configured."""
+    for problem in condition_problems(where, among, names=AUDIENCE_NAMES):
+        hint = "; an audience has no event, it is about a customer" if "there is no event here" in problem else ""
+        yield problem + hint
+
+
+def condition_problems(where: str, among: Iterable[str], *, names: Sequence[str]) -> Iterator[str]:
+    """What is wrong with a condition about a customer that may speak of ``names``."""
     try:
-        paths = Condition.parse(where, names=AUDIENCE_NAMES).paths()
+        paths = Condition.parse(where, names=names).paths()
     except ValueError as error:
-        hint = "; an audience has no event, it is about a customer" if "there is no event here" in str(error) else ""
-        yield f"not a condition: {error}{hint}"
+        yield f"not a condition: {error}"
         return
     for name in sorted({path[1] for path in paths if path[0] == "indicators" and len(path) > 1} - set(among)):
         yield f"there is no indicator {name}" + nearest(name, among)
@@ -263,7 +269,7 @@ def frame(name: str, settings: ConnectorFrame) -> Found:
     key = ("connectors", name)
     if NAME.fullmatch(name) is None:
         yield key, "a connector's name has letters, digits, _ and - only"
-    yield from _globs((*key, "accept"), settings.accept)
+    yield from globs((*key, "accept"), settings.accept)
     if settings.where is not None:
         yield from _condition((*key, "where"), settings.where, ("event",))
     if settings.event is not None:
@@ -295,7 +301,8 @@ def event(key: Key, settings: EventSettings) -> Found:
                 yield from _template((*key, name, entry), text)
 
 
-def _globs(key: Key, patterns: Sequence[str]) -> Found:
+def globs(key: Key, patterns: Sequence[str]) -> Found:
+    """Globs over event types."""
     if not patterns:
         yield key, "matches nothing: name at least one event type"
     for pattern in patterns:

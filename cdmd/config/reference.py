@@ -10,6 +10,7 @@ from msgspec.structs import FieldInfo
 
 from cdmd.config.effective import plain
 from cdmd.config.loading import SECTIONS
+from cdmd.config.outbound import TargetFrame
 from cdmd.config.schema import (
     AudienceSettings,
     ConnectorFrame,
@@ -31,10 +32,14 @@ _WORDS: Final[Mapping[Any, str]] = {
 }  # fmt: skip
 
 
-def reference(connectors: Mapping[str, type[msgspec.Struct]], formats: Mapping[str, type[msgspec.Struct]] = {}) -> str:
+def reference(
+    connectors: Mapping[str, type[msgspec.Struct]],
+    formats: Mapping[str, type[msgspec.Struct]] = {},
+    targets: Mapping[str, type[msgspec.Struct]] = {},
+) -> str:
     """Markdown: one section a table of the configuration, in TOML's notation.
 
-    ``connectors`` are settings by connector type, ``formats`` by the name of the file format.
+    ``connectors`` are settings by connector type, ``formats`` by the name of the file format, ``targets`` by target type.
     """
     sections: list[tuple[str, str, type[Any]]] = [
         (f"[{name}]", "", struct) for name, struct in SECTIONS.items() if struct is not IdentitySettings
@@ -49,6 +54,8 @@ def reference(connectors: Mapping[str, type[msgspec.Struct]], formats: Mapping[s
     ]
     sections += [("[connectors.NAME]", f' with type = "{name}"', struct) for name, struct in sorted(connectors.items())]
     sections += [("[connectors.NAME.format]", f' with type = "{name}"', struct) for name, struct in sorted(formats.items())]
+    sections.append(("[targets.NAME]", "", TargetFrame))
+    sections += [("[targets.NAME]", f' with type = "{name}"', struct) for name, struct in sorted(targets.items())]
     return "\n".join(line for table, note, struct in sections for line in _section(table, note, struct))
 
 

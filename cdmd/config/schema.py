@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from cdmd.config.outbound import DeliverySettings, TargetConfig
 from cdmd.contracts import EventSettings
 from cdmd.kit.quantities import Duration, Size
 from cdmd.kit.secret import Secret
@@ -230,6 +231,10 @@ class IndicatorSettings(_Table, frozen=True, kw_only=True):
             " time zone (`month Europe/Stockholm`). Without it everything counts."
         ),
     ] = None
+    thresholds: Annotated[
+        tuple[float, ...],
+        Meta(description="Values: an event that takes it across one is told (`indicator.crossed`)."),
+    ] = ()
     step: Annotated[
         Duration | None, Meta(description="In which steps a duration moves; by default a sixtieth of it within 1m and 1d.")
     ] = None
@@ -306,12 +311,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     journal: JournalSettings = JournalSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     dedupe: DedupeSettings = DedupeSettings()
+    deliveries: DeliverySettings = DeliverySettings()
     parked: ParkedSettings = ParkedSettings()
     identity: IdentitySettings = IdentitySettings()
     traits: Mapping[str, TraitSettings] = {}
     indicators: Mapping[str, IndicatorSettings] = {}
     audiences: Mapping[str, AudienceSettings] = {}
     connectors: Mapping[str, ConnectorConfig] = {}
+    targets: Mapping[str, TargetConfig] = {}
     plugins: Mapping[str, Mapping[str, Any]] = {}
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -25,13 +25,17 @@ from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Rem
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
 from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics
 from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
+from cdmd.contracts.outbox import AttemptFilter, Outbox
 from cdmd.contracts.privacy import Naming, Screen
 from cdmd.contracts.sources import BulkTable, BulkWriter, Source
 from cdmd.contracts.store import DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
 from cdmd.contracts.streams import EventSettings, LookingConnector, StreamFrame, StreamingConnector, StreamOutlook
+from cdmd.contracts.targets import DeliveringTarget, Outlet, RunningTarget, Target
+from cdmd.contracts.values import Question, Values
 
 __all__ = [
     "Append",
+    "AttemptFilter",
     "AudienceTotals",
     "Audit",
     "Budget",
@@ -44,6 +48,7 @@ __all__ = [
     "DeadLetterFilter",
     "Decide",
     "DecidingConnector",
+    "DeliveringTarget",
     "Derive",
     "Directory",
     "ErasingConnector",
@@ -63,12 +68,16 @@ __all__ = [
     "Membership",
     "Naming",
     "NotifiedConnector",
+    "Outbox",
+    "Outlet",
     "Person",
     "ProfileFound",
     "PullConnector",
     "PushConnector",
+    "Question",
     "Remap",
     "RetryingConnector",
+    "RunningTarget",
     "SamplingConnector",
     "Screen",
     "SharingConnector",
@@ -80,6 +89,8 @@ __all__ = [
     "StreamFrame",
     "StreamOutlook",
     "StreamingConnector",
+    "Target",
     "Trace",
     "Turn",
+    "Values",
 ]

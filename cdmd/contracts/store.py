@@ -8,6 +8,7 @@ import msgspec
 
 from cdmd.contracts.directory import Audit, Directory
 from cdmd.contracts.membership import Membership
+from cdmd.contracts.outbox import Outbox
 from cdmd.models import (
     Activity,
     Changes,
@@ -79,11 +80,12 @@ class Store(Protocol):
 
     Promise: a batch is applied whole or not at all, together with its position. What a power cut takes back is applied
     again from the journal. ``membership`` tells who is in which audience, and profiles one after the other; ``directory``
-    finds people, and what is kept of one.
+    finds people, and what is kept of one; ``outbox`` is what waits for targets.
     """
 
     membership: Membership
     directory: Directory
+    outbox: Outbox
 
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
         """Look ``wanted`` up, call the pure ``decide``, write its changes in one transaction; returns them.

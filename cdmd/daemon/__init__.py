@@ -5,7 +5,7 @@ shows, what the control socket may do.
 """
 
 from cdmd.daemon.assembly import run
-from cdmd.daemon.parts import Given
+from cdmd.daemon.given import Given
 from cdmd.daemon.running import Running
 
 __all__ = ["Given", "Running", "run"]

@@ -13,9 +13,10 @@ import anyio.to_thread
 
 from cdmd.control.actors import system_lookups
 from cdmd.control.server import control_app
+from cdmd.daemon.given import Given
 from cdmd.daemon.listening import Sockets, limits, sockets, tls
 from cdmd.daemon.naming import Names
-from cdmd.daemon.parts import Given, Parts
+from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
 from cdmd.daemon.stopping import Stopping
 from cdmd.errors import CdmdError
@@ -69,7 +70,9 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     encrypted = await anyio.to_thread.run_sync(tls, config.http.tls)
     public = partial(listen, parts.edge, listening.public, limits=limits(config.http), tls=encrypted)
     app = control_app(running, own_uid=os.getuid(), lookups=system_lookups())
-    plan = parts.connectors.plan(config)
+    plan, targets = parts.connectors.plan(config), parts.outbound.plan(config)
+    await parts.outbound.load()
+    parts.outbound.take(targets, parts.audiences, config)
     parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)
     await parts.upkeep.look_at_disk()
     await parts.deriving.load()
@@ -88,6 +91,8 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await tasks.start(parts.counting.run, name="counting")
         await tasks.start(parts.expiry.run, name="expiry")
         await tasks.start(parts.supervisor.run, name="supervisor")
+        await tasks.start(parts.outbound.run, name="targets")
+        await parts.outbound.carry_out(targets)
         await parts.connectors.carry_out(plan)
         await tasks.start(parts.upkeep.run, name="upkeep")
         await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")

@@ -15,6 +15,7 @@ import structlog
 
 from cdmd.batches.sweeping import Computing, Past, Removing, members_of, would_change
 from cdmd.contracts import Clock, Store
+from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError, Damaged
 from cdmd.models import Micros, ProfileKey, ProfileState, Seq, to_micros
 from cdmd.profiles.audiences import Audience, Audiences
@@ -52,8 +53,17 @@ class Noted(msgspec.Struct, omit_defaults=True):
 class Counting:
     """``progress`` says how far it is, None where nothing is to be done; ``share`` of 0 to 1; ``rest`` waits between slices."""
 
-    def __init__(self, store: Store, *, journal_id: str, audiences: Callable[[], Audiences], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        journal_id: str,
+        audiences: Callable[[], Audiences],
+        clock: Clock,
+        subscriptions: Callable[[], Subscriptions | None] = lambda: None,
+    ) -> None:
         self._store, self._journal_id, self._audiences, self._clock = store, journal_id, audiences, clock
+        self._subscriptions = subscriptions
         self._noted = Noted()
         self._changed = anyio.Event()
         self._asked: tuple[float, float] | None = None
@@ -211,7 +221,15 @@ class Counting:
             now = to_micros(self._clock.now())
             if names:
                 await self._count(audiences, past, names, now)
-            slice_ = Computing(audiences, past, names=names, which=which, journal_id=self._journal_id, now=now)
+            slice_ = Computing(
+                audiences,
+                past,
+                names=names,
+                which=which,
+                journal_id=self._journal_id,
+                now=now,
+                subscriptions=self._subscriptions(),
+            )
             await self._store.apply(slice_.wanted, slice_)
             past = {key: Past(members, past[key].heads, past[key].held) for key, members in slice_.behind.items()}
             if not past:
@@ -246,7 +264,14 @@ class Counting:
                 continue
             while members := await self._store.membership.members(total.name, after=ProfileKey(0), limit=_SLICE):
                 keys, now = [one.key for one in members], to_micros(self._clock.now())
-                slice_ = Removing(audiences, total.name, keys, journal_id=self._journal_id, now=now)
+                slice_ = Removing(
+                    audiences,
+                    total.name,
+                    keys,
+                    journal_id=self._journal_id,
+                    now=now,
+                    subscriptions=self._subscriptions(),
+                )
                 await self._store.apply(slice_.wanted, slice_)
                 await self._clock.sleep(_LEAST_REST)
             await self._store.membership.drop_audience(total.name)

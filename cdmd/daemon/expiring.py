@@ -15,6 +15,7 @@ import structlog
 from cdmd.batches.sweeping import Expiring
 from cdmd.contracts import Clock, Journal, Store
 from cdmd.daemon.upkeep import Agreement
+from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError
 from cdmd.models import Micros, to_micros
 from cdmd.profiles.audiences import Audiences
@@ -33,8 +34,17 @@ _MARGIN: Final = timedelta(seconds=2)
 class Expiry:
     """``problem`` says why nothing expires now, None where it does."""
 
-    def __init__(self, store: Store, journal: Journal, *, audiences: Callable[[], Audiences], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        *,
+        audiences: Callable[[], Audiences],
+        clock: Clock,
+        subscriptions: Callable[[], Subscriptions | None] = lambda: None,
+    ) -> None:
         self._store, self._journal, self._audiences, self._clock = store, journal, audiences, clock
+        self._subscriptions = subscriptions
         self._agreement = Agreement(clock)
         self.problem: str | None = None
         self._log: Any = structlog.get_logger()
@@ -63,7 +73,8 @@ class Expiry:
         keys = await self._store.membership.overdue(upto, limit=SLICE)
         if keys:
             now = to_micros(self._clock.now())
-            slice_ = Expiring(self._audiences(), keys, upto=upto, journal_id=self._journal.id, now=now)
+            wanted = self._subscriptions()
+            slice_ = Expiring(self._audiences(), keys, upto=upto, journal_id=self._journal.id, now=now, subscriptions=wanted)
             await self._store.apply(slice_.wanted, slice_)
         return len(keys)
 

@@ -4,31 +4,29 @@ What each part does stands in its own room. Not here: starting and stopping them
 """
 
 import random
-import signal
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from ipaddress import ip_network
 from typing import Any, Final
 
-import anyio
-import msgspec
 import structlog
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock, Http
 from cdmd.control.protocol import DaemonState
 from cdmd.daemon.budgets import Budgets
 from cdmd.daemon.counting import Counting
 from cdmd.daemon.deriving import Deriving
 from cdmd.daemon.disk import Disk
 from cdmd.daemon.expiring import Expiry
+from cdmd.daemon.given import Given, PluginContext
 from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.naming import Names, guarded, reconciled
+from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.privacy import Privacy
 from cdmd.daemon.upkeep import Upkeep
+from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions, LoopWatch, Registered, Stall
 from cdmd.identity.identifiers import Kinds
@@ -40,13 +38,9 @@ from cdmd.intake.recent import Recent
 from cdmd.intake.tally import Tally
 from cdmd.intake.way_in import Intake
 from cdmd.kit.addresses import hosts_in
-from cdmd.kit.clock import SystemClock
 from cdmd.kit.egress import GuardedHttp
-from cdmd.kit.logs import Logs
-from cdmd.kit.systemd import Systemd
 from cdmd.models import Entry, Event, Fault, Seq
 from cdmd.pipeline import Pipeline, PipelineSettings
-from cdmd.plugins import Plugins
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.files import StateDirectory
@@ -55,39 +49,6 @@ from cdmd.supervisor import ChildState, Supervisor
 
 RECENT_IDS: Final = 200_000
 _DOOR_PAGE: Final = 2_000
-
-Signals = Callable[[], AbstractContextManager[AsyncIterator[signal.Signals]]]
-
-
-class PluginContext(msgspec.Struct, frozen=True):
-    """What an extension is handed (``cdmd.contracts.Context``)."""
-
-    settings: Mapping[str, Any]
-    http: Http
-    clock: Clock
-
-    @property
-    def now(self) -> Any:
-        """The daemon's wall clock in UTC."""
-        return self.clock.now()
-
-
-class Given(msgspec.Struct, frozen=True, kw_only=True):
-    """What the process brings: its plugins, its logs, systemd's hands, and how the configuration is read again.
-
-    ``ready`` is told, in a thread, the configuration and the public addresses once all of them accept; ``left`` at the very
-    end, when all is closed, which connectors did not stop when told: whoever runs the loop cannot wait for them.
-    """
-
-    config: Config
-    plugins: Plugins
-    logs: Logs
-    systemd: Systemd
-    read_config: Callable[[], Config]
-    ready: Callable[[Config, Sequence[str]], None]
-    left: Callable[[Sequence[str]], None] = lambda abandoned: None
-    signals: Signals = partial(anyio.open_signal_receiver, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    clock: Clock = SystemClock()
 
 
 class Parts:
@@ -230,12 +191,33 @@ class Parts:
     @cached_property
     def expiry(self) -> Expiry:
         """Lets windows expire by the clock."""
-        return Expiry(self.store, self.journal, audiences=lambda: self.audiences, clock=self.clock)
+        return Expiry(
+            self.store, self.journal, audiences=lambda: self.audiences, clock=self.clock, subscriptions=self._subscriptions
+        )
 
     @cached_property
     def counting(self) -> Counting:
         """Counts the stored past for what is new or changed."""
-        return Counting(self.store, journal_id=self.journal.id, audiences=lambda: self.audiences, clock=self.clock)
+        return Counting(
+            self.store,
+            journal_id=self.journal.id,
+            audiences=lambda: self.audiences,
+            clock=self.clock,
+            subscriptions=self._subscriptions,
+        )
+
+    @cached_property
+    def outbound(self) -> Outbound:
+        """Brings what leaves to the targets."""
+        return Outbound(
+            self.store,
+            journal_id=self.journal.id,
+            plugins=self.plugins,
+            http=self.http,
+            clock=self.clock,
+            scratch=StateDirectory(self.config.state_dir).scratch,
+            audiences=self.audiences,
+        )
 
     # ---- what keeps it going ---------------------------------------------------------------------------------------
 
@@ -289,7 +271,14 @@ class Parts:
         self.disk.reserve = config.journal.reserve.bytes
         self.door.guarded = guarded(config)
         shared = reconciled(config.connectors)
-        self.pipeline.configure(kinds=kinds, audiences=audiences, known_only=guarded(config), reconciled=shared, pull=pull)
+        self.pipeline.configure(
+            kinds=kinds,
+            audiences=audiences,
+            known_only=guarded(config),
+            reconciled=shared,
+            pull=pull,
+            subscriptions=self._subscriptions(),
+        )
         self.deriving.configured()
         self.counting.configured()
 
@@ -321,6 +310,9 @@ class Parts:
                 self.tally.reload(await self.journal.counts())
             except CdmdError as error:
                 self.log.warning("counts_unknown", error=error)
+
+    def _subscriptions(self) -> Subscriptions | None:
+        return self.outbound.dispatcher.subscriptions or None
 
     def _usable(self, identifiers: Mapping[str, str]) -> Sequence[tuple[str, str]]:
         return self.kinds.forms(identifiers).pairs  # the kinds as they are configured at that moment

@@ -140,12 +140,14 @@ class Running:
         """Everything that can be wrong comes first; then all rooms take the new settings before any connector starts."""
         parts, before, had = self._parts, self._parts.config, self._parts.kinds.hashed
         kinds, audiences = Kinds(config.identity), Audiences(config.audiences, Projection(config.indicators, config.traits))
-        plan = parts.connectors.plan(config)
+        plan, targets = parts.connectors.plan(config), parts.outbound.plan(config)
+        parts.outbound.take(targets, audiences, config)
         parts.take(config, kinds=kinds, audiences=audiences, pull=plan.pull)
         if guarded(config) != guarded(before) or kinds.hashed != had:
             await parts.refill_door()
         if config.daemon.log_level != before.daemon.log_level:
             parts.logs.set_level(config.daemon.log_level, seconds=None)
+        await parts.outbound.carry_out(targets)
         rows = await parts.connectors.carry_out(plan, wait=True)
         parts.log.info("configuration_reloaded", connectors=len(rows))
         failed = [f"connectors.{row.name}: {row.problem}" for row in rows if row.problem]

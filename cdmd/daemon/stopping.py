@@ -7,7 +7,8 @@ from typing import Any, Final
 import anyio
 import anyio.abc
 
-from cdmd.daemon.parts import Given, Parts
+from cdmd.daemon.given import Given
+from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
 from cdmd.daemon.upkeep import write_counts
 from cdmd.errors import CdmdError
@@ -52,6 +53,7 @@ class Stopping:
         parts.log.info("daemon_draining", backlog=parts.pipeline.statistics().backlog)
         self._stop.set()
         drained = await self._drain(parts, seconds)
+        await parts.outbound.close()
         parts.pipeline.tail.close()
         await self._settle(parts)
         await parts.plugins.shutdown()

@@ -78,6 +78,10 @@ class People:
             own = self.profiles[key] = _copy(self._known.profiles[key])
         return own
 
+    def found(self, pairs: Iterable[Pair]) -> list[ProfileState]:
+        """The profiles that own any of these now, the oldest first; not to be altered."""
+        return [self._view(key) for key in self._owners_of(pairs)]
+
     def resolve(self, forms: Forms, *, seq: Seq, at: Micros, source: str) -> Resolution:
         """Find, make or merge the profile of an event with these ``forms`` of its identifiers."""
         identifiers, derived = forms

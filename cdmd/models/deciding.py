@@ -9,6 +9,7 @@ import msgspec
 
 from cdmd.kit.conditions import Failures
 from cdmd.models.arriving import Fault
+from cdmd.models.delivering import Outgoing
 from cdmd.models.journaled import Entry
 from cdmd.models.outcomes import Extended
 from cdmd.models.profiles import Activity, Merge, Notice, ProfileState
@@ -93,6 +94,7 @@ class Changes(msgspec.Struct, kw_only=True):
     ``profiles`` holds new and changed rows; ``owners`` new or moved identifiers; ``unparked`` the rows whose effects are here;
     ``counts`` adds to (connector, counter). ``swayed``: extensions have a say in it or in what waits, so it may be other when
     applied again. ``due``: what it was before, where it is another one; ``notices`` in their order, ``failures`` by audience.
+    ``outgoing``: what goes to targets because of it.
     """
 
     position: Seq | None = None
@@ -109,6 +111,7 @@ class Changes(msgspec.Struct, kw_only=True):
     due: dict[ProfileKey, int | None] = {}
     notices: list[Notice] = []
     failures: dict[str, Failures] = {}
+    outgoing: Outgoing | None = None
 
 
 class Count:

@@ -12,12 +12,12 @@ import pluggy
 from typing_extensions import override
 
 from cdmd import hookspecs
-from cdmd.contracts import Connector, Extension, Format
+from cdmd.contracts import Connector, Extension, Format, Target
 from cdmd.errors import PluginFault
 from cdmd.kit.frames import leaf, sentence
 from cdmd.models import Route
 
-LATER: Final = frozenset(("cdmd_verifiers", "cdmd_targets"))
+LATER: Final = frozenset(("cdmd_verifiers",))
 """Hooks of the contract that this version does not call yet: a plugin that has them works, and its row says so."""
 
 
@@ -25,6 +25,7 @@ class Brought(NamedTuple):
     """What one plugin brings; ``later`` are hooks of later versions that it has."""
 
     connectors: Sequence[type[Connector]]
+    targets: Sequence[type[Target]]
     formats: Sequence[type[Format]]
     extensions: Sequence[Extension]
     later: Sequence[str]
@@ -33,6 +34,7 @@ class Brought(NamedTuple):
         """Each of it in a few words; ``name`` is the plugin's."""
         return [
             *(f"connector {connector.type}" for connector in self.connectors),
+            *(f"target {target.type}" for target in self.targets),
             *(f"format {form.name}" for form in self.formats),
             *(f"extension {name}.{extension.name}" for extension in self.extensions),
             *(f"{hook} (not used by this version)" for hook in self.later),
@@ -67,6 +69,7 @@ def brought(plugin: object, name: str) -> Brought:
     _check_marked(plugin, trial)
     return Brought(
         connectors=[_checked_connector(found) for found in given(trial, "cdmd_connectors")],
+        targets=[_checked_target(found) for found in given(trial, "cdmd_targets")],
         formats=[_checked_format(found) for found in given(trial, "cdmd_formats")],
         extensions=[_checked_extension(found) for found in given(trial, "cdmd_extensions")],
         later=sorted(LATER & set(vars(trial.hook))),
@@ -95,18 +98,31 @@ def given(manager: pluggy.PluginManager, hook: str) -> list[object]:
     return found
 
 
-def _checked_connector(found: object) -> type[Connector]:
+def _checked_type(found: object, what: str) -> tuple[type, str]:
+    """The class of a connector or target, and the type's name."""
     if not isinstance(found, type):
-        raise PluginFault("cdmd_connectors must list classes")
+        raise PluginFault(f"cdmd_{what}s must list classes")
     named, settings = getattr(found, "type", None), getattr(found, "Settings", None)
     if not isinstance(named, str) or not named:
-        raise PluginFault(f"the connector {found.__name__} has no `type`")
+        raise PluginFault(f"the {what} {found.__name__} has no `type`")
     if not isinstance(settings, type) or not issubclass(settings, msgspec.Struct):
-        raise PluginFault(f"the connector {named} has no `Settings` struct")
+        raise PluginFault(f"the {what} {named} has no `Settings` struct")
     try:
         inspect.signature(found).bind("name", None)
     except (TypeError, ValueError):
-        raise PluginFault(f"the connector {named} is not made from (name, settings)") from None
+        raise PluginFault(f"the {what} {named} is not made from (name, settings)") from None
+    return found, named
+
+
+def _checked_target(made: object) -> type[Target]:
+    found, named = _checked_type(made, "target")
+    if not (_has_async(found, "run") or _has_async(found, "deliver")):
+        raise PluginFault(f"the target {named} needs an async `deliver`, or an async `run`")
+    return cast("type[Target]", found)
+
+
+def _checked_connector(made: object) -> type[Connector]:
+    found, named = _checked_type(made, "connector")
     if not (_has_async(found, "run") or _has_async(found, "answer")):
         raise PluginFault(f"the connector {named} needs an async `run`, or `routes` and an async `answer`, or both")
     return cast("type[Connector]", found)

@@ -13,7 +13,7 @@ import anyio.to_thread
 import msgspec
 
 from cdmd.config.schema import Absent
-from cdmd.contracts import Connector, Context, Extension, Format, Source
+from cdmd.contracts import Connector, Context, Extension, Format, Source, Target
 from cdmd.errors import ConfigInvalid, Overloaded, PluginFault
 from cdmd.kit.detached import Ended, within
 from cdmd.models import Answer, Request, Route
@@ -71,6 +71,7 @@ class Plugins:
         self._hooks = manager()
         self._rows: dict[str, PluginRow] = {}
         self._connectors: dict[str, type[Connector]] = {}
+        self._targets: dict[str, type[Target]] = {}
         self._formats: dict[str, type[Format]] = {}
         self._extensions: list[tuple[str, Extension]] = []
         self._brings: dict[str, Sequence[str]] = {}
@@ -119,6 +120,10 @@ class Plugins:
         """Every connector type by its name."""
         return dict(self._connectors)
 
+    def target_types(self) -> dict[str, type[Target]]:
+        """Every target type by its name."""
+        return dict(self._targets)
+
     def formats(self) -> dict[str, type[Format]]:
         """Every file format by its name."""
         return dict(self._formats)
@@ -162,6 +167,7 @@ class Plugins:
             self._row(name, version, "load error", reason(error))
             return
         self._connectors |= {connector.type: connector for connector in found.connectors}
+        self._targets |= {target.type: target for target in found.targets}
         self._formats |= {form.name: form for form in found.formats}
         self._extensions += [(name, extension) for extension in found.extensions]
         self._brings[name] = found.lines(name)
@@ -171,6 +177,7 @@ class Plugins:
         taken = {extension.name for _, extension in self._extensions}
         for kind, mine, others in (
             ("connector type", [connector.type for connector in found.connectors], set(self._connectors)),
+            ("target type", [target.type for target in found.targets], set(self._targets)),
             ("format", [form.name for form in found.formats], set(self._formats)),
             ("extension", [extension.name for extension in found.extensions], taken),
         ):
@@ -196,6 +203,17 @@ class Plugins:
         except Exception as error:  # a plugin's constructor is foreign code: its fault is its connector's
             raise ConfigInvalid([f"connectors.{name}: its type {kind} cannot make it: {reason(error)}"]) from error
         return made
+
+    def target(self, kind: str, name: str, settings: Any) -> Target | None:
+        """The target ``name`` of a type that a plugin brought; None where that is missing. Raises ``ConfigInvalid``."""
+        if isinstance(settings, Absent):
+            return None
+        try:
+            return self._targets[kind](name, settings)
+        except ConfigInvalid:
+            raise
+        except Exception as error:  # as above
+            raise ConfigInvalid([f"targets.{name}: its type {kind} cannot make it: {reason(error)}"]) from error
 
     # ---- calling -----------------------------------------------------------------------------------------------------
 

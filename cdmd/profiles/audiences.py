@@ -5,7 +5,7 @@ that is new, or the clock. One that cannot be answered is false, and counted: a 
 here: when a profile is judged, and what is said about it.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from cdmd.config.meaning import AUDIENCE_NAMES, PROFILE_NAMES, audience_problems
@@ -179,8 +179,13 @@ def trial(where: str, projection: Projection) -> Audience:
     return _compiled("", where, projection)
 
 
-def _compiled(name: str, where: str, projection: Projection) -> Audience:
-    condition = Condition.parse(where, names=AUDIENCE_NAMES)
+def asked(where: str, projection: Projection, *, names: Sequence[str]) -> Audience:
+    """A condition about a customer that may speak of ``names``, of an event among them. Raises ValueError."""
+    return _compiled("", where, projection, names=names)
+
+
+def _compiled(name: str, where: str, projection: Projection, *, names: Sequence[str] = AUDIENCE_NAMES) -> Audience:
+    condition = Condition.parse(where, names=names)
     paths = condition.paths()
     whole = ("indicators",) in paths
     read = projection.names if whole else frozenset(path[1] for path in paths if path[0] == "indicators")

@@ -14,10 +14,11 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 
 from cdmd.errors import Damaged
-from cdmd.models import LANE, Activity, Changes, Digest, Known, ProfileKey, ProfileState, Seq, Wanted
+from cdmd.models import LANE, Activity, Changes, Digest, Known, ProfileKey, ProfileState, Seq, Wanted, to_micros
 from cdmd.store import seen
 from cdmd.store.audiences import write_audiences
 from cdmd.store.chunks import gather, gather_bodies, in_chunks, insert_many, select_in
+from cdmd.store.outgoing import write_outgoing
 from cdmd.store.rows import activity_row, identifier_row, letter_row, merge_row, parked_row, profile_row, read_profile
 from cdmd.store.sql import load_queries
 
@@ -113,6 +114,8 @@ def write(connection: sqlite3.Connection, changes: Changes, found: Found, *, now
     )
     _write_waiting(connection, changes, totals)
     _write_sources(connection, changes)
+    if changes.outgoing is not None:
+        write_outgoing(connection, changes.outgoing, now=to_micros(now))
     add_counts(connection, changes.counts)
     add_totals(connection, totals)
     if changes.position is not None:

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from cdmd.errors import Damaged
 from cdmd.store.database import check_integrity, inspect
-from cdmd.store.rows import faults_of, read_activity, read_letter, read_merge, read_parked, read_profile, row_sum
+from cdmd.store.rows import faults_of, read_activity, read_letter, read_merge, read_parked, read_profile, read_queued, row_sum
 from cdmd.store.sql import load_queries
 
 _SQL: Final = load_queries("store")
+_OUTBOX: Final = load_queries("outbox")
 _READ: Final = {
     "all_profiles": read_profile,
     "all_activities": read_activity,
@@ -33,6 +34,7 @@ def _examine(connection: sqlite3.Connection) -> list[str]:
     for name, read in _READ.items():
         faults += faults_of(connection.execute(_SQL[name]), read)
     faults += faults_of(connection.execute(_SQL["all_identifiers"]), _read_identifier)
+    faults += faults_of(connection.execute(_OUTBOX["all_outbox"]), read_queued)
     ((lost,),) = connection.execute(_SQL["lost_owners"])
     if lost:
         faults.append(f"{lost} identifiers belong to profiles that are not there")
@@ -41,6 +43,8 @@ def _examine(connection: sqlite3.Connection) -> list[str]:
         faults.append(f"{loose} activities are not found from their profiles")
     for name, kept, really in connection.execute(_SQL["miscounted_members"]):
         faults.append(f"the audience {name} should have {kept} members, but there are {really}")
+    for name, kept, really in connection.execute(_OUTBOX["miscounted_targets"]):
+        faults.append(f"{kept} deliveries should wait for the target {name}, but there are {really}")
     return faults + _examine_totals(connection)
 
 

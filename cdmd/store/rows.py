@@ -14,6 +14,7 @@ from cdmd.errors import Damaged
 from cdmd.models import (
     Activity,
     DeadLetter,
+    Delivery,
     Entry,
     Event,
     Extended,
@@ -22,6 +23,7 @@ from cdmd.models import (
     Parked,
     ProfileKey,
     ProfileState,
+    Queued,
 )
 
 T = TypeVar("T")
@@ -59,11 +61,20 @@ class _Merge(msgspec.Struct, array_like=True):
     before: ProfileState
 
 
+class _Delivery(msgspec.Struct, array_like=True):
+    type: str
+    at: int
+    seq: int | None
+    since: int
+    body: bytes
+
+
 _PROFILE: Final = msgspec.msgpack.Decoder(ProfileState)
 _ACTIVITY: Final = msgspec.msgpack.Decoder(_Activity)
 _LETTER: Final = msgspec.msgpack.Decoder(_Letter)
 _PARKED: Final = msgspec.msgpack.Decoder(_Parked)
 _MERGE: Final = msgspec.msgpack.Decoder(_Merge)
+_DELIVERY: Final = msgspec.msgpack.Decoder(_Delivery)
 
 
 def row_sum(columns: Sequence[int | str | None], body: bytes = b"") -> bytes:
@@ -168,6 +179,31 @@ def read_parked(row: Sequence[Any]) -> Parked:
         retry=body.retry,
         trace=tuple(body.trace),
     )
+
+
+def delivery_row(one: Delivery, *, since: int) -> tuple[Any, ...]:
+    """(id, profile, sum, body)."""
+    return _row((one.id, one.profile), _ENCODE(_Delivery(one.type, one.at, one.seq, since, one.body)))
+
+
+def read_queued(row: Sequence[Any]) -> Queued:
+    """The delivery in (n, attempts, target, lane, due, failed, reason, id, profile, sum, body)."""
+    n, attempts, target, lane, due, failed, reason, *own = row
+    body = _open(own, _DELIVERY, "delivery")
+    delivery = Delivery(
+        id=own[0],
+        target=target or "",
+        type=body.type,
+        at=body.at,  # type: ignore[arg-type]
+        body=body.body,
+        profile=own[1],
+        seq=body.seq,  # type: ignore[arg-type]
+        lane=lane,
+        n=n,
+        attempts=attempts,
+        since=body.since,  # type: ignore[arg-type]
+    )
+    return Queued(delivery=delivery, due=due, failed=failed, reason=reason)
 
 
 def faults_of(rows: Iterable[Sequence[Any]], read: Callable[[Sequence[Any]], object]) -> list[str]:

@@ -49,6 +49,7 @@ from cdmd.store.database import (
 )
 from cdmd.store.directory import SqliteDirectory, read_audit
 from cdmd.store.membership import SqliteMembership
+from cdmd.store.outbox import SqliteOutbox
 from cdmd.store.rows import read_letter, read_parked
 from cdmd.store.sql import load_migrations, load_queries
 
@@ -69,8 +70,8 @@ class SqliteStore(Store):
         self._writer = Writer(self._open_connection, name="store")
         self._checkpoints = Checkpoints(self._open_beside, self._checkpoint)
         self._readers: Readers
-        self._position = Seq(0)
-        self._synced = Seq(0)
+        self.outbox: SqliteOutbox
+        self._position, self._synced = Seq(0), Seq(0)
         self._swayed = False  # whether an extension had a say in what may not be on the disk yet
         self.failure: str | None = None
 
@@ -99,6 +100,7 @@ class SqliteStore(Store):
                 store._readers = await stack.enter_async_context(Readers.open(path, what="store"))
             store.membership = SqliteMembership(store._readers, store._one)
             store.directory = SqliteDirectory(store._readers)
+            store.outbox = SqliteOutbox(store._readers, store._write)
             # Opening checkpointed and synced all of the write-ahead log.
             store._synced = store._position
             yield store
@@ -129,6 +131,7 @@ class SqliteStore(Store):
         """
         changes = await self._write(partial(self._apply, wanted, decide))
         self._checkpoints.grown(len(changes.profiles) + len(changes.seen))
+        self.outbox.wrote(changes.outgoing)
         return changes
 
     def _apply(self, wanted: Wanted, decide: Decide, connection: sqlite3.Connection) -> Changes:

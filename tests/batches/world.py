@@ -11,6 +11,7 @@ from cdmd.batches.preparing import prepare
 from cdmd.batches.rules import Rules
 from cdmd.batches.sweeping import Computing, Expiring, Past, Removing, members_of
 from cdmd.config.schema import AudienceSettings, IdentitySettings, IndicatorSettings
+from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.conditions import Failures
 from cdmd.kit.quantities import Duration
@@ -18,6 +19,7 @@ from cdmd.models import (
     Activity,
     Apply,
     Changes,
+    Delivery,
     Digest,
     Entry,
     Event,
@@ -75,8 +77,10 @@ def order(number: int, *, hours: float, total: float = 10.0, late: float = 0.0, 
 class World:
     """What a store would hold."""
 
-    def __init__(self, audiences: Audiences) -> None:
-        self.audiences = audiences
+    def __init__(self, audiences: Audiences, subscriptions: Subscriptions | None = None) -> None:
+        self.audiences, self.subscriptions = audiences, subscriptions
+        self.deliveries: list[Delivery] = []
+        self.untold: dict[str, tuple[int, str]] = {}
         self.profiles: dict[ProfileKey, ProfileState] = {}
         self.owners: dict[tuple[str, str], ProfileKey] = {}
         self.seen: dict[Digest, Seen] = {}
@@ -89,7 +93,11 @@ class World:
         start = len(self.activities) + 1 if first is None else first
         items = [(Item(seq=Seq(seq), entry=Entry(event), outcome=Apply()), event) for seq, event in enumerate(events, start)]
         ruled = Rules(
-            journal_id="journal", kinds=Kinds(IdentitySettings()), audiences=self.audiences, digester=Digester(b"k" * 32)
+            journal_id="journal",
+            kinds=Kinds(IdentitySettings()),
+            audiences=self.audiences,
+            digester=Digester(b"k" * 32),
+            subscriptions=self.subscriptions,
         )
         decision = Decision(prepare(ruled, items), position=None, parked=0, now=micros(now))
         return self._write(decision(self.known()))
@@ -97,9 +105,15 @@ class World:
     def sweep(self, hours: float) -> Changes:
         """The clock's sweep up to then, of everybody who is due."""
         due = [key for key, state in self.profiles.items() if state.due is not None and state.due <= micros(hours)]
-        return self._write(
-            Expiring(self.audiences, due, upto=micros(hours), journal_id="journal", now=micros(hours))(self.known(due))
+        sweep = Expiring(
+            self.audiences,
+            due,
+            upto=micros(hours),
+            journal_id="journal",
+            now=micros(hours),
+            subscriptions=self.subscriptions,
         )
+        return self._write(sweep(self.known(due)))
 
     def compute(self, names: Sequence[str], *, hours: float) -> Changes:
         """The stored past counted, for everybody."""
@@ -111,14 +125,23 @@ class World:
             activities = [(one.event, one.time, one.seq) for one in mine]
             self.audiences.projection.recount(past[key].held, activities, names=names, now=micros(hours))
         decision = Computing(
-            self.audiences, past, names=names, which=self.audiences.every, journal_id="journal", now=micros(hours)
+            self.audiences,
+            past,
+            names=names,
+            which=self.audiences.every,
+            journal_id="journal",
+            now=micros(hours),
+            subscriptions=self.subscriptions,
         )
         return self._write(decision(self.known(past)))
 
     def remove(self, name: str, *, hours: float) -> Changes:
         """An audience that is no longer configured."""
         inside = [key for key, state in self.profiles.items() if name in state.audiences]
-        return self._write(Removing(self.audiences, name, inside, journal_id="journal", now=micros(hours))(self.known(inside)))
+        removal = Removing(
+            self.audiences, name, inside, journal_id="journal", now=micros(hours), subscriptions=self.subscriptions
+        )
+        return self._write(removal(self.known(inside)))
 
     def joe(self) -> ProfileState:
         """The one who is not merged into another."""
@@ -143,6 +166,9 @@ class World:
         return Known(dict(self.seen), dict(self.owners), copied, ProfileKey(len(self.profiles) + 1), frozenset(), newest)
 
     def _write(self, changes: Changes) -> Changes:
+        if changes.outgoing is not None:
+            self.deliveries += changes.outgoing.deliveries
+            self.untold |= changes.outgoing.untold
         for key, was in changes.due.items():
             before = self.profiles.get(key)
             assert was == (None if before is None else before.due)

@@ -107,7 +107,7 @@ def test_ten_mistakes_are_ten_lines(mistakes: Mistakes) -> None:
         ("[indicators.'a b']\non = 'x'", 'indicators."a b": a name has letters, digits, _ and - only'),
         ("[indicators]\na = 1", "indicators.a: expected a table"),
         ("indicators = 1", "indicators: expected a table of tables"),
-        ("[targets.crm]", "targets: [targets] is not available in this version"),
+        ("[targets.crm]", "targets.crm.type: missing key"),
         ("[traits.x]\ntrust = 'crm'", "traits.x.trust: expected a list, got text"),
         ("[traits.x]\ntrust = ['shpo.web']\n[connectors.shop]\ntype = 'webhook'\nverify = 'none'", "traits.x.trust.0: there is no connector shpo (did you mean shop?)"),
         ("[traits.x]\ntrust = ['shop', 'shop']\n[connectors.shop]\ntype = 'webhook'\nverify = 'none'", "traits.x.trust.1: shop stands there twice"),
@@ -376,7 +376,7 @@ def test_the_effective_configuration_is_all_of_it(loading: Loader, tmp_path: Pat
     assert shown["daemon"]["state_dir"] == str(tmp_path / "state")
     assert shown["control"]["socket"] == str(tmp_path / "state/control.sock")
     assert shown["identity"]["identifiers"]["email"]["limit"] == 5
-    assert shown["indicators"]["a"] == {"on": "x", "compute": "count"}
+    assert shown["indicators"]["a"] == {"on": "x", "compute": "count", "thresholds": []}
     assert shown["connectors"]["shop"]["type"] == "webhook"
     assert shown["connectors"]["in"]["auth"] == {"type": "basic", "username": "u", "password": "env:TOKEN"}
     assert shown["connectors"]["in"]["extra"] == "2026-01-01"

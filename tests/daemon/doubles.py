@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 import cdmd
-import cdmd.connectors
+import cdmd.builtin
 from cdmd.config.loading import load
 from cdmd.config.schema import Config
 from cdmd.contracts import Source
@@ -168,7 +168,7 @@ class World:
     def __init__(self, folder: Path, text: str = "", *, extra: dict[str, object] | None = None) -> None:
         self.folder, self.file, self.clock = folder, folder / "cdmd.toml", ShiftedClock()
         mine = hooks(cdmd_connectors=lambda: [Fetcher, Told, Both])
-        self.plugins = Plugins.load([], {}, modules={"builtin": cdmd.connectors, "tests": mine, **(extra or {})})
+        self.plugins = Plugins.load([], {}, modules={"builtin": cdmd.builtin, "tests": mine, **(extra or {})})
         self.environment: dict[str, str] = {}
         self.logged: list[bytes] = []
         self.policy = Policy(stop=0.05, retry=60.0)

@@ -513,6 +513,9 @@ def as_earlier(path: Path, version: int) -> None:
         DROP TABLE audiences;
         DROP TABLE members;
         DROP TABLE notices;
+        DROP TABLE targets;
+        DROP TABLE outbox;
+        DROP TABLE attempts;
     """
     if version < 2:
         script += "DROP INDEX parked_turns; ALTER TABLE parked DROP COLUMN extension;"

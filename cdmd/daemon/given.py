@@ -1,0 +1,50 @@
+"""What the process brings to the daemon, and what a plugin is handed by it."""
+
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import anyio
+import msgspec
+
+from cdmd.config.schema import Config
+from cdmd.contracts import Clock, Http
+from cdmd.kit.clock import SystemClock
+from cdmd.kit.logs import Logs
+from cdmd.kit.systemd import Systemd
+from cdmd.plugins import Plugins
+
+Signals = Callable[[], AbstractContextManager[AsyncIterator[signal.Signals]]]
+
+
+class PluginContext(msgspec.Struct, frozen=True):
+    """What an extension is handed (``cdmd.contracts.Context``)."""
+
+    settings: Mapping[str, Any]
+    http: Http
+    clock: Clock
+
+    @property
+    def now(self) -> Any:
+        """The daemon's wall clock in UTC."""
+        return self.clock.now()
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process brings: its plugins, its logs, systemd's hands, and how the configuration is read again.
+
+    ``ready`` is told, in a thread, the configuration and the public addresses once all of them accept; ``left`` at the very
+    end, when all is closed, which connectors did not stop when told: whoever runs the loop cannot wait for them.
+    """
+
+    config: Config
+    plugins: Plugins
+    logs: Logs
+    systemd: Systemd
+    read_config: Callable[[], Config]
+    ready: Callable[[Config, Sequence[str]], None]
+    left: Callable[[Sequence[str]], None] = lambda abandoned: None
+    signals: Signals = partial(anyio.open_signal_receiver, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    clock: Clock = SystemClock()

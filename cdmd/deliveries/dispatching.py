@@ -1,0 +1,273 @@
+"""All targets: each an independent task with its own client and state; exchanged by a reload.
+
+Not here: sending to one (``sending``), how they are shown (``cdmd.daemon.outbound``).
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+import anyio.abc
+import msgspec
+import structlog
+
+from cdmd.config.outbound import TargetConfig
+from cdmd.contracts import Clock, DeliveringTarget, RunningTarget, Store, Values
+from cdmd.deliveries import endpoints
+from cdmd.deliveries.outlets import Client, TargetOutlet
+from cdmd.deliveries.sending import Sender
+from cdmd.deliveries.settling import Settling
+from cdmd.deliveries.subscribing import Subscriptions
+from cdmd.errors import CdmdError, NotFound
+from cdmd.models import DeliveryVerdict, Micros, Settled, TargetNote, to_micros
+from cdmd.supervisor import ChildState, Supervisor
+
+
+class Opened(Client, Protocol):
+    """A client that its owner enters and leaves."""
+
+    async def __aenter__(self) -> Any:
+        """Open it."""
+        ...
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        ...
+
+
+class HttpMaker(Protocol):
+    """Makes a guarded client for what ``settings`` name."""
+
+    def __call__(self, settings: object) -> Opened:
+        """The client."""
+        ...
+
+
+class Built(msgspec.Struct, frozen=True):
+    """A target (``cdmd.contracts.Target``) that is configured; None where its plugin is missing."""
+
+    config: TargetConfig
+    target: Any
+
+
+class Live(msgspec.Struct, kw_only=True):
+    """A target that is live: ``sender`` hands it its deliveries, where it takes them that way."""
+
+    built: Built
+    http: Opened
+    outlet: TargetOutlet
+    sender: Sender | None
+
+
+class Dispatcher:
+    """The targets as configured now. ``subscriptions`` is what they want; false where there are none."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        journal_id: str,
+        http: HttpMaker,
+        clock: Clock,
+        scratch: Path,
+        values: Values,
+        chance: Callable[[], float],
+    ) -> None:
+        self._store, self._http, self._clock, self._scratch = store, http, clock, scratch
+        self._journal_id, self.values, self._chance = journal_id, values, chance
+        self._live: dict[str, Live] = {}
+        self._notes: dict[str, TargetNote] = {}
+        self._unsaved: set[str] = set()
+        self._saving = anyio.Event()
+        self.settling = Settling(store.outbox, clock=clock, done=self._settled)
+        self.supervisor = Supervisor(clock=clock, random=self._chance, on_change=self._child_changed)
+        self.subscriptions = Subscriptions((), values, journal_id=journal_id)
+        self._log: Any = structlog.get_logger()
+
+    async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
+        """Send until cancelled; targets come by ``carry_out``."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.settling.run, name="deliveries settled")
+            tasks.start_soon(self._save, name="targets noted")
+            await tasks.start(self.supervisor.run, name="targets")
+            task_status.started()
+
+    async def load(self) -> None:
+        """Learn how the endpoints were before the restart. Raises CdmdError."""
+        self._notes = await self._store.outbox.notes()
+
+    # ---- exchanging ------------------------------------------------------------------------------------------------
+
+    def take(self, built: Mapping[str, Built], values: Values) -> None:
+        """From now on this is what batches send; the targets themselves follow with ``carry_out``."""
+        self.values = values
+        running = [name for name, one in built.items() if not isinstance(one.target, DeliveringTarget)]
+        configs = [one.config for one in built.values()]
+        self.subscriptions = Subscriptions(configs, values, journal_id=self._journal_id, running=running)
+
+    async def carry_out(self, built: Mapping[str, Built]) -> None:
+        """Stop what leaves or changed, start what is new or changed."""
+        for name in [name for name, live in self._live.items() if not _same(live.built, built.get(name))]:
+            live = self._live.pop(name)
+            await self.supervisor.stop(name)
+            await live.http.__aexit__()
+            self._log.info("target_stopped", target=name)
+        for name, one in built.items():
+            if name not in self._live:
+                await self._start(name, one)
+
+    async def close(self) -> None:
+        """Stop all of them, at once."""
+        await self.supervisor.stop_all()
+        for live in self._live.values():
+            await live.http.__aexit__()
+        self._live.clear()
+
+    async def _start(self, name: str, built: Built) -> None:
+        http = self._http(built.config.settings)
+        await http.__aenter__()
+        outlet = TargetOutlet(
+            name,
+            built.config.frame,
+            http=http,
+            clock=self._clock,
+            scratch=self._scratch / f"target-{name}",
+            store=self._store,
+            settling=self.settling,
+            values=lambda: self.values,
+            judge=partial(self._judge, name),
+            chance=self._chance,
+        )
+        sender = None
+        if isinstance(built.target, DeliveringTarget):
+            sender = Sender(
+                built.config.frame,
+                built.target,
+                outlet,
+                outbox=self._store.outbox,
+                settling=self.settling,
+                note=partial(self.note, name),
+                changed=partial(self._changed, name),
+                chance=self._chance,
+            )
+        self._live[name] = Live(built=built, http=http, outlet=outlet, sender=sender)
+        self._run(name)
+        self._log.info("target_started", target=name)
+
+    def _run(self, name: str) -> None:
+        live = self._live[name]
+        target, kind = live.built.target, live.built.config.frame.type
+        if not live.built.config.frame.enabled or target is None:
+            why = "disabled in the configuration" if target is not None else "its plugin is missing"
+            self.supervisor.mark(name, "paused", why, kind=kind)
+        elif live.sender is not None:
+            self.supervisor.start(name, live.sender.run, kind=kind)
+        elif isinstance(target, RunningTarget):
+            paused = self.note(name).state == "disabled"
+            self.supervisor.start(name, partial(target.run, live.outlet), kind=kind, paused=paused)
+
+    # ---- how they are ----------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Live]:
+        return iter(list(self._live.values()))
+
+    def get(self, name: str) -> Live:
+        """The live target of that name. Raises ``NotFound`` with the names there are."""
+        try:
+            return self._live[name]
+        except KeyError:
+            names = ", ".join(sorted(self._live)) or "none"
+            raise NotFound(f"there is no target {name!r}; configured are: {names}") from None
+
+    def note(self, name: str) -> TargetNote:
+        """How the endpoint is."""
+        return self._notes.get(name) or TargetNote()
+
+    async def enable(self, name: str) -> None:
+        """Send again; all that was held against the endpoint is forgotten. Raises ``NotFound`` and ``NotDurable``."""
+        await self._set(name, endpoints.enabled(self.note(name), self._now()))
+        live = self._live[name]
+        if live.sender is None and isinstance(live.built.target, RunningTarget):
+            self.supervisor.resume(name)
+
+    async def disable(self, name: str) -> None:
+        """Send nothing until it is enabled. Raises ``NotFound`` and ``NotDurable``."""
+        await self._set(name, endpoints.disabled(self.note(name), self._now(), "by an administrator"))
+        live = self._live[name]
+        if live.sender is None and isinstance(live.built.target, RunningTarget):
+            await self.supervisor.pause(name)
+
+    async def _set(self, name: str, note: TargetNote) -> None:
+        self.get(name)
+        await self._store.outbox.note(name, note)
+        self._changed(name, note)
+
+    def wake(self, names: Collection[str]) -> None:
+        """Something was written for these."""
+        for name in names:
+            live = self._live.get(name)
+            if live is not None and live.sender is not None:
+                live.sender.wake()
+
+    def refresh(self) -> None:
+        """What waits is other than it was, where something was erased or dropped."""
+        for live in self._live.values():
+            if live.sender is not None:
+                live.sender.refresh()
+
+    def _settled(self, settled: Sequence[Settled]) -> None:
+        places: dict[str, list[int]] = {}
+        for one in settled:
+            places.setdefault(one.delivery.target, []).append(one.delivery.n)
+        for name, found in places.items():
+            live = self._live.get(name)
+            if live is not None and live.sender is not None:
+                live.sender.noted(found)
+
+    def _judge(self, name: str, verdict: DeliveryVerdict) -> None:
+        before = self.note(name)
+        after = endpoints.judged(before, verdict, self._now(), chance=self._chance())
+        if after != before:
+            self._changed(name, after)
+
+    def _changed(self, name: str, note: TargetNote) -> None:
+        before = self.note(name)
+        self._notes[name] = note
+        if note.state != before.state:
+            say = self._log.info if note.state == "active" else self._log.warning
+            say("target_state", target=name, state=note.state, reason=_word(note.reason))
+        if endpoints.remembered(before, note):
+            self._unsaved.add(name)
+            self._saving.set()
+        live = self._live.get(name)
+        if live is not None and live.sender is not None and (note.state, note.until) != (before.state, before.until):
+            live.sender.wake()
+
+    async def _save(self) -> None:
+        """Keep what has to survive a restart, soon; where that fails, with the next change."""
+        while True:
+            await self._saving.wait()
+            self._saving = anyio.Event()
+            while self._unsaved:
+                name = self._unsaved.pop()
+                try:
+                    await self._store.outbox.note(name, self._notes[name])
+                except CdmdError as error:
+                    self._log.warning("target_not_noted", target=name, error=error)
+
+    def _child_changed(self, child: ChildState) -> None:
+        if child.error:
+            self._log.warning("target_task", target=child.name, state=child.state, error=child.error)
+
+    def _now(self) -> Micros:
+        return to_micros(self._clock.now())
+
+
+def _same(one: Built, other: Built | None) -> bool:
+    return other is not None and (one.config.frame, one.config.settings) == (other.config.frame, other.config.settings)
+
+
+def _word(reason: str) -> str:
+    return reason.partition(":")[0].replace(" ", "_")

@@ -1,0 +1,130 @@
+"""All that one target sees of the daemon (``cdmd.contracts.Outlet``)."""
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import anyio
+from typing_extensions import override
+
+from cdmd.config.outbound import TargetFrame
+from cdmd.contracts import Clock, Http, Outlet, Store, Values
+from cdmd.deliveries.fields import Fields
+from cdmd.deliveries.retrying import settled
+from cdmd.deliveries.settling import Settling
+from cdmd.models import Delivery, DeliveryVerdict, ProfileKey, to_micros
+
+_LONGEST_SLEEP: Final = 60.0
+"""Looked at so often at least: the wall clock may be set meanwhile."""
+
+
+class Client(Http, Protocol):
+    """The guarded client, which also makes plain connections."""
+
+    async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
+        """A connection to a configured host."""
+        ...
+
+
+class TargetOutlet(Outlet):
+    """One target's. ``detail`` and ``problem`` are what it says about itself."""
+
+    def __init__(  # noqa: PLR0913 - each is one thing of the daemon that is handed in
+        self,
+        name: str,
+        frame: TargetFrame,
+        *,
+        http: Client,
+        clock: Clock,
+        scratch: Path,
+        store: Store,
+        settling: Settling,
+        values: Callable[[], Values],
+        judge: Callable[[DeliveryVerdict], None],
+        chance: Callable[[], float],
+    ) -> None:
+        self._name, self._frame, self._http, self._clock, self._scratch = name, frame, http, clock, scratch
+        self._store, self._settling, self._values, self._judge, self._chance = store, settling, values, judge, chance
+        self._fields = Fields.parse(frame.fields)
+        self._woken = anyio.Event()
+        self.detail: str | None = None
+        self.next: datetime | None = None
+        self.problem: str | None = None
+
+    @property
+    @override
+    def name(self) -> str:
+        return self._name
+
+    @property
+    @override
+    def http(self) -> Client:
+        return self._http
+
+    @property
+    @override
+    def clock(self) -> Clock:
+        return self._clock
+
+    @property
+    @override
+    def scratch(self) -> Path:
+        return self._scratch
+
+    @override
+    async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
+        return await self._http.connect(host, port, timeout=timeout)
+
+    @override
+    async def waiting(self, *, limit: int, after: int = 0) -> list[Delivery]:
+        return await self._store.outbox.waiting(self._name, limit=limit, after=after)
+
+    @override
+    async def settle(self, deliveries: Sequence[Delivery], verdict: DeliveryVerdict, *, seconds: float = 0.0) -> None:
+        waits, now = [one.seconds for one in self._frame.retry], to_micros(self._clock.now())
+        self._judge(verdict)
+        bodies, chance = self._frame.keep_bodies, self._chance()
+        await self._settling.wait(
+            [settled(one, verdict, waits=waits, now=now, seconds=seconds, chance=chance, bodies=bodies) for one in deliveries]
+        )
+
+    @override
+    async def members(self, audience: str, *, after: int, limit: int) -> tuple[list[Mapping[str, Any]], int | None]:
+        values, now, required = self._values(), to_micros(self._clock.now()), self._frame.required_purposes
+        rows = await self._store.membership.members(audience, after=ProfileKey(after), limit=limit)
+        shown: list[Mapping[str, Any]] = [
+            self._fields.of_profile(one.state, values, now) for one in rows if values.granted(one.state, required)
+        ]
+        return shown, rows[-1].key if len(rows) == limit else None
+
+    @override
+    async def get(self, key: str) -> str | None:
+        return await self._store.noted(self._place(key))
+
+    @override
+    async def put(self, key: str, value: str) -> None:
+        await self._store.note(self._place(key), value)
+
+    @override
+    async def idle(self, until: datetime, reason: str) -> None:
+        self.detail, self.next, woken = reason, until, self._woken
+        try:
+            while not woken.is_set() and (left := (until - self._clock.now()).total_seconds()) > 0:
+                with anyio.move_on_after(min(left, _LONGEST_SLEEP)):
+                    await woken.wait()
+        finally:
+            self.detail = self.next = None
+
+    @override
+    def unwell(self, why: str | None) -> None:
+        self.problem = why
+
+    def wake(self) -> None:
+        """End its sleep."""
+        self._woken.set()
+        self._woken = anyio.Event()
+
+    def _place(self, key: str) -> str:
+        return f"target {self._name}: {key}"

@@ -1,0 +1,211 @@
+"""Sends to one target: takes what is due, within its rate and its state, hands it over and says what became of it.
+
+Nothing is shared with other targets but the writer: one that is dead holds a few deliveries and nothing else. Not here: what is
+sent (``telling``), what an answer means (the target's own), when it is tried again (``retrying``, ``endpoints``).
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import anyio
+import structlog
+
+from cdmd.config.outbound import TargetFrame
+from cdmd.contracts import Clock, DeliveringTarget, Outbox, Outlet
+from cdmd.deliveries import endpoints
+from cdmd.deliveries.retrying import settled
+from cdmd.deliveries.settling import Settling
+from cdmd.errors import CdmdError
+from cdmd.kit.detached import within
+from cdmd.kit.ratelimit import FULL, Allowance, take
+from cdmd.kit.ratelimit import Later as NotYet
+from cdmd.models import Delivery, DeliveryVerdict, Later, Micros, TargetNote, to_micros
+
+_FETCH: Final = 128
+_UNSETTLED: Final = 512
+_LOOK: Final = 30.0
+_SOON: Final = 0.5
+_GRACE: Final = 1.0
+
+
+class Sender:
+    """For a target that is handed its deliveries. ``note`` is how its endpoint is; ``changed`` hears of each change of it."""
+
+    def __init__(
+        self,
+        frame: TargetFrame,
+        target: DeliveringTarget,
+        outlet: Outlet,
+        *,
+        outbox: Outbox,
+        settling: Settling,
+        note: Callable[[], TargetNote],
+        changed: Callable[[TargetNote], None],
+        chance: Callable[[], float],
+    ) -> None:
+        self._frame, self._target, self._outlet, self._outbox, self._settling = frame, target, outlet, outbox, settling
+        self._clock: Clock = outlet.clock
+        self._note, self._note_changed, self._chance = note, changed, chance
+        self._buffer: deque[Delivery] = deque()
+        self._taken: set[int] = set()
+        self._flying = 0
+        self._taking = anyio.Lock()
+        self._woken = anyio.Event()
+        self._bucket = FULL
+        self._allowance = None if frame.rate is None else Allowance.quota(frame.rate)
+        self._waits = [one.seconds for one in frame.retry]
+        self._log: Any = structlog.get_logger()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._buffer.clear()
+        self._flying = 0
+        async with anyio.create_task_group() as tasks:
+            for _ in range(1 if self._frame.order == "strict" else self._frame.concurrency):
+                tasks.start_soon(self._work)
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._woken.set()
+        self._woken = anyio.Event()
+
+    def noted(self, places: Sequence[int]) -> None:
+        """What became of these is written."""
+        self._taken.difference_update(places)
+        self.wake()
+
+    def refresh(self) -> None:
+        """What was read ahead may be no more: read it again."""
+        self._taken.difference_update(one.n for one in self._buffer)
+        self._buffer.clear()
+        self.wake()
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self._next()
+            try:
+                await self._send(batch)
+            finally:
+                self._flying -= 1
+                self.wake()
+
+    # ---- taking ------------------------------------------------------------------------------------------------------
+
+    async def _next(self) -> list[Delivery]:
+        """The next ones that may go now."""
+        async with self._taking:
+            while True:
+                await self._until_allowed()
+                if not self._buffer:
+                    await self._fetch()
+                    continue
+                if (pause := self._pace()) > 0.0:
+                    await self._rest(pause)
+                    continue
+                self._flying += 1
+                return [self._buffer.popleft() for _ in range(min(self._target.batch, len(self._buffer)))]
+
+    async def _until_allowed(self) -> None:
+        while True:
+            note, woken = self._note(), self._woken
+            pause = endpoints.wait(note, self._now())
+            if pause == 0 and not (endpoints.probing(note) and self._flying):
+                return
+            with anyio.move_on_after(_LOOK if pause is None or pause == 0 else pause / 1_000_000):
+                await woken.wait()
+
+    async def _rest(self, seconds: float) -> None:
+        woken = self._woken
+        with anyio.move_on_after(seconds):
+            await woken.wait()
+
+    def _pace(self) -> float:
+        """Seconds until the rate allows the next batch; 0: it does now, and that is counted."""
+        if self._allowance is None:
+            return 0.0
+        cost = min(self._target.batch, len(self._buffer))
+        verdict = take(self._allowance, self._bucket, self._clock.monotonic(), cost=cost)
+        if isinstance(verdict, NotYet):
+            return verdict.seconds
+        self._bucket = verdict.state
+        return 0.0
+
+    async def _fetch(self) -> None:
+        """Read what is due, or wait until there may be something."""
+        woken, now, name = self._woken, self._now(), self._outlet.name
+        found: list[Delivery] = []
+        try:
+            if len(self._taken) < _UNSETTLED:
+                found = await self._due(name, now)
+            due = None if found else await self._outbox.next_due(name)
+        except CdmdError as error:
+            self._log.warning("deliveries_not_read", target=name, error=error)
+            await self._clock.sleep(_SOON)
+            return
+        if found:
+            self._buffer.extend(found)
+            self._taken.update(one.n for one in found)
+            return
+        # One that is due and was not found is on its way, and what becomes of it wakes this.
+        pause = _LOOK if due is None else _SOON if due <= now else (due - now) / 1_000_000
+        with anyio.move_on_after(min(pause, _LOOK)):
+            await woken.wait()
+
+    async def _due(self, name: str, now: Micros) -> list[Delivery]:
+        if self._frame.order != "strict":
+            return await self._outbox.ready(name, now, limit=_FETCH, without=self._taken)
+        first = await self._outbox.ready(name, now, limit=1, without=self._taken)
+        if not first or first[0].lane is None:
+            return first
+        return await self._outbox.lane(name, first[0].lane, limit=_FETCH, after=first[0].n - 1)
+
+    # ---- handing over ------------------------------------------------------------------------------------------------
+
+    async def _send(self, batch: list[Delivery]) -> None:
+        began = self._clock.monotonic()
+        verdicts = await self._verdicts(batch)
+        seconds, now = self._clock.monotonic() - began, self._now()
+        for verdict in verdicts:
+            self._judge(verdict, now)
+        results = [
+            settled(
+                one,
+                verdict,
+                waits=self._waits,
+                now=now,
+                seconds=seconds,
+                chance=self._chance(),
+                bodies=self._frame.keep_bodies,
+            )
+            for one, verdict in zip(batch, verdicts, strict=True)
+        ]
+        if self._frame.order == "strict" and any(one.due is not None for one in results):
+            self.refresh()
+        self._settling.put(results)
+
+    async def _verdicts(self, batch: list[Delivery]) -> Sequence[DeliveryVerdict]:
+        """What the target says of each; foreign code, whose faults end here."""
+        said: list[Sequence[DeliveryVerdict]] = []
+
+        async def hand_over() -> None:
+            said.append(await self._target.deliver(batch, self._outlet))
+
+        limit = self._frame.timeout.seconds
+        ended = await within(hand_over, seconds=limit + _GRACE, name=f"delivery to {self._outlet.name}")
+        if isinstance(ended, TimeoutError):
+            return [Later(reason=f"it took longer than {limit:g} seconds", holds=True)] * len(batch)
+        if ended is not None or not said or len(said[0]) != len(batch):
+            why = type(ended).__name__ if ended is not None else "not one verdict for each delivery"
+            self._log.error("target_fault", target=self._outlet.name, error=why)
+            return [Later(reason=f"the target's own code failed: {why}")] * len(batch)
+        return said[0]
+
+    def _judge(self, verdict: DeliveryVerdict, now: Micros) -> None:
+        before = self._note()
+        after = endpoints.judged(before, verdict, now, chance=self._chance())
+        if after != before:
+            self._note_changed(after)
+
+    def _now(self) -> Micros:
+        return to_micros(self._clock.now())

@@ -1,0 +1,146 @@
+"""What waits for targets (``cdmd.contracts.Outbox``): reads over the readers' connections, changes on the writer's thread."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+from typing_extensions import override
+
+from cdmd.contracts import AttemptFilter, Outbox
+from cdmd.models import Attempt, Delivery, Micros, Outgoing, Queued, Settled, TargetNote, TargetTotals
+from cdmd.store import outgoing
+from cdmd.store.database import Readers, transaction
+from cdmd.store.rows import read_queued
+from cdmd.store.sql import load_queries
+
+T = TypeVar("T")
+_SQL: Final = load_queries("outbox")
+_MOST_BYTES: Final = 4 * 2**20
+_NOTE: Final = msgspec.json.Decoder(TargetNote)
+_ATTEMPT: Final = (
+    *("at", "target", "id", "type", "attempt", "outcome", "profile", "seq", "seconds", "status", "reason", "body", "answer"),
+)
+_TOTALS: Final = (
+    *("name", "waiting", "bytes", "failed", "delivered", "never", "attempts", "dropped", "full_since", "untold", "fault"),
+)
+
+
+class Write(Protocol):
+    """Runs a function on the writer's thread, with errors mapped."""
+
+    def __call__(self, fn: Callable[[sqlite3.Connection], T]) -> Awaitable[T]:
+        """Its result."""
+        ...
+
+
+class SqliteOutbox(Outbox):
+    """``written`` is told, in the loop, the targets for which something was written."""
+
+    def __init__(self, readers: Readers, write: Write) -> None:
+        self._readers, self._write = readers, write
+        self.written: Callable[[Collection[str]], None] = lambda targets: None
+
+    def wrote(self, made: Outgoing | None) -> None:
+        """A batch was written that sends this."""
+        if made is not None and made.deliveries:
+            self.written({one.target for one in made.deliveries})
+
+    @override
+    async def ready(self, target: str, now: Micros, *, limit: int, without: Collection[int] = ()) -> list[Delivery]:
+        said = {"target": target, "now": now, "limit": limit, "without": msgspec.json.encode(list(without)).decode()}
+        return await self._deliveries("ready", said)
+
+    @override
+    async def lane(self, target: str, lane: int, *, limit: int, after: int = 0) -> list[Delivery]:
+        return await self._deliveries("lane", {"target": target, "lane": lane, "limit": limit, "after": after})
+
+    @override
+    async def waiting(self, target: str, *, limit: int, after: int = 0) -> list[Delivery]:
+        return await self.lane(target, 0, limit=limit, after=after)
+
+    async def _deliveries(self, name: str, said: dict[str, Any]) -> list[Delivery]:
+        rows = await self._readers.rows(_SQL[name], {**said, "most": _MOST_BYTES})
+        return [read_queued(row).delivery for row in rows]
+
+    @override
+    async def next_due(self, target: str) -> Micros | None:
+        rows = await self._readers.rows(_SQL["next_due"], (target,))
+        return Micros(rows[0][0]) if rows else None
+
+    @override
+    async def put(self, made: Outgoing, *, now: Micros) -> int:
+        kept = await self._write(partial(_put, made, now))
+        self.wrote(made)
+        return kept
+
+    @override
+    async def settle(self, settled: Sequence[Settled]) -> None:
+        await self._write(partial(_settle, settled))
+
+    @override
+    async def totals(self) -> list[TargetTotals]:
+        return [TargetTotals(**dict(zip(_TOTALS, row, strict=True))) for row in await self._readers.rows(_SQL["targets"])]
+
+    @override
+    async def notes(self) -> dict[str, TargetNote]:
+        return {name: _NOTE.decode(note) for name, note in await self._readers.rows(_SQL["target_notes"])}
+
+    @override
+    async def note(self, target: str, note: TargetNote) -> None:
+        said = (target, msgspec.json.encode(note).decode())
+        await self._write(lambda connection: connection.execute(_SQL["note_target"], said).rowcount)
+
+    @override
+    async def listed(self, *, target: str | None, failed: bool | None, limit: int) -> list[Queued]:
+        said = {"target": target, "limit": limit}
+        found: list[Queued] = []
+        for name, wanted in (("listed_failed", failed is not False), ("listed_waiting", failed is not True)):
+            if wanted:
+                found += [read_queued(row) for row in await self._readers.rows(_SQL[name], said)]
+        return sorted(found, key=lambda one: one.delivery.n)[:limit]
+
+    @override
+    async def find(self, first: str, last: str) -> list[Queued]:
+        return [read_queued(row) for row in await self._readers.rows(_SQL["queued_between"], (first, last))]
+
+    @override
+    async def retry(self, *, target: str | None, id: str | None, limit: int, now: Micros) -> int:
+        count = await self._write(partial(outgoing.retry, target=target, id=id, limit=limit, now=now))
+        self.written({target} if target is not None else {one.name for one in await self.totals()})
+        return count
+
+    @override
+    async def attempts(self, which: AttemptFilter) -> list[Attempt]:
+        said = {"target": which.target, "outcome": which.outcome, "limit": which.limit}
+        if which.ids is None:
+            rows = await self._readers.rows(_SQL["attempts"], said)
+        else:
+            first, last = which.ids
+            rows = await self._readers.rows(_SQL["attempts_between"], {**said, "first": first, "last": last})
+        return [Attempt(**dict(zip(_ATTEMPT, row, strict=True))) for row in rows]
+
+    @override
+    async def expire(self, *, before: Micros) -> int:
+        return await self._all(lambda connection: outgoing.expire(connection, before))
+
+    @override
+    async def forget(self, target: str) -> int:
+        return await self._all(lambda connection: outgoing.forget(connection, target))
+
+    async def _all(self, some: Callable[[sqlite3.Connection], int]) -> int:
+        """A slice at a time, so that no batch waits for long."""
+        total = 0
+        while went := await self._write(some):
+            total += went
+        return total
+
+
+def _put(made: Outgoing, now: Micros, connection: sqlite3.Connection) -> int:
+    with transaction(connection):
+        return outgoing.write_outgoing(connection, made, now=now)
+
+
+def _settle(settled: Sequence[Settled], connection: sqlite3.Connection) -> None:
+    outgoing.settle(connection, settled)

@@ -1,0 +1,196 @@
+"""Deliveries on their way: written with the batch that makes them, settled after an attempt. Functions for the writer's thread.
+
+The figures of a target move in the transaction of its rows. Of a lane only the first has a moment at which it is due.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from cdmd.models import Bound, Delivery, Micros, Outgoing, ProfileKey, Settled
+from cdmd.store.chunks import in_chunks, insert_many, select_in
+from cdmd.store.database import transaction
+from cdmd.store.rows import delivery_row
+from cdmd.store.sql import load_queries
+
+_SQL: Final = load_queries("outbox")
+_SLICE: Final = 1_000
+_UNBOUNDED: Final = Bound(2**62, 2**62)
+
+
+class _Named(msgspec.Struct):
+    """A target's number, what waits for it, and since when there is no room."""
+
+    id: int
+    waiting: int
+    bytes: int
+    full_since: int | None
+
+
+def write_outgoing(connection: sqlite3.Connection, outgoing: Outgoing, *, now: Micros) -> int:
+    """Put them behind what waits; what has no room is counted as dropped. Returns how many there was room for."""
+    by_target: dict[str, list[Delivery]] = defaultdict(list)
+    for one in outgoing.deliveries:
+        by_target[one.target].append(one)
+    targets = _named(connection, by_target.keys() | outgoing.untold.keys())
+    kept = 0
+    for name, deliveries in by_target.items():
+        kept += _put(connection, targets[name], deliveries, bound=outgoing.bounds.get(name, _UNBOUNDED), now=now)
+    for name, (count, fault) in outgoing.untold.items():
+        connection.execute(_SQL["target_untold"], (count, fault, targets[name].id))
+    return kept
+
+
+def _named(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, _Named]:
+    ordered = sorted(names)
+    found = {row[0]: _Named(*row[1:]) for row in select_in(connection, _SQL["targets_named"], ordered)}
+    if len(found) < len(ordered):
+        connection.executemany(_SQL["add_target"], [(name,) for name in ordered if name not in found])
+        found = {row[0]: _Named(*row[1:]) for row in select_in(connection, _SQL["targets_named"], ordered)}
+    return found
+
+
+def _put(connection: sqlite3.Connection, target: _Named, deliveries: Sequence[Delivery], *, bound: Bound, now: Micros) -> int:
+    lanes = sorted({one.lane for one in deliveries if one.lane is not None})
+    busy = _busy(connection, target.id, lanes)
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for one in deliveries:
+        row = delivery_row(one, since=now)
+        # Once there was no room for one, none that follows in the same batch goes in before it.
+        if target.waiting + len(rows) >= bound.waiting or target.bytes + size + len(row[-1]) > bound.bytes:
+            break
+        due = now if one.lane is None or one.lane not in busy else None
+        if one.lane is not None:
+            busy.add(one.lane)
+        size += len(row[-1])
+        rows.append((target.id, due, one.lane, *row))
+    insert_many(connection, "INSERT INTO outbox (target, due, lane, id, profile, sum, body)", rows)
+    dropped = len(deliveries) - len(rows)
+    full = target.full_since
+    if dropped and full is None:
+        full = now
+    connection.execute(_SQL["target_written"], (len(rows), size, dropped, full, target.id))
+    return len(rows)
+
+
+def _busy(connection: sqlite3.Connection, target: int, lanes: Sequence[int]) -> set[int]:
+    busy: set[int] = set()
+    for chunk, marks in in_chunks(lanes):
+        busy.update(lane for (lane,) in connection.execute(_SQL["busy_lanes"].format(marks), [target, *chunk]))
+    return busy
+
+
+def settle(connection: sqlite3.Connection, settled: Sequence[Settled]) -> None:
+    """What became of each, in one transaction; what is no longer in the outbox only leaves its attempt."""
+    with transaction(connection):
+        names = _named(connection, {one.delivery.target for one in settled})
+        places = [one.delivery.n for one in settled if one.delivery.n]
+        there = {row[0]: row[1:] for row in select_in(connection, _SQL["still_waiting"], places)}
+        moved: dict[int, dict[str, int]] = {one.id: defaultdict(int) for one in names.values()}
+        lanes: dict[tuple[int, int], int] = {}
+        for one in settled:
+            figures = moved[names[one.delivery.target].id]
+            figures["attempts"] += 1
+            figures["delivered"] += one.attempt.outcome == "delivered"
+            if one.delivery.n in there:
+                target, lane, size = there[one.delivery.n]
+                _move(connection, one, size, moved[target])
+                if lane is not None and one.due is None:
+                    lanes[target, lane] = one.attempt.at
+        for (target, lane), now in sorted(lanes.items()):
+            connection.execute(_SQL["next_in_lane"], {"now": now, "target": target, "lane": lane})
+        for number, figures in moved.items():
+            said = dict.fromkeys(("left", "bytes", "failed", "delivered", "never", "attempts"), 0) | figures
+            connection.execute(_SQL["target_settled"], {**said, "id": number})
+        _keep(connection, settled, names)
+
+
+def _move(connection: sqlite3.Connection, one: Settled, size: int, figures: dict[str, int]) -> None:
+    n, attempts = one.delivery.n, one.attempt.attempt
+    if one.due is not None:
+        connection.execute(_SQL["wait_on"], (one.due, attempts, one.attempt.reason, n))
+        return
+    figures["left"] += 1
+    figures["bytes"] += size
+    if one.failed:
+        figures["failed"] += 1
+        connection.execute(_SQL["set_aside"], (one.attempt.at, attempts, one.attempt.reason, n))
+        return
+    figures["never"] += one.attempt.outcome != "delivered"
+    connection.execute(_SQL["leave_outbox"], (n,))
+
+
+def _keep(connection: sqlite3.Connection, settled: Iterable[Settled], names: Mapping[str, _Named]) -> None:
+    rows = [
+        (
+            *(one.at, names[one.target].id, one.id, one.type, one.attempt, one.outcome, one.profile, one.seq),
+            *(one.seconds, one.status, one.reason, one.body, one.answer),
+        )
+        for one in (each.attempt for each in settled)
+    ]
+    columns = "at, target, id, type, attempt, outcome, profile, seq, seconds, status, reason, body, answer"
+    insert_many(connection, f"INSERT INTO attempts ({columns})", rows)
+
+
+def retry(connection: sqlite3.Connection, *, target: str | None, id: str | None, limit: int, now: Micros) -> int:  # noqa: A002
+    """What was set aside waits again, and what waits for a later attempt is due; returns how many."""
+    with transaction(connection):
+        said = {"target": target, "id": id, "limit": limit, "now": now}
+        failed = connection.execute(_SQL["to_retry_failed"], said).fetchall()
+        waiting = connection.execute(_SQL["to_retry_waiting"], said | {"limit": limit - len(failed)}).fetchall()
+        connection.executemany(_SQL["retry"], [(now, n) for n, *_ in (*failed, *waiting)])
+        back: dict[int, list[int]] = defaultdict(list)
+        for _, number, size in failed:
+            back[number].append(size)
+        moved = [(len(sizes), len(sizes), sum(sizes), number) for number, sizes in back.items()]
+        connection.executemany(_SQL["target_retried"], moved)
+    return len(failed) + len(waiting)
+
+
+def expire(connection: sqlite3.Connection, before: Micros) -> int:
+    """Forget some attempts, and some of what was set aside; returns how many rows went (0: there are no more)."""
+    with transaction(connection):
+        said = {"before": before, "limit": _SLICE}
+        gone = connection.execute(_SQL["old_attempts"], said).rowcount
+        failed = connection.execute(_SQL["old_failed"], said).fetchall()
+        connection.executemany(_SQL["leave_outbox"], [(n,) for n, _ in failed])
+        for number in {number for _, number in failed}:
+            count = sum(1 for _, one in failed if one == number)
+            connection.execute(_SQL["target_unfailed"], (count, number))
+    return gone + len(failed)
+
+
+def forget(connection: sqlite3.Connection, target: str) -> int:
+    """Drop some of what waits for a target, at the end the target; returns how many deliveries went (0: it is gone)."""
+    with transaction(connection):
+        places = connection.execute(_SQL["some_of_target"], (target, _SLICE)).fetchall()
+        connection.executemany(_SQL["leave_outbox"], places)
+        if not places:
+            connection.execute(_SQL["drop_attempts"], (target,))
+            connection.execute(_SQL["drop_target"], (target,))
+    return len(places)
+
+
+def erase_outgoing(connection: sqlite3.Connection, profiles: Collection[ProfileKey]) -> int:
+    """Within a transaction: remove what waits about these profiles, and what their attempts held; returns how many rows."""
+    keys = sorted(profiles)
+    rows = select_in(connection, _SQL["outbox_about"], keys)
+    figures: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    lanes: set[tuple[int, int]] = set()
+    for n, target, lane, failed, size in rows:
+        connection.execute(_SQL["leave_outbox"], (n,))
+        one = figures[target]
+        one["failed" if failed else "waiting"] += 1
+        one["bytes"] += 0 if failed else size
+        if lane is not None:
+            lanes.add((target, lane))
+    for target, one in figures.items():
+        connection.execute(_SQL["target_erased"], (one["waiting"], one["bytes"], one["failed"], target))
+    for target, lane in sorted(lanes):
+        connection.execute(_SQL["next_in_lane"], {"now": 0, "target": target, "lane": lane})
+    gone = sum(connection.execute(_SQL["blank_attempts"].format(marks), chunk).rowcount for chunk, marks in in_chunks(keys))
+    return len(rows) + gone

@@ -1,0 +1,198 @@
+"""``type = "webhook"``: each delivery is one signed POST to an endpoint of the client's.
+
+Signed as the Standard Webhooks do; as a CloudEvent where that is asked for. The address is the configuration's, and is checked
+on every attempt by the guarded client.
+"""
+
+import builtins
+import random
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, ClassVar, Final, Literal
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from cdmd.contracts import Outlet
+from cdmd.errors import AddressRefused, ConfigInvalid, CredentialRefused, RequestFailed
+from cdmd.kit.credentials import Auth, Authorizer, LoginAuth, NoAuth, OAuth2RefreshAuth, mistakes
+from cdmd.kit.outsigning import ExpiringSecret, Signer
+from cdmd.kit.secret import Secret
+from cdmd.kit.tokens import TokenState, authorizer
+from cdmd.models import Delivery, DeliveryVerdict, Later
+from cdmd.targets.answers import verdict_of
+
+_HEADER: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_OURS: Final = re.compile(
+    r"(?i)(webhook-.*|ce-.*|content-type|content-length|host|user-agent|connection|transfer-encoding|accept.*|te|upgrade)"
+)
+_ID_SAFE: Final = "!#$%&'()*+,-./:;<=>?@[]^_`{|}~"
+_BOOKKEEPING: Final = 0.1
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[targets.NAME]`` with ``type = "webhook"``."""
+
+    url: Annotated[str, Meta(description="The endpoint. No part of it comes from data.")]
+    secret: Annotated[Secret | None, Meta(description="The secret to sign with: `whsec_...`, or `whsk_...` for Ed25519.")] = (
+        None
+    )
+    secrets: Annotated[
+        tuple[Secret | ExpiringSecret, ...],
+        Meta(description="Several while rotating: all of them sign, one with an `until` up to then."),
+    ] = ()
+    sign: Annotated[bool, Meta(description="`false` has to be written out where nothing is signed.")] = True
+    cloudevents: Annotated[
+        Literal["off", "binary", "structured"],
+        Meta(description="Send CloudEvents 1.0: the attributes as headers, or all as one JSON document."),
+    ] = "off"
+    headers: Annotated[dict[str, str], Meta(description="Own headers, nothing secret among them: that is for `auth`.")] = {}
+    auth: Annotated[Auth, Meta(description="How the daemon proves who it is, beside the signature.")] = NoAuth()
+    client_certificate: Annotated[Secret | None, Meta(description="A certificate chain (PEM) to show: mutual TLS.")] = None
+    client_key: Annotated[Secret | None, Meta(description="Its private key (PEM).")] = None
+    authorities: Annotated[
+        Secret | None,
+        Meta(description="Authorities (PEM) that the endpoint's certificate may be from, instead of the system's."),
+    ] = None
+
+
+class WebhookTarget:
+    """See the settings."""
+
+    type: ClassVar[str] = "webhook"
+    Settings: ClassVar[builtins.type[msgspec.Struct]] = WebhookSettings
+    batch: int = 1
+
+    def __init__(self, name: str, settings: WebhookSettings) -> None:
+        self._name, self._settings = name, settings
+        if problems := self.check(name, settings):
+            raise ConfigInvalid([f"targets.{name}.{problem}" for problem in problems])
+        self._signer = Signer(_secrets(settings))
+        self._headers = dict(settings.headers)
+        self._authorizer: Authorizer | None = None
+
+    @classmethod
+    def check(cls, name: str, settings: WebhookSettings) -> list[str]:
+        """What a struct cannot express."""
+        found = [f"url: {problem}" for problem in _address_problems(settings.url)]
+        found += [f"auth.{problem}" for problem in mistakes(settings.auth)]
+        if isinstance(settings.auth, OAuth2RefreshAuth | LoginAuth):
+            found.append("auth.type: a webhook takes none, api_key, bearer, basic or oauth2_client")
+        found += _secret_problems(settings)
+        found += [f"headers.{key}: {problem}" for key, value in settings.headers.items() for problem in _header(key, value)]
+        if (settings.client_certificate is None) != (settings.client_key is None):
+            found.append("client_certificate: client_certificate and client_key go together")
+        return found
+
+    async def deliver(self, deliveries: Sequence[Delivery], outlet: Outlet) -> Sequence[DeliveryVerdict]:
+        """One request for each; the daemon hands over one at a time."""
+        return [await self._post(one, outlet) for one in deliveries]
+
+    async def _post(self, delivery: Delivery, outlet: Outlet) -> DeliveryVerdict:
+        body, headers = self._message(delivery)
+        signing = self._authorized(outlet)
+        try:
+            for again in (True, False):
+                signed = await signing.sign()
+                now = outlet.clock.now()
+                proof = self._signer.headers(delivery.id, body, now) if self._settings.sign else {"webhook-id": delivery.id}
+                answer = await outlet.http.request(
+                    "POST",
+                    self._settings.url,
+                    headers={**self._headers, **headers, **signed.headers, **proof},
+                    params=dict(signed.params) or None,
+                    content=body,
+                )
+                if answer.status_code == HTTPStatus.UNAUTHORIZED and again and await signing.refused(signed):
+                    continue
+                signing.accepted(signed)
+                return verdict_of(answer.status_code, answer.headers, answer.content, now)
+        except (RequestFailed, AddressRefused, CredentialRefused) as error:
+            return Later(reason=str(error), holds="within" in str(error) and isinstance(error, RequestFailed))
+        return Later(reason="a new token is refused, too", status=HTTPStatus.UNAUTHORIZED)
+
+    def _message(self, delivery: Delivery) -> tuple[bytes, Mapping[str, str]]:
+        """The body, and the headers that say what it is."""
+        mode = self._settings.cloudevents
+        if mode == "off":
+            return delivery.body, {"content-type": "application/json"}
+        attributes, data = _cloudevent(delivery, source=f"cdmd/{self._name}")
+        if mode == "structured":
+            whole = {**attributes, "datacontenttype": "application/json", "data": data}
+            return msgspec.json.encode(whole), {"content-type": "application/cloudevents+json"}
+        headers = {f"ce-{name}": quote(value, safe=_ID_SAFE) for name, value in attributes.items()}
+        return msgspec.json.encode(data), {"content-type": "application/json", **headers}
+
+    def _authorized(self, outlet: Outlet) -> Authorizer:
+        if self._authorizer is None:
+            self._authorizer = authorizer(
+                self._settings.auth,
+                post=outlet.http.post,
+                clock=outlet.clock,
+                state=TokenState(_nothing, _unsaved),
+                chance=random.random,
+            )
+        return self._authorizer
+
+
+def _cloudevent(delivery: Delivery, *, source: str) -> tuple[dict[str, str], Any]:
+    """The attributes of CloudEvents 1.0, and the data."""
+    document = delivery.document
+    attributes = {"specversion": "1.0", "id": delivery.id, "source": source, "type": delivery.type}
+    profile = document["data"].get("profile") or {}
+    subject = {"subject": str(profile["id"])} if "id" in profile else {}
+    return {**attributes, "time": document["timestamp"], **subject}, document["data"]
+
+
+def _secrets(settings: WebhookSettings) -> list[Secret | ExpiringSecret]:
+    return [*(() if settings.secret is None else (settings.secret,)), *settings.secrets]
+
+
+def _secret_problems(settings: WebhookSettings) -> list[str]:
+    secrets = _secrets(settings)
+    if settings.sign and not secrets:
+        return ["secret: missing key: receivers verify by it; where nothing is signed, write sign = false"]
+    if not settings.sign and secrets:
+        return ["sign: nothing is signed with these secrets: remove one or the other"]
+    try:
+        Signer(secrets)
+    except ValueError as error:
+        return [f"{'secrets' if settings.secrets else 'secret'}: {error}"]
+    if secrets and all(isinstance(one, ExpiringSecret) for one in secrets):
+        return ["secrets: one of them must be without `until`: nothing would be signed after it"]
+    return []
+
+
+def _address_problems(text: str) -> list[str]:
+    try:
+        url = urlsplit(text)
+        port_is_one = url.port is None or url.port > 0
+    except ValueError:
+        return ["is not an http or https URL"]
+    if url.scheme not in {"http", "https"} or not url.hostname or not port_is_one or any(sign.isspace() for sign in text):
+        return ["is not an http or https URL"]
+    if set(text) & set("{}"):
+        return ["is not a template: where data goes is the configuration's to say"]
+    if url.username is not None or url.password is not None:
+        return ["must not carry credentials: use auth"]
+    return []
+
+
+def _header(name: str, value: str) -> list[str]:
+    if _HEADER.fullmatch(name) is None:
+        return ["is not a header's name"]
+    if _OURS.fullmatch(name) is not None:
+        return ["is set by the daemon"]
+    if re.fullmatch(r"[\x20-\x7e]*", value) is None:
+        return ["must be one line of plain text"]
+    return []
+
+
+async def _nothing() -> None:
+    """There is no exchanged token: client credentials have none."""
+
+
+async def _unsaved(_value: bytes) -> None:
+    """Nothing is kept."""
