@@ -1,7 +1,7 @@
 """What an event costs in a store of few profiles and in one of many, with every profile as likely as any other.
 
 Decision and ``Store.apply`` with nothing around them: uniform access is the worst case, real traffic comes back to the same
-people. Run: python -m tests.bench.growth [--long] [--folder FOLDER].
+people. Run: python -m tests.bench.growth [--long] [--audiences] [--folder FOLDER].
 """
 
 import random
@@ -19,16 +19,16 @@ from tests.bench.prepared import copied, decision, event, open_in, rules
 BATCH = 2_000
 
 
-async def cost(folder: Path, profiles: int, batches: int) -> tuple[float, float]:
+async def cost(folder: Path, profiles: int, batches: int, rich: bool) -> tuple[float, float]:
     """CPU µs of an event, deciding included, and events a second."""
     rng, first = random.Random(3), 1
     with StateDirectory(folder).held():
         async with open_in(folder) as opened:
-            made, used, took = rules(opened), 0.0, 0.0
+            made, used, took = rules(opened, rich=rich), 0.0, 0.0
             for number in range(batches + 1):
                 numbers = range(first, first + BATCH)
                 first += BATCH
-                events = [(Seq(n), event(n, rng.randrange(profiles), "new")) for n in numbers]
+                events = [(Seq(n), event(n, rng.randrange(profiles), "new", rich=rich)) for n in numbers]
                 cpu, wall = time.process_time(), time.perf_counter()
                 decided = decision(opened, made, events, position=None)
                 await opened.store.apply(decided.wanted, decided)
@@ -39,17 +39,17 @@ async def cost(folder: Path, profiles: int, batches: int) -> tuple[float, float]
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; returns how many figures are beyond their budget."""
-    given = options("growth", long_help="10,000 against 1,000,000 profiles instead of 5,000 against 50,000").parse_args(
-        arguments
-    )
+    parser = options("growth", long_help="10,000 against 1,000,000 profiles instead of 5,000 against 50,000")
+    parser.add_argument("--audiences", action="store_true", help="3 identifiers, 5 indicators (2 windowed) and 3 audiences")
+    given = parser.parse_args(arguments)
     few, many, batches = (10_000, 1_000_000, 20) if given.long else (5_000, 50_000, 5)
     report = Report(f"Cost per event with growing profiles (batches of {BATCH}, uniform access)")
     tune_interpreter()
     found = {}
     with working_folder(given.folder) as folder:
         for profiles in (few, many):
-            state = copied(given.folder or folder, profiles, folder / f"growth-{profiles}")
-            found[profiles] = anyio.run(cost, state, profiles, batches)
+            state = copied(given.folder or folder, profiles, folder / f"growth-{profiles}", rich=given.audiences)
+            found[profiles] = anyio.run(cost, state, profiles, batches, given.audiences)
             report.note(
                 f"{profiles:>9,} profiles: {found[profiles][0]:5.1f} µs CPU an event, {found[profiles][1]:,.0f} events/s"
             )
