@@ -97,7 +97,7 @@ class _Answer:
             page = await membership.history(heads, each=max(1, _AT_ONCE // len(heads)))
             looked += len(page.activities)
             carried = [carrier(activity, kinds) for activity in page.activities]
-            found += [one for one in carried if sum(pair in wanted for pair in one.pairs) > 1]
+            found += [one for one in carried if sum(pair in wanted for pair in one.named) > 1]
             heads = list(page.rest)
             await anyio.lowlevel.checkpoint()
         return found, not heads

@@ -19,7 +19,7 @@ MOST_REFUSALS: Final = 20
 class Carrier(NamedTuple):
     """An event that carried identifiers: ``pairs`` in one form, ``refused`` kinds with the reason they were given up for.
 
-    ``event`` is None where only the merge that it led to is still known.
+    ``digests`` did not arrive: ``pairs`` stand for them. ``event`` is None where only the merge that it led to is still known.
     """
 
     seq: Seq
@@ -28,6 +28,12 @@ class Carrier(NamedTuple):
     pairs: Sequence[Pair]
     refused: Mapping[str, str]
     event: Event | None
+    digests: Sequence[Pair] = ()
+
+    @property
+    def named(self) -> Sequence[Pair]:
+        """All that it could be found by."""
+        return [*self.pairs, *self.digests]
 
 
 class Link(NamedTuple):
@@ -40,8 +46,10 @@ class Link(NamedTuple):
 
 def carrier(activity: Activity, kinds: Kinds) -> Carrier:
     """The activity as an event that carried identifiers."""
-    pairs = kinds.usable(activity.event.identifiers)
-    return Carrier(activity.seq, activity.time, activity.rule, pairs, given_up(activity.rule), activity.event)
+    pairs, derived = kinds.forms(activity.event.identifiers)
+    arrived = [pair for pair in pairs if pair not in derived]
+    digests = [pair for pair in pairs if pair in derived]
+    return Carrier(activity.seq, activity.time, activity.rule, arrived, given_up(activity.rule), activity.event, digests)
 
 
 def remembered(merges: Iterable[Merge], carriers: Collection[Carrier]) -> list[Carrier]:
@@ -73,10 +81,13 @@ def chain(
 def refusals(
     first: Pair, second: Pair, carriers: Iterable[Carrier], *, of_first: Collection[Pair], of_second: Collection[Pair]
 ) -> list[Carrier]:
-    """The events that carried identifiers of both people and joined them not: those with both of the two asked for first."""
+    """The events that carried identifiers of both people and joined them not: those with both of the two asked for first.
+
+    A digest that an identifier stands for is one of them, too.
+    """
     mine, theirs = {first, *of_first}, {second, *of_second}
-    found = [one for one in carriers if not mine.isdisjoint(one.pairs) and not theirs.isdisjoint(one.pairs)]
-    found.sort(key=lambda one: (not {first, second} <= set(one.pairs), one.seq))
+    found = [one for one in carriers if not mine.isdisjoint(one.named) and not theirs.isdisjoint(one.named)]
+    found.sort(key=lambda one: (not {first, second} <= set(one.named), one.seq))
     return found[:MOST_REFUSALS]
 
 

@@ -8,6 +8,7 @@ from Segment's identity resolution:
   the search repeated with what is left. So two customer numbers never become one person because both used one device.
 * A limit per week, month (30 days) or year (365 days) counts values first seen within that period before or after
   the event.
+* What an administrator split stays apart: there the weakest identifier of those that would join the two is given up.
 * A digest that stands for a plain value (``derived``) finds and joins like it, and uses up no limit; as evidence it is the
   first to be given up. It becomes an identifier like any other once it arrives itself.
 * A profile takes part in at most ``MOST_MERGES`` merges and has at most ``MOST_IDENTIFIERS`` identifiers. Beyond that nothing
@@ -24,12 +25,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from cdmd.identity import keeping_apart
 from cdmd.identity.identifiers import Forms, Kinds, Pair
+from cdmd.identity.keeping_apart import Party, Protected
 from cdmd.models import IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq
 
 MOST_MERGES: Final = 100
 MOST_IDENTIFIERS: Final = 1000
 
+_NOTHING: Final[Protected] = {}
 _GIVEN_UP: Final = re.compile(r"; (?P<kind>[^;]+) given up: (?P<why>[^;]+)")
 
 
@@ -50,10 +54,18 @@ class Resolution(NamedTuple):
     rule: str
 
 
+class _Obstacle(NamedTuple):
+    """Why identifiers cannot all belong to one profile, and the place of the one to give up."""
+
+    why: str
+    place: int = -1
+
+
 class People:
     """The profiles of one batch as its events change them, one ``resolve`` after the other.
 
     ``public`` names a new profile from the event that makes it, ``combine(winner, loser)`` joins what is projected on two.
+    ``protected`` is what new profiles must be kept apart from; those that are known say so themselves.
     ``profiles``, ``owners`` and ``merges`` are what changed, for ``cdmd.models.Changes``.
     """
 
@@ -64,7 +76,9 @@ class People:
         kinds: Kinds,
         public: Callable[[Seq, Micros], str],
         combine: Callable[[ProfileState, ProfileState], None],
+        protected: Protected = _NOTHING,
     ) -> None:
+        self._protected = protected
         self._known, self._limits, self._public, self._combine = known, kinds.limits, public, combine
         self._next = known.next_profile
         self.profiles: dict[ProfileKey, ProfileState] = {}
@@ -93,9 +107,8 @@ class People:
             return Resolution(known, "matched " + ", ".join([kind for kind, _ in arrived]))
         used, given_up = list(identifiers), []
         while obstacle := self._obstacle(used, derived, at):
-            pair = used.pop()
-            if pair not in derived:
-                given_up.append(f"; {pair[0]} given up: {obstacle}")
+            given_up.append((used.pop(obstacle.place), obstacle.why))
+        apart = self._told(given_up, used, derived) if given_up else ""
         matched = [pair for pair in used if self._owner(pair) is not None]
         keys = self._owners_of(matched)
         evidence = [kind for kind, _ in (pair for pair in matched if pair not in derived)]
@@ -108,7 +121,19 @@ class People:
             rule = f"merged on {names}"
             key = self._merge(keys, matched, seq=seq, at=at, rule=rule)
         full = self._attach(key, Forms(used, derived), at=at, source=source)
-        return Resolution(key, "".join((rule, *given_up, full)))
+        return Resolution(key, f"{rule}{apart}{full}")
+
+    def _told(self, given_up: Sequence[tuple[Pair, str]], used: Sequence[Pair], derived: AbstractSet[Pair]) -> str:
+        """What to say of what was given up: of a digest that only stood for a value, too, where that kept people apart."""
+        met = {self._owner(pair) for pair in used}
+        met |= {self._owner(pair) for pair, _ in given_up if pair not in derived}
+        return "".join(
+            [
+                f"; {pair[0]} given up: {why}"
+                for pair, why in given_up
+                if pair not in derived or self._owner(pair) not in {None, *met}
+            ]
+        )
 
     def _owner(self, pair: Pair) -> ProfileKey | None:
         moved = self.owners.get(pair)
@@ -131,22 +156,39 @@ class People:
     def _view(self, key: ProfileKey) -> ProfileState:
         return self.profiles.get(key) or self._known.profiles[key]
 
-    def _obstacle(self, used: Sequence[Pair], derived: AbstractSet[Pair], at: Micros) -> str | None:
+    def _obstacle(self, used: Sequence[Pair], derived: AbstractSet[Pair], at: Micros) -> _Obstacle | None:
         """Why these identifiers cannot all belong to one profile; None when they can. One alone always can."""
         owners = [self._owner(pair) for pair in used]
         keys = {owner for owner in owners if owner is not None}
+        if (place := self._kept_apart(used, owners, keys)) is not None:
+            return _Obstacle(keeping_apart.REASON, place)
         if not keys or (len(keys) == 1 and None not in owners):
             return None
         states = [self._view(key) for key in keys]
         if len(states) > 1:
             if sum(len(state.members) + 1 for state in states) - 1 > MOST_MERGES:
-                return f"limit of {MOST_MERGES} merges"
+                return _Obstacle(f"limit of {MOST_MERGES} merges")
             if sum(len(state.identifiers) for state in states) > MOST_IDENTIFIERS:
-                return f"limit of {MOST_IDENTIFIERS} identifiers"
+                return _Obstacle(f"limit of {MOST_IDENTIFIERS} identifiers")
         new = {pair[0] for pair, owner in zip(used, owners, strict=True) if owner is None and pair not in derived}
         # In the order of the limits, not of a set: what is said about an event must be the same when it is applied again.
         kinds = [kind for kind in self._limits if len(states) > 1 or kind in new]
-        return next((f"limit of {kind}" for kind in kinds if self._exceeds(kind, states, new=kind in new, at=at)), None)
+        exceeded = (kind for kind in kinds if self._exceeds(kind, states, new=kind in new, at=at))
+        return next((_Obstacle(f"limit of {kind}") for kind in exceeded), None)
+
+    def _kept_apart(
+        self, used: Sequence[Pair], owners: Sequence[ProfileKey | None], keys: AbstractSet[ProfileKey]
+    ) -> int | None:
+        """The place of the weakest identifier that would join what was split."""
+        if not (self._protected or any(self._view(key).apart for key in keys)):
+            return None
+        parties: dict[ProfileKey | Pair, Party] = {key: keeping_apart.party(self._view(key)) for key in keys}
+        mine = [pair if owner is None else owner for pair, owner in zip(used, owners, strict=True)]
+        for pair, owner in zip(used, owners, strict=True):
+            if owner is None:
+                parties[pair] = keeping_apart.newcomer(pair, self._protected)
+        found = {list(parties)[place] for place in keeping_apart.conflicting(list(parties.values()))}
+        return next((place for place in reversed(range(len(used))) if mine[place] in found), None)
 
     def _exceeds(self, kind: str, states: Sequence[ProfileState], *, new: bool, at: Micros) -> bool:
         """Whether joining these breaks the limit. What one profile alone already has beyond it (an older rule) is no reason."""
@@ -175,11 +217,12 @@ class People:
             self._combine(winner, loser)
             winner.identifiers += loser.identifiers
             winner.members += [key, *loser.members]
+            winner.apart = [*winner.apart, *loser.apart] if loser.apart else winner.apart
             winner.updated = max(winner.updated, loser.updated)
             for known in loser.identifiers:
                 self.owners[known.kind, known.value] = first
             # What the loser had is with the winner now, and as it was in ``before``: a third copy would only have to be erased.
-            loser.identifiers, loser.traits, loser.indicators, loser.members = [], {}, {}, []
+            loser.identifiers, loser.traits, loser.indicators, loser.members, loser.apart = [], {}, {}, [], []
             loser.merged_into = first
         return first
 
@@ -201,6 +244,9 @@ class People:
             elif len(state.identifiers) < MOST_IDENTIFIERS:
                 state.identifiers.append(IdentifierState(pair[0], pair[1], at, at, source, derived))
                 self.owners[pair] = key
+                if self._protected:
+                    digest = keeping_apart.digest_of(pair)
+                    state.apart = [*state.apart, *((digest, theirs) for theirs in sorted(self._protected.get(digest, ())))]
             elif not derived:
                 full = f"; not added: limit of {MOST_IDENTIFIERS} identifiers"
         return full

@@ -50,6 +50,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     """A profile as one packed row of the store. ``members`` are the profiles merged into it, ``merged_into`` its winner.
 
     ``audiences``: since when it is in each; ``judged``: as of when that was decided; ``due``: when the clock may change it.
+    ``apart``: what it must not be joined with (see ``cdmd.identity.keeping_apart``).
     """
 
     public: str
@@ -63,6 +64,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     audiences: dict[str, int] = {}
     judged: int = 0
     due: int | None = None
+    apart: list[tuple[int, int]] = []
 
 
 class Merge(msgspec.Struct, frozen=True, kw_only=True):

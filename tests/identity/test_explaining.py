@@ -111,6 +111,34 @@ def test_an_identifier_that_was_given_up_leads_nowhere(shop: Told) -> None:
     assert chain(A1, U2, shop.carriers, owned=[A1, U2], kinds=SEGMENT) is None
 
 
+def test_an_event_that_only_a_digest_could_have_joined_is_told() -> None:
+    settings = {
+        "user_id": IdentifierSettings(priority=1, limit=1),
+        "email": IdentifierSettings(priority=2),
+        "email_sha256": IdentifierSettings(priority=3),
+    }
+    shop = Told(Kinds(IdentitySettings(identifiers=settings)))
+    digest = ("email_sha256", sha256(b"jane@example.com").hexdigest())
+    shop.tell(U1, digest)
+    shop.tell(U2, JANE)
+    (refusal,) = shop.refusals(U1, U2)
+    assert (refusal.seq, refusal.refused) == (2, {"email_sha256": "limit of user_id"})
+    assert refusal.pairs == [U2, JANE], "what is shown is what arrived"
+    assert shop.refusals(digest, U2) == [refusal]
+
+
+def test_a_digest_that_goes_with_the_value_it_stands_for_is_not_told_twice() -> None:
+    settings = {
+        "user_id": IdentifierSettings(priority=1, limit=1),
+        "email": IdentifierSettings(priority=2),
+        "email_sha256": IdentifierSettings(priority=3),
+    }
+    shop = Told(Kinds(IdentitySettings(identifiers=settings)))
+    shop.tell(U1, JANE)
+    assert shop.tell(U2, JANE) == "new; email given up: limit of user_id"
+    assert shop.tell(U2, JOE) == "matched user_id"
+
+
 def test_a_digest_leads_to_its_plain_value_without_an_event() -> None:
     settings = {"email": IdentifierSettings(priority=1), "email_sha256": IdentifierSettings(priority=2)}
     shop = Told(Kinds(IdentitySettings(identifiers=settings | {"user_id": IdentifierSettings(priority=3)})))

@@ -476,12 +476,12 @@ def test_a_digest_joins_whom_it_and_its_plain_value_were_seen_with_and_moves_wit
     assert shop.see(JOE, at=5) == Resolution(ProfileKey(1), "matched email_sha256")
 
 
-def test_a_limit_that_keeps_people_apart_gives_up_the_digest_first_and_says_nothing_of_it() -> None:
+def test_a_limit_that_keeps_people_apart_gives_up_the_digest_first_and_says_so() -> None:
     shop = Shop(DIGESTS)
     shop.see(U1, JANES, at=1)
     shop.see(U2, at=2)
     found = shop.see(U2, JANE, at=3)
-    assert found == Resolution(ProfileKey(2), "matched user_id")
+    assert found == Resolution(ProfileKey(2), "matched user_id; email_sha256 given up: limit of user_id")
     assert shown(shop, ProfileKey(2)) == {U2, JANE}
     assert shop.owners[JANES] == 1, "it stays where it was seen"
     assert shop.see(JANE, at=4).profile == 2
