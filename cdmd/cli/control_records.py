@@ -84,6 +84,7 @@ def event_show(id: str, source: str | None, reveal: bool, as_json: bool) -> None
         "explain": Entry(f"{_PEOPLE}:explain", "Why two identifiers are one person, or what kept them apart."),
         "suppress": Entry(f"{_PRIVACY}:suppress", "Keep nothing any more of whoever has this identifier."),
         "unsuppress": Entry(f"{_PRIVACY}:unsuppress", "Take a suppression back, of this one identifier."),
+        "split": Entry("cdmd.cli.control_identity:split", "Two people of one: undo a merge, for good (admins)."),
     },
 )
 def profile() -> None:

@@ -14,6 +14,7 @@ from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
 from cdmd.identity.explaining import Carrier, Link, carrier, chain, refusals, remembered
 from cdmd.identity.identifiers import Pair
+from cdmd.identity.keeping_apart import REASON, conflicting, party
 from cdmd.models import IdentifierState, ProfileKey, from_micros
 
 LOOKED_AT: Final = 50_000
@@ -80,7 +81,7 @@ class _Answer:
         kept_apart = refusals(one, other, carriers, of_first=_owned(mine), of_second=_owned(theirs))
         return Explanation(
             same=False,
-            summary=_apart(kept_apart),
+            summary=f"two people, {REASON} for good" if _is_split(mine, theirs) else _apart(kept_apart),
             identifiers=rows,
             refusals=[self._event(each) for each in kept_apart],
             complete=complete,
@@ -142,6 +143,11 @@ def _steps(links: Sequence[Link]) -> str:
         return "one person: it is the same identifier"
     events = sum(link.carrier is not None for link in links)
     return f"one person, joined by {events} event{'s' * (events != 1)}" if events else "one person: a digest of the other"
+
+
+def _is_split(mine: ProfileFound | None, theirs: ProfileFound | None) -> bool:
+    """Whether an administrator said that they are two, so that nothing that arrives can join them."""
+    return mine is not None and theirs is not None and bool(conflicting([party(mine.state), party(theirs.state)]))
 
 
 def _apart(kept_apart: Sequence[Carrier]) -> str:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cdmd.contracts import DeadLetterFilter
-from cdmd.control import audiences, commands, explaining, exporting, finding, governing, inspection, letters
+from cdmd.control import audiences, commands, explaining, exporting, finding, governing, inspection, letters, splitting
 from cdmd.control.actors import Actor
 from cdmd.control.protocol import TailFilter
 from cdmd.control.runtime import Runtime
@@ -47,6 +47,13 @@ class _Trial(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Identifier(msgspec.Struct, forbid_unknown_fields=True):
     identifier: str
+
+
+class _Split(msgspec.Struct, forbid_unknown_fields=True):
+    first: str
+    second: str
+    apply: bool = False
+    lift: bool = False
 
 
 class _Backup(msgspec.Struct, forbid_unknown_fields=True):
@@ -203,6 +210,14 @@ async def _explain(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await explaining.explain(runtime, actor, _needed(request, "first"), _needed(request, "second"))
 
 
+async def _split(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{first, second, apply?, lift?}` (KIND:VALUE): two people of one; without `apply` what would come of it."""
+    body = await _body(request, _Split)
+    if body.lift:
+        return await splitting.lift(runtime, actor, body.first, body.second)
+    return await splitting.split(runtime, actor, body.first, body.second, apply=body.apply)
+
+
 async def _find(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`text` (a public id, [KIND:]VALUE or [KIND:]BEGINNING*) or `trait` (NAME=VALUE), `after`, `limit`: who it may be."""
     after, limit, trait = _text(request, "after") or "", _number(request, "limit", 100), _text(request, "trait")
@@ -295,6 +310,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/profile", _profile),
     ("GET", "/v1/profile/events", _events_of),
     ("GET", "/v1/profile/explain", _explain),
+    ("POST", "/v1/profile/split", _split),
     ("GET", "/v1/profiles", _find),
     ("GET", "/v1/suppressions", _suppressions),
     ("POST", "/v1/suppressions/add", _suppress),

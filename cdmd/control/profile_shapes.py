@@ -75,3 +75,23 @@ class FoundPage(msgspec.Struct, frozen=True, kw_only=True):
     profiles: list[FoundRow]
     next: str | None = None
     looked_at: int | None = None
+
+
+class SideRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the two people of a split, as it is when all of its events are counted; one that is to be new has no id yet."""
+
+    profile: str | None
+    identifiers: list[Mapping[str, str]]
+    events: int
+    traits: Mapping[str, Any]
+    indicators: Mapping[str, Any]
+    audiences: list[str]
+
+
+class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a split came to, or would (``applied`` false); ``contested`` events named both and are the stronger one's."""
+
+    summary: str
+    applied: bool
+    sides: list[SideRow] = []
+    contested: int = 0

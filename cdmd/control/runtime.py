@@ -7,8 +7,9 @@ from typing import Any, Protocol
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
 from cdmd.control.needs import Counted, Governance, Shown
+from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
-from cdmd.identity.identifiers import Kinds
+from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.profiles.audiences import Audiences
 
 
@@ -98,6 +99,17 @@ class Runtime(Protocol):
 
     async def tell_shelf(self, kind: str, command: str, *, connector: str | None, names: Sequence[str]) -> tuple[str, int]:
         """Have it done to the rows of those names; the connector and to how many. Raises ``NotFound``, ``BadArguments``."""
+        ...
+
+    async def split(self, first: Pair, second: Pair, *, apply: bool) -> SplitReport:
+        """Make two people of the one that has both identifiers, or say what would come of it.
+
+        Raises ``NotFound`` and ``BadArguments``.
+        """
+        ...
+
+    async def lift(self, first: Pair, second: Pair) -> SplitReport:
+        """Let two people who are kept apart be joined again. Raises ``NotFound`` and ``BadArguments``."""
         ...
 
     async def reload(self) -> ReloadReport:

@@ -10,6 +10,7 @@ import anyio.to_thread
 from cdmd import __version__
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter
+from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
 from cdmd.daemon.counting import Counting
 from cdmd.daemon.governing import Governing
@@ -19,9 +20,10 @@ from cdmd.daemon.overview import Overview
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.restarting import needs_restart
 from cdmd.daemon.shelves import Shelves
+from cdmd.daemon.splitting import Splitting
 from cdmd.daemon.taking_back import take_back
 from cdmd.errors import CdmdError, ConfigInvalid
-from cdmd.identity.identifiers import Kinds
+from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.kit.globs import Globs
 from cdmd.models import to_micros
 from cdmd.profiles.audiences import Audiences
@@ -43,6 +45,13 @@ class Running:
         self._overview = Overview(parts)
         self._shelves = Shelves(lambda: parts.connectors)
         self.governance = Governing(parts)
+        self._splitting = Splitting(
+            parts.store,
+            journal_id=parts.journal.id,
+            kinds=lambda: parts.kinds,
+            audiences=lambda: parts.audiences,
+            clock=parts.clock,
+        )
 
     @property
     def config(self) -> Config:
@@ -120,6 +129,14 @@ class Running:
     async def tell_shelf(self, kind: str, command: str, *, connector: str | None, names: Sequence[str]) -> tuple[str, int]:
         """See ``Shelves.command``."""
         return await self._shelves.command(kind, command, connector=connector, names=names)
+
+    async def split(self, first: Pair, second: Pair, *, apply: bool) -> SplitReport:
+        """See ``Splitting.split``."""
+        return await self._splitting.split(first, second, apply=apply)
+
+    async def lift(self, first: Pair, second: Pair) -> SplitReport:
+        """See ``Splitting.lift``."""
+        return await self._splitting.lift(first, second)
 
     async def reload(self) -> ReloadReport:
         """Read, check, apply the difference; on a mistake the old configuration stays.

@@ -62,8 +62,3 @@ def protected_by(states: Iterable[ProfileState]) -> dict[int, set[int]]:
             found.setdefault(mine, set()).add(theirs)
             found.setdefault(theirs, set()).add(mine)
     return found
-
-
-def without(state: ProfileState, first: int, second: int) -> list[tuple[int, int]]:
-    """What the profile still must not be joined with once these two may be one person."""
-    return [one for one in state.apart if set(one) != {first, second}]

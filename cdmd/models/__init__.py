@@ -6,7 +6,7 @@ process are aware datetimes in UTC, times that are compared or stored are ``Micr
 """
 
 from cdmd.models.arriving import Accepted, Event, Fault, Filtered, Parts, Record, Rejected, Row, Verdict
-from cdmd.models.deciding import Changes, Count, DeadLetter, Known, Parked, Seen, SeenVerdict, Wanted
+from cdmd.models.deciding import Changes, Count, DeadLetter, Known, Parked, Regrouped, Seen, SeenVerdict, Wanted
 from cdmd.models.delivering import (
     Attempt,
     Bound,
@@ -75,6 +75,7 @@ __all__ = [
     "ProfileState",
     "Queued",
     "Record",
+    "Regrouped",
     "Rejected",
     "Request",
     "Route",

@@ -88,6 +88,18 @@ class Wanted(msgspec.Struct, frozen=True):
     profiles: Sequence[ProfileKey] = ()
 
 
+class Regrouped(msgspec.Struct, frozen=True, kw_only=True):
+    """Activities that are other profiles' from now on, and what goes with them.
+
+    ``chains`` are all activities of each profile concerned, ``rules`` what is said of them where that may be other now;
+    ``disowned`` identifiers are nobody's any more. The merges of these profiles are those among the changes, and no others.
+    """
+
+    chains: Mapping[ProfileKey, Sequence[Seq]]
+    rules: Mapping[Seq, str]
+    disowned: Sequence[tuple[str, str]] = ()
+
+
 class Changes(msgspec.Struct, kw_only=True):
     """What a decided batch writes, in one transaction that also moves the position to ``position``.
 
@@ -95,6 +107,7 @@ class Changes(msgspec.Struct, kw_only=True):
     ``counts`` adds to (connector, counter). ``swayed``: extensions have a say in it or in what waits, so it may be other when
     applied again. ``due``: what it was before, where it is another one; ``notices`` in their order, ``failures`` by audience.
     ``outgoing``: what goes to targets because of it.
+    ``regrouped`` where profiles were made anew.
     """
 
     position: Seq | None = None
@@ -112,6 +125,7 @@ class Changes(msgspec.Struct, kw_only=True):
     notices: list[Notice] = []
     failures: dict[str, Failures] = {}
     outgoing: Outgoing | None = None
+    regrouped: Regrouped | None = None
 
 
 class Count:

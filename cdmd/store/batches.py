@@ -19,6 +19,7 @@ from cdmd.store import seen
 from cdmd.store.audiences import write_audiences
 from cdmd.store.chunks import gather, gather_bodies, in_chunks, insert_many, select_in
 from cdmd.store.outgoing import write_outgoing
+from cdmd.store.regrouping import regroup
 from cdmd.store.rows import activity_row, identifier_row, letter_row, merge_row, parked_row, profile_row, read_profile
 from cdmd.store.sql import load_queries
 
@@ -103,6 +104,7 @@ def write(connection: sqlite3.Connection, changes: Changes, found: Found, *, now
     """All of ``changes`` in sorted, many-row statements. ``now`` decides in which table new digests lie."""
     activities, newest = _chained(connection, changes.activities, found)
     write_people(connection, changes, newest)
+    regroup(connection, changes)
     write_audiences(connection, changes)
     _write_seen(connection, changes, found, now=now)
     insert_many(connection, "INSERT INTO activities (seq, profile, time, sum, body, before)", activities)
@@ -110,7 +112,7 @@ def write(connection: sqlite3.Connection, changes: Changes, found: Found, *, now
     totals = Counter(
         events=len(changes.activities),
         activities=len(changes.activities),
-        profiles=sum((state.merged_into is None) - (key in found.known.profiles) for key, state in changes.profiles.items()),
+        profiles=sum((state.merged_into is None) - _was_living(found.known, key) for key, state in changes.profiles.items()),
     )
     _write_waiting(connection, changes, totals)
     _write_sources(connection, changes)
@@ -120,6 +122,11 @@ def write(connection: sqlite3.Connection, changes: Changes, found: Found, *, now
     add_totals(connection, totals)
     if changes.position is not None:
         connection.execute(_SQL["set_position"], (changes.position, LANE))
+
+
+def _was_living(known: Known, key: ProfileKey) -> bool:
+    before = known.profiles.get(key)
+    return before is not None and before.merged_into is None
 
 
 def _chained(

@@ -1,6 +1,6 @@
 """Profiles in memory, and what batches and sweeps make of them: the decisions without a store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +8,7 @@ import msgspec
 
 from cdmd.batches.deciding import Decision
 from cdmd.batches.preparing import prepare
+from cdmd.batches.regrouping import Old, Plan, Regrouping
 from cdmd.batches.rules import Rules
 from cdmd.batches.sweeping import Computing, Expiring, Past, Removing, members_of
 from cdmd.config.schema import AudienceSettings, IdentitySettings, IndicatorSettings
@@ -25,6 +26,7 @@ from cdmd.models import (
     Event,
     Item,
     Known,
+    Merge,
     Micros,
     Notice,
     ProfileKey,
@@ -86,6 +88,7 @@ class World:
         self.seen: dict[Digest, Seen] = {}
         self.activities: list[Activity] = []
         self.notices: list[Notice] = []
+        self.merges: list[Merge] = []
         self.failures: dict[str, Failures] = {}
 
     def take(self, *events: Event, first: int | None = None, now: float = 100.0) -> Changes:
@@ -165,6 +168,34 @@ class World:
         copied = msgspec.msgpack.decode(msgspec.msgpack.encode(chosen), type=dict[ProfileKey, ProfileState])
         return Known(dict(self.seen), dict(self.owners), copied, ProfileKey(len(self.profiles) + 1), frozenset(), newest)
 
+    def old(self, key: ProfileKey) -> Old:
+        """A profile as it is stored."""
+        state, newest = self.profiles[key], self.known().newest
+        keys = members_of(key, state)
+        merges = [one for one in self.merges if one.winner in keys]
+        return Old(key, state, merges, {one: newest[one] for one in keys if one in newest})
+
+    def regroup(self, plan: Plan, activities: Iterable[Activity], *, hours: float, why: str = "regrouped") -> Changes:
+        """What a plan comes to."""
+        plan.project(activities, self.audiences, now=micros(hours))
+        plan.remember_traits(self.audiences)
+        decision = Regrouping(plan, self.audiences, journal_id="journal", now=micros(hours), why=why)
+        changes = decision(self.known(decision.wanted.profiles))
+        assert not decision.stale
+        return self._write(changes)
+
+    def _regroup(self, changes: Changes) -> None:
+        if (regrouped := changes.regrouped) is None:
+            return
+        placed = {seq: key for key, chain in regrouped.chains.items() for seq in chain}
+        self.activities = [
+            msgspec.structs.replace(one, profile=placed.get(one.seq, one.profile), rule=regrouped.rules.get(one.seq, one.rule))
+            for one in self.activities
+        ]
+        self.merges = [one for one in self.merges if one.winner not in regrouped.chains]
+        for pair in regrouped.disowned:
+            del self.owners[pair]
+
     def _write(self, changes: Changes) -> Changes:
         if changes.outgoing is not None:
             self.deliveries += changes.outgoing.deliveries
@@ -179,6 +210,8 @@ class World:
         self.owners |= changes.owners
         self.seen |= changes.seen
         self.activities += changes.activities
+        self._regroup(changes)
+        self.merges += changes.merges
         self.notices += changes.notices
         for name, one in changes.failures.items():
             before = self.failures.get(name, Failures())

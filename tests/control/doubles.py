@@ -31,6 +31,7 @@ from cdmd.config.schema import (
 from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Member, Person, ProfileFound, StoreTotals, Trace
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
+from cdmd.control.profile_shapes import SideRow, SplitReport
 from cdmd.control.protocol import (
     ConnectorRow,
     DiskRow,
@@ -354,6 +355,7 @@ class MemoryRuntime:
         self.states = {"shop": "running"}
         self.asked_back: list[DeadLetterFilter] = []
         self.takes_back = 0
+        self.splits: list[tuple[tuple[str, str], tuple[str, str], str]] = []
         self.done: list[tuple[Any, ...]] = []
         self.items: list[TailItem] = []
         self.endless = False
@@ -423,6 +425,20 @@ class MemoryRuntime:
     async def tell_shelf(self, kind: str, command: str, *, connector: str | None, names: Any) -> tuple[str, int]:
         self.done.append((kind, command, connector, *names))
         return "shop", len(names)
+
+    async def split(self, first: tuple[str, str], second: tuple[str, str], *, apply: bool) -> SplitReport:
+        self.splits.append((first, second, "split" if apply else "try"))
+        identifiers = [{"kind": kind, "value": value} for kind, value in (first, second)]
+        found = {"traits": {"name": "canary-Joe"}, "indicators": {"orders": 2}, "audiences": ["gold"]}
+        sides = [
+            SideRow(profile=PROFILE, identifiers=identifiers[:1], events=3, **found),
+            SideRow(profile=None, identifiers=identifiers[1:], events=1, **found),
+        ]
+        return SplitReport(summary="it was split" if apply else "it would be", applied=apply, sides=sides, contested=2)
+
+    async def lift(self, first: tuple[str, str], second: tuple[str, str]) -> SplitReport:
+        self.splits.append((first, second, "lift"))
+        return SplitReport(summary="it was lifted", applied=True)
 
     async def reload(self) -> ReloadReport:
         self._fail()

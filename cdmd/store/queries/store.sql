@@ -74,6 +74,21 @@ SELECT seq, profile, time, sum, body FROM chain CROSS JOIN activities USING (seq
 -- name: chain_ahead
 UPDATE profiles SET newest = ? WHERE id = ?;
 
+-- name: chained
+SELECT seq, profile, time, sum, body, before FROM activities WHERE seq IN ({});
+
+-- name: place
+UPDATE activities SET profile = ?, before = ?, sum = ?, body = ? WHERE seq = ?;
+
+-- name: link
+UPDATE activities SET before = ? WHERE seq = ?;
+
+-- name: drop_merges
+DELETE FROM merges WHERE winner IN ({});
+
+-- name: disown
+DELETE FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value = ?;
+
 -- name: newest_of
 SELECT json_group_array(json_array(id, newest)) FROM profiles WHERE newest IS NOT NULL AND id IN ({});
 

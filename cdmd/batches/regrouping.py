@@ -1,0 +1,260 @@
+"""Stored profiles made anew from the people that their events come to: one may become several, several one. Pure.
+
+A profile's id follows the earliest of its events: who is split off has the id again that it had before, whoever stays keeps its
+own. Not for: who those people are (``cdmd.identity.replaying``), and reading their events.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from cdmd.batches.judging import Judging
+from cdmd.batches.sweeping import members_of
+from cdmd.identity.identifiers import Pair
+from cdmd.identity.naming import public_id
+from cdmd.identity.replaying import Carried, Person
+from cdmd.models import (
+    Activity,
+    Changes,
+    IdentifierState,
+    Known,
+    Merge,
+    Micros,
+    ProfileKey,
+    ProfileState,
+    Regrouped,
+    Seq,
+    Wanted,
+)
+from cdmd.profiles.audiences import Audiences
+
+NOBODY: Final = ProfileState("", 0, 0)
+
+
+class Old(msgspec.Struct, frozen=True):
+    """A stored profile with the merges that made it; ``heads`` are the newest activities of it and its members."""
+
+    key: ProfileKey
+    state: ProfileState
+    merges: Sequence[Merge]
+    heads: Mapping[ProfileKey, Seq]
+
+    @property
+    def keys(self) -> list[ProfileKey]:
+        """It and all that were merged into it."""
+        return members_of(self.key, self.state)
+
+
+class Group(msgspec.Struct):
+    """What one of them becomes: ``key`` is None for a profile that is new; ``rules`` are of all its activities that tell one.
+
+    ``chain`` are its activities, ``members`` the profiles that are part of it.
+    """
+
+    person: Person
+    state: ProfileState
+    key: ProfileKey | None = None
+    members: list[ProfileKey] = []
+    chain: list[Seq] = []
+    rules: dict[Seq, str] = {}
+
+
+class Plan:
+    """Which profile each of the ``persons`` becomes, for the events of all the ``olds``.
+
+    ``keep``: identifiers that events carried and that no person has stay with them; else they are nobody's any more.
+    """
+
+    def __init__(self, persons: Sequence[Person], olds: Sequence[Old], events: Iterable[Carried], *, keep: bool) -> None:
+        self.olds = olds
+        self._seq_of_key: dict[ProfileKey, Seq] = {}
+        self._carrying: dict[Pair, Seq] = {}
+        self.groups = [Group(one, ProfileState("", one.created, one.updated)) for one in persons]
+        self._placed: dict[Seq, Group] = {}
+        for group in self.groups:
+            for one, rule in group.person.events:
+                self._placed[one.seq] = group
+                group.rules[one.seq] = rule
+        self._owners = {(each.kind, each.value): group for group in self.groups for each in group.person.identifiers}
+        self._homes = self._at_home(events)
+        self._name()
+        self.disowned = self._share_identifiers(keep=keep)
+
+    def place(self, seq: Seq) -> Group:
+        """Whose the activity is."""
+        return self._placed[seq]
+
+    def home(self, key: ProfileKey) -> Group:
+        """What a stored profile is part of."""
+        return self._homes[key]
+
+    def _at_home(self, events: Iterable[Carried]) -> dict[ProfileKey, Group]:
+        first: dict[ProfileKey, Seq] = {}
+        loose: list[Carried] = []
+        times: set[int] = set()
+        for one in events:
+            times.add(one.time)
+            if one.seq in self._placed:
+                first[one.profile] = min(one.seq, first.get(one.profile, one.seq))
+                for pair in one.forms.pairs:
+                    self._carrying.setdefault(pair, one.seq)
+            else:
+                loose.append(one)
+        self._times = times
+        homes = {key: self._placed[seq] for key, seq in first.items()}
+        before = {merge.loser: merge.before for old in self.olds for merge in old.merges}
+        for old in self.olds:
+            for key in reversed(old.keys):
+                if key not in homes:
+                    state = old.state if key == old.key else before.get(key, NOBODY)
+                    homes[key] = self._by_identifiers(state) or homes.get(old.key) or self.groups[0]
+        for one in loose:
+            self._placed[one.seq] = homes[one.profile]
+        for seq, group in self._placed.items():
+            group.chain.append(seq)
+        return homes
+
+    def _by_identifiers(self, state: ProfileState) -> Group | None:
+        return next((self._owners[pair] for pair in _pairs(state) if pair in self._owners), None)
+
+    def _name(self) -> None:
+        """Give each its key: those of living profiles first, the oldest before the others."""
+        living = sorted(self.olds, key=lambda old: (old.state.created, old.key))
+        shells = [key for old in living for key in old.keys[1:]]
+        for key in [*(old.key for old in living), *shells]:
+            home = self._homes[key]
+            if home.key is None:
+                home.key = key
+            else:
+                home.members.append(key)
+        states = {old.key: old.state for old in self.olds}
+        publics = {one.loser: one.before.public for old in self.olds for one in old.merges}
+        publics |= {old.key: old.state.public for old in self.olds}
+        for group in self.groups:
+            group.state.public = "" if group.key is None else publics.get(group.key, "")
+            if group.key is not None and (old := states.get(group.key)) is not None and old.created not in self._times:
+                group.state.created = min(old.created, group.state.created)
+
+    def _share_identifiers(self, *, keep: bool) -> list[Pair]:
+        for group in self.groups:
+            group.state.identifiers, group.state.apart = list(group.person.identifiers), list(group.person.apart)
+        disowned = []
+        for old in self.olds:
+            for one in old.state.identifiers:
+                pair = (one.kind, one.value)
+                if pair in self._owners:
+                    continue
+                seq = self._carrying.get(pair)
+                if seq is not None and not keep:
+                    disowned.append(pair)
+                    continue
+                group = self._placed[seq] if seq is not None else self._remembered(old, pair)
+                group.state.identifiers.append(one)
+                self._owners[pair] = group
+        return disowned
+
+    def _remembered(self, old: Old, pair: Pair) -> Group:
+        """Where something belongs whose events are no longer kept: to whom it was before a merge."""
+        return next((self._homes[one.loser] for one in old.merges if pair in _pairs(one.before)), self._homes[old.key])
+
+    def project(self, activities: Iterable[Activity], audiences: Audiences, *, now: Micros) -> None:
+        """Add activities to whose they are."""
+        for one in activities:
+            if (group := self._placed.get(one.seq)) is not None:
+                audiences.projection.project(group.state, one.event, at=one.time, seq=one.seq, now=now)
+                group.state.updated = max(group.state.updated, one.time)
+
+    def remember_traits(self, audiences: Audiences) -> None:
+        """Traits whose events are no longer kept go where they were before the merges."""
+        for old in self.olds:
+            for name, trait in old.state.traits.items():
+                if trait.seq in self._placed:
+                    continue
+                losers = [one for one in old.merges if one.before.traits.get(name) == trait]
+                group = self._homes[losers[0].loser] if losers else self._homes[old.key]
+                audiences.projection.combine(group.state, ProfileState("", 0, 0, traits={name: trait}))
+
+
+class Regrouping:
+    """The decision that writes a ``plan`` whose groups are projected. ``stale`` afterwards: events came in between."""
+
+    def __init__(self, plan: Plan, audiences: Audiences, *, journal_id: str, now: Micros, why: str) -> None:
+        self._plan, self._audiences, self._journal_id, self._now, self._why = plan, audiences, journal_id, now, why
+        self.stale = False
+        self.wanted = Wanted((), (), profiles=sorted(key for old in plan.olds for key in old.keys))
+
+    def __call__(self, known: Known) -> Changes:
+        """What becomes of the profiles."""
+        self.stale = not all(_is_current(old, known) for old in self._plan.olds)
+        if self.stale:
+            return Changes()
+        changes, judging = Changes(), Judging(self._audiences, journal_id=self._journal_id, now=self._now)
+        following = known.next_profile
+        chains: dict[ProfileKey, Sequence[Seq]] = {}
+        for group in self._plan.groups:
+            key = group.key
+            if key is None:
+                key, following = following, ProfileKey(following + 1)
+                # Not from its first event, as others: that may have named another of them.
+                group.state.public = public_id(f"{self._journal_id}:{key}", Seq(0), Micros(group.state.created))
+            self._write(group, key, known, changes, judging)
+            chains |= dict.fromkeys(group.members, ()) | {key: sorted(group.chain)}
+        judging.into(changes)
+        # On the disk before anybody is told: nothing would bring it back after a power cut.
+        changes.swayed = True
+        kept = [one for old in self._plan.olds for one in old.merges if self._is_kept(one)]
+        changes.merges = sorted([*kept, *changes.merges], key=lambda one: one.seq)
+        changes.regrouped = Regrouped(
+            chains=chains,
+            rules={seq: rule for group in self._plan.groups for seq, rule in group.rules.items()},
+            disowned=self._plan.disowned,
+        )
+        return changes
+
+    def _is_kept(self, merge: Merge) -> bool:
+        return self._plan.home(merge.winner) is self._plan.home(merge.loser)
+
+    def _write(self, group: Group, key: ProfileKey, known: Known, changes: Changes, judging: Judging) -> None:
+        mine = msgspec.structs.replace(group.state, members=[int(member) for member in group.members])
+        before = known.profiles.get(key)
+        if before is not None:
+            mine.public, mine.judged, mine.due, mine.audiences = before.public, before.judged, before.due, before.audiences
+        at = judging.moment(mine, self._now)
+        for member in group.members:
+            shell = changes.profiles[member] = msgspec.structs.replace(known.profiles[member])
+            if shell.merged_into is None:
+                changes.merges.append(self._joined(group, key, member, known.profiles[member]))
+                judging.vanish(member, shell, at=at, seq=0)
+                shell.identifiers, shell.traits, shell.indicators, shell.members, shell.apart = [], {}, {}, [], []
+            shell.merged_into = int(key)
+        changes.profiles[key] = mine
+        changes.owners.update({(one.kind, one.value): key for one in mine.identifiers})
+        judging.judge(key, mine, self._audiences.every, at=at, why=self._why)
+
+    def _joined(self, group: Group, key: ProfileKey, member: ProfileKey, before: ProfileState) -> Merge:
+        """Why the profile is part of another now: the event that joined the two, or the first that named both."""
+        for one in group.person.merges:
+            return Merge(
+                seq=one.seq, time=one.time, winner=key, loser=member, identifiers=one.identifiers, rule=one.rule, before=before
+            )
+        seq, time = (
+            (group.person.events[0][0].seq, group.person.events[0][0].time) if group.person.events else (Seq(0), self._now)
+        )
+        return Merge(seq=seq, time=time, winner=key, loser=member, identifiers=(), rule=self._why, before=before)
+
+
+def _pairs(state: ProfileState) -> Collection[Pair]:
+    return [(one.kind, one.value) for one in state.identifiers]
+
+
+def _is_current(old: Old, known: Known) -> bool:
+    state = known.profiles.get(old.key)
+    if state is None or state.merged_into is not None or set(members_of(old.key, state)) != set(old.keys):
+        return False
+    return all(known.newest.get(key) == old.heads.get(key) for key in old.keys)
+
+
+def identifiers_of(states: Iterable[ProfileState]) -> dict[Pair, IdentifierState]:
+    """All of these profiles' identifiers."""
+    return {(one.kind, one.value): one for state in states for one in state.identifiers}

@@ -1,0 +1,128 @@
+"""Splits a profile into two people, or shows what would come of it. Not here: who gets what (``cdmd.identity.siding``)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import anyio.to_thread
+
+from cdmd.batches.histories import pages
+from cdmd.batches.parting import Parting
+from cdmd.batches.regrouping import Group, Old, Plan, Regrouping
+from cdmd.contracts import Clock, ProfileFound, Store
+from cdmd.control.profile_shapes import SideRow, SplitReport
+from cdmd.errors import BadArguments, CdmdError, NotFound
+from cdmd.identity.identifiers import Kinds, Pair
+from cdmd.identity.replaying import Carried, carried
+from cdmd.identity.siding import sides
+from cdmd.models import Micros, ProfileKey, to_micros
+from cdmd.profiles.audiences import Audiences
+
+MOST_EVENTS: Final = 200_000
+"""Of one profile: what decides about each is in memory while it is split."""
+
+WHY: Final = "a profile was split"
+_ATTEMPTS: Final = 8
+
+
+class Splitting:
+    """``kinds`` and ``audiences`` give what is configured now."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        journal_id: str,
+        kinds: Callable[[], Kinds],
+        audiences: Callable[[], Audiences],
+        clock: Clock,
+    ) -> None:
+        self._store, self._journal_id, self._kinds, self._audiences, self._clock = store, journal_id, kinds, audiences, clock
+
+    async def split(self, first: Pair, second: Pair, *, apply: bool) -> SplitReport:
+        """Make two people of the one that has both identifiers, for good; with ``apply`` false only say what would come of it.
+
+        Two who are two already stay so. Raises ``NotFound``, ``BadArguments`` and other ``CdmdError``.
+        """
+        for _ in range(_ATTEMPTS):
+            mine, theirs = await self._owner(first), await self._owner(second)
+            if first == second:
+                raise BadArguments("both are the same identifier: nothing can be split between them")
+            if mine.key != theirs.key:
+                report = await self._part(first, second, mine, theirs, apply=apply)
+            else:
+                report = await self._divide(first, second, mine, apply=apply)
+            if report is not None:
+                return report
+        raise CdmdError("the profile changes faster than it can be split; hold its source back for a moment with: cdmctl pause")
+
+    async def lift(self, first: Pair, second: Pair) -> SplitReport:
+        """Let two people who are kept apart be joined again by the next event that names both. Raises as ``split``."""
+        await self._owner(first)
+        await self._owner(second)
+        parting = Parting(first, second, apart=False)
+        await self._store.apply(parting.wanted, parting)
+        if not parting.found:
+            raise BadArguments("these two are not kept apart by a split; cdmctl profile explain says what does")
+        return SplitReport(summary="they may be joined again by the next event that names both", applied=True)
+
+    async def _owner(self, pair: Pair) -> ProfileFound:
+        found = await self._store.profile(*pair, activities=0)
+        if found is None:
+            raise NotFound(f"nobody is known by that {pair[0]}")
+        return found
+
+    async def _part(
+        self, first: Pair, second: Pair, mine: ProfileFound, theirs: ProfileFound, *, apply: bool
+    ) -> SplitReport | None:
+        parting = Parting(first, second, apart=True)
+        if apply:
+            await self._store.apply(parting.wanted, parting)
+            if not parting.found:
+                return None
+        publics = [mine.state.public, theirs.state.public]
+        summary = f"they are two people already, {' and '.join(publics)}, and {'stay' if apply else 'would stay'} so"
+        return SplitReport(summary=summary, applied=apply)
+
+    async def _divide(self, first: Pair, second: Pair, found: ProfileFound, *, apply: bool) -> SplitReport | None:
+        plan, contested = await self._plan(first, second, found)
+        now = to_micros(self._clock.now())
+        if not apply:
+            rows = [self._row(group, now) for group in plan.groups]
+            return SplitReport(summary="one person would become two", applied=False, sides=rows, contested=contested)
+        regrouping = Regrouping(plan, self._audiences(), journal_id=self._journal_id, now=now, why=WHY)
+        await self._store.apply(regrouping.wanted, regrouping)
+        if regrouping.stale:
+            return None
+        rows = [self._row(group, now) for group in plan.groups]
+        return SplitReport(summary="one person became two", applied=True, sides=rows, contested=contested)
+
+    async def _plan(self, first: Pair, second: Pair, found: ProfileFound) -> tuple[Plan, int]:
+        """What becomes of the profile, complete with all that its events add up to; how many events named both sides."""
+        kinds, audiences = self._kinds(), self._audiences()
+        keys = [found.key, *map(ProfileKey, found.state.members)]
+        old = Old(found.key, found.state, found.merges, await self._store.membership.newest(keys))
+        events: list[Carried] = []
+        async for page in pages(self._store, old.heads.values()):
+            events += [carried(one, one.profile, kinds) for one in page if one.profile is not None]
+            if len(events) > MOST_EVENTS:
+                raise BadArguments(f"a profile of more than {MOST_EVENTS} events is not split")
+        decide = partial(sides, found.state, events, first=first, second=second, merges=found.merges, kinds=kinds)
+        persons = await anyio.to_thread.run_sync(decide)
+        plan = await anyio.to_thread.run_sync(partial(Plan, persons, [old], events, keep=True))
+        now = to_micros(self._clock.now())
+        async for page in pages(self._store, old.heads.values()):
+            plan.project(page, audiences, now=now)
+        plan.remember_traits(audiences)
+        return plan, sum("kept apart" in rule for group in plan.groups for rule in group.rules.values())
+
+    def _row(self, group: Group, now: Micros) -> SideRow:
+        audiences, state = self._audiences(), group.state
+        return SideRow(
+            profile=state.public or None,
+            identifiers=[{"kind": one.kind, "value": one.value} for one in state.identifiers if not one.derived],
+            events=len(group.chain),
+            traits=audiences.projection.shown_traits(state),
+            indicators=audiences.projection.shown_indicators(state, now),
+            audiences=[one.name for one in audiences.every if audiences.holds(one, state, now, {})],
+        )

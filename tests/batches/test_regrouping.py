@@ -1,0 +1,107 @@
+"""Profiles made anew from the people that their events come to."""
+
+from collections.abc import Mapping
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdmd.batches.regrouping import Plan
+from cdmd.batches.sweeping import members_of
+from cdmd.config.schema import IdentitySettings
+from cdmd.identity.identifiers import Kinds, Pair
+from cdmd.identity.replaying import carried
+from cdmd.identity.siding import sides
+from cdmd.models import Activity, ProfileKey, ProfileState
+from tests.batches.world import World, at, micros, order, rules
+
+KINDS = Kinds(IdentitySettings())
+NOW = 12.0
+VALUES = {"user_id": ("u", "v", "w"), "email": ("e@x.se", "f@x.se", "g@x.se"), "anonymous_id": ("x", "y", "z")}
+IDENTIFIERS = st.dictionaries(st.sampled_from(sorted(VALUES)), st.integers(0, 2), min_size=1)
+EVENTS = st.lists(st.tuples(IDENTIFIERS, st.integers(0, 40), st.booleans()), min_size=2, max_size=14)
+
+
+def told(drawn: Mapping[str, int]) -> dict[str, str]:
+    return {kind: VALUES[kind][place] for kind, place in drawn.items()}
+
+
+def living(world: World) -> dict[ProfileKey, ProfileState]:
+    return {key: state for key, state in world.profiles.items() if state.merged_into is None}
+
+
+def activities(world: World, key: ProfileKey) -> list[Activity]:
+    members = members_of(key, world.profiles[key])
+    return [one for one in world.activities if one.profile in members]
+
+
+def pairs(state: ProfileState) -> list[Pair]:
+    return sorted((one.kind, one.value) for one in state.identifiers)
+
+
+def split(world: World, key: ProfileKey, first: Pair, second: Pair) -> None:
+    old, mine = world.old(key), activities(world, key)
+    events = [carried(one, one.profile, KINDS) for one in mine if one.profile is not None]
+    persons = sides(old.state, events, first=first, second=second, merges=old.merges, kinds=KINDS)
+    world.regroup(Plan(persons, [old], events, keep=True), mine, hours=NOW)
+
+
+def assert_everybody_is_what_their_events_come_to(world: World) -> None:
+    for key, state in living(world).items():
+        fresh = ProfileState(state.public, state.created, state.updated, state.identifiers)
+        for one in activities(world, key):
+            world.audiences.projection.project(fresh, one.event, at=one.time, seq=one.seq, now=micros(NOW))
+        assert world.audiences.projection.shown_traits(state) == world.audiences.projection.shown_traits(fresh)
+        shown = world.audiences.projection.shown_indicators
+        assert shown(state, micros(NOW)) == shown(fresh, micros(NOW))
+        assert all(world.owners[pair] in members_of(key, state) for pair in pairs(state))
+        assert {one.profile for one in activities(world, key)} <= set(members_of(key, state))
+        assert all(world.profiles[ProfileKey(member)].merged_into is not None for member in state.members)
+    carried_by = {one.seq: one for one in world.activities}
+    assert len(carried_by) == len(world.activities)
+    assert len({state.public for state in world.profiles.values()}) == len(world.profiles)
+
+
+@settings(max_examples=60, deadline=None)
+@given(EVENTS, st.randoms(use_true_random=False), st.integers(1, 3))
+def test_after_merges_and_splits_everybody_is_what_their_events_come_to(
+    drawn: list[tuple[dict[str, int], int, bool]], random: Random, splits: int
+) -> None:
+    world, apart = World(rules()), []
+    events = [
+        order(number, hours=NOW, late=hours / 4, identifiers=told(identifiers), traits={"vip": number, str(number): trusted})
+        for number, (identifiers, hours, trusted) in enumerate(drawn)
+    ]
+    publics = set()
+    for number in range(splits + 1):
+        world.take(*events[number :: splits + 1], now=NOW)
+        publics |= {state.public for state in world.profiles.values()}
+        several = [key for key, state in living(world).items() if len(state.identifiers) > 1]
+        if several:
+            key = random.choice(several)
+            first, second = random.sample(pairs(world.profiles[key]), 2)
+            split(world, key, first, second)
+            apart.append({first, second})
+        assert_everybody_is_what_their_events_come_to(world)
+        assert not any(set(pairs(state)) >= both for state in living(world).values() for both in apart)
+        assert {state.public for state in world.profiles.values()} >= publics, "an id that was given out stays somebody's"
+
+
+def test_a_split_tells_who_left_and_who_entered_an_audience() -> None:
+    world = World(rules())
+    world.take(
+        order(1, hours=1, identifiers={"email": "ann@x.se"}, traits={"vip": True}),
+        order(2, hours=2, identifiers={"email": "joe@x.se", "anonymous_id": "tv"}),
+        order(3, hours=3, identifiers={"email": "ann@x.se", "anonymous_id": "tv"}),
+        now=3,
+    )
+    (key,) = living(world)
+    assert set(world.profiles[key].audiences) == {"vip", "busy", "reachable"}
+    before = len(world.notices)
+    split(world, key, ("email", "ann@x.se"), ("email", "joe@x.se"))
+    told_of = [(one.audience, one.entered, one.reason, one.public) for one in world.notices[before:]]
+    ann, joe = (world.profiles[world.owners["email", f"{name}@x.se"]] for name in ("ann", "joe"))
+    assert ("reachable", False, "regrouped", ann.public) in told_of
+    assert ("lapsed", True, "regrouped", joe.public) in told_of
+    assert (sorted(ann.audiences), sorted(joe.audiences)) == (["lapsed", "vip"], ["lapsed"])
+    assert at(0) < at(1)

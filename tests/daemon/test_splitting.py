@@ -1,0 +1,245 @@
+"""One profile becomes two people, and they are what they would have been."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdmd.daemon.running import Running
+from cdmd.errors import BadArguments, CdmdError, NotFound
+from cdmd.models import Record
+from tests.daemon.doubles import Fetcher, World, applied, until
+from tests.daemon.people import groups, happened, town
+
+pytestmark = pytest.mark.anyio
+
+ANN, JOE, TV = ("email", "ann@example.com"), ("email", "joe@example.com"), ("anonymous_id", "tv")
+
+
+async def test_a_merge_is_undone_with_everything_that_it_brought_together(tmp_path: Path) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(
+            happened("a1", 1, [ANN], traits={"name": "Ann", "city": "Lund"}, source="crm"),
+            happened("a2", 2, [ANN, TV]),
+            happened("j1", 3, [JOE], traits={"name": "Joe", "city": "Umea"}),
+            happened("j2", 4, [JOE], traits={"vip": True}),
+        )
+        before = await here.people()
+        await here.take(happened("both", 5, [JOE, TV], traits={"city": "Kiruna"}), happened("tv", 6, [TV]))
+        await here.assert_whole()
+        merged = await here.people()
+        (public,) = merged
+        assert public in before
+        await here.split(ANN, JOE)
+        await here.assert_whole()
+        after = await here.people()
+        assert set(after) == set(before), "both have the ids again that they had"
+        ann, joe = sorted(after.values(), key=lambda one: one["identifiers"])
+        assert (ann["identifiers"], joe["identifiers"]) == (
+            ["anonymous_id:tv", "email:ann@example.com"],
+            ["email:joe@example.com"],
+        )
+        assert (ann["events"], joe["events"]) == (["a1", "a2", "tv"], ["both", "j1", "j2"])
+        assert ann["traits"]["city"][0] == "Lund"
+        assert joe["traits"]["city"][0] == "Kiruna"
+        assert (ann["audiences"], joe["audiences"]) == (["lately", "named", "often"], ["lately", "named", "often"])
+
+
+async def test_what_was_split_is_not_joined_again_whatever_arrives(tmp_path: Path) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("j1", 2, [JOE]), happened("both", 3, [JOE, TV]))
+        assert len(await here.people()) == 1
+        await here.split(ANN, JOE)
+        await here.take(
+            happened("again", 4, [JOE, TV]),
+            happened("named", 5, [("user_id", "u1"), ANN]),
+            happened("worse", 6, [("user_id", "u1"), JOE, ("anonymous_id", "new")]),
+        )
+        people = await here.people()
+        assert groups(people) == {
+            frozenset({"email:ann@example.com", "anonymous_id:tv", "user_id:u1", "anonymous_id:new"}),
+            frozenset({"email:joe@example.com"}),
+        }
+        assert (await here.store.counts())["shop", "kept_apart"] == 2
+        found = await here.store.profile(*JOE, activities=9)
+        assert found is not None
+        rules = {one.event.id: one.rule for one in found.activities}
+        assert rules["again"] == "matched email; anonymous_id given up: kept apart by a split"
+        assert rules["both"] == "matched email; anonymous_id given up: kept apart by a split"
+        await here.assert_whole()
+
+
+async def test_a_split_can_be_lifted_and_then_the_next_event_joins(tmp_path: Path) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("both", 3, [JOE, TV]))
+        await here.split(ANN, JOE)
+        assert (await here.splitting.lift(TV, JOE)).applied
+        assert len(await here.people()) == 2
+        with pytest.raises(BadArguments, match="not kept apart"):
+            await here.splitting.lift(ANN, JOE)
+        await here.take(happened("again", 4, [JOE, TV]))
+        assert len(await here.people()) == 1
+        await here.assert_whole()
+
+
+async def test_two_who_are_two_already_can_be_told_to_stay_so(tmp_path: Path) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("j1", 2, [JOE]))
+        shown = await here.splitting.split(ANN, JOE, apply=False)
+        assert (shown.applied, "would stay so" in shown.summary) == (False, True)
+        assert (await here.splitting.split(ANN, JOE, apply=True)).applied
+        await here.take(happened("both", 3, [JOE, TV]))
+        assert len(await here.people()) == 2
+        await here.assert_whole()
+
+
+async def test_a_split_says_what_cannot_be_split(tmp_path: Path) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]))
+        with pytest.raises(NotFound, match="nobody is known by that email"):
+            await here.splitting.split(ANN, JOE, apply=False)
+        with pytest.raises(BadArguments, match="the same identifier"):
+            await here.splitting.split(ANN, ANN, apply=True)
+        assert (await here.people()).keys() == {(await here.store.profile(*ANN, activities=0)).state.public}  # type: ignore[union-attr]
+
+
+async def test_an_event_that_comes_in_between_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("both", 3, [JOE, TV]))
+        apply, late = here.store.apply, [happened("late", 4, [JOE])]
+
+        async def interrupted(*arguments: Any) -> Any:
+            monkeypatch.setattr(here.store, "apply", apply)
+            await here.take(*late)
+            return await apply(*arguments)
+
+        monkeypatch.setattr(here.store, "apply", interrupted)
+        report = await here.splitting.split(ANN, JOE, apply=True)
+        assert [side.events for side in report.sides] == [1, 2]
+        await here.assert_whole()
+
+
+async def test_a_profile_that_never_holds_still_is_not_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("both", 3, [JOE, TV]))
+        apply = here.store.apply
+
+        async def interrupted(*arguments: Any) -> Any:
+            with monkeypatch.context() as calm:
+                calm.setattr(here.store, "apply", apply)
+                await here.take(happened(f"late{here.seq}", 4, [JOE]))
+            return await apply(*arguments)
+
+        monkeypatch.setattr(here.store, "apply", interrupted)
+        with pytest.raises(CdmdError, match="changes faster than it can be split"):
+            await here.splitting.split(ANN, JOE, apply=True)
+        monkeypatch.undo()
+        assert len(await here.people()) == 1
+        await here.assert_whole()
+
+
+async def test_two_of_whom_one_was_split_meanwhile_are_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("j1", 3, [JOE]))
+        apply = here.store.apply
+
+        async def interrupted(*arguments: Any) -> Any:
+            monkeypatch.setattr(here.store, "apply", apply)
+            await here.take(happened("both", 4, [JOE, TV]))
+            return await apply(*arguments)
+
+        monkeypatch.setattr(here.store, "apply", interrupted)
+        assert (await here.splitting.split(ANN, JOE, apply=True)).summary == "one person became two"
+        await here.assert_whole()
+
+
+async def test_a_profile_of_too_many_events_is_not_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdmd.daemon.splitting.MOST_EVENTS", 1)
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("both", 3, [JOE, TV]))
+        with pytest.raises(BadArguments, match="more than 1 events"):
+            await here.splitting.split(ANN, JOE, apply=False)
+
+
+async def test_a_long_history_is_split_some_of_it_at_a_time(tmp_path: Path) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(*(happened(f"a{n}", n / 100, [ANN, TV]) for n in range(700)))
+        await here.take(*(happened(f"j{n}", 8 + n / 100, [JOE] if n % 2 else [JOE, TV]) for n in range(900)))
+        (one,) = (await here.people()).values()
+        assert len(one["events"]) == 1600
+        await here.split(JOE, ANN)
+        assert sorted(len(each["events"]) for each in (await here.people()).values()) == [700, 900]
+        await here.assert_whole()
+
+
+async def test_the_running_daemon_splits_by_what_is_configured_now(tmp_path: Path) -> None:
+    world = World(tmp_path, '[connectors.shop]\ntype = "fetcher"\n')
+    async with world.parts() as parts:
+        await until(parts, "shop", "running")
+        source = Fetcher.made["shop"].source
+        assert source is not None
+        sights = [{"email": "ann@x.se", "anonymous_id": "tv"}, {"email": "joe@x.se", "anonymous_id": "tv"}]
+        values = [{"id": str(number), "type": "seen", "identifiers": one} for number, one in enumerate(sights)]
+        await source.emit([Record(value=one, received=parts.clock.now(), fallback_id=one["id"]) for one in values])
+        await applied(parts)
+        running = Running(parts)
+        assert len((await running.split(("email", "ann@x.se"), ("email", "joe@x.se"), apply=True)).sides) == 2
+        assert (await running.lift(("email", "ann@x.se"), ("email", "joe@x.se"))).applied
+        assert await parts.store.verify() == []
+
+
+# ---- where events are no longer kept ---------------------------------------------------------------------------------
+
+
+def forget(path: Path, *, before: int) -> None:
+    """As retention does: the oldest events go, what they added to their profiles stays."""
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("UPDATE profiles SET newest = NULL WHERE newest < ?", (before,))
+        database.execute("UPDATE activities SET before = NULL WHERE before < ?", (before,))
+        gone = database.execute("DELETE FROM activities WHERE seq < ?", (before,)).rowcount
+        database.execute("UPDATE totals SET value = value - ? WHERE name = 'activities'", (gone,))
+    database.close()
+
+
+async def test_what_is_left_of_events_that_are_gone_stays_with_whom_it_was_before_the_merge(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with town(path) as here:
+        await here.take(
+            happened("a1", 1, [ANN], traits={"city": "Lund"}),
+            happened("a2", 2, [ANN, TV], traits={"size": 38}),
+            happened("j1", 3, [("user_id", "joe")], traits={"vip": True}),
+            happened("j2", 4, [("user_id", "joe"), JOE]),
+            happened("j3", 5, [("user_id", "joe"), ("anonymous_id", "tablet")]),
+            happened("both", 6, [JOE, TV]),
+            happened("last", 7, [TV]),
+        )
+        before = await here.people()
+    forget(path, before=7)
+    async with town(path) as here:
+        here.seq = 7
+        await here.split(ANN, JOE)
+        assert await here.store.verify() == []
+        people = await here.people()
+        assert set(before) < set(people)
+        joe, ann = sorted(people.values(), key=lambda one: one["identifiers"])
+        assert ann["identifiers"] == ["anonymous_id:tv", "email:ann@example.com"]
+        assert joe["identifiers"] == ["anonymous_id:tablet", "email:joe@example.com", "user_id:joe"]
+        assert (ann["traits"].keys(), joe["traits"].keys()) == ({"city", "size"}, {"vip"})
+
+
+async def test_who_was_joined_by_what_is_gone_stays_joined(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with town(path) as here:
+        await here.take(happened("a1", 1, [ANN]), happened("a2", 2, [ANN, ("anonymous_id", "phone")]))
+        await here.take(happened("a3", 3, [("anonymous_id", "phone")]), happened("a4", 4, [ANN]))
+        await here.take(happened("both", 5, [JOE, ("user_id", "u1")]), happened("too", 6, [ANN, ("user_id", "u1")]))
+    forget(path, before=3)
+    async with town(path) as here:
+        here.seq = 6
+        await here.split(ANN, JOE)
+        assert groups(await here.people()) == {
+            frozenset({"email:ann@example.com", "anonymous_id:phone"}),
+            frozenset({"email:joe@example.com", "user_id:u1"}),
+        }
