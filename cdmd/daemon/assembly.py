@@ -70,7 +70,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     encrypted = await anyio.to_thread.run_sync(tls, config.http.tls)
     public = partial(listen, parts.edge, listening.public, limits=limits(config.http), tls=encrypted)
     app = control_app(running, own_uid=os.getuid(), lookups=system_lookups())
-    plan, targets = parts.connectors.plan(config), parts.outbound.plan(config)
+    plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
     await parts.outbound.load()
     parts.outbound.take(targets, parts.audiences, config)
     parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)

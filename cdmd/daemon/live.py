@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import anyio
+import anyio.lowlevel
 import structlog
 
 from cdmd.config.schema import Absent, Config, ConnectorConfig
@@ -78,8 +79,11 @@ class LiveConnectors:
         """Learn what was paused before the restart."""
         self._paused = {key.removeprefix(_PAUSED).decode() async for key, _ in self._intake.journal.scan(OWNER, _PAUSED)}
 
-    def plan(self, config: Config) -> Plan:
-        """Build what is new or changed. Raises ConfigInvalid with every mistake; nothing is changed here."""
+    async def plan(self, config: Config) -> Plan:
+        """Build what is new or changed. Raises ConfigInvalid with every mistake; nothing is changed here.
+
+        Whatever else runs has its turn after each: a thousand of them take seconds.
+        """
         built: dict[str, Live] = {}
         problems: list[str] = []
         for name, one in config.connectors.items():
@@ -88,6 +92,7 @@ class LiveConnectors:
                     built[name] = self._build(one, raw=config.dead_letters.raw)
                 except ConfigInvalid as error:
                     problems += [f"{one.file}: {problem}" for problem in error.problems]
+                await anyio.lowlevel.checkpoint()
         if problems:
             raise ConfigInvalid(problems)
         leaving = [name for name in self._live if name not in config.connectors]
@@ -105,6 +110,7 @@ class LiveConnectors:
         for name, live in plan.built.items():
             before = await self._retire(name, "restarted", into=retired) if name in self._live else None
             verdicts[name] = await self._start(live, before or ReloadRow(name=name, verdict="started"))
+            await anyio.lowlevel.checkpoint()
         self._mount()
         for one in retired:
             await one.http.__aexit__()

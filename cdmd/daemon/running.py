@@ -157,7 +157,7 @@ class Running:
         """Everything that can be wrong comes first; then all rooms take the new settings before any connector starts."""
         parts, before, had = self._parts, self._parts.config, self._parts.kinds.hashed
         kinds, audiences = Kinds(config.identity), Audiences(config.audiences, Projection(config.indicators, config.traits))
-        plan, targets = parts.connectors.plan(config), parts.outbound.plan(config)
+        plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
         parts.outbound.take(targets, audiences, config)
         parts.take(config, kinds=kinds, audiences=audiences, pull=plan.pull)
         if guarded(config) != guarded(before) or kinds.hashed != had:

@@ -221,7 +221,7 @@ class World:
                 parts.supervisor = Supervisor(
                     clock=self.clock, random=lambda: 0.0, on_change=parts._child_changed, policy=self.policy
                 )
-                plan = parts.connectors.plan(config)
+                plan = await parts.connectors.plan(config)
                 parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)
                 await parts.upkeep.look_at_disk()
                 await parts.deriving.load()

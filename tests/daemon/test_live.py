@@ -1,12 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 
 from cdmd.contracts import Append, Source
 from cdmd.daemon.gate import PushGate
-from cdmd.daemon.live import OWNER
+from cdmd.daemon.live import OWNER, LiveConnectors
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
 from cdmd.errors import BadArguments, ConfigInvalid, NotDurable, NotFound, Overloaded, Paused
@@ -37,6 +39,37 @@ async def test_a_change_starts_stops_and_exchanges_only_what_it_names(tmp_path: 
         assert (await http.post("/told/new")).status_code == 200
         assert await change(world, parts, PULL + 'note = "x"\n') == {"crm": "restarted", "new": "stopped"}
         assert Fetcher.made["crm"] is not first
+
+
+async def test_while_many_are_exchanged_others_have_their_turn_after_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail without the turns between them: a thousand would hold everybody up for seconds."""
+    world, turns, seen = World(tmp_path, PULL), 0, dict[str, list[int]]()
+    build, start = LiveConnectors._build, LiveConnectors._start
+
+    def building(self: Any, one: Any, **named: Any) -> Any:
+        seen.setdefault("built", []).append(turns)
+        return build(self, one, **named)
+
+    async def starting(self: Any, *given: Any) -> Any:
+        seen.setdefault("started", []).append(turns)
+        return await start(self, *given)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with world.parts() as parts, anyio.create_task_group() as group:
+        monkeypatch.setattr(LiveConnectors, "_build", building)
+        monkeypatch.setattr(LiveConnectors, "_start", starting)
+        group.start_soon(others)
+        many = "".join(f'[connectors.crm_{number}]\ntype = "fetcher"\n' for number in range(20))
+        await change(world, parts, PULL + many)
+        group.cancel_scope.cancel()
+    assert {name: len(set(found)) for name, found in seen.items()} == {"built": 20, "started": 20}
 
 
 @pytest.mark.parametrize(

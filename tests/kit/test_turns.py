@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdmd.kit.turns import Turns
+from cdmd.kit.turns import Ticket, Turns
 
 
 def serve(turns: Turns, count: int) -> list[str]:
@@ -76,3 +76,38 @@ def test_nobody_starves_behind_higher_priorities_that_keep_coming(priorities: li
             assert place <= 4
             return
     assert len(priorities) <= 5
+
+
+@given(st.lists(st.tuples(st.sampled_from("jjjtl"), st.sampled_from("abcd"), st.sampled_from([0, 10])), max_size=80))
+def test_it_is_always_the_turn_of_whoever_of_the_first_priority_was_served_longest_ago(
+    steps: list[tuple[str, str, int]],
+) -> None:
+    """Beside a plain list that is looked through; seen to fail with an asker's next ticket not offered after it was served."""
+    turns, waiting, served = Turns(), list[Ticket](), dict[tuple[int, str], int]()
+    for number, (step, asker, priority) in enumerate(steps, 1):
+        if step == "j":
+            waiting.append(turns.join(asker, priority))
+        elif waiting:
+            one = turns.first() if step == "t" else waiting[number % len(waiting)]
+            assert one is not None
+            if step == "t":
+                turns.take(one)
+                served[one.priority, one.asker] = number
+            else:
+                turns.leave(one)
+            waiting.remove(one)
+            served = served if waiting else {}
+        first = turns.first()
+        if first is not None and all(one.priority == 0 for one in waiting):
+            least = min(waiting, key=lambda one: (served.get((one.priority, one.asker), 0), one.number))
+            assert first is least
+        assert len(turns) == len(waiting)
+
+
+def test_many_that_come_and_go_behind_one_that_stays_are_forgotten() -> None:
+    turns = Turns()
+    turns.join("stays", 0)
+    for place in range(10_000):
+        turns.leave(turns.join(f"goes{place}", 0))
+    assert len(turns._levels[0]._heap) < 200
+    assert len(turns) == 1

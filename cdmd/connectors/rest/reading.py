@@ -148,13 +148,13 @@ class Reader:
                 await self._source.clock.sleep(seconds)
                 group.cancel_scope.cancel()
 
-            async def wait() -> None:
-                if more is not None:
-                    await more.wait()
-                    group.cancel_scope.cancel()
+            async def wait(more: anyio.Event) -> None:
+                await more.wait()
+                group.cancel_scope.cancel()
 
             group.start_soon(sleep)
-            group.start_soon(wait)
+            if more is not None:
+                group.start_soon(wait, more)
             await self._hurried.wait()
             group.cancel_scope.cancel()
         self._hurried = anyio.Event()
