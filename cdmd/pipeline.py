@@ -3,7 +3,7 @@
 This page names the steps in order; each is a room of its own. What happens to an event before it is durable is the intake's.
 """
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -250,16 +250,10 @@ class Pipeline:
     def _account(self, changes: Changes, fates: Sequence[Fate]) -> None:
         """After the transaction: figures, freshness, and whoever watches."""
         self._parked += sum(number for (_, counter), number in changes.counts.items() if counter == Count.PARKED)
-        now = self._clock.now()
-        moment = to_micros(now)
-        delays: defaultdict[str, list[float]] = defaultdict(list)
-        for fate in fates:
-            if fate.stage == "applied":
-                connector = fate.item.entry.event.connector
-                since = fate.at if connector in self._pull else fate.received
-                delays[connector].append(max(0, moment - since) / 1_000_000)
-        for connector, waited in delays.items():
-            self.freshness.note(connector, waited, now)
+        applied = [fate for fate in fates if fate.stage == "applied"]
+        connectors = [fate.item.entry.event.connector for fate in applied]
+        since = [fate.at if one in self._pull else fate.received for one, fate in zip(connectors, applied, strict=True)]
+        self.freshness.seen(zip(connectors, since, strict=True), self._clock.now())
         if self.tail.watched:
             self._show(fates)
 

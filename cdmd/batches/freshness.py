@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
+from cdmd.models import Micros, to_micros
+
 _MINUTES: Final = 60
 _SHARE: Final = 0.95
 _SMALLEST: Final = 0.001
@@ -32,9 +34,24 @@ class Freshness:
 
     def __init__(self) -> None:
         self._hours: dict[str, _Hour] = {}
+        self._begun: dict[str, Micros] = {}
+
+    def begin(self, connector: str, at: Micros) -> None:
+        """The connector first began to look at that moment: what happened before is its source's history."""
+        self._begun[connector] = at
+
+    def seen(self, happened: Iterable[tuple[str, Micros]], now: datetime) -> None:
+        """Events of these connectors became visible ``now``, to be measured from these moments unless that is history."""
+        moment, delays = to_micros(now), dict[str, list[float]]()
+        for connector, at in happened:
+            found = delays.setdefault(connector, [])
+            if at >= self._begun.get(connector, at):
+                found.append(max(0, moment - at) / 1_000_000)
+        for connector, waited in delays.items():
+            self.note(connector, waited, now)
 
     def note(self, connector: str, delays: Iterable[float], now: datetime) -> None:
-        """Events became visible ``now``, so many seconds after they should be measured from."""
+        """Events became visible ``now``, so many seconds after they should be measured from (none: only history)."""
         hour = self._hours.get(connector)
         if hour is None:
             hour = self._hours[connector] = _Hour()

@@ -79,7 +79,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     await parts.counting.load()
     await parts.privacy.listed.load()
     await parts.refill_door()
-    await parts.connectors.load_pauses()
+    await parts.connectors.load()
     await parts.budgets.load()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(stopping.follow, parts, running, tasks.cancel_scope), name="signals")

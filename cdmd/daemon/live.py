@@ -1,10 +1,10 @@
 """The connectors that are live: built from the configuration, supervised, paused and resumed, exchanged by a reload.
 
 A pull connector is a supervised task; a push connector is a set of routes at the edge. What is paused stays so over restarts
-(a key beside the connectors' own state). A change is planned first, which finds every mistake, and then carried out.
+(``kept``). A change is planned first, which finds every mistake, and then carried out.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import anyio
@@ -15,6 +15,7 @@ from cdmd.config.schema import Absent, Config, ConnectorConfig
 from cdmd.contracts import Append, PullConnector, PushConnector
 from cdmd.control.protocol import ConnectorVerdict, ReloadRow
 from cdmd.daemon.gate import Live, PushGate
+from cdmd.daemon.kept import OWNER, Kept
 from cdmd.daemon.naming import Names
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
 from cdmd.intake.edge import Edge
@@ -22,14 +23,10 @@ from cdmd.intake.mapping import Mapper
 from cdmd.intake.source import IntakeSource
 from cdmd.intake.way_in import Intake
 from cdmd.kit.egress import GuardedHttp
-from cdmd.models import Entry, Event, Fault
+from cdmd.models import Entry, Event, Fault, Micros
 from cdmd.plugins import Plugins
 from cdmd.supervisor import UNSTOPPABLE, ChildState, Supervisor
 
-OWNER: Final = "daemon:connectors"
-"""Whose state the pauses are; no connector can have this name."""
-
-_PAUSED: Final = b"paused/"
 _READINESS: Final = 10.0
 _IMPATIENT: Final = frozenset({"github"})
 """Verification presets of senders that never deliver again by themselves."""
@@ -64,20 +61,28 @@ class LiveConnectors:
     """All of them, by name as configured now."""
 
     def __init__(
-        self, *, intake: Intake, supervisor: Supervisor, edge: Edge, http: HttpMaker, plugins: Plugins, names: Names
+        self,
+        *,
+        intake: Intake,
+        supervisor: Supervisor,
+        edge: Edge,
+        http: HttpMaker,
+        plugins: Plugins,
+        names: Names,
+        began: Callable[[str, Micros], None] = lambda name, at: None,
     ) -> None:
         self._intake, self._supervisor, self._edge, self._http = intake, supervisor, edge, http
         self._plugins, self._names = plugins, names
         self._live: dict[str, Live] = {}
-        self._paused: set[str] = set()
+        self._kept = Kept(intake.journal, clock=intake.clock, tell=began)
         self._moved = anyio.Event()
         self._log = structlog.get_logger()
 
     # ---- starting, exchanging and stopping -------------------------------------------------------------------------
 
-    async def load_pauses(self) -> None:
-        """Learn what was paused before the restart."""
-        self._paused = {key.removeprefix(_PAUSED).decode() async for key, _ in self._intake.journal.scan(OWNER, _PAUSED)}
+    async def load(self) -> None:
+        """Learn what was paused before the restart, and since when each is here."""
+        await self._kept.load()
 
     async def plan(self, config: Config) -> Plan:
         """Build what is new or changed. Raises ConfigInvalid with every mistake; nothing is changed here.
@@ -107,6 +112,7 @@ class LiveConnectors:
         """
         retired: list[Live] = []
         verdicts = {name: await self._retire(name, "stopped", into=retired) for name in plan.leaving}
+        await self._kept.begin(plan.pull, lambda name: plan.wanted[name].frame.was)
         for name, live in plan.built.items():
             before = await self._retire(name, "restarted", into=retired) if name in self._live else None
             verdicts[name] = await self._start(live, before or ReloadRow(name=name, verdict="started"))
@@ -180,7 +186,7 @@ class LiveConnectors:
             self._supervisor.mark(name, "failed", live.unstarted, kind=kind)
             return ReloadRow(name=name, verdict="failed", problem=live.unstarted)
         self._live[name] = live
-        paused = name in self._paused
+        paused = self._kept.is_paused(name)
         if live.gate is not None:
             live.gate.paused = paused
         if live.puller is not None:
@@ -217,13 +223,8 @@ class LiveConnectors:
         for old in config.frame.was:
             state = {key: value async for key, value in journal.scan(old, b"")}
             appends = [Append(connector=name, state=state), Append(connector=old, state=dict.fromkeys(state))] if state else []
-            if old in self._paused:
-                appends.append(Append(connector=OWNER, state={_key(old): None, _key(name): b"1"}))
             await self._intake.feeds.rename(old, name)
-            if appends:
-                await journal.append(appends)
-                if old in self._paused:
-                    self._paused = self._paused - {old} | {name}
+            await self._kept.rename(old, name, appends)
 
     # ---- how they are ----------------------------------------------------------------------------------------------
 
@@ -282,7 +283,7 @@ class LiveConnectors:
     async def pause(self, name: str) -> str | None:
         """Hold it back over restarts; a warning where its sender does not deliver again by itself."""
         live = self.get(name)
-        await self._remember(name, paused=True)
+        await self._kept.pause(name, paused=True)
         if live.gate is not None:
             live.gate.paused = True
         await self._supervisor.pause(name)
@@ -294,7 +295,7 @@ class LiveConnectors:
     async def resume(self, name: str) -> None:
         """Let it go on; one that failed is tried at once."""
         live = self.get(name)
-        await self._remember(name, paused=False)
+        await self._kept.pause(name, paused=False)
         if live.unstarted is not None:
             await self.carry_out(Plan({name: live.config}, {name: self._build(live.config, raw=live.mapper.raw)}))
             return
@@ -323,9 +324,7 @@ class LiveConnectors:
         if name in self._live:
             raise BadArguments(f"{name} is configured; take it out of the configuration and reload first")
         count = 0 if name == OWNER else await self._intake.journal.forget(name) + await self._intake.feeds.forget(name)
-        if name in self._paused:
-            await self._remember(name, paused=False)
-            count += 1
+        count += await self._kept.forget(name)
         if count == 0:
             raise NotFound(f"nothing is kept of a connector {name!r}")
         return count
@@ -340,16 +339,6 @@ class LiveConnectors:
         if live is None:
             return Fault("no_connector", f"the connector {entry.event.connector} is no longer configured")
         return live.mapper.again(entry)
-
-    async def _remember(self, name: str, *, paused: bool) -> None:
-        """Straight to the journal: it has to be possible while the queue is full or the disk's reserve is reached."""
-        if (name in self._paused) != paused:
-            await self._intake.journal.append([Append(connector=OWNER, state={_key(name): b"1" if paused else None})])
-            self._paused = self._paused | {name} if paused else self._paused - {name}
-
-
-def _key(name: str) -> bytes:
-    return _PAUSED + name.encode()
 
 
 def _mounts(lives: Iterable[Live]) -> list[tuple[PushGate, IntakeSource]]:

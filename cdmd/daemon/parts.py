@@ -236,6 +236,7 @@ class Parts:
             http=self.http,
             plugins=self.plugins,
             names=self.names,
+            began=self.pipeline.freshness.begin,
         )
 
     @cached_property

@@ -3,6 +3,7 @@ from datetime import timedelta
 import pytest
 
 from cdmd.batches.freshness import Freshness
+from cdmd.models import to_micros
 from tests.batches.doubles import START
 
 
@@ -46,3 +47,13 @@ def test_a_clock_that_was_set_back_neither_fills_the_memory_nor_keeps_old_figure
         freshness.note("shop", [1.0], earlier + timedelta(minutes=minute))
     assert len(freshness._hours["shop"].minutes) <= 60
     assert freshness.seconds("shop", earlier + timedelta(minutes=499)) == pytest.approx(1, rel=0.2)
+
+
+def test_what_happened_before_a_connector_was_here_is_history_and_its_last_event_is_not():
+    freshness, moment = Freshness(), to_micros(START)
+    freshness.begin("crm", moment - 2_000_000)
+    freshness.seen([("crm", moment - 9_000_000)], START)
+    assert (freshness.seconds("crm", START), freshness.last_event("crm")) == (None, START)
+    freshness.seen([("crm", moment - 2_000_000), ("shop", moment - 9_000_000)], START)
+    assert freshness.seconds("crm", START) == pytest.approx(2, rel=0.2)
+    assert freshness.seconds("shop", START) == pytest.approx(9, rel=0.2), "of one that is told everything counts"

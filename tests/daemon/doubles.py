@@ -227,7 +227,7 @@ class World:
                 await parts.deriving.load()
                 await parts.privacy.listed.load()
                 await parts.refill_door()
-                await parts.connectors.load_pauses()
+                await parts.connectors.load()
                 await parts.budgets.load()
                 async with anyio.create_task_group() as tasks:
                     for run in (parts.queue.run, parts.pipeline.run, parts.supervisor.run):
