@@ -40,6 +40,9 @@ PROFILE_NAMES: Final = ("identifiers", "traits", "created", "updated")
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LAST_PORT: Final = 65_535
+_SETS: Final = re.compile(r"\\.|\[\^?(?P<inner>\]?(?:\\.|[^\]\\])*)\]", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
+_OPERATION: Final = re.compile(r"--|&&|~~|\|\|")
 
 
 def http(settings: HttpSettings) -> Found:
@@ -128,15 +131,29 @@ def _network_problem(text: str) -> str | None:
     return None
 
 
+def _expression_problem(expression: str) -> str | None:
+    """Also what Python takes today, with a warning that it will soon mean something else."""
+    for found in _SETS.finditer(expression):
+        inner = _ESCAPED.sub("x", found["inner"] or "")
+        if inner.startswith("[") or _OPERATION.search(inner):
+            return (
+                f"has {found[0]}: a set of characters holds no other one, no class ([:alpha:]) and no operation; "
+                r"write \[ or \- for the character itself"
+            )
+    try:
+        re.compile(expression)
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"is not a regular expression: {error}"
+    return None
+
+
 def identity(settings: IdentitySettings) -> Found:
     """Kinds of identifiers: blocked expressions and regions."""
     for kind, one in settings.identifiers.items():
         key = ("identity", "identifiers", kind)
         for place, expression in enumerate(one.blocked):
-            try:
-                re.compile(expression)
-            except (re.error, OverflowError, RecursionError) as error:
-                yield (*key, "blocked", str(place)), f"{expression!r} is not a regular expression: {error}"
+            if problem := _expression_problem(expression):
+                yield (*key, "blocked", str(place)), f"{expression!r} {problem}"
         if one.region is not None and one.region.upper() not in regions():
             yield (*key, "region"), f"{one.region!r} is no region whose phone numbers are known: write it as ISO 3166 does (SE)"
 
