@@ -1,11 +1,19 @@
-"""What every test has: one asyncio backend, no blocking call in a coroutine. In CI nothing may be skipped."""
+"""What every test has: one asyncio backend, no blocking call in a coroutine. In CI nothing may be skipped.
+
+Whole folders are tried in several processes at once (pytest-xdist): a test owns what it makes, and takes free ports.
+"""
 
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+
+from tests.turns import Turns
+
+_MOST_WORKERS = 4
 
 
 @pytest.fixture
@@ -20,6 +28,30 @@ def blockbuster() -> Iterator[BlockBuster]:
         # Measuring coverage locks what it notes; a thread of ours that notes at the same moment is no fault of ours.
         bb.functions["threading.Lock.acquire"].can_block_in("coverage/collector.py", "lock_data")
         yield bb
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For folders one process for each core; a file or two are through before others would have started."""
+    files = [one for one in config.args if one.partition("::")[0].endswith(".py")]
+    return 0 if len(files) == len(config.args) else min(os.cpu_count() or 1, _MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Half of the long ones first and half in the middle, where a second process begins, so that none is left for the end."""
+    long = [one for one in items if one.get_closest_marker("acceptance")]
+    quick = [one for one in items if not one.get_closest_marker("acceptance")]
+    halves = ([], [])
+    for place, name in enumerate(dict.fromkeys(one.path for one in long)):
+        halves[place % 2].extend(one for one in long if one.path == name)
+    items[:] = [*halves[0], *quick[: len(quick) // 2], *halves[1], *quick[len(quick) // 2 :]]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test marked ``alone`` waits for those in the other processes and they for it, before its own time begins."""
+    turns = Turns(Path(item.config.rootpath) / ".pytest_cache")
+    with turns.alone() if item.get_closest_marker("alone") else turns.beside():
+        return (yield)
 
 
 def pytest_configure() -> None:

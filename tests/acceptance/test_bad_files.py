@@ -16,6 +16,9 @@ from cdmd.testing import DaemonProcess
 from tests.acceptance.test_files import row_of, rows, wait
 from tests.peers.proxy import proxy
 from tests.peers.sshd import MISSING, Sshd, sshd
+from tests.sizes import size
+
+MANY = size("CDMD_FILES", short=30_000, long=100_000)
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -113,7 +116,7 @@ def test_each_bad_file_is_shown_with_its_reason_and_every_good_one_is_read(tmp_p
             assert b"root:" not in one.log_file.read_bytes()
 
 
-def test_a_directory_of_100_000_files_is_listed_in_time_and_in_bounded_memory(tmp_path: Path) -> None:
+def test_a_directory_of_very_many_files_is_listed_in_time_and_in_bounded_memory(tmp_path: Path) -> None:
     area = tmp_path / "in"
     area.mkdir()
     (area / "few.csv").write_text(rows(0, 3))
@@ -122,7 +125,7 @@ def test_a_directory_of_100_000_files_is_listed_in_time_and_in_bounded_memory(tm
         with daemon(tmp_path, server, config) as one:
             wait(lambda: files_of(one).get("few.csv", {}).get("state") == "done")
             before = resident(one)
-            for number in range(100_000):
+            for number in range(MANY):
                 os.close(os.open(f"{area}/n{number:06}.csv", os.O_CREAT | os.O_WRONLY, 0o644))
             (area / "few2.csv").write_text(rows(10, 3))
             wait(lambda: files_of(one).get("few2.csv", {}).get("state") == "done", seconds=90)
@@ -196,10 +199,10 @@ def test_a_disk_that_fills_while_a_file_is_fetched_is_said_and_the_file_is_read_
 
 def fill(file: Path) -> None:
     handle = os.open(file, os.O_CREAT | os.O_WRONLY, 0o600)
-    for size in (2**20, 4096):
+    for step in (2**20, 4096):
         try:
             while True:
-                os.write(handle, bytes(size))
+                os.write(handle, bytes(step))
         except OSError:
             continue
     os.close(handle)

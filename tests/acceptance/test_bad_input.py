@@ -348,6 +348,7 @@ def _slow_connections() -> int:
     return min(SLOW_CONNECTIONS, soft - 200)
 
 
+@pytest.mark.alone
 def test_a_thousand_slow_connections_hold_up_nobody_and_are_let_go(daemon: DaemonProcess) -> None:
     count = _slow_connections()
     assert count >= 100, "the limit on open files is too low to try anything"

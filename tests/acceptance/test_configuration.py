@@ -269,6 +269,7 @@ def bare(tmp_path: Path) -> Iterator[tuple[float, str, Path]]:
             process.wait(15)
 
 
+@pytest.mark.alone
 def test_without_configuration_it_starts_in_two_seconds_and_the_line_it_prints_makes_a_customer(
     bare: tuple[float, str, Path],
 ) -> None:

@@ -10,13 +10,15 @@ import pytest
 
 from cdmd.testing import DaemonProcess
 from tests.peers.sshd import MISSING, Sshd, sshd
+from tests.sizes import size
+
+KILLS, ROWS = size("CDMD_KILLS", short=8, long=200), 6_000
 
 pytestmark = [
     pytest.mark.acceptance,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(180 + 3 * KILLS),
     pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
 ]
-KILLS, ROWS = 12, 6_000
 CONFIG = """
 format = {{ type = "csv" }}
 stable_for = "0s"

@@ -8,8 +8,9 @@ import pytest
 
 from tests.acceptance.daemons import mutant
 from tests.acceptance.killing import kill_often, kill_until_found
+from tests.sizes import size
 
-KILLS = int(os.environ.get("CDMD_KILLS", "30"))
+KILLS = size("CDMD_KILLS", short=16, long=1000)
 SEED = int(os.environ.get("CDMD_SEED", "20261124"))
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60 + 3 * KILLS)]

@@ -10,8 +10,9 @@ import pytest
 
 from tests.acceptance.daemons import HOLDING, mutant
 from tests.acceptance.recording import judged, record
+from tests.sizes import size
 
-IMAGES = int(os.environ.get("CDMD_IMAGES", "102"))
+IMAGES = size("CDMD_IMAGES", short=60, long=10_000)
 SEED = int(os.environ.get("CDMD_SEED", "20261124"))
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120 + IMAGES)]

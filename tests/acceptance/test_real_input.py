@@ -1,7 +1,6 @@
 """Real payloads, signed as their senders sign them, through the real daemon: from the request to the customer."""
 
 import json
-import shutil
 import subprocess
 import sys
 import uuid
@@ -33,6 +32,7 @@ from tests.acceptance.trial import (
     status,
     until,
 )
+from tests.peers import npm
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(90)]
 
@@ -104,16 +104,8 @@ def _deliveries(examples: Sequence[tuple[str, dict[str, Any]]]) -> list[Delivery
 
 def _octokit(config: pytest.Config, tmp: Path) -> list[tuple[str, dict[str, Any]]]:
     """The package's examples, fetched with npm once and kept where pytest keeps its own cache."""
-    if shutil.which("npm") is None:
-        pytest.skip(f"npm is not installed, so the payloads of {PACKAGE} cannot be fetched")
-    cache = getattr(config, "cache", None)  # gone where pytest runs without its cache
-    folder = tmp if cache is None else cache.mkdir("octokit")
+    folder = npm.installed(config, tmp, "octokit", [f"{PACKAGE}@{VERSION}"])
     index = folder / "node_modules" / PACKAGE / "api.github.com" / "index.json"
-    if not index.exists():
-        command = ["npm", "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
-        done = subprocess.run([*command, f"{PACKAGE}@{VERSION}"], capture_output=True, text=True, timeout=60)
-        if done.returncode:
-            pytest.skip(f"npm cannot fetch {PACKAGE}: {done.stderr.strip().splitlines()[-1:]}")
     return [(one["name"], example) for one in json.loads(index.read_bytes()) for example in one["examples"]]
 
 

@@ -17,8 +17,9 @@ from tests.acceptance.checks import lost, shortcomings
 from tests.acceptance.daemons import HOLDING, daemon, mutant
 from tests.acceptance.recording import HURRIED, HURRYING
 from tests.acceptance.senders import Ledger, Load
+from tests.sizes import size
 
-CUTS = int(os.environ.get("CDMD_CUTS", "10"))
+CUTS = size("CDMD_CUTS", short=6, long=200)
 SEED = int(os.environ.get("CDMD_SEED", "20261124"))
 _SHUTDOWN = 0x8004587D
 _WITHOUT_FLUSHING_THE_LOG = 2

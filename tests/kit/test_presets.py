@@ -31,7 +31,7 @@ from cdmd.kit.proofs import key_bytes
 from cdmd.kit.schemes import Scheme
 from cdmd.kit.secret import Secret
 from cdmd.kit.signing import Refused, Verified, Verifier
-from tests.kit import npm
+from tests.peers import npm
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 STAMP = int(NOW.timestamp())
@@ -494,9 +494,12 @@ console.log(JSON.stringify(given.bodies.map((body) => webhook.verifySignature(ke
 """
 
 
+PACKAGES = ("@octokit/webhooks-methods@6.0.0", "@shopify/shopify-api@13.1.0", "@sendgrid/eventwebhook@8.0.0")
+
+
 @pytest.fixture(scope="module")
 def packages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return npm.installed(request.config, tmp_path_factory.mktemp("senders"))
+    return npm.installed(request.config, tmp_path_factory.mktemp("senders"), "senders", PACKAGES)
 
 
 @pytest.mark.timeout(150)

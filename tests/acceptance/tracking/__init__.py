@@ -5,8 +5,6 @@ and one call of every other kind, and ends with 0 once its library says that all
 """
 
 import http.client
-import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -20,6 +18,7 @@ import pytest
 from typing_extensions import override
 
 from cdmd.testing import DaemonProcess
+from tests.peers import npm
 
 HERE = Path(__file__).parent
 NODE = {"@segment/analytics-node": "3.1.0", "@rudderstack/rudder-sdk-node": "3.0.13"}
@@ -51,17 +50,7 @@ LIBRARIES = (
 
 def node_modules(config: pytest.Config, tmp: Path) -> Path:
     """The libraries for Node, fetched with npm once and kept where pytest keeps its own cache."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed, so the tracking libraries for Node cannot be fetched")
-    cache = getattr(config, "cache", None)  # gone where pytest runs without its cache
-    folder: Path = tmp if cache is None else cache.mkdir("tracking")
-    if not all((folder / "node_modules" / package / "package.json").exists() for package in NODE):
-        command = ["npm", "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
-        wanted = [f"{package}@{version}" for package, version in NODE.items()]
-        done = subprocess.run([*command, *wanted], capture_output=True, text=True, timeout=120)
-        if done.returncode:
-            pytest.skip(f"npm cannot fetch {', '.join(wanted)}: {done.stderr.strip().splitlines()[-1:]}")
-    return folder
+    return npm.installed(config, tmp, "tracking", [f"{package}@{version}" for package, version in NODE.items()])
 
 
 class Mischief:

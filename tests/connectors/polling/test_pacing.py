@@ -10,6 +10,7 @@ from cdmd.connectors.polling.pacing import Allowed, Pace, begun, due, looked
 from cdmd.connectors.polling.rates import DAY, HOUR, WEEK
 from cdmd.kit.quiet import Quiet, QuietHours
 from tests.connectors.polling.arrivals import MONDAY, evenly, in_bursts, in_office_hours, like_the_sun
+from tests.sizes import size
 
 HALF_HOURLY = Allowed(mean=1800.0, least=60.0, most=7200.0)
 DAYS = 84.0
@@ -86,7 +87,7 @@ allowances = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None)  # much time passes in them
+@settings(deadline=None, max_examples=size("CDMD_EXAMPLES", short=40, long=1000))  # much time passes in them
 @given(allowances, stretches)
 def test_a_look_keeps_its_distance_is_never_too_late_and_never_in_quiet_hours(
     allowed: Allowed, stretches: list[tuple[float, int]]
