@@ -113,7 +113,8 @@ def log_level(level: str, span: str | None, as_json: bool) -> None:
 def backup(file: str, as_json: bool) -> None:
     r"""Write a backup while the daemon runs.
 
-    The daemon writes it, so FILE must be where its user may write; it never overwrites.
+    The daemon writes it, so FILE must be where its user may write; it never overwrites. The digest key is not in it: copy
+    keys/digest.key of the state directory once, and keep it apart.
 
     \b
     cdmctl backup /var/lib/cdmd/backup-monday

@@ -40,6 +40,7 @@ ENTRIES = {
     "verify": Entry(f"{_CHANGING}:verify", "Check journal and store while the daemon runs."),
     "metrics": Entry(f"{_LOOKING}:metrics", "Metrics in the Prometheus text format."),
     "audit": Entry(f"{_LOOKING}:audit", "Who did what over the control socket."),
+    "completion": Entry("cdmd.cli.completion:completion", "Print the script that completes this command in a shell."),
     "version": Entry(f"{_LOOKING}:version", "The command's version and the daemon's."),
 }
 

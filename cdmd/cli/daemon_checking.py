@@ -95,9 +95,13 @@ def restore(file: Path, config: Path | None, state_dir: Path | None, *, as_json:
     cdmd restore /backup/cdmd-2026-11-23.tar --state-dir /var/lib/cdmd
     """
     root = state_dir or load_all(config).config.state_dir
-    manifest = restore_backup(file, StateDirectory(root))
-    said = {"state_dir": str(root), "created": manifest.created, "head": manifest.head, "position": manifest.position}
+    directory = StateDirectory(root)
+    manifest = restore_backup(file, directory)
+    if not directory.key.exists():
+        said = f"the digest key is no part of a backup: put your copy at {directory.key} before the daemon starts"
+        click.echo(said, err=True)
+    shown = {"state_dir": str(root), "created": manifest.created, "head": manifest.head, "position": manifest.position}
     if as_json:
-        click.echo(json.dumps(said))
+        click.echo(json.dumps(shown))
     else:
         click.echo(f"restored the backup of {manifest.created} into {root} (journal up to {manifest.head})")

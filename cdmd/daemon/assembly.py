@@ -18,6 +18,7 @@ from cdmd.daemon.listening import Sockets, limits, sockets, tls
 from cdmd.daemon.naming import Names
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
+from cdmd.daemon.status_line import keep_status_line, status_line
 from cdmd.daemon.stopping import Stopping
 from cdmd.errors import CdmdError
 from cdmd.kit.bounded_http import Limits
@@ -98,7 +99,8 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
         await tasks.start(partial(stopping.listen, public), name="public")
         parts.state = "running"
-        given.systemd.ready("running")
+        given.systemd.ready(line := status_line(parts))
+        tasks.start_soon(keep_status_line, parts, line, name="status line")
         parts.log.info("daemon_ready", listen=listening.addresses, connectors=len(config.connectors))
         await anyio.to_thread.run_sync(given.ready, config, listening.addresses)
 

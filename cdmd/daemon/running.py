@@ -21,6 +21,7 @@ from cdmd.daemon.parts import Parts
 from cdmd.daemon.restarting import needs_restart
 from cdmd.daemon.shelves import Shelves
 from cdmd.daemon.splitting import Splitting
+from cdmd.daemon.status_line import status_line
 from cdmd.daemon.taking_back import take_back
 from cdmd.errors import CdmdError, ConfigInvalid
 from cdmd.identity.identifiers import Kinds, Pair
@@ -151,7 +152,7 @@ class Running:
             try:
                 return await self._apply(await anyio.to_thread.run_sync(parts.given.read_config))
             finally:
-                parts.systemd.ready(parts.state)
+                parts.systemd.ready(status_line(parts))
 
     async def _apply(self, config: Config) -> ReloadReport:
         """Everything that can be wrong comes first; then all rooms take the new settings before any connector starts."""

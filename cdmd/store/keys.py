@@ -17,6 +17,12 @@ from cdmd.models import Digest, Event
 from cdmd.store.mark import sync_directory
 
 KEY_BYTES: Final = 32
+STRANGERS: Final = {
+    "journal_id": "the store belongs to another journal; put both of one backup in place with: cdmd restore FILE",
+    "key_check": "the store was written with another digest key; put the copy of keys/digest.key that belongs to it back there",
+}
+"""What is said of a store that does not belong to the journal or the key beside it, by the name of what it remembers."""
+
 _CANONICAL: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 

@@ -48,6 +48,7 @@ from cdmd.store.database import (
     why,
 )
 from cdmd.store.directory import SqliteDirectory, read_audit
+from cdmd.store.keys import STRANGERS
 from cdmd.store.membership import SqliteMembership
 from cdmd.store.outbox import SqliteOutbox
 from cdmd.store.rows import read_letter, read_parked
@@ -346,5 +347,4 @@ def _belong(journal_id: str, key_check: bytes, connection: sqlite3.Connection) -
             if row is None:
                 connection.execute(_SQL["set_meta"], (name, value))
             elif row[0] != value:
-                what = "belongs to another journal" if name == "journal_id" else "was written with another digest key"
-                raise Damaged(f"the store {what}; put store, journal and key of one backup in place with: cdmd restore FILE")
+                raise Damaged(STRANGERS[name])

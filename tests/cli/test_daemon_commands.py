@@ -262,7 +262,9 @@ def test_a_backup_of_a_running_daemon_is_restored_elsewhere_with_the_same_profil
         daemon.cdmctl("backup", str(backup))
         assert daemon.stop() == 0
     restored = tmp_path / "two" / "state"
-    said = json.loads(cdmd("restore", str(backup), "--state-dir", str(restored), "--json").out)
+    done = cdmd("restore", str(backup), "--state-dir", str(restored), "--json")
+    assert f"put your copy at {restored}/keys/digest.key before the daemon starts" in done.err
+    said = json.loads(done.out)
     assert (said["state_dir"], said["head"], said["position"]) == (str(restored), 1, 1)
     assert cdmd("verify", "--state-dir", str(restored))[:2] == (0, f"{restored}: journal and store are whole\n")
     (restored / "keys" / "digest.key").write_bytes((tmp_path / "one" / "state" / "keys" / "digest.key").read_bytes())

@@ -89,7 +89,7 @@ async def test_it_is_ready_when_its_listeners_accept_and_tells_systemd_then(tmp_
         systemd.setblocking(False)
         world.environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
         async with daemon(world) as running:
-            assert systemd.recv(100) == b"READY=1\nSTATUS=running"
+            assert systemd.recv(100) == b"READY=1\nSTATUS=running, 1 connector"
             assert (await running.get("/readyz")).status_code == 200
             assert (await running.get("/told/shop", content=b"a")).text == "taken"
             status = await running.control("GET", "/v1/status")

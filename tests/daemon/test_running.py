@@ -86,7 +86,7 @@ async def test_a_reload_tells_systemd_when_it_begins_and_ends(tmp_path: Path) ->
             world.configure("[connectors.x]\n")
             await Running(parts).reload_quietly()
             assert systemd.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
-            assert systemd.recv(100) == b"READY=1\nSTATUS=running"
+            assert systemd.recv(100) == b"READY=1\nSTATUS=running, 0 connectors"
 
 
 async def test_nothing_is_reloaded_while_it_stops(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -59,6 +60,12 @@ def test_the_commands_of_the_service_are_ours() -> None:
     assert "ExecStartPre=/usr/bin/cdmd check " in text
     assert text.count("/usr/bin/cdmctl") == 1
     assert "Restart=always" in text
+
+
+def test_the_service_may_use_its_own_control_socket_for_a_reload() -> None:
+    user = re.search(r"^User=(\w+)$", (UNITS / "cdmd.service").read_text(), re.MULTILINE)
+    assert user is not None
+    assert f"SocketUser={user[1]}\n" in (UNITS / "cdmd-control.socket").read_text()
 
 
 def test_user_group_and_directories_are_made(tmp_path: Path) -> None:
