@@ -10,10 +10,11 @@ from typing_extensions import override
 from cdmd.connectors.files.area import Area
 from cdmd.connectors.files.connector import Watcher
 from cdmd.connectors.files.folder import Folder
-from cdmd.connectors.files.settings import FolderSettings, JumpSettings, SftpSettings
+from cdmd.connectors.files.settings import FolderSettings, SftpSettings
 from cdmd.connectors.files.sftp import SftpArea
-from cdmd.connectors.files.ssh import Login, Pinned
 from cdmd.contracts import Source
+from cdmd.kit.ssh import Login, Pinned
+from cdmd.kit.ssh_hosts import hosts
 from cdmd.models import from_micros
 
 
@@ -42,11 +43,9 @@ class SftpFiles(Watcher):
 
     def __init__(self, name: str, settings: SftpSettings) -> None:
         super().__init__(name, settings)
-        seconds, place = settings.timeout.seconds, f"connectors.{name}"
-        ways: list[tuple[SftpSettings | JumpSettings, str]] = [(settings, place)]
-        if settings.jump is not None:
-            ways.insert(0, (settings.jump, f"{place}.jump"))
-        self._hosts = [Pinned(one, name=name, login=Login.of(one, key=key), timeout=seconds) for one, key in ways]
+        seconds = settings.timeout.seconds
+        ways = hosts(settings, f"connectors.{name}")
+        self._hosts = [Pinned(one, key=key, login=Login.of(one, key=key), timeout=seconds) for one, key in ways]
 
     @override
     def area(self, source: Source) -> SftpArea:

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from cdmd.connectors.files.schedule import At
 from cdmd.connectors.registers.deciding import Removals
 from cdmd.contracts import ChosenFormat
+from cdmd.kit import ssh_hosts
+from cdmd.kit.daily import At
 from cdmd.kit.quantities import Duration, Size
 from cdmd.kit.secret import Secret
 
-_FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _SHARE: Final = re.compile(r"(\d{1,15})(%?)")
 _FEW: Final = 10
 
@@ -119,42 +119,21 @@ class FolderSettings(FileSettings, frozen=True, kw_only=True, forbid_unknown_fie
     """The keys of a connector of type ``folder``."""
 
 
-class JumpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``jump``: the host that the connection goes through."""
-
-    host: Annotated[str, Meta(description="Its name or address.")]
-    username: Annotated[str, Meta(description="Whom to log in as.")]
-    host_key: Annotated[
-        str | tuple[str, ...] | None, Meta(description="The fingerprint(s) of its key, as for the host behind it.")
-    ] = None
-    port: Annotated[int, Meta(description="Its port.", ge=1, le=65535)] = 22
-    password: Annotated[Secret | None, Meta(description="The password.")] = None
-    private_key: Annotated[Secret | None, Meta(description="The private key (OpenSSH or PEM).")] = None
-    passphrase: Annotated[Secret | None, Meta(description="What the private key is encrypted with.")] = None
-    certificate: Annotated[Secret | None, Meta(description="The certificate (OpenSSH) of the private key.")] = None
-    agent: Annotated[str | None, Meta(description="The socket of a key agent to ask.")] = None
-
-
 class SftpSettings(FileSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The keys of a connector of type ``sftp``."""
 
-    host: Annotated[str, Meta(description="The server's name or address.")]
-    username: Annotated[str, Meta(description="Whom to log in as.")]
-    host_key: Annotated[
-        str | tuple[str, ...] | None,
-        Meta(description="The fingerprint(s) of the server's key (`SHA256:...`): no other is talked to. `cdmd try` shows it."),
-    ] = None
-    port: Annotated[int, Meta(description="The server's port.", ge=1, le=65535)] = 22
-    password: Annotated[Secret | None, Meta(description="The password.")] = None
-    private_key: Annotated[Secret | None, Meta(description="The private key (OpenSSH or PEM).")] = None
-    passphrase: Annotated[Secret | None, Meta(description="What the private key is encrypted with.")] = None
-    certificate: Annotated[Secret | None, Meta(description="The certificate (OpenSSH) of the private key.")] = None
-    agent: Annotated[str | None, Meta(description="The socket of a key agent to ask.")] = None
-    jump: Annotated[JumpSettings | None, Meta(description="A host that the connection goes through.")] = None
-    timeout: Annotated[Duration, Meta(description="The server must have let us in by then.")] = Duration.parse("20s")
-    idle_timeout: Annotated[
-        Duration, Meta(description="A server that says nothing for so long while something is asked for is given up.")
-    ] = Duration.parse("60s")
+    host: ssh_hosts.HostName
+    username: ssh_hosts.UserName
+    host_key: ssh_hosts.HostKeys = None
+    port: ssh_hosts.Port = 22
+    password: ssh_hosts.Password = None
+    private_key: ssh_hosts.PrivateKey = None
+    passphrase: ssh_hosts.Passphrase = None
+    certificate: ssh_hosts.Certificate = None
+    agent: ssh_hosts.Agent = None
+    jump: ssh_hosts.Jump = None
+    timeout: ssh_hosts.LoginTimeout = ssh_hosts.LOGIN_TIMEOUT
+    idle_timeout: ssh_hosts.IdleTimeout = ssh_hosts.IDLE_TIMEOUT
 
 
 def problems(settings: Any) -> list[str]:
@@ -165,16 +144,8 @@ def problems(settings: Any) -> list[str]:
     except ValueError as error:
         found.append(f"max_bad: {error}")
     if isinstance(settings, SftpSettings):
-        found += _pins("host_key", settings.host_key)
-        found += _login(settings, "")
-        if settings.jump is not None:
-            found += _pins("jump.host_key", settings.jump.host_key) + _login(settings.jump, "jump.")
+        found += ssh_hosts.mistakes(settings)
     return found
-
-
-def pins(host_key: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """The pinned fingerprints, one or several."""
-    return () if host_key is None else (host_key,) if isinstance(host_key, str) else host_key
 
 
 def times(settings: FileSettings) -> tuple[At, ...]:
@@ -224,21 +195,4 @@ def _register(settings: FileSettings) -> list[str]:
         Removals.parse(settings.max_removed)
     except ValueError as error:
         found.append(f"max_removed: {error}")
-    return found
-
-
-def _pins(key: str, host_key: str | tuple[str, ...] | None) -> list[str]:
-    return [
-        f"{key}: {one!r} is not a fingerprint (SHA256: and 43 characters, as ssh-keygen -lf shows it)"
-        for one in pins(host_key)
-        if _FINGERPRINT.fullmatch(one) is None
-    ]
-
-
-def _login(settings: SftpSettings | JumpSettings, prefix: str) -> list[str]:
-    found = []
-    if settings.password is None and settings.private_key is None and settings.agent is None:
-        found.append(f"{prefix}private_key: is missing; give a private_key, a password or an agent")
-    if settings.private_key is None:
-        found += [f"{prefix}{key}: needs a private_key" for key in ("passphrase", "certificate") if getattr(settings, key)]
     return found

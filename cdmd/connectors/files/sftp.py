@@ -18,9 +18,9 @@ from cdmd.connectors.files.ahead import Ahead
 from cdmd.connectors.files.area import PAGE, Area, FileFault, Listed, Opened, Sink, Version
 from cdmd.connectors.files.names import Patterns, fault_of, shown
 from cdmd.connectors.files.settings import SftpSettings
-from cdmd.connectors.files.ssh import WINDOW, Pinned, translated
 from cdmd.contracts import Source
 from cdmd.errors import SourceUnavailable
+from cdmd.kit.ssh import WINDOW, Pinned, translated
 
 _T = TypeVar("_T")
 _PIECE: Final = 256 * 1024

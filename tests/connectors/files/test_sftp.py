@@ -12,9 +12,9 @@ import anyio
 import asyncssh
 import pytest
 
-from cdmd.connectors.files.settings import JumpSettings
 from cdmd.errors import ConfigInvalid, SourceBlocked, SourceUnavailable
 from cdmd.kit.quantities import Duration
+from cdmd.kit.ssh_hosts import JumpHost
 from tests.connectors.files.driving import driven, found, lines
 from tests.connectors.files.reaching import guest, misbehaving, reaching, secret, sftp
 from tests.peers.proxy import proxy
@@ -188,7 +188,7 @@ async def test_a_jump_host_is_pinned_and_logged_into_by_itself(server: Sshd, tmp
     area.mkdir()
     (area / "a.jsonl").write_bytes(lines(1))
     with sshd(tmp_path / "jump", kinds=["ed25519"]) as gate:
-        jump = JumpSettings(
+        jump = JumpHost(
             host="127.0.0.1",
             port=gate.port,
             username=gate.username,
@@ -199,7 +199,7 @@ async def test_a_jump_host_is_pinned_and_logged_into_by_itself(server: Sshd, tmp
         async with driven(watcher, reaching(watcher)) as watch:
             await watch.settled()
             assert watch.source.numbers == [1]
-        unpinned = JumpSettings(host="127.0.0.1", port=gate.port, username=gate.username, private_key=secret(gate.private_key))
+        unpinned = JumpHost(host="127.0.0.1", port=gate.port, username=gate.username, private_key=secret(gate.private_key))
         assert "into connectors.sup.jump and: cdmctl reload" in await refusal(sftp(server, area, jump=unpinned))
 
 

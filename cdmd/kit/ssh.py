@@ -3,17 +3,17 @@
 Nothing of the machine's own SSH set-up is used: no configuration, no known hosts, no agent that the settings do not name.
 """
 
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import asyncssh
 import msgspec
 from typing_extensions import override
 
-from cdmd.connectors.files.settings import JumpSettings, SftpSettings, pins
-from cdmd.contracts import Source
 from cdmd.errors import AddressRefused, ConfigInvalid, RequestFailed, SourceBlocked, SourceUnavailable
+from cdmd.kit.ssh_hosts import Host, pins
 
 WINDOW: Final = 8 * 2**20
 """Bytes that may be on their way to us: what a connection to the other side of the world needs to be full."""
@@ -29,6 +29,14 @@ _KEY_KINDS: Final[Sequence[Sequence[str]]] = (
 )
 _ALL_KINDS: Final = tuple(kind for kinds in _KEY_KINDS for kind in kinds)
 _ALIVE: Final = 15.0
+
+
+class Reached(Protocol):
+    """Who makes the connections: only to hosts that may be connected to."""
+
+    async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
+        """A connected socket. Raises ``AddressRefused`` and ``RequestFailed``."""
+        ...
 
 
 class HostKey(msgspec.Struct, frozen=True):
@@ -52,7 +60,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     agent: str | None = None
 
     @classmethod
-    def of(cls, settings: SftpSettings | JumpSettings, *, key: str) -> "Login":
+    def of(cls, settings: Host, *, key: str) -> "Login":
         """From its settings, whose place in the configuration is ``key``; raises ConfigInvalid. It may take a while."""
         keys = []
         if settings.private_key is not None:
@@ -89,7 +97,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
             }
 
 
-def _private_key(settings: SftpSettings | JumpSettings, key: str) -> asyncssh.SSHKey:
+def _private_key(settings: Host, key: str) -> asyncssh.SSHKey:
     assert settings.private_key is not None  # noqa: S101 - the caller has looked
     passphrase = None if settings.passphrase is None else _text(settings.passphrase.reveal(), f"{key}.passphrase")
     try:
@@ -110,27 +118,32 @@ def _text(secret: bytes, key: str) -> str:
 
 
 class Pinned:
-    """A host of the configuration with its pinned keys. ``shown`` are the keys that it showed so far."""
+    """A host of the configuration with its pinned keys. ``shown`` are the keys that it showed so far.
 
-    def __init__(self, settings: SftpSettings | JumpSettings, *, name: str, login: Login, timeout: float) -> None:
-        self._settings, self._name, self._login, self._timeout = settings, name, login, timeout
-        self._pins = frozenset(pins(settings.host_key))
+    ``key`` is its place in the configuration (``connectors.NAME``), for the sentence that says how to pin.
+    """
+
+    def __init__(self, settings: Host, *, key: str, login: Login, timeout: float) -> None:
+        self._settings, self._key, self._login, self._timeout = settings, key, login, timeout
+        self._pins = frozenset(pins(settings))
         self._kinds: Sequence[str] = _ALL_KINDS
         self.shown: list[HostKey] = []
 
-    async def connect(self, source: Source, through: asyncssh.SSHClientConnection | None) -> asyncssh.SSHClientConnection:
+    async def connect(self, reached: Reached, through: asyncssh.SSHClientConnection | None) -> asyncssh.SSHClientConnection:
         """A connection, logged in. Raises ``SourceBlocked`` where the host shows no pinned key or refuses us."""
         try:
-            return await self._try(source, through, self._kinds)
+            return await self._try(reached, through, self._kinds)
         except asyncssh.HostKeyNotVerifiable:
-            return await self._other_kinds(source, through)
+            return await self._other_kinds(reached, through)
 
-    async def _other_kinds(self, source: Source, through: asyncssh.SSHClientConnection | None) -> asyncssh.SSHClientConnection:
+    async def _other_kinds(
+        self, reached: Reached, through: asyncssh.SSHClientConnection | None
+    ) -> asyncssh.SSHClientConnection:
         """A server has a key of each kind and shows one: the pinned one may be another."""
         self.shown = []
         for kinds in _KEY_KINDS:
             try:
-                connection = await self._try(source, through, kinds)
+                connection = await self._try(reached, through, kinds)
             except SourceBlocked:  # it has the pinned key, and refuses us
                 raise
             except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed, SourceUnavailable):
@@ -140,12 +153,12 @@ class Pinned:
         raise SourceBlocked(self._unpinned())
 
     async def _try(
-        self, source: Source, through: asyncssh.SSHClientConnection | None, kinds: Sequence[str]
+        self, reached: Reached, through: asyncssh.SSHClientConnection | None, kinds: Sequence[str]
     ) -> asyncssh.SSHClientConnection:
         host, port = self._settings.host, self._settings.port
         way: dict[str, Any] = {"tunnel": through}
         if through is None:
-            way = {"sock": await _socket(source, host, port, timeout=self._timeout)}
+            way = {"sock": await _socket(reached, host, port, timeout=self._timeout)}
         try:
             async with self._login.options() as proving:
                 return await asyncssh.connect(
@@ -184,9 +197,8 @@ class Pinned:
 
     def _unpinned(self) -> str:
         host, keys = self._settings.host, ", ".join(str(key) for key in self.shown) or "none that is understood"
-        place = f"connectors.{self._name}" + (".jump" if isinstance(self._settings, JumpSettings) else "")
         first = self.shown[0].fingerprint if self.shown else "SHA256:..."
-        pin = f'write host_key = "{first}" into {place} and: cdmctl reload'
+        pin = f'write host_key = "{first}" into {self._key} and: cdmctl reload'
         if not self._pins:
             return f"no host key is pinned for {host}, which shows {keys}. Compare that with what its owner says, then {pin}"
         return (
@@ -204,9 +216,9 @@ class _Client(asyncssh.SSHClient):
         return self._host.accepts(HostKey(key.get_algorithm(), key.get_fingerprint()))
 
 
-async def _socket(source: Source, host: str, port: int, *, timeout: float) -> Any:
+async def _socket(reached: Reached, host: str, port: int, *, timeout: float) -> Any:
     try:
-        return await source.connect(host, port, timeout=timeout)
+        return await reached.connect(host, port, timeout=timeout)
     except AddressRefused as error:
         raise SourceBlocked(str(error)) from error
     except RequestFailed as error:
