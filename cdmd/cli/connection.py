@@ -88,6 +88,11 @@ def audience_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
     return [CompletionItem(row["name"], help=row["where"]) for row in _rows(ctx, "/v1/audiences", incomplete)]
 
 
+def target_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Targets, likewise."""
+    return [CompletionItem(row["name"], help=row["state"]) for row in _rows(ctx, "/v1/targets", incomplete)]
+
+
 def _rows(ctx: click.Context, path: str, incomplete: str) -> list[Mapping[str, Any]]:
     said = ctx.meta.get(_KEY)
     try:

@@ -15,6 +15,7 @@ _RECORDS = "cdmd.cli.control_records"
 _LETTERS = "cdmd.cli.control_letters"
 _FILES = "cdmd.cli.control_files"
 _AUDIENCES = "cdmd.cli.control_audiences"
+_TARGETS = "cdmd.cli.control_targets"
 
 ENTRIES = {
     "status": Entry(f"{_LOOKING}:status", "Health, queue, backlog, connectors, plugins, totals."),
@@ -33,6 +34,8 @@ ENTRIES = {
     "dead-letters": Entry(f"{_LETTERS}:dead_letters", "Events set aside: list, show, retry, discard."),
     "files": Entry(f"{_FILES}:files", "Files of suppliers: list, retry, skip, replay."),
     "snapshot": Entry("cdmd.cli.control_snapshots:snapshot", "Registers of suppliers: the last one applied, approve, reject."),
+    "targets": Entry(f"{_TARGETS}:targets", "Where deliveries go: list, test, enable, disable."),
+    "deliveries": Entry(f"{_TARGETS}:deliveries", "What goes to targets: list, show, retry, replay."),
     "plugins": Entry(f"{_LOOKING}:plugins", "Plugins and their state."),
     "config": Entry(f"{_LOOKING}:config", "The effective configuration."),
     "log-level": Entry(f"{_CHANGING}:log_level", "Log more or less, for a while or until told otherwise."),

@@ -9,6 +9,7 @@ import click
 
 from cdmd import __version__
 from cdmd.cli.connection import client, prints_data, talks
+from cdmd.cli.control_targets import target_table
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.running import until_interrupted
 from cdmd.cli.terminal import Table, clean, drawn, note, print_json, print_pairs, print_table, size, span
@@ -42,7 +43,7 @@ def status(as_json: bool) -> None:
         print_json(document)
         return
     print_pairs(summary(document))
-    for table in (connector_table(document["connectors"]), plugin_table(document["plugins"])):
+    for table in _tables(document):
         if table.rows:
             click.echo()
             print_table(table)
@@ -265,6 +266,12 @@ def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:
     ]
 
 
+def _tables(document: Mapping[str, Any]) -> tuple[Table, ...]:
+    """Connectors, targets and plugins; an older daemon says nothing of targets."""
+    rows = document["connectors"], document.get("targets", []), document["plugins"]
+    return tuple(make(found) for make, found in zip((connector_table, target_table, plugin_table), rows, strict=True))
+
+
 def _connector_list(*, as_json: bool) -> None:
     rows = client().get("/v1/connectors")
     if as_json:
@@ -296,8 +303,9 @@ def _draw(every: float) -> None:
     with Live(screen=True, auto_refresh=False) as live:
         for document in _looks(every):
             head = Text("\n".join(f"{name:<8} {text}" for name, text in summary(document)))
-            found = (connector_table(document["connectors"]), plugin_table(document["plugins"]))
-            tables = [part for table in found if table.rows for part in ("", drawn(table, width=live.console.width))]
+            tables = [
+                part for table in _tables(document) if table.rows for part in ("", drawn(table, width=live.console.width))
+            ]
             warnings = [Text(f"warning: {clean(text)}", style="yellow") for text in document["warnings"]]
             live.update(Group(head, *tables, *warnings), refresh=True)
 

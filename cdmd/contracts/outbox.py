@@ -5,7 +5,19 @@ from typing import Protocol
 
 import msgspec
 
-from cdmd.models import Attempt, Delivery, Micros, Outgoing, Queued, Settled, TargetNote, TargetTotals
+from cdmd.models import (
+    Activity,
+    Attempt,
+    Delivery,
+    Micros,
+    Outgoing,
+    ProfileState,
+    Queued,
+    Seq,
+    Settled,
+    TargetNote,
+    TargetTotals,
+)
 
 
 class AttemptFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +88,10 @@ class Outbox(Protocol):
 
     async def attempts(self, which: AttemptFilter) -> list[Attempt]:
         """Attempts, the newest first."""
+        ...
+
+    async def applied(self, after: Seq, *, limit: int) -> list[tuple[Activity, ProfileState | None]]:
+        """Stored activities behind ``after`` in order, each with the profile that it is part of now; for telling it again."""
         ...
 
     async def expire(self, *, before: Micros) -> int:

@@ -3,7 +3,6 @@
 Queries and bodies are bounded and checked here; no role is (the commands check it).
 """
 
-import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -14,12 +13,11 @@ from starlette.responses import Response
 from cdmd.contracts import DeadLetterFilter
 from cdmd.control import audiences, commands, explaining, exporting, finding, governing, inspection, letters, splitting
 from cdmd.control.actors import Actor
+from cdmd.control.asking import body, flag, needed, number, text
 from cdmd.control.protocol import TailFilter
 from cdmd.control.runtime import Runtime
-from cdmd.errors import BadArguments
+from cdmd.control.target_handlers import TARGETS
 from cdmd.models import Seq
-
-MAX_BODY: Final = 64 * 1024
 
 Handler: TypeAlias = Callable[[Runtime, Actor, Request], Awaitable[Any]]
 Opener: TypeAlias = Callable[[Runtime, Actor, Request], Awaitable[AsyncGenerator[dict[str, Any], None]]]
@@ -60,43 +58,6 @@ class _Backup(msgspec.Struct, forbid_unknown_fields=True):
     path: str
 
 
-async def _body(request: Request, shape: builtins.type[Any]) -> Any:
-    """The body as ``shape``; raises ``BadArguments`` beyond 64 KiB or where it does not fit."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise BadArguments(f"a body of more than {MAX_BODY} bytes")
-    try:
-        return msgspec.json.decode(body or b"{}", type=shape)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadArguments(f"the body is not understood: {error}") from error
-
-
-def _text(request: Request, name: str) -> str | None:
-    return request.query_params.get(name) or None
-
-
-def _needed(request: Request, name: str) -> str:
-    value = _text(request, name)
-    if value is None:
-        raise BadArguments(f"the query needs {name}")
-    return value
-
-
-def _number(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 16):  # noqa: PLR2004 - far beyond any limit, within 64 bits
-        raise BadArguments(f"{name} is a whole number")
-    return int(text)
-
-
-def _flag(request: Request, name: str) -> bool:
-    return request.query_params.get(name) in {"1", "true"}
-
-
 async def _status(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """Health, queue, backlog, connectors, plugins, totals."""
     return await commands.status(runtime, actor)
@@ -134,19 +95,19 @@ async def _forget(runtime: Runtime, actor: Actor, request: Request) -> Any:
 
 async def _shelf(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`connector`, `state`, `limit`: what connectors show of a kind, `files` for one."""
-    connector, state, limit = _text(request, "connector"), _text(request, "state"), _number(request, "limit", 100)
+    connector, state, limit = text(request, "connector"), text(request, "state"), number(request, "limit", 100)
     return await commands.shelf(runtime, actor, request.path_params["kind"], connector=connector, state=state, limit=limit)
 
 
 async def _tell_shelf(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`{names, connector?}`: a command about some of them."""
-    body, kind, command = await _body(request, _Names), request.path_params["kind"], request.path_params["command"]
-    return await commands.tell_shelf(runtime, actor, kind, command, connector=body.connector, names=body.names)
+    said, kind, command = await body(request, _Names), request.path_params["kind"], request.path_params["command"]
+    return await commands.tell_shelf(runtime, actor, kind, command, connector=said.connector, names=said.names)
 
 
 async def _reload(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """Apply a changed configuration and wait."""
-    await _body(request, _Empty)
+    await body(request, _Empty)
     return await commands.reload(runtime, actor)
 
 
@@ -157,13 +118,13 @@ async def _config(runtime: Runtime, actor: Actor, request: Request) -> Any:
 
 async def _log_level(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`{level, seconds?}`: log more or less."""
-    body = await _body(request, _LogLevel)
-    return await commands.log_level(runtime, actor, body.level, seconds=body.seconds)
+    said = await body(request, _LogLevel)
+    return await commands.log_level(runtime, actor, said.level, seconds=said.seconds)
 
 
 async def _backup(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`{path}`: write a backup to a new file."""
-    return await commands.backup(runtime, actor, (await _body(request, _Backup)).path)
+    return await commands.backup(runtime, actor, (await body(request, _Backup)).path)
 
 
 async def _verify(runtime: Runtime, actor: Actor, request: Request) -> Any:
@@ -178,57 +139,57 @@ async def _metrics(runtime: Runtime, actor: Actor, request: Request) -> Any:
 
 async def _audit(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`limit`: the newest audit rows."""
-    return await commands.audit(runtime, actor, limit=_number(request, "limit", 100))
+    return await commands.audit(runtime, actor, limit=number(request, "limit", 100))
 
 
 async def tail(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
     """`connector`, `type`, `stage`, `reveal`: live events as JSON Lines."""
-    wanted = TailFilter(connector=_text(request, "connector"), type=_text(request, "type"), stage=_text(request, "stage"))
-    return await inspection.tail(runtime, actor, wanted, reveal=_flag(request, "reveal"))
+    wanted = TailFilter(connector=text(request, "connector"), type=text(request, "type"), stage=text(request, "stage"))
+    return await inspection.tail(runtime, actor, wanted, reveal=flag(request, "reveal"))
 
 
 async def _event(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`id`, `source`, `reveal`: what became of an event."""
-    source, reveal = _text(request, "source"), _flag(request, "reveal")
-    return await inspection.event_show(runtime, actor, _needed(request, "id"), source=source, reveal=reveal)
+    source, reveal = text(request, "source"), flag(request, "reveal")
+    return await inspection.event_show(runtime, actor, needed(request, "id"), source=source, reveal=reveal)
 
 
 async def _profile(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`identifier` (KIND:VALUE), `activities`: one customer."""
-    activities = _number(request, "activities", inspection.ACTIVITIES)
-    return await inspection.profile_show(runtime, actor, _needed(request, "identifier"), activities=activities)
+    activities = number(request, "activities", inspection.ACTIVITIES)
+    return await inspection.profile_show(runtime, actor, needed(request, "identifier"), activities=activities)
 
 
 async def _events_of(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`identifier` (KIND:VALUE), `type`, `limit`: one customer's events, the newest first."""
-    glob, limit = _text(request, "type"), _number(request, "limit", 100)
-    return await inspection.events_of(runtime, actor, _needed(request, "identifier"), glob=glob, limit=limit)
+    glob, limit = text(request, "type"), number(request, "limit", 100)
+    return await inspection.events_of(runtime, actor, needed(request, "identifier"), glob=glob, limit=limit)
 
 
 async def _explain(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`first`, `second` (KIND:VALUE): why they are one person, or what kept them apart."""
-    return await explaining.explain(runtime, actor, _needed(request, "first"), _needed(request, "second"))
+    return await explaining.explain(runtime, actor, needed(request, "first"), needed(request, "second"))
 
 
 async def _split(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`{first, second, apply?, lift?}` (KIND:VALUE): two people of one; without `apply` what would come of it."""
-    body = await _body(request, _Split)
-    if body.lift:
-        return await splitting.lift(runtime, actor, body.first, body.second)
-    return await splitting.split(runtime, actor, body.first, body.second, apply=body.apply)
+    said = await body(request, _Split)
+    if said.lift:
+        return await splitting.lift(runtime, actor, said.first, said.second)
+    return await splitting.split(runtime, actor, said.first, said.second, apply=said.apply)
 
 
 async def _find(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`text` (a public id, [KIND:]VALUE or [KIND:]BEGINNING*) or `trait` (NAME=VALUE), `after`, `limit`: who it may be."""
-    after, limit, trait = _text(request, "after") or "", _number(request, "limit", 100), _text(request, "trait")
+    after, limit, trait = text(request, "after") or "", number(request, "limit", 100), text(request, "trait")
     if trait is not None:
         return await finding.find_by_trait(runtime, actor, trait, after=after, limit=limit)
-    return await finding.find(runtime, actor, _needed(request, "text"), after=after, limit=limit)
+    return await finding.find(runtime, actor, needed(request, "text"), after=after, limit=limit)
 
 
 async def export(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
     """`identifier` (KIND:VALUE): everything that is held about one person, as JSON Lines."""
-    return await exporting.export(runtime, actor, _needed(request, "identifier"))
+    return await exporting.export(runtime, actor, needed(request, "identifier"))
 
 
 async def _suppressions(runtime: Runtime, actor: Actor, request: Request) -> Any:
@@ -238,12 +199,12 @@ async def _suppressions(runtime: Runtime, actor: Actor, request: Request) -> Any
 
 async def _suppress(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`{identifier}` (KIND:VALUE): keep nothing any more of whoever has it."""
-    return await governing.suppress(runtime, actor, (await _body(request, _Identifier)).identifier)
+    return await governing.suppress(runtime, actor, (await body(request, _Identifier)).identifier)
 
 
 async def _unsuppress(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """The same: take it back."""
-    return await governing.unsuppress(runtime, actor, (await _body(request, _Identifier)).identifier)
+    return await governing.unsuppress(runtime, actor, (await body(request, _Identifier)).identifier)
 
 
 async def suppression_rows(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
@@ -258,41 +219,41 @@ async def _audiences(runtime: Runtime, actor: Actor, request: Request) -> Any:
 
 async def _members(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`after`, `limit`: who is in, some at a time."""
-    after, limit = _number(request, "after", 0), _number(request, "limit", audiences.MOST_MEMBERS)
+    after, limit = number(request, "after", 0), number(request, "limit", audiences.MOST_MEMBERS)
     return await audiences.members(runtime, actor, request.path_params["name"], after=after, limit=limit)
 
 
 async def _audience_changes(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`audience`, `limit`: who entered and left last."""
-    return await audiences.changes(runtime, actor, _text(request, "audience"), limit=_number(request, "limit", 100))
+    return await audiences.changes(runtime, actor, text(request, "audience"), limit=number(request, "limit", 100))
 
 
 async def _audience_try(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`{where, after?, sample?}`: what a condition comes to over some of the stored profiles."""
-    body = await _body(request, _Trial)
-    return await audiences.tried(runtime, actor, body.where, after=body.after, sample=body.sample)
+    said = await body(request, _Trial)
+    return await audiences.tried(runtime, actor, said.where, after=said.after, sample=said.sample)
 
 
 async def _letters(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`connector`, `type`, `code`, `limit`: dead letters with their reasons."""
-    connector, glob, code = (_text(request, name) for name in ("connector", "type", "code"))
-    which = DeadLetterFilter(connector=connector, type=glob, code=code, limit=_number(request, "limit", 100))
+    connector, glob, code = (text(request, name) for name in ("connector", "type", "code"))
+    which = DeadLetterFilter(connector=connector, type=glob, code=code, limit=number(request, "limit", 100))
     return await letters.listed(runtime, actor, which)
 
 
 async def _letter(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`reveal`: one dead letter."""
-    return await letters.shown(runtime, actor, Seq(request.path_params["seq"]), reveal=_flag(request, "reveal"))
+    return await letters.shown(runtime, actor, Seq(request.path_params["seq"]), reveal=flag(request, "reveal"))
 
 
 async def _retry(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`{seqs}`, a filter or `{all: true}`: send them through again."""
-    return await letters.retry(runtime, actor, await _body(request, letters.Selection))
+    return await letters.retry(runtime, actor, await body(request, letters.Selection))
 
 
 async def _discard(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """The same: remove them for good."""
-    return await letters.discard(runtime, actor, await _body(request, letters.Selection))
+    return await letters.discard(runtime, actor, await body(request, letters.Selection))
 
 
 # Each handler's docstring is what the documentation says of its path.
@@ -323,6 +284,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/dead-letters/{seq:int}", _letter),
     ("POST", "/v1/dead-letters/retry", _retry),
     ("POST", "/v1/dead-letters/discard", _discard),
+    *TARGETS,
     ("GET", "/v1/plugins", _plugins),
     ("GET", "/v1/config", _config),
     ("POST", "/v1/log-level", _log_level),

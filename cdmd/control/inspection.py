@@ -7,16 +7,17 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
 
-from cdmd.contracts import ProfileFound, Trace
+from cdmd.contracts import AttemptFilter, ProfileFound, Trace
 from cdmd.control import redaction, tracing
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
 from cdmd.control.profile_shapes import ActivityRow
-from cdmd.control.protocol import EventTrace, EventTraces, TailFilter, TailItem
+from cdmd.control.protocol import EventTrace, EventTraces, TailFilter, TailItem, TraceStep
 from cdmd.control.runtime import Runtime
+from cdmd.deliveries.telling import ids_at
 from cdmd.errors import BadArguments, Damaged, NotFound
 from cdmd.kit.globs import Globs
-from cdmd.models import Event, Journaled, Seq, from_micros, show_time, to_micros
+from cdmd.models import Activity, Attempt, Event, Journaled, Micros, Queued, Seq, from_micros, show_time, to_micros
 from cdmd.profiles.shape import event_document, profile_document
 
 ACTIVITIES: Final = 20
@@ -143,7 +144,21 @@ async def _remembered(runtime: Runtime, id: str, trace: Trace, *, reveal: bool) 
     journaled = await _entry(runtime, trace.seen.seq)
     entry = tracing.known_entry(trace, journaled)
     document = None if entry is None else _shown(entry.event, reveal=reveal)
-    return tracing.told(id, trace, journaled, document=document)
+    return tracing.told(id, trace, journaled, document=document, sent=await _sent(runtime, trace.activity))
+
+
+async def _sent(runtime: Runtime, activity: Activity | None) -> list[TraceStep]:
+    """What went to targets because of it; its deliveries' ids begin with when it happened, or with its receipt."""
+    if activity is None:
+        return []
+    queued: list[Queued] = []
+    tried: list[Attempt] = []
+    for moment in {activity.time // 1000 * 1000, to_micros(activity.event.received) // 1000 * 1000}:
+        ids = ids_at(Micros(moment))
+        queued += await runtime.store.outbox.find(*ids)
+        tried += await runtime.store.outbox.attempts(AttemptFilter(ids=ids, limit=MOST_ACTIVITIES))
+    mine = sorted((one for one in tried if one.seq == activity.seq), key=lambda one: one.at, reverse=True)
+    return tracing.delivered([one for one in queued if one.delivery.seq == activity.seq], mine)
 
 
 async def _entry(runtime: Runtime, seq: Seq) -> Journaled | None:

@@ -3,6 +3,9 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
+from cdmd.control.target_shapes import TargetRow, Tried
+from cdmd.kit.globs import Globs
+from cdmd.kit.quantities import Rate
 from cdmd.models import Micros, ProfileState
 
 
@@ -51,4 +54,40 @@ class Governance(Protocol):
 
     def suppression_rows(self) -> AsyncGenerator[dict[str, Any], None]:
         """The list as a file keeps it."""
+        ...
+
+
+class Targets(Protocol):
+    """The targets and what may be done to them. Names are those of the configuration; ``NotFound`` is raised for any other."""
+
+    async def rows(self) -> list[TargetRow]:
+        """Each one, configured or gone."""
+        ...
+
+    async def enable(self, name: str) -> str | None:
+        """Send to it again; a warning where the configuration says otherwise."""
+        ...
+
+    async def disable(self, name: str) -> None:
+        """Send nothing to it."""
+        ...
+
+    async def attempt(self, name: str) -> Tried:
+        """Send it a sample. Raises ``BadArguments`` where nothing is sent to it at once."""
+        ...
+
+    def hurry(self, name: str | None) -> None:
+        """Try it (None: any) now, although it was to be let alone for a while; no ``NotFound`` here."""
+        ...
+
+    async def send(self, name: str) -> None:
+        """Wake one that waits for a set time. Raises ``BadArguments`` where there is none."""
+        ...
+
+    async def forget(self, name: str) -> int:
+        """Drop what waits for one that is gone; how many. Raises ``BadArguments`` while it is configured."""
+        ...
+
+    async def replay(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> None:
+        """Begin to tell it once more what was received then. Raises ``BadArguments`` while another replay to it goes on."""
         ...

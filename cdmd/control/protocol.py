@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from cdmd.control.audience_shapes import AudiencesRow
+from cdmd.control.target_shapes import TargetRow
 from cdmd.models import Event
 
 DaemonState: TypeAlias = Literal["starting", "running", "degraded", "draining"]
@@ -152,6 +153,7 @@ class Status(_Shape, frozen=True, kw_only=True):
     connectors: list[ConnectorRow]
     plugins: list[PluginRow]
     totals: Totals
+    targets: list[TargetRow] = []
     audiences: AudiencesRow = AudiencesRow()
     warnings: list[str] = []
 

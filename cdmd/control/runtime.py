@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
-from cdmd.control.needs import Counted, Governance, Shown
+from cdmd.control.needs import Counted, Governance, Shown, Targets
 from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
 from cdmd.identity.identifiers import Kinds, Pair
@@ -64,6 +64,11 @@ class Runtime(Protocol):
     @property
     def governance(self) -> Governance:
         """What is done with people's data."""
+        ...
+
+    @property
+    def targets(self) -> Targets:
+        """Where deliveries go."""
         ...
 
     async def status(self) -> Status:

@@ -10,12 +10,14 @@ from cdmd.contracts import Trace
 from cdmd.control.protocol import EventTrace, TraceStep
 from cdmd.models import (
     Activity,
+    Attempt,
     DeadLetter,
     Entry,
     Event,
     Extended,
     Journaled,
     Parked,
+    Queued,
     SeenVerdict,
     Seq,
     from_micros,
@@ -31,11 +33,21 @@ _STATES = {
 }
 
 
-def told(id: str, trace: Trace, journaled: Journaled | None, *, document: Mapping[str, Any] | None) -> EventTrace:  # noqa: A002
-    """The trace of an occurrence that the store remembers; ``journaled`` is its entry where the journal still keeps it."""
+def told(
+    id: str,  # noqa: A002 - an event's own word
+    trace: Trace,
+    journaled: Journaled | None,
+    *,
+    document: Mapping[str, Any] | None,
+    sent: Sequence[TraceStep] = (),
+) -> EventTrace:
+    """The trace of an occurrence that the store remembers; ``journaled`` is its entry where the journal still keeps it.
+
+    ``sent`` is what went to targets because of it.
+    """
     state, summary = _state(trace)
     event = _event(trace, journaled)
-    steps = [*_arrival(event, trace.seen.seq, kept=journaled is not None), *_outcome(trace, summary)]
+    steps = [*_arrival(event, trace.seen.seq, kept=journaled is not None), *_outcome(trace, summary), *sent]
     if trace.dead is not None:
         summary = f"it is a dead letter: {trace.dead.fault.message}"
     elif trace.parked is not None:
@@ -55,6 +67,32 @@ def waiting(journaled: Journaled, *, document: Mapping[str, Any] | None) -> Even
         summary="it is on disk and waits to be applied",
         steps=_arrival(event, journaled.seq, kept=True),
         event=document,
+    )
+
+
+def delivered(queued: Sequence[Queued], attempts: Sequence[Attempt]) -> list[TraceStep]:
+    """What went, or goes, to targets because of an event: what waits first, then the attempts, the oldest first."""
+    waiting = [
+        TraceStep(
+            step="queued" if one.failed is None else "set-aside",
+            text=f"{one.delivery.type} {'waits' if one.failed is None else 'was set aside'} for {one.delivery.target}"
+            + (f": {one.reason}" if one.reason else ""),
+            facts={"target": one.delivery.target, "delivery": one.delivery.id, "attempts": one.delivery.attempts},
+        )
+        for one in queued
+    ]
+    return waiting + [_attempted(one) for one in reversed(attempts)]
+
+
+def _attempted(one: Attempt) -> TraceStep:
+    done = one.outcome == "delivered"
+    what = f"{one.type} delivered to {one.target}" if done else f"{one.type} not delivered to {one.target}: {one.reason}"
+    return TraceStep(
+        step="delivered" if done else "attempted",
+        text=what,
+        time=from_micros(one.at),
+        seconds=one.seconds,
+        facts={"target": one.target, "delivery": one.id, "attempt": one.attempt, "status": one.status},
     )
 
 

@@ -33,6 +33,7 @@ class _Snapshot:
         yield from self._daemon()
         yield from self._events()
         yield from self._connectors()
+        yield from self._targets()
         yield from self._plugins()
 
     def _daemon(self) -> Iterator[Metric]:
@@ -101,6 +102,25 @@ class _Snapshot:
             if looked is not None:
                 success.add_metric([name], looked.timestamp())
         yield from (up, fresh, expected, success)
+
+    def _targets(self) -> Iterator[Metric]:
+        counted = CounterMetricFamily(
+            "cdmd_deliveries", "Deliveries by target and what became of them.", labels=["target", "result"]
+        )
+        attempts = CounterMetricFamily("cdmd_delivery_attempts", "Attempts to deliver.", labels=["target"])
+        waiting = GaugeMetricFamily("cdmd_deliveries_pending", "Deliveries that wait.", labels=["target"])
+        size = GaugeMetricFamily("cdmd_deliveries_pending_bytes", "Bytes of them.", labels=["target"])
+        aside = GaugeMetricFamily("cdmd_deliveries_failed", "Deliveries that are set aside.", labels=["target"])
+        state = GaugeMetricFamily("cdmd_target_state", "1 for the state that the target is in.", labels=["target", "state"])
+        for row in self._status.targets:
+            for name in ("delivered", "dropped", "untold"):
+                counted.add_metric([row.name, name], getattr(row, name))
+            attempts.add_metric([row.name], row.attempts)
+            waiting.add_metric([row.name], row.waiting)
+            size.add_metric([row.name], row.waiting_bytes)
+            aside.add_metric([row.name], row.failed)
+            state.add_metric([row.name, row.state], 1.0)
+        yield from (counted, attempts, waiting, size, aside, state)
 
     def _plugins(self) -> Iterator[Metric]:
         labels = ["plugin", "extension"]

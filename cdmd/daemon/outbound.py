@@ -1,20 +1,39 @@
-"""The targets as parts of the daemon: made by their plugins, handed to the dispatcher, shown in ``status``."""
+"""The targets as parts of the daemon: made by their plugins, handed to the dispatcher, shown, and steered by commands.
+
+``Outbound`` fulfils ``cdmd.control.needs.Targets``.
+"""
 
 import random
 from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
+from typing import Final
 
 import anyio
 import anyio.abc
+import msgspec
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock
-from cdmd.deliveries.dispatching import Built, Dispatcher, HttpMaker
-from cdmd.errors import ConfigInvalid
+from cdmd.contracts import Clock, DeliveringTarget
+from cdmd.control.target_shapes import TargetRow, Tried
+from cdmd.deliveries.dispatching import Built, Dispatcher, HttpMaker, Live
+from cdmd.deliveries.replaying import Replaying
+from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
+from cdmd.kit.globs import Globs
+from cdmd.kit.quantities import Rate
+from cdmd.kit.ulid import ulid
+from cdmd.models import Delivered, Delivery, Micros, TargetNote, TargetTotals, from_micros, show_time, to_micros
 from cdmd.plugins import Plugins
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.telling import ToldValues
 from cdmd.store.store import SqliteStore
+
+SAMPLE: Final = "cdmd.test"
+"""The type of what ``cdmctl targets test`` sends."""
+
+_STATES: Final = {"failed": "failed", "degraded": "failed"}
 
 
 class Outbound:
@@ -31,18 +50,21 @@ class Outbound:
         scratch: Path,
         audiences: Audiences,
     ) -> None:
-        self._store, self._plugins = store, plugins
-        values = ToldValues(audiences, {})
+        self._store, self._plugins, self._clock, self._journal_id = store, plugins, clock, journal_id
+        self._replays: dict[str, Replaying] = {}
+        self._tasks: anyio.abc.TaskGroup | None = None
         self.dispatcher = Dispatcher(
             store,
             journal_id=journal_id,
             http=http,
             clock=clock,
             scratch=scratch,
-            values=values,
+            values=ToldValues(audiences, {}),
             chance=random.random,
         )
         store.outbox.written = self.dispatcher.wake
+
+    # ---- running -----------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
         """Learn how the endpoints were before the restart. Raises CdmdError."""
@@ -71,8 +93,167 @@ class Outbound:
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
         """Send until cancelled."""
-        await self.dispatcher.run(task_status=task_status)
+        async with anyio.create_task_group() as self._tasks:
+            await self._tasks.start(self.dispatcher.run)
+            task_status.started()
 
     async def close(self) -> None:
         """Stop sending; what is not sent waits."""
         await self.dispatcher.close()
+
+    async def expire(self, before: Micros) -> int:
+        """Forget attempts, and what was set aside, older than that. Raises CdmdError."""
+        return await self._store.outbox.expire(before=before)
+
+    # ---- commands ----------------------------------------------------------------------------------------------------
+
+    async def rows(self) -> list[TargetRow]:
+        """Each one, configured or gone. Raises CdmdError."""
+        totals = {one.name: one for one in await self._store.outbox.totals()}
+        lives = {live.built.config.name: live for live in self.dispatcher}
+        return [
+            self._row(name, lives.get(name), totals.get(name) or TargetTotals(name=name)) for name in sorted({*totals, *lives})
+        ]
+
+    def _row(self, name: str, live: Live | None, total: TargetTotals) -> TargetRow:
+        note = self.dispatcher.note(name)
+        state, reason = _state(live, note, self._child_error(name) if live is not None else None)
+        until = from_micros(note.until) if note.until > to_micros(self._clock.now()) else None
+        replay = self._replays.get(name)
+        told = None if replay is None else f"a replay goes on: {replay.done} told again"
+        details = [None if live is None else live.outlet.detail, told]
+        return TargetRow(
+            name=name,
+            type=None if live is None else live.built.config.frame.type,
+            state=state,
+            reason=reason,
+            since=_moment(note.since),
+            next=live.outlet.next if live is not None and live.outlet.next is not None else until,
+            failing_since=_moment(note.failing_since),
+            last_success=_moment(note.last_success),
+            waiting=total.waiting,
+            waiting_bytes=total.bytes,
+            failed=total.failed,
+            delivered=total.delivered,
+            attempts=total.attempts,
+            never=total.never,
+            dropped=total.dropped,
+            full_since=_moment(total.full_since),
+            untold=total.untold,
+            fault=total.fault,
+            detail="; ".join(filter(None, details)) or None,
+        )
+
+    def _child_error(self, name: str) -> str | None:
+        child = self.dispatcher.supervisor.state(name)
+        return child.error if child.state in _STATES else None
+
+    async def enable(self, name: str) -> str | None:
+        """See ``Targets``."""
+        live = self.dispatcher.get(name)
+        await self.dispatcher.enable(name)
+        if not live.built.config.frame.enabled:
+            return f"nothing is sent all the same: targets.{name}.enabled is false in the configuration"
+        return None
+
+    async def disable(self, name: str) -> None:
+        """See ``Targets``."""
+        await self.dispatcher.disable(name)
+
+    async def attempt(self, name: str) -> Tried:
+        """See ``Targets``."""
+        live = self.dispatcher.get(name)
+        if live.sender is None or not isinstance(live.built.target, DeliveringTarget):
+            raise BadArguments(f"{name} is not sent to at once; let it go with: cdmctl targets send {name}")
+        began = self._clock.monotonic()
+        (verdict,) = await live.sender.verdicts([_sample(name, self._clock.now())])
+        said = verdict.answer[:1000].decode("utf-8", "backslashreplace")
+        return Tried(
+            target=name,
+            outcome=type(verdict).__name__.lower(),
+            status=verdict.status,
+            seconds=round(self._clock.monotonic() - began, 3),
+            reason=None if isinstance(verdict, Delivered) else verdict.reason,
+            answer=said or None,
+        )
+
+    def hurry(self, name: str | None) -> None:
+        """See ``Targets``."""
+        self.dispatcher.hurry(name)
+
+    async def send(self, name: str) -> None:
+        """See ``Targets``."""
+        live = self.dispatcher.get(name)
+        if live.sender is not None:
+            raise BadArguments(f"{name} is sent to as soon as there is something: it waits for no time")
+        live.outlet.wake()
+
+    async def forget(self, name: str) -> int:
+        """See ``Targets``."""
+        if any(live.built.config.name == name for live in self.dispatcher):
+            raise BadArguments(f"{name} is configured: take it out of the configuration first")
+        if name not in {one.name for one in await self._store.outbox.totals()}:
+            raise NotFound(f"there is no target {name!r}, and nothing waits for one of that name")
+        return await self._store.outbox.forget(name)
+
+    async def replay(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> None:
+        """See ``Targets``."""
+        live = self.dispatcher.get(name)
+        if name in self._replays or self._tasks is None:
+            raise BadArguments(f"another replay to {name} goes on: `cdmctl targets` says how far it is")
+        if not live.built.config.frame.events:
+            raise BadArguments(f"{name} is told of no events, so there is nothing to tell it again")
+        replay = Replaying(
+            self._store,
+            live.built.config,
+            self.dispatcher.values,
+            journal_id=self._journal_id,
+            clock=self._clock,
+            since=since,
+            until=until,
+            types=types,
+            rate=rate,
+        )
+        self._replays[name] = replay
+        self._tasks.start_soon(partial(self._replay, name, replay), name=f"replay to {name}")
+
+    async def _replay(self, name: str, replay: Replaying) -> None:
+        try:
+            await replay.run()
+        except CdmdError as error:
+            self.dispatcher.log.warning("replay_failed", target=name, error=error, count=replay.done)
+        else:
+            self.dispatcher.log.info("replay_ended", target=name, count=replay.done)
+        finally:
+            del self._replays[name]
+
+
+def _state(live: Live | None, note: TargetNote, error: str | None) -> tuple[str, str | None]:
+    if live is None:
+        return "gone", "it is no longer configured; what waits for it is dropped with: cdmctl targets forget"
+    if live.built.target is None:
+        return "disabled", getattr(live.built.config.settings, "unavailable", None)
+    if not live.built.config.frame.enabled:
+        return "disabled", "in the configuration"
+    if note.state == "disabled":
+        return "disabled", note.reason
+    if problem := error or live.outlet.problem:
+        return "failing", problem
+    return note.state, note.reason or None
+
+
+def _sample(name: str, now: datetime) -> Delivery:
+    """What a test sends: it is about nobody, and each one is another."""
+    at = to_micros(now)
+    body = {"type": SAMPLE, "timestamp": show_time(now), "data": {"target": name, "text": "a sample that is about nobody"}}
+    return Delivery(
+        id=ulid(at, blake2b(f"{name}:{at}".encode(), digest_size=10).digest()),
+        target=name,
+        type=SAMPLE,
+        at=at,
+        body=msgspec.json.encode(body),
+    )
+
+
+def _moment(micros: int | None) -> datetime | None:
+    return from_micros(micros) if micros else None

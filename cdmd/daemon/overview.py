@@ -17,6 +17,7 @@ from cdmd.control.protocol import (
     StreamRow,
     Totals,
 )
+from cdmd.control.target_shapes import TargetRow
 from cdmd.daemon.gate import Live
 from cdmd.daemon.parts import Parts
 from cdmd.errors import CdmdError
@@ -31,6 +32,7 @@ class Overview:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._expiry_lag = 0.0
+        self._targets: list[TargetRow] = []
         self._applied: Mapping[tuple[str, str], int] = {}
         self._totals = StoreTotals(events=0, profiles=0, activities=0, dead_letters=0, parked=0, bytes=0, parked_bytes=0)
 
@@ -46,6 +48,7 @@ class Overview:
         plugins = _plugins(parts)
         warnings = _warnings(parts, {"journal": journal.failure, "store": unread or parts.store.failure})
         unwell = warnings or any(row.state not in _WELL for row in rows) or any(row.error for row in plugins)
+        unwell = unwell or any(_is_unwell(row) for row in self._targets)
         return Status(
             version=__version__,
             state="degraded" if parts.state == "running" and unwell else parts.state,
@@ -62,8 +65,13 @@ class Overview:
             connectors=rows,
             plugins=plugins,
             totals=Totals(
-                events=totals.events, profiles=totals.profiles, activities=totals.activities, dead_letters=totals.dead_letters
+                events=totals.events,
+                profiles=totals.profiles,
+                activities=totals.activities,
+                dead_letters=totals.dead_letters,
+                deliveries_pending=sum(row.waiting for row in self._targets),
             ),
+            targets=self._targets,
             audiences=AudiencesRow(
                 expiry_lag_seconds=round(self._expiry_lag, 3),
                 clock_lag_seconds=parts.counting.lag(),
@@ -77,9 +85,16 @@ class Overview:
         try:
             self._applied, self._totals = await self._parts.store.counts(), await self._parts.store.totals()
             self._expiry_lag = await self._parts.expiry.lag()
+            self._targets = await self._parts.outbound.rows()
         except CdmdError as error:
             return f"the store cannot be read, its figures are those of before: {error}"
         return None
+
+
+def _is_unwell(row: TargetRow) -> bool:
+    """What is disabled by somebody is as it should be."""
+    hopeless = row.state == "disabled" and row.failing_since is not None
+    return row.state == "failing" or row.full_since is not None or hopeless
 
 
 def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int]) -> ConnectorRow:
@@ -203,7 +218,8 @@ def _plugins(parts: Parts) -> list[PluginRow]:
 
 
 def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:
-    reasons = (parts.disk.blocked(), parts.pipeline.failure, parts.expiry.problem, parts.counting.problem)
+    sending = parts.outbound.dispatcher.settling.problem
+    reasons = (parts.disk.blocked(), parts.pipeline.failure, parts.expiry.problem, parts.counting.problem, sending)
     found = [*parts.upkeep.problems.values(), *(reason for reason in reasons if reason)]
     return found + [_named(database, failure) for database, failure in failures.items() if failure]
 

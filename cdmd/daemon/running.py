@@ -16,6 +16,7 @@ from cdmd.daemon.counting import Counting
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.metrics import render
 from cdmd.daemon.naming import guarded
+from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.overview import Overview
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.restarting import needs_restart
@@ -98,6 +99,11 @@ class Running:
     def counted(self) -> Counting:
         """How far the stored past is counted."""
         return self._parts.counting
+
+    @property
+    def targets(self) -> Outbound:
+        """Where deliveries go."""
+        return self._parts.outbound
 
     async def status(self) -> Status:
         """Measured now."""

@@ -129,6 +129,7 @@ class Upkeep:
         if disturbed := self._agreement.disturbed():
             raise ClockDisturbed(disturbed)
         await self._journal.prune(before=self._ago(config.journal.keep.seconds), upto=synced)
+        await self._store.outbox.expire(before=self._ago(config.deliveries.keep.seconds))
         await self._store.expire(
             dead_before=self._ago(config.dead_letters.keep.seconds), seen_before=self._ago(config.dedupe.keep.seconds)
         )

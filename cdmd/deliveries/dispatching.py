@@ -84,7 +84,7 @@ class Dispatcher:
         self.settling = Settling(store.outbox, clock=clock, done=self._settled)
         self.supervisor = Supervisor(clock=clock, random=self._chance, on_change=self._child_changed)
         self.subscriptions = Subscriptions((), values, journal_id=journal_id)
-        self._log: Any = structlog.get_logger()
+        self.log: Any = structlog.get_logger()
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
         """Send until cancelled; targets come by ``carry_out``."""
@@ -113,7 +113,7 @@ class Dispatcher:
             live = self._live.pop(name)
             await self.supervisor.stop(name)
             await live.http.__aexit__()
-            self._log.info("target_stopped", target=name)
+            self.log.info("target_stopped", target=name)
         for name, one in built.items():
             if name not in self._live:
                 await self._start(name, one)
@@ -154,7 +154,7 @@ class Dispatcher:
             )
         self._live[name] = Live(built=built, http=http, outlet=outlet, sender=sender)
         self._run(name)
-        self._log.info("target_started", target=name)
+        self.log.info("target_started", target=name)
 
     def _run(self, name: str) -> None:
         live = self._live[name]
@@ -204,6 +204,12 @@ class Dispatcher:
         await self._store.outbox.note(name, note)
         self._changed(name, note)
 
+    def hurry(self, name: str | None) -> None:
+        """Let the target (None: any) be tried now, although it was to be let alone for a while."""
+        for one in [name] if name is not None else list(self._live):
+            if self.note(one).until:
+                self._changed(one, msgspec.structs.replace(self.note(one), until=0))
+
     def wake(self, names: Collection[str]) -> None:
         """Something was written for these."""
         for name in names:
@@ -236,7 +242,7 @@ class Dispatcher:
         before = self.note(name)
         self._notes[name] = note
         if note.state != before.state:
-            say = self._log.info if note.state == "active" else self._log.warning
+            say = self.log.info if note.state == "active" else self.log.warning
             say("target_state", target=name, state=note.state, reason=_word(note.reason))
         if endpoints.remembered(before, note):
             self._unsaved.add(name)
@@ -255,11 +261,11 @@ class Dispatcher:
                 try:
                     await self._store.outbox.note(name, self._notes[name])
                 except CdmdError as error:
-                    self._log.warning("target_not_noted", target=name, error=error)
+                    self.log.warning("target_not_noted", target=name, error=error)
 
     def _child_changed(self, child: ChildState) -> None:
         if child.error:
-            self._log.warning("target_task", target=child.name, state=child.state, error=child.error)
+            self.log.warning("target_task", target=child.name, state=child.state, error=child.error)
 
     def _now(self) -> Micros:
         return to_micros(self._clock.now())
@@ -270,4 +276,4 @@ def _same(one: Built, other: Built | None) -> bool:
 
 
 def _word(reason: str) -> str:
-    return reason.partition(":")[0].replace(" ", "_")
+    return reason.partition(":")[0].replace(" ", "_") or "none"

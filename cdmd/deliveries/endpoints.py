@@ -80,7 +80,7 @@ def _failed(note: TargetNote, verdict: Later, now: Micros, *, chance: float) -> 
     until = note.until
     if failures >= FAILURES:
         state = "failing"
-        until = now + round(_TRYING.delay(failures - FAILURES + 1, chance) * 1_000_000)
+        until = now + round(_TRYING.delay(failures - FAILURES + 1, chance) * 1_000) * 1_000
     if verdict.holds:
         asked = now + PAUSE if verdict.at is None else to_micros(verdict.at)
         state = "failing" if state == "failing" else "paused"

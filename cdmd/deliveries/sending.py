@@ -164,7 +164,7 @@ class Sender:
 
     async def _send(self, batch: list[Delivery]) -> None:
         began = self._clock.monotonic()
-        verdicts = await self._verdicts(batch)
+        verdicts = await self.verdicts(batch)
         seconds, now = self._clock.monotonic() - began, self._now()
         for verdict in verdicts:
             self._judge(verdict, now)
@@ -184,7 +184,7 @@ class Sender:
             self.refresh()
         self._settling.put(results)
 
-    async def _verdicts(self, batch: list[Delivery]) -> Sequence[DeliveryVerdict]:
+    async def verdicts(self, batch: list[Delivery]) -> Sequence[DeliveryVerdict]:
         """What the target says of each; foreign code, whose faults end here."""
         said: list[Sequence[DeliveryVerdict]] = []
 

@@ -9,10 +9,24 @@ import msgspec
 from typing_extensions import override
 
 from cdmd.contracts import AttemptFilter, Outbox
-from cdmd.models import Attempt, Delivery, Micros, Outgoing, Queued, Settled, TargetNote, TargetTotals
+from cdmd.models import (
+    Activity,
+    Attempt,
+    Delivery,
+    Micros,
+    Outgoing,
+    ProfileKey,
+    ProfileState,
+    Queued,
+    Seq,
+    Settled,
+    TargetNote,
+    TargetTotals,
+)
 from cdmd.store import outgoing
 from cdmd.store.database import Readers, transaction
-from cdmd.store.rows import read_queued
+from cdmd.store.looking import winner
+from cdmd.store.rows import read_activity, read_queued
 from cdmd.store.sql import load_queries
 
 T = TypeVar("T")
@@ -120,6 +134,16 @@ class SqliteOutbox(Outbox):
             first, last = which.ids
             rows = await self._readers.rows(_SQL["attempts_between"], {**said, "first": first, "last": last})
         return [Attempt(**dict(zip(_ATTEMPT, row, strict=True))) for row in rows]
+
+    @override
+    async def applied(self, after: Seq, *, limit: int) -> list[tuple[Activity, ProfileState | None]]:
+        found = [read_activity(row) for row in await self._readers.rows(_SQL["activities_after"], (after, limit))]
+        states: dict[ProfileKey, ProfileState] = {}
+        for key in sorted({one.profile for one in found if one.profile is not None}):
+            owner = await winner(self._readers, key)
+            if owner is not None:
+                states[key] = owner[1]
+        return [(one, None if one.profile is None else states.get(one.profile)) for one in found]
 
     @override
     async def expire(self, *, before: Micros) -> int:

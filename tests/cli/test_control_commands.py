@@ -17,7 +17,8 @@ from cdmd.cli.running import run
 from cdmd.control.protocol import ConnectorRow, ReloadReport, ReloadRow
 from cdmd.errors import ConfigInvalid, Overloaded
 from tests.cli.calling import Cdmctl
-from tests.control.doubles import Daemon, applied, dead, event, lines, people
+from tests.control.doubles import AT, Daemon, applied, dead, event, lines, people
+from tests.control.outgoing import MemoryOutbox, outgoing
 
 HOSTILE = "a\x1b[31m\x9b2J\u202eb\x07[red]c[/]"
 
@@ -28,6 +29,7 @@ def process(*arguments: str) -> list[str]:
 
 # ---- every command, for people and for programs --------------------------------------------------------------------
 
+DELIVERY = outgoing(MemoryOutbox(), at=AT)[1]
 DOCUMENTS = {
     "status": ["status"],
     "connectors": ["connectors"],
@@ -47,6 +49,19 @@ DOCUMENTS = {
     "dead-letters show": ["dead-letters", "show", "2"],
     "dead-letters retry": ["dead-letters", "retry", "2"],
     "dead-letters discard": ["dead-letters", "discard", "--code", "mapping", "--yes"],
+    "targets": ["targets"],
+    "targets list": ["targets", "list"],
+    "targets test": ["targets", "test", "crm"],
+    "targets enable": ["targets", "enable", "crm"],
+    "targets disable": ["targets", "disable", "crm"],
+    "targets send": ["targets", "send", "nightly"],
+    "targets forget": ["targets", "forget", "gone", "--yes"],
+    "deliveries": ["deliveries"],
+    "deliveries list": ["deliveries", "list", "--target", "crm", "--failed"],
+    "deliveries attempts": ["deliveries", "attempts", "--outcome", "delivered"],
+    "deliveries show": ["deliveries", "show", DELIVERY],
+    "deliveries retry": ["deliveries", "retry", DELIVERY],
+    "deliveries replay": ["deliveries", "replay", "crm", "--since", "2026-11-22T10:00:00Z", "--yes"],
     "plugins": ["plugins"],
     "config show": ["config", "show"],
     "log-level": ["log-level", "debug", "--for", "10m"],
@@ -61,6 +76,12 @@ ON_STDERR = {
     "resume",
     "dead-letters retry",
     "dead-letters discard",
+    "targets enable",
+    "targets disable",
+    "targets send",
+    "targets forget",
+    "deliveries retry",
+    "deliveries replay",
     "log-level",
     "backup",
     "verify",
@@ -72,6 +93,7 @@ def full(daemon: Daemon) -> Daemon:
     applied(daemon.runtime)
     dead(daemon.runtime, 2)
     people(daemon, 3)
+    outgoing(daemon.runtime.store.outbox, at=AT)
     return daemon
 
 
@@ -164,7 +186,7 @@ def test_a_dead_letters_record_is_hidden_until_revealed(full: Daemon, cdmctl: Cd
     assert "canary-raw" in cdmctl("dead-letters", "show", "2", "--reveal").out
 
 
-@pytest.mark.parametrize("command", [name for name in DOCUMENTS if name not in ON_STDERR and name != "reload"])
+@pytest.mark.parametrize("command", [name for name in DOCUMENTS if name not in ON_STDERR | {"reload", "targets test"}])
 def test_a_reader_never_gets_a_personal_value_on_the_screen(full: Daemon, cdmctl: Cdmctl, command: str) -> None:
     for extra in ([], ["--json"]):
         ended = cdmctl(*DOCUMENTS[command], *extra, role="reader")

@@ -72,6 +72,7 @@ from cdmd.models import (
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.testing.tables import MemoryFeeds
+from tests.control.outgoing import MemoryOutbox, MemoryTargets
 
 NOW = datetime(2026, 11, 23, 10, 0, 0, 120000, tzinfo=UTC)
 AT = to_micros(NOW)
@@ -223,6 +224,7 @@ class MemoryDirectory:
 class MemoryStore:
     def __init__(self) -> None:
         self.membership = MemoryMembership()
+        self.outbox = MemoryOutbox()
         self.directory = MemoryDirectory(self)
         self.position = Seq(0)
         self.traces: list[tuple[str, Trace]] = []
@@ -357,6 +359,7 @@ class MemoryRuntime:
         self.takes_back = 0
         self.splits: list[tuple[tuple[str, str], tuple[str, str], str]] = []
         self.done: list[tuple[Any, ...]] = []
+        self.targets = MemoryTargets(self.done)
         self.items: list[TailItem] = []
         self.endless = False
         self.tail_closed = threading.Event()

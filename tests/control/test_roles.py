@@ -7,8 +7,10 @@ import pytest
 
 from cdmd.control.client import Client
 from cdmd.errors import CdmdError, NotPermitted
-from tests.control.doubles import PEERS, Daemon, applied, dead, event, lines, parked, people, raw_get
+from tests.control.doubles import AT, PEERS, Daemon, applied, dead, event, lines, parked, people, raw_get
+from tests.control.outgoing import MemoryOutbox, outgoing
 
+DELIVERY = outgoing(MemoryOutbox(), at=AT)[1]
 CHANGES: dict[str, Callable[[Client], Any]] = {
     "pause": lambda client: client.post("/v1/connectors/shop/pause"),
     "resume": lambda client: client.post("/v1/connectors/shop/resume"),
@@ -26,6 +28,16 @@ CHANGES: dict[str, Callable[[Client], Any]] = {
     "profile export": lambda client: list(client.stream("/v1/profile/export", {"identifier": "email:canary-joe@example.com"})),
     "profile find": lambda client: client.get("/v1/profiles", {"text": "canary*"}),
     "audience try": lambda client: client.post("/v1/audience-try", {"where": "profile.traits.name == 'canary'"}),
+    "targets enable": lambda client: client.post("/v1/targets/crm/enable"),
+    "targets disable": lambda client: client.post("/v1/targets/crm/disable"),
+    "targets test": lambda client: client.post("/v1/targets/crm/test"),
+    "targets send": lambda client: client.post("/v1/targets/nightly/send"),
+    "targets forget": lambda client: client.post("/v1/targets/gone/forget"),
+    "deliveries retry": lambda client: client.post("/v1/deliveries/retry", {"all": True}),
+    "deliveries replay": lambda client: client.post(
+        "/v1/deliveries/replay", {"target": "crm", "since": "2026-11-22T10:00:00Z"}
+    ),
+    "deliveries show --reveal": lambda client: client.get(f"/v1/deliveries/{DELIVERY}", {"reveal": True}),
     "dead-letters show --reveal": lambda client: client.get("/v1/dead-letters/2", {"reveal": True}),
 }
 LOOKS = [
@@ -49,6 +61,10 @@ LOOKS = [
     "/v1/audience-changes",
     "/v1/dead-letters",
     "/v1/dead-letters/2",
+    "/v1/targets",
+    "/v1/deliveries",
+    "/v1/attempts",
+    f"/v1/deliveries/{DELIVERY}",
     "/v1/tail",
 ]
 
@@ -62,6 +78,7 @@ def full(daemon: Daemon) -> Daemon:
     daemon.runtime.journal.add(event("waiting"))
     daemon.runtime.items = lines([event()])
     people(daemon, 2)
+    outgoing(daemon.runtime.store.outbox, at=AT)
     return daemon
 
 

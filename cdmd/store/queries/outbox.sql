@@ -145,3 +145,6 @@ UPDATE targets SET waiting = waiting - ?, bytes = bytes - ?, failed = failed - ?
 -- name: blank_attempts
 -- The figures stay; whom they were about does not.
 UPDATE attempts SET id = '', profile = NULL, seq = NULL, body = NULL, answer = NULL WHERE profile IN ({});
+
+-- name: activities_after
+SELECT seq, profile, time, sum, body FROM activities WHERE seq > ? ORDER BY seq LIMIT ?;
