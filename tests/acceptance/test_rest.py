@@ -11,7 +11,7 @@ import pytest
 from cdmd.testing import DaemonProcess
 from tests.acceptance.served_api import ServedApi
 from tests.acceptance.test_thin_webhooks import until
-from tests.connectors.rest.api import Api, answer
+from tests.connectors.rest.api import Api, answer, moment
 from tests.connectors.rest.test_exports import EXPORT, Exports
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -179,6 +179,16 @@ def test_status_says_what_is_waited_for_and_a_poll_looks_at_once(tmp_path: Path)
         daemon.ask("poll", "crm")
         until(lambda: row(daemon)["applied"] == 4)
         assert row(daemon)["freshness_seconds"] is not None
+        assert moment(10) in daemon.cdmctl("position", "crm").stdout
+        running = daemon.cdmctl("position", "crm.contacts", "--reset", "--yes", check=False)
+        assert (running.returncode, "hold it back first (cdmctl pause crm)" in running.stderr) == (2, True)
+        daemon.cdmctl("pause", "crm")
+        daemon.cdmctl("position", "crm.contacts", "--set", moment(1), "--yes")
+        daemon.cdmctl("resume", "crm")
+        daemon.ask("poll", "crm")
+        until(lambda: row(daemon)["repeats"] == 3)
+        assert row(daemon)["applied"] == 4, "what comes again has no second effect"
+        assert "positions set" in daemon.cdmctl("audit").stdout
 
 
 def test_readers_see_no_secret_and_no_personal_data_in_what_a_connector_says(tmp_path: Path) -> None:

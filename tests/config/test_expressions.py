@@ -3,12 +3,16 @@
 import re
 import warnings
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdmd.config.meaning import _expression_problem
 
 
+@example("[[:alpha:]]")
+@example("x[^[a]")
+@example("[a--b]")
+@example(r"[\[a\-\-b]\[[a]")
 @given(st.text(alphabet="[]^-&|~\\ab", max_size=12))
 def test_an_expression_that_python_will_read_otherwise_one_day_is_a_mistake_and_no_warning(expression: str) -> None:
     """All of which Python warns are refused, and nothing is refused that could not be read otherwise."""

@@ -422,6 +422,10 @@ class MemoryRuntime:
         return 3
 
     async def shelf(self, kind: str, *, connector: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
+        if kind == "positions":
+            names = {"crm": ["contacts", "orders"], "one": ["events"]}.get(connector or "", [])
+            stands = {"state": "known", "position": "2026-01-01T00:00:00Z", "asks_from": None}
+            return [{"connector": connector, "name": name, **stands} for name in names]
         row = {"connector": "shop", "name": "a.csv", "state": "done", "since": NOW, "record": 3, "records": 3, "bytes": 9}
         return [{**row, "limit": limit}] if (kind, connector or "shop", state or "done") == ("files", "shop", "done") else []
 

@@ -4,23 +4,23 @@ Not here: reading one stream (``reading``), what the settings cannot be (``check
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import anyio
 import msgspec
 
 from cdmd.connectors.fetching import Fetcher
 from cdmd.connectors.polling.planning import Wants
-from cdmd.connectors.rest import checking, sampling
+from cdmd.connectors.rest import checking, sampling, standing
 from cdmd.connectors.rest.looks import Pace, wants
 from cdmd.connectors.rest.reading import Reader
 from cdmd.connectors.rest.settings import RestSettings
 from cdmd.connectors.rest.streams import Stream, streams
-from cdmd.contracts import Source, StreamFrame, StreamOutlook
-from cdmd.errors import ConfigInvalid
+from cdmd.contracts import Shelf, Source, StreamFrame, StreamOutlook
+from cdmd.errors import BadArguments, ConfigInvalid
 from cdmd.kit.quiet import Quiet
 
 _BREATH: Final = 0.2
@@ -41,6 +41,7 @@ class Rest:
         self._streams = streams(settings)
         self._moved = anyio.Event()
         self._readers: list[Reader] = []
+        self._running, self._placing = False, anyio.Lock()
 
     @classmethod
     def check(cls, name: str, settings: RestSettings) -> list[str]:
@@ -78,6 +79,8 @@ class Rest:
         for name, stream in self._streams.items():
             pace = Pace(f"{source.name}.{name}", wanted.get(name, child), budget=fetcher.budget, key=stream.pace)
             readers.append(Reader(stream, source, fetcher, pace=pace, moved=self._move, chance=random.random))
+        async with self._placing:
+            self._running = True
         try:
             async with anyio.create_task_group() as group:
                 for reader in readers:
@@ -87,7 +90,27 @@ class Rest:
                         group.start_soon(reader.work_off, lambda: self._moved)
                 group.start_soon(self._speak, source, fetcher, readers)
         finally:
+            self._running = False
             source.working(None)
+
+    @property
+    def shelves(self) -> Sequence[Shelf]:
+        """See ``cdmd.contracts.ShowingConnector``."""
+        return (standing.POSITIONS,)
+
+    async def rows(self, kind: str, source: Source, *, state: str | None, limit: int) -> list[dict[str, Any]]:
+        """Where its streams stand."""
+        found = await standing.rows(self._streams, source)
+        return [row for row in found if state in {None, row["state"]}][:limit]
+
+    async def command(self, kind: str, command: str, source: Source, *, names: Sequence[str]) -> int:
+        """Let streams go on elsewhere. Raises ``BadArguments`` while it runs, and what ``standing.move`` raises."""
+        async with self._placing:
+            if self._running:
+                raise BadArguments(
+                    f"{source.name} runs; hold it back first (cdmctl pause {source.name}), and let it go on afterwards"
+                )
+            return await standing.move(self._streams, source, command, names)
 
     @property
     def waiting_since(self) -> datetime | None:

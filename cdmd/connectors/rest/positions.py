@@ -51,6 +51,10 @@ class Positions:
         except (TemplateFault, ValueError):
             return None
 
+    def parsed(self, text: str) -> Value:
+        """The position that somebody wrote. Raises ValueError."""
+        return self._read(text)
+
     def since(self, position: Value | None) -> Value | None:
         """Where a look begins that goes on at ``position``: the look-back is taken from it, never from ``initial``."""
         if position is None:
