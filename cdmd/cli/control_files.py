@@ -114,7 +114,10 @@ def _row(row: Mapping[str, Any]) -> list[Any]:
     read, records = row.get("record"), row.get("records")
     counted = None if not records else f"{read} of {records}" if read != records else records
     amount = row.get("bytes")
-    remark = "; ".join(str(row[key]) for key in ("progress", "reason", "after") if row.get(key) and row[key] != "kept") or None
+    remark = (
+        "; ".join(str(row[key]) for key in ("progress", "reason", "after", "dated") if row.get(key) and row[key] != "kept")
+        or None
+    )
     return [
         row["connector"], row["name"], row["state"], counted, row.get("bad"), None if amount is None else size(amount),
         row.get("since"), remark,

@@ -21,7 +21,7 @@ from cdmd.connectors.files import erasing, ledger, registering, sampling, showin
 from cdmd.connectors.files.area import Area, FileFault, Listed
 from cdmd.connectors.files.completeness import Completeness, Waits
 from cdmd.connectors.files.ledger import BLOCKED, DONE, DUPLICATE, GONE, OVER, PARSING, QUARANTINED, SEEN, Entry, Ledger
-from cdmd.connectors.files.looking import MOST_AT_ONCE, Found, Looked
+from cdmd.connectors.files.looking import MOST_AT_ONCE, Found, Looked, dated_ahead
 from cdmd.connectors.files.names import Patterns, shown
 from cdmd.connectors.files.registering import EMPTY, Registering
 from cdmd.connectors.files.schedule import Schedule
@@ -127,13 +127,15 @@ class Watcher(ABC):
             if taken >= MOST_AT_ONCE:
                 break
         more = taken >= MOST_AT_ONCE
-        return Looked(found.arrived, 0.0 if more else found.settling)
+        dated = dated_ahead(self.modified(found.newest), source.clock.now())
+        return Looked(found.arrived, 0.0 if more else found.settling, dated)
 
     async def _page(self, page: Sequence[Listed], found: Found, source: Source, now: Moment) -> None:
         """Decide on some entries at once, and write what changed at once."""
         async with self.lock:
             known = await Ledger(source).known([listed.path for listed in page])
             changes: ledger.Changes = {}
+            found.saw(page)
             for listed in page:
                 before = known[listed.path]
                 if before.open is not None:

@@ -6,6 +6,7 @@ No file is waited for until it has settled: somebody looks, and is told.
 import glob
 from collections.abc import Callable
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -16,6 +17,7 @@ from cdmd.connectors.files.area import Area, Listed
 from cdmd.connectors.files.completeness import Completeness
 from cdmd.connectors.files.folder import Folder
 from cdmd.connectors.files.ledger import DONE, SEEN, Entry
+from cdmd.connectors.files.looking import Found, dated_ahead
 from cdmd.connectors.files.names import Patterns, shown
 from cdmd.connectors.files.settings import FileSettings
 from cdmd.connectors.files.spool import Spool
@@ -38,6 +40,10 @@ class Reading(Protocol):
         """The place."""
         ...
 
+    def modified(self, mtime: int) -> datetime | None:
+        """A file's time of change."""
+        ...
+
     def described(self) -> list[str]:
         """What there is to say of the place, once it was looked at."""
         ...
@@ -53,7 +59,7 @@ async def sample(watcher: Reading, source: Source, tell: Callable[[str], None], 
     """Read the file that would be read first, or the one given. Raises ``BadArguments`` where there is none."""
     area = watcher.area(source) if given is None else _beside(given)
     try:
-        found = await _look(watcher, area, tell, given=given)
+        found = await _look(watcher, area, tell, given=given, now=source.clock.now())
         if not found:
             return
         first = min(found, key=lambda one: (one.version.mtime, one.path))
@@ -77,12 +83,16 @@ def _peek(settings: FileSettings, tell: Callable[[str], None], spool: Spool) -> 
         tell(f"by its content the file would be read with: {guess.line}")
 
 
-async def _look(watcher: Reading, area: Area, tell: Callable[[str], None], *, given: Path | None) -> list[Listed]:
-    wanted, refused, count = Completeness(watcher.settings, area), 0, 0
+async def _look(
+    watcher: Reading, area: Area, tell: Callable[[str], None], *, given: Path | None, now: datetime
+) -> list[Listed]:
+    wanted, seen, refused, count = Completeness(watcher.settings, area), Found(), 0, 0
     found: list[Listed] = []
     async with aclosing(area.listing()) as pages:
         async for page in pages:
-            for listed in page if given is not None else wanted.files(page):
+            matching = page if given is not None else wanted.files(page)
+            seen.saw(matching)
+            for listed in matching:
                 count += 1
                 refused += listed.fault is not None
                 found += [listed] if listed.fault is None else []
@@ -96,6 +106,8 @@ async def _look(watcher: Reading, area: Area, tell: Callable[[str], None], *, gi
     some = ", ".join(shown(one.path) for one in found)
     more = f" ({some}{', ...' if count - refused > len(found) else ''})" if found else ""
     tell(f"{count} file(s) match{more}" + (f"; {refused} of them are never read" if refused else ""))
+    if (dated := dated_ahead(watcher.modified(seen.newest), now)) is not None:
+        tell(f"the newest of them is {dated}: one of the two clocks is wrong (no file's date is relied on)")
     return found
 
 

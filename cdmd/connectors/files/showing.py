@@ -21,6 +21,7 @@ from cdmd.connectors.files.ledger import (
     Known,
     Ledger,
 )
+from cdmd.connectors.files.looking import dated_ahead
 from cdmd.connectors.files.names import named, shown
 from cdmd.connectors.files.settings import FileSettings
 from cdmd.connectors.files.taking import Progress, finished
@@ -66,7 +67,8 @@ async def rows(watcher: Watching, source: Source, *, state: str | None, limit: i
         if len(found) >= 2 * limit + 1000:
             found.sort(key=lambda one: one[:3])
             del found[limit:]
-    return [_row(watcher, path, entry) for _, _, path, entry in sorted(found, key=lambda one: one[:3])[:limit]]
+    now = source.clock.now()
+    return [_row(watcher, path, entry, now) for _, _, path, entry in sorted(found, key=lambda one: one[:3])[:limit]]
 
 
 async def command(watcher: Watching, source: Source, *, command: str, names: Sequence[str]) -> int:
@@ -135,13 +137,15 @@ def _unknown(name: str) -> NotFound:
     return NotFound(f"there is no file {name}; cdmctl files lists them")
 
 
-def _row(watcher: Watching, path: bytes, entry: Entry) -> Mapping[str, Any]:
+def _row(watcher: Watching, path: bytes, entry: Entry, now: datetime) -> Mapping[str, Any]:
+    modified = watcher.modified(entry.mtime)
     row = {
         "name": shown(path),
         "state": state_of(watcher, path, entry),
         "generation": entry.generation,
         "bytes": entry.size,
-        "modified": watcher.modified(entry.mtime),
+        "modified": modified,
+        "dated": dated_ahead(modified, now),
         "since": from_micros(entry.since),
         "record": entry.record,
         "records": entry.records,

@@ -69,6 +69,34 @@ async def test_an_old_file_time_makes_no_file_whole(tmp_path: Path) -> None:
         assert watch.source.numbers == [1]
 
 
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        (3 * 3600, "dated 3.0 h ahead of our clock"),
+        (9 * 86400, "dated 9 days ahead of our clock"),
+        (30, None),
+        (-9000, None),
+    ],
+)
+async def test_a_clock_that_is_ahead_is_told_of_and_makes_no_file_late(tmp_path: Path, ahead: int, said: str | None) -> None:
+    (tmp_path / "old").write_bytes(lines(1))
+    (tmp_path / "a").write_bytes(lines(2))
+    os.utime(tmp_path / "old", (0, 0))
+    source = SteppedSource()
+    moment = source.clock.now().timestamp() + ahead + 5  # what these lines take is no hour's tenth
+    os.utime(tmp_path / "a", (moment, moment))
+    async with driven(folder(tmp_path), source) as watch:
+        row = (await watch.files())["a"]
+        assert row["dated"] == said
+        assert ("; the newest file is " in watch.source.reason) is (said is not None)
+        assert said is None or f"; the newest file is {said}: one of the two clocks is wrong" in watch.source.reason
+        await watch.settled()
+        assert watch.source.numbers == [1, 2]
+        (tmp_path / "a").unlink()
+        await watch.look()
+        assert "clock" not in watch.source.reason
+
+
 async def test_files_of_the_same_second_and_of_the_past_are_all_read(tmp_path: Path) -> None:
     for name, number in (("a", 1), ("b", 2), ("c", 3)):
         (tmp_path / name).write_bytes(lines(number))

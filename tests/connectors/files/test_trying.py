@@ -61,6 +61,11 @@ def test_the_file_that_would_be_read_first_is_shown_and_stays(tmp_path: Path, ar
     assert sorted(path.name for path in area.iterdir()) == ["a.csv", "b.csv", "other.txt"]
 
 
+def test_a_file_that_is_dated_ahead_of_our_clock_is_said(tmp_path: Path, area: Path) -> None:
+    os.utime(area / "b.csv", (2**33, 2**33))
+    assert " days ahead of our clock: one of the two clocks is wrong" in tried(tmp_path, local(area), "--limit", "1").said
+
+
 def test_a_file_that_is_handed_over_needs_no_marker_and_no_place(tmp_path: Path, area: Path) -> None:
     place = local(tmp_path / "nowhere")
     done = tried(tmp_path, place, "--input", str(area / "b.csv"), more='marker = "{name}.done"')
