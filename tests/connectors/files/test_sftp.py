@@ -18,7 +18,7 @@ from cdmd.kit.ssh_hosts import JumpHost
 from tests.connectors.files.driving import driven, found, lines
 from tests.connectors.files.reaching import guest, misbehaving, reaching, secret, sftp
 from tests.peers.proxy import proxy
-from tests.peers.sshd import Sshd, make_key, sshd
+from tests.peers.sshd import SFTP_SERVER, Sshd, make_key, sshd
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +37,46 @@ async def test_whole_files_are_read_once_over_sftp(server: Sshd, tmp_path: Path)
         (tmp_path / "a.jsonl").write_bytes(lines(4, 5, 6))
         await watch.settled()
         assert sorted(watch.source.numbers) == [1, 2, 3, 4, 5, 6]
+
+
+def by_permissions() -> list[str]:
+    """Options of a server that goes by the modes of files, also for root."""
+    if os.geteuid() != 0:
+        return []
+    return [f"ForceCommand setpriv --bounding-set=-dac_override,-dac_read_search {SFTP_SERVER}"]
+
+
+async def test_what_the_real_server_denies_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    area, closed = tmp_path / "in", tmp_path / "in" / "closed"
+    closed.mkdir(parents=True)
+    for name, number in (("a", 1), ("locked", 2), ("closed/b", 3)):
+        (area / name).write_bytes(lines(number))
+    (area / "locked").chmod(0)
+    closed.chmod(0)
+    with sshd(tmp_path / "sshd", kinds=["ed25519"], options=["PasswordAuthentication yes", *by_permissions()]) as server:
+        watcher = sftp(server, area, depth=1)
+        async with driven(watcher, reaching(watcher)) as watch:
+            await watch.settled()
+            assert watch.source.numbers == [1]
+            files = await watch.files()
+            assert (files["locked"]["state"], files["locked"]["reason"]) == ("blocked", "permission denied")
+            assert "folders that cannot be looked into: closed" in watch.source.reason
+            assert "closed/b" not in files
+            closed.chmod(0o700)
+            (area / "locked").chmod(0o600)
+            await watch.settled()
+            await watch.settled()
+            assert watch.source.numbers == [1, 2, 3]
+        closed.chmod(0)
+        watcher = sftp(server, closed)
+        with pytest.raises(SourceUnavailable, match="closed cannot be listed: permission denied"):
+            await watcher.run(reaching(watcher))
+        watcher = sftp(server, area / "nowhere")
+        with pytest.raises(SourceUnavailable, match="nowhere cannot be listed: it is not there"):
+            await watcher.run(reaching(watcher))
+        said = await refusal(sftp(server, area, private_key=None, password=secret(b"open sesame")))
+        assert said.startswith(f"127.0.0.1 does not let {server.username} in: compare username, key and password")
+        assert "sesame" not in said
 
 
 async def test_names_are_bytes_and_links_are_never_followed(server: Sshd, tmp_path: Path) -> None:
