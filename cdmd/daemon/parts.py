@@ -31,6 +31,7 @@ from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions, LoopWatch, Registered, Stall
 from cdmd.identity.identifiers import Kinds
 from cdmd.intake.admission import EdgeLimits
+from cdmd.intake.courtesy import Courtesy
 from cdmd.intake.door import Door
 from cdmd.intake.edge import Edge
 from cdmd.intake.queue import JournalQueue
@@ -117,11 +118,17 @@ class Parts:
             clock=self.clock,
             journaled=self._journaled,
             credit=self.pipeline.wait_for_credit,
+            courtesy=self.courtesy,
             budgets=self.budgets,
             public_url=self.config.http.public_url and self.config.http.public_url.rstrip("/"),
             scratch=StateDirectory(self.config.state_dir).scratch,
             room=self.disk.room,
         )
+
+    @cached_property
+    def courtesy(self) -> Courtesy:
+        """How bulk gives way."""
+        return Courtesy(self.clock, self.pipeline.wait_for_credit)
 
     @cached_property
     def budgets(self) -> Budgets:
@@ -303,6 +310,7 @@ class Parts:
     def _journaled(self, first: Seq, entries: Sequence[Entry]) -> None:
         self.pipeline.journaled(first, entries)
         self.door.journaled(first, entries)
+        self.courtesy.journaled(entries)
         self.door.applied(self.store.position)  # the pipeline may have been quicker
 
     async def _recount(self) -> None:

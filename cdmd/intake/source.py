@@ -13,6 +13,7 @@ import anyio
 
 from cdmd.contracts import Budget, Clock, Http
 from cdmd.errors import Overloaded
+from cdmd.intake.courtesy import BULK
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.routes import Then
 from cdmd.intake.tables import SourceTable
@@ -91,6 +92,8 @@ class IntakeSource:
         _check(records, state)
         if not self._push:
             await self._intake.credit(self._name)
+            if len(records) >= BULK:
+                await self._intake.courtesy.give_way(self._name)
         return await self._emit(records, state)
 
     def take(

@@ -14,6 +14,7 @@ import msgspec
 
 from cdmd.contracts import Append, Budget, Clock, Feeds, Journal, Screen
 from cdmd.errors import Overloaded
+from cdmd.intake.courtesy import LITTLE, Courtesy
 from cdmd.intake.door import Door
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.queue import JournalQueue, size_of
@@ -52,6 +53,7 @@ class Budgets(Protocol):
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back.
 
+    ``courtesy`` holds bulk back while live events arrive.
     ``public_url`` is what senders write before the path.
     ``scratch`` is the folder below which each connector has one, ``room()`` the bytes that may be written there.
     """
@@ -67,6 +69,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     journaled: Callable[[Seq, Sequence[Entry]], None]
     credit: Callable[[str], Awaitable[None]]
+    courtesy: Courtesy
     budgets: Budgets
     public_url: str | None = None
     scratch: Path = Path("scratch")
@@ -245,11 +248,14 @@ class WayIn:
         A thousand rows of a file would hold the loop for tens of milliseconds (tests/bench/bulk.py).
         """
         fates: list[asyncio.Future[Seq]] = []
+        start = 0
         try:
-            for start in range(0, len(records), _SLICE):
+            while start < len(records):
                 if start:
                     await anyio.lowlevel.checkpoint()
-                some = [self._mapper.decide(record) for record in records[start : start + _SLICE]]
+                end = start + (LITTLE if self._intake.courtesy.wanted else _SLICE)
+                some = [self._mapper.decide(record) for record in records[start:end]]
+                start = end
                 decided: Iterable[_Decided] = await self._at_the_door(some)
                 if self._intake.screen.version:
                     decided = self._screened(decided)

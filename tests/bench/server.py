@@ -24,6 +24,7 @@ from cdmd.config.schema import Config
 from cdmd.connectors import cdmd_connectors
 from cdmd.daemon.budgets import Budgets
 from cdmd.identity.identifiers import Kinds
+from cdmd.intake.courtesy import Courtesy
 from cdmd.intake.door import Door
 from cdmd.intake.edge import Edge
 from cdmd.intake.mapping import Mapper
@@ -108,6 +109,7 @@ async def durable(config: Config, folder: Path) -> AsyncIterator[IntakeSource]:
             journal=opened.journal, feeds=opened.feeds, queue=queue, tally=Tally({}), recent=Recent(size=200_000), door=door,
             screen=nobody, digests=opened.digester, clock=clock, journaled=door.journaled,
             credit=lambda name: anyio.lowlevel.checkpoint(),
+            courtesy=Courtesy(clock, lambda name, limit: anyio.lowlevel.checkpoint()),
             budgets=Budgets(opened.journal, digests=opened.digester, clock=clock),
         )  # fmt: skip
         tasks = await stack.enter_async_context(anyio.create_task_group())

@@ -18,6 +18,7 @@ import pytest
 from cdmd.config.schema import ConnectorFrame, EventSettings
 from cdmd.contracts import Append
 from cdmd.errors import NotDurable, Overloaded
+from cdmd.intake.courtesy import Courtesy
 from cdmd.intake.door import Door
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.queue import JournalQueue
@@ -100,7 +101,7 @@ async def world(
     async def ask(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         return made[0].known & set(pairs)
 
-    async def credit(_: str) -> None:
+    async def credit(_: str, limit: int = 0) -> None:
         if made[0].credit is not None:
             await made[0].credit.wait()
 
@@ -109,10 +110,11 @@ async def world(
         door.journaled(first, entries)
 
     door = Door(usable=lambda identifiers: sorted(identifiers.items()), ask=ask, guarded=guarded)
-    screen = Screened()
+    screen, clock = Screened(), ManualClock()
     intake = Intake(
         journal=journal, feeds=MemoryFeeds(), queue=queue, tally=tally, recent=Recent(size=100), door=door, screen=screen,
-        digests=Digests(), clock=ManualClock(), journaled=journaled, credit=credit, budgets=NamedBudgets(),
+        digests=Digests(), clock=clock, journaled=journaled, credit=credit, budgets=NamedBudgets(),
+        courtesy=Courtesy(clock, credit),
     )  # fmt: skip
     made.append(World(journal, intake, screen))
     async with anyio.create_task_group() as group:
@@ -289,7 +291,10 @@ async def test_a_caller_that_is_cancelled_does_not_undo_its_commit() -> None:
         assert len(w.journal.entries) == 1
 
 
-async def test_many_records_at_once_leave_the_others_their_turn() -> None:
+@pytest.mark.parametrize(("live", "least", "most"), [(False, 4, 12), (True, 22, 40)])
+async def test_many_records_at_once_leave_the_others_their_turn_and_more_of_them_while_events_arrive(
+    live: bool, least: int, most: int
+) -> None:
     turns = 0
 
     async def take_turns() -> None:
@@ -299,15 +304,42 @@ async def test_many_records_at_once_leave_the_others_their_turn() -> None:
             turns += 1
 
     async with world() as one, anyio.create_task_group() as group:
+        if live:
+            await arriving(one)
         one.journal.gate = anyio.Event()
         group.start_soon(take_turns)
         group.start_soon(one.source(push=False).emit, [record(str(number)) for number in range(450)])
         await anyio.lowlevel.checkpoint()
         while not one.intake.queue.statistics().events:
             await anyio.lowlevel.checkpoint()
-        assert turns >= 4
+        assert least <= turns <= most
         one.journal.gate.set()
         group.cancel_scope.cancel()
+
+
+async def arriving(w: World) -> None:
+    """Events arrive one by one, and it was noticed."""
+    clock = w.intake.clock
+    assert isinstance(clock, ManualClock)
+    for number in range(20):
+        await w.source("other").emit([record(str(number))])
+    w.intake.courtesy.journaled(w.journal.entries)
+    clock.time += timedelta(seconds=1)
+    clock.released.set()
+
+
+@pytest.mark.parametrize(("push", "count", "waits"), [(False, 100, True), (False, 99, False), (True, 100, False)])
+async def test_while_events_arrive_bulk_waits_until_what_it_brought_is_applied(push: bool, count: int, waits: bool) -> None:
+    async with world() as w:
+        await arriving(w)
+        asked: list[int] = []
+
+        async def credit(_: str, limit: int = 0) -> None:
+            asked.append(limit)
+
+        w.intake.courtesy._credit = credit
+        await w.source(push=push).emit([record(str(number)) for number in range(1000, 1000 + count)])
+        assert asked == ([1] if waits else [])
 
 
 async def test_a_caller_that_is_cancelled_between_its_records_leaves_nothing_and_nobody_waiting() -> None:
