@@ -167,6 +167,20 @@ def test_a_supplier_whose_storm_of_429_does_not_end_is_degraded_and_asked_less_a
     assert len(api.log) < 10
 
 
+def test_a_source_that_allows_less_than_is_configured_is_asked_half_as_much_until_it_refuses_nothing(tmp_path: Path) -> None:
+    """Its 429 does not say when. Seen to fail without the halving: it goes on refusing for as long as it is asked."""
+    api = Api(limit=10, per=1.0, page=1, says_when=False)
+    api.add(60)
+    with ServedApi(api).served() as served:
+        text = crm(served, limits="40/1s", more="errors = { tries = 20 }", every="1h")
+        with DaemonProcess(tmp_path, text) as daemon:
+            until(lambda: row(daemon)["applied"] == 60, seconds=30)
+            assert row(daemon)["error"] is None
+    assert 1 <= api.violations <= 4
+    assert len(api.log) == 60 + api.violations
+    assert max(api.refused) < api.began + 6, "it was found and is kept"
+
+
 def test_status_says_what_is_waited_for_and_a_poll_looks_at_once(tmp_path: Path) -> None:
     api = Api()
     api.add(3)

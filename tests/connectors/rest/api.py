@@ -1,7 +1,7 @@
 """Somebody's API, as it is and as it should not be: three ways of paging, ETags, tokens that run out, a hard rate limit.
 
 It counts every violation of its limit and every request that came before a pause it asked for was over. ``ways`` are prepared
-answers for a path, given before what it would say; times are handed in.
+answers for a path, given before what it would say; times are handed in. With ``says_when`` false its 429 says nothing more.
 """
 
 import json
@@ -48,8 +48,12 @@ class Asked:
 class Api:
     """``contacts``, ``orders``, ``items`` (by order) and ``events`` are what it knows; ``page`` how many it gives at once."""
 
-    def __init__(self, *, limit: int = 10_000, per: float = 1.0, page: int = 3, token: str | None = None) -> None:
-        self.limit, self.per, self.page, self.token = limit, per, page, token
+    def __init__(
+        self, *, limit: int = 10_000, per: float = 1.0, page: int = 3, token: str | None = None, says_when: bool = True
+    ) -> None:
+        self.limit, self.per, self.page, self.token, self.says_when = limit, per, page, token, says_when
+        self.refused: list[float] = []
+        self.began = float("inf")
         self.contacts: list[dict[str, Any]] = []
         self.orders: list[dict[str, Any]] = []
         self.items: dict[str, list[dict[str, Any]]] = {}
@@ -103,13 +107,15 @@ class Api:
 
     def _limited(self) -> httpx.Response | None:
         now = self.steady()
+        self.began = min(self.began, now)
         self.early += now < self._closed_until
         while self._arrivals and now - self._arrivals[0] >= self.per:
             self._arrivals.popleft()
         self._arrivals.append(now)
         if len(self._arrivals) > self.limit:
             self.violations += 1
-            return answer(429, {}, retry_after="1")
+            self.refused.append(now)
+            return answer(429, {}, retry_after="1") if self.says_when else answer(429, {})
         return None
 
     def _prepared(self, request: Asked) -> httpx.Response | None:

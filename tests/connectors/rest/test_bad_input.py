@@ -76,6 +76,17 @@ async def test_the_limit_is_never_exceeded_by_any_of_its_streams(limit: int) -> 
     assert (api.violations, len(driven.ids)) == (0, 120)
 
 
+async def test_a_limit_that_nobody_wrote_down_is_found_by_halving_and_kept_nearly_without_refusals() -> None:
+    """Ten times as much is configured as the source allows, and its 429 does not say when it may be asked again."""
+    api = Api(limit=20, per=10.0, page=1, says_when=False)
+    api.add(500)
+    driven = Driven(CONTACTS.replace('"1000/1s"', '"200/10s"\nerrors = { tries = 50 }'), api)
+    await driven.run(600)
+    assert len(driven.ids) == 500, "nothing is missing for it"
+    assert 3 <= api.violations <= len(api.log) / 50
+    assert len([at for at in api.refused if at < api.began + 60]) >= 3
+
+
 async def test_one_stream_that_fails_leaves_the_others_unmoved_and_the_connector_says_which() -> None:
     api = Api()
     api.add(4)
