@@ -9,6 +9,7 @@ import click
 from typing_extensions import override
 
 from cdmd.cli.loading import Loaded
+from cdmd.cli.terminal import clean
 from cdmd.config.schema import ConnectorConfig
 from cdmd.contracts import SamplingConnector
 from cdmd.kit.addresses import hosts_in, parse_networks
@@ -53,7 +54,7 @@ def sampled(
             streams = getattr(built, "streams", {})
             source = _Few(one.name, frame=one.frame, http=client, scratch=Path(scratch), streams=streams, enough=limit)
             with suppress(_Enough):
-                await built.sample(source, lambda sentence: click.echo(sentence, err=True), given=given)
+                await built.sample(source, lambda sentence: click.echo(clean(sentence), err=True), given=given)
             return source
 
     tls = ssl.create_default_context()

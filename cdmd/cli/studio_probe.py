@@ -22,7 +22,7 @@ _FUTURE = "2099-01-01T00:00:00Z"
 @click.command()
 @click.argument("url")
 @click.option("--bearer", metavar="SECRET", help="Send it as a bearer token: env:NAME, file:PATH or the token itself.")
-@click.option("--header", "headers", multiple=True, metavar="NAME:SECRET", help="A header with a key; may be repeated.")
+@click.option("--header", "headers", multiple=True, metavar="NAME:SECRET", help="A header, with a key or not; may be repeated.")
 @click.option("--query", "queries", multiple=True, metavar="NAME=SECRET", help="A parameter with a key; may be repeated.")
 @click.option("--allow", multiple=True, metavar="NETWORK", help="A private network that the name may lead to.")
 @click.option("--name", default="api", show_default=True, help="The connector's name in what is proposed.")
@@ -58,15 +58,21 @@ def probe(
 
 
 class _Given(NamedTuple):
-    """What proves who asks: headers and parameters, and the ``auth`` table that says the same."""
+    """What goes with every request, and how it is declared: what proves who asks as ``auth``, what does not as ``plain``.
+
+    ``more`` are names of what looks like a second proof, for which there is no place in one ``auth`` table.
+    """
 
     headers: dict[str, str]
     params: dict[str, str]
     auth: dict[str, str]
+    plain: dict[str, str]
+    more: list[str]
 
 
 def _given(bearer: str | None, headers: tuple[str, ...], queries: tuple[str, ...]) -> _Given:
     from cdmd.config.secrets import Secrets
+    from cdmd.connectors.rest.masking import names_a_secret
 
     resolver = Secrets(dict(os.environ), folder=Path.cwd())
 
@@ -75,22 +81,30 @@ def _given(bearer: str | None, headers: tuple[str, ...], queries: tuple[str, ...
             found = resolver.resolve(text)
         except ValueError as error:
             raise BadArguments(str(error)) from None
-        plain = found.reveal().decode("utf-8", "replace").strip()
-        return plain, text if text.startswith(("env:", "file:")) else "env:API_KEY"
+        return found.reveal().decode("utf-8", "replace").strip(), text if _is_reference(text) else "env:API_KEY"
 
-    given = _Given({}, {}, {})
+    given = _Given({}, {}, {}, {}, [])
     if bearer is not None:
         plain, reference = secret(bearer)
         given.headers["authorization"] = f"Bearer {plain}"
         given.auth.update(type="bearer", token=reference)
     for text, mark, place in [*((one, ":", "header") for one in headers), *((one, "=", "query") for one in queries)]:
-        key, found, value = text.partition(mark)
-        if not found or not key.strip():
+        key, found, value = (part.strip() for part in text.partition(mark))
+        if not found or not key:
             raise BadArguments(f"--{place}: write NAME{mark}SECRET")
-        plain, reference = secret(value.strip())
-        (given.headers if place == "header" else given.params)[key.strip()] = plain
-        given.auth.update({"type": "api_key", "in": place, "name": key.strip(), "value": reference})
+        plain, reference = secret(value)
+        (given.headers if place == "header" else given.params)[key] = plain
+        if place == "header" and not _is_reference(value) and not names_a_secret(key):
+            given.plain[key] = plain
+        elif given.auth:
+            given.more.append(key)
+        else:
+            given.auth.update({"type": "api_key", "in": place, "name": key, "value": reference})
     return given
+
+
+def _is_reference(text: str) -> bool:
+    return text.startswith(("env:", "file:"))
 
 
 class _Probe:
@@ -114,12 +128,14 @@ class _Probe:
         note(f"{len(found.values)} records at {found.template}")
         page = await self._page(document, headers, found)
         since = await self._since(found)
-        return list(self._written(found, page, since, etag="etag" in headers or "last-modified" in headers))
+        written = self._written(found, page, since, headers)
+        note(f"paste it into a file in conf.d beside your configuration, then: cdmd check && cdmd try {clean(self._name)}")
+        return list(written)
 
     async def _ask(self, query: Mapping[str, str], path: str | None = None) -> tuple[Any, Mapping[str, str]]:
         import anyio
 
-        from cdmd.connectors.fetching import Fetched, classify
+        from cdmd.connectors.fetching import Fetched, classify, excerpt
 
         if self._asked:
             await anyio.sleep(_PAUSE)
@@ -130,6 +146,8 @@ class _Probe:
         )
         outcome = classify(answer, max_body=10 * 2**20)
         if not isinstance(outcome, Fetched):
+            if self._asked == 1 and (said := excerpt(answer)):
+                note(f"the source says: {said}")
             raise CdmdError(getattr(outcome, "reason", f"there is nothing at this address (status {answer.status_code})"))
         return outcome.value, {key.lower(): value for key, value in answer.headers.items()}
 
@@ -183,9 +201,10 @@ class _Probe:
                 return {**since, "param": param}
         return since
 
-    def _written(self, found: "Records", page: Mapping[str, Any], since: Mapping[str, Any], *, etag: bool) -> Any:
+    def _written(self, found: "Records", page: Mapping[str, Any], since: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
         from cdmd.connectors.rest import probing
 
+        etag = "etag" in headers or "last-modified" in headers
         stream = self._path.rstrip("/").rpartition("/")[2].partition(".")[0] or "records"
         stream = "".join(one if one.isalnum() or one in "_-" else "_" for one in stream)
         base, _, last = self._path.rstrip("/").rpartition("/")
@@ -195,7 +214,14 @@ class _Probe:
         yield f'base_url = "{self._origin}{base}"'
         if self._given.auth:
             yield f"auth = {quoted(self._given.auth)}"
-        yield '# limits = "100/1m"                # what the API\'s documentation allows you; by default 10/1s'
+        for name in self._given.more:
+            yield f"# {clean(name)} looks like a second secret: one `auth` has no place for it"
+        if self._given.plain:
+            yield f"headers = {quoted(self._given.plain)}"
+        if limits := probing.limits(headers):
+            yield f"limits = {probing.text(limits)}                # as its answers say"
+        else:
+            yield '# limits = "100/1m"                # what the API\'s documentation allows you; by default 10/1s'
         yield f"[connectors.{self._name}.streams.{stream}]"
         yield f'path = "/{last}"'
         query = {key: value for key, value in self._query.items() if key not in page.values()}
@@ -204,7 +230,8 @@ class _Probe:
         yield f"records = {quoted({'x': found.template})[6:-2]}"
         yield f"page = {quoted(page)}"
         if since and "param" not in since:
-            yield '# no parameter was found that asks for what is new only; if there is one: param = "..." in `since`'
+            yield "# no parameter was found that asks for what is new only; if there is one: `param` in `since`, or as in"
+            yield '# params = { filter = "greater-than(updated,{since})" }; with `inclusive = false` where equal is not meant'
         if since or etag:
             yield f"since = {quoted({**since, **({'etag': True} if etag else {})})}"
         yield 'freshness = "5m"'

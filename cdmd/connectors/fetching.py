@@ -226,6 +226,11 @@ def is_page(answer: HttpAnswer) -> bool:
     return kind in {"text/html", "application/xhtml+xml"} or answer.content[:64].lstrip().lower().startswith(_MARKUP)
 
 
+def excerpt(answer: HttpAnswer) -> str:
+    """The beginning of an answer that is no page: for whoever asks by hand, never for a log."""
+    return "" if is_page(answer) else " ".join(answer.content[:2_000].decode("utf-8", "replace").split())[:300]
+
+
 def by_status(status: int, *, retry_after: bool = False) -> Outcome:
     """What a status means that brings nothing."""
     if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after:

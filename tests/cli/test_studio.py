@@ -4,13 +4,14 @@ import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cdmd.cli import studio_probe
 from cdmd.cli.daemon_commands import main
 from tests.acceptance.served_api import ServedApi
-from tests.connectors.rest.api import Api, answer, moment
+from tests.connectors.rest.api import Api, Asked, answer, moment
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -199,6 +200,64 @@ def test_a_connector_is_proposed_from_live_answers_and_works_as_it_was_pasted(
     file.write_text(text)
     assert main(["check", "--config", str(file)]) == 0
     assert main(["try", "crm", "--config", str(file), "--limit", "2"]) == 0
+
+
+PROFILES = [
+    {"id": f"01GDDK{number:03d}", "attributes": {"email": f"s{number}@example.com", "updated": moment(number)}}
+    for number in range(5)
+]
+
+
+def _profiles(request: Asked) -> Any:
+    """As a JSON:API with a header of its own and a language of filters has it."""
+    if "revision" not in request.headers:
+        return answer(400, body=b"The \x08revision header is required")
+    if unknown := set(request.query) - {"filter", "page[cursor]"}:
+        return answer(400, {"errors": [{"detail": f"{unknown} is not a valid field"}]})
+    since = request.query.get("filter", "greater-than(updated,)")[21:-1]
+    found = [one for one in PROFILES if one["attributes"]["updated"] > since]
+    at = int(request.query.get("page[cursor]", "0"))
+    more = f"{request.origin}/profiles?page[cursor]={at + 3}" if at + 3 < len(found) else None
+    links = {"self": request.url, "next": more}
+    return answer(200, {"data": found[at : at + 3], "links": links}, ratelimit_limit="750, 75;w=1, 750;w=60")
+
+
+def test_a_stranger_s_api_is_proposed_with_its_headers_and_limits_and_says_itself_what_it_misses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = Api()
+    api.prepare("/profiles", *[_profiles] * 40)
+    monkeypatch.setenv("STRANGE_KEY", "Strange-API-Key pk_abc")
+    monkeypatch.setenv("OTHER", "x")
+    with ServedApi(api).served() as served:
+        url, key = f"{served.url}/profiles", "Authorization:env:STRANGE_KEY"
+        assert main(["studio", "probe", url, "--header", key]) == 1
+        said = capsys.readouterr().err
+        assert "revision header is required" in said
+        assert "\x08" not in said
+        assert (
+            main(["studio", "probe", url, "--header", key, "--header", "revision:2026-10-15", "--header", "x:env:OTHER"]) == 0
+        )
+        text, said = capsys.readouterr()
+        proposed = tomllib.loads(text)["connectors"]["api"]
+        assert proposed["auth"] == {"type": "api_key", "in": "header", "name": "Authorization", "value": "env:STRANGE_KEY"}
+        assert (proposed["headers"], proposed["limits"]) == ({"revision": "2026-10-15"}, ["75/1s", "750/60s"])
+        assert "# x looks like a second secret" in text
+        assert "cdmd check && cdmd try api" in said
+        text = text.replace('order = "asc"', 'order = "asc", initial = "2026-01-01T00:00:01Z", inclusive = false')
+        text = text.replace("records =", 'params = { filter = "greater-than(updated,{since})" }\nrecords =')
+        file = tmp_path / "cdmd.toml"
+        file.write_text(text)
+        assert main(["try", "api", "--config", str(file)]) == 0
+        out, said = capsys.readouterr()
+        assert [json.loads(line)["id"] for line in out.splitlines()] == [
+            f"{one['id']}:{one['attributes']['updated']}" for one in PROFILES[1:]
+        ]
+        file.write_text(text.replace("revision =", "revisio ="))
+        main(["try", "api", "--config", str(file)])
+        said = capsys.readouterr().err
+        assert "the source says (status 400)" in said
+        assert "\x08" not in said
 
 
 def test_events_with_an_etag_and_a_next_address_are_proposed(served: ServedApi, capsys: pytest.CaptureFixture[str]) -> None:

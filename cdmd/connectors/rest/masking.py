@@ -25,6 +25,12 @@ _HIDDEN: Final = "***"
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-.\s]+")
 
 
+def names_a_secret(name: str) -> bool:
+    """Whether a field or header of that name holds a secret, by what it is called."""
+    words = _WORDS.sub("_", name).lower()
+    return any(fnmatchcase(words, one) for one in (*SECRET, "*_key", "key", "*auth*"))
+
+
 class Masking:
     """One recording. ``also`` and ``kept`` are names (globs) of fields; ``secrets`` texts that must stand nowhere.
 

@@ -110,9 +110,27 @@ def identifiers(found: Records) -> dict[str, str]:
     return kinds
 
 
+def limits(headers: Mapping[str, str]) -> list[str]:
+    """What answers say that is allowed, as rates: quotas with their windows in ``RateLimit-Policy`` or ``RateLimit-Limit``."""
+    said = f"{headers.get('ratelimit-policy', '')}, {headers.get('ratelimit-limit', '')}"
+    found = {(count, seconds) for one in said.split(",") for count, seconds in [_quota(one)] if count and seconds}
+    return [f"{count}/{seconds}s" for count, seconds in sorted(found, key=lambda pair: pair[1])]
+
+
+def _quota(policy: str) -> tuple[int, int]:
+    quota, window = re.search(r"(?:\bq=|^\s*)([0-9]{1,9})", policy), re.search(r"\bw=([0-9]{1,7})", policy)
+    return (int(quota[1]), int(window[1])) if quota and window else (0, 0)
+
+
+def text(value: Any) -> str:
+    """A value as TOML writes it."""
+    return _value(value)
+
+
 def toml(table: Mapping[str, Any]) -> str:
     """An inline table."""
-    return "{ " + ", ".join(f"{_key(name)} = {_value(value)}" for name, value in table.items()) + " }"
+    inner = ", ".join(f"{_key(name)} = {_value(value)}" for name, value in table.items())
+    return f"{{ {inner} }}" if inner else "{}"
 
 
 def _value(value: Any) -> str:

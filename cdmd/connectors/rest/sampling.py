@@ -4,20 +4,21 @@ Records are emitted when all streams have been asked, so that whoever has seen e
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import msgspec
 
-from cdmd.connectors.fetching import Ask, Fetcher, Judge, Outcome
+from cdmd.connectors.fetching import Ask, Fetcher, Judge, Outcome, excerpt
 from cdmd.connectors.rest.answering import Page, Raw
 from cdmd.connectors.rest.getting import Means
 from cdmd.connectors.rest.positions import Place, shown
 from cdmd.connectors.rest.records import Edge
 from cdmd.connectors.rest.streams import Stream
 from cdmd.connectors.rest.walking import About, Walk
-from cdmd.contracts import Source
+from cdmd.contracts import HttpAnswer, Source
 from cdmd.errors import BadArguments
 from cdmd.kit.shared_budget import SCHEDULED
 from cdmd.models import Record, Verdict
@@ -56,7 +57,12 @@ async def sample(
     collecting: Any = Collecting(source)
 
     async def fetch(ask: Ask, judge: Judge) -> Outcome:
-        return await fetcher.fetch(ask, asker=source.name, priority=SCHEDULED, judge=judge)
+        def telling(answer: HttpAnswer) -> Outcome:
+            if answer.status_code >= HTTPStatus.BAD_REQUEST and (said := excerpt(answer)):
+                tell(f"the source says (status {answer.status_code}): {said}")
+            return judge(answer)
+
+        return await fetcher.fetch(ask, asker=source.name, priority=SCHEDULED, judge=telling)
 
     means = Means(fetch, lambda: 0.0)
     if given is not None:
