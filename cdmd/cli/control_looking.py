@@ -196,6 +196,7 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("journal", f"{journal['backlog']} waiting, {size(journal['bytes'])}"),
         ("store", _store(store)),
         *_late(document["audiences"]),
+        *_erasing(document["erasures"]),
         ("disk", f"{size(disk['free_bytes'])} free{days}"),
         (
             "totals",
@@ -207,6 +208,11 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _store(row: Mapping[str, Any]) -> str:
     busy = f"; {row['working']}" if row["working"] else ""
     return f"{size(row['bytes'])}, {row['parked']} parked ({size(row['parked_bytes'])}){busy}"
+
+
+def _erasing(erasures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Whom an erasure is in force for that is not complete."""
+    return [("erasures", erasures["progress"] or f"{erasures['pending']} in force")] if erasures["pending"] else []
 
 
 def _late(audiences: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,13 +1,20 @@
 """The commands of ``cdmctl`` about what is kept of people, and what is not any more."""
 
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
 import click
 
 from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.control_changing import tell
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import print_json, print_pairs
+from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table
 
-_HERE = "cdmd.cli.control_privacy"
+_HERE: Final = "cdmd.cli.control_privacy"
+_LOOK: Final = 0.25
+_LONG: Final = 60.0
 
 
 @click.command("suppress")
@@ -36,6 +43,97 @@ def unsuppress(identifier: str, as_json: bool) -> None:
     cdmctl profile unsuppress email:joe@example.com
     """
     tell(client().post("/v1/suppressions/remove", {"identifier": identifier}), as_json=as_json)
+
+
+@click.command("erase")
+@click.argument("identifier", metavar="KIND:VALUE")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is complete, for the report.")
+@talks
+@prints_data
+def erase(identifier: str, dry_run: bool, yes: bool, wait: bool, as_json: bool) -> int:
+    r"""Erase one person: unreadable at once, then removed from every file (admins).
+
+    Every identifier of the person is suppressed, so that nothing of them is taken again; `unsuppress` takes that back. Exit
+    status 1 where something is left, which the report names.
+
+    \b
+    cdmctl profile erase email:joe@example.com --dry-run
+    cdmctl profile erase email:joe@example.com
+    cdmctl profile erase customer_no:4711 --yes --json
+    """
+    if dry_run:
+        _say_holdings(client().post("/v1/erasures/try", {"identifier": identifier}), as_json=as_json)
+        return 0
+    _confirm(identifier, yes=yes)
+    row = client(timeout=_LONG).post("/v1/erasures", {"identifier": identifier})
+    if not as_json:
+        note("in force: nobody finds the person, and nothing of them is taken any more")
+    pause = threading.Event()
+    while wait and row["done"] is None:
+        pause.wait(_LOOK)
+        row = next(one for one in client().get("/v1/erasures") if one["id"] == row["id"])
+    _say_erasure(row, as_json=as_json)
+    return 1 if row["left"] else 0
+
+
+def _confirm(identifier: str, *, yes: bool) -> None:
+    """What cannot be undone is typed again; refuse where nobody can."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody is there to confirm this: add --yes")
+    typed = click.prompt("This cannot be undone. Type the identifier again to erase its customer", err=True)
+    if typed.strip() != identifier:
+        raise click.ClickException("that is not what was to be erased; nothing was done")
+
+
+def _say_holdings(row: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(row)
+        return
+    kinds = ", ".join(f"{kind} {count}" for kind, count in row["identifiers"].items())
+    said = [("profile", row["profile"] or "nobody is known by it"), ("identifiers", kinds), ("merged profiles", row["merged"])]
+    said += [("activities", row["activities"]), ("dead letters and parked events", row["waiting"])]
+    print_pairs([*said, ("backups that may hold them", "\n".join(row["copies"]) or "none")])
+
+
+def _say_erasure(row: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(row)
+        return
+    said: list[tuple[str, Any]] = [("erasure", row["id"]), ("state", row["state"])]
+    said += [("profiles", ", ".join(row["profiles"]) or "none"), ("asked", row["asked"]), ("by", row["by"])]
+    if row["done"] is None:
+        print_pairs([*said, ("progress", row["progress"] or "it begins at once")])
+        return
+    said += [
+        ("done", row["done"]),
+        ("erased", ", ".join(f"{count} {place}" for place, count in row["erased"].items()) or "nothing"),
+    ]
+    copies = "\n".join(f"{one['path']} of {one['made']}" for one in row["copies"])
+    said += [("targets told", ", ".join(row["targets"]) or "none are configured"), ("backups that hold them", copies or "none")]
+    print_pairs([*said, *(("left", line) for line in row["left"])])
+
+
+@click.command
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many at most.")
+@talks
+@prints_data
+def erasures(limit: int, as_json: bool) -> None:
+    r"""Erasures under way and done, the newest first; they name nobody.
+
+    \b
+    cdmctl erasures
+    cdmctl erasures --json | jq '.[] | select(.state != "complete")'
+    """
+    rows = client().get("/v1/erasures")[:limit]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [[row["id"], row["state"], row["asked"], row["done"], row["by"], ", ".join(row["profiles"])] for row in rows]
+    print_table(Table("erasures", ("id", "state", "asked", "done", "by", "profiles"), shown))
 
 
 @click.group(

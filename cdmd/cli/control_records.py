@@ -82,6 +82,7 @@ def event_show(id: str, source: str | None, reveal: bool, as_json: bool) -> None
         "find": Entry(f"{_PEOPLE}:find", "Who it may be: by id, identifier, beginning or trait."),
         "export": Entry(f"{_PEOPLE}:export", "Everything that is held about one person, as JSON Lines (admins)."),
         "explain": Entry(f"{_PEOPLE}:explain", "Why two identifiers are one person, or what kept them apart."),
+        "erase": Entry(f"{_PRIVACY}:erase", "Erase one person, from every file (admins)."),
         "suppress": Entry(f"{_PRIVACY}:suppress", "Keep nothing any more of whoever has this identifier."),
         "unsuppress": Entry(f"{_PRIVACY}:unsuppress", "Take a suppression back, of this one identifier."),
         "split": Entry("cdmd.cli.control_identity:split", "Two people of one: undo a merge, for good (admins)."),

@@ -1,4 +1,4 @@
-"""``cdmd check``, ``verify`` and ``restore``: what is looked at while no daemon runs."""
+"""``cdmd check`` and ``verify``: what is looked at while no daemon runs."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,7 @@ from cdmd.errors import ConfigInvalid
 from cdmd.store.checking import verify_store
 from cdmd.store.feeds import verify_feeds
 from cdmd.store.files import StateDirectory
-from cdmd.store.journal import verify_journal
-from cdmd.store.restoring import restore as restore_backup
+from cdmd.store.journal_checking import verify_journal
 
 _CONFIG = click.option("--config", type=click.Path(path_type=Path), help="The configuration file.")
 _STATE = click.option(
@@ -80,28 +79,3 @@ def verify(config: Path | None, state_dir: Path | None, *, as_json: bool) -> int
         damaged = f"{len(problems)} problem(s) found; put a backup in place with: cdmd restore FILE"
         click.echo(f"{directory.root}: " + (damaged if problems else "journal and store are whole"))
     return 1 if problems else 0
-
-
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@_CONFIG
-@_STATE
-@_JSON
-def restore(file: Path, config: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
-    r"""Put the backup FILE in place; what was there is kept beside it under a new name.
-
-    \b
-    cdmd restore /backup/cdmd-2026-11-23.tar
-    cdmd restore /backup/cdmd-2026-11-23.tar --state-dir /var/lib/cdmd
-    """
-    root = state_dir or load_all(config).config.state_dir
-    directory = StateDirectory(root)
-    manifest = restore_backup(file, directory)
-    if not directory.key.exists():
-        said = f"the digest key is no part of a backup: put your copy at {directory.key} before the daemon starts"
-        click.echo(said, err=True)
-    shown = {"state_dir": str(root), "created": manifest.created, "head": manifest.head, "position": manifest.position}
-    if as_json:
-        click.echo(json.dumps(shown))
-    else:
-        click.echo(f"restored the backup of {manifest.created} into {root} (journal up to {manifest.head})")

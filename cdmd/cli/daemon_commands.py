@@ -18,7 +18,7 @@ ENTRIES = {
     "studio": Entry("cdmd.cli.studio:studio", "Declare an API without code: probe, record, test."),
     "plugin": Entry("cdmd.cli.plugin_new:plugin", "Start a plugin package of your own."),
     "verify": Entry("cdmd.cli.daemon_checking:verify", "Check journal and store while the daemon is down."),
-    "restore": Entry("cdmd.cli.daemon_checking:restore", "Put a backup in place."),
+    "restore": Entry("cdmd.cli.daemon_restoring:restore", "Put a backup in place."),
     "completion": Entry("cdmd.cli.completion:completion", "Print the script that completes this command in a shell."),
     "version": Entry("cdmd.cli.daemon_version:version", "The version."),
 }

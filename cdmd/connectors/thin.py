@@ -6,13 +6,14 @@ notification writes (``thin_notices``), which key is next (``thin_keys``), reque
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
 import anyio
 import anyio.abc
 
+from cdmd.connectors import thin_erasing
 from cdmd.connectors.fetching import Denied, Fetcher
 from cdmd.connectors.thin_answers import FETCH_FAILED, Answers
 from cdmd.connectors.thin_disk import scan
@@ -54,6 +55,10 @@ class Thin:
         """The requests that wait to be made, unsigned."""
         asks = [(mark.key, self.notices.ask(mark)) for mark in self._keys.marks]
         return [{"key": key, "method": ask.method, "url": ask.url} for key, ask in asks]
+
+    async def erase(self, values: Collection[str], source: Source) -> int:
+        """Forget the keys that name somebody (``thin_erasing``)."""
+        return await thin_erasing.erase(values, self._keys, source)
 
     @property
     def waiting_since(self) -> datetime | None:

@@ -165,6 +165,10 @@ class Keys:
         waiting.trouble = trouble
         self._enter(waiting)
 
+    def forget(self, digest: bytes) -> None:
+        """It is not to be fetched; what is under way ends by itself."""
+        self._waiting.pop(digest, None)
+
     def restart(self) -> None:
         """Nothing is being fetched any more: whoever did so has ended."""
         for flight in list(self._flying.values()):

@@ -6,7 +6,7 @@ request (the edge's), how a record becomes an event (the mapper's), what a notif
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final
 
@@ -151,6 +151,10 @@ class Webhook:
     async def take_back(self, values: Sequence[Any], source: Source) -> list[bool]:
         """See ``cdmd.contracts.RetryingConnector``."""
         return [] if self._thin is None else await self._thin.notices.take_back(values, source)
+
+    async def erase(self, values: Collection[str], source: Source) -> int:
+        """See ``cdmd.contracts.ErasingConnector``: what is to be fetched of somebody."""
+        return 0 if self._thin is None else await self._thin.erase(values, source)
 
     def would_fetch(self) -> list[dict[str, str]]:
         """See ``cdmd.contracts.NotifiedConnector``."""

@@ -22,8 +22,9 @@ from cdmd.contracts.connectors import (
 )
 from cdmd.contracts.directory import Audit, Directory, Person
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
+from cdmd.contracts.forgetting import ActivityPage, Forgetting, Hidden, Holding
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
-from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics
+from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics, Revise
 from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
 from cdmd.contracts.outbox import AttemptFilter, Outbox
 from cdmd.contracts.privacy import Naming, Screen
@@ -34,6 +35,7 @@ from cdmd.contracts.targets import DeliveringTarget, Outlet, RunningTarget, Targ
 from cdmd.contracts.values import Question, Values
 
 __all__ = [
+    "ActivityPage",
     "Append",
     "AttemptFilter",
     "AudienceTotals",
@@ -56,8 +58,11 @@ __all__ = [
     "Extension",
     "ExtensionFunction",
     "Feeds",
+    "Forgetting",
     "Format",
+    "Hidden",
     "History",
+    "Holding",
     "Http",
     "HttpAnswer",
     "HttpAnswerT",
@@ -77,6 +82,7 @@ __all__ = [
     "Question",
     "Remap",
     "RetryingConnector",
+    "Revise",
     "RunningTarget",
     "SamplingConnector",
     "Screen",

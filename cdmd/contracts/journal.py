@@ -1,17 +1,21 @@
 """The journal, and the bulk tables beside it. Their contract test-suites are ``tests/store/contract_*.py``."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
+from cdmd.contracts.forgetting import Holding
 from cdmd.models import (
     Entry,
     Journaled,
     Micros,
     Seq,
 )
+
+Revise: TypeAlias = Callable[[Sequence[Journaled]], Mapping[Seq, Entry]]
+"""Pure: which of some entries have to be others."""
 
 
 class Append(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +77,10 @@ class Journal(Protocol):
         """The connector's state under ``prefix`` in key order."""
         ...
 
+    async def owners(self) -> list[str]:
+        """Whose state there is, connectors that are no longer configured among them."""
+        ...
+
     async def counts(self) -> dict[tuple[str, str], int]:
         """The door's persisted counters by (connector, counter)."""
         ...
@@ -83,6 +91,18 @@ class Journal(Protocol):
 
     async def prune(self, *, before: Micros, upto: Seq) -> int:
         """Remove entries written before ``before`` and not after ``upto``; returns how many."""
+        ...
+
+    async def revise(self, revise: Revise, *, holding: Holding, after: Seq) -> tuple[Seq, int]:
+        """Look through some entries behind ``after`` and exchange those that ``revise`` (called in a thread) says.
+
+        Entries that ``holding`` does not hold need not be shown to it. Returns the last entry that was looked at (``after``:
+        there are no more) and how many were exchanged. Sequence and number stay; what an entry was is overwritten.
+        """
+        ...
+
+    async def settled(self) -> bool:
+        """Empty the write-ahead log, so that nothing exchanged or removed lies in it; False while somebody reads."""
         ...
 
     async def verify(self) -> list[str]:
@@ -134,6 +154,10 @@ class Feeds(Protocol):
 
     async def forget(self, connector: str) -> int:
         """Drop a connector's tables; returns how many generations went."""
+        ...
+
+    async def settled(self) -> bool:
+        """Empty the write-ahead log, so that nothing removed lies in it; False while somebody reads."""
         ...
 
     async def verify(self) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from cdmd.contracts.directory import Audit, Directory
+from cdmd.contracts.forgetting import Forgetting
 from cdmd.contracts.membership import Membership
 from cdmd.contracts.outbox import Outbox
 from cdmd.models import (
@@ -80,12 +81,13 @@ class Store(Protocol):
 
     Promise: a batch is applied whole or not at all, together with its position. What a power cut takes back is applied
     again from the journal. ``membership`` tells who is in which audience, and profiles one after the other; ``directory``
-    finds people, and what is kept of one; ``outbox`` is what waits for targets.
+    finds people, and what is kept of one; ``outbox`` is what waits for targets; ``forgetting`` takes people out for good.
     """
 
     membership: Membership
     directory: Directory
     outbox: Outbox
+    forgetting: Forgetting
 
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
         """Look ``wanted`` up, call the pure ``decide``, write its changes in one transaction; returns them.

@@ -1,4 +1,4 @@
-"""What may be done with people's data: suppress somebody, take that back, hand the list out. For admins, and audited."""
+"""What may be done with people's data: suppress somebody and take that back, erase somebody. For admins, and audited."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from cdmd.control import redaction
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
-from cdmd.control.privacy_shapes import SuppressionsRow
+from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, SuppressionsRow
 from cdmd.control.protocol import Done
 from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
@@ -42,6 +42,30 @@ async def suppression_rows(runtime: Runtime, actor: Actor) -> AsyncGenerator[dic
     async with audited(runtime, actor, "suppressions export", arguments={"count": runtime.governance.suppressed()}):
         pass
     return runtime.governance.suppression_rows()
+
+
+async def erase(runtime: Runtime, actor: Actor, identifier: str) -> ErasureRow:
+    """Erase whoever has KIND:VALUE; in force when it returns. Raises ``BadArguments``."""
+    said: dict[str, Any] = {"kind": said_kind(runtime, identifier)}
+    async with audited(runtime, actor, "profile erase", arguments=said):
+        row = await runtime.governance.erase(pair_of(runtime, identifier), by=actor.user)
+        said["erasure"], said["profile"] = row.id, row.profiles[0] if row.profiles else None
+    return row
+
+
+async def holdings(runtime: Runtime, actor: Actor, identifier: str) -> HoldingsRow:
+    """What an erasure of KIND:VALUE would remove. Raises ``BadArguments``."""
+    said: dict[str, Any] = {"kind": said_kind(runtime, identifier)}
+    async with audited(runtime, actor, "profile erase --dry-run", arguments=said):
+        row = await runtime.governance.holdings(pair_of(runtime, identifier))
+        said["profile"] = row.profile
+    return row
+
+
+async def erasures(runtime: Runtime, actor: Actor) -> list[ErasureRow]:
+    """All of them; they name nobody."""
+    permit(actor, Role.READER)
+    return await runtime.governance.erasures()
 
 
 def said_kind(runtime: Runtime, identifier: str) -> str:

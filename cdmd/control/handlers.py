@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cdmd.contracts import DeadLetterFilter
-from cdmd.control import audiences, commands, explaining, exporting, finding, governing, inspection, letters, splitting
+from cdmd.control import audiences, commands, explaining, exporting, finding, inspection, letters, privacy_handlers, splitting
 from cdmd.control.actors import Actor
 from cdmd.control.asking import body, flag, needed, number, text
 from cdmd.control.protocol import TailFilter
@@ -41,10 +41,6 @@ class _Trial(msgspec.Struct, forbid_unknown_fields=True):
     where: str
     after: Annotated[int, msgspec.Meta(ge=0, lt=2**62)] = 0
     sample: Annotated[int, msgspec.Meta(ge=0)] = 10
-
-
-class _Identifier(msgspec.Struct, forbid_unknown_fields=True):
-    identifier: str
 
 
 class _Split(msgspec.Struct, forbid_unknown_fields=True):
@@ -192,26 +188,6 @@ async def export(runtime: Runtime, actor: Actor, request: Request) -> AsyncGener
     return await exporting.export(runtime, actor, needed(request, "identifier"))
 
 
-async def _suppressions(runtime: Runtime, actor: Actor, request: Request) -> Any:
-    """How long the suppression list is."""
-    return await governing.suppressions(runtime, actor)
-
-
-async def _suppress(runtime: Runtime, actor: Actor, request: Request) -> Any:
-    """`{identifier}` (KIND:VALUE): keep nothing any more of whoever has it."""
-    return await governing.suppress(runtime, actor, (await body(request, _Identifier)).identifier)
-
-
-async def _unsuppress(runtime: Runtime, actor: Actor, request: Request) -> Any:
-    """The same: take it back."""
-    return await governing.unsuppress(runtime, actor, (await body(request, _Identifier)).identifier)
-
-
-async def suppression_rows(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
-    """The suppression list as JSON Lines, for `cdmd restore --suppressions`."""
-    return await governing.suppression_rows(runtime, actor)
-
-
 async def _audiences(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """Every configured audience, how many are in and how far it is computed."""
     return await audiences.listed(runtime, actor)
@@ -273,9 +249,6 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/profile/explain", _explain),
     ("POST", "/v1/profile/split", _split),
     ("GET", "/v1/profiles", _find),
-    ("GET", "/v1/suppressions", _suppressions),
-    ("POST", "/v1/suppressions/add", _suppress),
-    ("POST", "/v1/suppressions/remove", _unsuppress),
     ("GET", "/v1/audiences", _audiences),
     ("GET", "/v1/audiences/{name}/members", _members),
     ("GET", "/v1/audience-changes", _audience_changes),
@@ -292,10 +265,11 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/verify", _verify),
     ("GET", "/v1/metrics", _metrics),
     ("GET", "/v1/audit", _audit),
+    *privacy_handlers.TABLE,
 )
 
 STREAMS: Final[tuple[tuple[str, Opener], ...]] = (
     ("/v1/tail", tail),
     ("/v1/profile/export", export),
-    ("/v1/suppressions/export", suppression_rows),
+    *privacy_handlers.STREAMS,
 )

@@ -17,7 +17,7 @@ from cdmd.control.runtime import Runtime
 from cdmd.deliveries.telling import ids_at
 from cdmd.errors import BadArguments, Damaged, NotFound
 from cdmd.kit.globs import Globs
-from cdmd.models import Activity, Attempt, Event, Journaled, Micros, Queued, Seq, from_micros, show_time, to_micros
+from cdmd.models import ERASED, Activity, Attempt, Event, Journaled, Micros, Queued, Seq, from_micros, show_time, to_micros
 from cdmd.profiles.shape import event_document, profile_document
 
 ACTIVITIES: Final = 20
@@ -128,7 +128,8 @@ def _shown(event: Event, *, reveal: bool) -> dict[str, Any]:
 async def _traces(runtime: Runtime, id: str, *, source: str | None, reveal: bool) -> EventTraces:  # noqa: A002
     # The journal first: what is applied between the two looks is then seen twice, never missed.
     waiting = await _waiting(runtime, id, source=source)
-    found = [await _remembered(runtime, id, trace, reveal=reveal) for trace in await runtime.store.trace(id, source=source)]
+    traces = [await _remembered(runtime, id, trace, reveal=reveal) for trace in await runtime.store.trace(id, source=source)]
+    found = [trace for trace in traces if trace is not None]
     told = {trace.source for trace in found}
     for journaled in waiting:
         event = journaled.entry.event
@@ -140,9 +141,12 @@ async def _traces(runtime: Runtime, id: str, *, source: str | None, reveal: bool
     return EventTraces(id=id, traces=found)
 
 
-async def _remembered(runtime: Runtime, id: str, trace: Trace, *, reveal: bool) -> EventTrace:  # noqa: A002
+async def _remembered(runtime: Runtime, id: str, trace: Trace, *, reveal: bool) -> EventTrace | None:  # noqa: A002
+    """None where its customer is being erased."""
     journaled = await _entry(runtime, trace.seen.seq)
     entry = tracing.known_entry(trace, journaled)
+    if entry is not None and runtime.governance.conceals(entry):
+        return None
     document = None if entry is None else _shown(entry.event, reveal=reveal)
     return tracing.told(id, trace, journaled, document=document, sent=await _sent(runtime, trace.activity))
 
@@ -162,12 +166,13 @@ async def _sent(runtime: Runtime, activity: Activity | None) -> list[TraceStep]:
 
 
 async def _entry(runtime: Runtime, seq: Seq) -> Journaled | None:
-    """The entry at ``seq``, unless the journal has been pruned past it or cannot be read there."""
+    """The entry at ``seq``, unless the journal was pruned past it, cannot be read there or keeps nothing of it any more."""
     try:
         rows = await runtime.journal.read(Seq(seq - 1), limit=1)
     except Damaged:
         return None
-    return rows[0] if rows and rows[0].seq == seq else None
+    kept = rows[0] if rows and rows[0].seq == seq else None
+    return None if kept is None or (kept.entry.fault is not None and kept.entry.fault.code == ERASED) else kept
 
 
 async def _waiting(runtime: Runtime, id: str, *, source: str | None) -> list[Journaled]:  # noqa: A002
@@ -181,4 +186,4 @@ async def _waiting(runtime: Runtime, id: str, *, source: str | None) -> list[Jou
             break
         after = rows[-1].seq
         found += [row for row in rows if row.entry.event.id == id and source in {None, row.entry.event.source}]
-    return found
+    return [row for row in found if not runtime.governance.conceals(row.entry)]

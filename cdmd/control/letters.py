@@ -35,7 +35,8 @@ async def listed(runtime: Runtime, actor: Actor, which: DeadLetterFilter) -> lis
     """The dead letters that fit, in order of sequence."""
     permit(actor, Role.READER)
     bounded = msgspec.structs.replace(which, limit=max(1, min(which.limit, MOST_LISTED)))
-    return [_row(letter) for letter in await runtime.store.dead_letters(bounded)]
+    found = await runtime.store.dead_letters(bounded)
+    return [_row(letter) for letter in found if not runtime.governance.conceals(letter.entry)]
 
 
 async def shown(runtime: Runtime, actor: Actor, seq: int, *, reveal: bool) -> DeadLetterShown:
@@ -103,7 +104,7 @@ def _some(count: int, selection: Selection) -> None:
 
 async def _one(runtime: Runtime, seq: int) -> DeadLetter:
     letters = await runtime.store.dead_letters(DeadLetterFilter(seqs=[Seq(seq)], limit=1))
-    if not letters:
+    if not letters or runtime.governance.conceals(letters[0].entry):
         raise NotFound(f"there is no dead letter {seq}: see `cdmctl dead-letters list`")
     return letters[0]
 

@@ -3,10 +3,11 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
+from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow
 from cdmd.control.target_shapes import TargetRow, Tried
 from cdmd.kit.globs import Globs
 from cdmd.kit.quantities import Rate
-from cdmd.models import Micros, ProfileState
+from cdmd.models import Entry, Micros, ProfileState
 
 
 class Shown(Protocol):
@@ -54,6 +55,22 @@ class Governance(Protocol):
 
     def suppression_rows(self) -> AsyncGenerator[dict[str, Any], None]:
         """The list as a file keeps it."""
+        ...
+
+    async def erase(self, pair: tuple[str, str], *, by: str) -> ErasureRow:
+        """Erase whoever has this identifier; in force when it returns."""
+        ...
+
+    async def erasures(self) -> list[ErasureRow]:
+        """Those that are under way, then those that are done, the newest first."""
+        ...
+
+    async def holdings(self, pair: tuple[str, str]) -> HoldingsRow:
+        """What an erasure would remove."""
+        ...
+
+    def conceals(self, entry: Entry) -> bool:
+        """Whether nobody may see the entry, because its customer is being erased."""
         ...
 
 

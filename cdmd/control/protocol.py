@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from cdmd.control.audience_shapes import AudiencesRow
+from cdmd.control.privacy_shapes import ErasuresRow
 from cdmd.control.target_shapes import TargetRow
 from cdmd.models import Event
 
@@ -155,6 +156,7 @@ class Status(_Shape, frozen=True, kw_only=True):
     totals: Totals
     targets: list[TargetRow] = []
     audiences: AudiencesRow = AudiencesRow()
+    erasures: ErasuresRow = ErasuresRow()
     warnings: list[str] = []
 
 

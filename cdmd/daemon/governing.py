@@ -1,11 +1,16 @@
 """What administrators may have done with people's data in the running daemon (``cdmd.control.needs.Governance``)."""
 
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Final
 
+from cdmd.control.privacy_shapes import CopyRow, ErasureRow, HoldingsRow
 from cdmd.daemon.parts import Parts
-from cdmd.models import from_micros, show_time
+from cdmd.models import Entry, ProfileKey, Seq, from_micros, show_time
+from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 from cdmd.privacy.screening import Pair
+
+_AT_ONCE: Final = 200
 
 
 class Governing:
@@ -33,3 +38,76 @@ class Governing:
         async for digest, one in listed.rows():
             row = {"digest": digest.hex(), "since": show_time(from_micros(one.since)), "erased": one.erased}
             yield {"type": "suppression", **row}
+
+    # ---- erasure -------------------------------------------------------------------------------------------------------
+
+    async def erase(self, pair: Pair, *, by: str) -> ErasureRow:
+        """In force when it returns. Raises ``NotDurable``."""
+        asked = await self._parts.privacy.erasures.ask(pair, self._parts.kinds, by=by)
+        return _asked(asked, self._parts.privacy.removing.progress)
+
+    async def erasures(self) -> list[ErasureRow]:
+        """Those that are under way, then those that are done, the newest first."""
+        privacy = self._parts.privacy
+        pending = list(privacy.erasures.pending.values())
+        reports = [one async for one in privacy.erasures.reports() if one.id not in privacy.erasures.pending]
+        return [_asked(one, privacy.removing.progress) for one in pending[::-1]] + [_done(one) for one in reports[::-1]]
+
+    async def holdings(self, pair: Pair) -> HoldingsRow:
+        """What an erasure would remove, as far as it is known before. Raises ``NotDurable`` and ``Damaged``."""
+        store, erasures = self._parts.store, self._parts.privacy.erasures
+        found = await store.profile(*pair, activities=0)
+        pairs = [pair] if found is None else [(one.kind, one.value) for one in found.state.identifiers]
+        since = 0 if found is None else found.state.created
+        forgotten = Forgotten(pairs, self._parts.kinds)
+        copies = copies_since(await erasures.copies(), since)
+        return HoldingsRow(
+            profile=None if found is None else found.state.public,
+            identifiers=dict(Counter(kind for kind, _ in pairs)),
+            merged=0 if found is None else len(found.state.members),
+            activities=0 if found is None else await self._activities([found.key, *map(ProfileKey, found.state.members)]),
+            waiting=await self._waiting(forgotten),
+            copies=[one.path for one in copies],
+        )
+
+    def conceals(self, entry: Entry) -> bool:
+        """Whether nobody may see the entry, because its customer is being erased."""
+        return self._parts.privacy.conceals(entry)
+
+    async def _activities(self, keys: Sequence[ProfileKey]) -> int:
+        membership, count = self._parts.store.membership, 0
+        heads = list((await membership.newest(keys)).values())
+        while heads:
+            page = await membership.history(heads, each=max(1, _AT_ONCE // len(heads)))
+            count, heads = count + len(page.activities), list(page.rest)
+        return count
+
+    async def _waiting(self, forgotten: Forgotten) -> int:
+        directory, count = self._parts.store.directory, 0
+        for look in (directory.letters, directory.parked):
+            after = Seq(0)
+            while rows := await look(after=after, limit=_AT_ONCE):
+                after = rows[-1].seq
+                count += sum(forgotten.left_of(one.entry) is not one.entry for one in rows)
+        return count
+
+
+def _asked(one: Erasure, progress: str | None) -> ErasureRow:
+    return ErasureRow(
+        id=one.id, state="in force", asked=from_micros(one.asked), by=one.by, profiles=one.publics, progress=progress
+    )
+
+
+def _done(one: Erased) -> ErasureRow:
+    return ErasureRow(
+        id=one.id,
+        state="partly complete" if one.left else "complete",
+        asked=from_micros(one.asked),
+        done=from_micros(one.done),
+        by=one.by,
+        profiles=one.publics,
+        erased=one.counts,
+        targets=one.targets,
+        copies=[CopyRow(path=copy.path, made=from_micros(copy.made)) for copy in one.copies],
+        left=one.left,
+    )

@@ -6,6 +6,7 @@ from datetime import datetime
 from cdmd import __version__
 from cdmd.contracts import LookingConnector, StoreTotals, StreamingConnector
 from cdmd.control.audience_shapes import AudiencesRow
+from cdmd.control.privacy_shapes import ErasuresRow
 from cdmd.control.protocol import (
     ConnectorRow,
     DiskRow,
@@ -77,6 +78,7 @@ class Overview:
                 clock_lag_seconds=parts.counting.lag(),
                 counting=parts.counting.progress,
             ),
+            erasures=ErasuresRow(pending=len(parts.privacy.erasures.pending), progress=parts.privacy.removing.progress),
             warnings=warnings,
         )
 
@@ -218,8 +220,8 @@ def _plugins(parts: Parts) -> list[PluginRow]:
 
 
 def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:
-    sending = parts.outbound.dispatcher.settling.problem
-    reasons = (parts.disk.blocked(), parts.pipeline.failure, parts.expiry.problem, parts.counting.problem, sending)
+    background = (parts.expiry.problem, parts.counting.problem, parts.privacy.removing.problem)
+    reasons = (parts.disk.blocked(), parts.pipeline.failure, *background, parts.outbound.dispatcher.settling.problem)
     found = [*parts.upkeep.problems.values(), *(reason for reason in reasons if reason)]
     return found + [_named(database, failure) for database, failure in failures.items() if failure]
 

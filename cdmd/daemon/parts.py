@@ -68,7 +68,7 @@ class Parts:
         self.state: DaemonState = "starting"
         self.config = given.config
         self.kinds = Kinds(given.config.identity)
-        self.privacy = Privacy(opened, kinds=lambda: self.kinds, clock=given.clock)
+        self.privacy = Privacy(opened, self)
         self.projection = Projection(given.config.indicators, given.config.traits)
         self.audiences = Audiences(given.config.audiences, self.projection)
         self.log: Any = structlog.get_logger()

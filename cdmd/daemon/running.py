@@ -27,7 +27,7 @@ from cdmd.daemon.taking_back import take_back
 from cdmd.errors import CdmdError, ConfigInvalid
 from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.kit.globs import Globs
-from cdmd.models import to_micros
+from cdmd.models import Entry, to_micros
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.feeds import SqliteFeeds
@@ -193,6 +193,8 @@ class Running:
         globs = Globs([wanted.type]) if wanted.type else None
         with self._parts.pipeline.tail.subscribe() as passing:
             async for one in passing:
+                if self.governance.conceals(Entry(one.event)):
+                    continue
                 if wanted.connector not in {None, one.event.connector} or wanted.stage not in {None, one.stage}:
                     continue
                 if globs is None or globs.matches(one.event.type):
@@ -216,4 +218,5 @@ class Running:
         """Write a backup to the new file ``target``; returns its bytes."""
         parts = self._parts
         await backup(parts.journal, parts.store, parts.feeds, target, clock=parts.clock, version=__version__)
+        await parts.privacy.erasures.copied(str(target))
         return (await anyio.Path(target).stat()).st_size

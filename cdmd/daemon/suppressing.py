@@ -38,7 +38,7 @@ class SuppressionList:
     @property
     def key_check(self) -> str:
         """Another one for a list that was made with another key."""
-        return self._suppressions.digest(_KEY_CHECK).hex()
+        return key_check(self._suppressions)
 
     async def load(self) -> None:
         """Read the list. Raises ``NotDurable`` and ``Damaged``."""
@@ -77,3 +77,13 @@ class SuppressionList:
 
     def _digests(self, pairs: Iterable[Pair], naming: Naming) -> set[bytes]:
         return {self._suppressions.digest(one) for pair in pairs for one in (pair, *naming.digests(pair))}
+
+
+def key_check(suppressions: Suppressions) -> str:
+    """Another one for a list that was made with another key."""
+    return suppressions.digest(_KEY_CHECK).hex()
+
+
+def suppression_row(digest: bytes, one: Suppression) -> tuple[tuple[str, bytes], bytes]:
+    """How the journal keeps one, by (owner, key)."""
+    return (OWNER, LISTED + digest), _ENCODE(one)

@@ -82,6 +82,8 @@ def _prepare(connection: sqlite3.Connection, plan: Plan) -> None:
     connection.execute("PRAGMA journal_size_limit = 67108864").fetchone()
     connection.execute(f"PRAGMA cache_size = -{plan.cache_kib}")
     connection.execute("PRAGMA temp_store = MEMORY")
+    # What is deleted or replaced is overwritten: what is left of somebody erased must not lie in free space.
+    connection.execute("PRAGMA secure_delete = ON").fetchone()
     _migrate(connection, plan)
 
 
@@ -131,6 +133,22 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def synced_commits(connection: sqlite3.Connection, plan: Plan) -> Iterator[None]:
+    """A commit in here is on the disk, with all before it, before a reader sees it."""
+    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA synchronous = {plan.synchronous}")
+
+
+def emptied(connection: sqlite3.Connection) -> bool:
+    """Move everything out of the write-ahead log and cut it; False where somebody reads from it still."""
+    busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
 
 
 def why(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from cdmd.store.database import (
     Writer,
     check_integrity,
     connect_writer,
+    emptied,
     inspect,
     not_durable,
     opening,
@@ -101,6 +102,10 @@ class SqliteFeeds(Feeds):
             for (generation,) in generations:
                 await self._remove(generation)
         return len(generations)
+
+    @override
+    async def settled(self) -> bool:
+        return await self._write(emptied)
 
     async def _remove(self, generation: int) -> None:
         """A few blocks at a time, so that no writing waits long behind it."""

@@ -16,26 +16,29 @@ import anyio
 import anyio.to_thread
 from typing_extensions import override
 
-from cdmd.contracts import Append, Clock, Journal, JournalStatistics
+from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Entry, Journaled, Micros, Seq, encode_entry, to_micros
 from cdmd.store.beside import counts_of, put_beside
-from cdmd.store.blocks import Block, examine_run, pack, reach, unpack_after
+from cdmd.store.blocks import examine_run, pack, reach, unpack_after
+from cdmd.store.chunks import Row
 from cdmd.store.copying import copy_database
 from cdmd.store.database import (
     Connect,
     Plan,
     Readers,
     Writer,
-    check_integrity,
     connect_writer,
+    emptied,
     inspect,
     not_durable,
     opening,
     transaction,
     why,
 )
+from cdmd.store.journal_checking import examine_since, head_of, verify_journal
 from cdmd.store.mark import Mark, check_mark, read_mark, write_mark
+from cdmd.store.revising import exchange, revised
 from cdmd.store.sql import load_migrations, load_queries
 from cdmd.store.tail import Tail
 
@@ -46,6 +49,7 @@ _PLAN: Final = Plan(
 _TAIL_BLOCKS: Final = 64
 _PRUNE_BLOCKS: Final = 16
 _PAGE: Final = 500
+_REVISED: Final = 5_000
 _READ_BYTES: Final = 8 * 2**20
 """Encoded bytes read at once: as large as a commit may become twice over, however large each entry is."""
 
@@ -176,6 +180,20 @@ class SqliteJournal(Journal):
                 pruned += count
         return pruned
 
+    @override
+    async def revise(self, revise: Revise, *, holding: Holding, after: Seq) -> tuple[Seq, int]:
+        async with self._pruning:
+            rows = await self._blocks(after, limit=_REVISED)
+            found = await anyio.to_thread.run_sync(revised, rows, revise, holding)
+            if found.blocks:
+                await self._write(partial(exchange, found.blocks))
+                self._tail.clear()
+        return Seq(rows[-1][0]) if rows else after, found.entries
+
+    @override
+    async def settled(self) -> bool:
+        return bool(await self._write(emptied))
+
     async def _write(self, fn: Callable[[sqlite3.Connection], int]) -> int:
         try:
             return await self._writer.run(fn)
@@ -198,10 +216,13 @@ class SqliteJournal(Journal):
         cached = self._tail.read(after, limit)
         if cached is not None:
             return cached
+        rows = await self._blocks(after, limit=limit)
+        return await anyio.to_thread.run_sync(unpack_after, rows, after, limit)
+
+    async def _blocks(self, after: Seq, *, limit: int) -> list[Row]:
         sizes = await self._readers.rows(_SQL["sizes"], (after, limit))
         upto = reach([(last - max(first - 1, after), last, size) for last, first, size in sizes], limit=limit, most=_READ_BYTES)
-        rows = await self._readers.rows(_SQL["range"], (after, upto))
-        return await anyio.to_thread.run_sync(unpack_after, rows, after, limit)
+        return await self._readers.rows(_SQL["range"], (after, upto))
 
     @override
     async def wait(self, after: Seq) -> None:
@@ -223,6 +244,10 @@ class SqliteJournal(Journal):
             start = rows[-1][0] + b"\0"
 
     @override
+    async def owners(self) -> list[str]:
+        return [name for (name,) in await self._readers.rows(_SQL["owners"])]
+
+    @override
     async def counts(self) -> dict[tuple[str, str], int]:
         return {(connector, name): value for connector, name, value in await self._readers.rows(_SQL["counts"])}
 
@@ -240,7 +265,7 @@ class SqliteJournal(Journal):
 
     async def check(self, after: Seq) -> None:
         """Raise ``Damaged`` unless every entry after ``after`` is there and as it was written (for the start)."""
-        faults = await anyio.to_thread.run_sync(inspect, self._path, partial(_examine_since, after))
+        faults = await anyio.to_thread.run_sync(inspect, self._path, partial(examine_since, after))
         if faults:
             raise Damaged(f"the journal is damaged: {faults[0]}; put a backup in place with: cdmd restore FILE")
 
@@ -271,7 +296,7 @@ class SqliteJournal(Journal):
         try:
             connection.executescript(_SQL["appended"])
             _check_tail(connection, acknowledged=self._head)
-            self._written = _head(connection)
+            self._written = head_of(connection)
         except BaseException:
             connection.close()
             raise
@@ -284,35 +309,8 @@ class SqliteJournal(Journal):
         check_mark(read_mark(self._mark_path), journal_id=self._id, head=self._head, path=self._mark_path)
 
 
-def verify_journal(path: Path, mark_path: Path) -> list[str]:
-    """Every damage found in the journal at ``path``, one sentence each. It blocks: for a thread or a command."""
-    return [f"journal: {line}" for line in inspect(path, partial(_examine_all, mark_path))]
-
-
-def _examine_since(after: Seq, connection: sqlite3.Connection) -> list[str]:
-    faults: list[str] = []
-    before: Seq | None = None
-    for row in connection.execute(_SQL["since"], (after,)):
-        faults += examine_run([row], before=before)
-        before = Block(*row).last
-    head = _head(connection)
-    if before is not None and before != head:
-        faults.append(f"the entries between {before} and {head} are missing")
-    return faults
-
-
-def _examine_all(mark_path: Path, connection: sqlite3.Connection) -> list[str]:
-    faults = [*check_integrity(connection), *_examine_since(Seq(0), connection)]
-    head, ((journal_id,),) = _head(connection), connection.execute(_SQL["id"])
-    try:
-        check_mark(read_mark(mark_path), journal_id=journal_id, head=head, path=mark_path)
-    except Damaged as error:
-        faults.append(str(error))
-    return faults
-
-
 def _check_tail(connection: sqlite3.Connection, *, acknowledged: Seq) -> None:
-    head = _head(connection)
+    head = head_of(connection)
     if head < acknowledged:
         raise Damaged(f"the journal ends at {head}, but {acknowledged} was acknowledged")
     rows = connection.execute(_SQL["tail"], (_TAIL_BLOCKS,)).fetchall()
@@ -321,18 +319,13 @@ def _check_tail(connection: sqlite3.Connection, *, acknowledged: Seq) -> None:
         raise Damaged(f"the journal is damaged: {faults[0]}; put a backup in place with: cdmd restore FILE")
 
 
-def _head(connection: sqlite3.Connection) -> Seq:
-    row = connection.execute(_SQL["head"]).fetchone()
-    return Seq(row[0]) if row else Seq(0)
-
-
 def _identify(new_id: Callable[[], str], connection: sqlite3.Connection) -> tuple[str, Seq]:
     with transaction(connection):
         row = connection.execute(_SQL["id"]).fetchone()
         if row is None:
             row = (new_id(),)
             connection.execute(_SQL["set_id"], row)
-    return row[0], _head(connection)
+    return row[0], head_of(connection)
 
 
 def _prune(before: Micros, upto: Seq, connection: sqlite3.Connection) -> int:

@@ -6,14 +6,14 @@ filtered + 1.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from cdmd.contracts import DeadLetterFilter
-from cdmd.models import Count, DeadLetter, Digest, Micros, Parked, Seen, SeenVerdict
+from cdmd.models import Count, DeadLetter, Digest, Micros, Parked, Seen, SeenVerdict, Seq
 from cdmd.store import seen
 from cdmd.store.batches import add_counts, add_totals, drop_dead, put_parked
 from cdmd.store.chunks import Row
@@ -38,7 +38,7 @@ def revive(connection: sqlite3.Connection, which: DeadLetterFilter, *, now: date
     """Dead letters become parked events that are due; returns how many."""
     with transaction(connection):
         letters = _read(connection.execute(_SQL["dead_letters"], parameters(which)))
-        totals = _take(connection, letters, SeenVerdict.PARKED, Count.PARKED, now=now, digests=digests)
+        totals = take(connection, letters, SeenVerdict.PARKED, Count.PARKED, now=now, digests=digests)
         put_parked(connection, [parked_row(_waiting(letter, due)) for letter in letters], totals)
         add_totals(connection, totals)
     return len(letters)
@@ -66,11 +66,11 @@ def _read(rows: sqlite3.Cursor) -> list[DeadLetter]:
 
 
 def _give_up(connection: sqlite3.Connection, letters: Sequence[DeadLetter], *, now: datetime, digests: Digests) -> int:
-    add_totals(connection, _take(connection, letters, SeenVerdict.FILTERED, Count.FILTERED, now=now, digests=digests))
+    add_totals(connection, take(connection, letters, SeenVerdict.FILTERED, Count.FILTERED, now=now, digests=digests))
     return len(letters)
 
 
-def _take(
+def take(
     connection: sqlite3.Connection,
     letters: Sequence[DeadLetter],
     verdict: SeenVerdict,
@@ -88,14 +88,21 @@ def _take(
         counts.update({(connector, count): 1, (connector, Count.DEAD): -1})
     add_counts(connection, counts)
     seqs = {digests(*named): letter.seq for letter in letters if (named := letter.entry.occurrence) is not None}
+    decided(connection, seqs, SeenVerdict.DEAD, verdict, now=now)
+    return totals
+
+
+def decided(
+    connection: sqlite3.Connection, seqs: Mapping[Digest, Seq], was: SeenVerdict, verdict: SeenVerdict, *, now: datetime
+) -> None:
+    """What is remembered of these occurrences as ``was``, by the entry at their sequence, is ``verdict`` from now on."""
     found, where = seen.find(connection, list(seqs), among=seen.tables(connection))
     changed = {
         digest: Seen(one.seq, verdict, one.content)
         for digest, one in found.items()
-        if one.verdict == SeenVerdict.DEAD and one.seq == seqs[digest]
+        if one.verdict == was and one.seq == seqs[digest]
     }
     seen.remember(connection, changed, where=where, now=now)
-    return totals
 
 
 def _waiting(letter: DeadLetter, due: Micros) -> Parked:

@@ -194,3 +194,8 @@ def erase_outgoing(connection: sqlite3.Connection, profiles: Collection[ProfileK
         connection.execute(_SQL["next_in_lane"], {"now": 0, "target": target, "lane": lane})
     gone = sum(connection.execute(_SQL["blank_attempts"].format(marks), chunk).rowcount for chunk, marks in in_chunks(keys))
     return len(rows) + gone
+
+
+def of_the_hidden(connection: sqlite3.Connection) -> list[ProfileKey]:
+    """Profiles that are not there any more, and about which something waits or was attempted."""
+    return [ProfileKey(key) for (key,) in connection.execute(_SQL["of_the_hidden"])]

@@ -29,7 +29,8 @@ from cdmd.store.checking import verify_store
 from cdmd.store.copying import copy_database
 from cdmd.store.feeds import SqliteFeeds, verify_feeds
 from cdmd.store.files import SCRATCH, StateDirectory
-from cdmd.store.journal import SqliteJournal, verify_journal
+from cdmd.store.journal import SqliteJournal
+from cdmd.store.journal_checking import verify_journal
 from cdmd.store.mark import Mark, sync_directory, write_mark
 from cdmd.store.sql import load_queries
 from cdmd.store.store import SqliteStore
@@ -68,8 +69,30 @@ async def backup(
         return await anyio.to_thread.run_sync(making)
 
 
-def restore(file: Path, directory: StateDirectory, *, new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> Manifest:
+def kept_state(directory: StateDirectory, owner: str) -> dict[bytes, bytes] | None:
+    """What the journal in ``directory`` keeps beside its entries for ``owner``; None where it cannot be read. It blocks."""
+    if not directory.journal.exists():
+        return {}
+    try:
+        connection = sqlite3.connect(f"file:{directory.journal}?mode=ro", uri=True)
+        try:
+            return dict(connection.execute(_JOURNAL["scan_state"], (owner, b"", -1)).fetchall())
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return None
+
+
+def restore(
+    file: Path,
+    directory: StateDirectory,
+    *,
+    new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    state: Mapping[tuple[str, bytes], bytes] = {},
+) -> Manifest:
     """Put the backup ``file`` in place of what ``directory`` holds, which is kept beside it under a new name; it blocks.
+
+    ``state`` by (owner, key) is laid over what the backup's journal keeps beside its entries, before anything is in place.
 
     The journal gets the identity ``new_id``: numbers that were given out after the backup are given out again, for other
     events, and what is computed from both (public ids) must not be the same again.
@@ -89,6 +112,7 @@ def restore(file: Path, directory: StateDirectory, *, new_id: Callable[[], str] 
         journal_id = new_id()
         for name in ("store.db", "journal.db"):
             _rename(fresh / name, journal_id)
+        _lay_over(fresh / "journal.db", state)
         _swap(fresh, directory)
         write_mark(directory.mark, Mark(journal_id, manifest.head))
     return manifest
@@ -98,6 +122,15 @@ def _rename(path: Path, journal_id: str) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute(_JOURNAL["rename"], (journal_id,))
+    finally:
+        connection.close()
+
+
+def _lay_over(path: Path, state: Mapping[tuple[str, bytes], bytes]) -> None:
+    connection = sqlite3.connect(path)
+    try:
+        with connection:
+            connection.executemany(_JOURNAL["put_state"], [(*key, value) for key, value in state.items()])
     finally:
         connection.close()
 

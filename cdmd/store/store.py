@@ -5,8 +5,8 @@ otherwise. Not here: any decision (``apply`` is handed the function) and the tab
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -44,10 +44,12 @@ from cdmd.store.database import (
     connect_writer,
     not_durable,
     opening,
+    synced_commits,
     transaction,
     why,
 )
 from cdmd.store.directory import SqliteDirectory, read_audit
+from cdmd.store.forgetting import SqliteForgetting
 from cdmd.store.keys import STRANGERS
 from cdmd.store.membership import SqliteMembership
 from cdmd.store.outbox import SqliteOutbox
@@ -102,6 +104,7 @@ class SqliteStore(Store):
             store.membership = SqliteMembership(store._readers, store._one)
             store.directory = SqliteDirectory(store._readers)
             store.outbox = SqliteOutbox(store._readers, store._write)
+            store.forgetting = SqliteForgetting(store._readers, store._write, clock=clock, digests=digest)
             # Opening checkpointed and synced all of the write-ahead log.
             store._synced = store._position
             yield store
@@ -145,7 +148,7 @@ class SqliteStore(Store):
                 write(connection, changes, found, now=self._clock.now())
         if names:
             # How hard it syncs cannot be changed within a transaction; nobody else writes, so ``found`` still holds.
-            with _synced_commits(connection), transaction(connection):
+            with synced_commits(connection, _PLAN), transaction(connection):
                 write(connection, changes, found, now=self._clock.now())
             self._swayed = False
         if changes.position is not None:
@@ -305,16 +308,6 @@ class SqliteStore(Store):
 
     def _open_beside(self) -> sqlite3.Connection:
         return connect_beside(self._path, _PLAN, connect=self._connect)
-
-
-@contextmanager
-def _synced_commits(connection: sqlite3.Connection) -> Iterator[None]:
-    """A commit in here is on the disk, with all before it, before a reader sees it."""
-    connection.execute("PRAGMA synchronous = FULL")
-    try:
-        yield
-    finally:
-        connection.execute(f"PRAGMA synchronous = {_PLAN.synchronous}")
 
 
 def _check_position(stored: Seq, *, known: Seq) -> None:

@@ -35,6 +35,11 @@ class Tail:
             self._drop(1)
         self._let_go()
 
+    def clear(self) -> None:
+        """Hold nothing: what was held may be another one on the disk."""
+        self._drop(len(self))
+        self._entries, self._sizes, self._start = [], [], 0
+
     def _drop(self, count: int) -> None:
         self._bytes -= sum(self._sizes[self._start : self._start + count])
         self._start += count

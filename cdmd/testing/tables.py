@@ -67,3 +67,7 @@ class MemoryFeeds(Feeds):
     @override
     async def verify(self) -> list[str]:
         return []
+
+    @override
+    async def settled(self) -> bool:
+        return True

@@ -1,8 +1,12 @@
-"""``cdmctl profile suppress`` and ``unsuppress``, and ``cdmctl suppressions``."""
+"""``cdmctl profile suppress``, ``unsuppress`` and ``erase``, ``cdmctl suppressions`` and ``erasures``."""
 
 import json
 
+import pytest
+
+from cdmd.control.privacy_shapes import CopyRow, ErasuresRow
 from tests.cli.calling import Cdmctl
+from tests.control.doubles import NOW, Daemon
 
 JOE = "email:joe@example.com"
 
@@ -16,3 +20,56 @@ def test_somebody_is_suppressed_and_taken_back(cdmctl: Cdmctl) -> None:
     assert cdmctl("profile", "unsuppress", JOE)[::2] == (0, "unsuppressed email\n")
     status, _, err = cdmctl("profile", "unsuppress", JOE)
     assert (status, err) == (4, "cdmctl: that email is not suppressed\n")
+
+
+def test_an_erasure_is_waited_for_and_reported(cdmctl: Cdmctl) -> None:
+    status, out, err = cdmctl("profile", "erase", JOE, "--yes")
+    assert (status, err) == (0, "in force: nobody finds the person, and nothing of them is taken any more\n")
+    said = dict(line.split("  ", 1) for line in out.splitlines())
+    assert said["state"].strip() == "complete"
+    assert said["erased"].strip() == "7 activities"
+    assert said["targets told"].strip() == "none are configured"
+    assert "complete" in cdmctl("erasures").out
+    assert cdmctl("erasures", "--json").json[0]["by"] == "ada"
+
+
+def test_what_would_go_is_shown_first(cdmctl: Cdmctl) -> None:
+    out = cdmctl("profile", "erase", JOE, "--dry-run").out
+    assert [line.split()[-1] for line in out.splitlines()][1:] == ["2", "1", "7", "1", "/b.tar"]
+    assert cdmctl("profile", "erase", JOE, "--dry-run", "--json").json["activities"] == 7
+    assert cdmctl("erasures").err == "no erasures\n"
+
+
+def test_an_erasure_that_leaves_something_fails_and_says_what(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    daemon.runtime.governance.outcome = {
+        "state": "partly complete",
+        "done": NOW,
+        "left": ["1 row(s) of crm"],
+        "copies": [CopyRow(path="/b", made=NOW)],
+    }
+    status, out, _ = cdmctl("profile", "erase", JOE, "--yes")
+    assert status == 1
+    assert "1 row(s) of crm" in out
+    assert "/b of 2026-11-23" in out
+    assert cdmctl("profile", "erase", JOE, "--yes", "--json").json["state"] == "partly complete"
+
+
+def test_one_that_is_not_waited_for_says_how_far_it_is(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    _, out, _ = cdmctl("profile", "erase", JOE, "--yes", "--no-wait")
+    assert "in force" in out
+    assert "journal" in out
+    daemon.runtime.erasing = ErasuresRow(pending=1, progress="erasing 1 person: journal")
+    assert "erasing 1 person: journal" in cdmctl("status").out
+
+
+def test_nobody_is_erased_by_mistake(daemon: Daemon, cdmctl: Cdmctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, _, err = cdmctl("profile", "erase", JOE)
+    assert status == 2
+    assert "add --yes" in err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.prompt", lambda *_, **__: "email:jo@example.com")
+    status, _, err = cdmctl("profile", "erase", JOE)
+    assert (status, err) == (1, "cdmctl: that is not what was to be erased; nothing was done\n")
+    assert daemon.runtime.governance.rows == []
+    monkeypatch.setattr("click.prompt", lambda *_, **__: JOE)
+    assert cdmctl("profile", "erase", JOE).status == 0

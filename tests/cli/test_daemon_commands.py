@@ -281,6 +281,33 @@ def test_restore_keeps_what_was_there_and_refuses_what_is_no_backup(cdmd: Any, c
     assert cdmd("restore", str(tmp_path / "missing.tar")).status == 2
 
 
+def test_restore_takes_along_who_was_suppressed_here_and_a_list_made_with_the_same_key(
+    cdmd: Any, config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, backup, listed = config(WEBHOOK), str(tmp_path / "b.tar"), tmp_path / "list.jsonl"
+    with DaemonProcess(tmp_path, WEBHOOK) as daemon:
+        daemon.cdmctl("backup", backup)
+        daemon.cdmctl("profile", "suppress", "email:joe@example.com")
+        listed.write_text(daemon.cdmctl("suppressions", "export").stdout)
+        assert daemon.stop() == 0
+    said = cdmd("restore", backup, "--config", file)
+    assert said.out.endswith("1 suppression(s) from here are in force, and are applied to it before the daemon listens\n")
+    (tmp_path / "state" / "journal.db").write_bytes(b"no database at all, and long enough to be none" * 100)
+    said = cdmd("restore", backup, "--config", file, "--json")
+    assert json.loads(said.out)["suppressions"] == 0
+    assert "warning: the journal that is here cannot be read" in said.err
+    said = cdmd("restore", backup, "--config", file, "--suppressions", str(listed), "--json")
+    assert json.loads(said.out)["suppressions"] == 1
+    (tmp_path / "state" / "keys" / "digest.key").write_bytes(b"x" * 32)
+    said = cdmd("restore", backup, "--config", file, "--suppressions", str(listed))
+    assert said.status == 1
+    assert "was made with another digest key" in said.err
+    listed.write_text("joe@example.com")
+    said = cdmd("restore", backup, "--config", file, "--suppressions", str(listed))
+    assert said.status == 2
+    assert f"{listed}: line 1 is none of a suppression list" in said.err
+
+
 def test_verify_names_damage_and_ends_with_1(cdmd: Any, config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = config(WEBHOOK)
     said = cdmd("verify", "--config", file)

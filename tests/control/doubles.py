@@ -31,6 +31,7 @@ from cdmd.config.schema import (
 from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Member, Person, ProfileFound, StoreTotals, Trace
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
+from cdmd.control.privacy_shapes import ErasureRow, ErasuresRow, HoldingsRow
 from cdmd.control.profile_shapes import SideRow, SplitReport
 from cdmd.control.protocol import (
     ConnectorRow,
@@ -319,6 +320,9 @@ class MemoryGovernance:
 
     def __init__(self) -> None:
         self.pairs: set[tuple[str, str]] = set()
+        self.concealed: set[tuple[str, str]] = set()
+        self.rows: list[ErasureRow] = []
+        self.outcome: dict[str, Any] = {"state": "complete", "done": NOW, "erased": {"activities": 7}, "progress": None}
 
     def suppressed(self) -> int:
         return len(self.pairs)
@@ -332,6 +336,22 @@ class MemoryGovernance:
         was = pair in self.pairs
         self.pairs.discard(pair)
         return was
+
+    async def erase(self, pair: tuple[str, str], *, by: str) -> ErasureRow:
+        row = ErasureRow(id="e1", state="in force", asked=NOW, by=by, profiles=[PROFILE], progress="erasing 1 person: journal")
+        self.rows.insert(0, row)
+        self.concealed |= {pair}
+        return row
+
+    async def erasures(self) -> list[ErasureRow]:
+        rows, self.rows = self.rows, [msgspec.structs.replace(row, **self.outcome) for row in self.rows]
+        return rows
+
+    async def holdings(self, pair: tuple[str, str]) -> HoldingsRow:
+        return HoldingsRow(profile=PROFILE, identifiers={"email": 2}, merged=1, activities=7, waiting=1, copies=["/b.tar"])
+
+    def conceals(self, entry: Entry) -> bool:
+        return not self.concealed.isdisjoint(entry.event.identifiers.items())
 
     async def suppression_rows(self) -> AsyncGenerator[dict[str, Any], None]:
         yield {"type": "suppressions", "format": 1, "key": "k"}
@@ -354,6 +374,7 @@ class MemoryRuntime:
         self.clock, self.kinds, self.shown = MemoryClock(), Kinds(IdentitySettings()), MemoryShown()
         self.audiences, self.counted = AUDIENCES, MemoryCounted()
         self.governance = MemoryGovernance()
+        self.erasing = ErasuresRow()
         self.states = {"shop": "running"}
         self.asked_back: list[DeadLetterFilter] = []
         self.takes_back = 0
@@ -387,6 +408,7 @@ class MemoryRuntime:
             + self.extra_connectors,
             plugins=[PluginRow(name="warranty", version="0.1.0", state="enabled")],
             totals=Totals(events=1, profiles=1, activities=1, dead_letters=len(self.store.letters)),
+            erasures=self.erasing,
             warnings=self.warnings,
         )
 

@@ -2,8 +2,10 @@
 
 import pytest
 
+from cdmd.contracts import Trace
 from cdmd.errors import BadArguments, NotFound, NotPermitted
-from tests.control.doubles import Daemon
+from cdmd.models import Entry, Journaled, SeenVerdict, Seq, tombstone
+from tests.control.doubles import PROFILE, Daemon, applied, dead, event, seen
 
 JOE = "email:canary-joe@example.com"
 
@@ -45,3 +47,42 @@ def test_only_admins_change_or_take_the_list_and_no_row_names_anybody(daemon: Da
     rows = daemon.runtime.store.rows
     assert {row.command for row in rows} == {"profile suppress", "profile unsuppress", "suppressions export"}
     assert "canary" not in str(rows)
+
+
+def test_an_erasure_is_in_force_when_it_is_answered_and_its_rows_name_nobody(daemon: Daemon) -> None:
+    client = daemon.client()
+    assert client.post("/v1/erasures/try", {"identifier": JOE})["activities"] == 7
+    row = client.post("/v1/erasures", {"identifier": JOE})
+    assert (row["state"], row["by"], row["profiles"]) == ("in force", "ada", [PROFILE])
+    assert [one["id"] for one in daemon.client("reader").get("/v1/erasures")] == ["e1"]
+    for change in ("", "/try"):
+        with pytest.raises(NotPermitted):
+            daemon.client("reader").post(f"/v1/erasures{change}", {"identifier": JOE})
+    said = {row.command: row.arguments for row in daemon.runtime.store.rows if row.outcome == "done"}
+    assert said["profile erase"] == f'{{"kind": "email", "erasure": "e1", "profile": "{PROFILE}"}}'
+    assert said["profile erase --dry-run"] == f'{{"kind": "email", "profile": "{PROFILE}"}}'
+    assert "canary" not in str(daemon.runtime.store.rows)
+
+
+def test_whoever_is_being_erased_is_shown_to_nobody_any_more(daemon: Daemon) -> None:
+    applied(daemon.runtime)
+    dead(daemon.runtime, 5)
+    waits = event("waiting")
+    daemon.runtime.journal.add(waits)
+    client = daemon.client()
+    looks = (("/v1/event", {"id": "evt-1"}), ("/v1/event", {"id": "waiting"}), ("/v1/event", {"id": "dead-5"}))
+    for path, query in (*looks, ("/v1/dead-letters/5", None)):
+        assert client.get(path, query)
+    client.post("/v1/erasures", {"identifier": JOE})
+    for path, query in (*looks, ("/v1/dead-letters/5", None)):
+        with pytest.raises(NotFound):
+            client.get(path, query)
+    assert client.get("/v1/dead-letters") == []
+
+
+def test_of_an_event_that_was_erased_it_is_told_that_nothing_is_kept(daemon: Daemon) -> None:
+    daemon.runtime.journal.entries.append(Journaled(Seq(1), tombstone(Entry(event("gone")))))
+    daemon.runtime.store.position = Seq(1)
+    daemon.runtime.store.traces.append(("gone", Trace(source="shop", seen=seen(SeenVerdict.SUPPRESSED, 1))))
+    (trace,) = daemon.client().get("/v1/event", {"id": "gone"})["traces"]
+    assert (trace["state"], trace["event"]) == ("suppressed", None)

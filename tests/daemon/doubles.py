@@ -225,12 +225,12 @@ class World:
                 parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)
                 await parts.upkeep.look_at_disk()
                 await parts.deriving.load()
-                await parts.privacy.listed.load()
+                await parts.privacy.load()
                 await parts.refill_door()
                 await parts.connectors.load()
                 await parts.budgets.load()
                 async with anyio.create_task_group() as tasks:
-                    for run in (parts.queue.run, parts.pipeline.run, parts.supervisor.run):
+                    for run in (parts.queue.run, parts.pipeline.run, parts.supervisor.run, parts.privacy.removing.run):
                         await tasks.start(run)
                     await parts.connectors.carry_out(plan)
                     parts.state = "running"

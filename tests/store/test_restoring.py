@@ -15,7 +15,7 @@ import pytest
 from cdmd.errors import CdmdError, Damaged, InUse
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import Opened, open_state
-from cdmd.store.restoring import Manifest, backup, restore
+from cdmd.store.restoring import Manifest, backup, kept_state, restore
 from tests.store.contract_feeds import written
 from tests.store.contract_store import applied, give
 from tests.store.samples import HandClock, append_of
@@ -229,3 +229,19 @@ async def test_a_crash_between_aside_and_in_place_is_not_started(state: StateDir
     with pytest.raises(Damaged, match="not the one"):
         async with running(state, new_id="two"):
             pass
+
+
+async def test_what_was_kept_beside_the_entries_can_be_laid_over_a_backup(state: StateDirectory, file: Path) -> None:
+    assert await anyio.to_thread.run_sync(kept_state, state, "daemon:privacy") == {}
+    await filled(state, file)
+    async with running(state) as opened:
+        await opened.journal.append([append_of(4, connector="daemon:privacy", state={b"s/1": b"a", b"s/2": b"b"})])
+    kept = await anyio.to_thread.run_sync(kept_state, state, "daemon:privacy")
+    assert kept == {b"s/1": b"a", b"s/2": b"b"}
+    laid = {("daemon:privacy", key): value for key, value in kept.items()}
+    await anyio.to_thread.run_sync(lambda: restore(file, state, state=laid, new_id=lambda: "two"))
+    async with running(state, new_id="two") as opened:
+        assert opened.journal.head == 3
+        assert await opened.journal.get("daemon:privacy", [b"s/2"]) == {b"s/2": b"b"}
+    await anyio.Path(state.journal).write_bytes(b"no database at all, and long enough to be one" * 100)
+    assert await anyio.to_thread.run_sync(kept_state, state, "daemon:privacy") is None

@@ -18,7 +18,8 @@ from cdmd.contracts import Append
 from cdmd.errors import CdmdError, Damaged, NotDurable, SchemaUnknown
 from cdmd.models import Micros, Seq
 from cdmd.store.blocks import reach
-from cdmd.store.journal import SqliteJournal, verify_journal
+from cdmd.store.journal import SqliteJournal
+from cdmd.store.journal_checking import verify_journal
 from tests.store.contract_journal import JournalContract
 from tests.store.samples import Disk, HandClock, append_of, entry
 

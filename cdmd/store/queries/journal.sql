@@ -81,3 +81,9 @@ SELECT first FROM blocks ORDER BY last LIMIT 1;
 
 -- name: bytes
 SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size();
+
+-- name: revise
+UPDATE blocks SET checksum = ?, body = ? WHERE last = ? AND checksum = ?;
+
+-- name: owners
+SELECT DISTINCT connector FROM state ORDER BY connector;

@@ -148,3 +148,7 @@ UPDATE attempts SET id = '', profile = NULL, seq = NULL, body = NULL, answer = N
 
 -- name: activities_after
 SELECT seq, profile, time, sum, body FROM activities WHERE seq > ? ORDER BY seq LIMIT ?;
+
+-- name: of_the_hidden
+SELECT profile FROM outbox WHERE profile IS NOT NULL AND profile NOT IN (SELECT id FROM profiles)
+UNION SELECT profile FROM attempts WHERE profile IS NOT NULL AND profile NOT IN (SELECT id FROM profiles);

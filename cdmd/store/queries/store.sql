@@ -54,7 +54,8 @@ SELECT json_group_array(json_array(id, public, hex(sum), length(body), newest)),
 FROM profiles WHERE id IN ({});
 
 -- name: next_profile
-SELECT coalesce(max(id), 0) + 1 FROM profiles;
+SELECT max(coalesce((SELECT max(id) FROM profiles), 0),
+    coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_profile'), 0)) + 1;
 
 -- name: seen
 SELECT digest, seq, verdict, content FROM seen WHERE digest IN ({});
@@ -270,3 +271,50 @@ DELETE FROM notices WHERE n <= (SELECT max(n) FROM notices) - ?;
 -- name: miscounted_members
 SELECT a.name, a.members, (SELECT count(*) FROM members AS m WHERE m.audience = a.id) AS really FROM audiences AS a
 WHERE a.members <> really;
+
+-- name: activities_after
+-- With each, whether its profile is there.
+SELECT seq, profile, time, sum, body, profile IS NULL OR EXISTS (SELECT 1 FROM profiles AS p WHERE p.id = a.profile)
+FROM activities AS a WHERE seq > ? ORDER BY seq LIMIT ?;
+
+-- name: identifiers_after
+SELECT i.kind, k.name, i.value FROM identifiers AS i CROSS JOIN kinds AS k ON k.id = i.kind
+WHERE (i.kind, i.value) > (?, ?) ORDER BY i.kind, i.value LIMIT ?;
+
+-- name: erase_identifier
+DELETE FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value = ? AND profile = ?;
+
+-- name: erase_notices
+DELETE FROM notices WHERE profile IN ({});
+
+-- name: erase_merges
+DELETE FROM merges WHERE winner IN ({});
+
+-- name: erase_profiles
+DELETE FROM profiles WHERE id IN ({});
+
+-- name: keep_last_profile
+-- A number is never given again, or what is still to be erased of its first owner would be taken for the next one's.
+INSERT INTO meta (name, value) SELECT 'last_profile', max(id) FROM profiles WHERE true
+ON CONFLICT (name) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER));
+
+-- name: revise_activity
+UPDATE activities SET sum = ?, body = ? WHERE seq = ?;
+
+-- name: revise_letter
+UPDATE dead_letters SET sum = ?, body = ? WHERE seq = ?;
+
+-- name: revise_parked
+UPDATE parked SET bytes = ?, sum = ?, body = ? WHERE seq = ?;
+
+-- name: erase_activities
+DELETE FROM activities WHERE seq IN ({});
+
+-- name: newest_one
+SELECT newest FROM profiles WHERE id = ?;
+
+-- name: before
+SELECT before FROM activities WHERE seq = ?;
+
+-- name: chain_over
+UPDATE activities SET before = ? WHERE seq = ?;

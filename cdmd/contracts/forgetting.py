@@ -1,0 +1,75 @@
+"""Taking people's data out of the store for good: the store's side of erasure and retention."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from cdmd.models import Activity, Entry, ProfileKey, Seq
+
+Pair = tuple[str, str]
+
+
+class Holding(NamedTuple):
+    """What to look for: journal entries ``seqs``, and whatever has one of ``texts`` in it.
+
+    Texts are in lower case; None: everything has to be looked at.
+    """
+
+    texts: Sequence[bytes] | None
+    seqs: Collection[Seq] = ()
+
+
+class Hidden(NamedTuple):
+    """Whom nobody finds any more: the profiles' numbers, all identifiers that they had, and how many of what went."""
+
+    keys: Sequence[ProfileKey]
+    pairs: Sequence[Pair]
+    counts: Mapping[str, int]
+
+
+class ActivityPage(NamedTuple):
+    """Those of some consecutive activities that were looked for, and the last one that was looked at (None: the end).
+
+    ``orphans`` belong to profiles that were hidden, ``held`` are others that have one of the texts in them.
+    """
+
+    orphans: Sequence[Activity]
+    held: Sequence[Activity]
+    last: Seq | None
+
+
+class Forgetting(Protocol):
+    """Each call is one transaction of the store, and changes nothing where it is repeated. Raise ``NotDurable``, ``Damaged``.
+
+    What is removed is overwritten, not only unlinked; ``settled`` makes sure of the write-ahead log.
+    """
+
+    async def hide(self, pairs: Sequence[Pair]) -> Hidden:
+        """Remove the profiles that own these, with their identifiers, merges, memberships and moves: nobody finds them again.
+
+        Their numbers are never given again. Their activities are orphans then.
+        """
+        ...
+
+    async def forget_deliveries(self) -> int:
+        """Drop what waits for targets, and what was attempted, about profiles that are hidden; how many rows went."""
+        ...
+
+    async def activities(self, holding: Holding, *, after: Seq, limit: int) -> ActivityPage:
+        """Look through ``limit`` activities behind ``after``."""
+        ...
+
+    async def revise_activities(self, seqs: Sequence[Seq], revise: Callable[[Activity], Activity | None]) -> int:
+        """Exchange these activities for what ``revise`` leaves of them; returns how many are others or gone."""
+        ...
+
+    async def revise_waiting(self, seqs: Sequence[Seq], revise: Callable[[Entry], Entry | None]) -> int:
+        """The same for dead letters and parked events; what goes counts as suppressed from then on."""
+        ...
+
+    async def identifiers(self, *, after: tuple[int, str], limit: int) -> list[tuple[tuple[int, str], Pair]]:
+        """Identifiers behind a place in their order: the place, and (kind, value)."""
+        ...
+
+    async def settled(self) -> bool:
+        """Empty the write-ahead log, so that nothing removed lies in it; False while somebody reads: try again."""
+        ...

@@ -1,0 +1,63 @@
+"""The paths under ``/v1/`` about what is kept of people, as ``handlers`` has all others."""
+
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+
+from cdmd.control import governing
+from cdmd.control.actors import Actor
+from cdmd.control.asking import body
+from cdmd.control.runtime import Runtime
+
+
+class _Identifier(msgspec.Struct, forbid_unknown_fields=True):
+    identifier: str
+
+
+async def _suppressions(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """How long the suppression list is."""
+    return await governing.suppressions(runtime, actor)
+
+
+async def _suppress(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{identifier}` (KIND:VALUE): keep nothing any more of whoever has it."""
+    return await governing.suppress(runtime, actor, (await body(request, _Identifier)).identifier)
+
+
+async def _unsuppress(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """The same: take it back."""
+    return await governing.unsuppress(runtime, actor, (await body(request, _Identifier)).identifier)
+
+
+async def _erase(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{identifier}` (KIND:VALUE): erase whoever has it; in force when it answers."""
+    return await governing.erase(runtime, actor, (await body(request, _Identifier)).identifier)
+
+
+async def _holdings(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """The same: what an erasure would remove."""
+    return await governing.holdings(runtime, actor, (await body(request, _Identifier)).identifier)
+
+
+async def _erasures(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Erasures under way and done."""
+    return await governing.erasures(runtime, actor)
+
+
+async def suppression_rows(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
+    """The suppression list as JSON Lines, for `cdmd restore --suppressions`."""
+    return await governing.suppression_rows(runtime, actor)
+
+
+TABLE: Final = (
+    ("POST", "/v1/erasures", _erase),
+    ("POST", "/v1/erasures/try", _holdings),
+    ("GET", "/v1/erasures", _erasures),
+    ("GET", "/v1/suppressions", _suppressions),
+    ("POST", "/v1/suppressions/add", _suppress),
+    ("POST", "/v1/suppressions/remove", _unsuppress),
+)
+
+STREAMS: Final = (("/v1/suppressions/export", suppression_rows),)

@@ -1,0 +1,244 @@
+"""Removes those who are erased from every file, in the background, a little at a time.
+
+Everybody who is pending at its beginning goes in one pass: nothing is remembered of how far it was, because each step may be
+repeated. Order matters: the activities say which of the journal's entries are the person's, so they go last. A pass is over
+when nothing is left in free space or in a write-ahead log either.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import structlog
+
+from cdmd.contracts import Clock, ErasingConnector, Feeds, Journal, Naming, Source, Store
+from cdmd.daemon.erasing import Erasures
+from cdmd.daemon.suppressing import OWNER
+from cdmd.errors import CdmdError
+from cdmd.kit.detached import within
+from cdmd.kit.frames import sentence
+from cdmd.models import Entry, Seq, to_micros
+from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
+
+_PAGE: Final = 2_000
+_LETTERS: Final = 200
+_REST: Final = 1.0
+_LEAST_REST: Final = 0.002
+"""Half of the time at most: senders must not notice (tests/bench/erasure.py)."""
+
+_AFTER_FAILURE: Final = 5.0
+_BUSY: Final = 0.1
+_DRAIN: Final = 5.0
+_PATIENCE: Final = 600.0
+"""Seconds for one connector: a register is written anew, after the one that is being applied."""
+
+
+class Holder(NamedTuple):
+    """A connector that is live, with a source for commands about it."""
+
+    name: str
+    connector: object
+    source: Source
+
+
+class Removing:
+    """``progress`` says what it does, None where nothing is to be done; ``problem`` why it does not get on.
+
+    ``tried`` is set whenever it has done what it could.
+
+    ``applied(seconds)`` waits until all that is journaled is applied, at most so long; ``told`` tells targets and names them.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it reaches into, each by its name
+        self,
+        erasures: Erasures,
+        *,
+        journal: Journal,
+        store: Store,
+        feeds: Feeds,
+        naming: Callable[[], Naming],
+        holders: Callable[[], Iterable[Holder]],
+        applied: Callable[[float], Awaitable[bool]],
+        told: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
+        folder: Path,
+        clock: Clock,
+    ) -> None:
+        self._erasures, self._journal, self._store, self._feeds = erasures, journal, store, feeds
+        self._naming, self._holders, self._applied, self._told = naming, holders, applied, told
+        self._folder, self._clock = folder, clock
+        self.progress: str | None = None
+        self.problem: str | None = None
+        self.tried = anyio.Event()
+        self._log: Any = structlog.get_logger()
+
+    async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
+        """Remove whoever is asked for until cancelled."""
+        task_status.started()
+        while True:
+            await self._erasures.asked.wait()
+            self._erasures.asked = anyio.Event()
+            try:
+                while self._erasures.pending:
+                    await self.remove()
+            except CdmdError as error:
+                if self.problem is None:
+                    self._log.warning("erasing_failed", error=error)
+                self.problem = f"an erasure is in force and not complete: {error}"
+                self._erasures.asked.set()
+                self.tried.set()
+                await self._clock.sleep(_AFTER_FAILURE)
+            else:
+                self.problem = self.progress = None
+            self.tried.set()
+            self.tried = anyio.Event()
+
+    async def remove(self) -> None:
+        """One pass over everything, for all that are pending now. Raises CdmdError; then it has to be repeated."""
+        asked = list(self._erasures.pending.values())
+        self._say(asked, "waits until everything that arrived before is applied")
+        while not await self._applied(_DRAIN):
+            pass
+        forgotten, counts = Forgotten([pair for one in asked for pair in one.pairs], self._naming()), Counter[str]()
+        held = await self._learn(forgotten, asked)
+        counts["journal entries"] = await self._revise_journal(forgotten, asked)
+        left = await self._connectors(forgotten, counts, asked)
+        counts["dead letters and parked events"] = await self._waiting(forgotten, asked)
+        self._say(asked, "activities")
+        counts["activities"] = await self._in_slices([*forgotten.seqs, *held], forgotten)
+        counts["deliveries and attempts"] = await self._store.forgetting.forget_deliveries()
+        targets = await self._told([public for one in asked for public in one.publics])
+        await self._settle(asked)
+        reports = [await self._report(one, counts, left, targets) for one in asked]
+        await self._erasures.done(reports)
+        await self._until_settled(self._journal.settled)
+        self._erasures.release([one.id for one in asked])
+        self._log.info("erased", count=len(asked))
+
+    # ---- place by place ------------------------------------------------------------------------------------------------
+
+    async def _learn(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> list[Seq]:
+        """Their own activities are noted; returned are others that may hold one of their identifiers."""
+        held, after = list[Seq](), Seq(0)
+        while True:
+            began = self._clock.monotonic()
+            page = await self._store.forgetting.activities(forgotten.holding, after=after, limit=_PAGE)
+            if page.last is None:
+                return held
+            forgotten.learn(page.orphans)
+            held += [one.seq for one in page.held if forgotten.left_of_activity(one) is not one]
+            after = page.last
+            self._say(asked, f"looks through the activities, up to {after}")
+            await self._rest(began)
+
+    async def _revise_journal(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> int:
+        count, after = 0, Seq(0)
+        while True:
+            began = self._clock.monotonic()
+            last, changed = await self._journal.revise(forgotten.revised, holding=forgotten.holding, after=after)
+            if last == after:
+                return count
+            count, after = count + changed, last
+            self._say(asked, f"journal, up to {after} of {self._journal.head}")
+            await self._rest(began)
+
+    async def _connectors(self, forgotten: Forgotten, counts: Counter[str], asked: Sequence[Erasure]) -> list[str]:
+        """What connectors keep beside their events; what is found there afterwards is said."""
+        left: list[str] = []
+        self._say(asked, "what connectors keep")
+        names = set[str]()
+        for one in self._holders():
+            names.add(one.name)
+            if isinstance(one.connector, ErasingConnector):
+                answer = await _answered(one, one.connector, forgotten.spellings)
+                if isinstance(answer, int):
+                    counts["connectors' rows"] += answer
+                else:
+                    left.append(f"{one.name} did not erase what it keeps ({answer}): ask for the erasure again")
+        for name in await self._journal.owners():
+            if name != OWNER and (rows := await self._rows_left(name, forgotten)):
+                act = "see its guide" if name in names else f"drop what is kept of it with: cdmctl connectors forget {name}"
+                left.append(f"{rows} row(s) of {name} still name the person: {act}")
+        return left
+
+    async def _rows_left(self, name: str, forgotten: Forgotten) -> int:
+        count = 0
+        async for key, value in self._journal.scan(name, b""):
+            count += forgotten.in_row(key, value)
+        return count
+
+    async def _waiting(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> int:
+        self._say(asked, "dead letters and parked events")
+        directory, count = self._store.directory, 0
+        for look in (directory.letters, directory.parked):
+            after = Seq(0)
+            while rows := await look(after=after, limit=_LETTERS):
+                after, began = rows[-1].seq, self._clock.monotonic()
+                theirs = [one.seq for one in rows if _is_other(forgotten, one.entry)]
+                if theirs:
+                    count += await self._store.forgetting.revise_waiting(theirs, forgotten.left_of)
+                await self._rest(began)
+        return count
+
+    async def _in_slices(self, seqs: Sequence[Seq], forgotten: Forgotten) -> int:
+        count, ordered = 0, sorted(seqs)
+        for start in range(0, len(ordered), _LETTERS):
+            began = self._clock.monotonic()
+            some = ordered[start : start + _LETTERS]
+            count += await self._store.forgetting.revise_activities(some, forgotten.left_of_activity)
+            await self._rest(began)
+        return count
+
+    # ---- to its end ----------------------------------------------------------------------------------------------------
+
+    async def _settle(self, asked: Sequence[Erasure]) -> None:
+        self._say(asked, "write-ahead logs")
+        await self._store.sync()
+        for settled in (self._store.forgetting.settled, self._feeds.settled, self._journal.settled):
+            await self._until_settled(settled)
+
+    async def _until_settled(self, settled: Callable[[], Awaitable[bool]]) -> None:
+        while not await settled():
+            await self._clock.sleep(_BUSY)
+
+    async def _report(self, one: Erasure, counts: Counter[str], left: Sequence[str], targets: Sequence[str]) -> Erased:
+        aside = await anyio.to_thread.run_sync(lambda: sorted(str(path) for path in self._folder.glob("before-restore-*")))
+        return Erased(
+            id=one.id,
+            asked=one.asked,
+            done=to_micros(self._clock.now()),
+            by=one.by,
+            publics=one.publics,
+            counts={place: count for place, count in counts.items() if count},
+            targets=list(targets),
+            copies=copies_since(await self._erasures.copies(), one.since),
+            left=[*left, *(f"{path} keeps what was there before a restore: remove it" for path in aside)],
+        )
+
+    def _say(self, asked: Sequence[Erasure], what: str) -> None:
+        self.progress = f"erasing {len(asked)} {'person' if len(asked) == 1 else 'people'}: {what}"
+
+    async def _rest(self, began: float) -> None:
+        await self._clock.sleep(max(_LEAST_REST, (self._clock.monotonic() - began) * _REST))
+
+
+def _is_other(forgotten: Forgotten, entry: Entry) -> bool:
+    return forgotten.left_of(entry) is not entry
+
+
+async def _answered(one: Holder, connector: ErasingConnector, values: Collection[str]) -> int | str:
+    """How many rows went, or why that is not known: a plugin's fault is not ours. Raises CdmdError."""
+    answers: list[int] = []
+
+    async def call() -> None:
+        answers.append(await connector.erase(values, one.source))
+
+    ended = await within(call, seconds=_PATIENCE, name=f"erasure of {one.name}")
+    if ended is None:
+        return answers[0]
+    if isinstance(ended, CdmdError):
+        raise ended
+    return f"it took longer than {_PATIENCE:g} s" if isinstance(ended, TimeoutError) else sentence(ended)

@@ -1,0 +1,115 @@
+"""One person's erasure: what is asked, what is left of each thing without them, and what is reported. Pure.
+
+The activities of the person's profile go, and every entry that names the person first. Of other people's events only the
+identifiers that are the person's go. Not here: finding and writing (``cdmd.store``), and the order of it (``cdmd.daemon``).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from cdmd.contracts import Holding, Naming
+from cdmd.models import Activity, Entry, Journaled, Seq, tombstone
+from cdmd.privacy.screening import Pair, left_of, left_of_event
+from cdmd.privacy.texts import SHORTEST
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked, kept on the disk until it is done: the only place that names the person until then.
+
+    ``publics`` are the profile and those that were merged into it; ``since`` (microseconds) is when it was first heard of: a
+    copy made later may hold it.
+    """
+
+    id: str
+    asked: int
+    by: str
+    pairs: list[Pair]
+    publics: list[str] = []
+    since: int = 0
+
+
+class Copy(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that was made: where, and when (microseconds)."""
+
+    path: str
+    made: int
+
+
+class Erased(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of an erasure that is done; it names nobody. ``counts`` by place, ``copies`` hold the person still.
+
+    ``left`` says what could not be erased, and what to do about it; ``targets`` who was told.
+    """
+
+    id: str
+    asked: int
+    done: int
+    by: str
+    publics: list[str] = []
+    counts: dict[str, int] = {}
+    targets: list[str] = []
+    copies: list[Copy] = []
+    left: list[str] = []
+
+
+class Forgotten:
+    """Those who are to be forgotten together, and what is left of each thing without them.
+
+    ``seqs`` are the entries that became their activities, ``spellings`` how their identifiers were written in these.
+    """
+
+    def __init__(self, pairs: Iterable[Pair], naming: Naming) -> None:
+        self._pairs, self._naming = frozenset(pairs), naming
+        self.seqs: set[Seq] = set()
+        self.spellings = {value for _, value in self._pairs}
+
+    @property
+    def holding(self) -> Holding:
+        """By what to look for things that may be about them, before anything is read closely."""
+        texts = sorted({text.lower() for text in self.spellings})
+        plain = all(kind not in self._naming.rewritten for kind, _ in self._pairs) and all(text.isascii() for text in texts)
+        return Holding([text.encode() for text in texts] if plain else None, self.seqs)
+
+    def learn(self, activities: Iterable[Activity]) -> None:
+        """Take note of their own activities."""
+        for one in activities:
+            self.seqs.add(one.seq)
+            said = one.event.identifiers.items()
+            self.spellings |= {value for kind, value in said if self._naming.normalise(kind, value) in self._pairs}
+
+    def unwanted(self, pair: Pair) -> bool:
+        """Whether the identifier is theirs."""
+        return pair in self._pairs or any(one in self._pairs for one in self._naming.digests(pair))
+
+    def left_of(self, entry: Entry) -> Entry | None:
+        """What is left of a parked event or a dead letter."""
+        return left_of(entry, self.unwanted, self._naming)
+
+    def left_of_activity(self, one: Activity) -> Activity | None:
+        """What is left of an activity, their own or another one's."""
+        event = None if one.seq in self.seqs else left_of_event(one.event, self.unwanted, self._naming)
+        return one if event is one.event else None if event is None else msgspec.structs.replace(one, event=event)
+
+    def revised(self, rows: Sequence[Journaled]) -> Mapping[Seq, Entry]:
+        """The journal's entries that have to be others."""
+        changed: dict[Seq, Entry] = {}
+        for row in rows:
+            left = None if row.seq in self.seqs else self.left_of(row.entry)
+            if left is not row.entry and not _is_tombstone(row.entry):
+                changed[row.seq] = tombstone(row.entry) if left is None else left
+        return changed
+
+    def in_row(self, key: bytes, value: bytes) -> bool:
+        """Whether a row that nobody but its owner can read has one of the identifiers in it."""
+        row = (key + b"\0" + value).decode("utf-8", "replace").casefold()
+        return any(text.casefold() in row for text in self.spellings if len(text) >= SHORTEST)
+
+
+def copies_since(copies: Iterable[Copy], since: int) -> list[Copy]:
+    """Those that may hold somebody first heard of at ``since``."""
+    return [one for one in copies if one.made >= since]
+
+
+def _is_tombstone(entry: Entry) -> bool:
+    return entry == tombstone(entry)

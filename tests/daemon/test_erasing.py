@@ -1,0 +1,212 @@
+"""Erasures in the running daemon: in force when they are answered, and complete in the end, whatever goes wrong between."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from cdmd.contracts import Append
+from cdmd.daemon.erasing import COPIED, RESTORED
+from cdmd.daemon.governing import Governing
+from cdmd.daemon.parts import Parts
+from cdmd.daemon.running import Running
+from cdmd.daemon.suppressing import OWNER
+from cdmd.errors import NotDurable
+from cdmd.models import Entry, Seq
+from tests.daemon.doubles import World, applied, record
+
+pytestmark = pytest.mark.anyio
+JOE, ANN = ("email", "joe@example.com"), ("email", "ann@example.com")
+SHOP = '[connectors.shop]\ntype = "told"\n'
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdmd.daemon.removing._AFTER_FAILURE", 0.01)
+    monkeypatch.setattr("cdmd.daemon.removing._PATIENCE", 0.2)
+    monkeypatch.setattr("cdmd.daemon.removing._PAGE", 2)
+
+
+async def come(parts: Parts, *emails: str, start: int = 1) -> None:
+    await parts.connectors.get("shop").source.emit([record(f"e{n}", email=one) for n, one in enumerate(emails, start)])
+    await applied(parts)
+
+
+async def completed(parts: Parts) -> list[Any]:
+    """All erasures, once none is under way."""
+    while parts.privacy.erasures.pending:
+        await parts.privacy.removing.tried.wait()
+    return await Governing(parts).erasures()
+
+
+async def test_an_erasure_is_in_force_when_it_is_answered_and_complete_in_the_end(tmp_path: Path) -> None:
+    async with World(tmp_path, SHOP).parts() as parts:
+        governing, running = Governing(parts), Running(parts)
+        await come(parts, JOE[1], ANN[1], JOE[1])
+        held = await governing.holdings(JOE)
+        assert (held.identifiers, held.activities, held.waiting) == ({"email": 1}, 2, 0)
+        asked = await governing.erase(JOE, by="ada")
+        assert (asked.state, asked.profiles) == ("in force", [held.profile])
+        assert await parts.store.profile(*JOE, activities=1) is None
+        assert governing.suppressed() == 1
+        status = await running.status()
+        assert status.erasures.pending in {0, 1}
+        (row,) = await completed(parts)
+        assert (row.id, row.state, row.by) == (asked.id, "complete", "ada")
+        assert row.erased == {"journal entries": 2, "activities": 2}
+        assert not governing.conceals(Entry((await parts.journal.read(Seq(1), limit=1))[0].entry.event))
+        assert (await governing.holdings(JOE)).profile is None
+        assert (await running.status()).erasures.progress is None
+
+
+async def test_what_an_earlier_run_left_in_force_is_concealed_before_anything_listens(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await come(parts, JOE[1], ANN[1])
+        entry = (await parts.journal.read(Seq(0), limit=1))[0].entry
+
+        async def refuse(pairs: object) -> None:
+            raise NotDurable("the disk is full")
+
+        parts.store.forgetting.hide = refuse  # type: ignore[method-assign,assignment]
+        with pytest.raises(NotDurable):
+            await Governing(parts).erase(JOE, by="ada")
+        assert parts.privacy.conceals(entry), "what is on the disk is in force"
+    async with world.parts() as parts:
+        assert await parts.store.profile(*JOE, activities=1) is None
+        (row,) = await completed(parts)
+        assert row.state == "complete"
+        assert not parts.privacy.conceals(entry)
+
+
+async def test_after_a_restore_those_who_were_erased_before_are_erased_again(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await come(parts, JOE[1], ANN[1])
+        await Governing(parts).suppress(ANN)
+        await parts.privacy.listed.add([JOE], parts.kinds, erased=True, beside={RESTORED: b"1"})
+    async with world.parts() as parts:
+        assert await parts.store.profile(*JOE, activities=1) is None
+        assert await parts.store.profile(*ANN, activities=1) is not None, "who is only suppressed stays as they are"
+        (row,) = await completed(parts)
+        assert (row.state, row.by) == ("complete", "restore")
+    async with world.parts() as parts:
+        assert not parts.privacy.erasures.pending
+        await parts.journal.append([Append(connector=OWNER, state={RESTORED: b"1"})])
+    async with world.parts() as parts:
+        assert not parts.privacy.erasures.pending, "nobody of them is known"
+
+
+async def test_one_who_joins_while_an_erasure_is_asked_for_is_suppressed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World(tmp_path, SHOP).parts() as parts:
+        await come(parts, JOE[1])
+        hide = parts.store.forgetting.hide
+
+        async def hiding(pairs: Any) -> Any:
+            hidden = await hide(pairs)
+            return hidden._replace(pairs=[*hidden.pairs, ANN])
+
+        monkeypatch.setattr(parts.store.forgetting, "hide", hiding)
+        await Governing(parts).erase(JOE, by="ada")
+        assert parts.privacy.suppressions.holds(ANN)
+        await completed(parts)
+
+
+async def test_a_failure_is_named_and_the_erasure_goes_on_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World(tmp_path, SHOP).parts() as parts:
+        await come(parts, JOE[1])
+        failing, again, revise = [True], anyio.Event(), parts.journal.revise
+
+        async def failing_at_first(*arguments: Any, **named: Any) -> Any:
+            if failing:
+                again.set()
+                raise NotDurable("the disk is full")
+            return await revise(*arguments, **named)
+
+        monkeypatch.setattr(parts.journal, "revise", failing_at_first)
+        monkeypatch.setattr(parts.store.forgetting, "settled", _busy_once(parts.store.forgetting.settled))
+        await Governing(parts).erase(JOE, by="ada")
+        await again.wait()
+        again = anyio.Event()
+        await again.wait()
+        warnings = (await Running(parts).status()).warnings
+        assert warnings == ["an erasure is in force and not complete: the disk is full"]
+        failing.clear()
+        (row,) = await completed(parts)
+        assert row.state == "complete"
+        assert parts.privacy.removing.problem is None
+
+
+def _busy_once(settled: Any) -> Any:
+    busy = [True]
+
+    async def settling() -> bool:
+        return not busy.pop() if busy else bool(await settled())
+
+    return settling
+
+
+async def test_what_connectors_cannot_erase_is_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state" / "before-restore-1").mkdir()
+    async with World(tmp_path, SHOP + '[connectors.other]\ntype = "told"\n').parts() as parts:
+        await come(parts, JOE[1])
+        erased: list[Collection[str]] = []
+
+        class Erasing:
+            async def erase(self, values: Collection[str], source: Any) -> int:
+                erased.append(values)
+                if parts.privacy.erasures.pending and len(erased) == 1:
+                    return 3
+                if len(erased) == 2:
+                    raise RuntimeError("joe@example.com")
+                if len(erased) == 3:
+                    await anyio.sleep_forever()
+                raise NotDurable("the disk is full")
+
+        live = parts.connectors.get("shop")
+        live.connector = Erasing()
+        await parts.journal.append([Append(connector=name, state={b"k": b"joe@example.com"}) for name in ("gone", "other")])
+        await Governing(parts).erase(JOE, by="ada")
+        rows = await completed(parts)
+        assert rows[0].state == "partly complete"
+        assert rows[0].erased["connectors' rows"] == 3
+        left = "\n".join(rows[0].left)
+        assert "1 row(s) of gone still name the person: drop what is kept of it with: cdmctl connectors forget gone" in left
+        assert "1 row(s) of other still name the person: see its guide" in left
+        assert "before-restore-1 keeps what was there before a restore: remove it" in left
+        await Governing(parts).erase(ANN, by="ada")
+        rows = await completed(parts)
+        assert "shop did not erase what it keeps (it raised RuntimeError" in rows[0].left[0]
+        assert "joe@" not in str(rows)
+        await Governing(parts).erase(ANN, by="ada")
+        rows = await completed(parts)
+        assert "took longer than 0.2 s" in rows[0].left[0]
+        await Governing(parts).erase(ANN, by="ada")
+        while parts.privacy.removing.problem is None:
+            await parts.privacy.removing.tried.wait()
+        live.connector = object()
+        assert len(await completed(parts)) == 4
+
+
+async def test_backups_are_remembered_and_only_so_many_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdmd.daemon.erasing._MOST_REPORTS", 1)
+    async with World(tmp_path, SHOP).parts() as parts:
+        running = Running(parts)
+        await running.backup(tmp_path / "early.tar")
+        await come(parts, JOE[1])
+        await running.backup(tmp_path / "late.tar")
+        assert len([key async for key, _ in parts.journal.scan(OWNER, COPIED)]) == 2
+        held = await Governing(parts).holdings(JOE)
+        assert held.copies == [str(tmp_path / "late.tar")]
+        for _ in range(2):
+            await Governing(parts).erase(JOE, by="ada")
+            await completed(parts)
+        (row,) = await Governing(parts).erasures()
+        assert [Path(one.path).name for one in row.copies] == ["early.tar", "late.tar"], "of a stranger nobody knows since when"

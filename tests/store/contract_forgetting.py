@@ -1,0 +1,186 @@
+"""What any store must do to take people out for good; see ``contract_store``."""
+
+from typing import Any
+
+import msgspec
+
+from cdmd.contracts import AttemptFilter, Holding, Store
+from cdmd.models import Activity, Changes, Count, Entry, Merge, Micros, ProfileKey, SeenVerdict, Seq, Wanted
+from tests.store.contract_membership import notice
+from tests.store.contract_outbox import delivery, ended, ready, sending
+from tests.store.contract_store import (
+    NOW,
+    Reopen,
+    activity,
+    applied,
+    burying,
+    dead,
+    digest,
+    give,
+    look,
+    parked,
+    profile,
+)
+
+ALL = Holding(None)
+
+
+def owner(number: int) -> tuple[str, str]:
+    return "email", f"user{number}@example.com"
+
+
+async def orphans(store: Store) -> list[Seq]:
+    return [one.seq for one in (await store.forgetting.activities(Holding([]), after=Seq(0), limit=99)).orphans]
+
+
+class ForgettingContract:
+    """Each test opens the same store as often as it likes through ``reopen``."""
+
+    async def test_whoever_is_hidden_is_found_by_nothing_and_their_number_is_never_given_again(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            changes = applied(1, 2, 3)
+            changes.profiles[ProfileKey(3)].due = NOW + 5
+            changes.profiles[ProfileKey(3)].audiences = {"vip": NOW}
+            changes.due = {ProfileKey(3): None}
+            changes.notices = [notice(1)]
+            await give(store, changes)
+            hidden = await store.forgetting.hide([owner(3), owner(9)])
+            assert (hidden.keys, hidden.pairs, hidden.counts) == (
+                [3],
+                [owner(3)],
+                {"profiles": 1, "identifiers": 1, "deliveries and attempts": 0},
+            )
+            assert await store.profile(*owner(3), activities=1) is None
+            assert await store.directory.named("public-3") is None
+            assert await store.known([owner(2), owner(3)]) == {owner(2)}
+            assert await store.membership.overdue(Micros(NOW + 9), limit=9) == []
+            assert (await store.totals()).profiles == 2
+            assert await orphans(store) == [3]
+            assert await store.verify() == []
+            again = await store.forgetting.hide([owner(3)])
+            assert (again.keys, set(again.counts.values())) == ([], {0})
+        async with reopen() as store:
+            assert (await look(store)).next_profile == 4
+
+    async def test_with_somebody_go_those_who_were_merged_into_them_their_audiences_and_their_moves(
+        self, reopen: Reopen
+    ) -> None:
+        async with reopen() as store:
+            changes = applied(1, 2)
+            changes.notices = [notice(1), notice(2)]
+            await give(store, changes)
+            joined = Changes(
+                profiles={ProfileKey(1): profile(1, members=[2]), ProfileKey(2): profile(2, merged_into=1)},
+                owners={owner(2): ProfileKey(1)},
+                merges=[
+                    Merge(
+                        seq=Seq(3), time=Micros(NOW), winner=ProfileKey(1), loser=ProfileKey(2), identifiers=[], rule="merged",
+                        before=profile(2),
+                    )
+                ],
+            )  # fmt: skip
+            joined.profiles[ProfileKey(1)].identifiers += profile(2).identifiers
+            await give(store, joined, Wanted([], [owner(1), owner(2)]))
+            hidden = await store.forgetting.hide([owner(2)])
+            assert hidden.keys == [1, 2]
+            assert set(hidden.pairs) == {owner(1), owner(2)}
+            assert await store.membership.notices(limit=9) == []
+            assert [one.members for one in await store.membership.audiences()] == [0]
+            assert await store.verify() == []
+            assert (await store.totals()).profiles == 0
+            assert await orphans(store) == [1, 2]
+
+    async def test_activities_are_looked_through_in_pages_by_what_is_in_them(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            await give(store, applied(*range(1, 6)))
+            page = await store.forgetting.activities(Holding([b"user2@", b"user4@"]), after=Seq(0), limit=3)
+            assert ([one.seq for one in page.held], page.last) == ([2], 3)
+            page = await store.forgetting.activities(ALL, after=Seq(3), limit=9)
+            assert ([one.seq for one in page.held], page.last) == ([4, 5], 5)
+            assert (await store.forgetting.activities(ALL, after=Seq(5), limit=9)).last is None
+
+    async def test_an_activity_goes_or_becomes_what_is_left_of_it(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            await give(store, applied(*range(1, 7), profile_of=lambda seq: 1))
+
+            def revise(one: Activity) -> Activity | None:
+                if one.seq == 2:
+                    return msgspec.structs.replace(one, event=msgspec.structs.replace(one.event, identifiers={}))
+                return None if one.seq in {3, 4, 6} else one
+
+            assert await store.forgetting.revise_activities([Seq(n) for n in (1, 2, 3, 4, 6, 99)], revise) == 4
+            found = await store.profile(*owner(1), activities=9)
+            assert found is not None
+            assert [one.seq for one in found.activities] == [5, 2, 1], "the chain goes on over what went"
+            assert found.activities[1].event.identifiers == {}
+            assert (await store.totals()).activities == 3
+            assert (await store.seen([digest(3)]))[digest(3)].verdict == SeenVerdict.SUPPRESSED
+            assert (await store.seen([digest(1)]))[digest(1)].verdict == SeenVerdict.APPLIED
+            assert await store.verify() == []
+            await give(store, Changes(activities=[activity(7, 1)], profiles={ProfileKey(1): profile(1)}))
+            assert await store.forgetting.revise_activities([Seq(7), Seq(1)], lambda one: None) == 2
+            assert await store.verify() == []
+
+    async def test_activities_of_nobody_and_of_those_who_are_hidden_go_too(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            await give(store, applied(1))
+            await give(store, Changes(activities=[activity(2, None)]))
+            await store.forgetting.hide([owner(1)])
+            assert await store.forgetting.revise_activities([Seq(1), Seq(2)], lambda one: None) == 2
+            assert (await store.totals()).activities == 0
+            assert await store.verify() == []
+
+    async def test_what_waits_goes_and_counts_as_suppressed_or_becomes_what_is_left_of_it(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            await give(store, burying(dead(1), dead(2), dead(3)))
+            await give(store, Changes(parked=[parked(4), parked(5), parked(6)], counts={("shop", Count.PARKED): 3}))
+
+            def revise(entry: Entry) -> Entry | None:
+                number = int(entry.event.id.removeprefix("evt-"))
+                if number in {2, 5}:
+                    return None
+                bare = msgspec.structs.replace(entry.event, identifiers={}, data={})
+                return msgspec.structs.replace(entry, event=bare) if number in {3, 6} else entry
+
+            assert await store.forgetting.revise_waiting([Seq(n) for n in range(1, 7)], revise) == 4
+            letters = await store.directory.letters(after=Seq(0), limit=9)
+            left = await store.directory.parked(after=Seq(0), limit=9)
+            assert [(one.seq, bool(one.entry.event.identifiers)) for one in (*letters, *left)] == [
+                (1, True),
+                (3, False),
+                (4, True),
+                (6, False),
+            ]
+            counts: dict[Any, int] = dict(await store.counts())
+            assert [counts["shop", one] for one in (Count.DEAD, Count.PARKED, Count.SUPPRESSED)] == [2, 2, 2]
+            assert (await store.seen([digest(2)]))[digest(2)].verdict == SeenVerdict.SUPPRESSED
+            assert await store.verify() == []
+
+    async def test_identifiers_come_in_pages(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            await give(store, applied(1, 2, 3))
+            first = await store.forgetting.identifiers(after=(0, ""), limit=2)
+            assert [pair for _, pair in first] == [owner(1), owner(2)]
+            rest = await store.forgetting.identifiers(after=first[-1][0], limit=9)
+            assert [pair for _, pair in rest] == [owner(3)]
+
+    async def test_nothing_about_somebody_hidden_waits_for_a_target_or_was_attempted(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            await give(store, applied(1, 2))
+            some = [delivery(1, lane=7), delivery(2, lane=7), delivery(1, target="mail"), delivery(2, target="mail")]
+            for place, one in enumerate(some):
+                await store.outbox.put(sending(msgspec.structs.replace(one, id=f"{one.id}{place}")), now=Micros(NOW))
+            ((failing, _),) = [await store.outbox.ready("mail", Micros(NOW), limit=9)]
+            await store.outbox.settle([ended(failing, "never", failed=True)])
+            assert await ready(store) == [1], "the second waits behind the first of its lane"
+            hidden = await store.forgetting.hide([owner(1)])
+            assert hidden.counts["deliveries and attempts"] == 3
+            assert await ready(store) == [2]
+            assert await ready(store, target="mail") == [2]
+            assert [(one.waiting, one.failed) for one in await store.outbox.totals()] == [(1, 0), (1, 0)]
+            (attempt,) = await store.outbox.attempts(AttemptFilter())
+            assert (attempt.id, attempt.profile, attempt.seq, attempt.outcome) == ("", None, None, "never")
+            assert await store.verify() == []
+            await store.outbox.settle([ended(failing)])
+            assert await store.forgetting.forget_deliveries() == 1, "one that was under way"
+            assert await store.forgetting.forget_deliveries() == 0
