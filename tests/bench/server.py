@@ -21,7 +21,7 @@ import anyio.to_thread
 from cdmd.cli.daemon_run import tune_interpreter
 from cdmd.cli.loading import load_all
 from cdmd.config.schema import Config
-from cdmd.connectors import cdmd_connectors
+from cdmd.connectors.registered import cdmd_connectors
 from cdmd.daemon.budgets import Budgets
 from cdmd.identity.identifiers import Kinds
 from cdmd.intake.courtesy import Courtesy

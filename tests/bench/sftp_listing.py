@@ -1,4 +1,7 @@
-"""The process that lists: PORT USERNAME FINGERPRINT FOLDER, the private key on its input; prints names, seconds, MiB twice."""
+"""The process that lists: PORT USERNAME FINGERPRINT FOLDER, the private key on its input.
+
+Prints how many names, the seconds by the clock and of its processor, and its MiB before and at their highest.
+"""
 
 import asyncio
 import os
@@ -40,10 +43,10 @@ async def main(port: str, username: str, fingerprint: str, folder: str) -> None:
     )
     area = SftpFiles("sup", settings).area(Reaching())  # type: ignore[arg-type]
     await area.client()
-    before, began, count = resident_mib(os.getpid()), time.perf_counter(), 0
+    before, began, used, count = resident_mib(os.getpid()), time.perf_counter(), time.process_time(), 0
     async for page in area.listing():
         count += len(page)
-    print(count, time.perf_counter() - began, before, resident_mib(os.getpid()))
+    print(count, time.perf_counter() - began, time.process_time() - used, before, resident_mib(os.getpid()))
     await area.close()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cdmd.config.loading import load
-from cdmd.connectors import cdmd_connectors
+from cdmd.connectors.registered import cdmd_connectors
 from cdmd.errors import ConfigInvalid
 
 SHOP = "connectors.shop.reconcile: there is no stream "

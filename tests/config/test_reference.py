@@ -6,8 +6,8 @@ from typing import Any
 
 from cdmd.config.loading import load
 from cdmd.config.reference import reference
-from cdmd.connectors import cdmd_connectors
 from cdmd.connectors.formats import FORMATS
+from cdmd.connectors.registered import cdmd_connectors
 
 ROOT = Path(__file__).resolve().parents[2]
 

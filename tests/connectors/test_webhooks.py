@@ -14,7 +14,7 @@ import pytest
 from standardwebhooks import Webhook as Signer
 from twilio.request_validator import RequestValidator
 
-import cdmd.connectors
+import cdmd.connectors.registered
 from cdmd import hookspecs
 from cdmd.connectors.webhooks import Webhook
 from cdmd.contracts import Connector, PushConnector
@@ -349,7 +349,7 @@ def test_the_route_is_the_connectors_name_unless_a_path_is_given() -> None:
 def test_it_comes_through_the_hook_that_plugins_use() -> None:
     plugins = pluggy.PluginManager(hookspecs.PROJECT)
     plugins.add_hookspecs(hookspecs)
-    plugins.register(cdmd.connectors)
+    plugins.register(cdmd.connectors.registered)
     assert Webhook in plugins.hook.cdmd_connectors()[0]
     built = Webhook("shop", settings())
     assert isinstance(built, Connector)

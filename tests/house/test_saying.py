@@ -8,7 +8,7 @@ import pytest
 
 from cdmd import hookspecs
 from cdmd.config.reference import reference
-from cdmd.connectors import cdmd_connectors
+from cdmd.connectors.registered import cdmd_connectors
 from cdmd.kit.logs import SAFE_KEYS
 from tests.house.reading import ROOT, Module, calls, modules
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from cdmd.config.checking import Checker
 from cdmd.config.schema import FRAME_KEYS, ConnectorFrame
-from cdmd.connectors import cdmd_formats
 from cdmd.connectors.fetching import Ask, Fetcher, Judge, Outcome
+from cdmd.connectors.registered import cdmd_formats
 from cdmd.connectors.rest import Rest
 from cdmd.connectors.rest.getting import Means
 from cdmd.connectors.rest.looks import Look
