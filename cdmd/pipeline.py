@@ -4,36 +4,33 @@ This page names the steps in order; each is a room of its own. What happens to a
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import anyio
 import anyio.abc
 import msgspec
-import structlog
 
 from cdmd.batches.credit import CREDIT, Credit
-from cdmd.batches.deciding import Decision, Fate, poisoned
 from cdmd.batches.extending import Batch, Extending
 from cdmd.batches.freshness import Freshness
 from cdmd.batches.pacing import Pace
-from cdmd.batches.preparing import Preparation, Prepared, prepare, prepared, together, work_of
+from cdmd.batches.preparing import Preparation, prepared, together
 from cdmd.batches.rules import Digester, PipelineSettings, Rules
 from cdmd.batches.tail import Tail
+from cdmd.batches.writing import Turn, Writing
 from cdmd.contracts import Clock, Journal, Remap, Screen, Store
 from cdmd.deliveries.subscribing import Subscriptions
-from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions
 from cdmd.identity.identifiers import Kinds
-from cdmd.models import Changes, Count, Entry, Parked, Seq, to_micros
+from cdmd.models import Entry, Parked, Seq, to_micros
 from cdmd.profiles.audiences import Audiences
 
 __all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "Tail"]
 
-_LONGEST_PAUSE: Final = 5.0
 _FLOOR: Final = 0.025
-_PATIENT: Final = 2
-_T = TypeVar("_T")
+_ABREAST: Final = 3
+"""Batches under way into the store at once: one is written, one decided, one looked up."""
 
 
 class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,9 +67,9 @@ class Pipeline:
         tail: Tail | None = None,
         applied: Callable[[Seq], None] = lambda position: None,
     ) -> None:
-        self._journal, self._store, self._extensions, self._clock, self._pull = journal, store, extensions, clock, pull
+        self._journal, self._store, self._extensions, self._clock = journal, store, extensions, clock
         self._settings = settings or PipelineSettings()
-        self._rules = Rules(
+        rules = Rules(
             journal_id=journal.id,
             kinds=kinds,
             audiences=audiences,
@@ -88,20 +85,20 @@ class Pipeline:
         self._credit = Credit(head=journal.head, position=store.position)
         self._window: deque[Batch] = deque()
         self._read_upto = store.position
-        self._parked = 0
+        self._begun = 0  # how many of them are under way into the store, from the first
+        self._under_way: list[Turn] = []
         self._changed = anyio.Event()
         self._pace = Pace(clock, lambda: self._changed.wait())  # noqa: PLW0108 - another event each time
         self._woken = anyio.Event()
-        self._applied = applied
         self.tail = tail or Tail()
-        self.freshness = Freshness()
-        self.failure: str | None = None
-        self._log = structlog.get_logger("cdmd.pipeline")
+        self._writing = Writing(store, rules, clock=clock, pull=pull, credit=self._credit, tail=self.tail, applied=applied)
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Read ahead, call extensions, apply in order, and bring parked events back: side by side, until cancelled."""
-        self._read_upto = self._store.position
-        await self._count_parked()
+        self._read_upto, self._begun = self._store.position, 0
+        self._window.clear()
+        self._under_way.clear()
+        await self._writing.count_parked()
         async with self._extensions, anyio.create_task_group() as tasks:
             tasks.start_soon(self._read_ahead)
             tasks.start_soon(self._bring_back)
@@ -111,12 +108,12 @@ class Pipeline:
     async def _read_ahead(self) -> None:
         """Step 1: the next entries of the journal become a batch of the window, and its extension calls start."""
         while True:
-            await self._trying(lambda: self._journal.wait(self._read_upto))
+            await self._writing.trying(lambda: self._journal.wait(self._read_upto))
             arrived = self._clock.monotonic()
             while self._waiting(self._settings.window * self._settings.batch):
                 await self._changed.wait()
             limit = self._batch_limit()
-            journaled = await self._trying(lambda limit=limit: self._journal.read(self._read_upto, limit=limit))  # type: ignore[misc]
+            journaled = await self._writing.trying(lambda limit=limit: self._journal.read(self._read_upto, limit=limit))  # type: ignore[misc]
             if not journaled:
                 continue
             now = self._clock.monotonic()
@@ -125,7 +122,7 @@ class Pipeline:
             await self._extending.begin(batch)
             if batch.finished.is_set():
                 # Made ready while the store still writes what came before: it shall not wait for that.
-                batch.ready = await prepared(self._rules, batch.work())
+                batch.ready = await prepared(self._writing.rules, batch.work())
             self._window.append(batch)
             self._notify()
             await self._pace.breathe()
@@ -134,26 +131,64 @@ class Pipeline:
         return sum([len(batch.passages) for batch in self._window]) >= events
 
     async def _apply_in_order(self) -> None:
-        """Steps 2 to 5: when a batch is ready or its time is up, decide about it and write it, with what came back."""
-        while True:
-            while not (self._window or self._extending.returned):
-                await self._changed.wait()
+        """Steps 2 to 5: when a batch is ready or its time is up, decide about it and write it, with what came back.
+
+        Of a backlog the next batch is decided while the one before it is written.
+        """
+        async with anyio.create_task_group() as tasks:
+            while True:
+                while not self._may_begin():
+                    await self._changed.wait()
+                turn = await self._turn(beside=bool(self._under_way))
+                if not self._under_way:
+                    self._pace.begin()
+                self._under_way.append(turn)
+                self._begun += len(turn.batches)
+                if self._is_large(turn.ready):
+                    tasks.start_soon(self._carry, turn)
+                else:
+                    await self._carry(turn)
+
+    def _may_begin(self) -> bool:
+        """Whether a batch waits that may go now: by itself, or beside one where neither waits for an extension, or did."""
+        following = self._window[self._begun] if self._begun < len(self._window) else None
+        if not self._under_way:
+            return following is not None or bool(self._extending.returned)
+        if following is None or following.ready is None or self._extending.returned or len(self._under_way) >= _ABREAST:
+            return False
+        return self._is_large(following.ready) and self._is_large(self._under_way[-1].ready)
+
+    def _is_large(self, ready: Preparation) -> bool:
+        return ready.plain and len(ready.items) >= self._settings.batch // 2
+
+    async def _turn(self, *, beside: bool) -> Turn:
+        """The next batch, or all that are ready together with what came back."""
+        if beside:
+            batches = [self._window[self._begun]]
+        else:
             await self._pace.rest(lambda: self._waiting(self._settings.batch))
             batches = await self._ready()
-            passages = [passage for batch in batches for passage in self._extending.release(batch)]
-            returned = self._extending.take_returned()
-            passages += returned
-            parts = [batch.ready or await prepared(self._rules, batch.work()) for batch in batches]
-            parts += [await prepared(self._rules, [passage.item() for passage in returned])] if returned else []
-            self._pace.begin()
-            await self._write(together(self._rules, parts), position=batches[-1].position if batches else None)
+        passages = [passage for batch in batches for passage in self._extending.release(batch)]
+        returned = self._extending.take_returned()
+        parts = [batch.ready or await prepared(self._writing.rules, batch.work()) for batch in batches]
+        parts += [await prepared(self._writing.rules, [one.item() for one in returned])] if returned else []
+        before = self._under_way[-1] if beside else None
+        return Turn(batches, [*passages, *returned], together(self._writing.rules, parts), before)
+
+    async def _carry(self, turn: Turn) -> None:
+        """Bring one turn to its end."""
+        await self._writing.write(turn)
+        self._under_way.remove(turn)
+        for _ in turn.batches:
+            self._window.popleft()
+            self._begun -= 1
+        if not self._under_way:
             self._pace.end()
-            for _ in batches:
-                self._window.popleft()
-            self._extending.applied(passages)
-            self._notify()
-            if any(passage.resumed for passage in passages):
-                self._woken.set()
+        self._extending.applied(turn.passages)
+        turn.done.set()
+        self._notify()
+        if any(passage.resumed for passage in turn.passages):
+            self._woken.set()
 
     async def _ready(self) -> list[Batch]:
         """The next batches that are ready together; the first is waited for until its time is up."""
@@ -173,10 +208,10 @@ class Pipeline:
     async def _bring_back(self) -> None:
         """Parked events that are due go through their extensions again and return as part of a later batch."""
         while True:
-            due = await self._trying(self._due)
+            due = await self._writing.trying(self._due)
             fresh = self._extending.admitted(due, share=self._settings.resuming)
             if fresh:
-                await self._count_parked()
+                await self._writing.count_parked()
                 await self._extending.resume(fresh)
                 continue
             self._woken = anyio.Event()
@@ -188,82 +223,9 @@ class Pipeline:
         now, limit, without = to_micros(self._clock.now()), self._settings.resuming, list(self._extending.running)
         due = await self._store.due(now, limit=limit, without=without)
         earliest = None if due else await self._store.next_due()
-        if earliest is None or earliest <= now + self._rules.parked_keep:
+        if earliest is None or earliest <= now + self._writing.rules.parked_keep:
             return due
         return await self._store.due(earliest, limit=limit, without=without)
-
-    async def _write(self, ready: Preparation, *, position: Seq | None) -> None:
-        """Decide and write in one transaction, over and over until it is durable. Nothing is ever skipped.
-
-        One event that cannot be processed is looked for by halves and becomes a dead letter, so that it stops nobody else.
-        """
-        attempt = 0
-        while True:
-            decision = Decision(ready, position=position, parked=self._parked, now=to_micros(self._clock.now()))
-            try:
-                changes = await self._store.apply(decision.wanted, decision)
-            except CdmdError as error:
-                fault: Exception = error
-            except Exception as error:  # noqa: BLE001 - a fault in one event must not stop all others for ever
-                fault = error
-                if (decision.broke is not None or attempt >= _PATIENT) and await self._set_apart(
-                    ready.items, error, position=position
-                ):
-                    return
-            else:
-                self.failure = None
-                self._account(changes, decision.fates)
-                if position is not None:
-                    self._moved(position, ready.items)
-                return
-            self.failure = f"the store cannot take events: {type(fault).__name__}"
-            self._log.error("store_apply_failed", error=type(fault).__name__, attempt=attempt, events=len(ready.items))
-            await self._clock.sleep(min(_LONGEST_PAUSE, 0.05 * 2 ** min(attempt, 10)))
-            attempt += 1
-            if position is not None and self._store.position >= position:
-                # The transaction was told to have failed and had not.
-                await self._count_parked()
-                self._moved(position, ready.items)
-                return
-
-    async def _set_apart(self, items: Sequence[Prepared], error: Exception, *, position: Seq | None) -> bool:
-        """Write the two halves by themselves; the last one left becomes a dead letter. False when there is nothing to try."""
-        if len(items) == 1:
-            item, original = items[0].item, items[0].original
-            condemned = poisoned(item, error)
-            if condemned == item:
-                return False
-            self._log.error("event_poisoned", seq=item.seq, connector=original.connector, error=type(error).__name__)
-            await self._write(prepare(self._rules, [(condemned, original)]), position=position)
-            return True
-        middle = len(items) // 2
-        fresh = [one.item.seq for one in items[:middle] if not one.item.resumed]
-        await self._write(prepare(self._rules, work_of(items[:middle])), position=fresh[-1] if fresh else None)
-        await self._write(prepare(self._rules, work_of(items[middle:])), position=position)
-        return True
-
-    def _moved(self, position: Seq, items: Sequence[Prepared]) -> None:
-        done = [(one.item.seq, one.original.connector) for one in items if not one.item.resumed]
-        self._credit.applied(position, done)
-        self._applied(position)
-
-    def _account(self, changes: Changes, fates: Sequence[Fate]) -> None:
-        """After the transaction: figures, freshness, and whoever watches."""
-        self._parked += sum(number for (_, counter), number in changes.counts.items() if counter == Count.PARKED)
-        applied = [fate for fate in fates if fate.stage == "applied"]
-        connectors = [fate.item.entry.event.connector for fate in applied]
-        since = [fate.at if one in self._pull else fate.received for one, fate in zip(connectors, applied, strict=True)]
-        self.freshness.seen(zip(connectors, since, strict=True), self._clock.now())
-        if self.tail.watched:
-            self._show(fates)
-
-    def _show(self, fates: Sequence[Fate]) -> None:
-        for stage, item, detail, *_ in fates:
-            event = item.entry.event
-            for visit in item.trace:
-                self.tail.publish("extended", event, f"{visit.extension}: {visit.outcome}")
-            if stage is not None:
-                self.tail.publish(stage, event, detail)
 
     def journaled(self, first: Seq, entries: Sequence[Entry]) -> None:
         """The intake says what is durable now; ``first`` is the first entry's sequence number."""
@@ -299,9 +261,20 @@ class Pipeline:
         subscriptions: Subscriptions | None = None,
     ) -> None:
         """What a reload changed; it counts from the next batch."""
-        self._pull = pull
+        self._writing.pull = pull
         told = {"reconciled": reconciled, "subscriptions": subscriptions}
-        self._rules = msgspec.structs.replace(self._rules, kinds=kinds, audiences=audiences, known_only=known_only, **told)
+        rules = self._writing.rules
+        self._writing.rules = msgspec.structs.replace(rules, kinds=kinds, audiences=audiences, known_only=known_only, **told)
+
+    @property
+    def freshness(self) -> Freshness:
+        """How late events become visible."""
+        return self._writing.freshness
+
+    @property
+    def failure(self) -> str | None:
+        """What is wrong now, in words for the administrator."""
+        return self._writing.failure
 
     def statistics(self) -> PipelineStatistics:
         """Figures for ``status``."""
@@ -317,26 +290,6 @@ class Pipeline:
         behind = self._journal.head - self._read_upto
         far = behind > self._settings.window * self._settings.batch
         return self._settings.backlog_batch if far else self._settings.batch
-
-    async def _count_parked(self) -> None:
-        totals = await self._trying(self._store.counts)
-        self._parked = sum(number for (_, counter), number in totals.items() if counter == Count.PARKED)
-
-    async def _trying(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        """What ``ask`` brings, asked again with a pause for as long as the databases cannot answer."""
-        pause, said = 0.05, None
-        while True:
-            try:
-                answer = await ask()
-            except CdmdError as error:
-                said = self.failure = f"cannot read: {type(error).__name__}"
-                self._log.error("pipeline_read_failed", error=type(error).__name__)
-            else:
-                if self.failure == said:
-                    self.failure = None
-                return answer
-            await self._clock.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
 
     def _notify(self) -> None:
         self._changed.set()

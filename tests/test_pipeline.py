@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdmd.batches.extending import Passage
+from cdmd.batches.preparing import prepared
+from cdmd.batches.writing import Turn
 from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.errors import Drop, NotDurable, Reject, RetryLater
 from cdmd.extensions import Extensions, Limits, Registered, extension
@@ -882,7 +884,7 @@ async def test_freshness_is_measured_from_receipt_and_from_effective_time_for_pu
     daemon.clock.advance(2)
     async with daemon.running() as pipeline:
         assert pipeline.freshness.seconds("shop", daemon.clock.now()) is None
-        pipeline._pull = frozenset({"crm"})
+        pipeline._writing.pull = frozenset({"crm"})
         daemon.journal.add(event("1"), event("2", source="crm", time=START - timedelta(seconds=98)))
         assert await pipeline.drain(5)
         await anyio.lowlevel.checkpoint()
@@ -1107,3 +1109,68 @@ async def test_what_was_made_ready_before_a_reload_is_decided_by_the_rules_after
         daemon.store.go.set()
         assert await pipeline.drain(5)
     assert [one.rule for one in daemon.store.activities.values()] == ["new", "no usable identifier"]
+
+
+class CountingStore(MemoryStore):
+    """Knows how many batches were under way at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_once = 0
+
+    async def apply(self, wanted, decide):
+        self.at_once = max(self.at_once, len(self._calls) + 1)
+        return await super().apply(wanted, decide)
+
+
+async def test_of_a_backlog_the_next_batch_is_handed_over_while_the_one_before_is_written():
+    daemon = Daemon(store=CountingStore())
+    await daemon.take(*(event(str(number)) for number in range(20)), batch=2, backlog_batch=2)
+    assert daemon.store.at_once == 3
+    assert list(daemon.store.activities) == list(range(1, 21))
+
+
+async def test_a_batch_in_which_somebody_waits_for_an_extension_goes_alone():
+    daemon = Daemon(store=CountingStore())
+    later = on("order.*", raising(RetryLater(1000)))
+    await daemon.take(*(event(str(number)) for number in range(20)), extensions=[later], batch=2, backlog_batch=2)
+    assert daemon.store.at_once == 1
+
+
+@pytest.mark.parametrize("failing", ["failing", "failing_after"])
+async def test_a_batch_that_fails_is_tried_again_before_those_behind_it_which_were_under_way(failing):
+    daemon = Daemon()
+    written = []
+    daemon.journal.add(*(event(str(number)) for number in range(20)))
+    write, daemon.store._write = daemon.store._write, lambda changes: (written.append(changes.position), write(changes))
+    async with daemon.running(batch=2, backlog_batch=2):
+        await daemon.store.until(lambda: daemon.store.position >= 4)
+        getattr(daemon.store, failing).extend([NotDurable("the disk"), NotDurable("the disk")])
+        await daemon.store.until(lambda: daemon.store.position == 20)
+    assert written == sorted(written)
+    assert list(daemon.store.activities) == list(range(1, 21))
+    assert daemon.store.sums() == {Count.APPLIED: 20}
+
+
+async def test_an_event_that_cannot_be_written_becomes_a_dead_letter_although_others_are_under_way():
+    daemon = Daemon()
+    daemon.store.refuses = {"7"}
+    await daemon.take(*(event(str(number)) for number in range(20)), batch=4, backlog_batch=4)
+    assert daemon.store.sums() == {Count.APPLIED: 19, Count.DEAD: 1}
+    assert list(daemon.store.activities) == [seq for seq in range(1, 21) if seq != 8]
+
+
+async def test_a_batch_is_not_even_handed_over_while_the_one_before_it_has_to_be_tried_again():
+    daemon = Daemon(store=CountingStore())
+    async with daemon.running() as pipeline:
+        ready = await prepared(pipeline._writing.rules, [])
+        failed = Turn([], [], ready)
+        failed.failed = True
+        behind = Turn([], [], ready, before=failed)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pipeline._writing.write, behind)
+            for _ in range(10):
+                await anyio.lowlevel.checkpoint()
+            assert (daemon.store.at_once, behind.failed) == (0, True)
+            failed.done.set()
+    assert daemon.store.at_once == 1

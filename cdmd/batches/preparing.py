@@ -41,13 +41,14 @@ class Prepared(NamedTuple):
 class Preparation(NamedTuple):
     """A batch in journal order under ``rules``: ``wanted`` is what a decision about it must know.
 
-    ``swayed``: an extension had or has a say about one of its events.
+    ``swayed``: an extension had or has a say about one of its events. ``plain``: none of them waits for one, or did.
     """
 
     rules: Rules
     items: Sequence[Prepared]
     wanted: Wanted
     swayed: bool
+    plain: bool
 
 
 def prepare(rules: Rules, work: Work) -> Preparation:
@@ -78,7 +79,8 @@ def _preparation(rules: Rules, items: list[Prepared]) -> Preparation:
         list({pair: None for one in items for pair in one.forms.pairs}),
         [one.item.seq for one in items if one.item.resumed],
     )
-    return Preparation(rules, items, wanted, any(_is_swayed(one.item) for one in items))
+    waits = any(_waits(one.item) for one in items)
+    return Preparation(rules, items, wanted, waits or any(one.item.trace for one in items), not waits)
 
 
 def _prepared(rules: Rules, item: Item, original: Event) -> Prepared:
@@ -98,5 +100,5 @@ def _content(rules: Rules, entry: Entry, original: Event) -> int:
     return to_micros(entry.event.received) if entry.brief else rules.digester.content(entry.content(original))
 
 
-def _is_swayed(item: Item) -> bool:
-    return bool(item.trace) or item.resumed or isinstance(item.outcome, Hold)
+def _waits(item: Item) -> bool:
+    return item.resumed or isinstance(item.outcome, Hold)

@@ -92,6 +92,9 @@ class Store(Protocol):
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
         """Look ``wanted`` up, call the pure ``decide``, write its changes in one transaction; returns them.
 
+        The next batch may be handed over while one is under way: ``decide`` is told what would be known after that one.
+        Where it is not written, what was handed over meanwhile is not either (``NotDurable``).
+
         After a power cut the journal is applied again, and extensions may answer otherwise then. So what names or joins people
         (``owners``, ``merges``) is on the disk before anybody can see it where changes that were ``swayed`` are not yet.
         """

@@ -6,7 +6,7 @@ otherwise. Not here: any decision (``apply`` is handed the function) and the tab
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -16,9 +16,8 @@ import msgspec
 from typing_extensions import override
 
 from cdmd.contracts import Audit, Clock, DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
-from cdmd.errors import Damaged, NotDurable
+from cdmd.errors import Damaged
 from cdmd.models import (
-    LANE,
     Changes,
     DeadLetter,
     Digest,
@@ -31,7 +30,8 @@ from cdmd.models import (
     from_micros,
 )
 from cdmd.store import deriving, letters, looking, seen
-from cdmd.store.batches import look_up, write
+from cdmd.store.abreast import Abreast
+from cdmd.store.batches import Found, look_up, write
 from cdmd.store.checking import verify_store
 from cdmd.store.checkpoints import Checkpoints
 from cdmd.store.copying import copy_database
@@ -50,11 +50,11 @@ from cdmd.store.database import (
 )
 from cdmd.store.directory import SqliteDirectory, read_audit
 from cdmd.store.forgetting import SqliteForgetting
-from cdmd.store.keys import STRANGERS
 from cdmd.store.membership import SqliteMembership
 from cdmd.store.outbox import SqliteOutbox
 from cdmd.store.rows import read_letter, read_parked
 from cdmd.store.sql import load_migrations, load_queries
+from cdmd.store.standing import belong, check_position, position_of
 
 T = TypeVar("T")
 _SQL: Final = load_queries("store")
@@ -71,6 +71,7 @@ class SqliteStore(Store):
     def __init__(self, path: Path, *, clock: Clock, digests: letters.Digests, connect: Connect) -> None:
         self._path, self._clock, self._digests, self._connect = path, clock, digests, connect
         self._writer = Writer(self._open_connection, name="store")
+        self._abreast = Abreast(self._writer, whole=self._apply, put=self._put)
         self._checkpoints = Checkpoints(self._open_beside, self._checkpoint)
         self._readers: Readers
         self.outbox: SqliteOutbox
@@ -98,7 +99,7 @@ class SqliteStore(Store):
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(store._writer)
             with opening("store", path):
-                await store._writer.run(partial(_belong, journal_id, digest(*_KEY_CHECK)))
+                await store._writer.run(partial(belong, journal_id, digest(*_KEY_CHECK)))
                 await stack.enter_async_context(store._checkpoints)
                 store._readers = await stack.enter_async_context(Readers.open(path, what="store"))
             store.membership = SqliteMembership(store._readers, store._one)
@@ -133,7 +134,7 @@ class SqliteStore(Store):
         Raises ``NotDurable`` (the disk), ``Damaged``, ValueError on changes that contradict what is stored, and what ``decide``
         raises; nothing of the batch is written then.
         """
-        changes = await self._write(partial(self._apply, wanted, decide))
+        changes = await self._mapped(self._abreast.apply(wanted, decide))
         self._checkpoints.grown(len(changes.profiles) + len(changes.seen))
         self.outbox.wrote(changes.outgoing)
         return changes
@@ -142,18 +143,32 @@ class SqliteStore(Store):
         with transaction(connection):
             found = look_up(connection, wanted)
             changes = decide(found.known)
-            self._swayed |= changes.swayed
-            names = self._swayed and bool(changes.owners or changes.merges)
-            if not names:
+            at_once = not self._names(changes)
+            if at_once:
                 write(connection, changes, found, now=self._clock.now())
-        if names:
+        if at_once:
+            self._moved(changes)
+        else:
             # How hard it syncs cannot be changed within a transaction; nobody else writes, so ``found`` still holds.
-            with synced_commits(connection, _PLAN), transaction(connection):
-                write(connection, changes, found, now=self._clock.now())
-            self._swayed = False
+            self._put(connection, changes, found)
+        return changes
+
+    def _put(self, connection: sqlite3.Connection, changes: Changes, found: Found) -> None:
+        """What was decided, in a transaction of its own."""
+        names = self._names(changes)
+        with synced_commits(connection, _PLAN) if names else nullcontext(), transaction(connection):
+            write(connection, changes, found, now=self._clock.now())
+        self._swayed = self._swayed and not names
+        self._moved(changes)
+
+    def _names(self, changes: Changes) -> bool:
+        """Whether it names or joins people while an extension had a say in what may not be on the disk yet."""
+        self._swayed |= changes.swayed
+        return self._swayed and bool(changes.owners or changes.merges)
+
+    def _moved(self, changes: Changes) -> None:
         if changes.position is not None:
             self._position = max(self._position, changes.position)
-        return changes
 
     @override
     async def derive(self, more: Derive, *, after: ProfileKey, limit: int) -> ProfileKey | None:
@@ -180,13 +195,13 @@ class SqliteStore(Store):
         Not a FULL commit: that syncs the log once more, but says nothing about pages that an earlier, failed and unnoticed
         sync of it gave up. Raises as ``apply`` does, also where the writer that failed cannot be opened again.
         """
-        await self._write(_position)
+        await self._write(position_of)
         await self._mapped(self._checkpoints.run(self._checkpoint))
         return self._synced
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         """On the thread beside the writer's: what was committed before it is on the disk when all of it went over."""
-        position = _position(connection)
+        position = position_of(connection)
         busy, pages, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         if not busy and pages == done:
             self._synced = max(self._synced, position)
@@ -217,7 +232,8 @@ class SqliteStore(Store):
         await self._one(_SQL["audit"], msgspec.structs.astuple(row))
 
     async def _write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._mapped(self._writer.run(fn))
+        async with self._abreast.alone():
+            return await self._mapped(self._writer.run(fn))
 
     async def _mapped(self, work: Awaitable[T]) -> T:
         try:
@@ -298,9 +314,9 @@ class SqliteStore(Store):
         """On the writer's thread, at the start and after every failure: the position must not have gone back."""
         connection = connect_writer(self._path, _PLAN, connect=self._connect)
         try:
-            stored = _position(connection)
+            stored = position_of(connection)
             known, self._position = self._position, max(stored, self._position)
-            _check_position(stored, known=known)
+            check_position(stored, known=known)
         except BaseException:
             connection.close()
             raise
@@ -310,34 +326,6 @@ class SqliteStore(Store):
         return connect_beside(self._path, _PLAN, connect=self._connect)
 
 
-def _check_position(stored: Seq, *, known: Seq) -> None:
-    """Raise where the store is not where it was when it was last written."""
-    if known in {stored, 0}:
-        return
-    if stored < known:
-        raise Damaged(f"the store went back from position {known} to {stored}; restart cdmd: it applies what is missing again")
-    raise NotDurable(f"the store had reached position {stored} after all; what was to be applied must be chosen again")
-
-
-def _position(connection: sqlite3.Connection) -> Seq:
-    row = connection.execute(_SQL["position"], (LANE,)).fetchone()
-    if row is None:
-        raise Damaged("the store is damaged: it does not say up to where it is applied; mend it with: cdmd restore FILE")
-    return Seq(row[0])
-
-
 def _forget_seen(before: Micros, connection: sqlite3.Connection) -> int | None:
     with transaction(connection):
         return seen.forget_some(connection, before)
-
-
-def _belong(journal_id: str, key_check: bytes, connection: sqlite3.Connection) -> None:
-    """A new store takes over the journal's identity and the key's; an old one must have them."""
-    mine = {"journal_id": journal_id, "key_check": key_check.hex()}
-    with transaction(connection):
-        for name, value in mine.items():
-            row = connection.execute(_SQL["meta"], (name,)).fetchone()
-            if row is None:
-                connection.execute(_SQL["set_meta"], (name, value))
-            elif row[0] != value:
-                raise Damaged(STRANGERS[name])

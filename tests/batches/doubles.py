@@ -10,6 +10,7 @@ import anyio
 import msgspec
 
 from cdmd.contracts import Decide
+from cdmd.errors import NotDurable
 from cdmd.models import (
     Activity,
     Changes,
@@ -98,6 +99,13 @@ class MemoryJournal:
             await self._more.wait()
 
 
+class _Call:
+    """A batch that was handed over."""
+
+    def __init__(self) -> None:
+        self.ended, self.written = anyio.Event(), False
+
+
 class MemoryStore:
     """``failing`` holds what the next calls of ``apply`` raise, before or (``after``) after the transaction took effect."""
 
@@ -118,9 +126,26 @@ class MemoryStore:
         self.seen_fails = False
         self.seen_asked = 0
         self._moved = anyio.Event()
+        self._calls: list[_Call] = []
 
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
-        await anyio.lowlevel.checkpoint()
+        earlier, mine = list(self._calls), _Call()
+        self._calls.append(mine)
+        try:
+            await anyio.lowlevel.checkpoint()
+            for one in earlier:
+                await one.ended.wait()
+            if not all(one.written for one in earlier):
+                raise NotDurable("what came before was not written")
+            changes = self._applied(wanted, decide)
+            mine.written = True
+            return changes
+        finally:
+            mine.ended.set()
+            if all(one.ended.is_set() for one in self._calls):
+                self._calls.clear()
+
+    def _applied(self, wanted: Wanted, decide: Decide) -> Changes:
         if self.failing:
             raise self.failing.pop(0)
         changes = decide(self._known(wanted))

@@ -52,7 +52,7 @@ async def test_a_reload_exchanges_kinds_indicators_reserve_and_log_level_at_once
         report = await running.reload()
         assert report.problems == []
         assert parts.kinds is not before
-        assert parts.pipeline._rules.kinds is parts.kinds
+        assert parts.pipeline._writing.rules.kinds is parts.kinds
         assert running.shown is parts.projection
         assert running.kinds.normalise("email", "joe@example.com") is None
         assert parts.door._usable({"email": "joe@example.com"}) == []

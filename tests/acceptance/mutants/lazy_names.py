@@ -8,6 +8,6 @@ from contextlib import nullcontext
 from cdmd.store import store
 from tests.acceptance import hurrying
 
-store._synced_commits = nullcontext  # type: ignore[assignment]
+store.synced_commits = lambda _connection, _plan: nullcontext()  # type: ignore[assignment]
 hurrying.upkeep.SYNC_EVERY = 60.0  # type: ignore[misc]
 hurrying.upkeep.PRUNE_EVERY = 60.0  # type: ignore[misc]
