@@ -26,7 +26,7 @@ def pause(name: str, as_json: bool) -> None:
     \b
     cdmctl pause crm
     """
-    tell(client().post(_connector(name, "pause")), as_json=as_json)
+    tell(client().post(connector_path(name, "pause")), as_json=as_json)
 
 
 @click.command
@@ -35,7 +35,7 @@ def pause(name: str, as_json: bool) -> None:
 @prints_data
 def resume(name: str, as_json: bool) -> None:
     """Let a paused connector go on from where it was."""
-    tell(client().post(_connector(name, "resume")), as_json=as_json)
+    tell(client().post(connector_path(name, "resume")), as_json=as_json)
 
 
 @click.command
@@ -44,7 +44,7 @@ def resume(name: str, as_json: bool) -> None:
 @prints_data
 def poll(name: str, as_json: bool) -> None:
     """Let a pull connector look now."""
-    tell(client().post(_connector(name, "poll")), as_json=as_json)
+    tell(client().post(connector_path(name, "poll")), as_json=as_json)
 
 
 @click.command
@@ -59,7 +59,7 @@ def forget(name: str, yes: bool, as_json: bool) -> None:
     cdmctl connectors forget old-shop --yes
     """
     confirm(f"Drop all that is remembered of {clean(name)}? Should it come back, it starts from nothing.", yes=yes)
-    tell(client().post(_connector(name, "forget")), as_json=as_json)
+    tell(client().post(connector_path(name, "forget")), as_json=as_json)
 
 
 @click.command
@@ -154,7 +154,8 @@ def confirm(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _connector(name: str, action: str) -> str:
+def connector_path(name: str, action: str) -> str:
+    """Where the daemon takes that action on that connector. Raises ``click.BadParameter``."""
     from urllib.parse import quote
 
     if not name or name in {".", ".."} or "/" in name:

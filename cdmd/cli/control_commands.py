@@ -19,7 +19,7 @@ _TARGETS = "cdmd.cli.control_targets"
 
 ENTRIES = {
     "status": Entry(f"{_LOOKING}:status", "Health, queue, backlog, connectors, plugins, totals."),
-    "top": Entry(f"{_LOOKING}:top", "The same as status, live; Ctrl-C ends it."),
+    "top": Entry("cdmd.cli.control_top:top", "The same as status, live, with keys to pause, poll and retry."),
     "connectors": Entry(f"{_LOOKING}:connectors", "List the connectors, or forget one that is gone."),
     "pause": Entry(f"{_CHANGING}:pause", "Hold a connector back, over restarts."),
     "resume": Entry(f"{_CHANGING}:resume", "Let a paused connector go on from where it was."),
@@ -45,6 +45,7 @@ ENTRIES = {
     "backup": Entry(f"{_CHANGING}:backup", "Write a backup while the daemon runs."),
     "verify": Entry(f"{_CHANGING}:verify", "Check journal and store while the daemon runs."),
     "metrics": Entry(f"{_LOOKING}:metrics", "Metrics in the Prometheus text format."),
+    "doctor": Entry("cdmd.cli.control_doctor:doctor", "What is wrong, and what to do about it."),
     "audit": Entry(f"{_LOOKING}:audit", "Who did what over the control socket."),
     "completion": Entry("cdmd.cli.completion:completion", "Print the script that completes this command in a shell."),
     "version": Entry(f"{_LOOKING}:version", "The command's version and the daemon's."),

@@ -1,7 +1,5 @@
 """The commands of ``cdmctl`` that look at the daemon as a whole and change nothing."""
 
-import sys
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,8 +9,7 @@ from cdmd import __version__
 from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.control_targets import target_table
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.running import until_interrupted
-from cdmd.cli.terminal import Table, clean, drawn, note, print_json, print_pairs, print_table, size, span
+from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table, size, span
 from cdmd.errors import Unreachable
 
 _REMARKS = (
@@ -48,27 +45,6 @@ def status(as_json: bool) -> None:
             click.echo()
             print_table(table)
     _remarks(document)
-
-
-@click.command
-@click.option("--every", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds between two looks.")
-@talks
-@prints_data
-def top(every: float, as_json: bool) -> None:
-    r"""The same as status, live; Ctrl-C ends it.
-
-    \b
-    cdmctl top
-    cdmctl top --json --every 10
-    """
-    if not as_json and not sys.stdout.isatty():
-        raise click.UsageError("top draws on a terminal; in a pipe use --json, or status")
-    with until_interrupted():
-        if as_json:
-            for document in _looks(every):
-                print_json(document, line=True)
-        else:
-            _draw(every)
 
 
 @click.group(
@@ -292,28 +268,6 @@ def _remarks(document: Mapping[str, Any]) -> None:
     failure = document["journal"]["failure"]
     for text in [*([f"the journal takes nothing: {failure}"] if failure else []), *document["warnings"]]:
         note(f"warning: {text}")
-
-
-def _looks(every: float) -> Iterator[Mapping[str, Any]]:
-    asked, never = client(), threading.Event()
-    while True:
-        yield asked.get("/v1/status")
-        never.wait(every)
-
-
-def _draw(every: float) -> None:
-    from rich.console import Group
-    from rich.live import Live
-    from rich.text import Text
-
-    with Live(screen=True, auto_refresh=False) as live:
-        for document in _looks(every):
-            head = Text("\n".join(f"{name:<8} {text}" for name, text in summary(document)))
-            tables = [
-                part for table in _tables(document) if table.rows for part in ("", drawn(table, width=live.console.width))
-            ]
-            warnings = [Text(f"warning: {clean(text)}", style="yellow") for text in document["warnings"]]
-            live.update(Group(head, *tables, *warnings), refresh=True)
 
 
 def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

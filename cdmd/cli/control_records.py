@@ -1,7 +1,9 @@
 """The commands of ``cdmctl`` that look at events and customers. What may be seen is the daemon's to decide."""
 
-from collections.abc import Mapping
-from typing import Any
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import click
 
@@ -9,8 +11,11 @@ from cdmd.cli.connection import client, connector_names, prints_data, talks
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.running import until_interrupted
 from cdmd.cli.terminal import Table, cell, clean, note, print_json, print_pairs, print_table, span
+from cdmd.control.client import Client
+from cdmd.errors import Unreachable
 
 _HERE = "cdmd.cli.control_records"
+_RETRY_SECONDS: Final = 0.5
 _PRIVACY = "cdmd.cli.control_privacy"
 _PEOPLE = "cdmd.cli.control_people"
 
@@ -20,22 +25,45 @@ _PEOPLE = "cdmd.cli.control_people"
 @click.option("--type", "glob", metavar="GLOB", help="Only types that match (order.*).")
 @click.option("--stage", metavar="STAGE", help="Only events at this stage.")
 @click.option("--reveal", is_flag=True, help="With personal data (admins; leaves an audit row).")
+@click.option("--reattach/--once", default=None, help="Go on after a restart of the daemon, or end with it.")
 @talks
 @prints_data
-def tail(connector: str | None, glob: str | None, stage: str | None, reveal: bool, as_json: bool) -> None:
+def tail(
+    connector: str | None, glob: str | None, stage: str | None, reveal: bool, reattach: bool | None, as_json: bool
+) -> None:
     r"""Live events, redacted unless revealed.
+
+    On a terminal it waits for a daemon that is restarted and goes on; in a pipe it ends with the daemon.
 
     \b
     cdmctl tail --type 'order.*'
     cdmctl tail --connector shop --json | jq .event.id
     """
     query = {"connector": connector, "type": glob, "stage": stage, "reveal": reveal}
+    again = sys.stdout.isatty() if reattach is None else reattach
     with until_interrupted():
-        for line in client().stream("/v1/tail", query):
+        for line in _attached(client(), query) if again else client().stream("/v1/tail", query):
             if as_json:
                 print_json(line, line=True)
             else:
                 _print_line(line, reveal=reveal)
+
+
+def _attached(asked: Client, query: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The stream, and after each end of the daemon the next one. What happens between two daemons is not in it."""
+    never, waiting = threading.Event(), False
+    asked.get("/v1/status")
+    while True:
+        try:
+            for line in asked.stream("/v1/tail", query):
+                waiting = False
+                yield line
+        except Unreachable:
+            pass
+        if not waiting:
+            note("the daemon went away; waiting until it is there again")
+        waiting = True
+        never.wait(_RETRY_SECONDS)
 
 
 @click.group(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -296,9 +297,12 @@ def test_without_configuration_it_starts_in_two_seconds_and_the_line_it_prints_m
     assert post("http://127.0.0.1:8787/hooks/inbox", b"{}").status == 401
 
 
-def test_a_tail_ends_by_itself_when_the_daemon_stops(daemon: DaemonProcess, tmp_path: Path) -> None:
+def test_a_tail_in_a_pipe_ends_when_the_daemon_stops_and_one_that_is_to_go_on_does(
+    daemon: DaemonProcess, tmp_path: Path
+) -> None:
     line = [sys.executable, "-m", "cdmd.cli.control_commands", "--socket", str(daemon.socket), "tail", "--json"]
     shown, complained = tmp_path / "shown", tmp_path / "complained"
+    lasting = subprocess.Popen([*line, "--reattach"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=daemon.environment)
     with (
         shown.open("w") as out,
         complained.open("w") as err,
@@ -311,3 +315,21 @@ def test_a_tail_ends_by_itself_when_the_daemon_stops(daemon: DaemonProcess, tmp_
         finally:
             tail.kill()
     assert complained.read_text() == ""
+    try:
+        daemon.start()
+        until(
+            lambda: _send(daemon, "shop", id=f"after-{time.monotonic_ns()}") == 200 and _read(lasting, b"after-"), what="a line"
+        )
+    finally:
+        lasting.terminate()
+        said = lasting.communicate(timeout=10)[1]
+    assert said.decode() == "the daemon went away; waiting until it is there again\n"
+
+
+def _read(process: "subprocess.Popen[bytes]", wanted: bytes) -> bool:
+    """Whether a line with that has come by now."""
+    assert process.stdout is not None
+    while select.select([process.stdout], [], [], 0.1)[0]:
+        if wanted in process.stdout.readline():
+            return True
+    return False
