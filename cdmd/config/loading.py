@@ -35,7 +35,7 @@ from cdmd.config.schema import (
     TraitSettings,
 )
 from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, StandIns, make_token, names_a_secret, token
-from cdmd.config.targeting import target
+from cdmd.config.targeting import addressed, target
 from cdmd.config.typed import Check, Typed, Types
 from cdmd.contracts import Format
 from cdmd.errors import ConfigInvalid
@@ -179,6 +179,7 @@ class _Loading:
             together.reconciling(connectors),
             together.keys_in_common(connectors),
             together.objectives(connectors),
+            addressed(targets, audiences),
         ):
             for key, what in found:
                 self._report(key, what)

@@ -1,11 +1,13 @@
 """What the keys that every target has are to mean: name, globs, condition, fields, waits. Pure; see ``meaning``."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
+from cdmd.config.checking import nearest
 from cdmd.config.meaning import NAME, Found, condition_problems, globs
-from cdmd.config.outbound import FIELD_ROOTS, TARGET_NAMES, TargetFrame
+from cdmd.config.outbound import FIELD_ROOTS, TARGET_NAMES, TargetConfig, TargetFrame
+from cdmd.config.schema import Absent
 
 _FIELD: Final = re.compile(rf"(?:(?:event|profile)\.)?(?:{'|'.join(FIELD_ROOTS)})(?:\..+)?")
 
@@ -25,6 +27,23 @@ def target(name: str, frame: TargetFrame, among: Iterable[str]) -> Found:
             yield (*key, "fields", str(place)), problem
     if not frame.retry:
         yield (*key, "retry"), "needs at least one wait (`0s` for one attempt)"
+
+
+def addressed(targets: Mapping[str, TargetConfig], audiences: Collection[str]) -> Found:
+    """That each target has something to send: an audience that there is, or events."""
+    for name, one in targets.items():
+        if one.settings is None or isinstance(one.settings, Absent):
+            continue
+        key, audience = ("targets", name), getattr(one.settings, "audience", None)
+        if audience is None:
+            if not one.frame.events:
+                yield (*key, "events"), "is missing: nothing would ever be sent"
+            continue
+        if audience not in audiences:
+            yield (*key, "audience"), f"there is no audience {audience!r}{nearest(audience, audiences)}"
+        for other in ("events", "where"):
+            if getattr(one.frame, other):
+                yield (*key, other), "has no meaning beside an audience, whose members are written"
 
 
 def _field_problems(path: str) -> Iterator[str]:

@@ -31,11 +31,12 @@ from cdmd.contracts.privacy import Naming, Screen
 from cdmd.contracts.sources import BulkTable, BulkWriter, Source
 from cdmd.contracts.store import DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
 from cdmd.contracts.streams import EventSettings, LookingConnector, StreamFrame, StreamingConnector, StreamOutlook
-from cdmd.contracts.targets import DeliveringTarget, Outlet, RunningTarget, Target
+from cdmd.contracts.targets import Addressee, DeliveringTarget, Outlet, RunningTarget, Target
 from cdmd.contracts.values import Question, Values
 
 __all__ = [
     "ActivityPage",
+    "Addressee",
     "Append",
     "AttemptFilter",
     "AudienceTotals",

@@ -9,13 +9,20 @@ import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from cdmd.contracts.clock import Clock
 from cdmd.contracts.http import Http
 from cdmd.models import Delivery, DeliveryVerdict
+
+
+class Addressee(NamedTuple):
+    """A member of an audience as a target may see it: ``key`` numbers customers, ``profile`` is what its ``fields`` allow."""
+
+    key: int
+    profile: Mapping[str, Any]
 
 
 class Outlet(Protocol):
@@ -56,8 +63,8 @@ class Outlet(Protocol):
         """Say what became of these; returns when it is noted. ``seconds``: how long it took. Raises ``NotDurable``."""
         ...
 
-    async def members(self, audience: str, *, after: int, limit: int) -> tuple[list[Mapping[str, Any]], int | None]:
-        """Who is in the audience, each as the profile that this target may see (its ``fields``), and where to go on (or None).
+    async def members(self, audience: str, *, after: int, limit: int) -> tuple[list[Addressee], int | None]:
+        """Who is in the audience, in the order of their keys, and where to go on (or None).
 
         Begin with ``after`` 0. Those whom a required purpose does not cover are left out.
         """

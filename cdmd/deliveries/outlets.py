@@ -1,16 +1,16 @@
 """All that one target sees of the daemon (``cdmd.contracts.Outlet``)."""
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import anyio
 from typing_extensions import override
 
 from cdmd.config.outbound import TargetFrame
-from cdmd.contracts import Clock, Http, Outlet, Store, Values
+from cdmd.contracts import Addressee, Clock, Http, Outlet, Store, Values
 from cdmd.deliveries.fields import Fields
 from cdmd.deliveries.retrying import settled
 from cdmd.deliveries.settling import Settling
@@ -91,11 +91,13 @@ class TargetOutlet(Outlet):
         )
 
     @override
-    async def members(self, audience: str, *, after: int, limit: int) -> tuple[list[Mapping[str, Any]], int | None]:
+    async def members(self, audience: str, *, after: int, limit: int) -> tuple[list[Addressee], int | None]:
         values, now, required = self._values(), to_micros(self._clock.now()), self._frame.required_purposes
         rows = await self._store.membership.members(audience, after=ProfileKey(after), limit=limit)
-        shown: list[Mapping[str, Any]] = [
-            self._fields.of_profile(one.state, values, now) for one in rows if values.granted(one.state, required)
+        shown = [
+            Addressee(one.key, self._fields.of_profile(one.state, values, now))
+            for one in rows
+            if values.granted(one.state, required)
         ]
         return shown, rows[-1].key if len(rows) == limit else None
 

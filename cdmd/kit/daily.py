@@ -1,6 +1,7 @@
 """Times of day by the clocks of a zone: ``"02:30 Europe/Stockholm"``. No I/O but for the zone's file."""
 
 import re
+from collections.abc import Iterator
 from datetime import datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -30,12 +31,22 @@ class At(msgspec.Struct, frozen=True):
             raise ValueError(f"{zone!r} is not a time zone that this machine knows") from None
         return cls(int(found[1]), int(found[2]), zone)
 
+    @property
+    def clock(self) -> ZoneInfo:
+        """The zone."""
+        return ZoneInfo(self.zone)
+
     def next(self, now: datetime) -> datetime:
         """The next moment after ``now`` that this clock shows; one that is left out comes an hour later."""
-        zone = ZoneInfo(self.zone)
-        local = now.astimezone(zone)
-        for day in range(3):
-            at = datetime.combine(local.date() + timedelta(days=day), time(self.hour, self.minute), zone)
-            if at.timestamp() > now.timestamp():
-                return at.astimezone(now.tzinfo)
-        raise AssertionError("a day has this time")
+        return next(at for at in self._around(now, 0, 1, 2) if at.timestamp() > now.timestamp())
+
+    def last(self, now: datetime) -> datetime:
+        """The last such moment up to ``now``."""
+        return next(at for at in self._around(now, 1, 0, -1, -2) if at.timestamp() <= now.timestamp())
+
+    def _around(self, now: datetime, *days: int) -> Iterator[datetime]:
+        """This time of the days around ``now``."""
+        today = now.astimezone(self.clock).date()
+        for day in days:
+            local = datetime.combine(today + timedelta(days=day), time(self.hour, self.minute), self.clock)
+            yield local.astimezone(now.tzinfo)

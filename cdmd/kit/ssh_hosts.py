@@ -75,12 +75,10 @@ Jump: TypeAlias = Annotated[JumpHost | None, Meta(description="A host that the c
 
 
 class Way(Host, Protocol):
-    """A host, perhaps behind another one, and how long we wait for it."""
+    """A host, perhaps behind another one."""
 
     @property
     def jump(self) -> JumpHost | None: ...  # noqa: D102
-    @property
-    def timeout(self) -> Duration: ...  # noqa: D102
 
 
 def hosts(way: Way, key: str) -> list[tuple[Host, str]]:

@@ -6,7 +6,6 @@ process are aware datetimes in UTC, times that are compared or stored are ``Micr
 """
 
 from cdmd.models.arriving import Accepted, Event, Fault, Filtered, Parts, Record, Rejected, Row, Verdict
-from cdmd.models.carried import Carried, Emerged
 from cdmd.models.deciding import Changes, Count, DeadLetter, Known, Parked, Regrouped, Seen, SeenVerdict, Wanted
 from cdmd.models.delivering import (
     Attempt,
@@ -42,7 +41,6 @@ __all__ = [
     "Attempt",
     "Bound",
     "Bury",
-    "Carried",
     "Changes",
     "Count",
     "DeadLetter",
@@ -51,7 +49,6 @@ __all__ = [
     "DeliveryVerdict",
     "Digest",
     "Discard",
-    "Emerged",
     "Emission",
     "Entry",
     "Event",

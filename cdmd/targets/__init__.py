@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from cdmd.contracts import Target
 from cdmd.hookspecs import hookimpl
+from cdmd.targets.files import FolderFileTarget, SftpFileTarget
 from cdmd.targets.webhooks import WebhookTarget
 
 
 @hookimpl
 def cdmd_targets() -> Sequence[type[Target]]:
     """The target types that cdmd brings itself."""
-    return [WebhookTarget]
+    return [WebhookTarget, FolderFileTarget, SftpFileTarget]

@@ -3,10 +3,8 @@
 import gzip
 import io
 import json
-import shutil
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,32 +48,9 @@ def zipped() -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """Where gpg keeps the private key that files are encrypted for."""
-    if shutil.which("gpg") is None:
-        pytest.skip("needs the program gpg")
-    folder = tmp_path / "gpg"
-    folder.mkdir(mode=0o700)
-    make = ["--pinentry-mode", "loopback", "--passphrase", "sesam", "--quick-generate-key", "a@example.com", "future-default"]
-    subprocess.run(["gpg", "--batch", "--quiet", "--homedir", str(folder), *make, "default", "never"], check=True)
-    yield folder
-    subprocess.run(["gpgconf", "--homedir", str(folder), "--kill", "all"], check=False)
-
-
 def encrypted(home: Path, content: bytes) -> bytes:
-    command = [
-        "gpg",
-        "--batch",
-        "--quiet",
-        "--homedir",
-        str(home),
-        "--trust-model",
-        "always",
-        "-r",
-        "a@example.com",
-        "--encrypt",
-    ]
+    whom = ["--trust-model", "always", "-r", "a@example.com"]
+    command = ["gpg", "--batch", "--quiet", "--homedir", str(home), *whom, "--encrypt"]
     return subprocess.run(command, input=content, capture_output=True, check=True, timeout=15).stdout
 
 
@@ -108,8 +83,8 @@ def typed() -> dict[str, tuple[bytes, str, str]]:
     return {"xlsx": (table, 'type = "xlsx"', ""), "parquet": (file.getvalue(), 'type = "parquet"', "")}
 
 
-def test_every_format_and_packing_brings_the_same_customers(tmp_path: Path, home: Path) -> None:
-    files = delivered(home)
+def test_every_format_and_packing_brings_the_same_customers(tmp_path: Path, gpg_home: Path) -> None:
+    files = delivered(gpg_home)
     config = "".join(
         CONNECTOR.format(name=name, folder=tmp_path, form=form, more=more) for name, (_, form, more) in files.items()
     )

@@ -31,3 +31,11 @@ def test_a_day_without_that_time_has_it_an_hour_later_and_a_day_with_two_has_one
 def test_what_is_no_time_of_day_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"02:30|zone"):
         At.parse(text)
+
+
+def test_the_last_moment_is_the_one_before_the_next() -> None:
+    at = At.parse("02:30 Europe/Stockholm")
+    assert at.last(NOW) == datetime(2026, 11, 23, 1, 30, tzinfo=UTC)
+    assert at.last(at.last(NOW)) == at.last(NOW)
+    assert at.last(at.last(NOW) - timedelta(microseconds=1)) == datetime(2026, 11, 22, 1, 30, tzinfo=UTC)
+    assert At.parse("12:00 Pacific/Kiritimati").last(NOW) == datetime(2026, 11, 22, 22, 0, tzinfo=UTC)

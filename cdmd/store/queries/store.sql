@@ -63,9 +63,6 @@ SELECT digest, seq, verdict, content FROM seen WHERE digest IN ({});
 -- name: activities
 SELECT seq, profile, time, sum, body FROM activities WHERE seq IN ({});
 
--- name: activities_upto
-SELECT seq, profile, time, sum, body FROM activities WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?;
-
 -- name: newest_activities
 -- Along the chain of each profile. UNION, not UNION ALL: a chain that damage closed to a circle ends all the same.
 WITH RECURSIVE chain (seq) AS (
@@ -91,9 +88,7 @@ UPDATE activities SET before = ? WHERE seq = ?;
 DELETE FROM merges WHERE winner IN ({});
 
 -- name: disown
--- Another profile may own it by now: that one keeps it.
-DELETE FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value = ?
-    AND profile IN (SELECT value FROM json_each(?));
+DELETE FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value = ?;
 
 -- name: newest_of
 SELECT json_group_array(json_array(id, newest)) FROM profiles WHERE newest IS NOT NULL AND id IN ({});

@@ -1,0 +1,3 @@
+from tests.peers.fixtures import gpg_home, server
+
+__all__ = ["gpg_home", "server"]
