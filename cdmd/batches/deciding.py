@@ -267,9 +267,10 @@ class _Decider:
         if audiences:
             moment = self._judging.moment(state, moment)
             self._judging.catch_up(key, state, moment)
+        allowed_before = state.purposes, state.restricted
         ignored = self._rules.audiences.projection.project(state, event, at=at, seq=item.seq, now=moment)
         if audiences:
-            new = self._joined or not state.judged
+            new = self._joined or not state.judged or (state.purposes, state.restricted) != allowed_before
             which = audiences.every if new else audiences.touched(event.type, event.traits, identified=identified)
             if which or audiences.by_clock:
                 self._judging.judge(key, state, which, at=moment, why=f"event {event.type}", seq=item.seq)

@@ -2,19 +2,21 @@
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
 from cdmd.cli.connection import client, prints_data, talks
-from cdmd.cli.control_changing import tell
+from cdmd.cli.control_changing import confirm, tell
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table
 
 _HERE: Final = "cdmd.cli.control_privacy"
 _LOOK: Final = 0.25
 _LONG: Final = 60.0
+_SWEEPING: Final = 3600.0
 
 
 @click.command("suppress")
@@ -172,3 +174,59 @@ def export(as_json: bool) -> None:
     """
     for line in client().stream("/v1/suppressions/export"):
         print_json(line, line=True)
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "simulate": Entry(f"{_HERE}:simulate", "What would go, by month; nothing is removed."),
+        "run": Entry(f"{_HERE}:sweep", "Take away what is due now (admins)."),
+    },
+)
+def retention() -> None:
+    """How long things are kept: try it, run it."""
+
+
+@click.command("simulate")
+@talks
+@prints_data
+def simulate(as_json: bool) -> None:
+    r"""What would go by `[privacy]` as it is configured, by month, over all that is stored; nothing is removed.
+
+    \b
+    cdmctl retention simulate
+    """
+    asking = client(timeout=_LONG)
+    after: list[int] | None = [0, 0]
+    found: dict[str, Counter[str]] = {"activities": Counter(), "profiles": Counter()}
+    while after is not None:
+        page = asking.post("/v1/retention/simulate", {"after": after})
+        for what, counts in found.items():
+            counts.update(page[what])
+        after = page["next"]
+    if as_json:
+        print_json(found)
+        return
+    months = sorted({month for counts in found.values() for month in counts}, key=lambda month: (month != "now", month))
+    rows = [[month, found["activities"][month], found["profiles"][month]] for month in months]
+    print_table(Table("what would go", ("month", "activities", "profiles"), rows))
+
+
+@click.command("run")
+@click.option("--trust-clock", is_flag=True, help="The wall clock leapt, and is right.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@talks
+@prints_data
+def sweep(trust_clock: bool, yes: bool, as_json: bool) -> None:
+    r"""Take away now what is older than it may be kept; by itself that happens once a day (admins).
+
+    \b
+    cdmctl retention simulate && cdmctl retention run
+    cdmctl retention run --trust-clock --yes
+    """
+    confirm("Remove for good what is older than it may be kept?", yes=yes)
+    report = client(timeout=_SWEEPING).post("/v1/retention/run", {"trust_clock": trust_clock})
+    if as_json:
+        print_json(report)
+        return
+    note(f"removed {report['activities']} activities and {report['profiles']} profiles")

@@ -27,6 +27,7 @@ _SECTIONS = (
     "deliveries",
     "parked",
     "identity",
+    "privacy",
 )
 
 

@@ -12,6 +12,7 @@ import msgspec
 from cdmd.config import meaning, places, together
 from cdmd.config.checking import Checker, nearest
 from cdmd.config.effective import effective
+from cdmd.config.governing import PrivacySettings
 from cdmd.config.library import Library, lay_under
 from cdmd.config.outbound import TARGET_KEYS, DeliverySettings, TargetConfig, TargetFrame
 from cdmd.config.reading import Key, Merged, one_line, read, show
@@ -53,9 +54,8 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "dedupe": DedupeSettings,
     "parked": ParkedSettings,
     "identity": IdentitySettings,
+    "privacy": PrivacySettings,
 }
-_LATER: Final = ("privacy",)
-"""Tables of the contract that come later."""
 _FRAME: Final = {"type": ""}
 _INDICATOR: Final = {"on": "*", "value": "0", "window": None, "step": None}
 _AUDIENCE: Final = {"where": "false"}
@@ -239,9 +239,7 @@ class _Loading:
     def _unknown_tables(self) -> None:
         known = [*SECTIONS, "traits", "indicators", "audiences", "connectors", "targets", "plugins"]
         for name in self._merged.tables:
-            if name in _LATER:
-                self._report((name,), f"[{name}] is not available in this version")
-            elif name not in known:
+            if name not in known:
                 self._report((name,), "unknown key" + nearest(name, known))
 
     def _section(self, name: str, struct: type[msgspec.Struct]) -> Any:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from cdmd.config.governing import PrivacySettings
 from cdmd.config.outbound import DeliverySettings, TargetConfig
 from cdmd.contracts import EventSettings
 from cdmd.kit.quantities import Duration, Size
@@ -243,6 +244,9 @@ class IndicatorSettings(_Table, frozen=True, kw_only=True):
 class AudienceSettings(_Table, frozen=True, kw_only=True):
     """``[audiences.NAME]``."""
 
+    required_purposes: Annotated[
+        tuple[str, ...], Meta(description="Purposes that a customer must have granted to be in it.")
+    ] = ()
     where: Annotated[
         str,
         Meta(
@@ -313,6 +317,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     dedupe: DedupeSettings = DedupeSettings()
     deliveries: DeliverySettings = DeliverySettings()
     parked: ParkedSettings = ParkedSettings()
+    privacy: PrivacySettings = PrivacySettings()
     identity: IdentitySettings = IdentitySettings()
     traits: Mapping[str, TraitSettings] = {}
     indicators: Mapping[str, IndicatorSettings] = {}

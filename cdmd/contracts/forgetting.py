@@ -62,6 +62,10 @@ class Forgetting(Protocol):
         """Exchange these activities for what ``revise`` leaves of them; returns how many are others or gone."""
         ...
 
+    async def drop_activities(self, seqs: Sequence[Seq]) -> int:
+        """Remove these activities; that they were applied stays known, and what was counted of them too. How many went."""
+        ...
+
     async def revise_waiting(self, seqs: Sequence[Seq], revise: Callable[[Entry], Entry | None]) -> int:
         """The same for dead letters and parked events; what goes counts as suppressed from then on."""
         ...

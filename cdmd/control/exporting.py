@@ -81,6 +81,16 @@ async def _profile(runtime: Runtime, person: _Person) -> AsyncGenerator[Line, No
     for name in dict.fromkeys([*shown, *state.indicators]):
         kept = state.indicators.get(name)
         yield {"type": "indicator", "name": name, "value": shown.get(name), "kept": _accumulated(kept)}
+    for name, purpose in state.purposes.items():
+        yield {
+            "type": "purpose",
+            "name": name,
+            "granted": bool(purpose.value),
+            "source": purpose.source,
+            "time": _time(purpose.time),
+        }
+    if (restricted := state.restricted) is not None:
+        yield {"type": "restriction", "restricted": bool(restricted.value), "time": _time(restricted.time)}
     for name, since in state.audiences.items():
         yield {"type": "audience", "name": name, "since": _time(since)}
 

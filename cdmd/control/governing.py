@@ -6,7 +6,7 @@ from typing import Any
 from cdmd.control import redaction
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
-from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, SuppressionsRow
+from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, RetentionReport, SimulationPage, SuppressionsRow
 from cdmd.control.protocol import Done
 from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
@@ -66,6 +66,18 @@ async def erasures(runtime: Runtime, actor: Actor) -> list[ErasureRow]:
     """All of them; they name nobody."""
     permit(actor, Role.READER)
     return await runtime.governance.erasures()
+
+
+async def simulate(runtime: Runtime, actor: Actor, after: tuple[int, int]) -> SimulationPage:
+    """What retention would take away of some of what is stored, by month."""
+    permit(actor, Role.READER)
+    return await runtime.governance.simulate(after)
+
+
+async def sweep(runtime: Runtime, actor: Actor, *, trust_clock: bool) -> RetentionReport:
+    """Take away what is due now; ``trust_clock``: although the wall clock leapt. Raises ``ClockDisturbed``."""
+    async with audited(runtime, actor, "retention run", arguments={"trust_clock": trust_clock}):
+        return await runtime.governance.sweep(trust_clock=trust_clock)
 
 
 def said_kind(runtime: Runtime, identifier: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
-from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow
+from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, RetentionReport, SimulationPage
 from cdmd.control.target_shapes import TargetRow, Tried
 from cdmd.kit.globs import Globs
 from cdmd.kit.quantities import Rate
@@ -67,6 +67,14 @@ class Governance(Protocol):
 
     async def holdings(self, pair: tuple[str, str]) -> HoldingsRow:
         """What an erasure would remove."""
+        ...
+
+    async def simulate(self, after: tuple[int, int]) -> SimulationPage:
+        """What retention would take away of some of what is stored."""
+        ...
+
+    async def sweep(self, *, trust_clock: bool) -> RetentionReport:
+        """Take away what is due now. Raises ``ClockDisturbed``."""
         ...
 
     def conceals(self, entry: Entry) -> bool:

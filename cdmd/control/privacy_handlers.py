@@ -12,6 +12,14 @@ from cdmd.control.asking import body
 from cdmd.control.runtime import Runtime
 
 
+class _After(msgspec.Struct, forbid_unknown_fields=True):
+    after: tuple[int, int] = (0, 0)
+
+
+class _Sweep(msgspec.Struct, forbid_unknown_fields=True):
+    trust_clock: bool = False
+
+
 class _Identifier(msgspec.Struct, forbid_unknown_fields=True):
     identifier: str
 
@@ -46,12 +54,24 @@ async def _erasures(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await governing.erasures(runtime, actor)
 
 
+async def _simulate(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{after?}`: what retention would take away of some of what is stored, by month."""
+    return await governing.simulate(runtime, actor, (await body(request, _After)).after)
+
+
+async def _sweep(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{trust_clock?}`: take away what is due now."""
+    return await governing.sweep(runtime, actor, trust_clock=(await body(request, _Sweep)).trust_clock)
+
+
 async def suppression_rows(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
     """The suppression list as JSON Lines, for `cdmd restore --suppressions`."""
     return await governing.suppression_rows(runtime, actor)
 
 
 TABLE: Final = (
+    ("POST", "/v1/retention/simulate", _simulate),
+    ("POST", "/v1/retention/run", _sweep),
     ("POST", "/v1/erasures", _erase),
     ("POST", "/v1/erasures/try", _holdings),
     ("GET", "/v1/erasures", _erasures),

@@ -55,3 +55,18 @@ class ErasuresRow(msgspec.Struct, frozen=True, kw_only=True):
 
     pending: int = 0
     progress: str | None = None
+
+
+class SimulationPage(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of some activities and profiles retention would take away, by month (``now``: at once), and where to go on."""
+
+    activities: Mapping[str, int]
+    profiles: Mapping[str, int]
+    next: tuple[int, int] | None = None
+
+
+class RetentionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What retention took away."""
+
+    activities: int
+    profiles: int

@@ -27,7 +27,7 @@ def event(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def profile(document: Mapping[str, Any]) -> dict[str, Any]:
     """A profile document (CONTRACT section 4) without a value that says who it is or what that one did."""
-    return _kept(document, "id", "audiences", "estimated", "created", "updated") | {
+    return _kept(document, "id", "audiences", "estimated", "restricted", "created", "updated") | {
         "identifiers": [
             _kept(row, "kind", "first_seen", "last_seen", "source") | {"value": REDACTED} for row in document["identifiers"]
         ],

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
-from cdmd.control.privacy_shapes import CopyRow, ErasureRow, HoldingsRow
+from cdmd.control.privacy_shapes import CopyRow, ErasureRow, HoldingsRow, RetentionReport, SimulationPage
 from cdmd.daemon.parts import Parts
 from cdmd.models import Entry, ProfileKey, Seq, from_micros, show_time
 from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
@@ -69,6 +69,18 @@ class Governing:
             waiting=await self._waiting(forgotten),
             copies=[one.path for one in copies],
         )
+
+    # ---- retention -----------------------------------------------------------------------------------------------------
+
+    async def simulate(self, after: tuple[int, int]) -> SimulationPage:
+        """What retention would take away of some of what is stored."""
+        activities, profiles, rest = await self._parts.privacy.retaining.simulate(after)
+        return SimulationPage(activities=activities, profiles=profiles, next=rest)
+
+    async def sweep(self, *, trust_clock: bool) -> RetentionReport:
+        """Take away what is due now. Raises ``ClockDisturbed``."""
+        went = await self._parts.privacy.retaining.sweep(trust_clock=trust_clock)
+        return RetentionReport(activities=went["activities"], profiles=went["profiles"])
 
     def conceals(self, entry: Entry) -> bool:
         """Whether nobody may see the entry, because its customer is being erased."""

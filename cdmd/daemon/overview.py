@@ -220,7 +220,7 @@ def _plugins(parts: Parts) -> list[PluginRow]:
 
 
 def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:
-    background = (parts.expiry.problem, parts.counting.problem, parts.privacy.removing.problem)
+    background = (parts.expiry.problem, parts.counting.problem, *parts.privacy.problems)
     reasons = (parts.disk.blocked(), parts.pipeline.failure, *background, parts.outbound.dispatcher.settling.problem)
     found = [*parts.upkeep.problems.values(), *(reason for reason in reasons if reason)]
     return found + [_named(database, failure) for database, failure in failures.items() if failure]

@@ -69,7 +69,7 @@ class Parts:
         self.config = given.config
         self.kinds = Kinds(given.config.identity)
         self.privacy = Privacy(opened, self)
-        self.projection = Projection(given.config.indicators, given.config.traits)
+        self.projection = Projection(given.config.indicators, given.config.traits, given.config.privacy)
         self.audiences = Audiences(given.config.audiences, self.projection)
         self.log: Any = structlog.get_logger()
 

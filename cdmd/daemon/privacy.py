@@ -8,10 +8,12 @@ from cdmd.contracts import Clock
 from cdmd.daemon.erasing import Erasures
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.removing import Holder, Removing
+from cdmd.daemon.retaining import Retaining
 from cdmd.daemon.suppressing import OWNER, PURPOSE, SuppressionList
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Entry
 from cdmd.pipeline import Pipeline
+from cdmd.privacy.retention import Retention
 from cdmd.privacy.suppressions import Suppressions
 from cdmd.store.opening import Opened
 
@@ -37,7 +39,7 @@ class Whole(Protocol):
 class Privacy:
     """``suppressions`` is asked by whoever takes events, ``listed`` is where the list is kept.
 
-    ``erasures`` are what was asked for, ``removing`` does them.
+    ``erasures`` are what was asked for, ``removing`` does them; ``retaining`` takes away what is too old.
     """
 
     def __init__(self, opened: Opened, whole: Whole) -> None:
@@ -46,6 +48,9 @@ class Privacy:
         self.suppressions = Suppressions(key=opened.digester.secret(OWNER, PURPOSE), naming=lambda: whole.kinds)
         self.listed = SuppressionList(journal, self.suppressions, clock=clock)
         self.erasures = Erasures(journal, store, self.listed, self.suppressions, clock=clock)
+        self.retaining = Retaining(
+            store, retention=lambda: Retention(whole.config.privacy), erasing=lambda: bool(self.erasures.pending), clock=clock
+        )
         self.removing = Removing(
             self.erasures,
             journal=journal,
@@ -63,6 +68,11 @@ class Privacy:
         """Before anything listens. Raises ``NotDurable`` and ``Damaged``."""
         await self.listed.load()
         await self.erasures.load(self._whole.kinds)
+
+    @property
+    def problems(self) -> tuple[str | None, ...]:
+        """What does not get on."""
+        return self.removing.problem, self.retaining.problem
 
     def conceals(self, entry: Entry) -> bool:
         """Whether the entry is of somebody who is being erased."""

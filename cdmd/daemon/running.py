@@ -163,7 +163,8 @@ class Running:
     async def _apply(self, config: Config) -> ReloadReport:
         """Everything that can be wrong comes first; then all rooms take the new settings before any connector starts."""
         parts, before, had = self._parts, self._parts.config, self._parts.kinds.hashed
-        kinds, audiences = Kinds(config.identity), Audiences(config.audiences, Projection(config.indicators, config.traits))
+        kinds, projection = Kinds(config.identity), Projection(config.indicators, config.traits, config.privacy)
+        audiences = Audiences(config.audiences, projection)
         plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
         parts.outbound.take(targets, audiences, config)
         parts.take(config, kinds=kinds, audiences=audiences, pull=plan.pull)

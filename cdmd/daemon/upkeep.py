@@ -21,6 +21,7 @@ from cdmd.errors import CdmdError, ClockDisturbed, Overloaded
 from cdmd.intake.way_in import Intake
 from cdmd.kit.systemd import Systemd
 from cdmd.models import Micros, Seq, to_micros
+from cdmd.privacy.retention import shorter
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.store import SqliteStore
 
@@ -128,7 +129,8 @@ class Upkeep:
         synced = await self._store.sync()
         if disturbed := self._agreement.disturbed():
             raise ClockDisturbed(disturbed)
-        await self._journal.prune(before=self._ago(config.journal.keep.seconds), upto=synced)
+        keep = shorter(config.journal.keep.seconds, config.privacy)
+        await self._journal.prune(before=self._ago(keep), upto=synced)
         await self._store.outbox.expire(before=self._ago(config.deliveries.keep.seconds))
         await self._store.expire(
             dead_before=self._ago(config.dead_letters.keep.seconds), seen_before=self._ago(config.dedupe.keep.seconds)

@@ -41,8 +41,8 @@ class Subscription(NamedTuple):
 
     def wants(self, told: Mapping[str, Any], state: ProfileState | None, values: Values, now: Micros) -> bool:
         """Whether this is sent to it. Raises Untold."""
-        if self.purposes and not (state is not None and values.granted(state, self.purposes)):
-            raise Untold("a purpose that it requires was not granted")
+        if not (not self.purposes if state is None else values.granted(state, self.purposes)):
+            raise Untold("a purpose that it requires was not granted, or the processing is restricted")
         if self.question is None:
             return True
         scope = {"event": told, **({} if state is None else self.question.scope(state, now))}

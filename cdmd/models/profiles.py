@@ -50,7 +50,8 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     """A profile as one packed row of the store. ``members`` are the profiles merged into it, ``merged_into`` its winner.
 
     ``audiences``: since when it is in each; ``judged``: as of when that was decided; ``due``: when the clock may change it.
-    ``apart``: what it must not be joined with (see ``cdmd.identity.keeping_apart``).
+    ``apart``: what it must not be joined with (see ``cdmd.identity.keeping_apart``). ``purposes``: whether each was granted,
+    ``restricted``: whether it is stored and not used, with who said so and when.
     """
 
     public: str
@@ -65,6 +66,14 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     judged: int = 0
     due: int | None = None
     apart: list[tuple[int, int]] = []
+    purposes: dict[str, TraitState] = {}
+    restricted: TraitState | None = None
+
+    def allows(self, purposes: Sequence[str]) -> bool:
+        """Whether it may be used, for all of these purposes."""
+        if self.restricted is not None and self.restricted.value:
+            return False
+        return all(name in self.purposes and self.purposes[name].value for name in purposes)
 
 
 class Merge(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ class Audience(NamedTuple):
     """A compiled audience and what it reads of a profile: ``traits`` by name (``*``: any), ``parts``, and ``moments``.
 
     ``indicators`` are all that it needs, with those that others are calculated from; ``windowed`` those of them that the clock
-    changes; ``moving``: it reads the clock itself.
+    changes; ``moving``: it reads the clock itself; ``purposes`` have to be granted.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Audience(NamedTuple):
     traits: frozenset[str]
     moments: tuple[str, ...]
     moving: bool
+    purposes: tuple[str, ...] = ()
 
     def scope(self, projection: Projection, state: ProfileState, now: Micros) -> dict[str, Any]:
         """What the condition sees: no more of a profile than it reads, because CEL converts everything that it is given."""
@@ -86,7 +87,9 @@ class Audiences:
         if problems:
             raise ConfigInvalid(problems)
         self.projection = projection
-        self._all = tuple(_compiled(name, entry.where, projection) for name, entry in settings.items())
+        self._all = tuple(
+            _compiled(name, entry.where, projection, purposes=entry.required_purposes) for name, entry in settings.items()
+        )
         self._windowed = frozenset(name for one in self._all for name in one.windowed)
         self._by_clock = tuple(one for one in self._all if one.windowed)
         self._plans: dict[tuple[str, ...], tuple[Audience, ...]] = {}
@@ -145,6 +148,8 @@ class Audiences:
 
     def holds(self, one: Audience, state: ProfileState, now: Micros, failures: dict[str, Failures]) -> bool:
         """Whether the profile belongs in; a condition that cannot be answered counts among ``failures`` and is false."""
+        if not state.allows(one.purposes):
+            return False
         fault = None
         try:
             holds = one.condition.answer(one.scope(self.projection, state, now))
@@ -184,7 +189,9 @@ def asked(where: str, projection: Projection, *, names: Sequence[str]) -> Audien
     return _compiled("", where, projection, names=names)
 
 
-def _compiled(name: str, where: str, projection: Projection, *, names: Sequence[str] = AUDIENCE_NAMES) -> Audience:
+def _compiled(
+    name: str, where: str, projection: Projection, *, names: Sequence[str] = AUDIENCE_NAMES, purposes: tuple[str, ...] = ()
+) -> Audience:
     condition = Condition.parse(where, names=names)
     paths = condition.paths()
     whole = ("indicators",) in paths
@@ -196,7 +203,8 @@ def _compiled(name: str, where: str, projection: Projection, *, names: Sequence[
     return Audience(
         name,
         condition,
-        definition=short_digest(where),
+        definition=short_digest([where, *purposes] if purposes else where),
+        purposes=purposes,
         indicators=indicators,
         windowed=projection.windowed() & indicators,
         counting="indicators" in condition.names,

@@ -8,11 +8,14 @@ Where sources are trusted for a trait, what the more trusted one said stays, how
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from cdmd.config.governing import PrivacySettings
 from cdmd.config.schema import IndicatorSettings, TraitSettings
 from cdmd.errors import ConditionFault, ConfigInvalid, TemplateFault
 from cdmd.models import Event, IndicatorState, Micros, ProfileState, Seq, TraitState, show_time
 from cdmd.profiles import indicators
 from cdmd.profiles.planning import Planned, calculated, calculations, planned, record_of
+from cdmd.profiles.purposes import Purposes
+from cdmd.profiles.purposes import combine as combine_purposes
 
 MOST_TRAITS: Final = 1000
 """The most trait names of a profile, removed ones included; beyond it new names are ignored and counted."""
@@ -31,13 +34,19 @@ class Ignored(NamedTuple):
 class Projection:
     """The configured indicators, and how traits are kept. Raises ConfigInvalid with every mistake in the indicators."""
 
-    def __init__(self, settings: Mapping[str, IndicatorSettings], traits: Mapping[str, TraitSettings] = _NO_CONTEXT) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, IndicatorSettings],
+        traits: Mapping[str, TraitSettings] = _NO_CONTEXT,
+        privacy: PrivacySettings | None = None,
+    ) -> None:
         problems: list[str] = []
         counted = {name: entry for name, entry in settings.items() if entry.on is not None}
         found = [planned(name, entry, problems) for name, entry in counted.items()]
         computed = calculations({name: entry for name, entry in settings.items() if entry.on is None}, counted, problems)
         if problems:
             raise ConfigInvalid(problems)
+        self._purposes = Purposes(privacy or PrivacySettings())
         self._order = tuple(settings)
         self._indicators = {entry.name: entry for entry in found}
         self._calculated = computed
@@ -66,6 +75,7 @@ class Projection:
         that is absent stays untouched. Each event is projected once.
         """
         ignored = self._set_traits(state.traits, event, at, seq) if event.traits else 0
+        self._purposes.note(state, event, at=at, seq=seq)
         plan = self._plans.get(event.type)
         if plan is None:
             plan = self._plan(event.type)
@@ -124,6 +134,8 @@ class Projection:
                     ignored += 1
             elif self._replaces(name, trait, mine):
                 winner.traits[name] = trait
+        if loser.purposes or loser.restricted is not None:
+            combine_purposes(winner, loser)
         for name, theirs in loser.indicators.items():
             own = winner.indicators.get(name)
             winner.indicators[name] = theirs if own is None else self._combined(name, own, theirs)

@@ -44,6 +44,8 @@ def profile_document(
         "trait_sources": {name: _provenance(state.traits[name]) for name in traits if name in state.traits},
         "indicators": dict(indicators),
         **({"estimated": list(estimated)} if estimated else {}),
+        **({"purposes": {name: _purpose(one) for name, one in state.purposes.items()}} if state.purposes else {}),
+        **({"restricted": bool(state.restricted.value)} if state.restricted is not None else {}),
         "audiences": list(audiences),
         "activities": [activity_document(entry) for entry in activities],
         "created": _time(state.created),
@@ -76,6 +78,10 @@ def _identifier(entry: IdentifierState) -> dict[str, Any]:
 def _provenance(trait: TraitState) -> dict[str, Any]:
     """Who said so, where that was kept, and as of when."""
     return {"source": trait.source or None, "time": _time(trait.time)}
+
+
+def _purpose(said: TraitState) -> dict[str, Any]:
+    return {"granted": bool(said.value), **_provenance(said)}
 
 
 def _time(micros: int) -> str:

@@ -70,5 +70,4 @@ class ToldValues(Values):
 
     @override
     def granted(self, state: ProfileState, purposes: Sequence[str]) -> bool:
-        """Nobody's consent is known, so nothing that needs one is covered."""
-        return not purposes
+        return state.allows(purposes)

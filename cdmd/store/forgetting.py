@@ -75,6 +75,10 @@ class SqliteForgetting(Forgetting):
         return await self._write(forget)
 
     @override
+    async def drop_activities(self, seqs: Sequence[Seq]) -> int:
+        return await self._write(partial(_drop_activities, seqs))
+
+    @override
     async def revise_waiting(self, seqs: Sequence[Seq], revise: Callable[[Entry], Entry | None]) -> int:
         forget = partial(_revise_waiting, seqs, revise, now=self._clock.now(), digests=self._digests)
         return await self._write(forget)
@@ -162,6 +166,14 @@ def _revise_activities(
         add_totals(connection, {"activities": -len(gone)})
         letters.decided(connection, _named(gone, digests), SeenVerdict.APPLIED, SeenVerdict.SUPPRESSED, now=now)
     return changed + len(gone)
+
+
+def _drop_activities(seqs: Sequence[Seq], connection: sqlite3.Connection) -> int:
+    with transaction(connection):
+        gone = [read_activity(row) for row in select_in(connection, _SQL["activities"], sorted(seqs))]
+        cut_out(connection, gone)
+        add_totals(connection, {"activities": -len(gone)})
+    return len(gone)
 
 
 def _named(gone: Sequence[Activity], digests: letters.Digests) -> dict[Digest, Seq]:

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from cdmd.batches.judging import COMPUTED, MERGED, NOT_CONFIGURED, TIME_PASSED
 from cdmd.batches.sweeping import Computing, Past
-from cdmd.config.schema import IndicatorSettings
+from cdmd.config.schema import AudienceSettings, IndicatorSettings
 from cdmd.models import Seq
+from cdmd.profiles.audiences import Audiences
+from cdmd.profiles.projection import Projection
 from tests.batches.world import AUDIENCES, START, World, micros, order, rules
 
 MAIL = {"email": "a@example.com"}
@@ -230,3 +232,17 @@ def test_what_the_clock_took_from_the_other_before_a_merge_is_said_before_it() -
     world.take(order(1, hours=-5, identifiers=MAIL), order(2, hours=0, identifiers=PHONE), order(3, hours=0, identifiers=PHONE))
     world.take(order(4, hours=5, type="page", identifiers=MAIL | PHONE))
     assert world.told() == [("busy", True, 0.0, "event order.paid"), ("busy", False, 4.0, TIME_PASSED)]
+
+
+def test_what_a_customer_allows_decides_at_once_about_every_audience() -> None:
+    settings = {"mail": AudienceSettings(where="true", required_purposes=("marketing",)), "all": AudienceSettings(where="true")}
+    world = World(Audiences(settings, Projection({})))
+    world.take(order(1, hours=1))
+    world.take(order(2, hours=2, type="consent.granted", data={"purpose": "marketing"}))
+    world.take(order(3, hours=3, type="privacy.restricted"))
+    assert [(name, entered) for name, entered, *_ in world.told()] == [
+        ("all", True),
+        ("mail", True),
+        ("mail", False),
+        ("all", False),
+    ]

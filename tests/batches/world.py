@@ -72,8 +72,10 @@ def micros(hours: float) -> Micros:
 
 def order(number: int, *, hours: float, total: float = 10.0, late: float = 0.0, **fields: Any) -> Event:
     """An order received then; it happened ``late`` hours before."""
-    kept: dict[str, Any] = {"identifiers": {"email": "joe@example.com"}, "type": "order.paid", **fields}
-    return Event(id=f"e{number}", source="shop", received=at(hours), time=at(hours - late), data={"total": total}, **kept)
+    kept: dict[str, Any] = {
+        "identifiers": {"email": "joe@example.com"}, "type": "order.paid", "data": {"total": total}, **fields
+    }  # fmt: skip
+    return Event(id=f"e{number}", source="shop", received=at(hours), time=at(hours - late), **kept)
 
 
 class World:

@@ -73,3 +73,12 @@ def test_nobody_is_erased_by_mistake(daemon: Daemon, cdmctl: Cdmctl, monkeypatch
     assert daemon.runtime.governance.rows == []
     monkeypatch.setattr("click.prompt", lambda *_, **__: JOE)
     assert cdmctl("profile", "erase", JOE).status == 0
+
+
+def test_what_retention_would_take_away_is_shown_by_month_and_taken_away(cdmctl: Cdmctl) -> None:
+    lines = [line.split() for line in cdmctl("retention", "simulate").out.splitlines()]
+    assert lines[-2:] == [["now", "4", "2"], ["2026-12", "2", "0"]]
+    assert cdmctl("retention", "simulate", "--json").json == {"activities": {"now": 4, "2026-12": 2}, "profiles": {"now": 2}}
+    assert cdmctl("retention", "run", "--yes")[::2] == (1, "cdmctl: the wall clock leapt\n")
+    assert cdmctl("retention", "run", "--trust-clock", "--yes").err == "removed 4 activities and 2 profiles\n"
+    assert cdmctl("retention", "run", "--trust-clock", "--yes", "--json").json == {"activities": 4, "profiles": 2}

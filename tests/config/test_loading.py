@@ -121,7 +121,6 @@ def test_ten_mistakes_are_ten_lines(mistakes: Mistakes) -> None:
         ("[audiences.x]\nwhere = 'profile.trait.vip'", "audiences.x.where: a profile has no trait, only identifiers, traits, created, updated (did you mean traits?)"),
         ("[audiences.x]\nwhere = 'event.data.total > 1'", "audiences.x.where: not a condition: there is no event here, only profile, indicators, now; an audience has no event, it is about a customer"),
         ("[audiences.x]\nwhere = 'indicators. >'", "audiences.x.where: not a condition: "),
-        ("[privacy]", "privacy: [privacy] is not available in this version"),
         (SHOP + "where = 'event.data.total >'", "connectors.shop.where: not a condition: 1:19: it ends too early"),
         ("[indicators.a]\non = 'x'\nstep = '1h'", "indicators.a.step: there is no window that it could move"),
         ("[indicators.a]\non = 'x'\nwindow = '3650d'", "indicators.a.window: the window 3650d is 3650 steps of 1440m (chosen where none is set), and at most 400 are kept: set a step of at least 13140m"),

@@ -31,7 +31,7 @@ from cdmd.config.schema import (
 from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Member, Person, ProfileFound, StoreTotals, Trace
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
-from cdmd.control.privacy_shapes import ErasureRow, ErasuresRow, HoldingsRow
+from cdmd.control.privacy_shapes import ErasureRow, ErasuresRow, HoldingsRow, RetentionReport, SimulationPage
 from cdmd.control.profile_shapes import SideRow, SplitReport
 from cdmd.control.protocol import (
     ConnectorRow,
@@ -48,7 +48,7 @@ from cdmd.control.protocol import (
     Totals,
 )
 from cdmd.control.server import control_app
-from cdmd.errors import BadArguments, Damaged, NotFound
+from cdmd.errors import BadArguments, ClockDisturbed, Damaged, NotFound
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import (
     Activity,
@@ -349,6 +349,15 @@ class MemoryGovernance:
 
     async def holdings(self, pair: tuple[str, str]) -> HoldingsRow:
         return HoldingsRow(profile=PROFILE, identifiers={"email": 2}, merged=1, activities=7, waiting=1, copies=["/b.tar"])
+
+    async def simulate(self, after: tuple[int, int]) -> SimulationPage:
+        rest = (1, 0) if after == (0, 0) else None
+        return SimulationPage(activities={"now": 2, "2026-12": 1}, profiles={"now": 1}, next=rest)
+
+    async def sweep(self, *, trust_clock: bool) -> RetentionReport:
+        if not trust_clock:
+            raise ClockDisturbed("the wall clock leapt")
+        return RetentionReport(activities=4, profiles=2)
 
     def conceals(self, entry: Entry) -> bool:
         return not self.concealed.isdisjoint(entry.event.identifiers.items())

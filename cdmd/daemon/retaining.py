@@ -1,0 +1,140 @@
+"""Takes away what is older than it may be kept, once a day, a little at a time. Not here: what that is (``cdmd.privacy``).
+
+It refuses to run where the wall clock leapt, or is much later than when it last ran: an administrator says that it is right.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import structlog
+
+from cdmd.contracts import Clock, Holding, Store
+from cdmd.daemon.upkeep import Agreement
+from cdmd.errors import CdmdError, ClockDisturbed
+from cdmd.models import Micros, ProfileKey, Seq, from_micros, to_micros
+from cdmd.privacy.retention import Retention, by_month
+
+_NOTE: Final = "retention"
+_EVERY: Final = timedelta(days=1)
+_LOOK: Final = 600.0
+_AFTER_FAILURE: Final = 60.0
+_LONGEST_GAP: Final = timedelta(days=14)
+_PAGE: Final = 2_000
+_PROFILES: Final = 200
+_SLICE: Final = 200
+_REST: Final = 3.0
+_LEAST_REST: Final = 0.002
+"""A quarter of the time at most: senders must not notice."""
+
+SIMULATED: Final = 20_000
+"""Rows that one request of a simulation looks at."""
+
+_MONTHS: Final = 6
+ALLOW: Final = "where it is right, say so with: cdmctl retention run --trust-clock"
+
+
+class Retaining:
+    """``problem`` says why nothing goes now; ``erasing`` whether somebody is being erased."""
+
+    def __init__(self, store: Store, *, retention: Callable[[], Retention], erasing: Callable[[], bool], clock: Clock) -> None:
+        self._store, self._retention, self._erasing, self._clock = store, retention, erasing, clock
+        self._agreement, self._running = Agreement(clock), anyio.Lock()
+        self.problem: str | None = None
+        self._log: Any = structlog.get_logger()
+
+    async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
+        """Sweep once a day until cancelled."""
+        task_status.started()
+        while True:
+            pause = _LOOK
+            try:
+                if self._retention() and await self._is_time():
+                    await self.sweep()
+                self.problem = None
+            except CdmdError as error:
+                if self.problem is None:
+                    self._log.warning("retention_failed", error=error)
+                self.problem, pause = f"nothing goes for its age: {error}", _AFTER_FAILURE
+            await self._clock.sleep(pause)
+
+    async def sweep(self, *, trust_clock: bool = False) -> Counter[str]:
+        """Take away all that is due; how many of what. Raises ``ClockDisturbed``, ``NotDurable`` and ``Damaged``."""
+        async with self._running:
+            if trust_clock:
+                self._agreement = Agreement(self._clock)
+            else:
+                await self._check_clock()
+            retention, now = self._retention(), to_micros(self._clock.now())
+            went = Counter({"activities": await self._activities(retention, now)})
+            went["profiles"] = await self._profiles(retention, now)
+            if went["profiles"]:
+                went["activities"] += await self._activities(retention, now)
+            await self._store.note(_NOTE, str(now))
+            self.problem = None
+            self._log.info("retention_swept", count=went.total())
+            return went
+
+    async def simulate(self, after: tuple[int, int]) -> tuple[Counter[str], Counter[str], tuple[int, int] | None]:
+        """What would go of some activities and some profiles behind ``after``, by month, and where to go on (None: the end)."""
+        retention, now, (seq, key) = self._retention(), to_micros(self._clock.now()), after
+        page = await self._store.forgetting.activities(Holding(None), after=Seq(seq), limit=SIMULATED)
+        people = await self._store.membership.profiles(after=ProfileKey(key), limit=_PAGE)
+        activities = by_month((retention.ends(one) for one in page.held), now, months=_MONTHS)
+        profiles = by_month((retention.ends_profile(state) for _, state in people), now, months=_MONTHS)
+        if page.last is None and not people:
+            return activities, profiles, None
+        return activities, profiles, (seq if page.last is None else page.last, people[-1][0] if people else key)
+
+    # ---- sweeping ------------------------------------------------------------------------------------------------------
+
+    async def _activities(self, retention: Retention, now: int) -> int:
+        """Those that are due, and those of profiles that went."""
+        count, after = 0, Seq(0)
+        while True:
+            began = self._clock.monotonic()
+            page = await self._store.forgetting.activities(Holding(None), after=after, limit=_PAGE)
+            if page.last is None:
+                return count
+            # Those of somebody who is being erased still say which of the journal's entries are theirs.
+            orphans = () if self._erasing() else (one.seq for one in page.orphans)
+            due, after = [*retention.due(page.held, now), *orphans], page.last
+            await self._rest(began)
+            for start in range(0, len(due), _SLICE):
+                began = self._clock.monotonic()
+                count += await self._store.forgetting.drop_activities(due[start : start + _SLICE])
+                await self._rest(began)
+
+    async def _profiles(self, retention: Retention, now: int) -> int:
+        count, after = 0, ProfileKey(0)
+        while rows := await self._store.membership.profiles(after=after, limit=_PROFILES):
+            began, after = self._clock.monotonic(), rows[-1][0]
+            idle = [state for _, state in rows if (end := retention.ends_profile(state)) is not None and end <= now]
+            pairs = [(one.kind, one.value) for state in idle for one in state.identifiers]
+            if pairs:
+                count += (await self._store.forgetting.hide(pairs)).counts["profiles"]
+            await self._rest(began)
+        return count
+
+    # ---- whether it may ------------------------------------------------------------------------------------------------
+
+    async def _is_time(self) -> bool:
+        last = await self._last()
+        return last is None or not timedelta(0) <= from_micros(to_micros(self._clock.now())) - from_micros(last) < _EVERY
+
+    async def _check_clock(self) -> None:
+        if self._agreement.disturbed():
+            raise ClockDisturbed(f"the wall clock leapt by {self._agreement.leap() // timedelta(hours=1)} h; {ALLOW}")
+        last = await self._last()
+        if last is not None and (gap := self._clock.now() - from_micros(last)) > _LONGEST_GAP:
+            raise ClockDisturbed(f"by the wall clock it ran last {gap.days} days ago; {ALLOW}")
+
+    async def _last(self) -> Micros | None:
+        noted = await self._store.noted(_NOTE)
+        return None if noted is None else Micros(int(noted))
+
+    async def _rest(self, began: float) -> None:
+        await self._clock.sleep(max(_LEAST_REST, (self._clock.monotonic() - began) * _REST))

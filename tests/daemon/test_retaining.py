@@ -1,0 +1,100 @@
+"""What is older than it may be kept goes, once a day and on demand, and never by a clock that leapt."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cdmd.daemon.governing import Governing
+from cdmd.daemon.running import Running
+from cdmd.errors import ClockDisturbed, NotDurable
+from cdmd.models import to_micros
+from tests.daemon.doubles import World, applied, record
+
+pytestmark = pytest.mark.anyio
+JOE = ("email", "joe@example.com")
+CONFIG = """
+[privacy]
+retention = [{ events = ["page.*"], keep = "30d" }]
+idle_profiles = "100d"
+[indicators.pages]
+on = "page.*"
+[connectors.shop]
+type = "told"
+"""
+
+
+async def test_what_is_too_old_goes_what_was_counted_stays_and_idle_customers_go_with_all(tmp_path: Path) -> None:
+    world = World(tmp_path, CONFIG)
+    async with world.parts() as parts:
+        source, governing = parts.connectors.get("shop").source, Governing(parts)
+        await source.emit([record("1", type="page.seen"), record("2", type="order.paid"), record("3", type="page.seen")])
+        await source.emit([record("4", email="ann@example.com")])
+        await applied(parts)
+        simulated = await governing.simulate((0, 0))
+        assert (sum(simulated.activities.values()), simulated.next is not None) == (2, True)
+        assert (await governing.simulate(simulated.next or (0, 0))).next is None
+        assert (await governing.sweep(trust_clock=False)).activities == 0
+        world.clock.shift += timedelta(days=40)
+        await source.emit([msgspec.structs.replace(record("5", type="order.paid"), received=world.clock.now())])
+        await applied(parts)
+        assert (await governing.simulate((0, 0))).activities == {"now": 2}
+        with pytest.raises(ClockDisturbed, match="ran last 40 days ago; where it is right, say so with: cdmctl retention run"):
+            await governing.sweep(trust_clock=False)
+        report = await governing.sweep(trust_clock=True)
+        assert (report.activities, report.profiles) == (2, 0)
+        found = await parts.store.profile(*JOE, activities=9)
+        assert found is not None
+        assert [one.event.type for one in found.activities] == ["order.paid", "order.paid"]
+        assert parts.projection.shown_indicators(found.state, to_micros(world.clock.now())) == {"pages": 2}
+        assert await parts.store.verify() == []
+        world.clock.shift += timedelta(days=80)
+        report = await governing.sweep(trust_clock=True)
+        assert report.profiles == 1, "of Joe something was heard 80 days ago, of Ann 120"
+        assert await parts.store.profile("email", "ann@example.com", activities=1) is None
+        assert report.activities == 1
+
+
+async def test_it_runs_once_a_day_and_says_why_it_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, CONFIG)
+    async with world.parts() as parts:
+        retaining, slept = parts.privacy.retaining, list[float]()
+
+        class Enough(Exception):
+            pass
+
+        async def sleep(seconds: float) -> None:
+            if seconds >= 60:
+                slept.append(seconds)
+                raise Enough
+
+        monkeypatch.setattr(world.clock, "sleep", sleep)
+
+        async def turn() -> str | None:
+            with pytest.raises(Enough):
+                await retaining.run()
+            return retaining.problem
+
+        assert await turn() is None
+        noted = await parts.store.noted("retention")
+        assert noted is not None
+        assert await turn() is None
+        assert await parts.store.noted("retention") == noted, "not twice a day"
+        world.clock.shift += timedelta(days=2)
+        assert await turn() is None
+        assert await parts.store.noted("retention") != noted
+        world.clock.shift += timedelta(days=2)
+        monkeypatch.setattr(world.clock, "monotonic", lambda: 0.0)
+        problem = await turn()
+        assert problem is not None
+        assert "the wall clock leapt by" in problem
+        assert problem in (await Running(parts).status()).warnings
+        assert "page" not in problem
+
+        async def fail(name: str) -> None:
+            raise NotDurable("no disk")
+
+        monkeypatch.setattr(parts.store, "noted", fail)
+        assert await turn() == "nothing goes for its age: no disk"
+        assert slept[-1] == 60.0
