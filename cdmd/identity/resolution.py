@@ -101,7 +101,11 @@ class People:
         identifiers, derived = forms
         if not identifiers:
             return Resolution(None, "no usable identifier")
-        if (known := self._sole_owner(identifiers)) is not None:
+        owners = [self._owner(pair) for pair in identifiers]
+        known = owners[0]
+        if known is None and not any(owners) and not self._protected:
+            return Resolution(self._newcomer(forms, seq=seq, at=at, source=source), "new")
+        if known is not None and owners.count(known) == len(owners):
             arrived = [pair for pair in identifiers if pair not in derived] if derived else identifiers
             self._seen_again(known, arrived, at=at, source=source)
             return Resolution(known, "matched " + ", ".join([kind for kind, _ in arrived]))
@@ -138,15 +142,6 @@ class People:
     def _owner(self, pair: Pair) -> ProfileKey | None:
         moved = self.owners.get(pair)
         return self._known.owners.get(pair) if moved is None else moved
-
-    def _sole_owner(self, pairs: Sequence[Pair]) -> ProfileKey | None:
-        """The profile that owns all of these, as most events' identifiers do; then no rule has anything to decide."""
-        first = self._owner(pairs[0])
-        if first is not None:
-            for pair in pairs:
-                if self._owner(pair) != first:
-                    return None
-        return first
 
     def _owners_of(self, pairs: Iterable[Pair]) -> list[ProfileKey]:
         """The profiles that own any of these, oldest first."""
@@ -204,6 +199,16 @@ class People:
         key = self._next
         self._next = ProfileKey(key + 1)
         self.profiles[key] = ProfileState(self._public(seq, at), at, at)
+        return key
+
+    def _newcomer(self, forms: Forms, *, seq: Seq, at: Micros, source: str) -> ProfileKey:
+        """Somebody of whom nothing was known, as nearly everybody is in a first load; no rule has anything to decide."""
+        key, derived = self._create(seq, at), forms.derived
+        pairs = forms.pairs[:MOST_IDENTIFIERS]
+        self.profiles[key].identifiers = [
+            IdentifierState(kind, value, at, at, source, (kind, value) in derived) for kind, value in pairs
+        ]
+        self.owners.update(dict.fromkeys(pairs, key))
         return key
 
     def _merge(self, keys: Sequence[ProfileKey], matched: Sequence[Pair], *, seq: Seq, at: Micros, rule: str) -> ProfileKey:

@@ -230,6 +230,9 @@ class Projection:
     def _set_traits(self, held: dict[str, TraitState], event: Event, at: Micros, seq: Seq) -> int:
         """Set what replaces what is held; returns how many new names had no place."""
         ignored, source = 0, event.source
+        if not held and len(event.traits) <= MOST_TRAITS:
+            held.update({name: TraitState(value, at, seq, source) for name, value in event.traits.items()})
+            return 0
         for name, value in event.traits.items():
             old, new = held.get(name), TraitState(value, at, seq, source)
             if old is None and len(held) >= MOST_TRAITS:
