@@ -47,7 +47,7 @@ class Abreast:
 
     def __init__(self, writer: Writer, *, whole: Callable[[Wanted, Decide, sqlite3.Connection], Changes], put: Put) -> None:
         self._writer, self._whole, self._put = writer, whole, put
-        self._gate = anyio.Lock()
+        self._gate = anyio.Lock(fast_acquire=True)
         self._others = self._at_work = 0
         self._batches: list[_Batch] = []
         self._changed = anyio.Event()
@@ -70,7 +70,7 @@ class Abreast:
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator[None]:
-        """In the order of the calls, and beside nobody who wants to be alone."""
+        """In the order of the calls, beside other batches only."""
         async with self._gate:
             while self._others:
                 await self._changed.wait()
@@ -83,11 +83,12 @@ class Abreast:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """No batch is under way inside, and none begins."""
-        self._others += 1
-        try:
+        """No batch is under way inside. Whoever comes meanwhile waits behind, so that nobody waits for ever."""
+        async with self._gate:
             while self._at_work:
                 await self._changed.wait()
+            self._others += 1
+        try:
             yield
         finally:
             self._others -= 1

@@ -247,6 +247,25 @@ async def test_who_else_writes_waits_for_the_batches_under_way_and_they_for_it(t
         assert seen == ["first", "second", "note", "third"]
 
 
+async def test_those_who_write_all_the_time_do_not_keep_a_batch_waiting(tmp_path: Path) -> None:
+    async with store_in(tmp_path) as store:
+        made = decision(1, order("1", email="a@example.com"))
+
+        async def write() -> None:
+            while store.position < 1:
+                await store.note("x", "y")
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(write)
+                for _ in range(3):
+                    await anyio.lowlevel.checkpoint()
+                    tasks.start_soon(write)
+                await anyio.lowlevel.checkpoint()
+                tasks.start_soon(store.apply, made.wanted, made)
+        assert store.position == 1
+
+
 async def test_what_is_parked_and_taken_up_again_is_known_although_it_is_not_written_yet(tmp_path: Path) -> None:
     async with store_in(tmp_path) as store:
         waiting = order("2", email="b@example.com")
