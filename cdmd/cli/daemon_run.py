@@ -36,6 +36,7 @@ def run(config: Path | None) -> None:
     cdmd run --config /etc/cdmd/cdmd.toml
     """
     os.umask(0o077)
+    gc.disable()  # until it is ready (``tune_interpreter``): what is made by then stays, and looking through it takes a second
     loaded = load_all(config, make_token=True)
     for warning in loaded.config.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -56,6 +57,7 @@ def run(config: Path | None) -> None:
     try:
         anyio.run(run_daemon, given, backend="asyncio", backend_options={"use_uvloop": True})
     finally:
+        gc.enable()
         logs.close()
 
 
@@ -79,6 +81,7 @@ def tune_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
+    gc.enable()
 
 
 def _say_ready(config: Config, addresses: Sequence[str]) -> None:

@@ -14,6 +14,9 @@ POLLERS = 1000
 EVERY = 300.0
 """Seconds between two looks where nobody says how fresh it has to be."""
 
+SETTLES = 12.0
+"""Seconds until what the start and the first looks have left behind is collected: it is not what idling costs."""
+
 CONNECTOR = """
 [connectors.crm_{number}]
 type = "rest"
@@ -66,7 +69,7 @@ def _used(folder: Path, more: str, *, seconds: float) -> tuple[float, float, flo
         assert daemon.process is not None
         if not _until(api, POLLERS, seconds=60):
             raise SystemExit(f"only {len(api.moments)} of {POLLERS} pollers looked within a minute")
-        time.sleep(5)
+        time.sleep(SETTLES)
         pid, before, asked, began = daemon.process.pid, cpu_seconds(daemon.process.pid), len(api.moments), time.monotonic()
         time.sleep(seconds)
         taken = time.monotonic() - began

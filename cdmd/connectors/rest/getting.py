@@ -100,7 +100,7 @@ class Getting:
             self._made = await exporting.made(Start(ask, request, "" if until is None else str(until), window.last))
         ask = export.page(self._made, at)
         try:
-            found = await self._found(ask, self._stream.answering)
+            found = await self._found(ask, self._stream.answering, f"page {at.pages + 1} of the export")
         except Stopped as why:
             if why.nonsense:
                 await exporting.drop(str(why))
@@ -110,17 +110,18 @@ class Getting:
         assert isinstance(found, Fetched)  # noqa: S101 - ``drop`` raises
         return self._got(ask, request, found.value, found.headers)
 
-    async def _found(self, ask: Ask, answering: Answering) -> Fetched | Gone:
+    async def _found(self, ask: Ask, answering: Answering, what: str | None = None) -> Fetched | Gone:
         """An answer that says something. Raises ``Stopped`` and ``Lost``."""
-        found = await self._answer(ask, answering, "export")
+        found = await self._answer(ask, answering, what)
         if isinstance(found, Unchanged):
             raise Stopped("the source answers 304 to what was not asked conditionally", nonsense=True)
         return found
 
-    async def _answer(self, ask: Ask, answering: Answering, what: str) -> Fetched | Unchanged | Gone:
-        """Ask until there is an answer that says something. Raises ``Stopped`` and ``Lost``."""
+    async def _answer(self, ask: Ask, answering: Answering, what: str | None = None) -> Fetched | Unchanged | Gone:
+        """Ask until there is an answer that says something; ``what`` is done meanwhile. Raises ``Stopped`` and ``Lost``."""
         for attempt in range(1, self._stream.tries + 1):
-            self._means.say(what + (f", {self.records} records so far" if self.records else ""))
+            if what is not None:
+                self._means.say(what + (f", {self.records} records so far" if self.records else ""))
             self.requests += 1
             outcome = await self._means.fetch(ask, answering.judge)
             if isinstance(outcome, Fetched) and isinstance(outcome.value, Raw):

@@ -56,15 +56,7 @@ async def sample(
     """See above. Raises ``BadArguments`` for a file that is no answer."""
     collecting: Any = Collecting(source)
 
-    async def fetch(ask: Ask, judge: Judge) -> Outcome:
-        def telling(answer: HttpAnswer) -> Outcome:
-            if answer.status_code >= HTTPStatus.BAD_REQUEST and (said := excerpt(answer)):
-                tell(f"the source says (status {answer.status_code}): {said}")
-            return judge(answer)
-
-        return await fetcher.fetch(ask, asker=source.name, priority=SCHEDULED, judge=telling)
-
-    means = Means(fetch, lambda: 0.0)
+    means = _telling(fetcher, source, tell)
     if given is not None:
         await _from_file(next(iter(streams.values())), collecting, given, tell)
     else:
@@ -75,6 +67,28 @@ async def sample(
             if stream.settings.parent is not None:
                 await _about_parents(stream, collecting, means, tell)
     await source.emit(collecting.records)
+
+
+def _telling(fetcher: Fetcher, source: Source, tell: Callable[[str], None]) -> Means:
+    """Asks, and tells what a source that refuses says, and what is waited for."""
+
+    async def fetch(ask: Ask, judge: Judge) -> Outcome:
+        def telling(answer: HttpAnswer) -> Outcome:
+            if answer.status_code >= HTTPStatus.BAD_REQUEST and (said := excerpt(answer)):
+                tell(f"the source says (status {answer.status_code}): {said}")
+            return judge(answer)
+
+        return await fetcher.fetch(ask, asker=source.name, priority=SCHEDULED, judge=telling)
+
+    said = set[str]()
+
+    def say(what: str) -> None:
+        """Only what may take long, and once."""
+        if "source" in what and what not in said:
+            said.add(what)
+            tell(f"{what} ...")
+
+    return Means(fetch, lambda: 0.0, say)
 
 
 async def _sampled(stream: Stream, collecting: Any, means: Means, tell: Callable[[str], None]) -> None:

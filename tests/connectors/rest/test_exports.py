@@ -267,3 +267,19 @@ async def test_what_was_exported_up_to_then_does_not_stand_for_a_window_that_has
     api.left["j1"], api.asks = 1, 1
     await driven.look("responses")
     assert [one.json["to"] for one in api.asked("/v3/exports")[1:]] == ["2027-06-19T00:00:00Z", "2027-10-28T00:01:05Z"]
+
+
+async def test_trying_one_says_what_is_waited_for_and_keeps_no_job(api: Exports) -> None:
+    driven, told = Driven(EXPORT, api), list[str]()
+
+    async def main() -> None:
+        await driven.connector.sample(driven.source, told.append)
+
+    await driven.clock.run(main)
+    assert told == [
+        "asks the source for an export ...",
+        "waits for the source's export ...",
+        "responses: 4 requests, 3 records",
+        "responses: it would keep: 2026-01-01T00:00:02Z",
+    ]
+    assert (len(driven.ids), driven.source.state) == (3, {})

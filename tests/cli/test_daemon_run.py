@@ -1,0 +1,44 @@
+"""``cdmd run`` as a process: what is the interpreter's own."""
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdmd.cli import daemon_run
+from cdmd.cli.daemon_commands import main
+
+
+@pytest.fixture
+def _interpreter() -> Iterator[None]:
+    threshold, switching, mask = gc.get_threshold(), sys.getswitchinterval(), os.umask(0o022)
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+    sys.setswitchinterval(switching)
+    os.umask(mask)
+
+
+@pytest.mark.usefixtures("_interpreter")
+def test_garbage_is_looked_for_from_readiness_on_and_not_while_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Seen to fail both ways: a thousand connectors took a second longer to start, and memory would grow without an end."""
+    looked: list[bool] = []
+
+    async def started(given: Any) -> None:
+        looked.append(gc.isenabled())
+        given.ready(given.config, [])
+        looked.append(gc.isenabled())
+
+    monkeypatch.setattr(daemon_run, "run_daemon", started)
+    file = tmp_path / "cdmd.toml"
+    file.write_text(f'[daemon]\nstate_dir = "{tmp_path / "state"}"\n')
+    assert main(["run", "--config", str(file)]) == 0
+    assert looked == [False, True]
+    assert gc.isenabled()
+    assert "cdmd is ready" in capfd.readouterr().out
