@@ -142,21 +142,25 @@ class Reader:
         """Return at ``due``, or when somebody hurries or has hurried since the last time, or when there is ``more``."""
         assert self.due is not None  # noqa: S101 - set by whoever rests
         seconds = max(_BREATH, (self.due - self._source.clock.now()).total_seconds())
+        over = False
+
+        async def sleep() -> None:
+            nonlocal over
+            await self._source.clock.sleep(seconds)
+            over = True
+            self._hurried.set()
+
+        async def wait(more: anyio.Event) -> None:
+            await more.wait()
+            self._hurried.set()
+
         async with anyio.create_task_group() as group:
-
-            async def sleep() -> None:
-                await self._source.clock.sleep(seconds)
-                group.cancel_scope.cancel()
-
-            async def wait(more: anyio.Event) -> None:
-                await more.wait()
-                group.cancel_scope.cancel()
-
             group.start_soon(sleep)
             if more is not None:
                 group.start_soon(wait, more)
             await self._hurried.wait()
-            group.cancel_scope.cancel()
+            if not over or more is not None:  # where only the time is over there is nobody left to cancel, which is not cheap
+                group.cancel_scope.cancel()
         self._hurried = anyio.Event()
 
     def hurry(self) -> None:
