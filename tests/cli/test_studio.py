@@ -12,6 +12,7 @@ from cdmd.cli import studio_probe
 from cdmd.cli.daemon_commands import main
 from tests.acceptance.served_api import ServedApi
 from tests.connectors.rest.api import Api, Asked, answer, moment
+from tests.connectors.rest.test_exports import EXPORT, Exports
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -122,6 +123,31 @@ def test_what_comes_out_in_another_way_than_recorded_is_told(
     capsys.readouterr()
     assert main(["studio", "test", "crm", "--config", str(config)]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_an_export_is_recorded_line_by_line_without_who_is_meant_and_tested_without_waiting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seen to fail with lines recorded as they came, and with a replay that waits as the source made the recorder wait."""
+    api = Exports(asks=1)
+    for number, one in enumerate(api.answers):
+        one["email"] = f"real{number}@person.example"
+    with ServedApi(api).served() as served:
+        text = EXPORT.replace("https://api.example", served.url).replace('every = "5s"', 'every = "1s"')
+        table, _, streams = text.partition("[streams.")
+        text = f'[connectors.survey]\ntype = "rest"\n{table}[streams.{streams}'.replace(
+            "[streams.", "[connectors.survey.streams."
+        )
+        file = tmp_path / "cdmd.toml"
+        file.write_text(text)
+        assert main(["studio", "record", "survey", "--config", str(file)]) == 0
+    assert "4 answers" not in capsys.readouterr().err, "it was done at once"
+    kept = tmp_path / "fixtures" / "survey" / "responses.json"
+    assert "real0" not in kept.read_text()
+    assert "person1@example.com" in kept.read_text()
+    file.write_text(text.replace('every = "1s"', 'every = "30s"'))
+    assert main(["studio", "test", "survey", "--config", str(file)]) == 0, capsys.readouterr()
+    assert "3 events" in capsys.readouterr().out
 
 
 def test_a_change_that_was_meant_is_taken(config: Path) -> None:
