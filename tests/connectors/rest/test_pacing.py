@@ -18,7 +18,7 @@ from tests.connectors.rest.test_nine_rules import ORDERS
 from tests.kit.virtual import VirtualClock
 from tests.sizes import size
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]  # weeks and months go by in them
 
 BEGIN = VirtualClock().now().timestamp()
 HOUR = 3600.0
@@ -79,7 +79,6 @@ def most_within(asked: Sequence[float], per: float) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 async def test_months_of_office_hours_are_followed_closely_with_few_requests() -> None:
     days = size("CDMD_DAYS", short=120, long=365)
     arrivals = in_office_hours(10, days=days, begin=BEGIN)
