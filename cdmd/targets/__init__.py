@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from cdmd.contracts import Target
 from cdmd.hookspecs import hookimpl
 from cdmd.targets.files import FolderFileTarget, SftpFileTarget
+from cdmd.targets.rest import RestTarget
 from cdmd.targets.webhooks import WebhookTarget
 
 
 @hookimpl
 def cdmd_targets() -> Sequence[type[Target]]:
     """The target types that cdmd brings itself."""
-    return [WebhookTarget, FolderFileTarget, SftpFileTarget]
+    return [WebhookTarget, RestTarget, FolderFileTarget, SftpFileTarget]

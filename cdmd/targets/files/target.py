@@ -22,7 +22,7 @@ from cdmd.kit.backoff import Backoff
 from cdmd.models import Delivered, Never
 from cdmd.targets.files.comparing import PART, Comparison, Entry, digest, packed, unpacked
 from cdmd.targets.files.places import FolderPlace, Place, SftpPlace
-from cdmd.targets.files.rows import encoded, of_delivery
+from cdmd.targets.files.rows import encoded
 from cdmd.targets.files.settings import (
     BatchSettings,
     FolderTargetSettings,
@@ -33,6 +33,7 @@ from cdmd.targets.files.settings import (
 )
 from cdmd.targets.files.slots import Progress, Slots
 from cdmd.targets.files.writing import Finished, Spool
+from cdmd.targets.seen import of_delivery
 
 _PAGE: Final = 1_000
 _AGAIN: Final = Backoff(first=30.0, cap=1_800.0)

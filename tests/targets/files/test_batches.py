@@ -21,7 +21,7 @@ from cdmd.targets.files import FolderFileTarget
 from cdmd.targets.files.comparing import unpacked
 from cdmd.targets.files.settings import FolderTargetSettings
 from cdmd.targets.files.slots import Slots
-from tests.targets.files.outlet import NOON, MemoryOutlet, Over, delivery, member, progress, public
+from tests.targets.outlet import NOON, MemoryOutlet, Over, delivery, member, progress, public
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from cdmd.targets.files.settings import EncryptSettings, SftpTargetSettings
 from tests.connectors.files.reaching import misbehaving, secret
 from tests.peers.proxy import proxy
 from tests.peers.sshd import Sshd
-from tests.targets.files.outlet import MemoryOutlet, Over, delivery, member
+from tests.targets.outlet import MemoryOutlet, Over, delivery, member
 
 pytestmark = pytest.mark.anyio
 NAME = "t_20261124T023000Z"
