@@ -29,7 +29,7 @@ from cdmd.profiles.audiences import Audiences
 __all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "Tail"]
 
 _FLOOR: Final = 0.025
-_ABREAST: Final = 3
+ABREAST: Final = 3
 """Batches under way into the store at once: one is written, one decided, one looked up."""
 
 
@@ -154,7 +154,7 @@ class Pipeline:
         following = self._window[self._begun] if self._begun < len(self._window) else None
         if not self._under_way:
             return following is not None or bool(self._extending.returned)
-        if following is None or following.ready is None or self._extending.returned or len(self._under_way) >= _ABREAST:
+        if following is None or following.ready is None or self._extending.returned or len(self._under_way) >= ABREAST:
             return False
         return self._is_large(following.ready) and self._is_large(self._under_way[-1].ready)
 

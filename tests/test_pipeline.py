@@ -20,7 +20,7 @@ from cdmd.extensions import Extensions, Limits, Registered, extension
 from cdmd.extensions.dispatch import Visit
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Count, Entry, Event, Fault, SeenVerdict, Seq, to_micros, tombstone
-from cdmd.pipeline import Pipeline, PipelineSettings, Tail
+from cdmd.pipeline import ABREAST, Pipeline, PipelineSettings, Tail
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from tests.batches.doubles import START, Digests, ManualClock, MemoryJournal, MemoryStore, accounted, event
@@ -170,6 +170,16 @@ async def test_a_time_that_was_adjusted_at_each_delivery_is_no_other_content():
     daemon, late = Daemon(), START - timedelta(seconds=3)
     await daemon.take(*(Entry(event("1", time=time), adjusted=True) for time in (START, late)))
     assert daemon.store.activities[1].event.time == START
+    assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 1}
+
+
+async def test_a_time_that_was_adjusted_is_no_other_content_of_what_an_extension_saw_either():
+    async def more(event, context):
+        return event.enriched(more=1)
+
+    daemon = Daemon()
+    deliveries = [Entry(event("1", time=START + timedelta(seconds=second)), adjusted=True) for second in (0, 7)]
+    await daemon.take(*deliveries, extensions=[on("order.*", more)])
     assert daemon.store.sums() == {Count.APPLIED: 1, Count.REPEATS: 1}
 
 
@@ -1128,6 +1138,12 @@ async def test_of_a_backlog_the_next_batch_is_handed_over_while_the_one_before_i
     await daemon.take(*(event(str(number)) for number in range(20)), batch=2, backlog_batch=2)
     assert daemon.store.at_once == 3
     assert list(daemon.store.activities) == list(range(1, 21))
+
+
+def test_the_window_has_room_for_as_many_batches_of_a_backlog_as_may_be_under_way():
+    """Another one is read for as long as those under way do not fill it."""
+    usual = PipelineSettings()
+    assert (ABREAST - 1) * usual.backlog_batch < usual.window * usual.batch
 
 
 async def test_a_batch_in_which_somebody_waits_for_an_extension_goes_alone():

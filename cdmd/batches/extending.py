@@ -87,7 +87,8 @@ class Passage:
         """The item and the event as it was journaled."""
         visit, entry, outcome = self.visit, self.entry, self.outcome
         if visit is not None:
-            entry, outcome = Entry(visit.event, brief=entry.brief), visit.outcome or outcome
+            extended = Entry(visit.event, brief=entry.brief, adjusted=entry.adjusted)
+            entry, outcome = extended, visit.outcome or outcome
         item = Item(
             seq=self.seq,
             entry=entry,

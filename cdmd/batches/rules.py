@@ -60,11 +60,12 @@ def allowed(screen: Screen | None, entry: Entry) -> Entry | None:
 class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds. ``patience`` is how long (seconds) an event waits for another's extension; ``parked_keep`` is in seconds.
 
-    ``window`` batches of events may be under way at once, and ``resuming`` events for each extension besides those.
+    ``window`` batches of events may be under way at once, and ``resuming`` events for each extension besides those. There is
+    room in it for three of ``backlog_batch``: one is written, one decided and one looked up.
     """
 
     batch: int = 2000
-    backlog_batch: int = 5000
+    backlog_batch: int = 3000
     window: int = 4
     patience: float = 0.25
     parked_max: int = 100_000
