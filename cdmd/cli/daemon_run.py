@@ -17,6 +17,7 @@ from cdmd.daemon import run as run_daemon
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.loglines import choose
 from cdmd.kit.logs import Logs
+from cdmd.kit.memory import share_arenas
 from cdmd.kit.systemd import Systemd
 
 _GRACE = 2.0  # how long the loop and the interpreter may take to end by themselves
@@ -37,6 +38,7 @@ def run(config: Path | None) -> None:
     """
     os.umask(0o077)
     gc.disable()  # until it is ready (``tune_interpreter``): what is made by then stays, and looking through it takes a second
+    share_arenas()
     loaded = load_all(config, make_token=True)
     for warning in loaded.config.warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -2,7 +2,7 @@
 
 While a load has all it can have, three threads want the interpreter, and each of the few times that an acknowledgement needs it
 costs a turn of the other two. So a load then works one step at a time (read, journal, apply), and rests as long as it works.
-Not here: bounds, which hold at all times (``cdmd.batches.credit``).
+Not here: the bounds of what pull connectors bring (``cdmd.batches.credit``).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +19,11 @@ LITTLE: Final = 20
 
 _LIVE: Final = 10.0
 """Live events a second that bulk gives way to: fewer are hardly ever met by it."""
+
+AHEAD: Final = 1_000
+"""So many events of bulk may be durable and not applied when it goes on: one batch is applied while the next is made.
+
+More would only take memory and turns of the interpreter (tests/bench/bulk.py)."""
 
 _LOOK: Final = 0.25
 _LONGEST: Final = 0.25
@@ -53,9 +58,9 @@ class Courtesy:
         return self._wanted
 
     async def give_way(self, connector: str) -> None:
-        """Return when ``connector`` may go on with a batch of bulk: at once, unless live events arrive."""
+        """Return when ``connector`` may go on with a batch of bulk."""
         began = self._bulky.setdefault(connector, self._clock.monotonic())
+        await self._credit(connector, 1 if self.wanted else AHEAD + 1)
         if self.wanted:
-            await self._credit(connector, 1)
             await self._clock.sleep(min(self._clock.monotonic() - began, _LONGEST))
         self._bulky[connector] = self._clock.monotonic()

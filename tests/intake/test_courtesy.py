@@ -6,11 +6,12 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from cdmd.intake.courtesy import Courtesy
+from cdmd.intake.courtesy import AHEAD, Courtesy
 from cdmd.models import Entry, Event
 from cdmd.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
+AT_ONCE = ("load", AHEAD + 1)
 SECONDS = 0.25
 """How often it looks, and how long bulk rests at most."""
 
@@ -50,12 +51,12 @@ class World:
         return round(self.clock.monotonic() - before, 2)
 
 
-async def test_where_nothing_arrives_bulk_goes_on_at_once() -> None:
+async def test_where_nothing_arrives_bulk_goes_on_while_its_last_batch_is_applied() -> None:
     world = World()
     for _ in range(3):
         world.clock.advance(SECONDS)
         assert await world.rested() == 0
-    assert world.asked == []
+    assert world.asked == [AT_ONCE] * 3
 
 
 async def test_while_events_arrive_bulk_is_applied_first_and_rests_as_long_as_it_worked() -> None:
@@ -65,11 +66,11 @@ async def test_while_events_arrive_bulk_is_applied_first_and_rests_as_long_as_it
     world.arrive(3)
     world.busy = 0.1
     await world.rested()
-    assert world.asked == [("load", 1)]
+    assert world.asked == [AT_ONCE, ("load", 1)]
     world.arrive(100)
     world.clock.advance(0.03)
     assert await world.rested() == pytest.approx(0.13, abs=0.011)
-    assert world.asked == [("load", 1)] * 2
+    assert world.asked == [AT_ONCE, ("load", 1), ("load", 1)]
     world.busy = 60.0
     world.arrive(10_000)
     assert await world.rested() == pytest.approx(SECONDS, abs=0.011)
@@ -92,7 +93,7 @@ async def test_bulk_does_not_give_way_to(arrive: Callable[[World], None]) -> Non
         arrive(world)
         assert not world.courtesy.wanted
         assert await world.rested() == 0
-    assert world.asked == []
+    assert world.asked == [AT_ONCE] * 4
 
 
 async def test_when_no_more_events_arrive_bulk_goes_on_as_before() -> None:

@@ -76,7 +76,7 @@ class Comparing:
         self.identity = b""
         self._names: dict[str, None] = {}
         self._ordinal = 0
-        self._ordinals, self._numbers, self._keys, self._kinds = array("L"), array("L"), bytearray(), bytearray()
+        self._ordinals, self._numbers, self._keys, self._kinds = array("I"), array("I"), bytearray(), bytearray()
         self._kept: list[Any] | None = []
         self._kept_bytes = 0
         self.places: Sequence[int] = ()
@@ -172,7 +172,7 @@ class Comparing:
 
     def settle(self, index: Index) -> None:
         """Say of each record that is not as it was what it is; of several with one key the first counts."""
-        self.places = index.keys(bytes(self._keys))
+        self.places = array("i", index.keys(bytes(self._keys)))
         twice = _twice(array("Q", bytes(self._keys)))
         for at, place in enumerate(self.places):
             if self._kinds[at] == Kind.FAULTY:

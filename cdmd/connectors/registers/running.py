@@ -30,6 +30,7 @@ from cdmd.connectors.registers.shapes import (
 from cdmd.connectors.registers.table import blocks_of
 from cdmd.contracts import BulkTable, ChosenFormat, Source
 from cdmd.errors import BadArguments
+from cdmd.kit.memory import give_back
 
 _TABLE: Final = "register"
 _PURPOSE: Final = "register"
@@ -69,6 +70,7 @@ class Register:
             self._told("comparing", comparing.records, 0)
         await anyio.to_thread.run_sync(comparing.settle, index)
         index.forget()
+        await anyio.to_thread.run_sync(give_back)
         columns = _columns(before, comparing.columns)
         digests = Digests(self._source.secret(_PURPOSE), key=self._settings.key, columns=columns)
         run = Run(self, comparing, file, before=before, index=index, digests=digests)
