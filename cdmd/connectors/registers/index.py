@@ -24,8 +24,8 @@ class Sorted(Protocol):
         ...
 
 
-def sorted_digests(digests: bytes, *, numpy: Any = None) -> Sorted:
-    """Digests (8 bytes each) to be searched; with ``numpy`` where that module is handed in."""
+def sorted_digests(digests: bytes | bytearray, *, numpy: Any = None) -> Sorted:
+    """Digests (8 bytes each) to be searched; with ``numpy`` where that module is handed in. They are not copied first."""
     return _WithNumpy(digests, numpy) if numpy is not None else _Without(digests)
 
 
@@ -35,7 +35,7 @@ def installed_numpy() -> Any:
 
 
 class _WithNumpy:
-    def __init__(self, digests: bytes, numpy: Any) -> None:
+    def __init__(self, digests: bytes | bytearray, numpy: Any) -> None:
         self._numpy = numpy
         plain = numpy.frombuffer(digests, dtype="<u8")
         self._order = numpy.argsort(plain).astype(numpy.uint32)
@@ -62,7 +62,7 @@ class _WithNumpy:
 
 
 class _Without:
-    def __init__(self, digests: bytes) -> None:
+    def __init__(self, digests: bytes | bytearray) -> None:
         plain = array("Q", digests)
         self._order = array("L", sorted(range(len(plain)), key=plain.__getitem__))
         self._sorted = array("Q", (plain[place] for place in self._order))
@@ -110,10 +110,11 @@ class Index:
 
     def seal(self, *, lines: bool, numpy: Any = None) -> None:
         """No more rows come. Lines are searched only where they mean the same as then."""
-        self._by_line = sorted_digests(bytes(self._lines) if lines else b"", numpy=numpy)
-        self._lines = bytearray()
-        self._by_key = sorted_digests(bytes(self._keys), numpy=numpy)
-        self._keys = bytearray()
+        taken, self._lines = self._lines, bytearray()
+        self._by_line = sorted_digests(taken if lines else b"", numpy=numpy)
+        del taken
+        taken, self._keys = self._keys, bytearray()
+        self._by_key = sorted_digests(taken, numpy=numpy)
 
     def forget(self) -> None:
         """Nothing is searched any more."""
