@@ -46,6 +46,7 @@ ENTRIES = {
     "verify": Entry(f"{_CHANGING}:verify", "Check journal and store while the daemon runs."),
     "metrics": Entry(f"{_LOOKING}:metrics", "Metrics in the Prometheus text format."),
     "doctor": Entry("cdmd.cli.control_doctor:doctor", "What is wrong, and what to do about it."),
+    "support-bundle": Entry("cdmd.cli.control_bundle:support_bundle", "Write what somebody who helps needs to see."),
     "audit": Entry(f"{_LOOKING}:audit", "Who did what over the control socket."),
     "completion": Entry("cdmd.cli.completion:completion", "Print the script that completes this command in a shell."),
     "version": Entry(f"{_LOOKING}:version", "The command's version and the daemon's."),

@@ -38,6 +38,11 @@ def unreached(error: CdmdError, environment: Mapping[str, str]) -> Iterator[Find
     yield from _configuration(environment)
 
 
+def service_log() -> str:
+    """The last lines that the service logged; nothing where no service manager keeps them. It blocks."""
+    return _asked("journalctl", f"--unit={_UNIT}", "--lines=2000", "--no-pager", "--output=short-iso")
+
+
 def _configuration(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Every mistake, as ``cdmd check`` reports it: a process of its own, because it imports what cdmctl does without."""
     file, _ = config_file(None, environment)

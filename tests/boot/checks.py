@@ -121,7 +121,7 @@ def a_restart_refuses_no_connection_and_loses_nothing(service: Service) -> None:
         service.machine.run("systemctl", "restart", "cdmd")
         service.until_active()
     assert service.pid() != before
-    assert (told["refused"], told["answers"], told["acknowledged"]) == (0, {}, told["sent"]), told
+    all_were_answered(told)
 
 
 def it_can_do_no_more_than_it_needs(service: Service) -> None:
@@ -179,7 +179,7 @@ def an_upgrade_keeps_state_and_configuration_and_refuses_no_connection(service: 
         service.until_active()
     assert service.pid() != before, "the new version runs"
     assert service.machine.says("dpkg-query", "-W", "-f", "${Version}", "cdmd").endswith("-2")
-    assert (told["refused"], told["acknowledged"]) == (0, told["sent"]), told
+    all_were_answered(told)
     service.applied_all()
     assert service.counted("hammer") >= events
     assert service.connectors() == {"shop", "open"}, "the configuration that was edited is still there"
@@ -222,6 +222,14 @@ def removing_it_keeps_what_it_knew_and_purging_does_not(service: Service) -> Non
     gone = ("/var/lib/cdmd", "/etc/cdmd", "/run/cdmd", "/opt/cdmd", "/usr/bin/cdmd", "/usr/lib/systemd/system/cdmd.service")
     assert not [path for path in gone if service.machine.has(path)]
     assert service.machine.says("systemctl", "--failed", "--no-legend") == ""
+
+
+def all_were_answered(told: dict[str, Any]) -> None:
+    """Nobody was refused a connection; each was acknowledged, or on a slow machine told to come again (503)."""
+    later = told["answers"].get("503", 0)
+    assert (told["refused"], set(told["answers"]) - {"503"}) == (0, set()), told
+    assert told["acknowledged"] + later == told["sent"], told
+    assert later < told["sent"] / 10, told
 
 
 @contextmanager

@@ -1,0 +1,42 @@
+"""A state directory of an earlier version goes on with this one: files in ``kept/``, each written by the version of its time.
+
+In each: 63 events about 20 customers, one of them under two identifiers, and a dead letter; its configuration beside it. A
+version that changes a database's schema adds a file that the version before it wrote.
+"""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from cdmd.testing import DaemonProcess
+
+KEPT = sorted((Path(__file__).parent / "kept").glob("*.tar.xz"))
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda file: file.name.partition(".")[0])
+def test_what_an_earlier_version_knew_is_known_and_goes_on(kept: Path, tmp_path: Path) -> None:
+    with tarfile.open(kept) as archive:
+        archive.extractall(tmp_path, filter="data")
+    config = (tmp_path / "config.toml").read_text()
+    with DaemonProcess(tmp_path, config) as one:
+        assert one.ask("verify") == {"whole": True, "problems": []}
+        totals = one.ask("status")["totals"]
+        assert {name: totals[name] for name in ("events", "profiles", "activities", "dead_letters")} == {
+            "events": 63, "profiles": 20, "activities": 63, "dead_letters": 1
+        }  # fmt: skip
+        joined = one.ask("profile", "show", "user_id:u-0")
+        assert joined == one.ask("profile", "show", "email:customer0@example.com")
+        assert (joined["traits"], joined["indicators"]) == ({"first_name": "Name0"}, {"orders": 4, "spent": 1060.0})
+        assert one.ask("events", "show", "evt-7")["traces"][0]["state"] == "applied"
+        again = {"id": "evt-20", "type": "order.paid", "identifiers": {"user_id": "u-0"}, "data": {"total": 5}}
+        for number in ("evt-20", "evt-new"):
+            one.send("/hooks/shop", again | {"id": number})
+        one.settle()
+        assert one.ask("profile", "show", "user_id:u-0")["indicators"] == {"orders": 5, "spent": 1065.0}, "a repeat is one"
+        assert one.ask("dead-letters")[0]["code"] == "null"
+        assert one.stop() == 0
+        with one:
+            assert one.ask("status")["totals"]["events"] == 64
