@@ -197,13 +197,14 @@ def simulate(as_json: bool) -> None:
     cdmctl retention simulate
     """
     asking = client(timeout=_LONG)
-    after: list[int] | None = [0, 0]
+    after: list[int] | None = None
     found: dict[str, Counter[str]] = {"activities": Counter(), "profiles": Counter()}
-    while after is not None:
+    while True:
         page = asking.post("/v1/retention/simulate", {"after": after})
         for what, counts in found.items():
             counts.update(page[what])
-        after = page["next"]
+        if (after := page["next"]) is None:
+            break
     if as_json:
         print_json(found)
         return

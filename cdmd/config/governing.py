@@ -41,3 +41,14 @@ class PrivacySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     lifts: Annotated[tuple[str, ...], Meta(description="Event types (globs) by which a restriction ends.")] = (
         "privacy.unrestricted",
     )
+    requests_from: Annotated[
+        tuple[str, ...],
+        Meta(description="Connectors whose events may ask for erasure and access; those of others are only stored."),
+    ] = ()
+    erasure_requests: Annotated[
+        tuple[str, ...], Meta(description="Event types (globs) by which the customer whom the event names first is erased.")
+    ] = ("privacy.erasure_requested",)
+    access_requests: Annotated[
+        tuple[str, ...],
+        Meta(description="Event types (globs) by which all that is kept is written to `exports/` in the state directory."),
+    ] = ("privacy.access_requested",)

@@ -172,6 +172,7 @@ class _Loading:
             meaning.network(sections["network"]),
             meaning.identity(sections["identity"]),
             meaning.traits(traits, connectors),
+            meaning.privacy(sections["privacy"], connectors),
             meaning.indicators(indicators),
             meaning.audiences(audiences, indicators),
             meaning.public_urls(sections["http"], connectors),

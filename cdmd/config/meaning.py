@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cdmd.config.checking import nearest
+from cdmd.config.governing import PrivacySettings
 from cdmd.config.reading import Key, fields_of
 from cdmd.config.schema import (
     AudienceSettings,
@@ -167,6 +168,13 @@ def traits(settings: Mapping[str, TraitSettings], connectors: Iterable[str]) -> 
                 yield key, f"{source} stands there twice"
             elif connector not in connectors:
                 yield key, f"there is no connector {connector}" + nearest(connector, connectors)
+
+
+def privacy(settings: PrivacySettings, connectors: Iterable[str]) -> Found:
+    """The connectors that may ask for erasure and access."""
+    for place, name in enumerate(settings.requests_from):
+        if name not in connectors:
+            yield ("privacy", "requests_from", str(place)), f"there is no connector {name}" + nearest(name, connectors)
 
 
 def indicators(settings: Mapping[str, IndicatorSettings]) -> Found:

@@ -22,7 +22,7 @@ from cdmd.contracts.connectors import (
 )
 from cdmd.contracts.directory import Audit, Directory, Person
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
-from cdmd.contracts.forgetting import ActivityPage, Forgetting, Hidden, Holding
+from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
 from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics, Revise
 from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
@@ -35,6 +35,7 @@ from cdmd.contracts.targets import Addressee, DeliveringTarget, Outlet, RunningT
 from cdmd.contracts.values import Question, Values
 
 __all__ = [
+    "BEGINNING",
     "ActivityPage",
     "Addressee",
     "Append",

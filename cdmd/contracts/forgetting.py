@@ -1,11 +1,13 @@
 """Taking people's data out of the store for good: the store's side of erasure and retention."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from cdmd.models import Activity, Entry, ProfileKey, Seq
 
 Pair = tuple[str, str]
+BEGINNING: Final = Seq(-(2**62))
+"""Before the first activity of all: what an earlier journal brought may have numbers below one."""
 
 
 class Holding(NamedTuple):

@@ -68,7 +68,7 @@ async def erasures(runtime: Runtime, actor: Actor) -> list[ErasureRow]:
     return await runtime.governance.erasures()
 
 
-async def simulate(runtime: Runtime, actor: Actor, after: tuple[int, int]) -> SimulationPage:
+async def simulate(runtime: Runtime, actor: Actor, after: tuple[int, int] | None) -> SimulationPage:
     """What retention would take away of some of what is stored, by month."""
     permit(actor, Role.READER)
     return await runtime.governance.simulate(after)

@@ -69,7 +69,7 @@ class Governance(Protocol):
         """What an erasure would remove."""
         ...
 
-    async def simulate(self, after: tuple[int, int]) -> SimulationPage:
+    async def simulate(self, after: tuple[int, int] | None) -> SimulationPage:
         """What retention would take away of some of what is stored."""
         ...
 

@@ -13,7 +13,7 @@ from cdmd.control.runtime import Runtime
 
 
 class _After(msgspec.Struct, forbid_unknown_fields=True):
-    after: tuple[int, int] = (0, 0)
+    after: tuple[int, int] | None = None
 
 
 class _Sweep(msgspec.Struct, forbid_unknown_fields=True):

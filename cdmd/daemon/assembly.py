@@ -97,6 +97,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await parts.connectors.carry_out(plan)
         await tasks.start(parts.privacy.removing.run, name="erasures")
         await tasks.start(parts.privacy.retaining.run, name="retention")
+        await tasks.start(parts.privacy.requests(running).run, name="requests")
         await tasks.start(parts.upkeep.run, name="upkeep")
         await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
         await tasks.start(partial(stopping.listen, public), name="public")

@@ -72,7 +72,7 @@ class Governing:
 
     # ---- retention -----------------------------------------------------------------------------------------------------
 
-    async def simulate(self, after: tuple[int, int]) -> SimulationPage:
+    async def simulate(self, after: tuple[int, int] | None) -> SimulationPage:
         """What retention would take away of some of what is stored."""
         activities, profiles, rest = await self._parts.privacy.retaining.simulate(after)
         return SimulationPage(activities=activities, profiles=profiles, next=rest)

@@ -199,7 +199,7 @@ class Parts:
     def expiry(self) -> Expiry:
         """Lets windows expire by the clock."""
         return Expiry(
-            self.store, self.journal, audiences=lambda: self.audiences, clock=self.clock, subscriptions=self._subscriptions
+            self.store, self.journal, audiences=lambda: self.audiences, clock=self.clock, subscriptions=self.subscriptions
         )
 
     @cached_property
@@ -210,7 +210,7 @@ class Parts:
             journal_id=self.journal.id,
             audiences=lambda: self.audiences,
             clock=self.clock,
-            subscriptions=self._subscriptions,
+            subscriptions=self.subscriptions,
         )
 
     @cached_property
@@ -285,7 +285,7 @@ class Parts:
             known_only=guarded(config),
             reconciled=shared,
             pull=pull,
-            subscriptions=self._subscriptions(),
+            subscriptions=self.subscriptions(),
         )
         self.deriving.configured()
         self.counting.configured()
@@ -320,7 +320,8 @@ class Parts:
             except CdmdError as error:
                 self.log.warning("counts_unknown", error=error)
 
-    def _subscriptions(self) -> Subscriptions | None:
+    def subscriptions(self) -> Subscriptions | None:
+        """What targets want to be told; None where there is nothing."""
         return self.outbound.dispatcher.subscriptions or None
 
     def _usable(self, identifiers: Mapping[str, str]) -> Sequence[tuple[str, str]]:

@@ -1,21 +1,33 @@
 """The parts that keep and forget people's data, each made from the databases and from what is configured."""
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+import os
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock
+from cdmd.control import exporting
+from cdmd.control.actors import Actor, Role
+from cdmd.control.runtime import Runtime
 from cdmd.daemon.erasing import Erasures
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.removing import Holder, Removing
+from cdmd.daemon.requesting import EXPORTS, Requests
 from cdmd.daemon.retaining import Retaining
 from cdmd.daemon.suppressing import OWNER, PURPOSE, SuppressionList
+from cdmd.deliveries.subscribing import Subscriptions
+from cdmd.deliveries.telling import Telling
 from cdmd.identity.identifiers import Kinds
-from cdmd.models import Entry
+from cdmd.models import Entry, Micros, ProfileKey, to_micros
 from cdmd.pipeline import Pipeline
+from cdmd.privacy.erasure import Erasure
 from cdmd.privacy.retention import Retention
+from cdmd.privacy.screening import Pair
 from cdmd.privacy.suppressions import Suppressions
 from cdmd.store.opening import Opened
+
+_NOBODY: Final = ProfileKey(0)
+"""In whose lane it is told that somebody is gone: the profile has no number any more."""
 
 
 class Whole(Protocol):
@@ -28,6 +40,10 @@ class Whole(Protocol):
     @property
     def connectors(self) -> LiveConnectors:
         """The connectors that are live."""
+        ...
+
+    def subscriptions(self) -> Subscriptions | None:
+        """What targets want to be told."""
         ...
 
     @property
@@ -44,7 +60,8 @@ class Privacy:
 
     def __init__(self, opened: Opened, whole: Whole) -> None:
         journal, store, clock = opened.journal, opened.store, whole.clock
-        self._whole = whole
+        self._whole, self._store = whole, store
+        self._requests: Requests | None = None
         self.suppressions = Suppressions(key=opened.digester.secret(OWNER, PURPOSE), naming=lambda: whole.kinds)
         self.listed = SuppressionList(journal, self.suppressions, clock=clock)
         self.erasures = Erasures(journal, store, self.listed, self.suppressions, clock=clock)
@@ -59,7 +76,7 @@ class Privacy:
             naming=lambda: whole.kinds,
             holders=self._holders,
             applied=self._applied,
-            told=_nobody,
+            told=self._told,
             folder=whole.config.state_dir,
             clock=clock,
         )
@@ -72,7 +89,8 @@ class Privacy:
     @property
     def problems(self) -> tuple[str | None, ...]:
         """What does not get on."""
-        return self.removing.problem, self.retaining.problem
+        requests = None if self._requests is None else self._requests.problem
+        return self.removing.problem, self.retaining.problem, requests
 
     def conceals(self, entry: Entry) -> bool:
         """Whether the entry is of somebody who is being erased."""
@@ -81,11 +99,39 @@ class Privacy:
     async def _applied(self, seconds: float) -> bool:
         return await self._whole.pipeline.drain(seconds)
 
+    def requests(self, runtime: Runtime) -> Requests:
+        """What answers requests that arrive as events, as ``runtime`` sees people; made once."""
+
+        async def export(pair: Pair) -> AsyncGenerator[dict[str, Any], None]:
+            actor = Actor(uid=os.getuid(), user="event", role=Role.ADMIN)
+            return await exporting.export(runtime, actor, ":".join(pair))
+
+        self._requests = Requests(
+            self._store,
+            self.erasures,
+            settings=lambda: self._whole.config.privacy,
+            naming=lambda: self._whole.kinds,
+            export=export,
+            folder=self._whole.config.state_dir / EXPORTS,
+            clock=self._whole.clock,
+        )
+        return self._requests
+
+    async def _told(self, erased: Sequence[Erasure]) -> Sequence[str]:
+        """Tell the targets that want to know; their names. They are told the ids of profiles, and nothing else."""
+        subscriptions = self._whole.subscriptions()
+        if not subscriptions:
+            return ()
+        telling = Telling(subscriptions)
+        for one in erased:
+            for public in one.publics:
+                telling.erased(_NOBODY, public, Micros(one.asked))
+        outgoing = telling.outgoing()
+        if outgoing is None:
+            return ()
+        await self._store.outbox.put(outgoing, now=to_micros(self._whole.clock.now()))
+        return sorted({one.target for one in outgoing.deliveries})
+
     def _holders(self) -> Iterable[Holder]:
         connectors = self._whole.connectors
         return [Holder(live.config.name, live.connector, connectors.desk(live)) for live in connectors]
-
-
-async def _nobody(publics: Sequence[str]) -> Sequence[str]:
-    """There are no targets that could be told."""
-    return ()

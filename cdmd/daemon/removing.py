@@ -15,8 +15,9 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
-from cdmd.contracts import Clock, ErasingConnector, Feeds, Journal, Naming, Source, Store
+from cdmd.contracts import BEGINNING, Clock, ErasingConnector, Feeds, Journal, Naming, Source, Store
 from cdmd.daemon.erasing import Erasures
+from cdmd.daemon.requesting import EXPORTS, forget_exports
 from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import CdmdError
 from cdmd.kit.detached import within
@@ -63,7 +64,7 @@ class Removing:
         naming: Callable[[], Naming],
         holders: Callable[[], Iterable[Holder]],
         applied: Callable[[float], Awaitable[bool]],
-        told: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
+        told: Callable[[Sequence[Erasure]], Awaitable[Sequence[str]]],
         folder: Path,
         clock: Clock,
     ) -> None:
@@ -110,7 +111,9 @@ class Removing:
         self._say(asked, "activities")
         counts["activities"] = await self._in_slices([*forgotten.seqs, *held], forgotten)
         counts["deliveries and attempts"] = await self._store.forgetting.forget_deliveries()
-        targets = await self._told([public for one in asked for public in one.publics])
+        targets = await self._told(asked)
+        publics = [public for one in asked for public in one.publics]
+        counts["answers to them"] = await anyio.to_thread.run_sync(forget_exports, self._folder / EXPORTS, publics)
         await self._settle(asked)
         reports = [await self._report(one, counts, left, targets) for one in asked]
         await self._erasures.done(reports)
@@ -122,7 +125,7 @@ class Removing:
 
     async def _learn(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> list[Seq]:
         """Their own activities are noted; returned are others that may hold one of their identifiers."""
-        held, after = list[Seq](), Seq(0)
+        held, after = list[Seq](), BEGINNING
         while True:
             began = self._clock.monotonic()
             page = await self._store.forgetting.activities(forgotten.holding, after=after, limit=_PAGE)

@@ -12,7 +12,7 @@ import anyio
 import anyio.abc
 import structlog
 
-from cdmd.contracts import Clock, Holding, Store
+from cdmd.contracts import BEGINNING, Clock, Holding, Store
 from cdmd.daemon.upkeep import Agreement
 from cdmd.errors import CdmdError, ClockDisturbed
 from cdmd.models import Micros, ProfileKey, Seq, from_micros, to_micros
@@ -78,9 +78,9 @@ class Retaining:
             self._log.info("retention_swept", count=went.total())
             return went
 
-    async def simulate(self, after: tuple[int, int]) -> tuple[Counter[str], Counter[str], tuple[int, int] | None]:
+    async def simulate(self, after: tuple[int, int] | None) -> tuple[Counter[str], Counter[str], tuple[int, int] | None]:
         """What would go of some activities and some profiles behind ``after``, by month, and where to go on (None: the end)."""
-        retention, now, (seq, key) = self._retention(), to_micros(self._clock.now()), after
+        retention, now, (seq, key) = self._retention(), to_micros(self._clock.now()), after or (BEGINNING, 0)
         page = await self._store.forgetting.activities(Holding(None), after=Seq(seq), limit=SIMULATED)
         people = await self._store.membership.profiles(after=ProfileKey(key), limit=_PAGE)
         activities = by_month((retention.ends(one) for one in page.held), now, months=_MONTHS)
@@ -93,7 +93,7 @@ class Retaining:
 
     async def _activities(self, retention: Retention, now: int) -> int:
         """Those that are due, and those of profiles that went."""
-        count, after = 0, Seq(0)
+        count, after = 0, BEGINNING
         while True:
             began = self._clock.monotonic()
             page = await self._store.forgetting.activities(Holding(None), after=after, limit=_PAGE)

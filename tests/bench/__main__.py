@@ -5,7 +5,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import applications, bulk, end_to_end, growth, intake, merging, pacing, presets, sftp, showing, start, thin
+from tests.bench import (
+    applications,
+    bulk,
+    end_to_end,
+    erasure,
+    growth,
+    intake,
+    merging,
+    pacing,
+    presets,
+    sftp,
+    showing,
+    start,
+    thin,
+)
 
 
 def main() -> int:
@@ -13,7 +27,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=Path.cwd()) as kept:
         if "--folder" not in arguments:
             arguments += ["--folder", kept]
-        benches = (intake, presets, applications, end_to_end, growth, merging, showing, thin, start, pacing, sftp, bulk)
+        benches = (intake, presets, applications, end_to_end, growth, merging, showing, thin, start, erasure, pacing)
+        benches = (*benches, sftp, bulk)
         beyond = sum(bench.main(arguments) for bench in benches)
     print(f"\n{beyond} figures are beyond their budget; {time.perf_counter() - began:.0f} s", flush=True)
     return min(beyond, 1)

@@ -350,8 +350,8 @@ class MemoryGovernance:
     async def holdings(self, pair: tuple[str, str]) -> HoldingsRow:
         return HoldingsRow(profile=PROFILE, identifiers={"email": 2}, merged=1, activities=7, waiting=1, copies=["/b.tar"])
 
-    async def simulate(self, after: tuple[int, int]) -> SimulationPage:
-        rest = (1, 0) if after == (0, 0) else None
+    async def simulate(self, after: tuple[int, int] | None) -> SimulationPage:
+        rest = (1, 0) if after is None else None
         return SimulationPage(activities={"now": 2, "2026-12": 1}, profiles={"now": 1}, next=rest)
 
     async def sweep(self, *, trust_clock: bool) -> RetentionReport:

@@ -1,0 +1,133 @@
+"""Requests that arrive as events: to be erased, and to be told what is kept.
+
+Only from connectors that are named for it (``[privacy] requests_from``): whoever may send events may otherwise have anybody
+erased. What is stored is looked through in order, up to where the store remembers; a request that is met twice is harmless.
+"""
+
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import structlog
+
+from cdmd.config.governing import PrivacySettings
+from cdmd.contracts import Clock, Holding, Naming, Store
+from cdmd.control.documents import encoded
+from cdmd.daemon.erasing import Erasures
+from cdmd.errors import CdmdError, NotFound
+from cdmd.kit.globs import Globs
+from cdmd.models import Activity, Seq
+from cdmd.privacy.screening import Pair
+
+EXPORTS: Final = "exports"
+"""The folder in the state directory that answers to requests for access are written to."""
+
+_NOTE: Final = "requests"
+_LOOK: Final = 1.0
+_AFTER_FAILURE: Final = 5.0
+_PAGE: Final = 2_000
+_BY: Final = "event"
+
+
+class Requests:
+    """``problem`` says why requests are not answered now. ``export`` gives the lines about whoever has an identifier."""
+
+    def __init__(
+        self,
+        store: Store,
+        erasures: Erasures,
+        *,
+        settings: Callable[[], PrivacySettings],
+        naming: Callable[[], Naming],
+        export: Callable[[Pair], Awaitable[AsyncGenerator[dict[str, Any], None]]],
+        folder: Path,
+        clock: Clock,
+    ) -> None:
+        self._store, self._erasures, self._settings, self._naming = store, erasures, settings, naming
+        self._export, self._folder, self._clock = export, folder, clock
+        self.problem: str | None = None
+        self._log: Any = structlog.get_logger()
+
+    async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
+        """Answer what comes until cancelled."""
+        task_status.started()
+        while True:
+            pause = _LOOK
+            try:
+                await self.look()
+                self.problem = None
+            except (CdmdError, OSError) as error:
+                if self.problem is None:
+                    self._log.warning("requests_failed", error=error)
+                self.problem, pause = f"requests of customers are not answered: {error}", _AFTER_FAILURE
+            await self._clock.sleep(pause)
+
+    async def look(self) -> None:
+        """Answer what is stored since the last look. Raises CdmdError and OSError; then it is looked at again."""
+        settings, noted = self._settings(), await self._store.noted(_NOTE)
+        after = Seq(int(noted or 0))
+        if self._store.position <= after:
+            return
+        if not settings.requests_from:
+            await self._store.note(_NOTE, str(self._store.position))
+            return
+        erase, tell = Globs(settings.erasure_requests), Globs(settings.access_requests)
+        holding = Holding(_texts([*erase.patterns, *tell.patterns]))
+        upto = self._store.position
+        while (page := await self._store.forgetting.activities(holding, after=after, limit=_PAGE)).last is not None:
+            for one in page.held:
+                if one.event.connector in settings.requests_from:
+                    await self._answer(one, erase=erase.matches(one.event.type), tell=tell.matches(one.event.type))
+            after = page.last
+        await self._store.note(_NOTE, str(max(after, upto)))
+
+    async def _answer(self, one: Activity, *, erase: bool, tell: bool) -> None:
+        """What the person of the event's strongest identifier asked for; access first, where it asks for both."""
+        pairs = self._naming().usable(one.event.identifiers)
+        if not pairs:
+            return
+        if tell:
+            await self._tell(pairs[0], one.seq)
+        if erase:
+            await self._erasures.ask(pairs[0], self._naming(), by=_BY)
+            self._log.info("erasure_requested", connector=one.event.connector, seq=one.seq)
+
+    async def _tell(self, pair: Pair, seq: Seq) -> None:
+        try:
+            lines = [encoded(line) async for line in await self._export(pair)]
+        except NotFound:
+            return
+        found = await self._store.profile(*pair, activities=0)
+        if found is not None:
+            path = self._folder / f"{found.state.public}-{seq}.jsonl"
+            await anyio.to_thread.run_sync(_write, path, lines)
+            self._log.info("access_answered", seq=seq)
+
+
+def forget_exports(folder: Path, publics: Sequence[str]) -> int:
+    """Remove the answers about these profiles; how many. It blocks: for a thread."""
+    gone = [path for public in publics for path in folder.glob(f"{public}-*.jsonl")]
+    for path in gone:
+        path.unlink()
+    return len(gone)
+
+
+def _texts(globs: Sequence[str]) -> list[bytes]:
+    """The longest plain part of each glob, in lower case: an event of such a type has it in it."""
+    return [max(glob.split("*"), key=len).lower().encode() for glob in globs]
+
+
+def _write(path: Path, lines: Sequence[bytes]) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        for line in lines:
+            file.write(line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
