@@ -32,6 +32,7 @@ ENTRIES = {
     "audiences": Entry(f"{_AUDIENCES}:audiences", "Audiences: how many are in, and how far they are computed."),
     "audience": Entry(f"{_AUDIENCES}:audience", "One audience: members, changes; try a condition."),
     "erasures": Entry("cdmd.cli.control_privacy:erasures", "Erasures under way and done."),
+    "minimisation": Entry("cdmd.cli.control_privacy:minimisation", "Fields that arrived and were not kept."),
     "retention": Entry("cdmd.cli.control_privacy:retention", "How long things are kept: simulate, run."),
     "suppressions": Entry("cdmd.cli.control_privacy:suppressions", "The suppression list: how long it is; hand it out."),
     "dead-letters": Entry(f"{_LETTERS}:dead_letters", "Events set aside: list, show, retry, discard."),

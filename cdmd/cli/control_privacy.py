@@ -231,3 +231,22 @@ def sweep(trust_clock: bool, yes: bool, as_json: bool) -> None:
         print_json(report)
         return
     note(f"removed {report['activities']} activities and {report['profiles']} profiles")
+
+
+@click.command
+@talks
+@prints_data
+def minimisation(as_json: bool) -> None:
+    r"""Which fields arrived and were not kept, by connector; no values.
+
+    Since the start, of one request in 128. Fields whose names are no plain words are shown as *.
+
+    \b
+    cdmctl minimisation
+    """
+    rows = client().get("/v1/minimisation")
+    if as_json:
+        print_json(rows)
+        return
+    shown = [[row["connector"], name, count, row["records"]] for row in rows for name, count in row["fields"].items()]
+    print_table(Table("fields that were not kept", ("connector", "field", "records without it", "of"), shown))

@@ -6,7 +6,7 @@ from typing import Any
 from cdmd.control import redaction
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
-from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, RetentionReport, SimulationPage, SuppressionsRow
+from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, MinimisedRow, RetentionReport, SimulationPage, SuppressionsRow
 from cdmd.control.protocol import Done
 from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
@@ -78,6 +78,12 @@ async def sweep(runtime: Runtime, actor: Actor, *, trust_clock: bool) -> Retenti
     """Take away what is due now; ``trust_clock``: although the wall clock leapt. Raises ``ClockDisturbed``."""
     async with audited(runtime, actor, "retention run", arguments={"trust_clock": trust_clock}):
         return await runtime.governance.sweep(trust_clock=trust_clock)
+
+
+async def minimised(runtime: Runtime, actor: Actor) -> list[MinimisedRow]:
+    """Which fields arrived and were not kept, by connector; no values."""
+    permit(actor, Role.READER)
+    return runtime.governance.minimised()
 
 
 def said_kind(runtime: Runtime, identifier: str) -> str:

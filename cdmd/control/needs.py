@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
-from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, RetentionReport, SimulationPage
+from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, MinimisedRow, RetentionReport, SimulationPage
 from cdmd.control.target_shapes import TargetRow, Tried
 from cdmd.kit.globs import Globs
 from cdmd.kit.quantities import Rate
@@ -75,6 +75,10 @@ class Governance(Protocol):
 
     async def sweep(self, *, trust_clock: bool) -> RetentionReport:
         """Take away what is due now. Raises ``ClockDisturbed``."""
+        ...
+
+    def minimised(self) -> list[MinimisedRow]:
+        """What arrived and was not kept, by connector."""
         ...
 
     def conceals(self, entry: Entry) -> bool:

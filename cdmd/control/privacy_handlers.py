@@ -64,12 +64,18 @@ async def _sweep(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await governing.sweep(runtime, actor, trust_clock=(await body(request, _Sweep)).trust_clock)
 
 
+async def _minimised(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Which fields arrived and were not kept, by connector: sampled, counted, without values."""
+    return await governing.minimised(runtime, actor)
+
+
 async def suppression_rows(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
     """The suppression list as JSON Lines, for `cdmd restore --suppressions`."""
     return await governing.suppression_rows(runtime, actor)
 
 
 TABLE: Final = (
+    ("GET", "/v1/minimisation", _minimised),
     ("POST", "/v1/retention/simulate", _simulate),
     ("POST", "/v1/retention/run", _sweep),
     ("POST", "/v1/erasures", _erase),

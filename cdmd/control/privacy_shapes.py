@@ -70,3 +70,11 @@ class RetentionReport(msgspec.Struct, frozen=True, kw_only=True):
 
     activities: int
     profiles: int
+
+
+class MinimisedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Of so many ``records`` of a connector that were looked at since the start, in how many each field was not kept."""
+
+    connector: str
+    records: int
+    fields: Mapping[str, int]

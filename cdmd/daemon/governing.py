@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
-from cdmd.control.privacy_shapes import CopyRow, ErasureRow, HoldingsRow, RetentionReport, SimulationPage
+from cdmd.control.privacy_shapes import CopyRow, ErasureRow, HoldingsRow, MinimisedRow, RetentionReport, SimulationPage
 from cdmd.daemon.parts import Parts
 from cdmd.models import Entry, ProfileKey, Seq, from_micros, show_time
 from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
@@ -81,6 +81,11 @@ class Governing:
         """Take away what is due now. Raises ``ClockDisturbed``."""
         went = await self._parts.privacy.retaining.sweep(trust_clock=trust_clock)
         return RetentionReport(activities=went["activities"], profiles=went["profiles"])
+
+    def minimised(self) -> list[MinimisedRow]:
+        """What arrived and was not kept, by connector."""
+        found = self._parts.privacy.minimising.counted()
+        return [MinimisedRow(connector=name, records=one.records, fields=one.fields) for name, one in sorted(found.items())]
 
     def conceals(self, entry: Entry) -> bool:
         """Whether nobody may see the entry, because its customer is being erased."""

@@ -123,6 +123,7 @@ class Parts:
             public_url=self.config.http.public_url and self.config.http.public_url.rstrip("/"),
             scratch=StateDirectory(self.config.state_dir).scratch,
             room=self.disk.room,
+            observe=self.privacy.minimising.observe,
         )
 
     @cached_property

@@ -11,6 +11,7 @@ from cdmd.control.actors import Actor, Role
 from cdmd.control.runtime import Runtime
 from cdmd.daemon.erasing import Erasures
 from cdmd.daemon.live import LiveConnectors
+from cdmd.daemon.minimising import Minimising
 from cdmd.daemon.removing import Holder, Removing
 from cdmd.daemon.requesting import EXPORTS, Requests
 from cdmd.daemon.retaining import Retaining
@@ -65,6 +66,7 @@ class Privacy:
         self.suppressions = Suppressions(key=opened.digester.secret(OWNER, PURPOSE), naming=lambda: whole.kinds)
         self.listed = SuppressionList(journal, self.suppressions, clock=clock)
         self.erasures = Erasures(journal, store, self.listed, self.suppressions, clock=clock)
+        self.minimising = Minimising(lambda: whole.config)
         self.retaining = Retaining(
             store, retention=lambda: Retention(whole.config.privacy), erasing=lambda: bool(self.erasures.pending), clock=clock
         )

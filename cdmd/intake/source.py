@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 
@@ -21,6 +21,9 @@ from cdmd.intake.way_in import Intake, WayIn
 from cdmd.kit.logs import escaped
 from cdmd.kit.quantities import Rate
 from cdmd.models import Record, Verdict
+
+SAMPLED: Final = 128
+"""Of so many requests or batches the first record of one is shown to ``Intake.observe``."""
 
 
 class Guarded(Http, Protocol):
@@ -53,6 +56,7 @@ class IntakeSource:
         freshness: float | None = None,
     ) -> None:
         self._name, self._intake, self._http, self._push = name, intake, http, push
+        self._calls = 0
         self._way = WayIn(name, intake=intake, mapper=mapper, push=push)
         self._alive, self._troubled, self._freshness, self.closed = alive, troubled, freshness, False
         self.trouble: str | None = None
@@ -90,6 +94,7 @@ class IntakeSource:
     async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
         """See ``cdmd.contracts.Source.emit``. Raises TypeError for what no journal could keep, before anything is queued."""
         _check(records, state)
+        self._sample(records)
         if not self._push:
             await self._intake.credit(self._name)
             if len(records) >= BULK:
@@ -105,9 +110,16 @@ class IntakeSource:
         for another's commit. Raises what ``emit`` raises before anything is queued. ``then`` must not raise.
         """
         _check(records, state)
+        self._sample(records)
         if self.closed or not self._push or not self._way.take(records, state, then):
             return self._emit(records, state)
         return None
+
+    def _sample(self, records: Sequence[Record]) -> None:
+        """Let one record of every so many calls be looked at: a little more for each would be felt (tests/bench/intake.py)."""
+        if self._calls % SAMPLED == 0 and records:
+            self._intake.observe(self._name, records[0])
+        self._calls += 1
 
     async def _emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
         if self.closed:

@@ -53,8 +53,7 @@ class Budgets(Protocol):
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back.
 
-    ``courtesy`` holds bulk back while live events arrive.
-    ``public_url`` is what senders write before the path.
+    ``courtesy`` holds bulk back while live events arrive. ``public_url`` is what senders write before the path.
     ``scratch`` is the folder below which each connector has one, ``room()`` the bytes that may be written there.
     """
 
@@ -74,6 +73,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     scratch: Path = Path("scratch")
     room: Callable[[], int] = lambda: 0
+    observe: Callable[[str, Record], None] = lambda connector, record: None
 
 
 class _Suppressed(msgspec.Struct, frozen=True):

@@ -82,3 +82,8 @@ def test_what_retention_would_take_away_is_shown_by_month_and_taken_away(cdmctl:
     assert cdmctl("retention", "run", "--yes")[::2] == (1, "cdmctl: the wall clock leapt\n")
     assert cdmctl("retention", "run", "--trust-clock", "--yes").err == "removed 4 activities and 2 profiles\n"
     assert cdmctl("retention", "run", "--trust-clock", "--yes", "--json").json == {"activities": 4, "profiles": 2}
+
+
+def test_fields_that_were_not_kept_are_a_table(cdmctl: Cdmctl) -> None:
+    assert cdmctl("minimisation", role="reader").out.splitlines()[-1].split() == ["shop", "customer.phone", "7", "9"]
+    assert cdmctl("minimisation", "--json").json == [{"connector": "shop", "records": 9, "fields": {"customer.phone": 7}}]

@@ -31,7 +31,7 @@ from cdmd.config.schema import (
 from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Member, Person, ProfileFound, StoreTotals, Trace
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
-from cdmd.control.privacy_shapes import ErasureRow, ErasuresRow, HoldingsRow, RetentionReport, SimulationPage
+from cdmd.control.privacy_shapes import ErasureRow, ErasuresRow, HoldingsRow, MinimisedRow, RetentionReport, SimulationPage
 from cdmd.control.profile_shapes import SideRow, SplitReport
 from cdmd.control.protocol import (
     ConnectorRow,
@@ -358,6 +358,9 @@ class MemoryGovernance:
         if not trust_clock:
             raise ClockDisturbed("the wall clock leapt")
         return RetentionReport(activities=4, profiles=2)
+
+    def minimised(self) -> list[MinimisedRow]:
+        return [MinimisedRow(connector="shop", records=9, fields={"customer.phone": 7})]
 
     def conceals(self, entry: Entry) -> bool:
         return not self.concealed.isdisjoint(entry.event.identifiers.items())
