@@ -77,7 +77,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Suppressed(msgspec.Struct, frozen=True):
-    """Nothing of the record is kept, because of whom it is about; its sender is not told."""
+    """Nothing of the record is kept, because of whom it is about; a sender is not told, one that fetches forgets it, too."""
 
     id: str
 
@@ -301,7 +301,7 @@ class WayIn:
                     continue
                 if isinstance(one, _Suppressed):
                     parcel.suppressed += 1
-                    verdicts.append(Accepted(one.id))
+                    verdicts.append(Accepted(one.id) if self._push else Filtered("suppressed"))
                     continue
                 entry, encoded = self._mapper.encode(one)
                 if entry.fault is not None:

@@ -75,15 +75,20 @@ def meet(daemon: DaemonProcess, folder: Path) -> None:
     authorization = {"authorization": "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()}
     body = {"userId": "canary-user", "traits": {"email": MAIL, "plan": "canary-name"}, "messageId": "m-2"}
     daemon.send("/v1/identify", body, headers=authorization)
-    rows = ["customer_no,city", "canary-4711,canary-name-town", *(f"n{number},Lund" for number in range(300))]
-    (folder / "in" / "register.part").write_text("\n".join(rows) + "\n")
-    (folder / "in" / "register.part").rename(folder / "in" / "register.csv")
+    deliver(folder, "register.csv", "Lund")
     daemon.send(shop, {"id": None, "type": "order.paid", "email": MAIL, "note": "canary-name"})  # it has no id
     daemon.send(shop, {"id": "2", "type": "held.order", "email": MAIL, "name": "canary-name"})
     daemon.send(shop, {"id": "3", "type": "order.paid", "email": MAIL, "customer_no": "ann-1", "name": "Ann"})
     daemon.send("/hooks/survey", {"id": MAIL})
     wait(lambda: any(row["state"] == "done" for row in daemon.ask("files")))
     daemon.settle()
+
+
+def deliver(folder: Path, name: str, city: str) -> None:
+    """The whole register, with Joe in it."""
+    rows = ["customer_no,city", "canary-4711,canary-name-town", *(f"n{number},{city}" for number in range(300))]
+    (folder / "in" / "register.part").write_text("\n".join(rows) + "\n")
+    (folder / "in" / "register.part").rename(folder / "in" / name)
 
 
 def left_in(folder: Path) -> dict[str, list[bytes]]:
@@ -171,6 +176,10 @@ def test_whoever_is_erased_is_in_no_file_and_nothing_brings_them_back(daemon: Da
     assert [one["kind"] for one in ann["identifiers"]] == ["customer_no"]
     assert left_in(tmp_path / "state") == {}
     meet_again(daemon)
+    deliver(tmp_path, "again.csv", "Malmo")
+    wait(lambda: sum(row["state"] == "done" for row in daemon.ask("files")) == 2)
+    daemon.settle()
+    assert daemon.ask("profile", "show", "customer_no:n7")["traits"]["city"] == "Malmo"
     assert "canary" not in asked(daemon)
     sums(daemon)
     daemon.stop()

@@ -869,7 +869,8 @@ async def test_nothing_of_somebody_suppressed_reaches_the_journal_and_the_sender
         assert verdicts == [Accepted("1"), Accepted("2")]
         assert [entry.event.id for entry in w.journal.entries] == ["2"]
         assert await w.source().emit([record("3")]) == [Accepted("3")]
-        assert w.counts() == {Count.RECEIVED: 3, Count.ACCEPTED: 3, Count.SUPPRESSED: 2}
+        assert await w.source(push=False).emit([record("4")]) == [Filtered("suppressed")], "one that fetches remembers nothing"
+        assert w.counts() == {Count.RECEIVED: 4, Count.ACCEPTED: 4, Count.SUPPRESSED: 3}
 
 
 async def test_what_is_not_wanted_is_filtered_whoever_it_is_about() -> None:
