@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cdmd.testing import DaemonProcess
-from tests.acceptance.served_api import ServedApi
+from tests.acceptance.served_api import ServedApi, bomb
 from tests.acceptance.test_thin_webhooks import until
 from tests.connectors.rest.api import Api, answer, moment
 from tests.connectors.rest.test_exports import EXPORT, Exports
@@ -132,6 +132,7 @@ def test_no_request_comes_before_a_pause_is_over_not_even_when_somebody_polls_or
 def test_what_never_comes_never_ends_or_leads_away_degrades_its_connector_and_moves_no_other(tmp_path: Path) -> None:
     api = Api(page=50)
     api.add(30)
+    bomb()
     text = ""
     with ServedApi(api).served() as served:
         for name in ("hang", "endless", "bomb", "elsewhere", "contacts"):
