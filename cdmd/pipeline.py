@@ -107,6 +107,10 @@ class Pipeline:
 
     async def _read_ahead(self) -> None:
         """Step 1: the next entries of the journal become a batch of the window, and its extension calls start."""
+        async with anyio.create_task_group() as tasks:
+            await self._read_on(tasks)
+
+    async def _read_on(self, tasks: anyio.abc.TaskGroup) -> None:
         while True:
             await self._writing.trying(lambda: self._journal.wait(self._read_upto))
             arrived = self._clock.monotonic()
@@ -120,12 +124,18 @@ class Pipeline:
             batch = Batch(journaled, release=max(arrived + self._settings.patience - _FLOOR, now + _FLOOR))
             self._read_upto = batch.position
             await self._extending.begin(batch)
+            # Made ready while the store still writes what came before: it shall not wait for that.
             if batch.finished.is_set():
-                # Made ready while the store still writes what came before: it shall not wait for that.
-                batch.ready = await prepared(self._writing.rules, batch.work())
+                await batch.make_ready(self._writing.rules)
+            elif len(batch.passages) >= self._settings.batch // 2:
+                tasks.start_soon(self._make_ready, batch)
             self._window.append(batch)
             self._notify()
             await self._pace.breathe()
+
+    async def _make_ready(self, batch: Batch) -> None:
+        await batch.make_ready(self._writing.rules)
+        self._notify()
 
     def _waiting(self, events: int) -> bool:
         return sum([len(batch.passages) for batch in self._window]) >= events
@@ -170,7 +180,7 @@ class Pipeline:
             batches = await self._ready()
         passages = [passage for batch in batches for passage in self._extending.release(batch)]
         returned = self._extending.take_returned()
-        parts = [batch.ready or await prepared(self._writing.rules, batch.work()) for batch in batches]
+        parts = [await batch.take(self._writing.rules) for batch in batches]
         parts += [await prepared(self._writing.rules, [one.item() for one in returned])] if returned else []
         before = self._under_way[-1] if beside else None
         return Turn(batches, [*passages, *returned], together(self._writing.rules, parts), before)

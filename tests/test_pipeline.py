@@ -1126,7 +1126,7 @@ class CountingStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.at_once = 0
+        self.at_once, self.takes = 0, 30
 
     async def apply(self, wanted, decide):
         self.at_once = max(self.at_once, len(self._calls) + 1)
@@ -1138,6 +1138,19 @@ async def test_of_a_backlog_the_next_batch_is_handed_over_while_the_one_before_i
     await daemon.take(*(event(str(number)) for number in range(20)), batch=2, backlog_batch=2)
     assert daemon.store.at_once == 3
     assert list(daemon.store.activities) == list(range(1, 21))
+
+
+async def test_a_backlog_that_an_extension_sees_is_worked_off_so_too():
+    async def more(event, context):
+        await anyio.lowlevel.checkpoint()
+        return event.enriched(more=1)
+
+    daemon = Daemon(store=CountingStore())
+    entries = [event(str(number)) for number in range(20)]
+    await daemon.take(*entries, extensions=[on("order.*", more)], batch=2, backlog_batch=2)
+    assert daemon.store.at_once > 1
+    assert list(daemon.store.activities) == list(range(1, 21))
+    assert all(one.event.data["more"] == 1 for one in daemon.store.activities.values())
 
 
 def test_the_window_has_room_for_as_many_batches_of_a_backlog_as_may_be_under_way():

@@ -12,8 +12,8 @@ import anyio
 import msgspec
 
 from cdmd.batches.deciding import is_of
-from cdmd.batches.preparing import Preparation, Work
-from cdmd.batches.rules import Digester, allowed
+from cdmd.batches.preparing import Preparation, Work, prepared
+from cdmd.batches.rules import Digester, Rules, allowed
 from cdmd.contracts import Clock, Remap, Screen, Store
 from cdmd.errors import CdmdError
 from cdmd.extensions import Extensions, Visit
@@ -106,7 +106,8 @@ class Passage:
 class Batch:
     """Passages in journal order; ``position`` is the last one's sequence number, ``release`` when it waits no longer.
 
-    ``ready`` is what of its decision was made while others were written, where its calls had ended by then.
+    ``ready`` is what of its decision was made while others were written, where its calls had ended by then; ``preparing`` ends
+    with that. Nothing more is made of one that is ``taken``.
     """
 
     def __init__(self, journaled: Sequence[Journaled], *, release: float) -> None:
@@ -116,6 +117,25 @@ class Batch:
         self.unfinished = 0
         self.finished = anyio.Event()
         self.ready: Preparation | None = None
+        self.preparing: anyio.Event | None = None
+        self.taken = False
+
+    async def make_ready(self, rules: Rules) -> None:
+        """Once its calls have ended, unless it was taken before that."""
+        if not self.finished.is_set():
+            await self.finished.wait()
+        if not self.taken:
+            self.preparing = anyio.Event()
+            self.ready = await prepared(rules, self.work())
+            self.preparing.set()
+
+    async def take(self, rules: Rules) -> Preparation:
+        """It as it stands now."""
+        self.taken = True
+        self.finished.set()  # so that nobody waits for it any more
+        if self.preparing is not None and not self.preparing.is_set():
+            await self.preparing.wait()
+        return self.ready or await prepared(rules, self.work())
 
     def work(self) -> Work:
         """Its items as they stand now."""

@@ -127,12 +127,14 @@ class MemoryStore:
         self.seen_asked = 0
         self._moved = anyio.Event()
         self._calls: list[_Call] = []
+        self.takes = 1  # turns of the loop that a transaction takes
 
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
         earlier, mine = list(self._calls), _Call()
         self._calls.append(mine)
         try:
-            await anyio.lowlevel.checkpoint()
+            for _ in range(self.takes):
+                await anyio.lowlevel.checkpoint()
             for one in earlier:
                 await one.ended.wait()
             if not all(one.written for one in earlier):
