@@ -65,8 +65,14 @@ class Abreast:
         finally:
             mine.ended = True
             mine.decided.set()
-            if all(one.ended for one in self._batches):
-                self._batches.clear()
+            self._let_go(mine)
+
+    def _let_go(self, mine: _Batch) -> None:
+        """Of what is written at once; what is not written stands in the way of what comes behind it until all have ended."""
+        if mine.written:
+            self._batches.remove(mine)
+        if all(one.ended for one in self._batches):
+            self._batches.clear()
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator[None]:

@@ -247,6 +247,25 @@ async def test_who_else_writes_waits_for_the_batches_under_way_and_they_for_it(t
         assert seen == ["first", "second", "note", "third"]
 
 
+async def test_what_is_written_is_let_go_of_while_others_are_still_under_way(tmp_path: Path) -> None:
+    async with store_in(tmp_path) as store:
+        go = threading.Event()
+        made = [decision(n, order(str(n), email="a@example.com")) for n in (1, 2, 3)]
+
+        def held(known: Known) -> Changes:
+            assert go.wait(5)
+            return made[2](known)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.apply, made[0].wanted, made[0])
+            tasks.start_soon(store.apply, made[1].wanted, made[1])
+            tasks.start_soon(store.apply, made[2].wanted, held)
+            while store.position < 2 or len(store._abreast._batches) > 1:
+                await anyio.lowlevel.checkpoint()
+            go.set()
+        assert store.position == 3
+
+
 async def test_those_who_write_all_the_time_do_not_keep_a_batch_waiting(tmp_path: Path) -> None:
     async with store_in(tmp_path) as store:
         made = decision(1, order("1", email="a@example.com"))
