@@ -12,14 +12,14 @@ from cdmd.models import Activity, Seq
 _AT_ONCE: Final = 200
 
 
-async def pages(store: Store, heads: Iterable[Seq]) -> AsyncIterator[Sequence[Activity]]:
+async def pages(store: Store, heads: Iterable[Seq], *, at_once: int = _AT_ONCE) -> AsyncIterator[Sequence[Activity]]:
     """All activities from ``heads`` back. Raises ``Damaged`` and ``NotDurable``."""
     rest, met = list(heads), set[Seq]()
     while rest:
         if not met.isdisjoint(rest):
             raise Damaged("the store is damaged: activities stand before each other in a circle; cdmctl verify says more")
         met.update(rest)
-        page = await store.membership.history(rest, each=max(1, _AT_ONCE // len(rest)))
+        page = await store.membership.history(rest, each=max(1, at_once // len(rest)))
         yield page.activities
         rest = list(page.rest)
         await anyio.lowlevel.checkpoint()

@@ -4,20 +4,22 @@ A profile's id follows the earliest of its events: who is split off has the id a
 own. Not for: who those people are (``cdmd.identity.replaying``), and reading their events.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from cdmd.batches.judging import Judging
+from cdmd.batches.rules import telling
 from cdmd.batches.sweeping import members_of
+from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.identity.identifiers import Pair
 from cdmd.identity.naming import public_id
-from cdmd.identity.replaying import Carried, Person
+from cdmd.identity.replaying import Person
 from cdmd.models import (
     Activity,
+    Carried,
     Changes,
-    IdentifierState,
     Known,
     Merge,
     Micros,
@@ -63,13 +65,22 @@ class Group(msgspec.Struct):
 class Plan:
     """Which profile each of the ``persons`` becomes, for the events of all the ``olds``.
 
-    ``keep``: identifiers that events carried and that no person has stay with them; else they are nobody's any more.
+    ``keep``: identifiers that events carried and that no person has stay with them; else they are nobody's any more, as those
+    of ``strangers`` are.
     """
 
-    def __init__(self, persons: Sequence[Person], olds: Sequence[Old], events: Iterable[Carried], *, keep: bool) -> None:
+    def __init__(
+        self,
+        persons: Sequence[Person],
+        olds: Sequence[Old],
+        events: Iterable[Carried],
+        *,
+        keep: bool,
+        strangers: Collection[Pair] = (),
+    ) -> None:
         self.olds = olds
-        self._seq_of_key: dict[ProfileKey, Seq] = {}
         self._carrying: dict[Pair, Seq] = {}
+        self._times: set[int] = set()
         self.groups = [Group(one, ProfileState("", one.created, one.updated)) for one in persons]
         self._placed: dict[Seq, Group] = {}
         for group in self.groups:
@@ -79,36 +90,32 @@ class Plan:
         self._owners = {(each.kind, each.value): group for group in self.groups for each in group.person.identifiers}
         self._homes = self._at_home(events)
         self._name()
-        self.disowned = self._share_identifiers(keep=keep)
-
-    def place(self, seq: Seq) -> Group:
-        """Whose the activity is."""
-        return self._placed[seq]
+        self.disowned = self._share_identifiers(strangers, keep=keep)
 
     def home(self, key: ProfileKey) -> Group:
         """What a stored profile is part of."""
         return self._homes[key]
 
     def _at_home(self, events: Iterable[Carried]) -> dict[ProfileKey, Group]:
-        first: dict[ProfileKey, Seq] = {}
+        """What each stored profile is part of: where its first event is, or its oldest identifier where that event is gone."""
+        first: dict[ProfileKey, Carried] = {}
         loose: list[Carried] = []
-        times: set[int] = set()
         for one in events:
-            times.add(one.time)
+            self._times.add(one.time)
             if one.seq in self._placed:
-                first[one.profile] = min(one.seq, first.get(one.profile, one.seq))
-                for pair in one.forms.pairs:
+                first[one.profile] = min(one, first.get(one.profile, one), key=_seq)
+                for pair in one.pairs:
                     self._carrying.setdefault(pair, one.seq)
             else:
                 loose.append(one)
-        self._times = times
-        homes = {key: self._placed[seq] for key, seq in first.items()}
-        before = {merge.loser: merge.before for old in self.olds for merge in old.merges}
+        homes: dict[ProfileKey, Group] = {}
         for old in self.olds:
-            for key in reversed(old.keys):
-                if key not in homes:
-                    state = old.state if key == old.key else before.get(key, NOBODY)
-                    homes[key] = self._by_identifiers(state) or homes.get(old.key) or self.groups[0]
+            for key, state in _as_founded(old):
+                event = first.get(key)
+                founded = None if event is None else self._placed[event.seq]
+                if event is None or event.time != state.created:
+                    founded = self._by_identifiers(state) or founded
+                homes[key] = founded or homes.get(old.key) or self.groups[0]
         for one in loose:
             self._placed[one.seq] = homes[one.profile]
         for seq, group in self._placed.items():
@@ -116,7 +123,9 @@ class Plan:
         return homes
 
     def _by_identifiers(self, state: ProfileState) -> Group | None:
-        return next((self._owners[pair] for pair in _pairs(state) if pair in self._owners), None)
+        """Whose the identifier is that the profile had first."""
+        had = sorted(state.identifiers, key=lambda one: one.first_seen)
+        return next((self._owners[pair] for one in had if (pair := (one.kind, one.value)) in self._owners), None)
 
     def _name(self) -> None:
         """Give each its key: those of living profiles first, the oldest before the others."""
@@ -136,7 +145,7 @@ class Plan:
             if group.key is not None and (old := states.get(group.key)) is not None and old.created not in self._times:
                 group.state.created = min(old.created, group.state.created)
 
-    def _share_identifiers(self, *, keep: bool) -> list[Pair]:
+    def _share_identifiers(self, strangers: Collection[Pair], *, keep: bool) -> list[Pair]:
         for group in self.groups:
             group.state.identifiers, group.state.apart = list(group.person.identifiers), list(group.person.apart)
         disowned = []
@@ -146,7 +155,7 @@ class Plan:
                 if pair in self._owners:
                     continue
                 seq = self._carrying.get(pair)
-                if seq is not None and not keep:
+                if (seq is not None and not keep) or pair in strangers:
                     disowned.append(pair)
                     continue
                 group = self._placed[seq] if seq is not None else self._remembered(old, pair)
@@ -179,17 +188,29 @@ class Plan:
 class Regrouping:
     """The decision that writes a ``plan`` whose groups are projected. ``stale`` afterwards: events came in between."""
 
-    def __init__(self, plan: Plan, audiences: Audiences, *, journal_id: str, now: Micros, why: str) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        audiences: Audiences,
+        *,
+        journal_id: str,
+        now: Micros,
+        why: str,
+        subscriptions: Subscriptions | None = None,
+    ) -> None:
+        self._subscriptions = subscriptions
         self._plan, self._audiences, self._journal_id, self._now, self._why = plan, audiences, journal_id, now, why
         self.stale = False
-        self.wanted = Wanted((), (), profiles=sorted(key for old in plan.olds for key in old.keys))
+        pairs = sorted({pair for group in plan.groups for pair in _pairs(group.state)})
+        self.wanted = Wanted((), pairs, profiles=sorted(key for old in plan.olds for key in old.keys))
 
     def __call__(self, known: Known) -> Changes:
         """What becomes of the profiles."""
         self.stale = not all(_is_current(old, known) for old in self._plan.olds)
         if self.stale:
             return Changes()
-        changes, judging = Changes(), Judging(self._audiences, journal_id=self._journal_id, now=self._now)
+        changes, told = Changes(), telling(self._subscriptions)
+        judging = Judging(self._audiences, journal_id=self._journal_id, now=self._now, telling=told)
         following = known.next_profile
         chains: dict[ProfileKey, Sequence[Seq]] = {}
         for group in self._plan.groups:
@@ -200,6 +221,7 @@ class Regrouping:
                 group.state.public = public_id(f"{self._journal_id}:{key}", Seq(0), Micros(group.state.created))
             self._write(group, key, known, changes, judging)
             chains |= dict.fromkeys(group.members, ()) | {key: sorted(group.chain)}
+        self._take(known, changes)
         judging.into(changes)
         # On the disk before anybody is told: nothing would bring it back after a power cut.
         changes.swayed = True
@@ -211,6 +233,14 @@ class Regrouping:
             disowned=self._plan.disowned,
         )
         return changes
+
+    def _take(self, known: Known, changes: Changes) -> None:
+        """What is somebody's now is no longer that of others who are not made anew."""
+        for pair in changes.owners:
+            key = known.owners.get(pair)
+            if key is not None and key not in changes.profiles:
+                mine = changes.profiles[key] = msgspec.structs.replace(known.profiles[key])
+                mine.identifiers = [one for one in mine.identifiers if (one.kind, one.value) not in changes.owners]
 
     def _is_kept(self, merge: Merge) -> bool:
         return self._plan.home(merge.winner) is self._plan.home(merge.loser)
@@ -244,6 +274,20 @@ class Regrouping:
         return Merge(seq=seq, time=time, winner=key, loser=member, identifiers=(), rule=self._why, before=before)
 
 
+def _as_founded(old: Old) -> Iterator[tuple[ProfileKey, ProfileState]]:
+    """The profile and those that are part of it, each with what it had before the merges, as far as that is known."""
+    before = {merge.loser: merge.before for merge in old.merges}
+    others = {pair for state in before.values() for pair in _pairs(state)}
+    mine = [one for one in old.state.identifiers if (one.kind, one.value) not in others]
+    yield old.key, msgspec.structs.replace(old.state, identifiers=mine)
+    for key in old.keys[1:]:
+        yield key, before.get(key, NOBODY)
+
+
+def _seq(one: Carried) -> Seq:
+    return one.seq
+
+
 def _pairs(state: ProfileState) -> Collection[Pair]:
     return [(one.kind, one.value) for one in state.identifiers]
 
@@ -253,8 +297,3 @@ def _is_current(old: Old, known: Known) -> bool:
     if state is None or state.merged_into is not None or set(members_of(old.key, state)) != set(old.keys):
         return False
     return all(known.newest.get(key) == old.heads.get(key) for key in old.keys)
-
-
-def identifiers_of(states: Iterable[ProfileState]) -> dict[Pair, IdentifierState]:
-    """All of these profiles' identifiers."""
-    return {(one.kind, one.value): one for state in states for one in state.identifiers}

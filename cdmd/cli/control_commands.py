@@ -29,6 +29,7 @@ ENTRIES = {
     "tail": Entry(f"{_RECORDS}:tail", "Live events, redacted unless revealed."),
     "events": Entry(f"{_RECORDS}:events", "The way of one event."),
     "profile": Entry(f"{_RECORDS}:profile", "One customer."),
+    "identity": Entry("cdmd.cli.control_identity:identity", "Who is who over the whole history: try rules, rebuild."),
     "audiences": Entry(f"{_AUDIENCES}:audiences", "Audiences: how many are in, and how far they are computed."),
     "audience": Entry(f"{_AUDIENCES}:audience", "One audience: members, changes; try a condition."),
     "erasures": Entry("cdmd.cli.control_privacy:erasures", "Erasures under way and done."),

@@ -56,6 +56,10 @@ class Membership(Protocol):
         """From each of ``heads`` back along its profile's activities, at most ``each`` of them, to ``until`` exclusive."""
         ...
 
+    async def activities(self, *, after: Seq, upto: Seq, limit: int) -> list[Activity]:
+        """Activities of everybody behind ``after``, up to ``upto``, in order of sequence."""
+        ...
+
     async def audiences(self) -> list[AudienceTotals]:
         """Every audience that somebody is or was in, by name."""
         ...

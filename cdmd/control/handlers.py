@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cdmd.contracts import DeadLetterFilter
-from cdmd.control import audiences, commands, explaining, exporting, finding, inspection, letters, privacy_handlers, splitting
+from cdmd.control import audiences, commands, explaining, exporting, finding, inspection, letters, privacy_handlers
 from cdmd.control.actors import Actor
 from cdmd.control.asking import body, flag, needed, number, text
+from cdmd.control.identity_handlers import IDENTITIES
 from cdmd.control.protocol import TailFilter
 from cdmd.control.runtime import Runtime
 from cdmd.control.target_handlers import TARGETS
@@ -41,13 +42,6 @@ class _Trial(msgspec.Struct, forbid_unknown_fields=True):
     where: str
     after: Annotated[int, msgspec.Meta(ge=0, lt=2**62)] = 0
     sample: Annotated[int, msgspec.Meta(ge=0)] = 10
-
-
-class _Split(msgspec.Struct, forbid_unknown_fields=True):
-    first: str
-    second: str
-    apply: bool = False
-    lift: bool = False
 
 
 class _Backup(msgspec.Struct, forbid_unknown_fields=True):
@@ -167,14 +161,6 @@ async def _explain(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await explaining.explain(runtime, actor, needed(request, "first"), needed(request, "second"))
 
 
-async def _split(runtime: Runtime, actor: Actor, request: Request) -> Any:
-    """`{first, second, apply?, lift?}` (KIND:VALUE): two people of one; without `apply` what would come of it."""
-    said = await body(request, _Split)
-    if said.lift:
-        return await splitting.lift(runtime, actor, said.first, said.second)
-    return await splitting.split(runtime, actor, said.first, said.second, apply=said.apply)
-
-
 async def _find(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`text` (a public id, [KIND:]VALUE or [KIND:]BEGINNING*) or `trait` (NAME=VALUE), `after`, `limit`: who it may be."""
     after, limit, trait = text(request, "after") or "", number(request, "limit", 100), text(request, "trait")
@@ -247,7 +233,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/profile", _profile),
     ("GET", "/v1/profile/events", _events_of),
     ("GET", "/v1/profile/explain", _explain),
-    ("POST", "/v1/profile/split", _split),
+    *IDENTITIES,
     ("GET", "/v1/profiles", _find),
     ("GET", "/v1/audiences", _audiences),
     ("GET", "/v1/audiences/{name}/members", _members),

@@ -4,7 +4,9 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, MinimisedRow, RetentionReport, SimulationPage
+from cdmd.control.profile_shapes import IdentityJob
 from cdmd.control.target_shapes import TargetRow, Tried
+from cdmd.identity.identifiers import Kinds
 from cdmd.kit.globs import Globs
 from cdmd.kit.quantities import Rate
 from cdmd.models import Entry, Micros, ProfileState
@@ -119,4 +121,20 @@ class Targets(Protocol):
 
     async def replay(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> None:
         """Begin to tell it once more what was received then. Raises ``BadArguments`` while another replay to it goes on."""
+        ...
+
+
+class Identities(Protocol):
+    """The one job about who is who (``Rebuilding`` fulfils it). Both begin it; they raise ``BadArguments`` while one runs."""
+
+    def now(self) -> IdentityJob:
+        """How far it is, and what it came to."""
+        ...
+
+    async def attempt(self, kinds: Kinds | None) -> None:
+        """Find out what resolving everything by ``kinds`` (None: those configured) would change."""
+        ...
+
+    async def rebuild(self) -> None:
+        """Make all profiles what the configured kinds come to."""
         ...

@@ -1,6 +1,6 @@
 """The shapes that the control socket speaks about who is who (see ``protocol``)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -95,3 +95,50 @@ class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
     applied: bool
     sides: list[SideRow] = []
     contested: int = 0
+
+
+class RegroupedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the largest changes: stored profiles (by id) that become ``people``, of ``events`` events.
+
+    ``identifiers`` are each new person's, some of them (readers see their kinds).
+    """
+
+    profiles: list[str]
+    people: int
+    events: int
+    identifiers: Sequence[Sequence[Mapping[str, str]]]
+
+
+class RehearsalReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What resolving all stored events anew comes to. ``joined`` profiles become ``into``, ``split`` ones become ``parts``.
+
+    ``changed`` profiles are not as they were, those among them that only have other identifiers, too. ``remembered`` have
+    events that are no longer kept: what is left of those counts in their place.
+    """
+
+    events: int
+    profiles_before: int
+    profiles_after: int
+    joined: int
+    into: int
+    split: int
+    parts: int
+    changed: int
+    remembered: int
+    largest_joins: list[RegroupedRow]
+    largest_splits: list[RegroupedRow]
+
+
+class IdentityJob(msgspec.Struct, frozen=True, kw_only=True):
+    """The one job about identities: ``what`` is ``try`` or ``rebuild``, ``state`` ``idle``, ``running``, ``done``, ``failed``.
+
+    ``applied`` profiles were made anew, ``left`` ones changed meanwhile or belong to too many others: they are as they were.
+    """
+
+    what: str | None = None
+    state: str = "idle"
+    progress: str | None = None
+    report: RehearsalReport | None = None
+    applied: int = 0
+    left: int = 0
+    problem: str | None = None

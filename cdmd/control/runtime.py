@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
-from cdmd.control.needs import Counted, Governance, Shown, Targets
+from cdmd.control.needs import Counted, Governance, Identities, Shown, Targets
 from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
 from cdmd.identity.identifiers import Kinds, Pair
@@ -104,6 +104,11 @@ class Runtime(Protocol):
 
     async def tell_shelf(self, kind: str, command: str, *, connector: str | None, names: Sequence[str]) -> tuple[str, int]:
         """Have it done to the rows of those names; the connector and to how many. Raises ``NotFound``, ``BadArguments``."""
+        ...
+
+    @property
+    def identities(self) -> Identities:
+        """The job about who is who."""
         ...
 
     async def split(self, first: Pair, second: Pair, *, apply: bool) -> SplitReport:

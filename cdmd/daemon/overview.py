@@ -1,6 +1,6 @@
 """What ``cdmctl status`` shows, measured: every connector's counters with the sums of promise P9, freshness, disk, plugins."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from cdmd import __version__
@@ -30,8 +30,8 @@ _WELL = frozenset(("running", "paused", "starting"))
 class Overview:
     """Remembers the store's last figures, so that there is an answer also when the store cannot be read."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, *, rebuilding: Callable[[], str | None] = lambda: None) -> None:
+        self._parts, self._rebuilding = parts, rebuilding
         self._expiry_lag = 0.0
         self._targets: list[TargetRow] = []
         self._applied: Mapping[tuple[str, str], int] = {}
@@ -60,7 +60,7 @@ class Overview:
                 bytes=totals.bytes,
                 parked=totals.parked,
                 parked_bytes=totals.parked_bytes,
-                working="; ".join(filter(None, (parts.deriving.progress, parts.counting.progress))) or None,
+                working="; ".join(filter(None, (parts.deriving.progress, parts.counting.progress, self._rebuilding()))) or None,
             ),
             disk=DiskRow(free_bytes=parts.disk.free, reserve_bytes=parts.disk.reserve, days_left=parts.disk.days_left(now)),
             connectors=rows,

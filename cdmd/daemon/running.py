@@ -19,6 +19,7 @@ from cdmd.daemon.naming import guarded
 from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.overview import Overview
 from cdmd.daemon.parts import Parts
+from cdmd.daemon.rebuilding import Rebuilding
 from cdmd.daemon.restarting import needs_restart
 from cdmd.daemon.shelves import Shelves
 from cdmd.daemon.splitting import Splitting
@@ -31,6 +32,7 @@ from cdmd.models import Entry, to_micros
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.feeds import SqliteFeeds
+from cdmd.store.files import StateDirectory
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.restoring import backup
 from cdmd.store.store import SqliteStore
@@ -44,16 +46,11 @@ class Running:
         self._began = parts.clock.monotonic()
         self._began_with = parts.config
         self._reloading = anyio.Lock()
-        self._overview = Overview(parts)
+        self._rebuilding = Rebuilding(parts, StateDirectory(parts.config.state_dir).rehearsal, journal_id=parts.journal.id)
+        self._overview = Overview(parts, rebuilding=lambda: self._rebuilding.progress)
         self._shelves = Shelves(lambda: parts.connectors)
         self.governance = Governing(parts)
-        self._splitting = Splitting(
-            parts.store,
-            journal_id=parts.journal.id,
-            kinds=lambda: parts.kinds,
-            audiences=lambda: parts.audiences,
-            clock=parts.clock,
-        )
+        self._splitting = Splitting(parts, journal_id=parts.journal.id)
 
     @property
     def config(self) -> Config:
@@ -136,6 +133,11 @@ class Running:
     async def tell_shelf(self, kind: str, command: str, *, connector: str | None, names: Sequence[str]) -> tuple[str, int]:
         """See ``Shelves.command``."""
         return await self._shelves.command(kind, command, connector=connector, names=names)
+
+    @property
+    def identities(self) -> Rebuilding:
+        """The job about who is who."""
+        return self._rebuilding
 
     async def split(self, first: Pair, second: Pair, *, apply: bool) -> SplitReport:
         """See ``Splitting.split``."""

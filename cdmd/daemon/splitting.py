@@ -1,6 +1,5 @@
 """Splits a profile into two people, or shows what would come of it. Not here: who gets what (``cdmd.identity.siding``)."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -9,14 +8,14 @@ import anyio.to_thread
 from cdmd.batches.histories import pages
 from cdmd.batches.parting import Parting
 from cdmd.batches.regrouping import Group, Old, Plan, Regrouping
-from cdmd.contracts import Clock, ProfileFound, Store
+from cdmd.contracts import ProfileFound
 from cdmd.control.profile_shapes import SideRow, SplitReport
+from cdmd.daemon.ruling import Ruled
 from cdmd.errors import BadArguments, CdmdError, NotFound
-from cdmd.identity.identifiers import Kinds, Pair
-from cdmd.identity.replaying import Carried, carried
+from cdmd.identity.identifiers import Pair
+from cdmd.identity.replaying import carried
 from cdmd.identity.siding import sides
-from cdmd.models import Micros, ProfileKey, to_micros
-from cdmd.profiles.audiences import Audiences
+from cdmd.models import Carried, Micros, ProfileKey, to_micros
 
 MOST_EVENTS: Final = 200_000
 """Of one profile: what decides about each is in memory while it is split."""
@@ -26,18 +25,10 @@ _ATTEMPTS: Final = 8
 
 
 class Splitting:
-    """``kinds`` and ``audiences`` give what is configured now."""
+    """By what is configured at that moment."""
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        journal_id: str,
-        kinds: Callable[[], Kinds],
-        audiences: Callable[[], Audiences],
-        clock: Clock,
-    ) -> None:
-        self._store, self._journal_id, self._kinds, self._audiences, self._clock = store, journal_id, kinds, audiences, clock
+    def __init__(self, ruled: Ruled, *, journal_id: str) -> None:
+        self._ruled, self._store, self._clock, self._journal_id = ruled, ruled.store, ruled.clock, journal_id
 
     async def split(self, first: Pair, second: Pair, *, apply: bool) -> SplitReport:
         """Make two people of the one that has both identifiers, for good; with ``apply`` false only say what would come of it.
@@ -90,7 +81,14 @@ class Splitting:
         if not apply:
             rows = [self._row(group, now) for group in plan.groups]
             return SplitReport(summary="one person would become two", applied=False, sides=rows, contested=contested)
-        regrouping = Regrouping(plan, self._audiences(), journal_id=self._journal_id, now=now, why=WHY)
+        regrouping = Regrouping(
+            plan,
+            self._ruled.audiences,
+            journal_id=self._journal_id,
+            now=now,
+            why=WHY,
+            subscriptions=self._ruled.subscriptions(),
+        )
         await self._store.apply(regrouping.wanted, regrouping)
         if regrouping.stale:
             return None
@@ -99,7 +97,7 @@ class Splitting:
 
     async def _plan(self, first: Pair, second: Pair, found: ProfileFound) -> tuple[Plan, int]:
         """What becomes of the profile, complete with all that its events add up to; how many events named both sides."""
-        kinds, audiences = self._kinds(), self._audiences()
+        kinds, audiences = self._ruled.kinds, self._ruled.audiences
         keys = [found.key, *map(ProfileKey, found.state.members)]
         old = Old(found.key, found.state, found.merges, await self._store.membership.newest(keys))
         events: list[Carried] = []
@@ -117,7 +115,7 @@ class Splitting:
         return plan, sum("kept apart" in rule for group in plan.groups for rule in group.rules.values())
 
     def _row(self, group: Group, now: Micros) -> SideRow:
-        audiences, state = self._audiences(), group.state
+        audiences, state = self._ruled.audiences, group.state
         return SideRow(
             profile=state.public or None,
             identifiers=[{"kind": one.kind, "value": one.value} for one in state.identifiers if not one.derived],

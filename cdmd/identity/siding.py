@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.identity.keeping_apart import digest_of, protected_by
-from cdmd.identity.replaying import Carried, Person, order, replayed
-from cdmd.models import IdentifierState, Merge, Micros, ProfileState
+from cdmd.identity.replaying import Person, order, replayed
+from cdmd.models import Carried, IdentifierState, Merge, Micros, ProfileState
 
 
 def sides(

@@ -6,6 +6,7 @@ process are aware datetimes in UTC, times that are compared or stored are ``Micr
 """
 
 from cdmd.models.arriving import Accepted, Event, Fault, Filtered, Parts, Record, Rejected, Row, Verdict
+from cdmd.models.carried import Carried, Emerged
 from cdmd.models.deciding import Changes, Count, DeadLetter, Known, Parked, Regrouped, Seen, SeenVerdict, Wanted
 from cdmd.models.delivering import (
     Attempt,
@@ -41,6 +42,7 @@ __all__ = [
     "Attempt",
     "Bound",
     "Bury",
+    "Carried",
     "Changes",
     "Count",
     "DeadLetter",
@@ -49,6 +51,7 @@ __all__ = [
     "DeliveryVerdict",
     "Digest",
     "Discard",
+    "Emerged",
     "Emission",
     "Entry",
     "Event",

@@ -52,6 +52,11 @@ class StateDirectory(NamedTuple):
         return self.root / f"{SCRATCH}connectors"
 
     @property
+    def rehearsal(self) -> Path:
+        """Where the history is resolved anew."""
+        return self.root / f"{SCRATCH}rehearsal"
+
+    @property
     def lock(self) -> Path:
         """Locked while a daemon or a restore uses the directory; holds its process id."""
         return self.root / "lock"

@@ -7,7 +7,7 @@ import msgspec
 from typing_extensions import override
 
 from cdmd.contracts import AudienceTotals, History, Member, Membership
-from cdmd.models import Micros, Notice, ProfileKey, ProfileState, Seq
+from cdmd.models import Activity, Micros, Notice, ProfileKey, ProfileState, Seq
 from cdmd.store.database import Readers
 from cdmd.store.directory import read_notice
 from cdmd.store.rows import read_activity, read_profile
@@ -50,6 +50,10 @@ class SqliteMembership(Membership):
         stop = frozenset(until)
         rest = [Seq(row[5]) for row in rows if row[5] is not None and row[5] not in stop]
         return History([read_activity(row[:5]) for row in rows], rest)
+
+    @override
+    async def activities(self, *, after: Seq, upto: Seq, limit: int) -> list[Activity]:
+        return [read_activity(row) for row in await self._readers.rows(_SQL["activities_upto"], (after, upto, limit))]
 
     @override
     async def audiences(self) -> list[AudienceTotals]:

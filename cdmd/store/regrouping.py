@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -28,21 +27,21 @@ def regroup(connection: sqlite3.Connection, changes: Changes) -> None:
     connection.executemany(_SQL["chain_ahead"], newest)
     for chunk, marks in in_chunks(sorted(regrouped.chains)):
         connection.execute(_SQL["drop_merges"].format(marks), chunk)
-    connection.executemany(_SQL["disown"], regrouped.disowned)
+    keys = msgspec.json.encode(sorted(regrouped.chains)).decode()
+    connection.executemany(_SQL["disown"], [(*pair, keys) for pair in regrouped.disowned])
 
 
 def _parts(regrouped: Regrouped) -> Iterator[dict[Seq, tuple[ProfileKey, Seq | None]]]:
     """Some activities at a time, each with its profile and the one before it."""
     part: dict[Seq, tuple[ProfileKey, Seq | None]] = {}
     for key, seqs in regrouped.chains.items():
-        for before, seq in pairwise([None, *sorted(seqs)]):
-            if seq is not None:
-                part[seq] = (key, before)
+        ordered = sorted(seqs)
+        for before, seq in zip([None, *ordered], ordered, strict=False):
+            part[seq] = (key, before)
             if len(part) == _AT_ONCE:
                 yield part
                 part = {}
-    if part:
-        yield part
+    yield part
 
 
 def _place(connection: sqlite3.Connection, part: dict[Seq, tuple[ProfileKey, Seq | None]], regrouped: Regrouped) -> None:

@@ -6,14 +6,14 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdmd.batches.regrouping import Plan
+from cdmd.batches.regrouping import Plan, Regrouping
 from cdmd.batches.sweeping import members_of
 from cdmd.config.schema import IdentitySettings
 from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.identity.replaying import carried
 from cdmd.identity.siding import sides
-from cdmd.models import Activity, ProfileKey, ProfileState
-from tests.batches.world import World, at, micros, order, rules
+from cdmd.models import Activity, Changes, ProfileKey, ProfileState
+from tests.batches.world import World, micros, order, rules
 
 KINDS = Kinds(IdentitySettings())
 NOW = 12.0
@@ -104,4 +104,20 @@ def test_a_split_tells_who_left_and_who_entered_an_audience() -> None:
     assert ("reachable", False, "regrouped", ann.public) in told_of
     assert ("lapsed", True, "regrouped", joe.public) in told_of
     assert (sorted(ann.audiences), sorted(joe.audiences)) == (["lapsed", "vip"], ["lapsed"])
-    assert at(0) < at(1)
+
+
+def test_a_plan_is_stale_once_its_profile_is_part_of_another() -> None:
+    world = World(rules())
+    world.take(order(1, hours=1), order(2, hours=2, identifiers={"email": "joe@example.com", "anonymous_id": "tv"}), now=3)
+    (key,) = living(world)
+    old, mine = world.old(key), activities(world, key)
+    events = [carried(one, key, KINDS) for one in mine]
+    first, second = pairs(old.state)
+    persons = sides(old.state, events, first=first, second=second, merges=(), kinds=KINDS)
+    decision = Regrouping(
+        Plan(persons, [old], events, keep=True), world.audiences, journal_id="journal", now=micros(NOW), why="split"
+    )
+    known = world.known()
+    known.profiles[key].merged_into = 9
+    assert decision(known) == Changes()
+    assert decision.stale

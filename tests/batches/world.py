@@ -196,7 +196,8 @@ class World:
         ]
         self.merges = [one for one in self.merges if one.winner not in regrouped.chains]
         for pair in regrouped.disowned:
-            del self.owners[pair]
+            if self.owners[pair] in regrouped.chains:
+                del self.owners[pair]
 
     def _write(self, changes: Changes) -> Changes:
         if changes.outgoing is not None:

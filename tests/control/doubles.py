@@ -32,7 +32,7 @@ from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Mem
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
 from cdmd.control.privacy_shapes import ErasureRow, ErasuresRow, HoldingsRow, MinimisedRow, RetentionReport, SimulationPage
-from cdmd.control.profile_shapes import SideRow, SplitReport
+from cdmd.control.profile_shapes import IdentityJob, RegroupedRow, RehearsalReport, SideRow, SplitReport
 from cdmd.control.protocol import (
     ConnectorRow,
     DiskRow,
@@ -371,6 +371,52 @@ class MemoryGovernance:
             yield {"type": "suppression", "digest": "00", "since": "2026-11-23T10:00:00Z", "erased": False}
 
 
+class MemoryIdentities:
+    """A job that is done after being looked at twice."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Kinds | None]] = []
+        self.looks = 0
+        self.job = IdentityJob()
+        self.fails: str | None = None
+
+    def now(self) -> IdentityJob:
+        self.looks += 1
+        if self.job.state != "running" or self.looks <= 2:
+            return self.job
+        if self.fails:
+            return msgspec.structs.replace(self.job, state="failed", progress=None, problem=self.fails)
+        return msgspec.structs.replace(self.job, state="done", progress=None, report=REHEARSED, applied=5, left=1)
+
+    async def attempt(self, kinds: Kinds | None) -> None:
+        self._begin("try", kinds)
+
+    async def rebuild(self) -> None:
+        self._begin("rebuild", None)
+
+    def _begin(self, what: str, kinds: Kinds | None) -> None:
+        self.asked.append((what, kinds))
+        self.looks, self.job = 0, IdentityJob(what=what, state="running", progress="reading events, 3%")
+
+
+JOINED = RegroupedRow(
+    profiles=["p1", "p2"], people=1, events=9, identifiers=[[{"kind": "email", "value": "canary-joe@example.com"}]]
+)
+REHEARSED = RehearsalReport(
+    events=90,
+    profiles_before=7,
+    profiles_after=6,
+    joined=2,
+    into=1,
+    split=0,
+    parts=0,
+    changed=2,
+    remembered=3,
+    largest_joins=[JOINED],
+    largest_splits=[],
+)
+
+
 class MemoryRuntime:
     """What the commands need of the daemon; what happened to it can be read from its attributes."""
 
@@ -390,6 +436,7 @@ class MemoryRuntime:
         self.states = {"shop": "running"}
         self.asked_back: list[DeadLetterFilter] = []
         self.takes_back = 0
+        self.identities = MemoryIdentities()
         self.splits: list[tuple[tuple[str, str], tuple[str, str], str]] = []
         self.done: list[tuple[Any, ...]] = []
         self.targets = MemoryTargets(self.done)

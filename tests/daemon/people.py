@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 
 from cdmd.batches.deciding import Decision
@@ -13,6 +14,8 @@ from cdmd.batches.histories import pages
 from cdmd.batches.preparing import prepare
 from cdmd.batches.rules import Rules
 from cdmd.config.schema import AudienceSettings, IdentifierSettings, IdentitySettings, IndicatorSettings, TraitSettings
+from cdmd.control.profile_shapes import IdentityJob
+from cdmd.daemon.rebuilding import Rebuilding
 from cdmd.daemon.splitting import Splitting
 from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.kit.quantities import Duration
@@ -59,15 +62,34 @@ def happened(
 class Town:
     """``take`` applies events in the order given; ``people`` is everybody as the store has them."""
 
-    def __init__(self, store: SqliteStore, clock: HandClock, kinds: Mapping[str, IdentifierSettings]) -> None:
+    def __init__(self, store: SqliteStore, clock: HandClock, kinds: Mapping[str, IdentifierSettings], *, folder: Path) -> None:
         self.store, self.clock = store, clock
         self.kinds = Kinds(IdentitySettings(identifiers=dict(kinds)))
         projection = Projection(INDICATORS, {"name": TraitSettings(trust=("crm",))})
         self.audiences = Audiences({name: AudienceSettings(where=where) for name, where in AUDIENCES.items()}, projection)
         self.seq = 0
-        self.splitting = Splitting(
-            store, journal_id="one", kinds=lambda: self.kinds, audiences=lambda: self.audiences, clock=clock
-        )
+        self.splitting = Splitting(self, journal_id="one")
+        self.rebuilding = Rebuilding(self, folder, journal_id="one")
+
+    def subscriptions(self) -> None:
+        """Nothing is sent to anybody."""
+
+    async def job(self, what: str, kinds: Mapping[str, IdentifierSettings] | None = None) -> IdentityJob:
+        """A rehearsal, or a rebuild, from its beginning to its end."""
+        if what == "try":
+            await self.rebuilding.attempt(None if kinds is None else Kinds(IdentitySettings(identifiers=dict(kinds))))
+        else:
+            await self.rebuilding.rebuild()
+        return await self.finished()
+
+    async def finished(self) -> IdentityJob:
+        """What was asked for, done."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self.rebuilding.run)
+            while self.rebuilding.now().state == "running":  # noqa: ASYNC110 - whoever asks over the socket does the same
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+        return self.rebuilding.now()
 
     async def take(self, *events: Event) -> None:
         rules = Rules(journal_id="one", kinds=self.kinds, audiences=self.audiences, digester=DIGESTER)
@@ -150,7 +172,7 @@ async def town(path: Path, kinds: Mapping[str, IdentifierSettings] = KINDS) -> A
     clock = HandClock()
     clock.moment = START + timedelta(days=19)
     async with SqliteStore.open(path, clock=clock, journal_id="one", digest=DIGESTER.occurrence) as store:
-        yield Town(store, clock, kinds)
+        yield Town(store, clock, kinds, folder=path.parent / "scratch-rehearsal")
 
 
 def groups(people: Mapping[str, Mapping[str, Any]], what: str = "identifiers") -> set[frozenset[str]]:

@@ -243,3 +243,20 @@ async def test_who_was_joined_by_what_is_gone_stays_joined(tmp_path: Path) -> No
             frozenset({"email:ann@example.com", "anonymous_id:phone"}),
             frozenset({"email:joe@example.com", "user_id:u1"}),
         }
+
+
+async def test_who_belonged_to_the_other_before_the_merge_goes_with_them(tmp_path: Path) -> None:
+    path, tablet = tmp_path / "store.db", ("anonymous_id", "tablet")
+    async with town(path) as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("j1", 2, [("user_id", "joe"), tablet]))
+        await here.take(happened("j2", 3, [("user_id", "joe"), JOE]), happened("both", 4, [JOE, TV]))
+        await here.take(happened("t", 5, [tablet]), happened("a", 6, [ANN]), happened("j", 7, [JOE]))
+    forget(path, before=5)
+    async with town(path) as here:
+        here.seq = 7
+        await here.split(ANN, JOE)
+        found = {frozenset(one["identifiers"]): one["events"] for one in (await here.people()).values()}
+        assert found == {
+            frozenset({"email:ann@example.com", "anonymous_id:tv"}): ["a"],
+            frozenset({"email:joe@example.com", "user_id:joe", "anonymous_id:tablet"}): ["j", "t"],
+        }

@@ -63,6 +63,9 @@ SELECT digest, seq, verdict, content FROM seen WHERE digest IN ({});
 -- name: activities
 SELECT seq, profile, time, sum, body FROM activities WHERE seq IN ({});
 
+-- name: activities_upto
+SELECT seq, profile, time, sum, body FROM activities WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?;
+
 -- name: newest_activities
 -- Along the chain of each profile. UNION, not UNION ALL: a chain that damage closed to a circle ends all the same.
 WITH RECURSIVE chain (seq) AS (
@@ -88,7 +91,9 @@ UPDATE activities SET before = ? WHERE seq = ?;
 DELETE FROM merges WHERE winner IN ({});
 
 -- name: disown
-DELETE FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value = ?;
+-- Another profile may own it by now: that one keeps it.
+DELETE FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value = ?
+    AND profile IN (SELECT value FROM json_each(?));
 
 -- name: newest_of
 SELECT json_group_array(json_array(id, newest)) FROM profiles WHERE newest IS NOT NULL AND id IN ({});
