@@ -41,12 +41,23 @@ _NAMED: Final = 20
 _REST: Final = 1.0
 _LEAST_REST: Final = 0.002
 _AFTER_FAILURE: Final = 30.0
+_LOOK: Final = 0.5
+
+
+class _Unsettled(CdmdError):
+    """Somebody is erased: what the rehearsal knows of people has to go."""
 
 
 class Rebuilding:
-    """``job`` says what is going on. ``folder`` is emptied at each start of the daemon; what is in it may be lost."""
+    """``job`` says what is going on. ``folder`` is emptied at each start of the daemon; what is in it may be lost.
 
-    def __init__(self, ruled: Ruled, folder: Path, *, journal_id: str) -> None:
+    ``settled`` changes whenever somebody is erased or suppressed, and is None until all of an erased person is gone: what a
+    rehearsal knows of people then is thrown away, and it begins again.
+    """
+
+    def __init__(self, ruled: Ruled, folder: Path, *, journal_id: str, settled: Callable[[], int | None] = lambda: 0) -> None:
+        self._settled = settled
+        self._mark: int | None = None
         self._ruled, self._store, self._clock = ruled, ruled.store, ruled.clock
         self._folder, self._journal_id = folder, journal_id
         self._asked: tuple[str, Kinds | None] | None = None
@@ -103,6 +114,8 @@ class Rebuilding:
         while True:
             try:
                 await self._work(what, kinds)
+            except _Unsettled:
+                self._log.info("identity_job_begins_again", task=what)
             except (CdmdError, OSError) as error:
                 self._log.warning("identity_job_failed", task=what, error=error)
                 self.job = msgspec.structs.replace(self.job, problem=str(error))
@@ -119,10 +132,14 @@ class Rebuilding:
                     await anyio.to_thread.run_sync(partial(shutil.rmtree, self._folder, ignore_errors=True))
 
     async def _work(self, what: str, kinds: Kinds | None) -> None:
+        while (mark := self._settled()) is None:
+            self.job = msgspec.structs.replace(self.job, progress="waiting for an erasure to be done")
+            await self._clock.sleep(_LOOK)
+        self._mark, self.job = mark, msgspec.structs.replace(self.job, report=None)
         today = self._ruled.kinds
         await anyio.Path(self._folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         async with SqliteRehearsal.open(self._folder / "rehearsal.db") as tables:
-            self._rehearsing = Rehearsing(self._store, tables, kinds=kinds or today, clock=self._clock)
+            self._rehearsing = Rehearsing(self._store, tables, kinds=kinds or today, clock=self._clock, check=self._check)
             figures = await self._rehearsing.run()
             report = await self._report(tables, figures, self._rehearsing.standing)
             self._rehearsing = None
@@ -131,6 +148,10 @@ class Rebuilding:
                 await self._carry_out(tables, today, total=max(1, figures.changed))
                 await self._store.note(_NOTE, "")
         self.job = msgspec.structs.replace(self.job, state="done", progress=None)
+
+    def _check(self) -> None:
+        if self._settled() != self._mark:
+            raise _Unsettled
 
     # ---- telling -------------------------------------------------------------------------------------------------------
 
@@ -165,6 +186,7 @@ class Rebuilding:
 
     async def _carry_out(self, tables: SqliteRehearsal, kinds: Kinds, *, total: int) -> None:
         while (component := await tables.component(most=MOST_TOGETHER)) is not None:
+            self._check()
             began = self._clock.monotonic()
             done = await self._regroup(tables, component, kinds)
             await tables.done(component.olds)

@@ -3,7 +3,7 @@
 Nothing of the store is touched. Not here: carrying it out (``rebuilding``), and what the rehearsal keeps (``store.rehearsal``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cdmd.contracts import Clock, Store
@@ -22,11 +22,12 @@ _LEAST_REST: Final = 0.002
 class Rehearsing:
     """One rehearsal into ``tables`` by ``kinds``.
 
-    ``progress`` says how far it is. ``head`` is the last event that counts.
+    ``progress`` says how far it is. ``head`` is the last event that counts. ``check`` is called between slices and may raise.
     """
 
-    def __init__(self, store: Store, tables: SqliteRehearsal, *, kinds: Kinds, clock: Clock) -> None:
+    def __init__(self, store: Store, tables: SqliteRehearsal, *, kinds: Kinds, clock: Clock, check: Callable[[], None]) -> None:
         self._store, self._tables, self._kinds, self._clock = store, tables, kinds, clock
+        self._check = check
         self._protected: dict[int, set[int]] = {}
         self.head = store.position
         self.progress = "beginning"
@@ -94,5 +95,6 @@ class Rehearsing:
         return Resolved([(one.profile, one.rule) for one in placed], people.profiles, people.owners, people.merges)
 
     async def _pause(self, what: str, done: int, total: int, began: float) -> None:
+        self._check()
         self.progress = f"{what}, {min(1.0, done / total):.0%}"
         await self._clock.sleep(max(_LEAST_REST, (self._clock.monotonic() - began) * _REST))

@@ -46,7 +46,13 @@ class Running:
         self._began = parts.clock.monotonic()
         self._began_with = parts.config
         self._reloading = anyio.Lock()
-        self._rebuilding = Rebuilding(parts, StateDirectory(parts.config.state_dir).rehearsal, journal_id=parts.journal.id)
+        rehearsal, privacy = StateDirectory(parts.config.state_dir).rehearsal, parts.privacy
+        self._rebuilding = Rebuilding(
+            parts,
+            rehearsal,
+            journal_id=parts.journal.id,
+            settled=lambda: None if privacy.erasures.pending else privacy.suppressions.version,
+        )
         self._overview = Overview(parts, rebuilding=lambda: self._rebuilding.progress)
         self._shelves = Shelves(lambda: parts.connectors)
         self.governance = Governing(parts)

@@ -282,3 +282,22 @@ async def test_activities_that_stand_before_each_other_are_damage(tmp_path: Path
     async with town(path) as here:
         with pytest.raises(Damaged, match="stand before each other in a circle"):
             [page async for page in pages(here.store, [Seq(3)], at_once=3)]
+
+
+async def test_an_erasure_in_between_throws_away_what_is_known_and_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path / "store.db") as here:
+        for one in reversed(CONTESTED):
+            await here.take(one)
+        answers: list[int | None] = [None, 1, 1, 2]
+        asked: list[int | None] = []
+
+        def settled() -> int | None:
+            asked.append(answers.pop(0) if len(answers) > 1 else answers[0])
+            return asked[-1]
+
+        here.rebuilding = rebuilding.Rebuilding(here, tmp_path / "scratch-rehearsal", journal_id="one", settled=settled)
+        job = await here.job("rebuild")
+        assert (job.state, job.applied, asked[:4]) == ("done", 3, [None, 1, 1, 2])
+        await here.assert_whole()
