@@ -74,7 +74,9 @@ def test_after_merges_and_splits_everybody_is_what_their_events_come_to(
     ]
     publics = set()
     for number in range(splits + 1):
-        world.take(*events[number :: splits + 1], now=NOW)
+        arrived = events[number :: splits + 1]
+        world.take(*arrived, now=NOW)
+        world.take(*random.sample(arrived, len(arrived) // 2), first=1_000 * (number + 1), now=NOW)
         publics |= {state.public for state in world.profiles.values()}
         several = [key for key, state in living(world).items() if len(state.identifiers) > 1]
         if several:

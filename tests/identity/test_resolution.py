@@ -386,6 +386,25 @@ def test_a_device_of_ten_thousand_users_joins_no_two_of_them(shop: Shop) -> None
     assert all(given_up(one.rule) == {"anonymous_id": "limit of user_id"} for one in shop.resolutions[1:])
 
 
+def test_a_device_of_ten_thousand_addresses_joins_as_many_as_a_person_may_have_and_no_more(shop: Shop) -> None:
+    for number in range(10_000):
+        shop.see(("email", f"u{number}@example.com"), A1)
+    living = [state for state in shop.profiles.values() if state.merged_into is None]
+    assert len(living) == 10_000 - 4
+    assert sum(not complete(one.rule) for one in shop.resolutions) == 10_000 - 5, "whoever is kept apart is counted"
+    assert max(sum(one.kind == "email" for one in state.identifiers) for state in living) == 5
+
+
+def test_a_storm_of_merges_in_one_batch_ends_where_the_limits_are(shop: Shop) -> None:
+    shop.batch([([("anonymous_id", f"a{number}")], number) for number in range(2_000)])
+    pairs = [([("anonymous_id", f"a{number}"), ("anonymous_id", f"a{number + 1}")], 5_000 + number) for number in range(1_999)]
+    found = shop.batch(pairs)
+    living = [state for state in shop.profiles.values() if state.merged_into is None]
+    assert max(len(state.identifiers) for state in living) == 5
+    assert sum(one.rule.startswith("merged") for one in found) == len(shop.merges) == 2_000 - len(living)
+    assert all(given_up(one.rule) for one in found if not one.rule.startswith("merged"))
+
+
 @given(events=EVENTS)
 def test_owners_and_profiles_agree_and_nobody_has_two_user_ids(events: list[tuple[list[Pair], int]]) -> None:
     shop = Shop(SEGMENT_PLAIN)
