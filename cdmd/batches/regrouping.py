@@ -81,6 +81,8 @@ class Plan:
         self.olds = olds
         self._carrying: dict[Pair, Seq] = {}
         self._times: set[int] = set()
+        self._counted = {old.key: ProfileState("", 0, 0) for old in olds}
+        self._tallies: dict[ProfileKey | None, ProfileState] = {key: self._counted[old.key] for old in olds for key in old.keys}
         self.groups = [Group(one, ProfileState("", one.created, one.updated)) for one in persons]
         self._placed: dict[Seq, Group] = {}
         for group in self.groups:
@@ -170,19 +172,30 @@ class Plan:
     def project(self, activities: Iterable[Activity], audiences: Audiences, *, now: Micros) -> None:
         """Add activities to whose they are."""
         for one in activities:
+            if (tally := self._tallies.get(one.profile)) is not None:
+                audiences.projection.project(tally, one.event, at=one.time, seq=one.seq, now=now)
             if (group := self._placed.get(one.seq)) is not None:
                 audiences.projection.project(group.state, one.event, at=one.time, seq=one.seq, now=now)
                 group.state.updated = max(group.state.updated, one.time)
 
-    def remember_traits(self, audiences: Audiences) -> None:
-        """Traits whose events are no longer kept go where they were before the merges."""
+    def remember(self, audiences: Audiences) -> None:
+        """What comes of events that are no longer kept goes where it was before the merges, and counts stay with the id.
+
+        Who may not be used stays so on all sides: it is not known whose word that was.
+        """
         for old in self.olds:
             for name, trait in old.state.traits.items():
-                if trait.seq in self._placed:
-                    continue
-                losers = [one for one in old.merges if one.before.traits.get(name) == trait]
-                group = self._homes[losers[0].loser] if losers else self._homes[old.key]
-                audiences.projection.combine(group.state, ProfileState("", 0, 0, traits={name: trait}))
+                if trait.seq not in self._placed:
+                    losers = [one for one in old.merges if one.before.traits.get(name) == trait]
+                    group = self._homes[losers[0].loser] if losers else self._homes[old.key]
+                    audiences.projection.combine(group.state, ProfileState("", 0, 0, traits={name: trait}))
+            home, said = self._homes[old.key].state, old.state.purposes
+            gone = {name: one for name, one in said.items() if one.seq not in self._placed}
+            counted = audiences.projection.remembered(old.state, self._counted[old.key])
+            audiences.projection.combine(home, ProfileState("", 0, 0, indicators=counted, purposes=gone))
+            if old.state.restricted is not None and old.state.restricted.seq not in self._placed:
+                for group in self.groups:
+                    audiences.projection.combine(group.state, ProfileState("", 0, 0, restricted=old.state.restricted))
 
 
 class Regrouping:

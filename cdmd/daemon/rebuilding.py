@@ -254,7 +254,7 @@ class Rebuilding:
         plan = await anyio.to_thread.run_sync(make)
         async for page in pages(self._store, heads):
             plan.project(page, audiences, now=now)
-        plan.remember_traits(audiences)
+        plan.remember(audiences)
         return plan
 
     async def _state(self, key: ProfileKey) -> ProfileState | None:

@@ -111,7 +111,7 @@ class Splitting:
         now = to_micros(self._clock.now())
         async for page in pages(self._store, old.heads.values()):
             plan.project(page, audiences, now=now)
-        plan.remember_traits(audiences)
+        plan.remember(audiences)
         return plan, sum("kept apart" in rule for group in plan.groups for rule in group.rules.values())
 
     def _row(self, group: Group, now: Micros) -> SideRow:

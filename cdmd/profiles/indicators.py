@@ -98,6 +98,31 @@ def combine(one: IndicatorState, other: IndicatorState) -> IndicatorState:
     return IndicatorState(one.definition, parts=_least(parts) if any(part.values for part in parts.values()) else parts)
 
 
+def without(held: IndicatorState, counted: IndicatorState) -> IndicatorState | None:
+    """What of ``held`` is not in ``counted``: of events that are no longer kept. None where nothing is, or with a window.
+
+    A least, greatest, first or last that is ``counted`` says nothing about the others, so they have none.
+    """
+    if held.parts or counted.parts:
+        return None
+    total, rest = _exact([one for one in (held.total, *held.rest, -counted.total, *(-part for part in counted.rest)) if one])
+    square, less = _exact([*held.squares, *(-part for part in counted.squares)])
+    known = set(counted.values)
+    left = IndicatorState(
+        held.definition,
+        max(0, held.count - counted.count),
+        total,
+        None if held.least == counted.least else held.least,
+        None if held.greatest == counted.greatest else held.greatest,
+        None if held.first == counted.first else held.first,
+        None if held.last == counted.last else held.last,
+        [one for one in held.values if one not in known],
+        rest,
+        [square, *less] if square else [],
+    )
+    return None if left == IndicatorState(held.definition) else left
+
+
 def total_of(states: Sequence[IndicatorState], *, definition: int = 0) -> IndicatorState:
     """What all of these have accumulated, of events that are in one of them only."""
     total, rest = _exact([amount for one in states for amount in (one.total, *one.rest) if amount])

@@ -141,6 +141,17 @@ class Projection:
             winner.indicators[name] = theirs if own is None else self._combined(name, own, theirs)
         return ignored
 
+    def remembered(self, held: ProfileState, counted: ProfileState) -> dict[str, IndicatorState]:
+        """What the indicators of ``held`` have of events that are no longer kept; ``counted`` has all that are."""
+        found = {}
+        for name, definition in self.definitions.items():
+            mine, theirs = held.indicators.get(name), counted.indicators.get(name, IndicatorState(definition))
+            if mine is not None and mine.definition == definition:
+                left = indicators.without(mine, theirs)
+                if left is not None:
+                    found[name] = left
+        return found
+
     def shown_traits(self, state: ProfileState) -> dict[str, Any]:
         """The traits that have a value, by name."""
         return {name: trait.value for name, trait in state.traits.items() if trait.value is not None}

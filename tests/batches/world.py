@@ -180,7 +180,7 @@ class World:
     def regroup(self, plan: Plan, activities: Iterable[Activity], *, hours: float, why: str = "regrouped") -> Changes:
         """What a plan comes to."""
         plan.project(activities, self.audiences, now=micros(hours))
-        plan.remember_traits(self.audiences)
+        plan.remember(self.audiences)
         decision = Regrouping(plan, self.audiences, journal_id="journal", now=micros(hours), why=why)
         changes = decision(self.known(decision.wanted.profiles))
         assert not decision.stale

@@ -4,11 +4,13 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cdmd.daemon.running import Running
 from cdmd.errors import BadArguments, CdmdError, NotFound
-from cdmd.models import Record
+from cdmd.identity.identifiers import Pair
+from cdmd.models import Event, Record
 from tests.daemon.doubles import Fetcher, World, applied, until
 from tests.daemon.people import groups, happened, town
 
@@ -260,3 +262,45 @@ async def test_who_belonged_to_the_other_before_the_merge_goes_with_them(tmp_pat
             frozenset({"email:ann@example.com", "anonymous_id:tv"}): ["a"],
             frozenset({"email:joe@example.com", "user_id:joe", "anonymous_id:tablet"}): ["j", "t"],
         }
+
+
+async def test_counts_of_events_that_are_gone_stay_with_the_id_and_nobody_is_counted_twice(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with town(path) as here:
+        await here.take(*(happened(f"a{n}", n, [ANN, TV], traits={"size": n}) for n in range(4)))
+        await here.take(happened("j1", 5, [JOE]), happened("both", 6, [JOE, TV]), happened("a9", 7, [ANN]))
+        ((before),) = (await here.people()).values()
+    forget(path, before=4)
+    async with town(path) as here:
+        here.seq = 7
+        await here.split(ANN, JOE)
+        joe, ann = sorted((await here.people()).values(), key=lambda one: one["events"], reverse=True)
+        assert (ann["events"], joe["events"]) == (["a3", "a9"], ["both", "j1"])
+        assert (ann["indicators"]["seen"], joe["indicators"]["seen"], before["indicators"]["seen"]) == (5, 2, 7)
+        both = ann["indicators"]["spent"] + joe["indicators"]["spent"]
+        assert both == pytest.approx(before["indicators"]["spent"])
+        assert joe["indicators"]["latest"] == "both"
+
+
+def consenting(name: str, hours: float, identifiers: list[Pair], *, kind: str) -> Event:
+    return msgspec.structs.replace(happened(name, hours, identifiers), type=kind, data={"purpose": "mail"})
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_split_takes_no_restriction_away_and_grants_nothing_to_the_other(tmp_path: Path, *, gone: bool) -> None:
+    path = tmp_path / "store.db"
+    async with town(path) as here:
+        await here.take(
+            consenting("a1", 1, [ANN, TV], kind="privacy.restricted"), consenting("a2", 2, [ANN], kind="consent.granted")
+        )
+        await here.take(happened("a3", 3, [ANN]), happened("j1", 4, [JOE]), happened("both", 5, [JOE, TV]))
+    if gone:
+        forget(path, before=3)
+    async with town(path) as here:
+        here.seq = 5
+        await here.split(ANN, JOE)
+        ann, joe = [await here.store.profile(*pair, activities=0) for pair in (ANN, JOE)]
+        assert ann is not None
+        assert joe is not None
+        assert (ann.state.restricted is not None, joe.state.restricted is not None) == (True, gone), "unknown whose word: both"
+        assert (list(ann.state.purposes), list(joe.state.purposes)) == (["mail"], [])
