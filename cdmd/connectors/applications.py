@@ -226,7 +226,7 @@ def _host(name: str | None) -> str:
 
 def _without_credentials(request: Request) -> Request:
     kept = [(name, value) for name, value in request.headers if name not in _CREDENTIALS]
-    return msgspec.structs.replace(request, headers=kept, body=b"")
+    return msgspec.structs.replace(request, headers=kept, named=None, body=b"")
 
 
 async def _emitted(decided: Answer | Emission, source: Source) -> Answer:

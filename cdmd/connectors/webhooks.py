@@ -194,8 +194,9 @@ class Webhook:
         else:
             target, base = f"?{request.query}" if request.query else "", self._url
         return self._verifier.verify(
-            request.headers, request.body, method=request.method, now=request.received, target=target, base=base
-        )
+            request.headers, request.body, method=request.method, now=request.received, target=target, base=base,
+            named=request.named,
+        )  # fmt: skip
 
     async def read(self, request: Request, source: Source) -> Answer:
         """Decode and emit a request whose sender is beyond doubt: all that follows verification."""
@@ -215,7 +216,7 @@ class Webhook:
 
     def _split(self, request: Request) -> list[Record]:
         """The request's records with the defaults that the scheme knows. Raises Undecodable."""
-        headers = by_name(request.headers)
+        headers = by_name(request.headers) if request.named is None else request.named
         how = cloudevents.mode(headers)
         if how is not None:
             return self._cloud_events(request, headers, how)

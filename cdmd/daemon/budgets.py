@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from cdmd.contracts import Append, Clock, Journal
-from cdmd.intake.way_in import Digesting
+from cdmd.intake.shared import Digesting
 from cdmd.kit.quantities import Rate
 from cdmd.kit.shared_budget import SharedBudget
 

@@ -20,8 +20,8 @@ from cdmd.daemon.naming import Names
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
 from cdmd.intake.edge import Edge
 from cdmd.intake.mapping import Mapper
+from cdmd.intake.shared import Intake
 from cdmd.intake.source import IntakeSource
-from cdmd.intake.way_in import Intake
 from cdmd.kit.egress import GuardedHttp
 from cdmd.models import Entry, Event, Fault, Micros
 from cdmd.plugins import Plugins

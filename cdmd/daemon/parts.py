@@ -36,8 +36,8 @@ from cdmd.intake.door import Door
 from cdmd.intake.edge import Edge
 from cdmd.intake.queue import JournalQueue
 from cdmd.intake.recent import Recent
+from cdmd.intake.shared import Intake
 from cdmd.intake.tally import Tally
-from cdmd.intake.way_in import Intake
 from cdmd.kit.addresses import hosts_in
 from cdmd.kit.egress import GuardedHttp
 from cdmd.models import Entry, Event, Fault, Seq
@@ -101,6 +101,7 @@ class Parts:
             max_bytes=self.config.queue.max_bytes.bytes,
             blocked=self.disk.blocked,
             committed=self._recount,
+            alone=lambda: self.tally.uncertain,
         )
 
     @cached_property

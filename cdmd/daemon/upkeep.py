@@ -18,7 +18,7 @@ from cdmd.config.schema import Config
 from cdmd.contracts import Append, Clock
 from cdmd.daemon.disk import Disk
 from cdmd.errors import CdmdError, ClockDisturbed, Overloaded
-from cdmd.intake.way_in import Intake
+from cdmd.intake.shared import Intake
 from cdmd.kit.systemd import Systemd
 from cdmd.models import Micros, Seq, to_micros
 from cdmd.privacy.retention import shorter

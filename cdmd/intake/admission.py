@@ -4,7 +4,7 @@ Pure. Not here: the order of the checks and what is counted (``cdmd.intake.edge`
 """
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,12 +40,11 @@ class Refusal(Exception):
         self.answer, self.reason = answer, reason
 
 
-def admit(mounted: Mounted, method: str, given: Sequence[tuple[str, str]]) -> bool:
+def admit(mounted: Mounted, method: str, headers: Mapping[str, str]) -> bool:
     """Check all that the head of the request tells; returns whether the body is compressed. Raises ``Refusal``."""
     if method not in mounted.route.methods:
         allow = ("allow", ", ".join(mounted.route.methods))
         raise Refusal(Answer(status=405, headers=[allow, CLOSE]), "method")
-    headers = dict(given)
     declared = headers.get("content-length")
     if declared is not None and not (declared.isdecimal() and int(declared) <= mounted.most):
         raise too_large(mounted.most)

@@ -7,9 +7,10 @@ Not here: signatures and decoding (the connector's), the sockets and their deadl
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Final, TypeAlias, cast
-from urllib.parse import unquote
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
 
 import structlog
 
@@ -17,6 +18,7 @@ from cdmd.contracts import Clock, PushConnector, SharingConnector, Source
 from cdmd.errors import Overloaded, Paused
 from cdmd.intake.admission import CLOSE, EdgeLimits, Refusal, admit, busy, has_body, inflate, readable_answer, too_large
 from cdmd.intake.routes import Mounted, Routes, behind_secret, mount
+from cdmd.intake.visits import Visit
 from cdmd.kit.deadlines import Deadlines
 from cdmd.kit.exchanges import Exchange
 from cdmd.kit.proxies import Proxies
@@ -31,23 +33,7 @@ Degraded: TypeAlias = Callable[[str, str], None]
 _PAUSED_RETRY: Final = 60
 _AT_ONCE: Final = 32
 _PROBE_METHODS: Final = ("GET", "HEAD")
-
-
-class _Visit:
-    """A request on its way through the edge: for whom, what it holds of the bytes in flight, and what waits for its commit."""
-
-    __slots__ = ("_edge", "due", "emission", "ended", "exchange", "gzipped", "mounted", "pieces", "size")
-
-    def __init__(self, edge: "Edge", exchange: Exchange, mounted: Mounted, gzipped: bool) -> None:
-        self._edge, self.exchange, self.mounted, self.gzipped = edge, exchange, mounted, gzipped
-        self.pieces: list[bytes] = []
-        self.size = self.due = 0
-        self.ended = False
-        self.emission: Emission | None = None
-
-    def expire(self) -> None:
-        """The answer took too long."""
-        self._edge.give_up(self)
+_MOUNTED: Final = attrgetter("mounted")
 
 
 class Edge:
@@ -66,7 +52,7 @@ class Edge:
         self._limits = limits or EdgeLimits()
         self._deadlines = Deadlines(self._limits.answer_seconds)
         self._routes: Routes = {}
-        self._arrived: list[_Visit] = []
+        self._arrived: list[Visit] = []
         self._bytes = 0
         self._requests = 0
         self._counts = {"unknown_path": 0, "failed": 0}
@@ -96,15 +82,16 @@ class Edge:
         if mounted is None:
             _send(exchange, self._unrouted(exchange))
             return
+        named = dict(exchange.headers)
         try:
-            exchange.held = _Visit(self, exchange, mounted, admit(mounted, exchange.method, exchange.headers))
+            exchange.held = Visit(self, exchange, mounted, named, admit(mounted, exchange.method, named))
         except Refusal as refused:
             mounted.source.refuse(1, refused.reason)
             _send(exchange, readable_answer(mounted, exchange.headers, refused.answer))
 
     def piece(self, exchange: Exchange, data: bytes) -> None:
         """Count the body while it streams."""
-        visit: _Visit = exchange.held
+        visit: Visit = exchange.held
         size = len(data)
         if visit.size + size > visit.mounted.most:
             self._refuse(visit, too_large(visit.mounted.most))
@@ -118,7 +105,7 @@ class Edge:
     def left(self, exchange: Exchange) -> None:
         """Its client has gone. One that was whole goes its way all the same."""
         if not exchange.whole:
-            visit: _Visit = exchange.held
+            visit: Visit = exchange.held
             exchange.held = None
             visit.mounted.source.refuse(1, "disconnected")
             self._bytes -= visit.size
@@ -136,25 +123,30 @@ class Edge:
         ``_AT_ONCE``, so that the first of many are being committed while the next are decided.
         """
         turn, self._arrived = self._arrived[:_AT_ONCE], self._arrived[_AT_ONCE:]
+        now = self._clock.now()
         try:
-            entered = [(visit, request) for visit in turn if (request := self._entered(visit)) is not None]
+            entered = [(visit, request) for visit in turn if (request := self._entered(visit, now)) is not None]
             decided = [(visit, self._decided(visit, request)) for visit, request in entered]
+            emitting: list[Visit] = []
             for visit, found in decided:
                 if isinstance(found, Emission):
-                    self._emit(visit, found)
+                    visit.wanted = found
+                    emitting.append(visit)
                 elif isinstance(found, Answer):
                     self._end(visit, found)
                 else:
-                    self._start(visit, found)
+                    self._start(visit, found, _checked)
+            for mounted, visits in groupby(emitting, key=_MOUNTED):
+                self._emit(mounted, list(visits))
         finally:
             if self._arrived:
                 loop = asyncio.get_running_loop()
                 loop.call_soon(loop.call_soon, self._turn)
 
-    def _entered(self, visit: _Visit) -> Request | None:
+    def _entered(self, visit: Visit, now: datetime) -> Request | None:
         """What its connector is to see; None where it was refused."""
         try:
-            request, mounted = self._request(visit), visit.mounted
+            request, mounted = self._request(visit, now), visit.mounted
             if mounted.sharing:
                 visit.mounted = mounted = self._recognised(mounted, request)
             self._admit(mounted, request)
@@ -170,26 +162,26 @@ class Edge:
         self._deadlines.add(visit)
         return request
 
-    def _request(self, visit: _Visit) -> Request:
-        exchange, pieces, mounted = visit.exchange, visit.pieces, visit.mounted
+    def _request(self, visit: Visit, now: datetime) -> Request:
+        exchange, pieces, mounted, named = visit.exchange, visit.pieces, visit.mounted, visit.named
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         visit.pieces = []
-        target, headers, peer, certificate = exchange.target.decode(), exchange.headers, exchange.peer, exchange.certificate
-        path, _, query = target.partition("?")
+        headers, peer, certificate = exchange.headers, exchange.peer, exchange.certificate
         proxies = self._proxies
         if proxies is not None:
             certificate = certificate or proxies.certificate(peer, headers)
             peer = proxies.client(peer, headers)
         return Request(
             method=exchange.method,
-            path=mounted.route.path if mounted.route.secrets else unquote(path) if "%" in path else path,
-            query=query,
+            path=mounted.path,
+            query=exchange.query.decode(),
             headers=headers,
             body=inflate(body, mounted.most) if visit.gzipped else body,
             peer=peer,
-            received=self._clock.now(),
-            target=target,
+            received=now,
+            target=exchange.target.decode(),
             certificate=certificate,
+            named=named if len(named) == len(headers) else None,
         )
 
     def _recognised(self, first: Mounted, request: Request) -> Mounted:
@@ -210,7 +202,7 @@ class Edge:
 
     # ---- and is answered ---------------------------------------------------------------------------------------------
 
-    def _decided(self, visit: _Visit, request: Request) -> Answer | Emission | Awaitable[Answer]:
+    def _decided(self, visit: Visit, request: Request) -> Answer | Emission | Awaitable[Answer]:
         """At once where the connector can, else what is to be awaited.
 
         A connector's own trouble becomes 503 or 500, never its exception's text. ``Overloaded`` comes out of the source,
@@ -225,50 +217,54 @@ class Edge:
         except Exception as fault:  # noqa: BLE001 - the border: one connector's fault is one request's 500
             return self._trouble(visit, fault)
 
-    def _emit(self, visit: _Visit, wanted: Emission) -> None:
-        source, take = visit.mounted.source, visit.mounted.take
-        visit.emission = wanted
+    def _emit(self, mounted: Mounted, visits: Sequence[Visit]) -> None:
+        """All that one connector wants on the disk in this turn, at once; one after the other where one of them is at fault."""
         try:
-            if take is None:
-                self._start(visit, source.emit(wanted.records, state=wanted.state))
-            elif (waited := take(wanted.records, wanted.state, partial(self._settle, visit))) is not None:
-                self._start(visit, waited)
+            waiting = visits if mounted.taking is None else mounted.taking.take(visits)
         except Exception as fault:  # noqa: BLE001 - the border, as above
-            self._end(visit, self._trouble(visit, fault))
+            if len(visits) == 1:
+                self._end(visits[0], self._trouble(visits[0], fault))
+            else:
+                for visit in visits:
+                    self._emit(mounted, (visit,))
+            return
+        for visit in waiting:
+            self._emit_alone(visit)
 
-    def _start(self, visit: _Visit, waited: Awaitable[Answer | list[Verdict]]) -> None:
+    def _emit_alone(self, visit: Visit) -> None:
+        wanted = visit.wanted
+        emitted = visit.mounted.source.emit(wanted.records, state=wanted.state)
+        self._start(visit, emitted, lambda verdicts: _checked(wanted.answer(verdicts)))
+
+    def _start(self, visit: Visit, waited: Awaitable[Any], answer_of: Callable[[Any], Answer]) -> None:
         """A task has a deadline of its own."""
         self._deadlines.remove(visit)
-        visit.exchange.start(self._wait, visit, waited)
+        visit.exchange.start(self._wait, visit, waited, answer_of)
 
-    async def _wait(self, visit: _Visit, waited: Awaitable[Answer | list[Verdict]]) -> None:
+    async def _wait(self, visit: Visit, waited: Awaitable[Any], answer_of: Callable[[Any], Answer]) -> None:
         """For a connector's answer, or for the verdicts that its answer is made of."""
         answer: Answer | None = None
         try:
             with self._deadlines.of_current_task():
-                found = await waited
-                answer = _checked(found if visit.emission is None else visit.emission.answer(cast("list[Verdict]", found)))
+                answer = answer_of(await waited)
         except Exception as fault:  # noqa: BLE001 - the border, as above
             answer = self._trouble(visit, fault)
         finally:
             self._end(visit, answer)
 
-    def _settle(self, visit: _Visit, verdicts: list[Verdict], error: Overloaded | None) -> None:
-        """What ``visit`` emitted is durable, or is not: answer, unless that took too long."""
-        wanted = visit.emission
-        if visit.ended or wanted is None:
-            return
+    def settle(self, visit: Visit, verdicts: list[Verdict] | None, error: Overloaded | None) -> None:
+        """What ``visit`` wanted on the disk is there, or is not: answer."""
         try:
-            answer = _checked(wanted.answer(verdicts)) if error is None else self._trouble(visit, error)
+            answer = self._trouble(visit, error) if error is not None else _checked(visit.wanted.answer(verdicts or ()))
         except Exception as fault:  # noqa: BLE001 - the border, as above
             answer = self._trouble(visit, fault)
         self._end(visit, answer)
 
-    def give_up(self, visit: _Visit) -> None:
+    def give_up(self, visit: Visit) -> None:
         """Its time is up; what becomes of what it emitted is the source's to count."""
         self._end(visit, self._trouble(visit, TimeoutError()))
 
-    def _trouble(self, visit: _Visit, fault: Exception) -> Answer:
+    def _trouble(self, visit: Visit, fault: Exception) -> Answer:
         if isinstance(fault, Paused):
             answer = busy(_PAUSED_RETRY)
         elif isinstance(fault, Overloaded):
@@ -290,13 +286,13 @@ class Edge:
         self._log.error("connector_answer_failed", connector=source.name, error=kind)
         self._degraded(source.name, kind)
 
-    def _refuse(self, visit: _Visit, refused: Refusal) -> None:
+    def _refuse(self, visit: Visit, refused: Refusal) -> None:
         visit.mounted.source.refuse(1, refused.reason)
         visit.exchange.held = None
         self._bytes -= visit.size
         _send(visit.exchange, readable_answer(visit.mounted, visit.exchange.headers, refused.answer))
 
-    def _end(self, visit: _Visit, answer: Answer | None) -> None:
+    def _end(self, visit: Visit, answer: Answer | None) -> None:
         """Let go of what it held, and answer."""
         exchange = visit.exchange
         visit.ended, exchange.held = True, None  # no circle that only the garbage collector would find

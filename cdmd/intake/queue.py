@@ -43,8 +43,16 @@ class Waiting(Protocol):
     """What waits for a commit: appended as it is when it leaves, settled when the commit has ended, then acknowledged."""
 
     connector: str
-    events: int
-    bytes: int
+
+    @property
+    def events(self) -> int:
+        """Places that it takes."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that it takes."""
+        ...
 
     def leave(self) -> Append:
         """It goes into a commit now."""
@@ -85,9 +93,9 @@ class _Single:
 class JournalQueue:
     """Appends on their way to the journal, bounded in events and bytes.
 
-    ``blocked`` gives the reason why nothing may be acknowledged now (disk reserve), or None; ``committed`` is awaited after
-    every successful commit, before the next one. One connector never takes more than half of the places, so that the others
-    always find one.
+    ``blocked`` gives the reason why nothing may be acknowledged now (disk reserve), or None; ``committed`` is awaited after a
+    successful commit when none is under way, and ``alone`` says whether the next one has to wait for that. One connector never
+    takes more than half of the places, so that the others always find one.
     """
 
     def __init__(
@@ -98,8 +106,9 @@ class JournalQueue:
         max_bytes: int,
         blocked: Callable[[], str | None],
         committed: Callable[[], Awaitable[None]],
+        alone: Callable[[], bool],
     ) -> None:
-        self._journal, self._blocked, self._committed = journal, blocked, committed
+        self._journal, self._blocked, self._committed, self._alone = journal, blocked, committed, alone
         self._max_events, self._max_bytes = max_events, max_bytes
         self._lanes: dict[str, deque[Waiting]] = {}
         self._taken: dict[str, tuple[int, int]] = {}
@@ -153,7 +162,7 @@ class JournalQueue:
         task_status.started()
         try:
             while True:
-                if not self._lanes:
+                if self._begun is None and not self._lanes:
                     self._idle = True
                     await self._filled.wait()
                 self._begin()
@@ -162,7 +171,7 @@ class JournalQueue:
         finally:
             self._idle = False
             with anyio.CancelScope(shield=True):
-                await self._commit()
+                await self._commit(last=True)
 
     async def flush(self) -> None:
         """Return when nothing is queued (``run`` must be running)."""
@@ -218,7 +227,8 @@ class JournalQueue:
                 size += waiting.bytes
         return batch
 
-    async def _commit(self) -> None:
+    async def _commit(self, *, last: bool = False) -> None:
+        """See what has begun to its end, with the next one under way before that is told: the disk does not wait for it."""
         if self._begun is None:
             return
         (batch, appended), self._begun = self._begun, None
@@ -230,14 +240,17 @@ class JournalQueue:
                 waiting.settle(None, error)
                 waiting.acknowledge(None, error)
             return
+        if self._lanes and not last and not self._alone():
+            self._begin()
         self._release(batch)
         for waiting in batch:
             waiting.settle(first, None)
             waiting.acknowledge(first, None)
             first = Seq(first + waiting.events)
-        # What it could not do now it does after the next commit; it must never end the committing.
-        with suppress(CdmdError):
-            await self._committed()
+        if self._begun is None:
+            # What it could not do now it does after a later commit; it must never end the committing.
+            with suppress(CdmdError):
+                await self._committed()
 
     def _release(self, batch: list[Waiting]) -> None:
         for waiting in batch:

@@ -89,8 +89,11 @@ class Recent:
 
     def land(self, occurrences: Sequence[Occurrence], flight: Flight, seq: Seq) -> None:
         """Their commit succeeded."""
-        self.recall(occurrences, flight)
+        flying = self._flying
         for name, content in occurrences:
+            known = flying.get(name)
+            if known is not None and known[1] is flight:
+                del flying[name]
             if len(self._young) >= self._half:
                 self._young, self._old = {}, self._young
             self._young[name] = content

@@ -4,34 +4,41 @@ A path that a secret segment follows stands in a tuple of its own, so that no re
 answers (``cdmd.intake.edge``).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Final, Protocol, TypeAlias, runtime_checkable
-from urllib.parse import quote
+from typing import Final, Protocol, TypeAlias, TypeVar, runtime_checkable
+from urllib.parse import quote, unquote
 
 from cdmd.contracts import DecidingConnector, PushConnector, SharingConnector, Source
 from cdmd.errors import ConfigInvalid, Overloaded
-from cdmd.models import Answer, Emission, Record, Request, Route, Verdict
+from cdmd.models import Answer, Emission, Request, Route, Verdict
 
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~%-._"
 
 
-Then: TypeAlias = Callable[[list[Verdict] | None, Overloaded | None], None]
-"""Told how an emission ended: with its verdicts, or why it is not durable."""
+class Emitting(Protocol):
+    """What wants something on the disk, and is told how that ended."""
 
-Take: TypeAlias = Callable[[Sequence[Record], Mapping[bytes, bytes | None], Then], Awaitable[list[Verdict]] | None]
-"""``emit`` without a task (``cdmd.intake.source.IntakeSource.take``)."""
+    @property
+    def wanted(self) -> Emission:
+        """What that is."""
+        ...
+
+    def settle(self, verdicts: list[Verdict] | None, error: Overloaded | None) -> None:
+        """The verdicts, or why it is not durable; must not raise."""
+        ...
+
+
+E = TypeVar("E", bound=Emitting)
 
 
 @runtime_checkable
 class Taking(Protocol):
     """A source that takes records without a task."""
 
-    def take(
-        self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then
-    ) -> Awaitable[list[Verdict]] | None:
+    def take(self, several: Sequence[E]) -> Sequence[E]:
         """See ``cdmd.intake.source.IntakeSource.take``."""
         ...
 
@@ -40,8 +47,10 @@ class Taking(Protocol):
 class Mounted:
     """A route with the connector behind it. ``active`` counts the requests it is answering; all routes of one share it.
 
+    ``path`` is how a request's path reads once it is known to be this one.
+
     ``sharing`` are all that answer a shared path, the first one (which stands for them in the table) included; ``most`` is
-    the largest body that one of them takes. ``decide`` and ``take`` are None where connector and source have them not.
+    the largest body that one of them takes. ``decide`` and ``taking`` are None where connector and source have them not.
     """
 
     connector: PushConnector
@@ -50,8 +59,9 @@ class Mounted:
     max_body: int
     active: list[int]
     decide: Callable[[Request, Source], Answer | Emission | None] | None
-    take: Take | None
+    taking: Taking | None
     most: int
+    path: str
     sharing: "list[Mounted]" = field(default_factory=list)
 
 
@@ -67,7 +77,7 @@ def mount(connectors: Iterable[tuple[PushConnector, Source]], *, max_body: int, 
         for route in connector.routes:
             path = quote(route.path, safe=_PATH_SAFE).encode()
             key = (path,) if route.secrets else path
-            mounted = _mounted(connector, source, route, active, max_body)
+            mounted = _mounted(connector, source, route, active, max_body, path)
             taken = routes.get(key)
             if taken is not None and _shared(taken) and _shared(mounted):
                 _join(taken, mounted)
@@ -95,7 +105,7 @@ def behind_secret(routes: Routes, path: bytes) -> Mounted | None:
     return None
 
 
-def _mounted(connector: PushConnector, source: Source, route: Route, active: list[int], max_body: int) -> Mounted:
+def _mounted(connector: PushConnector, source: Source, route: Route, active: list[int], max_body: int, path: bytes) -> Mounted:
     most = route.max_body or max_body
     return Mounted(
         connector,
@@ -104,8 +114,9 @@ def _mounted(connector: PushConnector, source: Source, route: Route, active: lis
         most,
         active,
         decide=connector.decide if isinstance(connector, DecidingConnector) else None,
-        take=source.take if isinstance(source, Taking) else None,
+        taking=source if isinstance(source, Taking) else None,
         most=most,
+        path=route.path if route.secrets else unquote(path.decode()),
     )
 
 

@@ -4,7 +4,7 @@
 """
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -15,9 +15,10 @@ from cdmd.contracts import Budget, Clock, Http
 from cdmd.errors import Overloaded
 from cdmd.intake.courtesy import BULK
 from cdmd.intake.mapping import Mapper
-from cdmd.intake.routes import Then
+from cdmd.intake.routes import E
+from cdmd.intake.shared import Intake
 from cdmd.intake.tables import SourceTable
-from cdmd.intake.way_in import Intake, WayIn
+from cdmd.intake.way_in import WayIn
 from cdmd.kit.logs import escaped
 from cdmd.kit.quantities import Rate
 from cdmd.models import Record, Verdict
@@ -101,25 +102,25 @@ class IntakeSource:
                 await self._intake.courtesy.give_way(self._name)
         return await self._emit(records, state)
 
-    def take(
-        self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then
-    ) -> Awaitable[list[Verdict]] | None:
-        """``emit`` without a task: ``then`` is called with its outcome, now or when it is durable.
+    def take(self, several: Sequence[E]) -> Sequence[E]:
+        """``emit`` for several without a task: each is told how it ended when that is known.
 
-        Returned is what is to be awaited instead where it takes waiting for more than a commit: for a place, for the store,
-        for another's commit. Raises what ``emit`` raises before anything is queued. ``then`` must not raise.
+        Returned are those that have to be emitted instead, because it takes waiting for more than a commit: for a place, for
+        the store, for another's commit. Raises what ``emit`` raises before anything is queued; then nothing of it is taken.
         """
-        _check(records, state)
-        self._sample(records)
-        if self.closed or not self._push or not self._way.take(records, state, then):
-            return self._emit(records, state)
-        return None
+        for one in several:
+            _check(one.wanted.records, one.wanted.state)
+        if self.closed or not self._push:
+            return several
+        left = self._way.take(several)
+        self._sample(several[0].wanted.records, len(several) - len(left))
+        return left
 
-    def _sample(self, records: Sequence[Record]) -> None:
+    def _sample(self, records: Sequence[Record], calls: int = 1) -> None:
         """Let one record of every so many calls be looked at: a little more for each would be felt (tests/bench/intake.py)."""
-        if self._calls % SAMPLED == 0 and records:
+        if -self._calls % SAMPLED < calls and records:
             self._intake.observe(self._name, records[0])
-        self._calls += 1
+        self._calls += calls
 
     async def _emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
         if self.closed:
@@ -209,7 +210,7 @@ class IntakeSource:
 
 def _check(records: Sequence[Record], state: Mapping[Any, Any]) -> None:
     """A commit is shared: what would fail in it, or be unreadable after it, must not come from one connector to all."""
-    for key, value in state.items():
+    for key, value in state.items() if state else ():
         if not isinstance(key, bytes) or not isinstance(value, bytes | None):
             raise TypeError("a connector's state maps bytes to bytes or None")
     for record in records:

@@ -94,6 +94,8 @@ def as_time(value: Any) -> datetime:
     from 10**11 on Unix milliseconds, as a number or as digits, and OData's ``/Date(milliseconds)/``.
     Raises ValueError otherwise.
     """
+    if type(value) is str:
+        return _from_text(value.strip())
     match value:
         case datetime():
             return _aware(value)
@@ -106,7 +108,7 @@ def as_time(value: Any) -> datetime:
                 raise ValueError(f"a number that is not finite {_NOT_A_TIME}")
             return _from_unix(Decimal(repr(value)) if isinstance(value, float) else value)
         case str():
-            return _from_text(value.strip())
+            return _from_text(str(value).strip())
         case _:
             raise ValueError(f"{kind_of(value)} {_NOT_A_TIME}")
 

@@ -69,8 +69,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._others.add(self)
-        name = transport.get_extra_info("peername")
-        if isinstance(name, tuple):
+        if isinstance(name := transport.get_extra_info("peername"), tuple):
             self.peer = str(name[0])
         self.certificate = client_names(transport)
         self._enter(_Phase.HEAD, self._limits.header_seconds)
@@ -80,6 +79,8 @@ class Connection(asyncio.Protocol):
         self._others.discard(self)
         self._die()
         self._due.cancel()
+        self._incoming = self._watched = None
+        del self._parser, self._due  # each of the four refers back to it, and only the garbage collector would find that
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -135,8 +136,7 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             # An upgrade is simply not taken; what follows are requests like any other.
-            rest = data[upgrade.args[0] :]
-            if rest:
+            if rest := data[upgrade.args[0] :]:
                 self._parse_slice(rest)
 
     def _failed(self, fault: BaseException | None) -> None:

@@ -48,9 +48,18 @@ class Presented:
 
     __slots__ = ("_document", "_form", "_query", "base", "body", "headers", "method", "sole", "target")
 
-    def __init__(self, headers: Headers, body: bytes, *, method: str, target: str = "", base: str | None = None) -> None:
+    def __init__(
+        self,
+        headers: Headers,
+        body: bytes,
+        *,
+        method: str,
+        target: str = "",
+        base: str | None = None,
+        named: Mapping[str, str] | None = None,
+    ) -> None:
         self.headers, self.body, self.method, self.target, self.base = headers, body, method, target, base
-        self.sole = sole(headers)
+        self.sole = sole(headers) if named is None else named
         self._form: Pairs | None = None
         self._query: Pairs | None = None
         self._document: Any = None
@@ -193,8 +202,11 @@ def finder(place: Place) -> Finder:
 
 def _in_object(name: str, _headers: object, document: Any, _form: object) -> str | int | float | None:
     """The quickest form of ``_in_document``, for the commonest places."""
-    found = document.get(name) if type(document) is dict else None
-    return found if type(found) is str else _at(document, [name])
+    if type(document) is dict:
+        found = document.get(name)
+        if found is None or type(found) is str:
+            return found
+    return _at(document, [name])
 
 
 def _in_document(steps: Sequence[str], _headers: object, document: Any, _form: object) -> str | int | float | None:

@@ -13,13 +13,13 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from cdmd.kit import jwt
+from cdmd.kit.plain_signing import LONGEST_NUMBER, plainly
 from cdmd.kit.presented import Headers, Presented, Reason, Unproved, named, reader, teller
 from cdmd.kit.proofs import Key, decode, filled, key, key_bytes
 from cdmd.kit.schemes import PLACEHOLDER, TOLERANCE, Algorithm, At, KeyForm, Scheme, UrlForm
 from cdmd.kit.secret import Secret
 
 _MOST_CANDIDATES: Final = 32
-_LONGEST_NUMBER: Final = 15
 _AUTHORIZATION: Final = ("authorization",)
 _NO_URL: Final = (b"",)
 _ACCESS_TOKEN: Final = reader(At(query="access_token"))
@@ -75,17 +75,32 @@ class Verifier:
         self._tolerance = TOLERANCE if scheme.tolerance is None else scheme.tolerance
         self._future = self._tolerance if scheme.tolerance_future is None else scheme.tolerance_future
         self._prefixes = tuple(scheme.signature.prefix.split("|")) if scheme.signature is not None else ("",)
+        self.plainly = plainly(scheme, [key for plan in self._fixed for key in plan.keys])
+        self._verified = [Verified(place) for place in range(len(secrets))]
 
     def verify(
-        self, headers: Headers, body: bytes, *, method: str, now: datetime, target: str = "", base: str | None = None
+        self,
+        headers: Headers,
+        body: bytes,
+        *,
+        method: str,
+        now: datetime,
+        target: str = "",
+        base: str | None = None,
+        named: Mapping[str, str] | None = None,
     ) -> Verified | Refused:
         """Decide about one request: ``body`` is the raw bytes, ``headers`` have lower-case names.
 
         ``target`` is path and query as sent and ``base`` what senders write before it; only some schemes look at them.
+        ``named`` are the same headers by name where no name stands twice, if that is known.
         """
+        if self.plainly is not None and named is not None:
+            found = self.plainly(named, body, now.timestamp())
+            if found is not None:
+                return self._verified[found]
         if self.scheme.algorithm == "none":
             return Verified(None)
-        presented = Presented(headers, body, method=method, target=target, base=base)
+        presented = Presented(headers, body, method=method, target=target, base=base, named=named)
         try:
             if self._claims:
                 return self._check_token(presented, now)
@@ -324,6 +339,6 @@ def _moment(text: str, unit: Literal["s", "ms", "iso8601"]) -> float | None:
             return moment.astimezone(UTC).timestamp() if moment.tzinfo is not None else None
         except (ValueError, OverflowError):
             return None
-    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER):
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
         return None
     return int(text) if unit == "s" else int(text) / 1000

@@ -14,7 +14,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     ``headers`` are (lower-case name, value) in order of arrival; ``body`` is the raw bytes as sent unless they were compressed;
     ``peer`` is the sender's address (behind trusted proxies what they say), ``target`` path and query exactly as they were
-    sent, ``certificate`` the names in the client's verified certificate.
+    sent, ``certificate`` the names in the client's verified certificate. ``named`` are the headers by name, where it is known
+    that no name stands twice.
     """
 
     method: str
@@ -26,6 +27,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     received: datetime
     target: str = ""
     certificate: Sequence[str] = ()
+    named: Mapping[str, str] | None = None
 
     def header(self, name: str) -> str | None:
         """The first header of that lower-case ``name``, or None."""

@@ -148,7 +148,8 @@ class SqliteJournal(Journal):
         first = Seq(self._written + 1)
         block = pack(first, encoded, written=to_micros(self._clock.now())) if encoded else None
         if block is not None and not any(append.state for append in appends):
-            connection.execute(_SQL["append_at_once"], (*block, counts_of(appends) or "[]"))
+            # For a single ``execute`` the interpreter is let go of once more, to ask for the row's number.
+            connection.executemany(_SQL["append_at_once"], ((*block, counts_of(appends) or "[]"),))
         else:
             with transaction(connection):
                 if block is not None:

@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -30,15 +30,15 @@ from cdmd.intake.edge import Edge
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.queue import JournalQueue
 from cdmd.intake.recent import Recent
-from cdmd.intake.routes import Then
+from cdmd.intake.routes import E
+from cdmd.intake.shared import Intake
 from cdmd.intake.source import IntakeSource
 from cdmd.intake.tally import Tally
-from cdmd.intake.way_in import Intake
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.exchanges import Exchange
 from cdmd.kit.listener import listen
 from cdmd.kit.serving import bind
-from cdmd.models import Accepted, Filtered, Record, Verdict
+from cdmd.models import Accepted, Filtered, Verdict
 from cdmd.privacy.suppressions import Suppressions
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import open_state
@@ -73,14 +73,16 @@ class MapsOnly:
     def __init__(self, config: Config) -> None:
         self._mapper = Mapper("shop", config.connectors["shop"].frame, raw=True)
 
-    def take(self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then) -> None:
-        verdicts: list[Verdict] = []
-        for record in records:
-            decided = self._mapper.decide(record)
-            assert not isinstance(decided, Filtered)
-            entry, _ = self._mapper.encode(decided)
-            verdicts.append(Accepted(entry.event.id))
-        then(verdicts, None)
+    def take(self, several: Sequence[E]) -> Sequence[E]:
+        for one in several:
+            verdicts: list[Verdict] = []
+            for record in one.wanted.records:
+                decided = self._mapper.decide(record)
+                assert not isinstance(decided, Filtered)
+                entry, _ = self._mapper.encode(decided)
+                verdicts.append(Accepted(entry.event.id))
+            one.settle(verdicts, None)
+        return ()
 
     def refuse(self, count: int, reason: str) -> None:
         raise AssertionError(reason)
@@ -101,6 +103,7 @@ async def durable(config: Config, folder: Path) -> AsyncIterator[IntakeSource]:
             max_bytes=config.queue.max_bytes.bytes,
             blocked=lambda: None,
             committed=anyio.lowlevel.checkpoint,
+            alone=lambda: False,
         )
         door = Door(usable=Kinds(config.identity).usable, ask=opened.store.known, guarded=frozenset())
         nobody = Suppressions(key=b"k", naming=lambda: Kinds(config.identity))

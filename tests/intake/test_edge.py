@@ -2,7 +2,7 @@ import gzip
 import socket
 import struct
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, NotDurable, Overloaded, Paused
 from cdmd.intake.admission import EdgeLimits
 from cdmd.intake.edge import Edge
-from cdmd.intake.routes import Then
+from cdmd.intake.routes import E
 from cdmd.kit.bounded_http import Limits
 from cdmd.kit.exchanges import Exchange, Headers, Shared
 from cdmd.kit.proxies import Proxies
@@ -471,11 +471,14 @@ class Taking(MemorySource):
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting: list[Then] = []
+        self.waiting: list[Callable[[list[Verdict] | None, Overloaded | None], None]] = []
+        self.turns: list[int] = []
 
-    def take(self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then) -> None:
-        self.emitted.append(records)
-        self.waiting.append(then)
+    def take(self, several: Sequence[E]) -> Sequence[E]:
+        self.turns.append(len(several))
+        self.emitted += [one.wanted.records for one in several]
+        self.waiting += [one.settle for one in several]
+        return ()
 
     async def taken(self, count: int = 1) -> None:
         with anyio.fail_after(5):
@@ -577,12 +580,13 @@ class Wire:
 
 async def test_those_that_arrive_together_take_turns_of_a_bounded_number_and_one_that_fails_harms_no_other() -> None:
     class Failing(Taking):
-        def take(self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then) -> None:
-            super().take(records, state, then)
-            if len(self.emitted) == 3:
+        def take(self, several: Sequence[E]) -> Sequence[E]:
+            met.extend(one for one in several if one not in met)
+            if met[2:3] and met[2] in several:
                 raise ValueError("joe@example.com")
+            return super().take(several)
 
-    source, degraded = Failing(), []
+    source, degraded, met = Failing(), [], list[Any]()
     edge = Edge(clock=FixedClock(), ready=lambda: (True, []), degraded=lambda *named: degraded.append(named))
     edge.swap([(Deciding(), source)])
     wire = Wire(edge)
@@ -595,9 +599,10 @@ async def test_those_that_arrive_together_take_turns_of_a_bounded_number_and_one
     await anyio.lowlevel.checkpoint()
     assert 0 < len(source.emitted) < 70, "the first are on their way before the last are looked at"
     with capture_logs():
-        await source.taken(70)
-    for then in source.waiting:
-        then([Accepted("1")], None)
+        await source.taken(69)
+    assert source.turns == [1] * 31 + [32, 6], "those of a turn are taken at once, but for a turn in which one fails"
+    for settle in source.waiting:
+        settle([Accepted("1")], None)
     assert [answer.split()[1] for answer in wire.answers] == [b"500"] + [b"200"] * 69
     assert degraded == [("shop", "ValueError")]
     assert edge.statistics() == {"requests": 70, "unknown_path": 0, "failed": 1, "bytes_in_flight": 0}
@@ -623,8 +628,8 @@ async def test_a_fault_of_the_edge_itself_is_one_requests_500() -> None:
 
 async def test_what_a_source_cannot_take_at_once_is_awaited() -> None:
     class Waited(MemorySource):
-        def take(self, records: Sequence[Record], state: Mapping[bytes, bytes | None], then: Then) -> Awaitable[list[Verdict]]:
-            return self.emit(records, state=state)
+        def take(self, several: Sequence[E]) -> Sequence[E]:
+            return several
 
     source = Waited()
     async with listening((Deciding(), source)) as edge:

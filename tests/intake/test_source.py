@@ -23,10 +23,10 @@ from cdmd.intake.door import Door
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.queue import JournalQueue
 from cdmd.intake.recent import Flight, Recent, name_of
+from cdmd.intake.shared import Intake
 from cdmd.intake.source import IntakeSource
 from cdmd.intake.tally import Tally
-from cdmd.intake.way_in import Intake
-from cdmd.models import Accepted, Count, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
+from cdmd.models import Accepted, Answer, Count, Emission, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
 from cdmd.testing.tables import MemoryFeeds
 from tests.intake.doubles import Digests, ManualClock, MemoryJournal, NamedBudgets, Screened
 
@@ -42,14 +42,20 @@ class Taking(IntakeSource):
     ) -> list[Verdict]:
         if not self._push:
             return await super().emit(records, state=state)
-        outcome: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+        one = Sending(records, state)
+        return await (super().emit(records, state=state) if self.take([one]) else one.outcome)
 
-        def then(verdicts: list[Verdict] | None, error: Overloaded | None) -> None:
-            if not outcome.done():
-                outcome.set_exception(error) if error is not None else outcome.set_result(verdicts or [])
 
-        waited = self.take(records, state, then)
-        return await (outcome if waited is None else waited)
+class Sending:
+    """Something to emit, and what it is told."""
+
+    def __init__(self, records: Sequence[Record], state: Mapping[bytes, bytes | None] = MappingProxyType({})) -> None:
+        self.wanted = Emission(records=records, answer=lambda verdicts: Answer(), state=state)
+        self.outcome: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+
+    def settle(self, verdicts: list[Verdict] | None, error: Overloaded | None) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error) if error is not None else self.outcome.set_result(verdicts or [])
 
 
 WAY: dict[str, type[IntakeSource]] = {"source": IntakeSource}
@@ -94,7 +100,12 @@ async def world(
 
     blocked: list[str] = []
     queue = JournalQueue(
-        journal, max_events=max_events, max_bytes=max_bytes, blocked=lambda: blocked[0] if blocked else None, committed=recount
+        journal,
+        max_events=max_events,
+        max_bytes=max_bytes,
+        blocked=lambda: blocked[0] if blocked else None,
+        committed=recount,
+        alone=lambda: tally.uncertain,
     )
     made: list[World] = []
 
@@ -466,7 +477,7 @@ async def _nothing() -> None:
 
 
 def queue_before(journal: MemoryJournal) -> JournalQueue:
-    return JournalQueue(journal, max_events=99, max_bytes=2**20, blocked=lambda: None, committed=_nothing)
+    return JournalQueue(journal, max_events=99, max_bytes=2**20, blocked=lambda: None, committed=_nothing, alone=lambda: False)
 
 
 async def submit(queue: JournalQueue, settled: list[Seq | None], connector: str = "shop") -> None:
@@ -513,7 +524,14 @@ async def test_below_the_disk_reserve_nothing_is_acknowledged() -> None:
     async def committed() -> None:
         raise AssertionError("nothing may be committed")
 
-    queue = JournalQueue(journal, max_events=9, max_bytes=999, blocked=lambda: "the disk is nearly full", committed=committed)
+    queue = JournalQueue(
+        journal,
+        max_events=9,
+        max_bytes=999,
+        blocked=lambda: "the disk is nearly full",
+        committed=committed,
+        alone=lambda: False,
+    )
     settled: list[object] = []
     with pytest.raises(NotDurable, match="nearly full"):
         await queue.submit(Append(connector="shop"), patience=1, settle=lambda first, error: settled.append((first, error)))
@@ -805,7 +823,7 @@ async def test_a_request_that_has_to_wait_leaves_nothing_of_itself_to_those_that
 
 @pytest.mark.parametrize("way", [Taking], indirect=True)
 async def test_a_large_gathering_is_closed_and_another_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdmd.intake.way_in._PARCEL_EVENTS", 2)
+    monkeypatch.setattr("cdmd.intake.parcels._PARCEL_EVENTS", 2)
     async with world() as w, anyio.create_task_group() as group:
         source = w.source()
         w.journal.gate = anyio.Event()
@@ -910,4 +928,141 @@ async def test_nothing_is_acknowledged_while_the_suppression_list_cannot_be_read
             await w.source().emit([record()])
         with pytest.raises(Overloaded):
             await w.source(push=False).emit([record()])
+
+
+@pytest.mark.parametrize("way", [IntakeSource], indirect=True)
+async def test_what_arrives_together_is_one_append_and_each_gets_its_own_verdicts() -> None:
+    async with world() as w:
+        several = [Sending([record(str(n)) for n in range(first, first + 2)], {b"%d" % first: b"x"}) for first in (1, 3, 3)]
+        assert w.source().take(several) == ()
+        assert [await one.outcome for one in several] == [[Accepted("1"), Accepted("2")]] + [[Accepted("3"), Accepted("4")]] * 2
+        assert [len(commit) for commit in w.journal.commits] == [1]
+        assert w.counts() == {Count.RECEIVED: 6, Count.ACCEPTED: 6, Count.REPEATS: 2}
+        assert w.journal.state == {("shop", b"1"): b"x", ("shop", b"3"): b"x"}
+        assert w.intake.queue.statistics().bytes == w.intake.queue.statistics().events == 0
+
+
+@pytest.mark.parametrize("way", [IntakeSource], indirect=True)
+async def test_of_those_that_arrive_together_only_what_has_to_wait_is_handed_back() -> None:
+    async with world(max_events=4) as w:
+        source, w.journal.gate = w.source(), anyio.Event()
+        first = Sending([record("1")])
+        assert source.take([first]) == ()
+        await w.journal.began.wait()
+        repeat, fits, does_not = (
+            Sending([record("2"), record("1")]),
+            Sending([record("3")]),
+            Sending([record("4")], {b"k": b""}),
+        )
+        assert list(source.take([repeat, fits, does_not])) == [repeat, does_not]
+        statistics = w.intake.queue.statistics()
+        assert statistics.events == 2
+        w.journal.gate.set()
+        assert await first.outcome + await fits.outcome == [Accepted("1"), Accepted("3")]
+        assert [entry.event.id for entry in w.journal.entries] == ["1", "3"]
+        assert await source.emit(repeat.wanted.records) == [Accepted("2"), Accepted("1")]
+        assert w.counts() == {Count.RECEIVED: 4, Count.ACCEPTED: 4, Count.REPEATS: 1}
+        assert w.intake.queue.statistics().bytes == 0
+
+
+@pytest.mark.parametrize("way", [IntakeSource], indirect=True)
+async def test_those_that_arrive_together_are_parted_where_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdmd.intake.parcels._PARCEL_EVENTS", 2)
+    async with world() as w:
+        source, w.journal.gate = w.source(), anyio.Event()
+        several = [Sending([record(str(n))]) for n in range(5)]
+        assert source.take(several) == ()
+        w.journal.gate.set()
+        assert [await one.outcome for one in several] == [[Accepted(str(n))] for n in range(5)]
+        assert [len(append.entries) for commit in w.journal.commits for append in commit] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("way", [IntakeSource], indirect=True)
+async def test_a_fault_among_those_that_arrive_together_leaves_nothing_of_any_of_them() -> None:
+    async with world() as w:
+        bad = Sending([msgspec.structs.replace(record("2"), received=None)])
+        with pytest.raises(TypeError):
+            w.source().take([Sending([record("1")]), bad])
+        await w.intake.queue.flush()
         assert w.journal.entries == []
+        assert len(w.intake.recent) == 0
+
+
+async def test_the_next_commit_is_under_way_before_anybody_hears_of_the_last() -> None:
+    journal = EagerJournal()
+    journal.gate = anyio.Event()
+    queue, heard = queue_before(journal), list[int]()
+
+    def settle(first: Seq | None, error: Overloaded | None) -> None:
+        heard.append(len(journal.begun))
+
+    async def emit(settle: Any) -> None:
+        append = Append(connector="shop", entries=[Entry(Event(id="1", source="shop", type="x", received=ManualClock().now()))])
+        await queue.submit(append, patience=None, settle=settle)
+
+    async with anyio.create_task_group() as group:
+        await group.start(queue.run)
+        async with anyio.create_task_group() as senders:
+            senders.start_soon(emit, settle)
+            await anyio.wait_all_tasks_blocked()
+            senders.start_soon(emit, settle)
+            await anyio.wait_all_tasks_blocked()
+            journal.gate.set()
+        group.cancel_scope.cancel()
+    assert heard == [2, 2]
+
+
+async def test_after_a_failed_commit_what_the_journal_holds_is_asked_for_before_the_next_however_much_is_queued() -> None:
+    async with world() as w:
+        order = list[str]()
+
+        def append(appends: Sequence[Append]) -> Coroutine[Any, Any, Seq]:
+            order.append("append")
+            return MemoryJournal.append(w.journal, appends)
+
+        async def counts() -> dict[tuple[str, str], int]:
+            order.append("counts")
+            return dict(w.journal.counted)
+
+        w.journal.failing = w.journal.keep_when_failing = True
+        with pytest.raises(NotDurable):
+            await w.source().emit([record("1")])
+        w.journal.failing, w.journal.gate = False, anyio.Event()
+        w.journal.append, w.journal.counts = append, counts  # type: ignore[method-assign]
+        async with anyio.create_task_group() as group:
+            for n in range(2, 5):
+                group.start_soon(w.source().emit, [record(str(n))])
+                await anyio.wait_all_tasks_blocked()
+            w.journal.gate.set()
+        assert order == ["append", "counts", "append"]
+        assert w.counts() == {Count.RECEIVED: 5, Count.REFUSED: 1, Count.ACCEPTED: 4}
+
+
+async def test_a_source_that_was_closed_takes_nothing_either_way() -> None:
+    async with world() as w:
+        source, one = w.source(), Sending([record("1")])
+        source.closed = True
+        assert source.take([one]) == [one]
+        with pytest.raises(Overloaded, match="stopped"):
+            await source.emit(one.wanted.records)
+        assert w.journal.entries == []
+
+
+@pytest.mark.parametrize("way", [IntakeSource], indirect=True)
+async def test_one_of_several_that_cannot_be_screened_leaves_nothing_of_any_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world() as w:
+        w.screen.suppress("joe@example.com")
+        screened = w.screen.screened
+
+        def unread_for_the_second(entry: Entry) -> Entry | None:
+            w.screen.unread = entry.event.id == "2"
+            return screened(entry)
+
+        monkeypatch.setattr(w.screen, "screened", unread_for_the_second)
+        source, first, second = w.source(), *(Sending([record(str(n), email="ann@example.com")]) for n in (1, 2))
+        with pytest.raises(Overloaded):
+            source.take([first, second])
+        assert source.take([first]) == ()
+        assert await first.outcome == [Accepted("1")]
+        assert [entry.event.id for entry in w.journal.entries] == ["1"]
+        assert w.counts() == {Count.RECEIVED: 1, Count.ACCEPTED: 1}

@@ -1,6 +1,8 @@
 """What the listener does beyond what both servers do (``test_serving.py``): calls instead of tasks, and its own bounds."""
 
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +14,7 @@ from structlog.testing import capture_logs
 
 from cdmd.kit import connections
 from cdmd.kit.bounded_http import Limits
+from cdmd.kit.connections import Connection
 from cdmd.kit.exchanges import Exchange
 from cdmd.kit.listener import listen
 from cdmd.kit.serving import bind
@@ -310,3 +313,27 @@ async def test_many_names_and_answers_are_not_remembered_for_ever() -> None:
         shared = calls.begun[0]._wire.shared
         assert len(shared.names) <= 512
         assert len(shared._heads) <= 512
+
+
+async def test_a_connection_that_has_ended_leaves_nothing_to_the_garbage_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Known(Connection):
+        def connection_made(self, transport: Any) -> None:
+            known.append(weakref.ref(self))
+            super().connection_made(transport)
+
+    known: list[weakref.ref[Connection]] = []
+    monkeypatch.setattr("cdmd.kit.listener.Connection", Known)
+    calls = Calls()
+    gc.disable()
+    try:
+        async with listening(calls) as name:
+            for sent in (head("GET", "/"), head("GET", "/", [("connection", "close")]), b"nonsense\r\n\r\n", b"POST / HTTP"):
+                async with await anyio.connect_tcp(*name) as stream:
+                    await stream.send(sent)
+                    if sent.endswith(b"\r\n\r\n"):
+                        await read_answer(stream)
+            calls.begun.clear()
+            calls.gone.clear()
+            await until(lambda: len(known) == 4 and all(one() is None for one in known))
+    finally:
+        gc.enable()

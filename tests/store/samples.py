@@ -75,17 +75,24 @@ class Disk:
 
         class Connection(sqlite3.Connection):
             def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+                return super().execute(self.happened(sql), *parameters)
+
+            def executemany(self, sql: str, parameters: Any) -> sqlite3.Cursor:
+                return super().executemany(self.happened(sql), parameters)
+
+            def happened(self, sql: str) -> str:
+                """What is set on the disk, to this statement."""
                 alone = sql.startswith("INSERT INTO appended")  # one statement that is a transaction of its own
                 if disk.fail_on is not None and (sql.startswith(disk.fail_on) or (alone and disk.fail_on in _IN_ONE)):
                     raise disk.failure
                 if disk.impatient and sql.startswith("PRAGMA busy_timeout"):
-                    sql = "PRAGMA busy_timeout = 1"
+                    return "PRAGMA busy_timeout = 1"
                 if alone or sql.startswith("BEGIN"):
                     (pages,) = super().execute("PRAGMA page_count").fetchone()
                     super().execute(f"PRAGMA max_page_count = {pages + 1 if disk.full else 2**31 - 2}").fetchone()
                 if alone or sql == "COMMIT":
                     disk.commits += super().execute("PRAGMA synchronous").fetchone()
-                return super().execute(sql, *parameters)
+                return sql
 
         self.opened += 1
         return sqlite3.connect(path, factory=Connection, **options)
