@@ -13,7 +13,7 @@ from cdmd.models import Record, Verdict
 STATE: Final = b"register/applied"
 """The key of the connector's state where ``Applied`` lies."""
 
-BATCH: Final = 1_000
+BATCH: Final = 500
 """Records that are journaled at once."""
 
 Emit: TypeAlias = Callable[[Sequence[Record], Mapping[bytes, bytes | None]], Awaitable[Sequence[Verdict]]]
