@@ -1,0 +1,78 @@
+"""The target: each delivery is a message. JetStream says that it has it, and knows a repeat by its id."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import ClassVar, Final, TypeAlias
+
+import anyio
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import APIError, NoStreamResponseError
+
+import cdmd
+from cdmd_nats.connection import connected
+from cdmd_nats.settings import NatsTargetSettings, target_problems
+
+_PATIENCE: Final = 5.0
+Verdict: TypeAlias = cdmd.Delivered | cdmd.Later | cdmd.Never
+
+
+class NatsTarget:
+    """Publishes to ``subject``; the delivery's id is the message's ``Nats-Msg-Id``."""
+
+    Settings: ClassVar[type[msgspec.Struct]] = NatsTargetSettings
+    type: ClassVar[str] = "nats"
+
+    def __init__(self, name: str, settings: NatsTargetSettings) -> None:
+        if found := target_problems(settings):
+            raise cdmd.ConfigInvalid([f"targets.{name}.{problem}" for problem in found])
+        self._settings, self.batch = settings, settings.batch
+        self._open: AsyncExitStack | None = None
+        self._client: Client | None = None
+        self._connecting = anyio.Lock()
+
+    async def deliver(self, deliveries: Sequence[cdmd.Delivery], outlet: cdmd.Outlet) -> Sequence[Verdict]:
+        """All of them on one connection; a verdict for each."""
+        try:
+            client = await self._connected(outlet)
+        except cdmd.SourceUnavailable as error:
+            return [cdmd.Later(reason=str(error), holds=True) for _ in deliveries]
+        verdicts: list[Verdict] = [cdmd.Later(reason="it was not sent")] * len(deliveries)
+
+        async def send(place: int, one: cdmd.Delivery) -> None:
+            verdicts[place] = await self._publish(client, one)
+
+        async with anyio.create_task_group() as tasks:
+            for place, one in enumerate(deliveries):
+                tasks.start_soon(partial(send, place, one))
+        return verdicts
+
+    async def _publish(self, client: Client, one: cdmd.Delivery) -> Verdict:
+        subject, headers = self._settings.subject.replace("{type}", one.type), {"Nats-Msg-Id": one.id}
+        if len(one.body) > client.max_payload:
+            return cdmd.Never(reason=f"it is larger than the {client.max_payload} bytes that the server takes")
+        try:
+            if self._settings.jetstream:
+                await client.jetstream(timeout=_PATIENCE).publish(subject, one.body, headers=headers)
+            else:
+                await client.publish(subject, one.body, headers=headers)
+                await client.flush(round(_PATIENCE))
+        except NoStreamResponseError:
+            return cdmd.Later(
+                reason=f"no stream of NATS takes {self._settings.subject}: make one, or write jetstream = false", holds=True
+            )
+        except (nats.errors.Error, APIError, OSError, TimeoutError) as error:
+            return cdmd.Later(reason=f"NATS did not take it ({type(error).__name__})")
+        return cdmd.Delivered()
+
+    async def _connected(self, outlet: cdmd.Outlet) -> Client:
+        async with self._connecting:
+            if self._client is not None and self._client.is_connected:
+                return self._client
+            if self._open is not None:
+                await self._open.aclose()
+            self._open = AsyncExitStack()
+            self._client = await self._open.enter_async_context(connected(self._settings, outlet))
+            return self._client
