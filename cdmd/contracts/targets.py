@@ -15,6 +15,7 @@ import msgspec
 
 from cdmd.contracts.clock import Clock
 from cdmd.contracts.http import Http
+from cdmd.kit.posting import Brief
 from cdmd.models import Delivery, DeliveryVerdict
 
 
@@ -36,6 +37,21 @@ class Outlet(Protocol):
     @property
     def http(self) -> Http:
         """The guarded client for this target's configured hosts."""
+        ...
+
+    async def send(
+        self,
+        url: str,
+        *,
+        method: str = "POST",
+        headers: Mapping[str, str],
+        params: Mapping[str, str] = {},
+        content: bytes = b"",
+    ) -> Brief:
+        """One quick request within the target's ``timeout``; of the answer only the beginning is read. Guarded as ``http`` is.
+
+        Raises ``AddressRefused`` and ``RequestFailed``.
+        """
         ...
 
     @property

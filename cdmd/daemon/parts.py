@@ -40,6 +40,7 @@ from cdmd.intake.shared import Intake
 from cdmd.intake.tally import Tally
 from cdmd.kit.addresses import hosts_in
 from cdmd.kit.egress import GuardedHttp
+from cdmd.kit.trusting import Trusting
 from cdmd.models import Entry, Event, Fault, Seq
 from cdmd.pipeline import Pipeline, PipelineSettings
 from cdmd.profiles.audiences import Audiences
@@ -270,7 +271,8 @@ class Parts:
     def http(self, settings: object) -> GuardedHttp:
         """A client that reaches the hosts which ``settings`` name."""
         allowed = [ip_network(one, strict=False) for one in self.config.network.allow_addresses]
-        return GuardedHttp(hosts=hosts_in(settings), allowed=allowed, tls=self._trust)
+        own = settings.trust() if isinstance(settings, Trusting) else None
+        return GuardedHttp(hosts=hosts_in(settings), allowed=allowed, tls=own or self._trust)
 
     # ---- what changes while it runs --------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import msgspec
 import structlog
 
@@ -112,6 +113,7 @@ class Dispatcher:
         for name in [name for name, live in self._live.items() if not _same(live.built, built.get(name))]:
             live = self._live.pop(name)
             await self.supervisor.stop(name)
+            live.outlet.close()
             await live.http.__aexit__()
             self.log.info("target_stopped", target=name)
         for name, one in built.items():
@@ -122,11 +124,12 @@ class Dispatcher:
         """Stop all of them, at once."""
         await self.supervisor.stop_all()
         for live in self._live.values():
+            live.outlet.close()
             await live.http.__aexit__()
         self._live.clear()
 
     async def _start(self, name: str, built: Built) -> None:
-        http = self._http(built.config.settings)
+        http = await anyio.to_thread.run_sync(self._http, built.config.settings)  # it may read certificates
         await http.__aenter__()
         outlet = TargetOutlet(
             name,

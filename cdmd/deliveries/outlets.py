@@ -1,7 +1,8 @@
 """All that one target sees of the daemon (``cdmd.contracts.Outlet``)."""
 
 import socket
-from collections.abc import Callable, Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -14,6 +15,7 @@ from cdmd.contracts import Addressee, Clock, Http, Outlet, Store, Values
 from cdmd.deliveries.fields import Fields
 from cdmd.deliveries.retrying import settled
 from cdmd.deliveries.settling import Settling
+from cdmd.kit.posting import Brief, Poster
 from cdmd.models import Delivery, DeliveryVerdict, ProfileKey, to_micros
 
 _LONGEST_SLEEP: Final = 60.0
@@ -21,7 +23,9 @@ _LONGEST_SLEEP: Final = 60.0
 
 
 class Client(Http, Protocol):
-    """The guarded client, which also makes plain connections."""
+    """The guarded client, which also makes plain connections. ``tls``: how it checks certificates."""
+
+    tls: ssl.SSLContext
 
     async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
         """A connection to a configured host."""
@@ -48,6 +52,7 @@ class TargetOutlet(Outlet):
         self._name, self._frame, self._http, self._clock, self._scratch = name, frame, http, clock, scratch
         self._store, self._settling, self._values, self._judge, self._chance = store, settling, values, judge, chance
         self._fields = Fields.parse(frame.fields)
+        self._poster = Poster(http.connect, http.tls, clock=clock.monotonic)
         self._woken = anyio.Event()
         self.detail: str | None = None
         self.next: datetime | None = None
@@ -72,6 +77,20 @@ class TargetOutlet(Outlet):
     @override
     def scratch(self) -> Path:
         return self._scratch
+
+    @override
+    async def send(
+        self,
+        url: str,
+        *,
+        method: str = "POST",
+        headers: Mapping[str, str],
+        params: Mapping[str, str] = {},
+        content: bytes = b"",
+    ) -> Brief:
+        return await self._poster.send(
+            url, method=method, headers=headers, params=params, content=content, timeout=self._frame.timeout.seconds
+        )
 
     @override
     async def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
@@ -122,6 +141,10 @@ class TargetOutlet(Outlet):
     @override
     def unwell(self, why: str | None) -> None:
         self.problem = why
+
+    def close(self) -> None:
+        """End its connections."""
+        self._poster.close()
 
     def wake(self) -> None:
         """End its sleep."""

@@ -6,6 +6,7 @@ limits, deciding what an answer means. Which addresses are refused: ``cdmd.kit.a
 """
 
 import asyncio
+import os
 import socket
 import ssl
 import zlib
@@ -55,7 +56,7 @@ class GuardedHttp:
         connect_timeout: float = 5.0,
         max_body: int = 10 * 2**20,
     ) -> None:
-        self._hosts, self._timeout, self._max_body = hosts, timeout, max_body
+        self._hosts, self._timeout, self._max_body, self.tls = hosts, timeout, max_body, tls
         self._backend = backend = _CheckedBackend(allowed, resolve, connect_timeout)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls, max_connections=16, max_keepalive_connections=4, keepalive_expiry=15.0, network_backend=backend
@@ -129,7 +130,7 @@ class GuardedHttp:
                     return await _connected(family, (str(address), port))
                 except OSError as error:
                     failed = error
-        reason = failed.strerror if failed is not None and failed.strerror else "nobody answers"
+        reason = os.strerror(failed.errno) if failed is not None and failed.errno else "nobody answers"
         raise RequestFailed(f"{normal_host(host)} cannot be reached: {reason}") from failed
 
     def _admitted(self, text: str) -> httpx.URL:

@@ -7,6 +7,7 @@ on every attempt by the guarded client.
 import builtins
 import random
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -21,6 +22,7 @@ from cdmd.kit.credentials import Auth, Authorizer, LoginAuth, NoAuth, OAuth2Refr
 from cdmd.kit.outsigning import ExpiringSecret, Signer
 from cdmd.kit.secret import Secret
 from cdmd.kit.tokens import TokenState, authorizer
+from cdmd.kit.trusting import client_context
 from cdmd.models import Delivery, DeliveryVerdict, Later
 from cdmd.targets.answers import verdict_of
 
@@ -57,6 +59,16 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Meta(description="Authorities (PEM) that the endpoint's certificate may be from, instead of the system's."),
     ] = None
 
+    def trust(self) -> ssl.SSLContext | None:
+        """How certificates are checked, and what is shown; None for the system's way. Blocks. Raises ssl.SSLError."""
+        if self.client_certificate is None and self.authorities is None:
+            return None
+        return client_context(
+            authorities=None if self.authorities is None else self.authorities.reveal(),
+            certificate=None if self.client_certificate is None else self.client_certificate.reveal(),
+            key=self.client_key,
+        )
+
 
 class WebhookTarget:
     """See the settings."""
@@ -84,6 +96,12 @@ class WebhookTarget:
         found += [f"headers.{key}: {problem}" for key, value in settings.headers.items() for problem in _header(key, value)]
         if (settings.client_certificate is None) != (settings.client_key is None):
             found.append("client_certificate: client_certificate and client_key go together")
+            return found
+        try:
+            settings.trust()
+        except (ssl.SSLError, ValueError) as error:
+            why = error.reason if isinstance(error, ssl.SSLError) and error.reason else "they are not PEM"
+            found.append(f"client_certificate: certificate, key and authorities cannot be used: {why}")
         return found
 
     async def deliver(self, deliveries: Sequence[Delivery], outlet: Outlet) -> Sequence[DeliveryVerdict]:
@@ -98,11 +116,10 @@ class WebhookTarget:
                 signed = await signing.sign()
                 now = outlet.clock.now()
                 proof = self._signer.headers(delivery.id, body, now) if self._settings.sign else {"webhook-id": delivery.id}
-                answer = await outlet.http.request(
-                    "POST",
+                answer = await outlet.send(
                     self._settings.url,
                     headers={**self._headers, **headers, **signed.headers, **proof},
-                    params=dict(signed.params) or None,
+                    params=signed.params,
                     content=body,
                 )
                 if answer.status_code == HTTPStatus.UNAUTHORIZED and again and await signing.refused(signed):
@@ -110,7 +127,7 @@ class WebhookTarget:
                 signing.accepted(signed)
                 return verdict_of(answer.status_code, answer.headers, answer.content, now)
         except (RequestFailed, AddressRefused, CredentialRefused) as error:
-            return Later(reason=str(error), holds="within" in str(error) and isinstance(error, RequestFailed))
+            return Later(reason=str(error), holds=isinstance(error, RequestFailed) and "seconds" in str(error))
         return Later(reason="a new token is refused, too", status=HTTPStatus.UNAUTHORIZED)
 
     def _message(self, delivery: Delivery) -> tuple[bytes, Mapping[str, str]]:

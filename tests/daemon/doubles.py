@@ -184,7 +184,8 @@ class World:
 
     def read(self) -> Config:
         types_ = {name: kind.Settings for name, kind in self.plugins.connector_types().items()}
-        return load(self.file, types=types_, environment={}, randomness=secrets.token_bytes)
+        targets = {name: kind.Settings for name, kind in self.plugins.target_types().items()}
+        return load(self.file, types=types_, targets=targets, environment={}, randomness=secrets.token_bytes)
 
     def given(self, **more: Any) -> Given:
         logs = Logs(clock=self.clock, render=lambda line: repr(line).encode(), write=self.logged.append)
@@ -221,7 +222,9 @@ class World:
                 parts.supervisor = Supervisor(
                     clock=self.clock, random=lambda: 0.0, on_change=parts._child_changed, policy=self.policy
                 )
-                plan = await parts.connectors.plan(config)
+                plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
+                await parts.outbound.load()
+                parts.outbound.take(targets, parts.audiences, config)
                 parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)
                 await parts.upkeep.look_at_disk()
                 await parts.deriving.load()
@@ -230,14 +233,17 @@ class World:
                 await parts.connectors.load()
                 await parts.budgets.load()
                 async with anyio.create_task_group() as tasks:
-                    for run in (parts.queue.run, parts.pipeline.run, parts.supervisor.run, parts.privacy.removing.run):
+                    tasked = (parts.queue, parts.pipeline, parts.supervisor, parts.privacy.removing, parts.outbound)
+                    for run in (one.run for one in tasked):
                         await tasks.start(run)
+                    await parts.outbound.carry_out(targets)
                     await parts.connectors.carry_out(plan)
                     parts.state = "running"
                     yield parts
                     for one in Fetcher.made.values():
                         one.release.set()
                     await parts.connectors.close()
+                    await parts.outbound.close()
                     tasks.cancel_scope.cancel()
 
 

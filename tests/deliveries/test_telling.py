@@ -284,7 +284,7 @@ def histories(draw: Any) -> list[Event]:
     return events
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(history=histories(), data=st.data())
 def test_what_is_sent_does_not_depend_on_how_events_are_cut_into_batches(history: list[Event], data: st.DataObject) -> None:
     def sent(world: World) -> list[tuple[str, bytes, int | None]]:

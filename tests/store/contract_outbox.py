@@ -16,7 +16,7 @@ from cdmd.models import (
     TargetNote,
     TargetTotals,
 )
-from tests.store.contract_store import NOW, Reopen, applied, give
+from tests.store.contract_store import NOW, Reopen, activity, applied, give, profile
 
 SECOND = 1_000_000
 
@@ -228,6 +228,18 @@ class OutboxContract:
             assert [one.delivery.seq for one in found] == [2, 3]
             assert [one.delivery.seq for one in await store.outbox.listed(target=None, failed=None, limit=2)] == [1, 2]
             assert await store.outbox.listed(target="crm", failed=True, limit=2) == []
+
+    async def test_stored_activities_are_told_in_order_with_whoever_they_are_of_now(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            changes = applied(1, 2)
+            changes.activities.append(activity(3, None))
+            await give(store, changes)
+            await give(store, Changes(profiles={ProfileKey(2): profile(2, merged_into=1)}))
+            found = await store.outbox.applied(Seq(0), limit=9)
+            assert [(one.seq, None if state is None else state.public) for one, state in found] == [
+                *((1, "public-1"), (2, "public-1"), (3, None)),
+            ]
+            assert [one.seq for one, _ in await store.outbox.applied(Seq(1), limit=1)] == [2]
 
     async def test_the_old_is_forgotten(self, reopen: Reopen) -> None:
         async with reopen() as store:

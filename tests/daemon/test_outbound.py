@@ -1,0 +1,271 @@
+"""Targets as parts of the daemon: what commands do to them, what is shown, and telling a target once more."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from cdmd.control.target_shapes import TargetRow
+from cdmd.daemon.metrics import render
+from cdmd.daemon.parts import Parts
+from cdmd.daemon.running import Running
+from cdmd.errors import BadArguments, ConfigInvalid, NotDurable, NotFound
+from cdmd.kit.globs import Globs
+from cdmd.kit.quantities import Rate
+from cdmd.models import Delivered, Micros, Record, to_micros
+from tests.daemon.doubles import Fetcher, World, applied, hooks, until
+from tests.deliveries.receiving import SECRET, Endpoint, endpoint, eventually
+from tests.deliveries.test_sending import Nightly
+
+pytestmark = pytest.mark.anyio
+
+SHOP = """
+[connectors.shop]
+type = "fetcher"
+[indicators.orders]
+on = "order.*"
+thresholds = [2.0]
+[audiences.two]
+where = "indicators.orders >= 2"
+"""
+
+
+class NightlyTarget(Nightly):
+    """The same as a type of a plugin."""
+
+    class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        """It needs nothing."""
+
+    def __init__(self, name: str, settings: Any) -> None:
+        super().__init__()
+
+
+NIGHTLY = {"nightly": hooks(cdmd_targets=lambda: [NightlyTarget])}
+
+
+def crm(one: Endpoint, *more: str) -> str:
+    keys = "\n".join(more) or 'events = ["*"]'
+    return f'{SHOP}[targets.crm]\ntype = "webhook"\nurl = "{one.url}"\nsecret = "{SECRET}"\nretry = ["0s", "0s"]\n{keys}\n'
+
+
+async def take(parts: Parts, *names: str, kind: str = "order.paid", email: str = "joe@example.com") -> None:
+    await until(parts, "shop", "running")
+    source = Fetcher.made["shop"].source
+    assert source is not None
+    values = [{"id": name, "type": kind, "identifiers": {"email": email}, "traits": {"n": name}} for name in names]
+    await source.emit([Record(value=one, received=parts.clock.now(), fallback_id=one["id"]) for one in values])  # type: ignore[arg-type]
+    await applied(parts)
+
+
+async def row(parts: Parts, name: str = "crm") -> TargetRow:
+    return next(one for one in await parts.outbound.rows() if one.name == name)
+
+
+async def sent(parts: Parts, count: int, *, to: str = "crm") -> TargetRow:
+    """Its row once so much was delivered; it is looked at every few milliseconds."""
+    with anyio.fail_after(10):
+        while True:
+            found = await row(parts, to)
+            if found.delivered >= count:
+                return found
+            await anyio.sleep(0.005)
+
+
+async def test_what_is_applied_goes_out_and_is_shown_in_status_and_metrics(tmp_path: Path) -> None:
+    async with endpoint() as one, World(tmp_path, crm(one)).parts() as parts:
+        await take(parts, "e1", "e2")
+        found = await sent(parts, 7)
+        assert (found.state, found.type, found.waiting, found.reason) == ("active", "webhook", 0, None)
+        kinds = sorted(msgspec.json.decode(got.body)["type"] for got in one.got)
+        assert kinds == [
+            *("audience.entered", "indicator.crossed", "order.paid", "order.paid"),
+            *("profile.created", "profile.updated", "profile.updated"),
+        ]
+        status = await Running(parts).status()
+        assert (status.totals.deliveries_pending, [each.name for each in status.targets]) == (0, ["crm"])
+        text = render(status, parts).decode()
+        assert 'cdmd_deliveries_total{result="delivered",target="crm"} 7.0' in text
+        assert 'cdmd_target_state{state="active",target="crm"} 1.0' in text
+
+
+async def test_a_target_that_fails_makes_the_daemon_degraded_and_one_that_somebody_disabled_does_not(tmp_path: Path) -> None:
+    async with endpoint(500) as one, World(tmp_path, crm(one)).parts() as parts:
+        await take(parts, "e1", "e2")
+        await eventually(lambda: parts.outbound.dispatcher.note("crm").state == "failing")
+        found = await row(parts)
+        assert (found.state, found.reason) == ("failing", "it answers with status 500")
+        assert found.next is not None
+        assert (await Running(parts).status()).state == "degraded"
+        await parts.outbound.disable("crm")
+        found = await row(parts)
+        assert (found.state, found.reason) == ("disabled", "by an administrator")
+        one.answers = [200]
+        assert await parts.outbound.enable("crm") is None
+        parts.outbound.hurry("crm")
+        await sent(parts, 1)
+
+
+async def test_a_sample_is_sent_at_once_and_judges_nothing(tmp_path: Path) -> None:
+    async with endpoint(500, 200) as one, World(tmp_path, crm(one)).parts() as parts:
+        failed, taken = await parts.outbound.attempt("crm"), await parts.outbound.attempt("crm")
+        assert (failed.outcome, failed.status, failed.reason) == ("later", 500, "it answers with status 500")
+        assert (taken.outcome, taken.status, taken.reason) == ("delivered", 200, None)
+        assert msgspec.json.decode(one.got[0].body)["type"] == "cdmd.test"
+        assert parts.outbound.dispatcher.note("crm").failures == 0
+
+
+async def test_a_target_that_waits_for_a_time_is_woken_and_takes_no_sample(tmp_path: Path) -> None:
+    text = SHOP + '[targets.file]\ntype = "nightly"\nevents = ["order.*"]\n'
+    async with World(tmp_path, text, extra=NIGHTLY).parts() as parts:
+        await take(parts, "e1", "e2")
+        await eventually(lambda: parts.outbound.dispatcher.get("file").outlet.detail is not None)
+        found = await row(parts, "file")
+        assert (found.detail, found.waiting, found.next is not None) == ("next file tonight", 2, True)
+        with pytest.raises(BadArguments, match="not sent to at once"):
+            await parts.outbound.attempt("file")
+        await parts.outbound.send("file")
+        await sent(parts, 2, to="file")
+
+
+async def test_what_there_is_no_target_for_is_not_found_and_what_left_can_be_forgotten(tmp_path: Path) -> None:
+    async with endpoint(500) as one, World(tmp_path, crm(one)).parts() as parts:
+        await take(parts, "e1")
+        for command in (parts.outbound.enable, parts.outbound.disable, parts.outbound.attempt, parts.outbound.send):
+            with pytest.raises(NotFound, match="configured are: crm"):
+                await command("other")
+        with pytest.raises(BadArguments, match="as soon as there is something"):
+            await parts.outbound.send("crm")
+        with pytest.raises(BadArguments, match="is configured"):
+            await parts.outbound.forget("crm")
+        parts.outbound.take({}, parts.audiences, parts.config)
+        await parts.outbound.carry_out({})
+        assert (await row(parts)).state == "gone"
+        assert await parts.outbound.forget("crm") > 0
+        assert await parts.outbound.rows() == []
+        with pytest.raises(NotFound, match="nothing waits"):
+            await parts.outbound.forget("crm")
+
+
+async def test_one_that_is_not_enabled_says_so_when_it_is_enabled(tmp_path: Path) -> None:
+    async with endpoint() as one, World(tmp_path, crm(one, 'events = ["*"]', "enabled = false")).parts() as parts:
+        warning = await parts.outbound.enable("crm")
+        assert warning is not None
+        assert "enabled is false" in warning
+        found = await row(parts)
+        assert (found.state, found.reason) == ("disabled", "in the configuration")
+
+
+async def test_what_a_type_refuses_is_told_with_its_file(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with World(tmp_path).parts() as parts:
+        world.configure('[targets.crm]\ntype = "webhook"\nurl = "nowhere"\nevents = ["*"]\n')
+        config = await anyio.to_thread.run_sync(world.read)
+        with pytest.raises(ConfigInvalid, match=r"cdmd.toml: targets.crm.url: is not an http or https URL"):
+            parts.outbound.plan(config)
+
+
+# ---- once more -------------------------------------------------------------------------------------------------------
+
+
+async def again(parts: Parts, since: Micros, until_: Micros, *, types: str | None = None, rate: str | None = None) -> None:
+    outbound, before = parts.outbound, parts.logs
+    await outbound.replay(
+        "crm",
+        since=since,
+        until=until_,
+        types=None if types is None else Globs([types]),
+        rate=None if rate is None else Rate.parse(rate),
+    )
+    await eventually(lambda: not outbound._replays)
+    assert before is parts.logs
+
+
+async def test_a_replay_tells_again_what_was_received_then_under_the_same_ids(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with endpoint() as one:
+        world.configure(crm(one))
+        async with world.parts() as parts:
+            await take(parts, "e1")
+            await take(parts, "e2")
+            await sent(parts, 7)
+            world.clock.shift = timedelta(hours=2)
+            middle = to_micros(parts.clock.now()) - Micros(3_600_000_000)
+            await take(parts, "e3", kind="page.viewed")
+            total = (await sent(parts, 9)).delivered
+            first = {got.headers["webhook-id"]: got.body for got in one.got}
+            del one.got[:]
+            await again(parts, Micros(0), Micros(middle))
+            await sent(parts, total + 6)
+            replayed = {got.headers["webhook-id"]: msgspec.json.decode(got.body) for got in one.got}
+            assert replayed.keys() <= first.keys()
+            assert sorted(body["type"] for body in replayed.values()) == [
+                *("audience.entered", "order.paid", "order.paid", "profile.created", "profile.updated", "profile.updated"),
+            ]
+            assert all(body["data"]["profile"]["traits"] == {"n": "e3"} for body in replayed.values())
+            del one.got[:]
+            await again(parts, Micros(middle), to_micros(parts.clock.now()) + Micros(1), types="page.*", rate="100/1s")
+            await sent(parts, total + 7)
+            assert [msgspec.json.decode(got.body)["type"] for got in one.got] == ["page.viewed"]
+            with pytest.raises(NotFound):
+                await parts.outbound.replay("other", since=Micros(0), until=Micros(1), types=None, rate=None)
+
+
+async def test_a_replay_goes_on_alone_makes_way_and_says_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with endpoint() as one, World(tmp_path, crm(one, 'events = ["order.*"]', "max_waiting = 2")).parts() as parts:
+        await take(parts, "e1")
+        await sent(parts, 1)
+        await parts.outbound.disable("crm")
+        await take(parts, "e2")
+        outbound = parts.outbound
+        await outbound.replay("crm", since=Micros(0), until=to_micros(parts.clock.now()) + Micros(1), types=None, rate=None)
+        with pytest.raises(BadArguments, match="another replay"):
+            await outbound.replay("crm", since=Micros(0), until=Micros(1), types=None, rate=None)
+        found = await row(parts)
+        assert found.detail is not None
+        assert "a replay goes on: 0 told again" in found.detail
+        assert found.waiting == 1
+        await outbound.enable("crm")
+        await sent(parts, 4)
+        await eventually(lambda: not outbound._replays)
+
+        async def broken(*_: object, **__: object) -> None:
+            raise NotDurable("the disk is full")
+
+        monkeypatch.setattr(parts.store.outbox, "applied", broken)
+        await again(parts, Micros(0), to_micros(parts.clock.now()))
+
+
+async def test_who_is_told_of_no_events_is_told_nothing_again(tmp_path: Path) -> None:
+    async with World(tmp_path, SHOP + '[targets.file]\ntype = "nightly"\n', extra=NIGHTLY).parts() as parts:
+        with pytest.raises(BadArguments, match="of no events"):
+            await parts.outbound.replay("file", since=Micros(0), until=Micros(1), types=None, rate=None)
+
+
+async def test_attempts_are_forgotten_in_time(tmp_path: Path) -> None:
+    async with endpoint() as one, World(tmp_path, crm(one)).parts() as parts:
+        await take(parts, "e1")
+        await sent(parts, 3)
+        assert await parts.outbound.expire(to_micros(parts.clock.now()) + Micros(1)) == 3
+        assert (await sent(parts, 3)).delivered == 3
+
+
+async def test_members_are_handed_to_a_target_as_far_as_it_may_see_them(tmp_path: Path) -> None:
+    text = SHOP + '[targets.file]\ntype = "nightly"\nfields = ["identifiers"]\n'
+    text += '[targets.news]\ntype = "nightly"\nrequired_purposes = ["news"]\n'
+    async with World(tmp_path, text, extra=NIGHTLY).parts() as parts:
+        for person in ("joe@example.com", "ann@example.com"):
+            await take(parts, f"{person}1", f"{person}2", email=person)
+        outlet = parts.outbound.dispatcher.get("file").outlet
+        first, rest = await outlet.members("two", after=0, limit=1)
+        assert rest is not None
+        second, end = await outlet.members("two", after=rest, limit=2)
+        assert end is None
+        assert [set(one) for one in (*first, *second)] == [{"id", "identifiers"}] * 2
+        assert await parts.outbound.dispatcher.get("news").outlet.members("two", after=0, limit=9) == ([], None)
+        outlet.unwell("the disk is full")
+        found = await row(parts, "file")
+        assert (found.state, found.reason) == ("failing", "the disk is full")
+        assert Delivered().status is None
