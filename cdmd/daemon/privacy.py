@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock
@@ -19,16 +19,13 @@ from cdmd.daemon.suppressing import OWNER, PURPOSE, SuppressionList
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.deliveries.telling import Telling
 from cdmd.identity.identifiers import Kinds
-from cdmd.models import Entry, Micros, ProfileKey, to_micros
+from cdmd.models import Entry, Micros, to_micros
 from cdmd.pipeline import Pipeline
 from cdmd.privacy.erasure import Erasure
 from cdmd.privacy.retention import Retention
 from cdmd.privacy.screening import Pair
 from cdmd.privacy.suppressions import Suppressions
 from cdmd.store.opening import Opened
-
-_NOBODY: Final = ProfileKey(0)
-"""In whose lane it is told that somebody is gone: the profile has no number any more."""
 
 
 class Whole(Protocol):
@@ -127,7 +124,7 @@ class Privacy:
         telling = Telling(subscriptions)
         for one in erased:
             for public in one.publics:
-                telling.erased(_NOBODY, public, Micros(one.asked))
+                telling.erased(public, Micros(one.asked))
         outgoing = telling.outgoing()
         if outgoing is None:
             return ()

@@ -81,7 +81,9 @@ class Told(NamedTuple):
 def delivery_id(journal_id: str, target: str, told: Told) -> str:
     """A ULID whose time is when it happened, and whose rest is a digest of what is told and to whom: computed, not drawn."""
     named = f"{journal_id}:{target}:{told.type}:{told.name}"
-    return ulid(told.at, blake2b(named.encode(), digest_size=10, person=b"cdmd delivery").digest())
+    return ulid(
+        0 if told.type == ERASED else told.at, blake2b(named.encode(), digest_size=10, person=b"cdmd delivery").digest()
+    )
 
 
 def ids_at(moment: Micros) -> tuple[str, str]:
@@ -181,11 +183,14 @@ class Telling:
         )
         self._tell(told, (notice.profile, state), notice.at)
 
-    def erased(self, key: ProfileKey, public: str, at: Micros) -> None:
-        """A profile was erased: whoever wants to know is told its id, and nothing else, whatever else is asked for."""
+    def erased(self, public: str, at: Micros) -> None:
+        """A profile was erased: whoever wants to know is told its id, and nothing else, whatever else is asked for.
+
+        It may be told again after a restart, later: so the id of what is sent holds no time.
+        """
         told = Told(ERASED, at, public, None, {"profile": {"id": public}})
         for one in self._wanted.news[ERASED]:
-            self._deliveries.append(self._made(one, told, one.lane(key), None))
+            self._deliveries.append(self._made(one, told, one.lane(None), None))
 
     # ---- sending -----------------------------------------------------------------------------------------------------
 

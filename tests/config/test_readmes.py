@@ -14,9 +14,9 @@ READMES = ("README.md", "etc/README.md")
 
 
 def shown(readme: str) -> Iterator[str]:
-    """Every block in TOML that configures connectors."""
+    """Every block in TOML that configures connectors or targets."""
     blocks = re.findall(r"^```toml\n(.*?)^```$", (ROOT / readme).read_text(), re.MULTILINE | re.DOTALL)
-    return (block for block in blocks if "[connectors." in block)
+    return (block for block in blocks if "[connectors." in block or "[targets." in block)
 
 
 BLOCKS = [(f"{readme} {place}", block) for readme in READMES for place, block in enumerate(shown(readme))]
@@ -30,11 +30,15 @@ def test_what_the_documents_show_is_a_configuration(
         monkeypatch.setenv(secret, f"a-long-secret-of-its-own-{place}" if "SHOP" not in secret else "whsec_" + "a" * 32)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for place, secret in enumerate(re.findall(r"\bcredential:(\w+)", block)):
-        (tmp_path / secret).write_text(f"a-long-secret-of-its-own-{place}")
+        signing = "[targets." in block and "token" not in secret
+        (tmp_path / secret).write_text("whsec_" + "a" * 32 if signing else f"a-long-secret-of-its-own-{place}")
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     file = tmp_path / "cdmd.toml"
     file.write_text(block.replace("# subject_header", "subject_header").replace("# verify_header", "verify_header"))
-    assert {f"[connectors.{one}]" in block for one in load_all(file).config.connectors} == {True}
+    config = load_all(file).config
+    assert {f"[connectors.{one}]" in block for one in config.connectors} <= {True}
+    assert {f"[targets.{one}]" in block for one in config.targets} <= {True}
+    assert config.connectors or config.targets
 
 
 def test_the_readme_shows_every_way_a_source_can_tell() -> None:

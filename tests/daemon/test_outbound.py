@@ -269,3 +269,19 @@ async def test_members_are_handed_to_a_target_as_far_as_it_may_see_them(tmp_path
         found = await row(parts, "file")
         assert (found.state, found.reason) == ("failing", "the disk is full")
         assert Delivered().status is None
+
+
+async def test_whoever_is_erased_is_told_of_and_nothing_read_ahead_about_them_is_sent(tmp_path: Path) -> None:
+    async with endpoint(500) as one, World(tmp_path, crm(one)).parts() as parts:
+        await take(parts, "e1", "e2", "e3")
+        await eventually(lambda: parts.outbound.dispatcher.note("crm").state == "failing")
+        await Running(parts).governance.erase(("email", "joe@example.com"), by="ada")
+        assert (await row(parts)).waiting == 0
+        del one.got[:]
+        one.answers = [200]
+        parts.outbound.hurry("crm")
+        await sent(parts, 1)
+        (only,) = one.got
+        said = msgspec.json.decode(only.body)
+        assert (said["type"], set(said["data"]["profile"])) == ("profile.erased", {"id"})
+        assert b"joe" not in only.body

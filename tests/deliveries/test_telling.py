@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cdmd.deliveries.subscribing import NEWS
 from cdmd.deliveries.telling import Telling, ids_at
-from cdmd.models import Event, ProfileKey
+from cdmd.models import Event
 from tests.batches.world import World, micros, order
 from tests.deliveries.told import frame, sending, told, types
 
@@ -133,13 +133,18 @@ def test_whoever_is_erased_is_told_by_the_id_alone_whatever_is_asked_for() -> No
     world = sending(crm=frame("profile.*", where="profile.traits.vip == true", fields=("data",), required_purposes=("x",)))
     assert world.subscriptions is not None
     telling = Telling(world.subscriptions)
-    telling.erased(ProfileKey(7), "01ABC", micros(0))
+    telling.erased("01ABC", micros(0))
     outgoing = telling.outgoing()
     assert outgoing is not None
     (only,) = outgoing.deliveries
     expected = {"type": "profile.erased", "timestamp": "2026-11-23T10:00:00Z", "data": {"profile": {"id": "01ABC"}}}
     assert msgspec.json.decode(only.body) == expected
     assert only.profile is None
+    later = Telling(world.subscriptions)
+    later.erased("01ABC", micros(5))
+    again = later.outgoing()
+    assert again is not None
+    assert [one.id for one in again.deliveries] == [only.id]
 
 
 def test_only_what_the_condition_holds_for_is_sent() -> None:

@@ -24,6 +24,7 @@ import cdmd.hookspecs
 from cdmd.config.library import Library
 from cdmd.plugins import Plugins
 from cdmd.testing import ManualClock, RecordingSource, extension_context
+from tests.deliveries.receiving import built, endpoint, quick, sending
 
 ROOT = Path(cdmd.__file__).parents[1]
 README = ROOT / "plugins" / "README.md"
@@ -113,6 +114,19 @@ def test_the_format_reads_a_file_and_its_keys_are_checked() -> None:
     form = Plugins.load([], {}, modules={"lines": module}).formats()["lines"]
     rows = list(form(form.Settings(comment=";")).rows(io.BytesIO(b"one\n; two\nthree\n")))
     assert [(row.number, row.value) for row in rows] == [(1, {"text": "one"}), (3, {"text": "three"})]
+
+
+@pytest.mark.anyio
+async def test_the_target_sends_what_waits_and_says_what_became_of_it(tmp_path: Path) -> None:
+    module: Any = types.ModuleType("pager")
+    exec(compile(blocks("python")[4], "pager.py", "exec"), module.__dict__)
+    pager = Plugins.load([], {}, modules={"pager": module}).target_types()["pager"]
+    async with endpoint(500, 200) as one:
+        settings = pager.Settings(url=one.url)
+        async with sending(tmp_path, **built("crm", pager("crm", settings), quick(concurrency=1), settings)) as it:
+            await it.put("crm", 3)
+            await it.until(lambda total: total.delivered == 3)
+            assert [len(json.loads(got.body)) for got in one.got] == [3, 3]
 
 
 def test_its_tables_are_the_codes() -> None:

@@ -1,6 +1,7 @@
 """The parts of the demo, in the order of their scenes. A new one is its module and a line here."""
 
 from cdmd.cli.demo.application import Application
+from cdmd.cli.demo.client import Client
 from cdmd.cli.demo.crm import Crm
 from cdmd.cli.demo.part import Part
 from cdmd.cli.demo.shop import Shop
@@ -20,4 +21,5 @@ def all_parts(television: Television) -> tuple[Part, ...]:
         Survey(),
         Supplier(),
         Crm(),
+        Client(),
     )
