@@ -7,7 +7,6 @@ import random
 import ssl
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from ipaddress import ip_network
 from typing import Any, Final
 
 import structlog
@@ -38,9 +37,9 @@ from cdmd.intake.queue import JournalQueue
 from cdmd.intake.recent import Recent
 from cdmd.intake.shared import Intake
 from cdmd.intake.tally import Tally
-from cdmd.kit.addresses import hosts_in
+from cdmd.kit.addresses import hosts_in, parse_networks
 from cdmd.kit.egress import GuardedHttp
-from cdmd.kit.trusting import Trusting
+from cdmd.kit.trusting import trust_of
 from cdmd.models import Entry, Event, Fault, Seq
 from cdmd.pipeline import Pipeline, PipelineSettings
 from cdmd.profiles.audiences import Audiences
@@ -270,9 +269,8 @@ class Parts:
 
     def http(self, settings: object) -> GuardedHttp:
         """A client that reaches the hosts which ``settings`` name."""
-        allowed = [ip_network(one, strict=False) for one in self.config.network.allow_addresses]
-        own = settings.trust() if isinstance(settings, Trusting) else None
-        return GuardedHttp(hosts=hosts_in(settings), allowed=allowed, tls=own or self._trust)
+        allowed = parse_networks(self.config.network.allow_addresses)
+        return GuardedHttp(hosts=hosts_in(settings), allowed=allowed, tls=trust_of(settings) or self._trust)
 
     # ---- what changes while it runs --------------------------------------------------------------------------------
 

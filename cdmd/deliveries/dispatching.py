@@ -6,7 +6,7 @@ Not here: sending to one (``sending``), how they are shown (``cdmd.daemon.outbou
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 import anyio.abc
@@ -24,6 +24,8 @@ from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError, NotFound
 from cdmd.models import DeliveryVerdict, Micros, Settled, TargetNote, to_micros
 from cdmd.supervisor import ChildState, Supervisor
+
+_NOTED_WITHIN: Final = 2.0
 
 
 class Opened(Client, Protocol):
@@ -121,8 +123,9 @@ class Dispatcher:
                 await self._start(name, one)
 
     async def close(self) -> None:
-        """Stop all of them, at once."""
+        """Stop all of them, at once; what was delivered is noted first."""
         await self.supervisor.stop_all()
+        await self.settling.flush(_NOTED_WITHIN)
         for live in self._live.values():
             live.outlet.close()
             await live.http.__aexit__()

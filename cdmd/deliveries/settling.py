@@ -37,6 +37,12 @@ class Settling:
         while any(id(one) in places for one in self._waiting):
             await self._written.wait()
 
+    async def flush(self, seconds: float) -> None:
+        """Return once all that ended is written, at the latest after ``seconds``: what is not is delivered again."""
+        with anyio.move_on_after(seconds):
+            while self._waiting:
+                await self._written.wait()
+
     async def run(self) -> None:
         """Until cancelled."""
         pause = 0.05

@@ -105,5 +105,5 @@ def _compiled(name: str, frame: TargetFrame, values: Values, *, running: bool) -
         Fields.parse(frame.fields),
         frame.required_purposes,
         "strict" if running else frame.order,
-        Bound(frame.max_waiting, frame.max_bytes.bytes),
+        Bound(frame.max_waiting, frame.max_bytes.bytes, frame.retry[0].micros),
     )

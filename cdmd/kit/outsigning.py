@@ -5,7 +5,6 @@ Pure: id, time and body are handed in. Format: https://github.com/standard-webho
 """
 
 import base64
-import hmac
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Final, TypeAlias
@@ -14,7 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
-from cdmd.kit.proofs import key_bytes
+from cdmd.kit.proofs import Hmac, key_bytes
 from cdmd.kit.schemes import KeyForm
 from cdmd.kit.secret import Secret
 
@@ -61,7 +60,7 @@ def _key(one: Secret | ExpiringSecret) -> tuple[str, Sign, datetime | None]:
             f"the secret {secret.reference} is of {len(content)} bytes, which should be {_SHORTEST} to {_LONGEST}: "
             'make one with: echo "whsec_$(openssl rand -base64 32)"'
         )
-    return "v1", lambda signed: hmac.digest(content, signed, "sha256"), until
+    return "v1", Hmac(content, "sha256").sign, until
 
 
 def _private(secret: Secret) -> Sign:

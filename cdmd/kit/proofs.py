@@ -23,7 +23,7 @@ class Key(Protocol):
         ...
 
 
-class _Hmac:
+class Hmac:
     """HMAC (RFC 2104), of which the hashes of the padded key are made once and copied for every request.
 
     ``hmac.digest`` would let go of the interpreter each time, and ``HMAC.copy`` costs half as much again.
@@ -36,10 +36,15 @@ class _Hmac:
         self._outer = hashlib.new(digest, padded.translate(hmac.trans_5C))
 
     def proves(self, signed: bytes, candidates: Sequence[bytes]) -> bool:
+        """Whether one of ``candidates`` is this key's signature over ``signed``."""
+        return _among(self.sign(signed), candidates)
+
+    def sign(self, signed: bytes) -> bytes:
+        """The signature over ``signed``."""
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(signed)
         outer.update(inner.digest())
-        return _among(outer.digest(), candidates)
+        return outer.digest()
 
 
 class _Plain:
@@ -53,7 +58,7 @@ def key(algorithm: Algorithm, form: KeyForm, secret: Secret) -> Key:
     """The key that a secret is. Raises ValueError, naming the secret's reference only, where it cannot be one."""
     content = key_bytes(form, secret)
     if algorithm in HMAC_DIGESTS:
-        return _Hmac(content, HMAC_DIGESTS[algorithm])
+        return Hmac(content, HMAC_DIGESTS[algorithm])
     if algorithm not in PUBLIC_KEYS:
         return _Plain()
     try:

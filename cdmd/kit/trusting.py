@@ -16,6 +16,11 @@ class Trusting(Protocol):
         ...
 
 
+def trust_of(settings: object) -> ssl.SSLContext | None:
+    """The settings' own way to check certificates, where they bring one. Blocks. Raises ssl.SSLError."""
+    return settings.trust() if isinstance(settings, Trusting) else None
+
+
 def client_context(*, authorities: bytes | None, certificate: bytes | None, key: Secret | None) -> ssl.SSLContext:
     """A client's TLS 1.2+ context: ``authorities`` (PEM) instead of the system's, a certificate chain to show with its key.
 

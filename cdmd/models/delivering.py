@@ -153,10 +153,11 @@ class TargetNote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """How much may wait for a target: deliveries, and bytes of them."""
+    """How much may wait for a target: deliveries, and bytes of them; and how long (microseconds) each waits before it goes."""
 
     waiting: int
     bytes: int
+    first: int = 0
 
 
 class Outgoing(msgspec.Struct, kw_only=True):

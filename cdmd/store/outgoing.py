@@ -63,7 +63,7 @@ def _put(connection: sqlite3.Connection, target: _Named, deliveries: Sequence[De
         # Once there was no room for one, none that follows in the same batch goes in before it.
         if target.waiting + len(rows) >= bound.waiting or target.bytes + size + len(row[-1]) > bound.bytes:
             break
-        due = now if one.lane is None or one.lane not in busy else None
+        due = now + bound.first if one.lane is None or one.lane not in busy else None
         if one.lane is not None:
             busy.add(one.lane)
         size += len(row[-1])

@@ -166,8 +166,8 @@ def through(report: Report, folder: Path) -> None:
     report.line("webhook sent to delivery received, p99", percentile(late, 0.99) * 1000, "ms", at_most=100.0)
 
 
-def waiting(folder: Path, count: int, *, hook: Receiver) -> tuple[float, float]:
-    """Out of an outbox of so many: (deliveries a second of wall time, µs of the daemon's CPU for each)."""
+def waiting(folder: Path, count: int, *, hook: Receiver) -> tuple[float, float, float]:
+    """Out of an outbox of so many: deliveries a second of wall time, µs of the daemon's CPU for each, its memory in MiB."""
     daemon = DaemonProcess(folder, config(hook.port, "enabled = false\n"))
     with daemon:
         asyncio.run(steadily(f"{daemon.url}/hooks/shop", 0, SHORT, 400))
@@ -181,8 +181,15 @@ def waiting(folder: Path, count: int, *, hook: Receiver) -> tuple[float, float]:
         before, began, at = cpu_seconds(daemon.process.pid), time.monotonic(), hook.ask("count")
         hook.wait(wanted)
         seconds, used, done = time.monotonic() - began, cpu_seconds(daemon.process.pid) - before, hook.ask("count") - at
+        memory = _memory(daemon.process.pid)
     hook.ask("tell")
-    return done / seconds, used / done * 1e6
+    return done / seconds, used / done * 1e6, memory
+
+
+def _memory(process: int) -> float:
+    """MiB that are resident."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 def _grow(store: Path, count: int) -> None:
@@ -212,14 +219,15 @@ def main(arguments: list[str] | None = None) -> int:
         through(report, folder / "through")
         long = LONG if given.long else LONG // 10
         with received() as hook:
-            rate, each = waiting(folder / "fast", FAST, hook=hook)
+            rate, each, _ = waiting(folder / "fast", FAST, hook=hook)
             report.line(f"deliveries a second to a fast receiver, 8 at once, of {FAST:,}", rate, "/s", at_least=2000.0)
             report.note(f"{each:.0f} µs of the daemon's CPU for each")
         with received() as hook:
-            short_rate, short_each = waiting(folder / "short", FAST, hook=hook)
+            short_rate, short_each, short_memory = waiting(folder / "short", FAST, hook=hook)
         with received() as hook:
-            long_rate, long_each = waiting(folder / "long", long, hook=hook)
+            long_rate, long_each, long_memory = waiting(folder / "long", long, hook=hook)
         report.note(f"of {FAST:,}: {short_rate:.0f}/s, {short_each:.0f} µs; of {long:,}: {long_rate:.0f}/s, {long_each:.0f} µs")
+        report.line(f"memory with an outbox of {long:,} against {FAST:,}", long_memory / short_memory, "times", at_most=1.25)
         report.line(f"CPU of a delivery, outbox of {long:,} against {FAST:,}", long_each / short_each, "times", at_most=1.25)
     return report.beyond
 

@@ -33,6 +33,8 @@ def test_what_the_documents_show_is_a_configuration(
         signing = "[targets." in block and "token" not in secret
         (tmp_path / secret).write_text("whsec_" + "a" * 32 if signing else f"a-long-secret-of-its-own-{place}")
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    for audience in set(re.findall(r'^audience = "(\w+)"', block, re.MULTILINE)):
+        block += f'[audiences.{audience}]\nwhere = "true"\n' if f"[audiences.{audience}]" not in block else ""
     file = tmp_path / "cdmd.toml"
     file.write_text(block.replace("# subject_header", "subject_header").replace("# verify_header", "verify_header"))
     config = load_all(file).config

@@ -37,7 +37,9 @@ class NightlyTarget(Nightly):
     """The same as a type of a plugin."""
 
     class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-        """It needs nothing."""
+        """An audience, where it is for one."""
+
+        audience: str | None = None
 
     def __init__(self, name: str, settings: Any) -> None:
         super().__init__()
@@ -239,7 +241,7 @@ async def test_a_replay_goes_on_alone_makes_way_and_says_when_it_fails(tmp_path:
 
 
 async def test_who_is_told_of_no_events_is_told_nothing_again(tmp_path: Path) -> None:
-    async with World(tmp_path, SHOP + '[targets.file]\ntype = "nightly"\n', extra=NIGHTLY).parts() as parts:
+    async with World(tmp_path, SHOP + '[targets.file]\ntype = "nightly"\naudience = "two"\n', extra=NIGHTLY).parts() as parts:
         with pytest.raises(BadArguments, match="of no events"):
             await parts.outbound.replay("file", since=Micros(0), until=Micros(1), types=None, rate=None)
 
@@ -253,8 +255,8 @@ async def test_attempts_are_forgotten_in_time(tmp_path: Path) -> None:
 
 
 async def test_members_are_handed_to_a_target_as_far_as_it_may_see_them(tmp_path: Path) -> None:
-    text = SHOP + '[targets.file]\ntype = "nightly"\nfields = ["identifiers"]\n'
-    text += '[targets.news]\ntype = "nightly"\nrequired_purposes = ["news"]\n'
+    text = SHOP + '[targets.file]\ntype = "nightly"\naudience = "two"\nfields = ["identifiers"]\n'
+    text += '[targets.news]\ntype = "nightly"\naudience = "two"\nrequired_purposes = ["news"]\n'
     async with World(tmp_path, text, extra=NIGHTLY).parts() as parts:
         for person in ("joe@example.com", "ann@example.com"):
             await take(parts, f"{person}1", f"{person}2", email=person)
@@ -263,7 +265,7 @@ async def test_members_are_handed_to_a_target_as_far_as_it_may_see_them(tmp_path
         assert rest is not None
         second, end = await outlet.members("two", after=rest, limit=2)
         assert end is None
-        assert [set(one) for one in (*first, *second)] == [{"id", "identifiers"}] * 2
+        assert [set(one.profile) for one in (*first, *second)] == [{"id", "identifiers"}] * 2
         assert await parts.outbound.dispatcher.get("news").outlet.members("two", after=0, limit=9) == ([], None)
         outlet.unwell("the disk is full")
         found = await row(parts, "file")

@@ -71,6 +71,26 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_loses_nothing(tmp_path: 
         assert it.dispatcher.note("crm").state == "active"
 
 
+async def test_what_was_answered_before_a_stop_is_not_sent_again_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with endpoint() as one:
+        async with sending(tmp_path, **webhook("crm", one.url)) as it:
+            settle = it.store.outbox.settle
+
+            async def slowly(settled: Any) -> None:
+                await anyio.sleep(0.2)
+                await settle(settled)
+
+            monkeypatch.setattr(it.store.outbox, "settle", slowly)
+            await it.put("crm", 3)
+            await one.wait(3)
+            await anyio.wait_all_tasks_blocked()
+        async with sending(tmp_path, **webhook("crm", one.url)) as it:
+            assert (await it.until(lambda total: total.waiting == 0)).delivered == 3
+            assert len(one.got) == 3
+
+
 async def test_who_is_disabled_stays_so_over_restarts(tmp_path: Path) -> None:
     async with endpoint() as one, sending(tmp_path, **webhook("crm", one.url)) as it:
         await it.dispatcher.disable("crm")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cdmd.deliveries.subscribing import NEWS
 from cdmd.deliveries.telling import Telling, ids_at
-from cdmd.models import Event
+from cdmd.kit.quantities import Duration, Size
+from cdmd.models import Bound, Event
 from tests.batches.world import World, micros, order
 from tests.deliveries.told import frame, sending, told, types
 
@@ -45,6 +46,13 @@ def test_a_stored_event_is_sent_with_its_profile_as_it_is_after_it() -> None:
     assert second["timestamp"] == "2026-11-23T10:30:00Z"
     assert second["data"]["profile"]["indicators"]["spent"] == 15.0
     assert second["data"]["profile"]["audiences"] == ["busy"]
+
+
+def test_how_much_may_wait_and_how_long_each_does_goes_along() -> None:
+    world = sending(crm=frame("order.*", retry=(Duration.parse("3s"),), max_waiting=5, max_bytes=Size.parse("1KiB")))
+    outgoing = world.take(order(1, hours=0)).outgoing
+    assert outgoing is not None
+    assert outgoing.bounds == {"crm": Bound(5, 1024, 3_000_000)}
 
 
 def test_an_event_about_nobody_is_sent_without_a_profile() -> None:

@@ -189,6 +189,12 @@ class OutboxContract:
             assert await store.outbox.put(sending(delivery(5), crm=bound), now=Micros(NOW)) == 1
             assert await ready(store) == [2, 5]
 
+    async def test_a_first_wait_is_waited(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            await store.outbox.put(sending(delivery(1), crm=Bound(9, 2**30, 3 * SECOND)), now=Micros(NOW))
+            assert await ready(store, later=3 * SECOND - 1) == []
+            assert await ready(store, later=3 * SECOND) == [1]
+
     async def test_what_is_too_large_together_is_dropped(self, reopen: Reopen) -> None:
         async with reopen() as store:
             some = [delivery(1, size=600), delivery(2, size=600), delivery(3, size=1)]
