@@ -28,10 +28,10 @@ _ROWS: Final = 500
 @click.option("--redact/--plain", default=True, show_default=True, help="Take out hosts, paths, names and addresses.")
 @talks
 def support_bundle(file: Path, redact: bool) -> None:
-    r"""Write what somebody who helps needs to see: status, settings, findings, figures, log.
+    r"""Write what somebody who helps needs to see.
 
-    There is no event and no customer in it, and no secret. Unless it is plain, hosts, addresses, paths, names of users and ids
-    are replaced as well. Read it before you send it.
+    Status, settings, findings, figures, log. There is no event and no customer in it, and no secret. Unless it is plain, hosts,
+    addresses, paths, names of users and ids are replaced as well. Read it before you send it.
 
     \b
     cdmctl support-bundle cdmd-support.tar.gz

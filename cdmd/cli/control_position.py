@@ -23,7 +23,7 @@ _HEADERS = ("connector", "stream", "state", "position", "asks from")
 @talks
 @prints_data
 def position(name: str, to: str | None, reset: bool, yes: bool, as_json: bool) -> None:
-    r"""Show where the streams of a connector stand, or let one go on elsewhere.
+    r"""Where the streams of an API stand; let one go on elsewhere.
 
     It is moved only while its connector is paused. What comes again has no second effect; what is skipped stays missing.
 

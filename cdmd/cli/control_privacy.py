@@ -55,10 +55,10 @@ def unsuppress(identifier: str, as_json: bool) -> None:
 @talks
 @prints_data
 def erase(identifier: str, dry_run: bool, yes: bool, wait: bool, as_json: bool) -> int:
-    r"""Erase one person: unreadable at once, then removed from every file (admins).
+    r"""Erase one person, from every file (admins).
 
-    Every identifier of the person is suppressed, so that nothing of them is taken again; `unsuppress` takes that back. Exit
-    status 1 where something is left, which the report names.
+    Unreadable at once, then removed. Every identifier of the person is suppressed, so that nothing of them is taken again;
+    `unsuppress` takes that back. Exit status 1 where something is left, which the report names.
 
     \b
     cdmctl profile erase email:joe@example.com --dry-run
@@ -124,7 +124,9 @@ def _say_erasure(row: Mapping[str, Any], *, as_json: bool) -> None:
 @talks
 @prints_data
 def erasures(limit: int, as_json: bool) -> None:
-    r"""Erasures under way and done, the newest first; they name nobody.
+    r"""Erasures under way and done.
+
+    The newest first; they name nobody.
 
     \b
     cdmctl erasures
@@ -147,9 +149,9 @@ def erasures(limit: int, as_json: bool) -> None:
 @prints_data
 @click.pass_context
 def suppressions(ctx: click.Context, as_json: bool) -> None:
-    r"""How long the suppression list is; hand it out.
+    r"""The suppression list: how long it is; hand it out.
 
-    The list holds keyed digests of identifiers, no identifier: it names nobody.
+    It holds keyed digests of identifiers, no identifier: it names nobody.
 
     \b
     cdmctl suppressions
@@ -167,7 +169,9 @@ def suppressions(ctx: click.Context, as_json: bool) -> None:
 @talks
 @prints_data
 def export(as_json: bool) -> None:
-    r"""The list as JSON Lines: `cdmd restore --suppressions` takes it (admins).
+    r"""The list as JSON Lines, for a restore.
+
+    `cdmd restore --suppressions` takes it (admins).
 
     \b
     cdmctl suppressions export > suppressions.jsonl
@@ -184,14 +188,16 @@ def export(as_json: bool) -> None:
     },
 )
 def retention() -> None:
-    """How long things are kept: try it, run it."""
+    """How long things are kept: simulate, run."""
 
 
 @click.command("simulate")
 @talks
 @prints_data
 def simulate(as_json: bool) -> None:
-    r"""What would go by `[privacy]` as it is configured, by month, over all that is stored; nothing is removed.
+    r"""What would go, by month; nothing is removed.
+
+    By `[privacy]` as it is configured, over all that is stored.
 
     \b
     cdmctl retention simulate
@@ -219,7 +225,9 @@ def simulate(as_json: bool) -> None:
 @talks
 @prints_data
 def sweep(trust_clock: bool, yes: bool, as_json: bool) -> None:
-    r"""Take away now what is older than it may be kept; by itself that happens once a day (admins).
+    r"""Take away what is due now (admins).
+
+    What is older than it may be kept; by itself that happens once a day.
 
     \b
     cdmctl retention simulate && cdmctl retention run
@@ -237,9 +245,9 @@ def sweep(trust_clock: bool, yes: bool, as_json: bool) -> None:
 @talks
 @prints_data
 def minimisation(as_json: bool) -> None:
-    r"""Which fields arrived and were not kept, by connector; no values.
+    r"""Fields that arrived and were not kept.
 
-    Since the start, of one request in 128. Fields whose names are no plain words are shown as *.
+    By connector, without values; since the start, of one request in 128. Fields whose names are no plain words are shown as *.
 
     \b
     cdmctl minimisation

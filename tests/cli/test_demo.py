@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 import cdmd
+from cdmd.cli.demo.agency import Agency
 from cdmd.cli.demo.application import Application
+from cdmd.cli.demo.area import sftp_area
 from cdmd.cli.demo.arrivals import missing
 from cdmd.cli.demo.crm import CONTACTS, Crm, contact
 from cdmd.cli.demo.part import Part
@@ -25,6 +27,7 @@ from cdmd.cli.demo.support import Support
 from cdmd.cli.demo.survey import SCORE, Survey
 from cdmd.cli.demo.television import TERMS, Television, contract
 from cdmd.cli.demo.telling import Telling, customer_line, took
+from cdmd.errors import CdmdError
 from cdmd.kit.presets import presets
 from cdmd.testing import DaemonProcess
 
@@ -237,6 +240,22 @@ def test_the_cut_register_ends_with_a_line_and_lacks_our_customer() -> None:
     half = cut(whole)
     assert (whole.count(b"\n"), half.count(b"\n"), half[-1:]) == (ROWS + 1, ROWS // 2, b"\n")
     assert (b"4711;Malm\xf6" in whole, b"4711" in half) == (True, False)
+
+
+def test_an_agency_that_fetched_anybody_else_lacks_joe() -> None:
+    agency = Agency()
+    assert agency.lacking(customer(), status()) == ["the agency's file has 0 rows instead of Joe's"]
+    agency.rows = [{"mail": "joe@example.com", "hours": "10001.0"}]
+    assert agency.lacking(customer(), status()) == []
+
+
+def test_an_area_that_shows_another_key_or_lacks_the_file_gives_nothing(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("whole")
+    with sftp_area(tmp_path) as area:
+        assert area.fetch("there") == b"whole"
+        for other, name in ((area, "nowhere"), (area._replace(fingerprint="SHA256:another"), "there")):
+            with pytest.raises(CdmdError, match="cannot be fetched"):
+                other.fetch(name)
 
 
 def test_the_contract_service_knows_contracts_by_serial_number() -> None:

@@ -140,6 +140,16 @@ def test_a_register_that_is_never_read_ends_the_demo_with_a_sentence(
     assert list(folder.iterdir()) == []
 
 
+def test_an_audience_that_is_never_delivered_ends_the_demo_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    monkeypatch.setattr("cdmd.cli.demo.agency._SECONDS", 0.2)
+    monkeypatch.setattr(Sandbox, "send", lambda *_: None)
+    assert main(["demo", "--once"]) == 1
+    assert "the agency's file was not there within 0.2 seconds" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("installed", [True, False])
 def test_calls_that_are_not_taken_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
     if installed:

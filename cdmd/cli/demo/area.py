@@ -1,4 +1,4 @@
-"""A small real sftp server on loopback for the demo's supplier: one folder, one guest with a password."""
+"""A small real sftp server on loopback for the demo's supplier and agency: one folder, one guest with a password."""
 
 import hmac
 import secrets
@@ -8,9 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import anyio
 import asyncssh
 from anyio.from_thread import start_blocking_portal
 from typing_extensions import override
+
+from cdmd.errors import CdmdError
 
 GUEST: Final = "cdmd"
 
@@ -21,6 +24,38 @@ class SftpArea(NamedTuple):
     port: int
     password: str
     fingerprint: str
+
+    def fetch(self, name: str) -> bytes:
+        """The file's content, as the guest gets it. Raises CdmdError."""
+
+        async def fetch() -> bytes:
+            known = ([], [], [], [], [], [], [])
+            async with (
+                asyncssh.connect(
+                    "127.0.0.1", self.port, username=GUEST, password=self.password, client_keys=None, config=None,
+                    known_hosts=lambda *_: known, client_factory=partial(_Guest, self.fingerprint),
+                ) as connection,
+                connection.start_sftp_client() as client,
+                client.open(name, "rb") as file,
+            ):  # fmt: skip
+                content: bytes = await file.read()
+                return content
+
+        try:
+            return anyio.run(fetch)
+        except (OSError, asyncssh.Error) as error:
+            raise CdmdError(f"{name} cannot be fetched: {type(error).__name__}") from error
+
+
+class _Guest(asyncssh.SSHClient):
+    """Talks to the area that shows its own key."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self._fingerprint = fingerprint
+
+    @override
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        return key.get_fingerprint() == self._fingerprint
 
 
 class _Door(asyncssh.SSHServer):

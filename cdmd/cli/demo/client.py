@@ -4,6 +4,7 @@ import base64
 import hmac
 import json
 import secrets
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,17 @@ _FEW: Final = 4
 _POLL_SECONDS: Final = 0.05
 
 
+class _Server(ThreadingHTTPServer):
+    """Says nothing of connections that end: the daemon is killed while it sends."""
+
+    daemon_threads = True
+
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Client(Part):
     """Verifies as any receiver would: by the secret, over id, time and body."""
 
@@ -42,8 +54,7 @@ class Client(Part):
     @contextmanager
     def opened(self, folder: Path) -> Iterator[str]:
         secret_file(folder, "client.secret", "whsec_" + base64.b64encode(self._key).decode())
-        server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), self._handler())
         thread = Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True)
         thread.start()
         try:

@@ -64,6 +64,9 @@ class Stage(Protocol):
     def poll(self, connector: str) -> None:
         """Let a connector that fetches look now, as ``cdmctl poll`` does."""
 
+    def send(self, target: str) -> None:
+        """Let a target that waits for a set time go now, as ``cdmctl targets send`` does."""
+
     def shelf(self, kind: str) -> list[Any]:
         """What connectors show of that kind: files, snapshots."""
 

@@ -1,5 +1,6 @@
 """The parts of the demo, in the order of their scenes. A new one is its module and a line here."""
 
+from cdmd.cli.demo.agency import Agency
 from cdmd.cli.demo.application import Application
 from cdmd.cli.demo.client import Client
 from cdmd.cli.demo.crm import Crm
@@ -22,4 +23,5 @@ def all_parts(television: Television) -> tuple[Part, ...]:
         Supplier(),
         Crm(),
         Client(),
+        Agency(),
     )

@@ -93,6 +93,10 @@ class Sandbox:
         """Let a connector that fetches look now."""
         self.daemon.control.post(f"/v1/connectors/{connector}/poll")
 
+    def send(self, target: str) -> None:
+        """Let a target that waits for a set time go now."""
+        self.daemon.control.post(f"/v1/targets/{target}/send")
+
     def shelf(self, kind: str) -> list[Any]:
         """What connectors show of that kind."""
         found: list[Any] = self.daemon.control.get(f"/v1/shelves/{kind}")
