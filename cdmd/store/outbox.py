@@ -141,8 +141,7 @@ class SqliteOutbox(Outbox):
         states: dict[ProfileKey, ProfileState] = {}
         for key in sorted({one.profile for one in found if one.profile is not None}):
             owner = await winner(self._readers, key)
-            if owner is not None:
-                states[key] = owner[1]
+            states.update({} if owner is None else {key: owner[1]})
         return [(one, None if one.profile is None else states.get(one.profile)) for one in found]
 
     @override

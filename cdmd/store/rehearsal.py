@@ -131,8 +131,9 @@ class SqliteRehearsal:
         for name in ("index_carried", "index_profile", "index_joins"):
             await self._run(partial(_one, name))
         for name in ("shorten", "shorten_keys"):
-            while await self._run(partial(_one, name)):
-                pass
+            left = 1
+            while left:
+                left = await self._run(partial(_one, name))
         for name in ("link", "find_split", "find_joined", "find_otherwise"):
             await self._run(partial(_one, name))
 

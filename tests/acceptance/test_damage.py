@@ -212,7 +212,7 @@ def test_a_state_directory_that_is_not_whole_is_not_served(
         assert one.process is not None
         assert one.process.returncode == 1
         assert "Traceback" not in said
-        assert "cdmd restore" in said or "cdmd verify" in said, said
+        assert any(what in said for what in ("cdmd restore", "cdmd verify", "put the copy of keys/digest.key")), said
     finally:
         if said is None:
             one.stop()

@@ -6,7 +6,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,10 +38,10 @@ COMMAND = [sys.executable, "-m", "cdmd", "demo"]
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Folders of its own, so that what is left behind can be seen."""
-    (tmp_path / "tmp").mkdir()
-    return {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp"), "TERM": "xterm"}
+def environment() -> Iterator[dict[str, str]]:
+    """A folder of its own, so that what is left behind can be seen; its name is short, for a socket's path has to be."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        yield {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": folder, "TERM": "xterm"}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -22,12 +23,13 @@ pytestmark = pytest.mark.timeout(40)
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr("cdmd.cli.demo.television.entry_points", lambda group: [])
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    return tmp_path / "tmp"
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Its name is short, for a socket's path has to be."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as found:
+        monkeypatch.setattr(tempfile, "tempdir", found)
+        monkeypatch.setattr("cdmd.cli.demo.television.entry_points", lambda group: [])
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        yield Path(found)
 
 
 def after_the_story(monkeypatch: pytest.MonkeyPatch, *, happens: int, what: object) -> None:

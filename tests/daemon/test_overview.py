@@ -119,7 +119,7 @@ async def test_what_is_not_well_is_a_warning_and_makes_it_degraded(tmp_path: Pat
         running = Running(parts)
         assert (await running.status()).warnings == []
         parts.upkeep.problems["prune"] = "prune: no"
-        parts.pipeline.failure = "the store cannot take events"
+        parts.pipeline._writing.failure = "the store cannot take events"
         parts.disk.reserve = parts.disk.free * 2
         monkeypatch.setattr(parts.journal, "_failure", "disk I/O error (journal)")
         monkeypatch.setattr(parts.store, "failure", "disk I/O error (store)")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import anyio
 import asyncssh
@@ -29,7 +29,7 @@ class SftpArea(NamedTuple):
         """The file's content, as the guest gets it. Raises CdmdError."""
 
         async def fetch() -> bytes:
-            known = ([], [], [], [], [], [], [])
+            known: Any = ([], [], [], [], [], [], [])
             async with (
                 asyncssh.connect(
                     "127.0.0.1", self.port, username=GUEST, password=self.password, client_keys=None, config=None,
