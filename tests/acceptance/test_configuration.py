@@ -309,7 +309,12 @@ def test_a_tail_in_a_pipe_ends_when_the_daemon_stops_and_one_that_is_to_go_on_do
         subprocess.Popen(line, stdout=out, stderr=err, env=daemon.environment) as tail,
     ):
         try:
-            until(lambda: _send(daemon, "shop", id=str(time.monotonic_ns())) == 200 and shown.read_text(), what="a line")
+            until(
+                lambda: (
+                    _send(daemon, "shop", id=str(time.monotonic_ns())) == 200 and shown.read_text() and _read(lasting, b'"id"')
+                ),
+                what="a line of each",
+            )
             assert daemon.stop() == 0
             assert tail.wait(10) == 0
         finally:
@@ -330,6 +335,8 @@ def _read(process: "subprocess.Popen[bytes]", wanted: bytes) -> bool:
     """Whether a line with that has come by now."""
     assert process.stdout is not None
     while select.select([process.stdout], [], [], 0.1)[0]:
-        if wanted in process.stdout.readline():
+        line = process.stdout.readline()
+        assert line, "it ended"
+        if wanted in line:
             return True
     return False
