@@ -5,10 +5,8 @@ of the records that came with it (``refused``).
 """
 
 import builtins
-import random
 import re
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
@@ -16,14 +14,14 @@ import msgspec
 from cdmd.contracts import HttpAnswer, Outlet
 from cdmd.errors import AddressRefused, ConfigInvalid, CredentialRefused, RequestFailed, TemplateFault, ValueRefused
 from cdmd.kit.coercions import as_text
-from cdmd.kit.credentials import Authorizer, Signed
+from cdmd.kit.credentials import Signed
 from cdmd.kit.filling import FORM, form_encoded, in_query, parsed, rendered
 from cdmd.kit.json_text import NotJson, decode_json
 from cdmd.kit.templates import Template
-from cdmd.kit.tokens import TokenState, authorizer
 from cdmd.kit.urls import UrlTemplate
 from cdmd.models import Delivered, Delivery, DeliveryVerdict, Later, Never
 from cdmd.targets.answers import verdict_of
+from cdmd.targets.proving import Proving
 from cdmd.targets.rest_settings import RECORDS, RefusedSettings, RestTargetSettings, address, problems
 from cdmd.targets.seen import of_delivery, viewed
 
@@ -53,7 +51,7 @@ class RestTarget:
         self._params, self._headers = parsed(settings.params), parsed(settings.headers)
         self._record, self._body = parsed(settings.record), parsed(settings.body)
         self._refused = None if settings.refused is None else _Refused(settings.refused)
-        self._authorizer: Authorizer | None = None
+        self._proving = Proving(settings.auth)
 
     @classmethod
     def check(cls, name: str, settings: RestTargetSettings) -> list[str]:
@@ -111,18 +109,12 @@ class RestTarget:
         headers = {name: as_text(value) for name, value in rendered(self._headers, seen).items()}
         params = {name: in_query(value) for name, value in rendered(self._params, seen).items()}
         headers = {**_type(self._settings, content), **headers}
-        signing = self._authorized(outlet)
 
-        async def ask(signed: Signed) -> HttpAnswer:
+        async def send(signed: Signed) -> HttpAnswer:
             proven, asked = {**headers, **signed.headers}, {**params, **signed.params}
             return await outlet.http.request(self._settings.method, url, headers=proven, params=asked or None, content=content)
 
-        answer = await ask(signed := await signing.sign())
-        if answer.status_code == HTTPStatus.UNAUTHORIZED and await signing.refused(signed):
-            answer = await ask(signed := await signing.sign())
-        if answer.status_code != HTTPStatus.UNAUTHORIZED:
-            signing.accepted(signed)
-        return answer
+        return await self._proving.ask(outlet, send)
 
     def _content(self, records: Sequence[_Record], seen: Mapping[str, Any]) -> bytes | None:
         sent = [one.sent for one in records]
@@ -135,17 +127,6 @@ class RestTarget:
         else:
             body = sent[0] if self.batch == 1 else sent
         return form_encoded(body) if self._settings.body_as == "form" else msgspec.json.encode(body)
-
-    def _authorized(self, outlet: Outlet) -> Authorizer:
-        if self._authorizer is None:
-            self._authorizer = authorizer(
-                self._settings.auth,
-                post=outlet.http.post,
-                clock=outlet.clock,
-                state=TokenState(_nothing, _unsaved),
-                chance=random.random,
-            )
-        return self._authorizer
 
 
 class _Refused:
@@ -195,11 +176,3 @@ class _Refused:
 
 def _type(settings: RestTargetSettings, content: bytes | None) -> dict[str, str]:
     return {} if content is None else {"content-type": _TYPES[settings.body_as]}
-
-
-async def _nothing() -> None:
-    """There is no exchanged token: client credentials have none."""
-
-
-async def _unsaved(_value: bytes) -> None:
-    """Nothing is kept."""

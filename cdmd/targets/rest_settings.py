@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from cdmd.kit.credentials import Auth, LoginAuth, NoAuth, OAuth2RefreshAuth, mistakes
+from cdmd.kit.credentials import Auth, NoAuth
 from cdmd.kit.filling import flat, parsed, texts
 from cdmd.kit.templates import Template
 from cdmd.kit.urls import UrlTemplate
+from cdmd.targets.proving import auth_problems
 
 MOST_AT_ONCE: Final = 1_000
 RECORDS: Final = "records"
@@ -81,9 +82,7 @@ class RestTargetSettings(_Table, frozen=True, kw_only=True):
 
 def problems(settings: RestTargetSettings) -> list[str]:
     """Every mistake that the struct cannot express, as ``key: what is wrong``."""
-    found = [*_templates(settings), *(f"auth.{problem}" for problem in mistakes(settings.auth))]
-    if isinstance(settings.auth, OAuth2RefreshAuth | LoginAuth):
-        found.append("auth.type: a target takes none, api_key, bearer, basic or oauth2_client")
+    found = [*_templates(settings), *auth_problems(settings.auth)]
     if settings.record is None and settings.method in {"POST", "PUT", "PATCH"} and settings.body is None:
         found.append("record: is missing: what is sent of a delivery")
     if settings.body_as == "form" and (settings.batch > 1 or not flat(_sent(settings))):

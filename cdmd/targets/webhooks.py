@@ -5,11 +5,9 @@ on every attempt by the guarded client.
 """
 
 import builtins
-import random
 import re
 import ssl
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import quote, urlsplit
 
@@ -18,13 +16,14 @@ from msgspec import Meta
 
 from cdmd.contracts import Outlet
 from cdmd.errors import AddressRefused, ConfigInvalid, CredentialRefused, RequestFailed
-from cdmd.kit.credentials import Auth, Authorizer, LoginAuth, NoAuth, OAuth2RefreshAuth, mistakes
+from cdmd.kit.credentials import Auth, NoAuth, Signed
 from cdmd.kit.outsigning import ExpiringSecret, Signer
+from cdmd.kit.posting import Brief
 from cdmd.kit.secret import Secret
-from cdmd.kit.tokens import TokenState, authorizer
 from cdmd.kit.trusting import client_context
 from cdmd.models import Delivery, DeliveryVerdict, Later
 from cdmd.targets.answers import verdict_of
+from cdmd.targets.proving import Proving, auth_problems
 
 _HEADER: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _OURS: Final = re.compile(
@@ -83,15 +82,13 @@ class WebhookTarget:
             raise ConfigInvalid([f"targets.{name}.{problem}" for problem in problems])
         self._signer = Signer(_secrets(settings))
         self._headers = dict(settings.headers)
-        self._authorizer: Authorizer | None = None
+        self._proving = Proving(settings.auth)
 
     @classmethod
     def check(cls, name: str, settings: WebhookSettings) -> list[str]:
         """What a struct cannot express."""
         found = [f"url: {problem}" for problem in _address_problems(settings.url)]
-        found += [f"auth.{problem}" for problem in mistakes(settings.auth)]
-        if isinstance(settings.auth, OAuth2RefreshAuth | LoginAuth):
-            found.append("auth.type: a webhook takes none, api_key, bearer, basic or oauth2_client")
+        found += auth_problems(settings.auth)
         found += _secret_problems(settings)
         found += [f"headers.{key}: {problem}" for key, value in settings.headers.items() for problem in _header(key, value)]
         if (settings.client_certificate is None) != (settings.client_key is None):
@@ -110,25 +107,22 @@ class WebhookTarget:
 
     async def _post(self, delivery: Delivery, outlet: Outlet) -> DeliveryVerdict:
         body, headers = self._message(delivery)
-        signing = self._authorized(outlet)
+
+        async def send(signed: Signed) -> Brief:
+            now = outlet.clock.now()
+            proof = self._signer.headers(delivery.id, body, now) if self._settings.sign else {"webhook-id": delivery.id}
+            return await outlet.send(
+                self._settings.url,
+                headers={**self._headers, **headers, **signed.headers, **proof},
+                params=signed.params,
+                content=body,
+            )
+
         try:
-            for again in (True, False):
-                signed = await signing.sign()
-                now = outlet.clock.now()
-                proof = self._signer.headers(delivery.id, body, now) if self._settings.sign else {"webhook-id": delivery.id}
-                answer = await outlet.send(
-                    self._settings.url,
-                    headers={**self._headers, **headers, **signed.headers, **proof},
-                    params=signed.params,
-                    content=body,
-                )
-                if answer.status_code == HTTPStatus.UNAUTHORIZED and again and await signing.refused(signed):
-                    continue
-                signing.accepted(signed)
-                return verdict_of(answer.status_code, answer.headers, answer.content, now)
+            answer = await self._proving.ask(outlet, send)
         except (RequestFailed, AddressRefused, CredentialRefused) as error:
             return Later(reason=str(error), holds=isinstance(error, RequestFailed) and "seconds" in str(error))
-        return Later(reason="a new token is refused, too", status=HTTPStatus.UNAUTHORIZED)
+        return verdict_of(answer.status_code, answer.headers, answer.content, outlet.clock.now())
 
     def _message(self, delivery: Delivery) -> tuple[bytes, Mapping[str, str]]:
         """The body, and the headers that say what it is."""
@@ -141,17 +135,6 @@ class WebhookTarget:
             return msgspec.json.encode(whole), {"content-type": "application/cloudevents+json"}
         headers = {f"ce-{name}": quote(value, safe=_ID_SAFE) for name, value in attributes.items()}
         return msgspec.json.encode(data), {"content-type": "application/json", **headers}
-
-    def _authorized(self, outlet: Outlet) -> Authorizer:
-        if self._authorizer is None:
-            self._authorizer = authorizer(
-                self._settings.auth,
-                post=outlet.http.post,
-                clock=outlet.clock,
-                state=TokenState(_nothing, _unsaved),
-                chance=random.random,
-            )
-        return self._authorizer
 
 
 def _cloudevent(delivery: Delivery, *, source: str) -> tuple[dict[str, str], Any]:
@@ -205,11 +188,3 @@ def _header(name: str, value: str) -> list[str]:
     if re.fullmatch(r"[\x20-\x7e]*", value) is None:
         return ["must be one line of plain text"]
     return []
-
-
-async def _nothing() -> None:
-    """There is no exchanged token: client credentials have none."""
-
-
-async def _unsaved(_value: bytes) -> None:
-    """Nothing is kept."""

@@ -41,7 +41,10 @@ class Asked(NamedTuple):
 class Crm:
     """An API for people: it takes those with an ``@`` in their mail, up to ``most`` at once. ``refuses`` says how."""
 
-    def __init__(self, port: int, *, most: int = 1_000, refuses: str = "all", token: str | None = None) -> None:
+    def __init__(
+        self, port: int, *, most: int = 1_000, refuses: str = "all", token: str | None = None, shut: bool = False
+    ) -> None:
+        self.shut = shut
         self.url, self.most, self.refuses, self.token = f"http://127.0.0.1:{port}", most, refuses, token
         self.asked: list[Asked] = []
         self.people: list[Any] = []
@@ -53,6 +56,8 @@ class Crm:
             self.tokens += 1
             self.token = f"t{self.tokens}"
             return 200, {"access_token": self.token, "expires_in": 3600}
+        if self.shut:
+            return 401, {}
         if self.token is not None and asked.headers.get("authorization") != f"Bearer {self.token}":
             return 401, {}
         records = asked.json if asked.body[:1] == b"[" else [asked.json] if asked.body[:1] == b"{" else []
@@ -246,6 +251,19 @@ async def test_a_token_that_is_refused_is_exchanged_once(tmp_path: Path) -> None
         (refused,) = await sent(api, tmp_path, [person(3, "c@x")], auth=bearer)
     assert isinstance(refused, Later)
     assert "401" in refused.reason or "refused" in refused.reason
+
+
+async def test_new_tokens_that_are_refused_are_not_exchanged_with_every_attempt(tmp_path: Path) -> None:
+    with crm(shut=True) as api:
+        auth = OAuth2ClientAuth(token_url=f"{api.url}/token", client_id="cdmd", client_secret=Secret(b"s", reference="env:S"))
+        settings = RestTargetSettings(base_url=api.url, record={"mail": "{profile.identifiers.email}"}, auth=auth)
+        outlet, target = MemoryOutlet(tmp_path), RestTarget("t", settings)
+        async with GuardedHttp(hosts=hosts_in(settings), tls=ssl.create_default_context()) as http:
+            outlet.http = http
+            for number in range(4):
+                (found,) = await target.deliver([person(number, "a@x")], outlet)
+                assert isinstance(found, Later)
+    assert api.tokens == 1
 
 
 @pytest.mark.parametrize(
