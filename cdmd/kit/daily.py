@@ -1,7 +1,7 @@
 """Times of day by the clocks of a zone: ``"02:30 Europe/Stockholm"``. No I/O but for the zone's file."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -30,6 +30,11 @@ class At(msgspec.Struct, frozen=True):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{zone!r} is not a time zone that this machine knows") from None
         return cls(int(found[1]), int(found[2]), zone)
+
+    @classmethod
+    def each(cls, given: "str | Sequence[str] | None") -> "tuple[At, ...]":
+        """Those of a key that takes one, several or none. Raises ValueError."""
+        return () if given is None else tuple(cls.parse(text) for text in ((given,) if isinstance(given, str) else given))
 
     @property
     def clock(self) -> ZoneInfo:

@@ -25,7 +25,7 @@ from cdmd.connectors.files.looking import MOST_AT_ONCE, Found, Looked, dated_ahe
 from cdmd.connectors.files.names import Patterns, shown
 from cdmd.connectors.files.registering import EMPTY, Registering
 from cdmd.connectors.files.schedule import Schedule
-from cdmd.connectors.files.settings import FileSettings, Share, problems, times
+from cdmd.connectors.files.settings import FileSettings, Share, problems
 from cdmd.connectors.files.spool import Spool
 from cdmd.connectors.files.taking import (
     Emitting,
@@ -42,6 +42,7 @@ from cdmd.connectors.files.tidying import Tidying
 from cdmd.connectors.files.watching import REPLACES, Close, Leave, Moment, Note, Settle, Take, Tidy, decide, sighted
 from cdmd.contracts import Shelf, Source
 from cdmd.errors import BadArguments, ConfigInvalid
+from cdmd.kit.daily import At
 from cdmd.models import to_micros
 
 
@@ -85,7 +86,7 @@ class Watcher(ABC):
         schedule = Schedule(
             source.name,
             every=None if every is None else every.seconds,
-            at=times(self.settings),
+            at=At.each(self.settings.at),
             freshness=source.freshness,
             settles=self._stable,
         )

@@ -148,12 +148,6 @@ def problems(settings: Any) -> list[str]:
     return found
 
 
-def times(settings: FileSettings) -> tuple[At, ...]:
-    """The times of day to look at. Raises ValueError."""
-    given = settings.at
-    return () if given is None else tuple(At.parse(text) for text in ((given,) if isinstance(given, str) else given))
-
-
 def _names(settings: FileSettings) -> list[str]:
     found = [] if settings.path else ["path: is empty"]
     found += [] if settings.files else ["files: matches nothing: name at least one file"]
@@ -172,7 +166,7 @@ def _times(settings: FileSettings) -> list[str]:
     if settings.every is not None and settings.every.seconds < 1:
         return ["every: at least 1s"]
     try:
-        times(settings)
+        At.each(settings.at)
     except ValueError as error:
         return [f"at: {error}"]
     return []

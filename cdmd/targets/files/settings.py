@@ -112,15 +112,9 @@ class SftpTargetSettings(BatchSettings, frozen=True, kw_only=True, forbid_unknow
     idle_timeout: ssh_hosts.IdleTimeout = ssh_hosts.IDLE_TIMEOUT
 
 
-def times(settings: BatchSettings) -> tuple[At, ...]:
-    """The times of day. Raises ValueError."""
-    given = settings.at
-    return () if given is None else tuple(At.parse(text) for text in ((given,) if isinstance(given, str) else given))
-
-
 def file_name(settings: BatchSettings, target: str, slot: datetime) -> str:
     """The name of the file that was due at ``slot``."""
-    at = times(settings)
+    at = At.each(settings.at)
     filled = {
         "target": target,
         "audience": settings.audience or "",
@@ -153,7 +147,7 @@ def _times(settings: BatchSettings) -> list[str]:
     if settings.every is not None and settings.every.seconds < _LEAST:
         return ["every: at least 1m"]
     try:
-        return [] if settings.every is not None or times(settings) else ["at: is empty"]
+        return [] if settings.every is not None or At.each(settings.at) else ["at: is empty"]
     except ValueError as error:
         return [f"at: {error}"]
 
@@ -173,14 +167,10 @@ def _name(settings: BatchSettings) -> list[str]:
     if (
         not found
         and "{time}" not in name
-        and not (settings.at is not None and "{date}" in name and len(_listed(settings.at)) == 1)
+        and not ("{date}" in name and (isinstance(settings.at, str) or len(settings.at or ()) == 1))
     ):
         found.append("name: without {time} (or {date}, for one file a day) a file takes the place of the one before")
     return found
-
-
-def _listed(given: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else given
 
 
 def _columns(columns: Mapping[str, str]) -> list[str]:

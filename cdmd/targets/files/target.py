@@ -6,6 +6,7 @@ Interrupted before that, the same file is made again under the same name.
 
 import builtins
 import secrets as randomness
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -19,6 +20,7 @@ from cdmd.contracts import Outlet
 from cdmd.errors import ConfigInvalid, SourceUnavailable, TemplateFault, ValueRefused
 from cdmd.kit import ssh_hosts
 from cdmd.kit.backoff import Backoff
+from cdmd.kit.daily import At
 from cdmd.models import Delivered, Never
 from cdmd.targets.files.comparing import PART, Comparison, Entry, digest, packed, unpacked
 from cdmd.targets.files.places import FolderPlace, Place, SftpPlace
@@ -29,7 +31,6 @@ from cdmd.targets.files.settings import (
     SftpTargetSettings,
     file_name,
     problems,
-    times,
 )
 from cdmd.targets.files.slots import Progress, Slots
 from cdmd.targets.files.writing import Finished, Spool
@@ -41,7 +42,7 @@ _PROGRESS: Final = "progress"
 _KEY: Final = "key of the digests"
 
 
-class BatchTarget:
+class BatchTarget(ABC):
     """A target that makes files. ``place`` is where they go."""
 
     type: ClassVar[str]
@@ -52,7 +53,7 @@ class BatchTarget:
         if found := self.check(name, settings):
             raise ConfigInvalid([f"targets.{name}.{problem}" for problem in found])
         every = settings.every
-        self._slots = Slots(at=times(settings), every=None if every is None else every.seconds)
+        self._slots = Slots(at=At.each(settings.at), every=None if every is None else every.seconds)
         self._place = self.place()
         self._log: Any = structlog.get_logger()
 
@@ -61,9 +62,9 @@ class BatchTarget:
         """What a struct cannot express."""
         return problems(settings)
 
+    @abstractmethod
     def place(self) -> Place:
         """Where the files go."""
-        raise NotImplementedError
 
     async def run(self, outlet: Outlet) -> None:
         """Make each file that is due, until cancelled."""
