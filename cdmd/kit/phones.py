@@ -46,5 +46,5 @@ def regions() -> Collection[str]:
 
 @cache
 def _plans() -> Any:
-    """Loaded when the first number is read: 25 ms and 3 MB, and some more for each country met."""
+    """Loaded when the first number is read, and some more for each country met: neither start nor memory pays for it before."""
     return import_module("phonenumbers")

@@ -3,8 +3,8 @@
 A batch by itself is one transaction on the writer's thread. One that comes while another is under way is looked up between that
 one's look-up and its writing, decided on a thread of its own while it is written, and written next. What was decided and not
 yet written is laid over what was looked up; where that is not written after all, neither is what was decided upon it. Whoever
-else writes waits until no batch is between its look-up and its writing. It saves a backlog a third of its time
-(tests/bench/end_to_end.py). Not here: the tables.
+else writes waits until no batch is between its look-up and its writing. What it gains and costs:
+tests/bench/end_to_end.py. Not here: the tables.
 """
 
 import sqlite3
