@@ -27,7 +27,7 @@ async def quality(tmp_path: Path, *, addresses: int | None = None, hardness: Har
 async def test_where_nothing_is_shared_nobody_is_taken_for_somebody_else(tmp_path: Path) -> None:
     found = await quality(tmp_path)
     assert found.precision == 1.0, "texts that stand for nothing join nobody"
-    assert found.recall > 0.85
+    assert found.recall > 0.88, "what only telephone numbers join is joined"
     assert found.unusable > PEOPLE / 10
 
 
