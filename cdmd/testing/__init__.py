@@ -1,6 +1,7 @@
 """What plugin authors test with; the names resolve on first use.
 
-A source that records what a connector emits, the context of an extension, a clock that is moved by hand, a real daemon.
+A source that records what a connector emits, an outlet that records what a target says, the context of an extension, a clock
+that is moved by hand, a real daemon.
 """
 
 from importlib import import_module
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from cdmd.testing.clock import ManualClock as ManualClock
     from cdmd.testing.context import extension_context as extension_context
+    from cdmd.testing.outlet import RecordingOutlet as RecordingOutlet
     from cdmd.testing.process import DaemonProcess as DaemonProcess
     from cdmd.testing.source import RecordingSource as RecordingSource
 
-__all__ = ["DaemonProcess", "ManualClock", "RecordingSource", "extension_context"]
+__all__ = ["DaemonProcess", "ManualClock", "RecordingOutlet", "RecordingSource", "extension_context"]
 
 _HOME_OF: Final = {
     "DaemonProcess": "cdmd.testing.process",
     "ManualClock": "cdmd.testing.clock",
+    "RecordingOutlet": "cdmd.testing.outlet",
     "RecordingSource": "cdmd.testing.source",
     "extension_context": "cdmd.testing.context",
 }

@@ -28,10 +28,46 @@ from tests.deliveries.receiving import built, endpoint, quick, sending
 
 ROOT = Path(cdmd.__file__).parents[1]
 README = ROOT / "plugins" / "README.md"
+PAGER = """
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+
+class Takes(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+
+
+@pytest.fixture
+def pager():
+    server = HTTPServer(("127.0.0.1", 0), Takes)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/page"
+    server.shutdown()
+    server.server_close()
+"""
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def passing(folder: Path) -> str:
+    """What pytest says of the tests in the folder, all of which pass."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_the_plugin_in_twenty_lines_has_no_more_and_its_tests_pass_for_real(tmp_path: Path) -> None:
@@ -39,16 +75,7 @@ def test_the_plugin_in_twenty_lines_has_no_more_and_its_tests_pass_for_real(tmp_
     assert len(plugin.splitlines()) <= 20
     (tmp_path / "cdmd_loyalty.py").write_text(plugin)
     (tmp_path / "test_loyalty.py").write_text(tests)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert "2 passed" in passing(tmp_path)
 
 
 def test_its_project_file_announces_the_plugin() -> None:
@@ -127,6 +154,13 @@ async def test_the_target_sends_what_waits_and_says_what_became_of_it(tmp_path: 
             await it.put("crm", 3)
             await it.until(lambda total: total.delivered == 3)
             assert [len(json.loads(got.body)) for got in one.got] == [3, 3]
+
+
+def test_a_target_is_tested_as_it_says(tmp_path: Path) -> None:
+    (tmp_path / "cdmd_pager.py").write_text(blocks("python")[4])
+    (tmp_path / "test_pager.py").write_text(blocks("python")[5])
+    (tmp_path / "conftest.py").write_text(PAGER)
+    assert "1 passed" in passing(tmp_path)
 
 
 def test_its_tables_are_the_codes() -> None:

@@ -21,7 +21,7 @@ from cdmd.kit.secret import Secret
 from cdmd.models import Delivered, Delivery, DeliveryVerdict, Later, Never
 from cdmd.targets.rest import RestTarget
 from cdmd.targets.rest_settings import RefusedSettings, RestTargetSettings
-from tests.targets.outlet import MemoryOutlet, delivery
+from tests.targets.outlet import delivery, outlet_in
 
 pytestmark = pytest.mark.anyio
 
@@ -118,9 +118,9 @@ def person(n: int, mail: str | None, **more: Any) -> Delivery:
 
 async def sent(api: Crm, folder: Path, deliveries: list[Delivery], **keys: Any) -> list[DeliveryVerdict]:
     settings = RestTargetSettings(**{"base_url": api.url, "record": {"mail": "{profile.identifiers.email}"}, **keys})
-    outlet = MemoryOutlet(folder)
+    outlet = outlet_in(folder)
     async with GuardedHttp(hosts=hosts_in(settings), tls=ssl.create_default_context()) as http:
-        outlet.http = http
+        outlet.client = http
         return list(await RestTarget("t", settings).deliver(deliveries, outlet))
 
 
@@ -239,9 +239,9 @@ async def test_a_token_that_is_refused_is_exchanged_once(tmp_path: Path) -> None
         secret = Secret(b"s", reference="env:S")
         auth = OAuth2ClientAuth(token_url=f"{api.url}/token", client_id="cdmd", client_secret=secret)
         settings = RestTargetSettings(base_url=api.url, record={"mail": "{profile.identifiers.email}"}, auth=auth)
-        outlet, target = MemoryOutlet(tmp_path), RestTarget("t", settings)
+        outlet, target = outlet_in(tmp_path), RestTarget("t", settings)
         async with GuardedHttp(hosts=hosts_in(settings), tls=ssl.create_default_context()) as http:
-            outlet.http = http
+            outlet.client = http
             found = list(await target.deliver([person(1, "a@x")], outlet))
             api.token = "another"
             found += await target.deliver([person(2, "b@x")], outlet)
@@ -257,9 +257,9 @@ async def test_new_tokens_that_are_refused_are_not_exchanged_with_every_attempt(
     with crm(shut=True) as api:
         auth = OAuth2ClientAuth(token_url=f"{api.url}/token", client_id="cdmd", client_secret=Secret(b"s", reference="env:S"))
         settings = RestTargetSettings(base_url=api.url, record={"mail": "{profile.identifiers.email}"}, auth=auth)
-        outlet, target = MemoryOutlet(tmp_path), RestTarget("t", settings)
+        outlet, target = outlet_in(tmp_path), RestTarget("t", settings)
         async with GuardedHttp(hosts=hosts_in(settings), tls=ssl.create_default_context()) as http:
-            outlet.http = http
+            outlet.client = http
             for number in range(4):
                 (found,) = await target.deliver([person(number, "a@x")], outlet)
                 assert isinstance(found, Later)

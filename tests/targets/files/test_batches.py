@@ -4,7 +4,6 @@ import csv
 import gzip
 import hashlib
 import json
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from cdmd.targets.files import FolderFileTarget
 from cdmd.targets.files.comparing import unpacked
 from cdmd.targets.files.settings import FolderTargetSettings
 from cdmd.targets.files.slots import Slots
-from tests.targets.outlet import NOON, MemoryOutlet, Over, delivery, member, progress, public
+from cdmd.testing import RecordingOutlet
+from tests.targets.outlet import NOON, delivery, member, outlet_in, progress, public
 
 pytestmark = pytest.mark.anyio
 
@@ -37,9 +37,8 @@ def target(area: Path, **keys: Any) -> FolderFileTarget:
     return FolderFileTarget("t", FolderTargetSettings(**{"path": str(area), "at": "02:30", **keys}))
 
 
-async def ran(one: FolderFileTarget, outlet: MemoryOutlet) -> None:
-    with suppress(Over):
-        await one.run(outlet)
+async def ran(one: FolderFileTarget, outlet: RecordingOutlet) -> None:
+    await outlet.run(one)
 
 
 def names(area: Path) -> list[str]:
@@ -58,7 +57,7 @@ def test_it_is_a_target_that_runs_by_itself(area: Path) -> None:
 
 
 async def test_an_audience_is_written_whole_at_its_time_and_not_before(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path)
+    outlet = outlet_in(tmp_path)
     outlet.people = [member(1, "joe@example.com", city="Malmö", vip=True), member(2, "eve@example.com", points=7, tags=["a"])]
     await ran(target(area, audience="vip", name="vips_{date}"), outlet)
     assert names(area) == ["vips_2026-11-24.csv"]
@@ -68,7 +67,7 @@ async def test_an_audience_is_written_whole_at_its_time_and_not_before(area: Pat
         {"id": public(2), "identifiers.email": "eve@example.com", "traits.city": "", "traits.vip": "",
          "audiences": '["vip"]', "traits.points": "7", "traits.tags": '["a"]'},
     ]  # fmt: skip
-    assert outlet.said == [
+    assert outlet.slept == [
         "next file vips_2026-11-24.csv",
         "vips_2026-11-24.csv with 2 rows was written; next file vips_2026-11-25.csv",
     ]
@@ -76,7 +75,7 @@ async def test_an_audience_is_written_whole_at_its_time_and_not_before(area: Pat
 
 
 async def test_columns_and_dialect_are_chosen(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path)
+    outlet = outlet_in(tmp_path)
     outlet.people = [member(1, "joe@example.com", city="a;b")]
     columns = {"mail": "{identifiers.email}", "where": "{traits.city}", "who": "{id}!", "none": "{traits.zip}"}
     await ran(target(area, audience="vip", columns=columns, delimiter=";", name="x{time}"), outlet)
@@ -85,7 +84,7 @@ async def test_columns_and_dialect_are_chosen(area: Path, tmp_path: Path) -> Non
 
 
 async def test_what_happened_since_the_last_file_is_written_and_then_counts_as_delivered(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path, until=timedelta(hours=48))
+    outlet = outlet_in(tmp_path, until=timedelta(hours=48))
     outlet.queue = [delivery(n, event={"data": {"total": n}}, profile={"id": "p"}) for n in range(1, 2_501)]
     await ran(target(area, format="jsonl"), outlet)
     assert names(area) == ["t_20261124T023000Z.jsonl", "t_20261125T023000Z.jsonl"]
@@ -100,19 +99,19 @@ async def test_what_happened_since_the_last_file_is_written_and_then_counts_as_d
 
 
 async def test_where_there_is_nothing_to_say_no_file_needs_to_be_written(area: Path, tmp_path: Path) -> None:
-    await ran(target(area, empty=False), MemoryOutlet(tmp_path))
+    await ran(target(area, empty=False), outlet_in(tmp_path))
     assert names(area) == []
 
 
 async def test_only_what_changed_among_the_members_is_written(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path, until=timedelta(hours=72))
+    outlet = outlet_in(tmp_path, until=timedelta(hours=72))
     days = [
         [member(1, "a@x"), member(3, "c@x"), member(4, "d@x"), *(member(n, f"{n}@x") for n in range(10, 3_000))],
         [member(2, "b@x"), member(3, "c@x", city="Lund"), *(member(n, f"{n}@x") for n in range(10, 2_999))],
         [member(2, "b@x"), member(3, "c@x", city="Lund"), *(member(n, f"{n}@x") for n in range(10, 2_999))],
     ]
 
-    async def next_day(one: MemoryOutlet) -> None:
+    async def next_day(one: RecordingOutlet) -> None:
         one.people = days.pop(0) if days else one.people
 
     outlet.asleep = next_day
@@ -145,23 +144,23 @@ def test_fixed_intervals_are_counted_alike_before_and_after_a_restart() -> None:
 
 
 async def test_a_file_can_be_had_at_fixed_intervals(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path, until=timedelta(hours=13))
+    outlet = outlet_in(tmp_path, until=timedelta(hours=13))
     await ran(target(area, at=None, every=Duration.parse("6h")), outlet)
     assert names(area) == ["t_20261123T180000Z.csv", "t_20261124T000000Z.csv"]
 
 
 async def test_what_is_remembered_of_members_names_nobody(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path)
+    outlet = outlet_in(tmp_path)
     outlet.people = [member(1, "joe@example.com", city="Lund")]
     await ran(target(area, audience="vip", mode="changes"), outlet)
     assert not any("joe" in text or "Lund" in text for text in outlet.kept.values())
 
 
 async def test_a_lost_part_of_the_register_means_that_its_members_are_told_anew(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path, until=timedelta(hours=48))
+    outlet = outlet_in(tmp_path, until=timedelta(hours=48))
     outlet.people = [member(1, "a@x")]
 
-    async def lose(one: MemoryOutlet) -> None:
+    async def lose(one: RecordingOutlet) -> None:
         one.kept = {key: text for key, text in one.kept.items() if not key.startswith("register")}
 
     outlet.asleep = lose
@@ -170,38 +169,38 @@ async def test_a_lost_part_of_the_register_means_that_its_members_are_told_anew(
 
 
 async def test_after_days_of_standing_still_one_file_is_written_and_not_one_for_each(area: Path, tmp_path: Path) -> None:
-    await ran(target(area), outlet := MemoryOutlet(tmp_path))
-    later = MemoryOutlet(tmp_path, now=outlet.clock.now() + timedelta(days=9), until=timedelta(hours=1))
+    await ran(target(area), outlet := outlet_in(tmp_path))
+    later = outlet_in(tmp_path, now=outlet.clock.now() + timedelta(days=9), until=timedelta(hours=1))
     later.kept = outlet.kept
     await ran(target(area), later)
     assert names(area) == ["t_20261124T023000Z.csv", "t_20261203T023000Z.csv"]
 
 
 async def test_the_first_start_owes_nothing_and_a_wrong_clock_of_the_past_stops_nothing(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path, until=timedelta(hours=1))
+    outlet = outlet_in(tmp_path, until=timedelta(hours=1))
     await ran(target(area), outlet)
     assert names(area) == []
-    far = MemoryOutlet(tmp_path, now=outlet.clock.now() + timedelta(days=400))
+    far = outlet_in(tmp_path, now=outlet.clock.now() + timedelta(days=400))
     await ran(target(area), far)
-    back = MemoryOutlet(tmp_path)
+    back = outlet_in(tmp_path)
     back.kept = far.kept
     await ran(target(area), back)
     assert "t_20261124T023000Z.csv" in names(area)
 
 
 async def test_whoever_asks_has_a_file_at_once_beside_those_that_are_due(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path, until=timedelta(hours=15))
+    outlet = outlet_in(tmp_path, until=timedelta(hours=15))
     outlet.asked = 2
     await ran(target(area), outlet)
     assert names(area) == ["t_20261123T120000Z.csv", "t_20261123T120001Z.csv", "t_20261124T023000Z.csv"]
 
 
 async def test_a_file_that_cannot_be_delivered_is_tried_again_and_says_why(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path)
+    outlet = outlet_in(tmp_path)
     outlet.queue = [delivery(1)]
     await anyio.Path(area).rmdir()
 
-    async def mend(one: MemoryOutlet) -> None:
+    async def mend(one: RecordingOutlet) -> None:
         if len(one.problems) == 3:
             await anyio.Path(area).mkdir()
 
@@ -215,7 +214,7 @@ async def test_a_file_that_cannot_be_delivered_is_tried_again_and_says_why(area:
 
 
 async def test_a_full_disk_is_said_and_nothing_counts_as_delivered(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path, until=timedelta(hours=15))
+    outlet = outlet_in(tmp_path, until=timedelta(hours=15))
     outlet.queue = [delivery(1, text="x" * 1_000)]
     await anyio.Path(area / ".t_20261124T023000Z.jsonl.part").symlink_to("/dev/full")
     await ran(target(area, format="jsonl"), outlet)
@@ -224,7 +223,7 @@ async def test_a_full_disk_is_said_and_nothing_counts_as_delivered(area: Path, t
 
 
 async def test_an_interruption_before_it_is_noted_repeats_the_file_under_its_name(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path)
+    outlet = outlet_in(tmp_path)
     outlet.queue = [delivery(1, a=1)]
 
     async def broken(key: str, value: str) -> None:
@@ -243,7 +242,7 @@ async def test_an_interruption_before_it_is_noted_repeats_the_file_under_its_nam
 
 
 async def test_an_interruption_while_it_is_noted_writes_nothing_twice(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path, until=timedelta(hours=48))
+    outlet = outlet_in(tmp_path, until=timedelta(hours=48))
     outlet.queue = [delivery(n) for n in range(1, 1_501)]
     settle = outlet.settle
 
@@ -263,7 +262,7 @@ async def test_an_interruption_while_it_is_noted_writes_nothing_twice(area: Path
 
 
 async def test_what_no_row_can_be_made_of_is_set_aside_and_the_rest_is_written(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path)
+    outlet = outlet_in(tmp_path)
     outlet.queue = [delivery(1, a={"b": "x"}), delivery(2, a={"b": 7})]
     await ran(
         target(area, columns={"large": "{a.b.to_upper(@)}", "joined": "{join(',', a.b)}"} and {"n": "{abs(a.b)}"}), outlet
@@ -277,7 +276,7 @@ async def test_what_no_row_can_be_made_of_is_set_aside_and_the_rest_is_written(a
 
 
 async def test_too_many_different_entries_ask_for_columns(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path, until=timedelta(hours=15))
+    outlet = outlet_in(tmp_path, until=timedelta(hours=15))
     outlet.queue = [delivery(n, **{f"k{n}": 1}) for n in range(1, 1_200)]
     await ran(target(area), outlet)
     assert "more than 1000 different entries: configure `columns`" in (outlet.problems[0] or "")
@@ -285,7 +284,7 @@ async def test_too_many_different_entries_ask_for_columns(area: Path, tmp_path: 
 
 
 async def test_a_manifest_says_what_the_file_must_be(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path)
+    outlet = outlet_in(tmp_path)
     outlet.people = [member(1, "joe@example.com")]
     await ran(target(area, audience="vip", compress="gzip", manifest=True), outlet)
     name = "t_20261124T023000Z.csv.gz"
@@ -299,7 +298,7 @@ async def test_a_manifest_says_what_the_file_must_be(area: Path, tmp_path: Path)
 
 
 async def test_parquet_has_types_where_all_values_are_of_one(area: Path, tmp_path: Path) -> None:
-    outlet = MemoryOutlet(tmp_path)
+    outlet = outlet_in(tmp_path)
     outlet.queue = [
         delivery(1, n=1, f=1, mixed=1, flag=True, text="å", big=1),
         delivery(2, n=2, f=1.5, mixed="two", flag=False, text=None, big=2**70),

@@ -3,7 +3,6 @@
 import hashlib
 import ssl
 import subprocess
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from cdmd.kit.egress import GuardedHttp
 from cdmd.kit.quantities import Duration
 from cdmd.targets.files import SftpFileTarget
 from cdmd.targets.files.settings import EncryptSettings, SftpTargetSettings
+from cdmd.testing import RecordingOutlet
 from tests.connectors.files.reaching import misbehaving, secret
 from tests.peers.proxy import proxy
 from tests.peers.sshd import Sshd
-from tests.targets.outlet import MemoryOutlet, Over, delivery, member
+from tests.targets.outlet import delivery, member, outlet_in
 
 pytestmark = pytest.mark.anyio
 NAME = "t_20261124T023000Z"
@@ -42,7 +42,7 @@ def decrypted(home: Path, file: Path) -> bytes:
     return subprocess.run([*command, "--decrypt", str(file)], check=True, capture_output=True).stdout
 
 
-async def ran(server: Sshd, path: Path | str, outlet: MemoryOutlet, **keys: Any) -> MemoryOutlet:
+async def ran(server: Sshd, path: Path | str, outlet: RecordingOutlet, **keys: Any) -> RecordingOutlet:
     """Have it write its first file, and try again for as long as the outlet lasts."""
     standing: dict[str, Any] = {
         "host": "127.0.0.1", "port": server.port, "username": server.username, "private_key": secret(server.private_key),
@@ -51,14 +51,13 @@ async def ran(server: Sshd, path: Path | str, outlet: MemoryOutlet, **keys: Any)
     given = {key: value for key, value in {**standing, **keys}.items() if value is not None}
     settings = SftpTargetSettings(path=str(path), **given)
     async with GuardedHttp(hosts=hosts_in(settings), tls=ssl.create_default_context()) as http:
-        outlet.http = http
-        with suppress(Over):
-            await SftpFileTarget("t", settings).run(outlet)
+        outlet.client = http
+        await outlet.run(SftpFileTarget("t", settings))
     return outlet
 
 
-def waiting(folder: Path, *, rows: int = 3, size: int = 10, hours: float = 14.51) -> MemoryOutlet:
-    outlet = MemoryOutlet(folder, until=timedelta(hours=hours))
+def waiting(folder: Path, *, rows: int = 3, size: int = 10, hours: float = 14.51) -> RecordingOutlet:
+    outlet = outlet_in(folder, until=timedelta(hours=hours))
     outlet.queue = [delivery(n, text=f"{n:09}" + "x" * size) for n in range(1, rows + 1)]
     return outlet
 
@@ -75,7 +74,7 @@ async def test_a_file_is_in_the_area_whole_with_its_manifest_and_nothing_else(se
 
 async def test_a_file_that_is_made_again_takes_the_place_of_the_first(server: Sshd, area: Path, tmp_path: Path) -> None:
     (area / f"{NAME}.jsonl").write_text("half of it")
-    outlet = MemoryOutlet(tmp_path)
+    outlet = outlet_in(tmp_path)
     outlet.people = [member(1, "joe@example.com")]
     await ran(server, area, outlet, audience="vip")
     assert "joe@example.com" in (area / f"{NAME}.jsonl").read_text()
