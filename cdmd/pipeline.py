@@ -5,6 +5,7 @@ This page names the steps in order; each is a room of its own. What happens to a
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import anyio
@@ -280,6 +281,11 @@ class Pipeline:
     def freshness(self) -> Freshness:
         """How late events become visible."""
         return self._writing.freshness
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the first of those that are read and not applied was received; None where there is none."""
+        return next((one.entry.event.received for batch in self._window for one in batch.passages), None)
 
     @property
     def failure(self) -> str | None:

@@ -17,16 +17,18 @@ _SHARE: Final = 0.95
 _SMALLEST: Final = 0.001
 _GROWTH: Final = 1.2
 _BOUNDS: Final = [_SMALLEST * _GROWTH**bucket for bucket in range(130)]  # up to half a year
+_SHOWN: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0)
 
 
 class _Hour:
     """One connector's last sixty minutes: (minute, counts by bucket), newest last."""
 
-    __slots__ = ("last_event", "minutes")
+    __slots__ = ("last_event", "minutes", "newest")
 
     def __init__(self) -> None:
         self.minutes: deque[tuple[int, dict[int, int]]] = deque()
         self.last_event: datetime | None = None
+        self.newest: Micros | None = None
 
 
 class Freshness:
@@ -35,6 +37,8 @@ class Freshness:
     def __init__(self) -> None:
         self._hours: dict[str, _Hour] = {}
         self._begun: dict[str, Micros] = {}
+        self._all: dict[int, int] = {}
+        self._seconds = 0.0
 
     def begin(self, connector: str, at: Micros) -> None:
         """The connector first began to look at that moment: what happened before is its source's history."""
@@ -43,12 +47,17 @@ class Freshness:
     def seen(self, happened: Iterable[tuple[str, Micros]], now: datetime) -> None:
         """Events of these connectors became visible ``now``, to be measured from these moments unless that is history."""
         moment, delays = to_micros(now), dict[str, list[float]]()
+        newest: dict[str, Micros] = {}
         for connector, at in happened:
             found = delays.setdefault(connector, [])
             if at >= self._begun.get(connector, at):
                 found.append(max(0, moment - at) / 1_000_000)
+            if at > newest.get(connector, 0):
+                newest[connector] = at
         for connector, waited in delays.items():
             self.note(connector, waited, now)
+            hour = self._hours[connector]
+            hour.newest = max(hour.newest or Micros(0), newest.get(connector, Micros(0)))
 
     def note(self, connector: str, delays: Iterable[float], now: datetime) -> None:
         """Events became visible ``now``, so many seconds after they should be measured from (none: only history)."""
@@ -64,6 +73,8 @@ class Freshness:
         for delay in delays:
             bucket = bisect_left(_BOUNDS, delay)
             counts[bucket] = counts.get(bucket, 0) + 1
+            self._all[bucket] = self._all.get(bucket, 0) + 1
+            self._seconds += delay
 
     def seconds(self, connector: str, now: datetime) -> float | None:
         """The 95th percentile of the last hour; None when nothing came."""
@@ -86,6 +97,22 @@ class Freshness:
         """When the connector's last event became visible; None before the first since the start."""
         hour = self._hours.get(connector)
         return None if hour is None else hour.last_event
+
+    def newest(self, connector: str) -> Micros | None:
+        """The newest moment that the connector's events were measured from; None before the first since the start."""
+        hour = self._hours.get(connector)
+        return None if hour is None else hour.newest
+
+    def distribution(self) -> tuple[list[tuple[str, float]], float]:
+        """All delays since the start as a cumulative histogram (upper bounds as text, "+Inf" last), and their sum in seconds.
+
+        A delay is counted with the bound of its bucket, up to a fifth above it.
+        """
+        found = [(f"{bound:g}", float(sum(self._within(bound)))) for bound in _SHOWN]
+        return [*found, ("+Inf", float(sum(self._all.values())))], self._seconds
+
+    def _within(self, bound: float) -> Iterable[int]:
+        return (count for bucket, count in self._all.items() if _SMALLEST * _GROWTH**bucket <= bound)
 
 
 def _forget(hour: _Hour, minute: int) -> None:

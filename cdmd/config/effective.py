@@ -19,6 +19,7 @@ _SECTIONS = (
     "daemon",
     "http",
     "control",
+    "metrics",
     "network",
     "queue",
     "journal",

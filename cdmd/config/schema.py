@@ -99,6 +99,15 @@ class ControlSettings(_Table, frozen=True, kw_only=True):
     )
 
 
+class MetricsSettings(_Table, frozen=True, kw_only=True):
+    """``[metrics]``."""
+
+    listen: Annotated[
+        str | None,
+        Meta(description="Where `GET /metrics` is answered, as `HOST:PORT`; nowhere by default. It asks nobody who they are."),
+    ] = None
+
+
 class NetworkSettings(_Table, frozen=True, kw_only=True):
     """``[network]``."""
 
@@ -310,6 +319,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     daemon: DaemonSettings = DaemonSettings()
     http: HttpSettings = HttpSettings()
     control: ControlSettings = ControlSettings()
+    metrics: MetricsSettings = MetricsSettings()
     network: NetworkSettings = NetworkSettings()
     queue: QueueSettings = QueueSettings()
     journal: JournalSettings = JournalSettings()

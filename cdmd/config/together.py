@@ -3,12 +3,12 @@
 As in ``meaning``, each function yields ``(key path, what is wrong)``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cdmd.config.checking import nearest
-from cdmd.config.meaning import Found
+from cdmd.config.meaning import Found, listen_problem
 from cdmd.config.reading import Key
-from cdmd.config.schema import ConnectorConfig, ConnectorFrame, IdentitySettings
+from cdmd.config.schema import ConnectorConfig, ConnectorFrame, IdentitySettings, MetricsSettings
 from cdmd.kit.grants import Demand, impossible
 
 
@@ -85,3 +85,15 @@ def guards(connectors: Mapping[str, ConnectorConfig], identity: IdentitySettings
                 ("connectors", name, "known_only"),
                 f"nobody can be known: [identity.identifiers] lists none of the kinds that it brings ({kinds})",
             )
+
+
+def scraping(settings: MetricsSettings, public: Sequence[str]) -> Found:
+    """An address of its own for the metrics."""
+    address = settings.listen
+    if address is None:
+        return
+    problem = f"{address!r} is not an address: write HOST:PORT" if address.startswith("fd:") else listen_problem(address)
+    if problem is None and address in public:
+        problem = f"{address!r} is where senders call (http.listen): metrics need an address of their own"
+    if problem:
+        yield ("metrics", "listen"), problem

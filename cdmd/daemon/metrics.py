@@ -1,12 +1,19 @@
-"""The figures of ``status`` in the Prometheus text format. Never a customer, never an event as a label."""
+"""The figures of ``status`` in the Prometheus text format. Never a customer, never an event as a label.
+
+What is measured stands in ``figures``; age and silence are judged by the clock, so that they grow also while nothing comes.
+"""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from cdmd.control.protocol import Status
+from cdmd.daemon.figures import FAMILIES
+from cdmd.daemon.gate import Live
 from cdmd.daemon.parts import Parts
+from cdmd.models import from_micros
 
 _AT_DOOR = (("received", "received"), ("refused", "refused"), ("accepted", "accepted"), ("filtered", "filtered_at_door"))
 _APPLIED = ("applied", "repeats", "suppressed")
@@ -21,117 +28,112 @@ _REMARKS = (
     "missed",
 )
 _CURRENT = ("dead_letters", "parked", "backlog")
+_KINDS = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "histogram": HistogramMetricFamily}
 
 
 class _Snapshot:
     """One status as a collector."""
 
     def __init__(self, status: Status, parts: Parts) -> None:
-        self._status, self._parts = status, parts
+        self._status, self._parts, self._now = status, parts, parts.clock.now()
+        self._families = {one.name: _KINDS[one.kind](one.name, one.text, labels=one.labels) for one in FAMILIES}
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._daemon()
-        yield from self._events()
-        yield from self._connectors()
-        yield from self._targets()
-        yield from self._plugins()
+        """Every family, also those without a row."""
+        self._daemon()
+        self._events()
+        self._connectors()
+        self._targets()
+        self._plugins()
+        yield from self._families.values()
 
-    def _daemon(self) -> Iterator[Metric]:
-        status, parts = self._status, self._parts
-        for name, text, value in (
-            ("cdmd_queue_depth", "Events waiting for the journal.", status.queue.events),
-            ("cdmd_queue_capacity", "Events that may wait for the journal.", status.queue.max_events),
-            ("cdmd_journal_backlog", "Events acknowledged and not yet applied or parked.", status.journal.backlog),
-            ("cdmd_journal_bytes", "Bytes of the journal on disk.", status.journal.bytes),
-            ("cdmd_store_bytes", "Bytes of the store on disk.", status.store.bytes),
-            ("cdmd_disk_free_bytes", "Free bytes of the state directory's disk.", status.disk.free_bytes),
-            ("cdmd_profiles", "Profiles.", status.totals.profiles),
-            ("cdmd_dlq_depth", "Dead letters.", status.totals.dead_letters),
-            ("cdmd_parked_depth", "Events that wait for an extension.", status.store.parked),
-            ("cdmd_expiry_lag_seconds", "How long the most overdue window is due.", status.audiences.expiry_lag_seconds),
-            ("cdmd_loop_lag_seconds", "The longest that anything blocked the event loop since the start.", parts.watch.longest),
-            ("cdmd_uptime_seconds", "Seconds since the start.", status.uptime_seconds),
-            ("cdmd_ready", "1 while events can be taken (as /readyz says).", float(parts.readiness()[0])),
-        ):
-            yield GaugeMetricFamily(name, text, value=value)
-        log = GaugeMetricFamily("cdmd_sqlite_wal_bytes", "Bytes of a database's write-ahead log.", labels=["database"])
+    def _add(self, name: str, value: float | None, *labels: str) -> None:
+        """One row; none where there is no figure."""
+        if value is not None:
+            self._families[name].add_metric(labels, value)
+
+    def _daemon(self) -> None:
+        status, parts, add = self._status, self._parts, self._add
+        oldest = parts.pipeline.oldest
+        add("cdmd_queue_depth", status.queue.events)
+        add("cdmd_queue_capacity", status.queue.max_events)
+        add("cdmd_journal_backlog", status.journal.backlog)
+        add("cdmd_journal_backlog_seconds", 0.0 if oldest is None else self._since(oldest))
+        add("cdmd_journal_bytes", status.journal.bytes)
+        add("cdmd_store_bytes", status.store.bytes)
+        add("cdmd_disk_free_bytes", status.disk.free_bytes)
+        add("cdmd_profiles", status.totals.profiles)
+        add("cdmd_dlq_depth", status.totals.dead_letters)
+        add("cdmd_parked_depth", status.store.parked)
+        add("cdmd_expiry_lag_seconds", status.audiences.expiry_lag_seconds)
+        add("cdmd_erasures_pending", status.erasures.pending)
+        add("cdmd_loop_lag_seconds", parts.watch.longest)
+        add("cdmd_uptime_seconds", status.uptime_seconds)
+        add("cdmd_ready", float(parts.readiness()[0]))
         for database, size in parts.disk.log_bytes.items():
-            log.add_metric([database], size)
-        yield log
+            add("cdmd_sqlite_wal_bytes", size, database)
+        buckets, total = parts.pipeline.freshness.distribution()
+        self._families["cdmd_event_visible_seconds"].add_metric((), buckets, total)
 
-    def _events(self) -> Iterator[Metric]:
-        events = CounterMetricFamily(
-            "cdmd_events", "Events by connector, stage and what became of them.", labels=["connector", "stage", "result"]
-        )
-        remarks = CounterMetricFamily(
-            "cdmd_remarks", "What was noticed about events beside what became of them.", labels=["connector", "remark"]
-        )
-        refusals = CounterMetricFamily("cdmd_refusals", "What was refused, by reason.", labels=["connector", "reason"])
-        current = GaugeMetricFamily("cdmd_events_current", "Events by connector in a state now.", labels=["connector", "state"])
+    def _events(self) -> None:
+        add = self._add
         for row in self._status.connectors:
             for name, field in _AT_DOOR:
-                events.add_metric([row.name, "door", name], getattr(row, field))
-            events.add_metric([row.name, "store", "filtered"], row.filtered - row.filtered_at_door)
+                add("cdmd_events_total", getattr(row, field), row.name, "door", name)
+            add("cdmd_events_total", row.filtered - row.filtered_at_door, row.name, "store", "filtered")
             for name in _APPLIED:
-                events.add_metric([row.name, "store", name], getattr(row, name))
+                add("cdmd_events_total", getattr(row, name), row.name, "store", name)
             for name in _REMARKS:
-                remarks.add_metric([row.name, name], getattr(row, name))
+                add("cdmd_remarks_total", getattr(row, name), row.name, name)
             for name, count in row.refusals.items():
-                refusals.add_metric([row.name, name], count)
+                add("cdmd_refusals_total", count, row.name, name)
             for name in _CURRENT:
-                current.add_metric([row.name, name], getattr(row, name))
-        yield from (events, remarks, refusals, current)
+                add("cdmd_events_current", getattr(row, name), row.name, name)
 
-    def _connectors(self) -> Iterator[Metric]:
-        def gauge(name: str, text: str) -> GaugeMetricFamily:
-            return GaugeMetricFamily(f"cdmd_connector_{name}", text, labels=["connector"])
-
-        up = gauge("up", "1 while the connector runs.")
-        fresh = gauge("freshness_seconds", "How late its events show, as in status.")
-        expected = gauge("expected_interval_seconds", "The configured freshness objective.")
-        success = gauge("last_success_timestamp_seconds", "When it last looked, or its last event became visible.")
+    def _connectors(self) -> None:
+        add, freshness = self._add, self._parts.pipeline.freshness
+        lives = {live.config.name: live for live in self._parts.connectors}
         for row in self._status.connectors:
-            up.add_metric([row.name], float(row.state == "running"))
-            if row.freshness_seconds is not None:
-                fresh.add_metric([row.name], row.freshness_seconds)
-            if row.freshness_objective_seconds is not None:
-                expected.add_metric([row.name], row.freshness_objective_seconds)
-        for live in self._parts.connectors:
-            name = live.config.name
-            looked = live.source.looked or self._parts.pipeline.freshness.last_event(name)
-            if looked is not None:
-                success.add_metric([name], looked.timestamp())
-        yield from (up, fresh, expected, success)
+            add("cdmd_connector_up", float(row.state == "running"), row.name)
+            add("cdmd_connector_expected_interval_seconds", row.freshness_objective_seconds, row.name)
+            add("cdmd_connector_to_fetch", row.to_fetch, row.name)
+            add("cdmd_connector_next_look_seconds", None if row.next is None else -self._since(row.next), row.name)
+            newest = freshness.newest(row.name)
+            add("cdmd_connector_source_lag_seconds", None if newest is None else self._since(from_micros(newest)), row.name)
+            if row.name in lives:
+                self._age(lives[row.name], row.freshness_seconds)
 
-    def _targets(self) -> Iterator[Metric]:
-        counted = CounterMetricFamily(
-            "cdmd_deliveries", "Deliveries by target and what became of them.", labels=["target", "result"]
-        )
-        attempts = CounterMetricFamily("cdmd_delivery_attempts", "Attempts to deliver.", labels=["target"])
-        waiting = GaugeMetricFamily("cdmd_deliveries_pending", "Deliveries that wait.", labels=["target"])
-        size = GaugeMetricFamily("cdmd_deliveries_pending_bytes", "Bytes of them.", labels=["target"])
-        aside = GaugeMetricFamily("cdmd_deliveries_failed", "Deliveries that are set aside.", labels=["target"])
-        state = GaugeMetricFamily("cdmd_target_state", "1 for the state that the target is in.", labels=["target", "state"])
+    def _age(self, live: Live, fresh: float | None) -> None:
+        """How old what is known of it is; one that never had anything is as old as the daemon's run."""
+        name, uptime = live.config.name, self._status.uptime_seconds
+        last = live.source.looked or self._parts.pipeline.freshness.last_event(name)
+        silence = uptime if last is None else self._since(last)
+        looks = live.gate is None
+        self._add("cdmd_connector_last_success_timestamp_seconds", None if last is None else last.timestamp(), name)
+        self._add("cdmd_connector_silence_seconds", max(0.0, silence), name)
+        self._add("cdmd_connector_freshness_seconds", silence if looks and live.source.looked is None else fresh, name)
+
+    def _targets(self) -> None:
+        add = self._add
         for row in self._status.targets:
-            for name in ("delivered", "dropped", "untold"):
-                counted.add_metric([row.name, name], getattr(row, name))
-            attempts.add_metric([row.name], row.attempts)
-            waiting.add_metric([row.name], row.waiting)
-            size.add_metric([row.name], row.waiting_bytes)
-            aside.add_metric([row.name], row.failed)
-            state.add_metric([row.name, row.state], 1.0)
-        yield from (counted, attempts, waiting, size, aside, state)
+            for name in ("delivered", "never", "dropped", "untold"):
+                add("cdmd_deliveries_total", getattr(row, name), row.name, name)
+            add("cdmd_delivery_attempts_total", row.attempts, row.name)
+            add("cdmd_deliveries_pending", row.waiting, row.name)
+            add("cdmd_deliveries_pending_bytes", row.waiting_bytes, row.name)
+            add("cdmd_deliveries_failed", row.failed, row.name)
+            add("cdmd_target_state", 1.0, row.name, row.state)
 
-    def _plugins(self) -> Iterator[Metric]:
-        labels = ["plugin", "extension"]
-        calls = CounterMetricFamily("cdmd_plugin_calls", "Calls of an extension.", labels=labels)
-        errors = CounterMetricFamily("cdmd_plugin_errors", "Calls that failed.", labels=labels)
-        state = GaugeMetricFamily("cdmd_plugin_breaker_state", "1 while it is not called after failures.", labels=labels)
+    def _plugins(self) -> None:
+        add = self._add
         for one in self._parts.extensions.states():
-            calls.add_metric([one.plugin, one.extension], one.calls)
-            errors.add_metric([one.plugin, one.extension], one.failures)
-            state.add_metric([one.plugin, one.extension], float(one.open_until is not None))
-        yield from (calls, errors, state)
+            add("cdmd_plugin_calls_total", one.calls, one.plugin, one.extension)
+            add("cdmd_plugin_errors_total", one.failures, one.plugin, one.extension)
+            add("cdmd_plugin_seconds", one.p95_seconds, one.plugin, one.extension)
+            add("cdmd_plugin_breaker_state", float(one.open_until is not None), one.plugin, one.extension)
+
+    def _since(self, moment: datetime) -> float:
+        return (self._now - moment).total_seconds()
 
 
 def render(status: Status, parts: Parts) -> bytes:

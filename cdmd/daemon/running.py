@@ -21,6 +21,7 @@ from cdmd.daemon.overview import Overview
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.rebuilding import Rebuilding
 from cdmd.daemon.restarting import needs_restart
+from cdmd.daemon.scraping import Scraping
 from cdmd.daemon.shelves import Shelves
 from cdmd.daemon.splitting import Splitting
 from cdmd.daemon.status_line import status_line
@@ -57,6 +58,7 @@ class Running:
         self._shelves = Shelves(lambda: parts.connectors)
         self.governance = Governing(parts)
         self._splitting = Splitting(parts, journal_id=parts.journal.id)
+        self.scraping = Scraping(self.metrics, clock=parts.clock)
 
     @property
     def config(self) -> Config:
@@ -174,6 +176,7 @@ class Running:
         kinds, projection = Kinds(config.identity), Projection(config.indicators, config.traits, config.privacy)
         audiences = Audiences(config.audiences, projection)
         plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
+        await self.scraping.configure(config.metrics.listen)
         parts.outbound.take(targets, audiences, config)
         parts.take(config, kinds=kinds, audiences=audiences, pull=plan.pull)
         if guarded(config) != guarded(before) or kinds.hashed != had:

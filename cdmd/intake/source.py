@@ -41,7 +41,7 @@ class IntakeSource:
     ``alive`` is called whenever a pull connector shows that it does its work: it idles, or something it emitted is durable.
     A ``closed`` one takes nothing: a connector that did not stop when told must not write beside its successor.
     ``working_on`` says what it does, ``waiting_for`` and ``next_look`` what it idles for and until when, ``looked`` when it
-    last came that far; ``trouble`` is what the connector says of itself (``unwell``).
+    last came that far without trouble; ``trouble`` is what the connector says of itself (``unwell``).
     """
 
     def __init__(
@@ -152,11 +152,13 @@ class IntakeSource:
 
     async def idle(self, until: datetime, reason: str) -> None:
         """Sleep until then, or until ``poke``: one that came while it was at work counts, too."""
-        self.looked = self.clock.now()
+        now = self.clock.now()
+        if self.trouble is None:
+            self.looked = now
         self.waiting_for, self.next_look = reason, until
         self._show_life()
         try:
-            await self._sleep(max(0.0, (until - self.looked).total_seconds()))
+            await self._sleep(max(0.0, (until - now).total_seconds()))
             self._wake = anyio.Event()
         finally:
             self.waiting_for = self.next_look = None

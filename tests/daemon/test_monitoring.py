@@ -30,6 +30,14 @@ async def test_every_metric_that_they_name_exists(tmp_path: Path) -> None:
         "cdmd_plugin_calls_total",
         "cdmd_deliveries_pending_bytes",
         "cdmd_deliveries_total",
+        "cdmd_connector_last_success_timestamp_seconds",
+        "cdmd_connector_next_look_seconds",
+        "cdmd_connector_source_lag_seconds",
+        "cdmd_connector_to_fetch",
+        "cdmd_erasures_pending",
+        "cdmd_event_visible_seconds",
+        "cdmd_journal_backlog_seconds",
+        "cdmd_plugin_seconds",
     }
 
 

@@ -577,6 +577,26 @@ async def test_refusals_are_counted_under_their_reason() -> None:
         assert w.journal.counted["shop", Count.REFUSED] == 2
 
 
+async def test_one_that_is_unwell_has_not_looked() -> None:
+    """Seen to fail when idling counted as a look: a source that refuses us would have been fresh for ever."""
+    async with world() as w:
+        source, clock = w.source(push=False), w.intake.clock
+        assert isinstance(clock, ManualClock)
+
+        async def look() -> datetime | None:
+            clock.time += timedelta(minutes=1)
+            source.poke()
+            await source.idle(clock.now() + timedelta(hours=1), "the next look")
+            return source.looked
+
+        looked = await look()
+        assert looked == clock.now()
+        source.unwell("401: the token is refused")
+        assert await look() == looked
+        source.unwell(None)
+        assert await look() == clock.now()
+
+
 async def test_a_connector_idles_until_its_time_or_until_it_is_poked() -> None:
     async with world() as w, anyio.create_task_group() as group:
         source = w.source(push=False)
