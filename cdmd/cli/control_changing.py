@@ -67,24 +67,27 @@ def forget(name: str, yes: bool, as_json: bool) -> None:
 @talks
 @prints_data
 def reload(wait: bool, as_json: bool) -> int:
-    r"""Apply a changed configuration, connector by connector.
+    r"""Apply a changed configuration, connector by connector and target by target.
 
+    Says of each whether it was started, restarted, stopped, left as it is (unchanged), or failed, and why.
     With a mistake in it the old one stays in force and the exit status is 6.
 
     \b
     cdmctl reload && echo applied
     """
     report = client().post("/v1/reload", timeout=_LONG)
+    # A daemon of an earlier version does not speak of targets.
+    changed = [(kind, row) for kind in ("connector", "target") for row in report.get(f"{kind}s", ())]
     if as_json:
         print_json(report)
     else:
-        rows = [[row["name"], row["verdict"], row["problem"]] for row in report["connectors"]]
-        print_table(Table("connectors", ("name", "verdict", "problem"), rows))
+        rows = [[kind, row["name"], row["verdict"], row["problem"]] for kind, row in changed]
+        print_table(Table("connectors and targets", ("kind", "name", "verdict", "problem"), rows))
         for text in report["warnings"]:
             note(f"warning: {text}")
         for text in report["problems"]:
             note(text)
-    failed = any(row["verdict"] == "failed" for row in report["connectors"])
+    failed = any(row["verdict"] == "failed" for _, row in changed)
     return FAILED if failed or report["problems"] else 0
 
 

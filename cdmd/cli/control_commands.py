@@ -25,7 +25,7 @@ ENTRIES = {
     "resume": Entry(f"{_CHANGING}:resume", "Let a paused connector go on from where it was."),
     "poll": Entry(f"{_CHANGING}:poll", "Let a pull connector look now."),
     "position": Entry("cdmd.cli.control_position:position", "Where the streams of an API stand; let one go on elsewhere."),
-    "reload": Entry(f"{_CHANGING}:reload", "Apply a changed configuration, connector by connector."),
+    "reload": Entry(f"{_CHANGING}:reload", "Apply a changed configuration, connector by connector and target by target."),
     "tail": Entry(f"{_RECORDS}:tail", "Live events, redacted unless revealed."),
     "events": Entry(f"{_RECORDS}:events", "The way of one event."),
     "profile": Entry(f"{_RECORDS}:profile", "One customer."),

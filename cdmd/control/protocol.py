@@ -173,7 +173,7 @@ class Done(_Shape, frozen=True, kw_only=True):
 
 
 class ReloadRow(_Shape, frozen=True, kw_only=True):
-    """What a reload did to one connector."""
+    """What a reload did to one connector or target."""
 
     name: str
     verdict: ConnectorVerdict
@@ -184,6 +184,7 @@ class ReloadReport(_Shape, frozen=True, kw_only=True):
     """A reload that was applied. ``problems`` are sentences about what failed to start or needs a restart of the daemon."""
 
     connectors: list[ReloadRow]
+    targets: list[ReloadRow] = []
     problems: list[str] = []
     warnings: list[str] = []
 

@@ -17,6 +17,7 @@ import msgspec
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeliveringTarget
+from cdmd.control.protocol import ReloadRow
 from cdmd.control.target_shapes import TargetRow, Tried
 from cdmd.deliveries.dispatching import Built, Dispatcher, HttpMaker, Live
 from cdmd.deliveries.replaying import Replaying
@@ -87,9 +88,10 @@ class Outbound:
         """What batches send from now on."""
         self.dispatcher.take(built, ToldValues(audiences, config.indicators))
 
-    async def carry_out(self, built: Mapping[str, Built]) -> None:
-        """Exchange the targets themselves."""
-        await self.dispatcher.carry_out(built)
+    async def carry_out(self, built: Mapping[str, Built]) -> list[ReloadRow]:
+        """Exchange the targets themselves; says of each what became of it."""
+        exchanged = await self.dispatcher.carry_out(built)
+        return [ReloadRow(name=name, verdict=one.verdict, problem=one.problem) for name, one in sorted(exchanged.items())]
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
         """Send until cancelled."""

@@ -183,13 +183,13 @@ class Running:
             await parts.refill_door()
         if config.daemon.log_level != before.daemon.log_level:
             parts.logs.set_level(config.daemon.log_level, seconds=None)
-        await parts.outbound.carry_out(targets)
+        sent = await parts.outbound.carry_out(targets)
         rows = await parts.connectors.carry_out(plan, wait=True)
         parts.log.info("configuration_reloaded", connectors=len(rows))
         failed = [f"connectors.{row.name}: {row.problem}" for row in rows if row.problem]
-        return ReloadReport(
-            connectors=rows, problems=[*failed, *needs_restart(self._began_with, config)], warnings=list(config.warnings)
-        )
+        failed += [f"targets.{row.name}: {row.problem}" for row in sent if row.problem]
+        problems = [*failed, *needs_restart(self._began_with, config)]
+        return ReloadReport(connectors=rows, targets=sent, problems=problems, warnings=list(config.warnings))
 
     async def reload_quietly(self) -> None:
         """After SIGHUP, where nobody waits for an answer."""

@@ -6,7 +6,7 @@ Not here: sending to one (``sending``), how they are shown (``cdmd.daemon.outbou
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import anyio
 import anyio.abc
@@ -23,7 +23,7 @@ from cdmd.deliveries.settling import Settling
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError, NotFound
 from cdmd.models import DeliveryVerdict, Micros, Settled, TargetNote, to_micros
-from cdmd.supervisor import ChildState, Supervisor
+from cdmd.supervisor import UNSTOPPABLE, ChildState, Supervisor
 
 _NOTED_WITHIN: Final = 2.0
 
@@ -53,6 +53,13 @@ class Built(msgspec.Struct, frozen=True):
 
     config: TargetConfig
     target: Any
+
+
+class Exchanged(NamedTuple):
+    """What became of a target when the configuration was taken anew; ``problem`` in words for the administrator."""
+
+    verdict: Literal["unchanged", "started", "stopped", "restarted", "failed"]
+    problem: str | None = None
 
 
 class Live(msgspec.Struct, kw_only=True):
@@ -110,20 +117,34 @@ class Dispatcher:
         configs = [one.config for one in built.values()]
         self.subscriptions = Subscriptions(configs, values, journal_id=self._journal_id, running=running)
 
-    async def carry_out(self, built: Mapping[str, Built]) -> None:
-        """Stop what leaves or changed, start what is new or changed."""
+    async def carry_out(self, built: Mapping[str, Built]) -> dict[str, Exchanged]:
+        """Stop what leaves or changed, start what is new or changed; says of each, by name, what became of it."""
+        found: dict[str, Exchanged] = {}
         for name in [name for name, live in self._live.items() if not _same(live.built, built.get(name))]:
-            live = self._live[name]
-            await self.supervisor.stop(name)
-            # What it was answered is noted before another looks at what waits: else that would be sent again.
-            await self.settling.flush(_NOTED_WITHIN)
-            del self._live[name]
-            live.outlet.close()
-            await live.http.__aexit__()
-            self.log.info("target_stopped", target=name)
+            ended = await self._stop(name)
+            after: Exchanged = Exchanged("restarted" if name in built else "stopped")
+            found[name] = after if ended else Exchanged("failed", UNSTOPPABLE)
         for name, one in built.items():
-            if name not in self._live:
-                await self._start(name, one)
+            if name in self._live:
+                found[name] = Exchanged("unchanged")
+                continue
+            await self._start(name, one)
+            if one.target is None:
+                found[name] = Exchanged("failed", getattr(one.config.settings, "unavailable", "its plugin is missing"))
+            found.setdefault(name, Exchanged("started"))
+        return found
+
+    async def _stop(self, name: str) -> bool:
+        """Whether it ended."""
+        live = self._live[name]
+        ended = await self.supervisor.stop(name)
+        # What it was answered is noted before another looks at what waits: else that would be sent again.
+        await self.settling.flush(_NOTED_WITHIN)
+        del self._live[name]
+        live.outlet.close()
+        await live.http.__aexit__()
+        self.log.info("target_stopped", target=name)
+        return ended
 
     async def close(self) -> None:
         """Stop all of them, at once; what was delivered is noted first."""

@@ -103,6 +103,18 @@ def test_a_reload_applies_the_difference_and_says_so_for_each_connector(daemon: 
     assert rows(daemon).keys() == {"shop", "changing", "coming"}
 
 
+def test_a_reload_says_so_for_each_target_too(daemon: DaemonProcess) -> None:
+    target = '[targets.{}]\ntype = "webhook"\nurl = "http://127.0.0.1:9/{}"\nsign = false\nevents = ["order.*"]\n'
+    for names, expected in (
+        ({"crm": "a", "old": "b"}, {"crm": "started", "old": "started"}),
+        ({"crm": "c", "new": "d"}, {"crm": "restarted", "old": "stopped", "new": "started"}),
+        ({"crm": "c", "new": "d"}, {"crm": "unchanged", "new": "unchanged"}),
+    ):
+        daemon.configure(SHOP + "".join(target.format(*one) for one in names.items()))
+        report = json.loads(daemon.cdmctl("reload", "--json").stdout)
+        assert {row["name"]: row["verdict"] for row in report["targets"]} == expected
+
+
 def test_a_mistake_in_a_reload_changes_nothing(daemon: DaemonProcess) -> None:
     before = control(daemon).get("/v1/config")
     for wrong in (

@@ -237,6 +237,17 @@ def test_a_reload_in_which_a_connector_failed_ends_with_1(daemon: Daemon, cdmctl
     assert ended.err == "warning: old\nhttp.listen\n"
 
 
+def test_a_reload_in_which_a_target_failed_ends_with_1_and_names_it(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    gone = ReloadRow(name="crm", verdict="failed", problem="its plugin is missing")
+    daemon.runtime.report = ReloadReport(connectors=[ReloadRow(name="shop", verdict="unchanged")], targets=[gone])
+    ended = cdmctl("reload")
+    assert ended.status == 1
+    assert [line.split() for line in ended.out.splitlines()[1:]] == [
+        ["connector", "shop", "unchanged", "-"],
+        ["target", "crm", "failed", "its", "plugin", "is", "missing"],
+    ]
+
+
 def test_damage_ends_with_1(daemon: Daemon, cdmctl: Cdmctl) -> None:
     daemon.runtime.store.damage = ["row 4 is \x1b[2J"]
     ended = cdmctl("verify")

@@ -16,7 +16,8 @@ from cdmd.errors import BadArguments, ConfigInvalid, NotDurable, NotFound
 from cdmd.kit.globs import Globs
 from cdmd.kit.quantities import Rate
 from cdmd.models import Delivered, Micros, Record, to_micros
-from tests.daemon.doubles import Fetcher, World, applied, hooks, until
+from cdmd.supervisor import UNSTOPPABLE, Policy
+from tests.daemon.doubles import Fetcher, World, applied, hooks, until, verdicts
 from tests.deliveries.receiving import SECRET, Endpoint, endpoint, eventually
 from tests.deliveries.test_sending import Nightly
 
@@ -43,6 +44,27 @@ class NightlyTarget(Nightly):
 
     def __init__(self, name: str, settings: Any) -> None:
         super().__init__()
+
+
+class Stubborn(NightlyTarget):
+    """One that does not end when it is told to."""
+
+    type = "nightly"
+    running = False
+    free = anyio.Event()
+
+    async def run(self, outlet: Any) -> None:
+        Stubborn.running, Stubborn.free = True, anyio.Event()
+        while not Stubborn.free.is_set():
+            try:
+                await Stubborn.free.wait()
+            except anyio.get_cancelled_exc_class():
+                continue  # it does not hear
+
+
+def quiet(name: str, *more: str) -> str:
+    keys = "\n".join(more)
+    return f'[targets.{name}]\ntype = "nightly"\nevents = ["never.*"]\n{keys}\n'
 
 
 NIGHTLY = {"nightly": hooks(cdmd_targets=lambda: [NightlyTarget])}
@@ -167,6 +189,36 @@ async def test_what_a_type_refuses_is_told_with_its_file(tmp_path: Path) -> None
         config = await anyio.to_thread.run_sync(world.read)
         with pytest.raises(ConfigInvalid, match=r"cdmd.toml: targets.crm.url: is not an http or https URL"):
             parts.outbound.plan(config)
+
+
+async def test_a_reload_says_of_each_target_what_became_of_it(tmp_path: Path) -> None:
+    async with endpoint() as one:
+        world = World(tmp_path, crm(one) + quiet("going") + quiet("changing"), extra=NIGHTLY)
+        async with world.parts() as parts:
+            world.configure(crm(one) + quiet("changing", "max_waiting = 5") + quiet("coming"))
+            report = await Running(parts).reload()
+            assert verdicts(report.targets) == {
+                "crm": "unchanged", "going": "stopped", "changing": "restarted", "coming": "started",
+            }  # fmt: skip
+            assert report.problems == []
+            world.configure(crm(one, 'events = ["*"]', "timeout = 3") + quiet("coming"))
+            with pytest.raises(ConfigInvalid, match=r"targets\.crm\.timeout"):
+                await Running(parts).reload()
+            assert parts.outbound.dispatcher.get("changing")
+
+
+async def test_a_reload_says_that_a_target_of_a_plugin_did_not_end(tmp_path: Path) -> None:
+    stubborn = {"nightly": hooks(cdmd_targets=lambda: [Stubborn])}
+    world = World(tmp_path, SHOP + quiet("one"), extra=stubborn)
+    async with world.parts() as parts:
+        dispatcher = parts.outbound.dispatcher
+        dispatcher.supervisor._policy = Policy(stop=0.05)
+        await eventually(lambda: Stubborn.running)
+        world.configure(SHOP)
+        report = await Running(parts).reload()
+        assert [(row.name, row.verdict, row.problem) for row in report.targets] == [("one", "failed", UNSTOPPABLE)]
+        assert report.problems == [f"targets.one: {UNSTOPPABLE}"]
+        Stubborn.free.set()
 
 
 # ---- once more -------------------------------------------------------------------------------------------------------
