@@ -165,6 +165,13 @@ class IdentifierSettings(_Table, frozen=True, kw_only=True):
     priority: Annotated[int, Meta(description="1 is the strongest; the weakest is given up first in a conflict.", ge=1)] = 100
     limit: Annotated[int, Meta(description="How many values of this kind one profile may have.", ge=1)] = 5
     per: Annotated[Literal["ever", "week", "month", "year"], Meta(description="The period the limit counts in.")] = "ever"
+    shared: Annotated[
+        bool | None,
+        Meta(
+            description="Several people may use one value (a device): it joins nobody with somebody who has another value of a"
+            " kind that is not shared. By default true for `anonymous_id`."
+        ),
+    ] = None
     normalize: Annotated[
         Literal["none", "trim", "lower", "email", "phone"] | None,
         Meta(description="How a value is brought to one form; by default `email` for email, `phone` for phone, else `trim`."),

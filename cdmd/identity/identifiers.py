@@ -18,6 +18,9 @@ from cdmd.models import IdentifierState, Micros, ProfileState
 LONGEST: Final = 1000
 """The most characters of a usable identifier: a longer text is not one, and would make every index row as large."""
 
+SHARED: Final = frozenset({"anonymous_id"})
+"""Kinds whose values are a device's, not a person's, unless the configuration says otherwise."""
+
 _DAY: Final = 86_400_000_000
 _PERIODS: Final[Mapping[str, int | None]] = {"ever": None, "week": 7 * _DAY, "month": 30 * _DAY, "year": 365 * _DAY}
 _FORMS: Final[Mapping[str, Form]] = {"email": "email", "phone": "phone"}
@@ -64,6 +67,7 @@ class Kinds:
         self.hashed: Mapping[str, str] = _hashed(settings.identifiers)
         self._rules = {kind: _rule(kind, entry) for kind, entry in ranked}
         self._digests = {plain: [kind for kind in self.hashed if self.hashed[kind] == plain] for plain in self.hashed.values()}
+        self.shared: AbstractSet[str] = {kind for kind, entry in ranked if _is_shared(kind, entry)}
         self.limits: Mapping[str, Limit] = {kind: Limit(entry.limit, _PERIODS[entry.per]) for kind, entry in ranked}
 
     @property
@@ -137,6 +141,10 @@ class Kinds:
         if normalise(rule.form, value, region=rule.region) is None:
             return "it cannot be read as one" if rule.form in {"email", "phone", "sha256"} else "there is nothing in it"
         return "its value is blocked"
+
+
+def _is_shared(kind: str, entry: IdentifierSettings) -> bool:
+    return kind in SHARED if entry.shared is None else entry.shared
 
 
 def _hashed(entries: Mapping[str, IdentifierSettings]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from Segment's identity resolution:
   the search repeated with what is left. So two customer numbers never become one person because both used one device.
 * A limit per week, month (30 days) or year (365 days) counts values first seen within that period before or after
   the event.
+* A kind that is ``shared`` (a device) joins nobody with somebody who has another value of a kind that is not: it is given up.
 * What an administrator split stays apart: there the weakest identifier of those that would join the two is given up.
 * A digest that stands for a plain value (``derived``) finds and joins like it, and uses up no limit; as evidence it is the
   first to be given up. It becomes an identifier like any other once it arrives itself.
@@ -80,6 +81,7 @@ class People:
     ) -> None:
         self._protected = protected
         self._known, self._limits, self._public, self._combine = known, kinds.limits, public, combine
+        self._shared, self._unshared = kinds.shared, kinds.limits.keys() - kinds.shared
         self._next = known.next_profile
         self.profiles: dict[ProfileKey, ProfileState] = {}
         self.owners: dict[Pair, ProfileKey] = {}
@@ -159,6 +161,8 @@ class People:
             return _Obstacle(keeping_apart.REASON, place)
         if not keys or (len(keys) == 1 and None not in owners):
             return None
+        if self._shared and (obstacle := self._contested(used, owners)) is not None:
+            return obstacle
         states = [self._view(key) for key in keys]
         if len(states) > 1:
             if sum(len(state.members) + 1 for state in states) - 1 > MOST_MERGES:
@@ -184,6 +188,23 @@ class People:
                 parties[pair] = keeping_apart.newcomer(pair, self._protected)
         found = {list(parties)[place] for place in keeping_apart.conflicting(list(parties.values()))}
         return next((place for place in reversed(range(len(used))) if mine[place] in found), None)
+
+    def _contested(self, used: Sequence[Pair], owners: Sequence[ProfileKey | None]) -> _Obstacle | None:
+        """The strongest shared identifier that is somebody else's than the event's other identifiers say."""
+        met, kinds = set[ProfileKey](), set[str]()
+        for place in sorted(range(len(used)), key=lambda place: used[place][0] in self._shared):
+            kind, owner = used[place][0], owners[place]
+            shared = kind in self._shared
+            kinds |= set() if shared else {kind}
+            if owner is None or owner in met:
+                continue
+            theirs = {one.kind for one in self._view(owner).identifiers} & self._unshared
+            if shared and (both := kinds & theirs):
+                another = next(one for one in self._limits if one in both)
+                return _Obstacle(f"shared with another {another}", place)
+            met.add(owner)
+            kinds |= theirs
+        return None
 
     def _exceeds(self, kind: str, states: Sequence[ProfileState], *, new: bool, at: Micros) -> bool:
         """Whether joining these breaks the limit. What one profile alone already has beyond it (an older rule) is no reason."""

@@ -16,7 +16,6 @@ from tests.acceptance.trial import until
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SECTION = README.partition("\n## One customer, from three sources\n")[2].partition("\n## ")[0]
-CUSTOMERS = "number,name,email,city\n4711,Joe,joe@example.com,Lund\n4712,Eve,eve@example.com,Ystad\n"
 KEY = {"Authorization": f"Basic {base64.b64encode(b'tv-key:').decode()}"}
 
 
@@ -41,6 +40,15 @@ def call(number: int, kind: str, **keys: Any) -> dict[str, Any]:
     return {"type": kind, "messageId": f"m{number}", "anonymousId": "tv-1", **keys}
 
 
+def deliver(one: DaemonProcess, file: Path, address: str) -> None:
+    """The CRM's export, with this address beside Joe's number."""
+    one.settle()
+    before = one.control.get("/v1/status")["totals"]["events"]
+    file.write_text(f"number,name,email,city\n4711,Joe,{address},Lund\n")
+    until(lambda: one.control.get("/v1/status")["totals"]["events"] == before + 1)
+    one.settle()
+
+
 def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
     exports = tmp_path / "exports"
     exports.mkdir()
@@ -53,9 +61,10 @@ def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
         one.send("/v1/identify", call(1, "identify", traits={"email": "joe@example.com"}), headers=KEY)
         one.send("/v1/track", call(2, "track", event="runtime", properties={"hours": 10_001}), headers=KEY)
         one.send("/v1/identify", call(3, "identify", traits={"email": "eve@example.com"}), headers=KEY)
-        (exports / "customers.csv").write_text(CUSTOMERS)
-        until(lambda: one.control.get("/v1/status")["totals"]["events"] == 6)
-        one.settle()
+        deliver(one, exports / "customers1.csv", "joe@example.com")
+        apart = one.ask("profile", "explain", "customer_no:4711", "email:eve@example.com")
+        assert apart["summary"].endswith("anonymous_id given up: shared with another email")
+        deliver(one, exports / "customers2.csv", "eve@example.com")
         for arguments, lines in told():
             done = one.cdmctl(*arguments)
             printed = [line.split() for line in (done.stdout + done.stderr).splitlines()]

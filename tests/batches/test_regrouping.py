@@ -93,8 +93,8 @@ def test_a_split_tells_who_left_and_who_entered_an_audience() -> None:
     world = World(rules())
     world.take(
         order(1, hours=1, identifiers={"email": "ann@x.se"}, traits={"vip": True}),
-        order(2, hours=2, identifiers={"email": "joe@x.se", "anonymous_id": "tv"}),
-        order(3, hours=3, identifiers={"email": "ann@x.se", "anonymous_id": "tv"}),
+        order(2, hours=2, identifiers={"email": "joe@x.se", "user_id": "u"}),
+        order(3, hours=3, identifiers={"email": "ann@x.se", "user_id": "u"}),
         now=3,
     )
     (key,) = living(world)

@@ -39,8 +39,9 @@ AUDIENCES = {"often": "indicators.seen >= 3", "lately": "indicators.recent >= 2"
 KINDS = {
     "user_id": IdentifierSettings(priority=1, limit=1),
     "email": IdentifierSettings(priority=2, limit=5),
-    "anonymous_id": IdentifierSettings(priority=9, limit=50),
+    "anonymous_id": IdentifierSettings(priority=9, limit=50, shared=False),
 }
+"""By these a device joins whoever uses it: what is undone here has to be done first."""
 
 
 def happened(

@@ -72,7 +72,7 @@ async def test_a_trial_says_what_other_rules_would_do_and_changes_nothing(tmp_pa
         (join,) = report["largest_joins"]
         assert set(join["profiles"]) == set(before)
         assert (join["people"], join["events"]) == (1, 5)
-        stricter = {**KINDS, "anonymous_id": IdentifierSettings(priority=9, blocked=("tv",))}
+        stricter = {**KINDS, "anonymous_id": IdentifierSettings(priority=9, blocked=("tv",), shared=False)}
         job = await here.job("try", stricter)
         assert job.report is not None
         report = msgspec.to_builtins(job.report)
@@ -238,7 +238,7 @@ async def test_an_event_that_nothing_names_any_more_stays_where_it_was(tmp_path:
         await here.take(
             happened("a1", 1, [U1, TV]), happened("a2", 2, [TV]), happened("a3", 3, [JOE, TV]), happened("a4", 4, [U2])
         )
-        here.kinds = here.kinds.__class__(identity(anonymous_id=IdentifierSettings(priority=9, blocked=("tv",))))
+        here.kinds = here.kinds.__class__(identity(anonymous_id=IdentifierSettings(priority=9, blocked=("tv",), shared=False)))
         job = await here.job("rebuild")
         assert job.left == 0
         await here.assert_whole()

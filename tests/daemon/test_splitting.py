@@ -181,7 +181,7 @@ async def test_the_running_daemon_splits_by_what_is_configured_now(tmp_path: Pat
         await until(parts, "shop", "running")
         source = Fetcher.made["shop"].source
         assert source is not None
-        sights = [{"email": "ann@x.se", "anonymous_id": "tv"}, {"email": "joe@x.se", "anonymous_id": "tv"}]
+        sights = [{"email": "ann@x.se", "user_id": "u"}, {"email": "joe@x.se", "user_id": "u"}]
         values = [{"id": str(number), "type": "seen", "identifiers": one} for number, one in enumerate(sights)]
         await source.emit([Record(value=one, received=parts.clock.now(), fallback_id=one["id"]) for one in values])
         await applied(parts)

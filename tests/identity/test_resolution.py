@@ -24,7 +24,7 @@ SEGMENT = Kinds(
             "user_id": IdentifierSettings(priority=1, limit=1),
             "email": IdentifierSettings(priority=2, limit=5),
             "phone": IdentifierSettings(priority=3, limit=2, per="week", normalize="trim"),
-            "anonymous_id": IdentifierSettings(priority=4, limit=5),
+            "anonymous_id": IdentifierSettings(priority=4, limit=5, shared=False),
         }
     )
 )
@@ -303,7 +303,7 @@ SEGMENT_PLAIN = Kinds(
             "user_id": IdentifierSettings(priority=1, limit=1),
             "email": IdentifierSettings(priority=2, limit=3, normalize="trim"),
             "phone": IdentifierSettings(priority=3, limit=2, per="week", normalize="trim"),
-            "anonymous_id": IdentifierSettings(priority=4, limit=5),
+            "anonymous_id": IdentifierSettings(priority=4, limit=5, shared=False),
         }
     )
 )
@@ -337,7 +337,8 @@ def test_however_the_events_are_split_into_batches_the_result_is_the_same(
 UNCONTESTED = Kinds(
     IdentitySettings(
         identifiers={
-            kind: IdentifierSettings(priority=place, limit=100, normalize="trim") for place, kind in enumerate(IDENTIFIERS, 1)
+            kind: IdentifierSettings(priority=place, limit=100, normalize="trim", shared=False)
+            for place, kind in enumerate(IDENTIFIERS, 1)
         }
     )
 )
@@ -521,3 +522,82 @@ def test_a_profile_that_is_full_takes_no_digest_and_says_nothing_of_it() -> None
     shop.profiles[ProfileKey(1)].identifiers += filler
     assert shop.see(("card", "main"), JANE).rule == "matched card"
     assert JANES not in shop.owners
+
+
+# ---- kinds whose values several people use ---------------------------------------------------------------------------
+
+SHARING = Kinds(
+    IdentitySettings(
+        identifiers={
+            "user_id": IdentifierSettings(priority=1, limit=1),
+            "email": IdentifierSettings(priority=2, limit=5),
+            "email_sha256": IdentifierSettings(priority=3),
+            "serial": IdentifierSettings(priority=8, shared=True),
+            "anonymous_id": IdentifierSettings(priority=9, limit=50),
+        }
+    )
+)
+TV = ("serial", "tv-1")
+
+
+@pytest.fixture
+def home() -> Shop:
+    return Shop(SHARING)
+
+
+def test_what_happened_at_a_device_is_whose_it_turns_out_to_be(home: Shop) -> None:
+    assert home.see(A1).profile == home.see(A1, JANE).profile
+    home.see(A2)
+    assert home.see(JANE, A2).rule == "merged on email, anonymous_id"
+    assert home.see(U1, A2) == Resolution(ProfileKey(1), "matched anonymous_id"), "she has no other user id"
+    assert home.values(ProfileKey(1)) >= {U1, JANE, A1, A2}
+
+
+def test_a_device_makes_nobody_one_with_somebody_of_another_address(home: Shop) -> None:
+    home.see(JANE, A1)
+    assert home.see(JOE, A1) == Resolution(ProfileKey(2), "new; anonymous_id given up: shared with another email")
+    assert home.see(JOE, A1).profile == 2
+    assert home.see(A1).profile == 1
+    assert home.merges == []
+    assert A1 not in home.values(ProfileKey(2))
+
+
+def test_what_is_a_persons_own_joins_several_of_their_addresses_on_whatever_device(home: Shop) -> None:
+    home.see(U1, JANE, A1)
+    assert home.see(U1, JOE, A1).rule == "matched user_id, anonymous_id"
+    assert home.values(ProfileKey(1)) >= {U1, JANE, JOE, A1}
+
+
+def test_two_devices_at_once_join_nobody_with_another_address(home: Shop) -> None:
+    home.see(JANE, TV)
+    home.see(JOE, A1)
+    assert home.see(TV, A1) == Resolution(ProfileKey(1), "matched serial; anonymous_id given up: shared with another email")
+
+
+def test_a_digest_of_another_address_is_another_address(home: Shop) -> None:
+    home.see(JANE, A1)
+    assert home.see(("email_sha256", digest("joe@example.com")), A1).profile == 2
+    assert home.see(("email_sha256", digest("jane@example.com")), A1).profile == 1
+
+
+def test_a_device_of_ten_thousand_addresses_joins_no_two_of_them(home: Shop) -> None:
+    for number in range(10_000):
+        home.see(("email", f"u{number}@example.com"), A1)
+    assert (len(home.profiles), home.merges) == (10_000, [])
+    assert all(given_up(one.rule) == {"anonymous_id": "shared with another email"} for one in home.resolutions[1:])
+
+
+SIGHTS: Mapping[str, Sequence[str]] = {
+    "email": ["a@x.se", "b@x.se", "c@x.se"],
+    "serial": ["s1", "s2"],
+    "anonymous_id": ["a1", "a2"],
+}
+SIGHT = st.fixed_dictionaries({}, optional={kind: st.sampled_from(values) for kind, values in SIGHTS.items()})
+
+
+@given(events=st.lists(SIGHT.map(SHARING.usable), max_size=30))
+def test_devices_alone_give_nobody_a_second_address(events: list[list[Pair]]) -> None:
+    shop = Shop(SHARING)
+    for one in events:
+        shop.see(*one)
+    assert all(sum(one.kind == "email" for one in state.identifiers) <= 1 for state in shop.profiles.values())

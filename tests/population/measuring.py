@@ -27,7 +27,7 @@ from cdmd.store.store import SqliteStore
 from tests.population.people import DAYS, HARD, START, Hardness, events_of, population
 from tests.store.samples import HandClock
 
-BATCH = 5_000
+BATCH = 20_000
 DIGESTER = Digester(b"k" * 32)
 
 
@@ -46,12 +46,8 @@ class Quality(NamedTuple):
 def region(kinds: dict[str, IdentifierSettings] | None = None) -> Kinds:
     """The default kinds, with the region that the population's numbers are from."""
     settings = kinds or default_identifiers()
-    phone = settings["phone"]
-    return Kinds(
-        IdentitySettings(
-            identifiers={**settings, "phone": IdentifierSettings(priority=phone.priority, limit=phone.limit, region="SE")}
-        )
-    )
+    phone = msgspec.structs.replace(settings["phone"], region="SE")
+    return Kinds(IdentitySettings(identifiers={**settings, "phone": phone}))
 
 
 def in_order(count: int, folder: Path, *, seed: int, hardness: Hardness = HARD) -> Iterator[Event]:
@@ -94,6 +90,20 @@ async def measured(
         precision, recall = await _pairs(store, owner)
     kept, unusable = (sum(n for (_, name), n in counts.items() if name == one) for one in (Count.KEPT_APART, Count.UNUSABLE))
     return Quality(people, totals.events, totals.profiles, precision, recall, kept, unusable)
+
+
+def attainable(count: int, *, seed: int, owner: Callable[[str, str], int | None], hardness: Hardness = HARD) -> float:
+    """The recall where exactly those identifiers of a person are joined that events tie together, shared ones aside."""
+    kinds, tied, arrived = region(), 0, 0
+    for person in population(count, seed=seed, hardness=hardness):
+        groups: list[set[tuple[str, str]]] = []
+        for _, event in events_of(person, seed=seed, hardness=hardness):
+            mine = {pair for pair in kinds.usable(event.identifiers) if owner(*pair) == person.number}
+            met = [group for group in groups if not group.isdisjoint(mine)]
+            groups = [group for group in groups if group not in met] + [mine.union(*met)]
+        tied += sum(comb(len(group), 2) for group in groups)
+        arrived += comb(sum(len(group) for group in groups), 2)
+    return tied / max(1, arrived)
 
 
 async def _apply(store: SqliteStore, rules: Rules, batch: list[Event], *, first: int, clock: HandClock) -> None:

@@ -147,7 +147,9 @@ def _told(person: Person, random: Random, hardness: Hardness) -> tuple[str, dict
             day = person.since + day * (person.until - person.since) // DAYS
         return "crm", told, day
     if kind < 0.6 and person.user:
-        return "app", {"user_id": person.user, "anonymous_id": random.choice(person.devices), "email": address}, day
+        told = {"user_id": person.user, "anonymous_id": random.choice(person.devices)}
+        # Libraries tell the address when somebody logs in, and with every other call only the two ids.
+        return "app", told | ({"email": address} if random.random() < 0.4 else {}), day
     if kind < 0.85:
         return "shop", {"email": address, "anonymous_id": random.choice(person.devices)}, day
     return "web", {"anonymous_id": random.choice(person.devices)}, day
