@@ -7,7 +7,6 @@ else writes waits until no batch is between its look-up and its writing. What it
 tests/bench/end_to_end.py. Not here: the tables.
 """
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,13 +19,14 @@ from cdmd.contracts import Decide
 from cdmd.errors import NotDurable
 from cdmd.models import Changes, Digest, Known, ProfileKey, ProfileState, Seq, Wanted
 from cdmd.store.batches import Found, look_up
-from cdmd.store.database import Writer
+from cdmd.store.tables import Tables
+from cdmd.store.writer import Writer
 
 
 class Put(Protocol):
     """Writes what was decided of a batch, in one transaction or within one that was begun."""
 
-    def __call__(self, connection: sqlite3.Connection, changes: Changes, found: Found) -> None:
+    def __call__(self, tables: Tables, changes: Changes, found: Found) -> None:
         """On the writer's thread."""
         ...
 
@@ -45,7 +45,7 @@ class _Batch:
 class Abreast:
     """Applies batches in the order of the calls. ``whole`` is all of a batch in one transaction, ``put`` only its writing."""
 
-    def __init__(self, writer: Writer, *, whole: Callable[[Wanted, Decide, sqlite3.Connection], Changes], put: Put) -> None:
+    def __init__(self, writer: Writer[Tables], *, whole: Callable[[Wanted, Decide, Tables], Changes], put: Put) -> None:
         self._writer, self._whole, self._put = writer, whole, put
         self._gate = anyio.Lock(fast_acquire=True)
         self._others = self._at_work = 0
@@ -104,8 +104,8 @@ class Abreast:
         self._changed.set()
         self._changed = anyio.Event()
 
-    def _at_once(self, mine: _Batch, wanted: Wanted, decide: Decide, connection: sqlite3.Connection) -> Changes:
-        changes = self._whole(wanted, decide, connection)
+    def _at_once(self, mine: _Batch, wanted: Wanted, decide: Decide, tables: Tables) -> Changes:
+        changes = self._whole(wanted, decide, tables)
         mine.written = True
         return changes
 
@@ -122,19 +122,17 @@ class Abreast:
         mine.decided.set()
         return await self._writer.run(partial(self._written, mine, upon, changes, found))
 
-    def _written(
-        self, mine: _Batch, upon: Sequence[_Batch], changes: Changes, found: Found, connection: sqlite3.Connection
-    ) -> Changes:
+    def _written(self, mine: _Batch, upon: Sequence[_Batch], changes: Changes, found: Found, tables: Tables) -> Changes:
         if not all(one.written for one in upon):
             raise _overtaken()
-        self._put(connection, changes, found)
+        self._put(tables, changes, found)
         mine.written = True
         return changes
 
 
-def _looked_up(wanted: Wanted, earlier: Sequence[_Batch], connection: sqlite3.Connection) -> tuple[Found, list[_Batch]]:
+def _looked_up(wanted: Wanted, earlier: Sequence[_Batch], tables: Tables) -> tuple[Found, list[_Batch]]:
     """What the tables hold, and the earlier batches that are not in them yet."""
-    return look_up(connection, wanted), [one for one in earlier if not one.written]
+    return look_up(tables, wanted), [one for one in earlier if not one.written]
 
 
 def _overtaken() -> NotDurable:

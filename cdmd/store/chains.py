@@ -3,46 +3,44 @@
 A chain rides on its activities' own rows and has no index, so the one behind what goes is found from its newest on.
 """
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
 
 from cdmd.models import Activity, ProfileKey, Seq
-from cdmd.store.chunks import in_chunks
-from cdmd.store.sql import load_queries
-
-_SQL: Final = load_queries("store")
+from cdmd.store.tables import Tables
 
 
-def cut_out(connection: sqlite3.Connection, gone: Sequence[Activity]) -> None:
+def cut_out(tables: Tables, gone: Sequence[Activity]) -> None:
     """Delete these activities. Of a profile that is not there any more there is no chain to mend."""
     by_profile: dict[ProfileKey, set[Seq]] = defaultdict(set)
     for one in gone:
         if one.profile is not None:
             by_profile[one.profile].add(one.seq)
     for key, seqs in by_profile.items():
-        newest = connection.execute(_SQL["newest_one"], (key,)).fetchone()
-        if newest is not None:
-            _mend(connection, key, newest[0], seqs)
-    for chunk, marks in in_chunks(sorted(one.seq for one in gone)):
-        connection.execute(_SQL["erase_activities"].format(marks), chunk)
+        for (newest,) in tables.rows("newest_one", (key,)):
+            _mend(tables, key, newest, seqs)
+    tables.run_in("erase_activities", sorted(one.seq for one in gone))
 
 
-def _mend(connection: sqlite3.Connection, key: ProfileKey, newest: Seq | None, gone: set[Seq]) -> None:
+def _mend(tables: Tables, key: ProfileKey, newest: Seq | None, gone: set[Seq]) -> None:
     """Walk down the chain until all that goes was passed, and let what stays name what comes behind it."""
     left, seq, last = set(gone), newest, None
     while seq is not None and left:
-        (before,) = connection.execute(_SQL["before"], (seq,)).fetchone() or (None,)
+        before = _before(tables, seq)
         if seq in left:
             left.discard(seq)
             while before in left:
                 left.discard(before)
-                (before,) = connection.execute(_SQL["before"], (before,)).fetchone() or (None,)
+                before = _before(tables, before)
             if last is None:
-                connection.execute(_SQL["chain_ahead"], (before, key))
+                tables.run("chain_ahead", (before, key))
             else:
-                connection.execute(_SQL["chain_over"], (before, last))
+                tables.run("chain_over", (before, last))
         else:
             last = seq
         seq = before
+
+
+def _before(tables: Tables, seq: Seq) -> Seq | None:
+    """Of an activity that is not there nothing comes before."""
+    return next((before for (before,) in tables.rows("before", (seq,))), None)

@@ -11,10 +11,9 @@ from typing import Any, Final
 from cdmd.errors import Damaged
 from cdmd.store.database import check_integrity, inspect
 from cdmd.store.rows import faults_of, read_activity, read_letter, read_merge, read_parked, read_profile, read_queued, row_sum
-from cdmd.store.sql import load_queries
+from cdmd.store.sqlite_tables import SqliteTables
+from cdmd.store.tables import Tables
 
-_SQL: Final = load_queries("store")
-_OUTBOX: Final = load_queries("outbox")
 _READ: Final = {
     "all_profiles": read_profile,
     "all_activities": read_activity,
@@ -30,22 +29,27 @@ def verify_store(path: Path) -> list[str]:
 
 
 def _examine(connection: sqlite3.Connection) -> list[str]:
-    faults = check_integrity(connection)
+    return check_integrity(connection) + examine_tables(SqliteTables(connection))
+
+
+def examine_tables(tables: Tables) -> list[str]:
+    """What does not match its checksum, what is not found, and what was counted wrongly."""
+    faults: list[str] = []
     for name, read in _READ.items():
-        faults += faults_of(connection.execute(_SQL[name]), read)
-    faults += faults_of(connection.execute(_SQL["all_identifiers"]), _read_identifier)
-    faults += faults_of(connection.execute(_OUTBOX["all_outbox"]), read_queued)
-    ((lost,),) = connection.execute(_SQL["lost_owners"])
+        faults += faults_of(tables.each(name), read)
+    faults += faults_of(tables.each("all_identifiers"), _read_identifier)
+    faults += faults_of(tables.each("outbox.all_outbox"), read_queued)
+    ((lost,),) = tables.rows("lost_owners")
     if lost:
         faults.append(f"{lost} identifiers belong to profiles that are not there")
-    ((loose,),) = connection.execute(_SQL["loose_activities"])
+    ((loose,),) = tables.rows("loose_activities")
     if loose:
         faults.append(f"{loose} activities are not found from their profiles")
-    for name, kept, really in connection.execute(_SQL["miscounted_members"]):
+    for name, kept, really in tables.rows("miscounted_members"):
         faults.append(f"the audience {name} should have {kept} members, but there are {really}")
-    for name, kept, really in connection.execute(_OUTBOX["miscounted_targets"]):
+    for name, kept, really in tables.rows("outbox.miscounted_targets"):
         faults.append(f"{kept} deliveries should wait for the target {name}, but there are {really}")
-    return faults + _examine_totals(connection)
+    return faults + _examine_totals(tables)
 
 
 def _read_identifier(row: Sequence[Any]) -> None:
@@ -54,9 +58,7 @@ def _read_identifier(row: Sequence[Any]) -> None:
         raise Damaged(f"an identifier of profile {row[2]} does not match its checksum")
 
 
-def _examine_totals(connection: sqlite3.Connection) -> list[str]:
-    kept = dict(connection.execute(_SQL["totals"]))
-    real = dict(
-        zip(("activities", "dead_letters", "parked", "parked_bytes"), *connection.execute(_SQL["real_totals"]), strict=True)
-    )
+def _examine_totals(tables: Tables) -> list[str]:
+    kept: dict[str, int] = dict(tables.rows("totals"))
+    real = dict(zip(("activities", "dead_letters", "parked", "parked_bytes"), *tables.rows("real_totals"), strict=True))
     return [f"{name} should be {kept[name]}, but there are {count}" for name, count in real.items() if kept[name] != count]

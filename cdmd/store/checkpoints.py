@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from cdmd.store.database import Writer
+from cdmd.store.writer import Writer
 
 T = TypeVar("T")
 STEP: Final = 1_000

@@ -18,22 +18,24 @@ _LISTS: Final = (1, 8, 32, 64, 128, 256, 500)
 _VARIABLES: Final = _LISTS[-1]
 
 
-def insert_many(connection: sqlite3.Connection, head: str, rows: Sequence[Row], *, tail: str = "") -> None:
-    """``head VALUES (...), (...) tail`` for all ``rows``."""
-    done = 0
+def insert_many(connection: sqlite3.Connection, head: str, rows: Sequence[Sequence[Any]], *, tail: str = "") -> int:
+    """``head VALUES (...), (...) tail`` for all ``rows``; how many there are because of it."""
+    done = written = 0
     for size in _CHUNKS:
         while len(rows) - done >= size:
             one = f"({', '.join('?' * len(rows[done]))})"
             chunk = rows[done : done + size]
-            connection.execute(f"{head} VALUES {', '.join([one] * size)} {tail}", list(chain.from_iterable(chunk)))
+            text = f"{head} VALUES {', '.join([one] * size)} {tail}"
+            written += connection.execute(text, list(chain.from_iterable(chunk))).rowcount
             done += size
+    return written
 
 
-def select_in(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[Row]:
-    """The rows of ``sql``, whose ``{}`` becomes a list of placeholders, for all ``values`` in chunks."""
+def select_in(connection: sqlite3.Connection, sql: str, values: Sequence[Any], *, before: Sequence[Any] = ()) -> list[Row]:
+    """The rows of ``sql``, whose ``{}`` becomes placeholders behind those of ``before``, for all ``values`` in chunks."""
     found: list[Row] = []
     for chunk, marks in in_chunks(values):
-        found += connection.execute(sql.format(marks), chunk).fetchall()
+        found += connection.execute(sql.format(marks), [*before, *chunk]).fetchall()
     return found
 
 

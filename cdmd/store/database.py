@@ -1,19 +1,15 @@
-"""SQLite as this daemon uses it: how a database is opened, one writer thread for each, readers beside it.
+"""SQLite as this daemon uses it: how a database is opened for its writer (``writer``), and readers beside it.
 
-Not here: any table. The writer runs one function per batch on its own thread, because one await per statement costs ten
-to thirty times more; reads go through aiosqlite connections that cannot write.
+Not here: any table. Reads go through aiosqlite connections that cannot write.
 """
 
-import asyncio
 import os
 import sqlite3
 import stat
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias
 
 import aiosqlite
 import anyio
@@ -24,7 +20,6 @@ from cdmd.errors import Damaged, NotDurable, SchemaUnknown
 from cdmd.store.chunks import Row, in_chunks
 from cdmd.store.sql import Migration
 
-T = TypeVar("T")
 Connect: TypeAlias = Callable[..., sqlite3.Connection]
 
 _SCHEMA: Final = 1  # SQLITE_ERROR: what a statement asks for is not there
@@ -176,96 +171,6 @@ def opening(what: str, path: Path) -> Iterator[None]:
         # SQLite finds nothing wrong, but a row is not as it was written: lost pages of a power cut, a flipped bit.
         fault = f"the {what} {path} is damaged: it holds what was never written ({type(error).__name__})"
         raise Damaged(f"{fault}; put a backup in place with: cdmd restore FILE") from error
-
-
-class _Job(Generic[T]):
-    """One function for the writer's thread, and where its result goes."""
-
-    __slots__ = ("fn", "future", "loop", "then")
-
-    def __init__(self, fn: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None) -> None:
-        self.fn, self.then = fn, then
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[T] = self.loop.create_future()
-
-    def post(self, result: T | None, error: BaseException | None) -> None:
-        """Hand the outcome to the loop; a loop that is gone has nobody left to hear it."""
-        with suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self._deliver, result, error)
-
-    def _deliver(self, result: Any, error: BaseException | None) -> None:
-        if error is None and self.then is not None:
-            self.then(result)
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(error)
-
-
-class Writer:
-    """A thread that owns a connection and runs one function after the other on it.
-
-    ``open`` is called on that thread for the first connection, and again after every sqlite3.Error: what failed once is
-    closed, and nothing runs before it was opened (and thereby checked) anew.
-    """
-
-    def __init__(self, open_connection: Callable[[], sqlite3.Connection], *, name: str) -> None:
-        self._open, self._name = open_connection, name
-        self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
-        self._connection: sqlite3.Connection | None = None
-        self._thread = threading.Thread(target=self._serve, name=f"cdmd-{name}", daemon=True)
-        self._closed = False
-
-    async def __aenter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._closed = True
-        self._jobs.put(None)
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._thread.join)
-
-    async def run(self, fn: Callable[[sqlite3.Connection], T], *, then: Callable[[T], None] | None = None) -> T:
-        """``fn(connection)`` on the thread, its result or exception here.
-
-        ``then`` is called with the result in the loop even when the one who waits was cancelled: ``fn`` ran all the same.
-        """
-        return await self.start(fn, then=then)
-
-    def start(self, fn: Callable[[sqlite3.Connection], T], *, then: Callable[[T], None] | None = None) -> "asyncio.Future[T]":
-        """The same, on its way when this returns; for the loop's own thread."""
-        job = _Job(fn, then)
-        if self._closed:
-            job.future.set_exception(NotDurable(f"the {self._name} is closed"))
-        else:
-            self._jobs.put(job)
-        return job.future
-
-    def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                result = job.fn(self._connected())
-            except BaseException as error:  # noqa: BLE001 - it belongs to the one who asked, and the thread lives on
-                if isinstance(error, sqlite3.Error):
-                    self._drop()
-                job.post(None, error)
-            else:
-                job.post(result, None)
-        self._drop()
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = self._open()
-        return self._connection
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
 
 
 class Readers:

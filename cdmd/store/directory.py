@@ -9,51 +9,49 @@ from typing_extensions import override
 from cdmd.contracts import Audit, Directory, Person
 from cdmd.models import DeadLetter, Notice, Parked, ProfileKey, Seq
 from cdmd.store.chunks import Row
-from cdmd.store.database import Readers
 from cdmd.store.looking import winner
 from cdmd.store.rows import read_letter, read_parked
-from cdmd.store.sql import load_queries
+from cdmd.store.tables import Reading
 
-_SQL: Final = load_queries("store")
 _LAST: Final = "\U0010ffff"
 """No text that somebody wrote goes on with it, so it ends what begins with a prefix."""
 
 
-class SqliteDirectory(Directory):
+class StoredDirectory(Directory):
     """Over the readers' connections."""
 
-    def __init__(self, readers: Readers) -> None:
-        self._readers = readers
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
 
     @override
     async def named(self, public: str) -> Person | None:
-        rows = await self._readers.rows(_SQL["public"], (public,))
-        found = await winner(self._readers, ProfileKey(rows[0][0])) if rows else None
+        rows = await self._reading.rows("public", (public,))
+        found = await winner(self._reading, ProfileKey(rows[0][0])) if rows else None
         return None if found is None else Person(*found)
 
     @override
     async def starting(self, kind: str, prefix: str, *, after: str = "", limit: int) -> list[tuple[str, Person]]:
         said = {"kind": kind, "prefix": prefix, "beyond": prefix + _LAST, "after": after, "limit": limit}
-        rows = await self._readers.rows(_SQL["starting"], said)
-        found = [(value, await winner(self._readers, ProfileKey(key))) for value, key in rows]
+        rows = await self._reading.rows("starting", said)
+        found = [(value, await winner(self._reading, ProfileKey(key))) for value, key in rows]
         return [(value, Person(*owner)) for value, owner in found if owner is not None]
 
     @override
     async def letters(self, *, after: Seq, limit: int) -> list[DeadLetter]:
-        return [read_letter(row) for row in await self._readers.rows(_SQL["dead_letters_after"], (after, limit))]
+        return [read_letter(row) for row in await self._reading.rows("dead_letters_after", (after, limit))]
 
     @override
     async def parked(self, *, after: Seq, limit: int) -> list[Parked]:
-        return [read_parked(row) for row in await self._readers.rows(_SQL["parked_after"], (after, limit))]
+        return [read_parked(row) for row in await self._reading.rows("parked_after", (after, limit))]
 
     @override
     async def moves(self, keys: Sequence[ProfileKey]) -> list[Notice]:
-        rows = await self._readers.rows_in(_SQL["notices_of"], keys)
+        rows = await self._reading.rows_in("notices_of", keys)
         return [read_notice(row[1:]) for row in sorted(rows)]
 
     @override
     async def audits(self, words: str) -> list[Audit]:
-        return [read_audit(row) for row in await self._readers.rows(_SQL["audits_about"], (words,))]
+        return [read_audit(row) for row in await self._reading.rows("audits_about", (words,))]
 
 
 def read_audit(row: Row) -> Audit:

@@ -22,7 +22,6 @@ from cdmd.store.database import (
     Connect,
     Plan,
     Readers,
-    Writer,
     check_integrity,
     connect_writer,
     emptied,
@@ -32,6 +31,7 @@ from cdmd.store.database import (
     transaction,
 )
 from cdmd.store.sql import load_migrations, load_queries
+from cdmd.store.writer import Writer
 
 T = TypeVar("T")
 MOST_BLOCKS: Final = 2**24

@@ -1,15 +1,14 @@
 """Taking people's data out of the store for good (``cdmd.contracts.Forgetting``).
 
-What is deleted is overwritten with zeros where it lay (``secure_delete``, from a database's creation); the write-ahead log is
-emptied at the end. Not here: what goes, which the functions that are handed in decide.
+What is deleted is overwritten where it lay, and in the database's own logs, in each dialect's own way (``Tables.emptied``). Not
+here: what goes, which the functions that are handed in decide.
 """
 
-import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import TypeVar
 
 import anyio.to_thread
 import msgspec
@@ -32,29 +31,18 @@ from cdmd.models import (
 from cdmd.store import letters
 from cdmd.store.batches import Pair, add_counts, add_totals, drop_parked, look_up
 from cdmd.store.chains import cut_out
-from cdmd.store.chunks import Row, in_chunks, select_in
-from cdmd.store.database import Readers, emptied, transaction
 from cdmd.store.outgoing import erase_outgoing, of_the_hidden
 from cdmd.store.rows import activity_row, letter_row, parked_row, read_activity, read_letter, read_parked, read_profile
-from cdmd.store.sql import load_queries
+from cdmd.store.tables import Reading, Row, Tables, Write
 
 T = TypeVar("T")
-_SQL: Final = load_queries("store")
 
 
-class Write(Protocol):
-    """Runs a function on the writer's thread (``SqliteStore._write``)."""
-
-    def __call__(self, fn: Callable[[sqlite3.Connection], T]) -> Awaitable[T]:
-        """Its result. Raises ``NotDurable`` and ``Damaged``."""
-        ...
-
-
-class SqliteForgetting(Forgetting):
+class StoredForgetting(Forgetting):
     """Over the readers' connections and the store's writer."""
 
-    def __init__(self, readers: Readers, write: Write, *, clock: Clock, digests: letters.Digests) -> None:
-        self._readers, self._write, self._clock, self._digests = readers, write, clock, digests
+    def __init__(self, reading: Reading, write: Write, *, clock: Clock, digests: letters.Digests) -> None:
+        self._reading, self._write, self._clock, self._digests = reading, write, clock, digests
 
     @override
     async def hide(self, pairs: Sequence[Pair]) -> Hidden:
@@ -66,7 +54,7 @@ class SqliteForgetting(Forgetting):
 
     @override
     async def activities(self, holding: Holding, *, after: Seq, limit: int) -> ActivityPage:
-        rows = await self._readers.rows(_SQL["activities_after"], (after, limit))
+        rows = await self._reading.rows("activities_after", (after, limit))
         return await anyio.to_thread.run_sync(_looked_through, rows, holding)
 
     @override
@@ -85,12 +73,16 @@ class SqliteForgetting(Forgetting):
 
     @override
     async def identifiers(self, *, after: tuple[int, str], limit: int) -> list[tuple[tuple[int, str], Pair]]:
-        rows = await self._readers.rows(_SQL["identifiers_after"], (*after, limit))
+        rows = await self._reading.rows("identifiers_after", (*after, limit))
         return [((kind, value), (name, value)) for kind, name, value in rows]
 
     @override
     async def settled(self) -> bool:
-        return await self._write(emptied)
+        return await self._write(_emptied)
+
+
+def _emptied(tables: Tables) -> bool:
+    return tables.emptied()
 
 
 def _looked_through(rows: Sequence[Row], holding: Holding) -> ActivityPage:
@@ -103,76 +95,75 @@ def _looked_through(rows: Sequence[Row], holding: Holding) -> ActivityPage:
     return ActivityPage(orphans, held, Seq(rows[-1][0]) if rows else None)
 
 
-def _hide(pairs: Sequence[Pair], connection: sqlite3.Connection) -> Hidden:
-    with transaction(connection):
-        found = look_up(connection, Wanted((), pairs)).known.profiles
-        people = found | _members(connection, found)
+def _hide(pairs: Sequence[Pair], tables: Tables) -> Hidden:
+    with tables.transaction():
+        found = look_up(tables, Wanted((), pairs)).known.profiles
+        people = found | _members(tables, found)
         had = dict.fromkeys((one.kind, one.value) for state in people.values() for one in state.identifiers)
         owned = [(*pair, key) for pair in had for key in found]
-        went = connection.executemany(_SQL["erase_identifier"], owned).rowcount if owned else 0
+        went = tables.run_many("erase_identifier", owned)
         for key, state in people.items():
             if state.due is not None:
-                connection.execute(_SQL["not_due"], (state.due, key))
-            _leave(connection, key)
+                tables.run("not_due", (state.due, key))
+            _leave(tables, key)
         keys = sorted(people)
         if keys:
-            connection.execute(_SQL["keep_last_profile"])
-        for chunk, marks in in_chunks(keys):
-            for name in ("erase_notices", "erase_merges", "erase_profiles"):
-                connection.execute(_SQL[name].format(marks), chunk)
-        add_totals(connection, {"profiles": -len(found)})
-        told = erase_outgoing(connection, keys)
+            tables.run("keep_last_profile")
+        for name in ("erase_notices", "erase_merges", "erase_profiles"):
+            tables.run_in(name, keys)
+        add_totals(tables, {"profiles": -len(found)})
+        told = erase_outgoing(tables, keys)
     return Hidden(keys, list(had), {"profiles": len(keys), "identifiers": went, "deliveries and attempts": told})
 
 
-def _forget_deliveries(connection: sqlite3.Connection) -> int:
-    with transaction(connection):
-        return erase_outgoing(connection, of_the_hidden(connection))
+def _forget_deliveries(tables: Tables) -> int:
+    with tables.transaction():
+        return erase_outgoing(tables, of_the_hidden(tables))
 
 
-def _members(connection: sqlite3.Connection, found: Mapping[ProfileKey, ProfileState]) -> dict[ProfileKey, ProfileState]:
+def _members(tables: Tables, found: Mapping[ProfileKey, ProfileState]) -> dict[ProfileKey, ProfileState]:
     """The profiles that were merged into these."""
     keys = sorted({member for state in found.values() for member in state.members})
-    return {ProfileKey(row[0]): read_profile(row) for row in select_in(connection, _SQL["profiles"], keys)}
+    return {ProfileKey(row[0]): read_profile(row) for row in tables.rows_in("profiles", keys)}
 
 
-def _leave(connection: sqlite3.Connection, key: ProfileKey) -> None:
-    for _, audience in connection.execute(_SQL["audience_ids"]).fetchall():
-        if connection.execute(_SQL["leave"], (audience, key)).rowcount:
-            connection.execute(_SQL["audience_moved"], (-1, audience))
+def _leave(tables: Tables, key: ProfileKey) -> None:
+    for _, audience in tables.rows("audience_ids"):
+        if tables.run("leave", (audience, key)):
+            tables.run("audience_moved", (-1, audience))
 
 
 def _revise_activities(
     seqs: Sequence[Seq],
     revise: Callable[[Activity], Activity | None],
-    connection: sqlite3.Connection,
+    tables: Tables,
     *,
     now: datetime,
     digests: letters.Digests,
 ) -> int:
     changed = 0
-    with transaction(connection):
+    with tables.transaction():
         gone: list[Activity] = []
-        for row in select_in(connection, _SQL["activities"], sorted(seqs)):
+        for row in tables.rows_in("activities", sorted(seqs)):
             one = read_activity(row)
             left = revise(one)
             if left is None:
                 gone.append(one)
             elif left is not one:
                 seq, _, _, kept, body = activity_row(left)
-                connection.execute(_SQL["revise_activity"], (kept, body, seq))
+                tables.run("revise_activity", (kept, body, seq))
                 changed += 1
-        cut_out(connection, gone)
-        add_totals(connection, {"activities": -len(gone)})
-        letters.decided(connection, _named(gone, digests), SeenVerdict.APPLIED, SeenVerdict.SUPPRESSED, now=now)
+        cut_out(tables, gone)
+        add_totals(tables, {"activities": -len(gone)})
+        letters.decided(tables, _named(gone, digests), SeenVerdict.APPLIED, SeenVerdict.SUPPRESSED, now=now)
     return changed + len(gone)
 
 
-def _drop_activities(seqs: Sequence[Seq], connection: sqlite3.Connection) -> int:
-    with transaction(connection):
-        gone = [read_activity(row) for row in select_in(connection, _SQL["activities"], sorted(seqs))]
-        cut_out(connection, gone)
-        add_totals(connection, {"activities": -len(gone)})
+def _drop_activities(seqs: Sequence[Seq], tables: Tables) -> int:
+    with tables.transaction():
+        gone = [read_activity(row) for row in tables.rows_in("activities", sorted(seqs))]
+        cut_out(tables, gone)
+        add_totals(tables, {"activities": -len(gone)})
     return len(gone)
 
 
@@ -184,49 +175,49 @@ def _named(gone: Sequence[Activity], digests: letters.Digests) -> dict[Digest, S
 def _revise_waiting(
     seqs: Sequence[Seq],
     revise: Callable[[Entry], Entry | None],
-    connection: sqlite3.Connection,
+    tables: Tables,
     *,
     now: datetime,
     digests: letters.Digests,
 ) -> int:
-    with transaction(connection):
-        dead = [read_letter(row) for row in select_in(connection, _SQL["dead_letters_at"], sorted(seqs))]
-        parked = [read_parked(row) for row in select_in(connection, _SQL["parked_at"], sorted(seqs))]
+    with tables.transaction():
+        dead = [read_letter(row) for row in tables.rows_in("dead_letters_at", sorted(seqs))]
+        parked = [read_parked(row) for row in tables.rows_in("parked_at", sorted(seqs))]
         gone = [one for one in dead if revise(one.entry) is None]
-        totals = letters.take(connection, gone, SeenVerdict.SUPPRESSED, Count.SUPPRESSED, now=now, digests=digests)
-        add_totals(connection, totals)
+        totals = letters.take(tables, gone, SeenVerdict.SUPPRESSED, Count.SUPPRESSED, now=now, digests=digests)
+        add_totals(tables, totals)
         left = [one for one in parked if revise(one.entry) is None]
-        _forget_parked(connection, left, digests=digests, now=now)
+        _forget_parked(tables, left, digests=digests, now=now)
         changed = len(gone) + len(left)
-        changed += sum(_rewritten(connection, one, revise(one.entry)) for one in dead)
-        changed += sum(_rewritten(connection, one, revise(one.entry)) for one in parked)
+        changed += sum(_rewritten(tables, one, revise(one.entry)) for one in dead)
+        changed += sum(_rewritten(tables, one, revise(one.entry)) for one in parked)
     return changed
 
 
-def _forget_parked(connection: sqlite3.Connection, gone: Sequence[Parked], *, digests: letters.Digests, now: datetime) -> None:
+def _forget_parked(tables: Tables, gone: Sequence[Parked], *, digests: letters.Digests, now: datetime) -> None:
     totals: Counter[str] = Counter()
     counts: Counter[tuple[str, str]] = Counter()
-    drop_parked(connection, [one.seq for one in gone], totals)
+    drop_parked(tables, [one.seq for one in gone], totals)
     for one in gone:
         connector = one.entry.event.connector
         counts.update({(connector, Count.SUPPRESSED): 1, (connector, Count.PARKED): -1})
-    add_counts(connection, counts)
-    add_totals(connection, totals)
+    add_counts(tables, counts)
+    add_totals(tables, totals)
     seqs = {digests(*named): one.seq for one in gone if (named := one.entry.occurrence) is not None}
-    letters.decided(connection, seqs, SeenVerdict.PARKED, SeenVerdict.SUPPRESSED, now=now)
+    letters.decided(tables, seqs, SeenVerdict.PARKED, SeenVerdict.SUPPRESSED, now=now)
 
 
-def _rewritten(connection: sqlite3.Connection, one: DeadLetter | Parked, entry: Entry | None) -> bool:
+def _rewritten(tables: Tables, one: DeadLetter | Parked, entry: Entry | None) -> bool:
     """Whether it stays, and is another one now."""
     if entry is None or entry is one.entry:
         return False
     left = msgspec.structs.replace(one, entry=entry)
     if isinstance(left, DeadLetter):
         *_, kept, body = letter_row(left)
-        connection.execute(_SQL["revise_letter"], (kept, body, one.seq))
+        tables.run("revise_letter", (kept, body, one.seq))
     else:
         _, _, _, size, kept, body, _ = parked_row(left)
-        ((_, before),) = connection.execute(_SQL["count_parked"].format("?"), (one.seq,))
-        connection.execute(_SQL["revise_parked"], (size, kept, body, one.seq))
-        add_totals(connection, {"parked_bytes": size - before})
+        ((_, before),) = tables.rows_in("count_parked", [one.seq])
+        tables.run("revise_parked", (size, kept, body, one.seq))
+        add_totals(tables, {"parked_bytes": size - before})
     return True

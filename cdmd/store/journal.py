@@ -27,7 +27,6 @@ from cdmd.store.database import (
     Connect,
     Plan,
     Readers,
-    Writer,
     connect_writer,
     emptied,
     inspect,
@@ -41,6 +40,7 @@ from cdmd.store.mark import Mark, check_mark, read_mark, write_mark
 from cdmd.store.revising import exchange, revised
 from cdmd.store.sql import load_migrations, load_queries
 from cdmd.store.tail import Tail
+from cdmd.store.writer import Writer
 
 _SQL: Final = load_queries("journal")
 _PLAN: Final = Plan(

@@ -1,78 +1,75 @@
 """Profiles by audience, by what is due, and one after the other (``cdmd.contracts.Membership``). Reads only, but for one."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 from typing_extensions import override
 
 from cdmd.contracts import AudienceTotals, History, Member, Membership
 from cdmd.models import Activity, Micros, Notice, ProfileKey, ProfileState, Seq
-from cdmd.store.database import Readers
 from cdmd.store.directory import read_notice
 from cdmd.store.rows import read_activity, read_profile
-from cdmd.store.sql import load_queries
-
-_SQL: Final = load_queries("store")
+from cdmd.store.tables import Reading
 
 Write: TypeAlias = Callable[[str, Sequence[object]], Awaitable[int]]
-"""Runs one statement on the writer's thread."""
+"""Runs one statement by its name on the writer's thread."""
 
 
-class SqliteMembership(Membership):
+class StoredMembership(Membership):
     """Over the readers' connections; ``write`` runs one statement on the writer's."""
 
-    def __init__(self, readers: Readers, write: Write) -> None:
-        self._readers, self._write = readers, write
+    def __init__(self, reading: Reading, write: Write) -> None:
+        self._reading, self._write = reading, write
 
     @override
     async def overdue(self, upto: Micros, *, limit: int) -> list[ProfileKey]:
-        return [ProfileKey(key) for (key,) in await self._readers.rows(_SQL["overdue"], (upto, limit))]
+        return [ProfileKey(key) for (key,) in await self._reading.rows("overdue", (upto, limit))]
 
     @override
     async def first_due_profile(self) -> Micros | None:
-        ((at,),) = await self._readers.rows(_SQL["first_due"])
+        ((at,),) = await self._reading.rows("first_due")
         return None if at is None else Micros(at)
 
     @override
     async def profiles(self, *, after: ProfileKey, limit: int) -> list[tuple[ProfileKey, ProfileState]]:
-        rows = await self._readers.rows(_SQL["profiles_after"], (after, limit))
+        rows = await self._reading.rows("profiles_after", (after, limit))
         return [(ProfileKey(row[0]), read_profile(row)) for row in rows]
 
     @override
     async def newest(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, Seq]:
-        return {ProfileKey(key): Seq(seq) for key, seq in await self._readers.rows_in(_SQL["newest_in"], keys)}
+        return {ProfileKey(key): Seq(seq) for key, seq in await self._reading.rows_in("newest_in", keys)}
 
     @override
     async def history(self, heads: Sequence[Seq], *, until: Collection[Seq] = (), each: int) -> History:
         said = {"heads": _listed(heads), "until": _listed(until), "each": each}
-        rows = await self._readers.rows(_SQL["history"], said)
+        rows = await self._reading.rows("history", said)
         stop = frozenset(until)
         rest = [Seq(row[5]) for row in rows if row[5] is not None and row[5] not in stop]
         return History([read_activity(row[:5]) for row in rows], rest)
 
     @override
     async def activities(self, *, after: Seq, upto: Seq, limit: int) -> list[Activity]:
-        return [read_activity(row) for row in await self._readers.rows(_SQL["activities_upto"], (after, upto, limit))]
+        return [read_activity(row) for row in await self._reading.rows("activities_upto", (after, upto, limit))]
 
     @override
     async def audiences(self) -> list[AudienceTotals]:
         names = AudienceTotals.__struct_fields__
-        return [AudienceTotals(**dict(zip(names, row, strict=True))) for row in await self._readers.rows(_SQL["audiences"])]
+        return [AudienceTotals(**dict(zip(names, row, strict=True))) for row in await self._reading.rows("audiences")]
 
     @override
     async def members(self, audience: str, *, after: ProfileKey, limit: int) -> list[Member]:
-        rows = await self._readers.rows(_SQL["members"], (audience, after, limit))
+        rows = await self._reading.rows("members", (audience, after, limit))
         return [Member(key=ProfileKey(key), since=Micros(since), state=read_profile((key, *row))) for key, since, *row in rows]
 
     @override
     async def notices(self, *, audience: str | None = None, limit: int) -> list[Notice]:
-        rows = await self._readers.rows(_SQL["notices"], {"audience": audience, "limit": limit})
+        rows = await self._reading.rows("notices", {"audience": audience, "limit": limit})
         return [read_notice(row) for row in rows]
 
     @override
     async def drop_audience(self, name: str) -> None:
-        await self._write(_SQL["drop_audience"], (name,))
+        await self._write("drop_audience", (name,))
 
 
 def _listed(seqs: Collection[Seq]) -> str:

@@ -1,9 +1,8 @@
 """What waits for targets (``cdmd.contracts.Outbox``): reads over the readers' connections, changes on the writer's thread."""
 
-import sqlite3
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from typing_extensions import override
@@ -24,13 +23,11 @@ from cdmd.models import (
     TargetTotals,
 )
 from cdmd.store import outgoing
-from cdmd.store.database import Readers, transaction
 from cdmd.store.looking import winner
 from cdmd.store.rows import read_activity, read_queued
-from cdmd.store.sql import load_queries
+from cdmd.store.tables import Reading, Tables, Write
 
 T = TypeVar("T")
-_SQL: Final = load_queries("outbox")
 _MOST_BYTES: Final = 4 * 2**20
 _NOTE: Final = msgspec.json.Decoder(TargetNote)
 _ATTEMPT: Final = (
@@ -41,19 +38,11 @@ _TOTALS: Final = (
 )
 
 
-class Write(Protocol):
-    """Runs a function on the writer's thread, with errors mapped."""
-
-    def __call__(self, fn: Callable[[sqlite3.Connection], T]) -> Awaitable[T]:
-        """Its result."""
-        ...
-
-
-class SqliteOutbox(Outbox):
+class StoredOutbox(Outbox):
     """``written`` is told, in the loop, the targets for which something was written."""
 
-    def __init__(self, readers: Readers, write: Write) -> None:
-        self._readers, self._write = readers, write
+    def __init__(self, reading: Reading, write: Write) -> None:
+        self._reading, self._write = reading, write
         self.written: Callable[[Collection[str]], None] = lambda targets: None
 
     def wrote(self, made: Outgoing | None) -> None:
@@ -75,12 +64,12 @@ class SqliteOutbox(Outbox):
         return await self.lane(target, 0, limit=limit, after=after)
 
     async def _deliveries(self, name: str, said: dict[str, Any]) -> list[Delivery]:
-        rows = await self._readers.rows(_SQL[name], {**said, "most": _MOST_BYTES})
+        rows = await self._reading.rows(f"outbox.{name}", {**said, "most": _MOST_BYTES})
         return [read_queued(row).delivery for row in rows]
 
     @override
     async def next_due(self, target: str) -> Micros | None:
-        rows = await self._readers.rows(_SQL["next_due"], (target,))
+        rows = await self._reading.rows("outbox.next_due", (target,))
         return Micros(rows[0][0]) if rows else None
 
     @override
@@ -95,16 +84,16 @@ class SqliteOutbox(Outbox):
 
     @override
     async def totals(self) -> list[TargetTotals]:
-        return [TargetTotals(**dict(zip(_TOTALS, row, strict=True))) for row in await self._readers.rows(_SQL["targets"])]
+        return [TargetTotals(**dict(zip(_TOTALS, row, strict=True))) for row in await self._reading.rows("outbox.targets")]
 
     @override
     async def notes(self) -> dict[str, TargetNote]:
-        return {name: _NOTE.decode(note) for name, note in await self._readers.rows(_SQL["target_notes"])}
+        return {name: _NOTE.decode(note) for name, note in await self._reading.rows("outbox.target_notes")}
 
     @override
     async def note(self, target: str, note: TargetNote) -> None:
         said = (target, msgspec.json.encode(note).decode())
-        await self._write(lambda connection: connection.execute(_SQL["note_target"], said).rowcount)
+        await self._write(lambda tables: tables.run("outbox.note_target", said))
 
     @override
     async def listed(self, *, target: str | None, failed: bool | None, limit: int) -> list[Queued]:
@@ -112,12 +101,12 @@ class SqliteOutbox(Outbox):
         found: list[Queued] = []
         for name, wanted in (("listed_failed", failed is not False), ("listed_waiting", failed is not True)):
             if wanted:
-                found += [read_queued(row) for row in await self._readers.rows(_SQL[name], said)]
+                found += [read_queued(row) for row in await self._reading.rows(f"outbox.{name}", said)]
         return sorted(found, key=lambda one: one.delivery.n)[:limit]
 
     @override
     async def find(self, first: str, last: str) -> list[Queued]:
-        return [read_queued(row) for row in await self._readers.rows(_SQL["queued_between"], (first, last))]
+        return [read_queued(row) for row in await self._reading.rows("outbox.queued_between", (first, last))]
 
     @override
     async def retry(self, *, target: str | None, id: str | None, limit: int, now: Micros) -> int:
@@ -129,30 +118,30 @@ class SqliteOutbox(Outbox):
     async def attempts(self, which: AttemptFilter) -> list[Attempt]:
         said = {"target": which.target, "outcome": which.outcome, "limit": which.limit}
         if which.ids is None:
-            rows = await self._readers.rows(_SQL["attempts"], said)
+            rows = await self._reading.rows("outbox.attempts", said)
         else:
             first, last = which.ids
-            rows = await self._readers.rows(_SQL["attempts_between"], {**said, "first": first, "last": last})
+            rows = await self._reading.rows("outbox.attempts_between", {**said, "first": first, "last": last})
         return [Attempt(**dict(zip(_ATTEMPT, row, strict=True))) for row in rows]
 
     @override
     async def applied(self, after: Seq, *, limit: int) -> list[tuple[Activity, ProfileState | None]]:
-        found = [read_activity(row) for row in await self._readers.rows(_SQL["activities_after"], (after, limit))]
+        found = [read_activity(row) for row in await self._reading.rows("outbox.activities_after", (after, limit))]
         states: dict[ProfileKey, ProfileState] = {}
         for key in sorted({one.profile for one in found if one.profile is not None}):
-            owner = await winner(self._readers, key)
+            owner = await winner(self._reading, key)
             states.update({} if owner is None else {key: owner[1]})
         return [(one, None if one.profile is None else states.get(one.profile)) for one in found]
 
     @override
     async def expire(self, *, before: Micros) -> int:
-        return await self._all(lambda connection: outgoing.expire(connection, before))
+        return await self._all(lambda tables: outgoing.expire(tables, before))
 
     @override
     async def forget(self, target: str) -> int:
-        return await self._all(lambda connection: outgoing.forget(connection, target))
+        return await self._all(lambda tables: outgoing.forget(tables, target))
 
-    async def _all(self, some: Callable[[sqlite3.Connection], int]) -> int:
+    async def _all(self, some: Callable[[Tables], int]) -> int:
         """A slice at a time, so that no batch waits for long."""
         total = 0
         while went := await self._write(some):
@@ -160,10 +149,10 @@ class SqliteOutbox(Outbox):
         return total
 
 
-def _put(made: Outgoing, now: Micros, connection: sqlite3.Connection) -> int:
-    with transaction(connection):
-        return outgoing.write_outgoing(connection, made, now=now)
+def _put(made: Outgoing, now: Micros, tables: Tables) -> int:
+    with tables.transaction():
+        return outgoing.write_outgoing(tables, made, now=now)
 
 
-def _settle(settled: Sequence[Settled], connection: sqlite3.Connection) -> None:
-    outgoing.settle(connection, settled)
+def _settle(settled: Sequence[Settled], tables: Tables) -> None:
+    outgoing.settle(tables, settled)

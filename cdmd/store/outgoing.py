@@ -3,7 +3,6 @@
 The figures of a target move in the transaction of its rows. Of a lane only the first has a moment at which it is due.
 """
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -11,12 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from cdmd.models import Bound, Delivery, Micros, Outgoing, ProfileKey, Settled
-from cdmd.store.chunks import in_chunks, insert_many, select_in
-from cdmd.store.database import transaction
 from cdmd.store.rows import delivery_row
-from cdmd.store.sql import load_queries
+from cdmd.store.tables import Tables
 
-_SQL: Final = load_queries("outbox")
 _SLICE: Final = 1_000
 _UNBOUNDED: Final = Bound(2**62, 2**62)
 
@@ -30,32 +26,32 @@ class _Named(msgspec.Struct):
     full_since: int | None
 
 
-def write_outgoing(connection: sqlite3.Connection, outgoing: Outgoing, *, now: Micros) -> int:
+def write_outgoing(tables: Tables, outgoing: Outgoing, *, now: Micros) -> int:
     """Put them behind what waits; what has no room is counted as dropped. Returns how many there was room for."""
     by_target: dict[str, list[Delivery]] = defaultdict(list)
     for one in outgoing.deliveries:
         by_target[one.target].append(one)
-    targets = _named(connection, by_target.keys() | outgoing.untold.keys())
+    targets = _named(tables, by_target.keys() | outgoing.untold.keys())
     kept = 0
     for name, deliveries in by_target.items():
-        kept += _put(connection, targets[name], deliveries, bound=outgoing.bounds.get(name, _UNBOUNDED), now=now)
+        kept += _put(tables, targets[name], deliveries, bound=outgoing.bounds.get(name, _UNBOUNDED), now=now)
     for name, (count, fault) in outgoing.untold.items():
-        connection.execute(_SQL["target_untold"], (count, fault, targets[name].id))
+        tables.run("outbox.target_untold", (count, fault, targets[name].id))
     return kept
 
 
-def _named(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, _Named]:
+def _named(tables: Tables, names: Collection[str]) -> dict[str, _Named]:
     ordered = sorted(names)
-    found = {row[0]: _Named(*row[1:]) for row in select_in(connection, _SQL["targets_named"], ordered)}
+    found = {row[0]: _Named(*row[1:]) for row in tables.rows_in("outbox.targets_named", ordered)}
     if len(found) < len(ordered):
-        connection.executemany(_SQL["add_target"], [(name,) for name in ordered if name not in found])
-        found = {row[0]: _Named(*row[1:]) for row in select_in(connection, _SQL["targets_named"], ordered)}
+        tables.run_many("outbox.add_target", [(name,) for name in ordered if name not in found])
+        found = {row[0]: _Named(*row[1:]) for row in tables.rows_in("outbox.targets_named", ordered)}
     return found
 
 
-def _put(connection: sqlite3.Connection, target: _Named, deliveries: Sequence[Delivery], *, bound: Bound, now: Micros) -> int:
+def _put(tables: Tables, target: _Named, deliveries: Sequence[Delivery], *, bound: Bound, now: Micros) -> int:
     lanes = sorted({one.lane for one in deliveries if one.lane is not None})
-    busy = _busy(connection, target.id, lanes)
+    busy = _busy(tables, target.id, lanes)
     rows: list[tuple[Any, ...]] = []
     size = 0
     for one in deliveries:
@@ -68,28 +64,25 @@ def _put(connection: sqlite3.Connection, target: _Named, deliveries: Sequence[De
             busy.add(one.lane)
         size += len(row[-1])
         rows.append((target.id, due, one.lane, *row))
-    insert_many(connection, "INSERT INTO outbox (target, due, lane, id, profile, sum, body)", rows)
+    tables.insert("outbox.put", rows)
     dropped = len(deliveries) - len(rows)
     full = target.full_since
     if dropped and full is None:
         full = now
-    connection.execute(_SQL["target_written"], (len(rows), size, dropped, full, target.id))
+    tables.run("outbox.target_written", (len(rows), size, dropped, full, target.id))
     return len(rows)
 
 
-def _busy(connection: sqlite3.Connection, target: int, lanes: Sequence[int]) -> set[int]:
-    busy: set[int] = set()
-    for chunk, marks in in_chunks(lanes):
-        busy.update(lane for (lane,) in connection.execute(_SQL["busy_lanes"].format(marks), [target, *chunk]))
-    return busy
+def _busy(tables: Tables, target: int, lanes: Sequence[int]) -> set[int]:
+    return {lane for (lane,) in tables.rows_in("outbox.busy_lanes", lanes, before=[target])}
 
 
-def settle(connection: sqlite3.Connection, settled: Sequence[Settled]) -> None:
+def settle(tables: Tables, settled: Sequence[Settled]) -> None:
     """What became of each, in one transaction; what is no longer in the outbox only leaves its attempt."""
-    with transaction(connection):
-        names = _named(connection, {one.delivery.target for one in settled})
+    with tables.transaction():
+        names = _named(tables, {one.delivery.target for one in settled})
         places = [one.delivery.n for one in settled if one.delivery.n]
-        there = {row[0]: row[1:] for row in select_in(connection, _SQL["still_waiting"], places)}
+        there = {row[0]: row[1:] for row in tables.rows_in("outbox.still_waiting", places)}
         moved: dict[int, dict[str, int]] = {one.id: defaultdict(int) for one in names.values()}
         lanes: dict[tuple[int, int], int] = {}
         for one in settled:
@@ -98,33 +91,33 @@ def settle(connection: sqlite3.Connection, settled: Sequence[Settled]) -> None:
             figures["delivered"] += one.attempt.outcome == "delivered"
             if one.delivery.n in there:
                 target, lane, size = there[one.delivery.n]
-                _move(connection, one, size, moved[target])
+                _move(tables, one, size, moved[target])
                 if lane is not None and one.due is None:
                     lanes[target, lane] = one.attempt.at
         for (target, lane), now in sorted(lanes.items()):
-            connection.execute(_SQL["next_in_lane"], {"now": now, "target": target, "lane": lane})
+            tables.run("outbox.next_in_lane", {"now": now, "target": target, "lane": lane})
         for number, figures in moved.items():
             said = dict.fromkeys(("left", "bytes", "failed", "delivered", "never", "attempts"), 0) | figures
-            connection.execute(_SQL["target_settled"], {**said, "id": number})
-        _keep(connection, settled, names)
+            tables.run("outbox.target_settled", {**said, "id": number})
+        _keep(tables, settled, names)
 
 
-def _move(connection: sqlite3.Connection, one: Settled, size: int, figures: dict[str, int]) -> None:
+def _move(tables: Tables, one: Settled, size: int, figures: dict[str, int]) -> None:
     n, attempts = one.delivery.n, one.attempt.attempt
     if one.due is not None:
-        connection.execute(_SQL["wait_on"], (one.due, attempts, one.attempt.reason, n))
+        tables.run("outbox.wait_on", (one.due, attempts, one.attempt.reason, n))
         return
     figures["left"] += 1
     figures["bytes"] += size
     if one.failed:
         figures["failed"] += 1
-        connection.execute(_SQL["set_aside"], (one.attempt.at, attempts, one.attempt.reason, n))
+        tables.run("outbox.set_aside", (one.attempt.at, attempts, one.attempt.reason, n))
         return
     figures["never"] += one.attempt.outcome != "delivered"
-    connection.execute(_SQL["leave_outbox"], (n,))
+    tables.run("outbox.leave_outbox", (n,))
 
 
-def _keep(connection: sqlite3.Connection, settled: Iterable[Settled], names: Mapping[str, _Named]) -> None:
+def _keep(tables: Tables, settled: Iterable[Settled], names: Mapping[str, _Named]) -> None:
     rows = [
         (
             *(one.at, names[one.target].id, one.id, one.type, one.attempt, one.outcome, one.profile, one.seq),
@@ -132,70 +125,69 @@ def _keep(connection: sqlite3.Connection, settled: Iterable[Settled], names: Map
         )
         for one in (each.attempt for each in settled)
     ]
-    columns = "at, target, id, type, attempt, outcome, profile, seq, seconds, status, reason, body, answer"
-    insert_many(connection, f"INSERT INTO attempts ({columns})", rows)
+    tables.insert("outbox.put_attempts", rows)
 
 
-def retry(connection: sqlite3.Connection, *, target: str | None, id: str | None, limit: int, now: Micros) -> int:  # noqa: A002
+def retry(tables: Tables, *, target: str | None, id: str | None, limit: int, now: Micros) -> int:  # noqa: A002
     """What was set aside waits again, and what waits for a later attempt is due; returns how many."""
-    with transaction(connection):
+    with tables.transaction():
         said = {"target": target, "id": id, "limit": limit, "now": now}
-        failed = connection.execute(_SQL["to_retry_failed"], said).fetchall()
-        waiting = connection.execute(_SQL["to_retry_waiting"], said | {"limit": limit - len(failed)}).fetchall()
-        connection.executemany(_SQL["retry"], [(now, n) for n, *_ in (*failed, *waiting)])
+        failed = tables.rows("outbox.to_retry_failed", said)
+        waiting = tables.rows("outbox.to_retry_waiting", said | {"limit": limit - len(failed)})
+        tables.run_many("outbox.retry", [(now, n) for n, *_ in (*failed, *waiting)])
         back: dict[int, list[int]] = defaultdict(list)
         for _, number, size in failed:
             back[number].append(size)
         moved = [(len(sizes), len(sizes), sum(sizes), number) for number, sizes in back.items()]
-        connection.executemany(_SQL["target_retried"], moved)
+        tables.run_many("outbox.target_retried", moved)
     return len(failed) + len(waiting)
 
 
-def expire(connection: sqlite3.Connection, before: Micros) -> int:
+def expire(tables: Tables, before: Micros) -> int:
     """Forget some attempts, and some of what was set aside; returns how many rows went (0: there are no more)."""
-    with transaction(connection):
+    with tables.transaction():
         said = {"before": before, "limit": _SLICE}
-        gone = connection.execute(_SQL["old_attempts"], said).rowcount
-        failed = connection.execute(_SQL["old_failed"], said).fetchall()
-        connection.executemany(_SQL["leave_outbox"], [(n,) for n, _ in failed])
+        gone = tables.run("outbox.old_attempts", said)
+        failed = tables.rows("outbox.old_failed", said)
+        tables.run_many("outbox.leave_outbox", [(n,) for n, _ in failed])
         for number in {number for _, number in failed}:
             count = sum(1 for _, one in failed if one == number)
-            connection.execute(_SQL["target_unfailed"], (count, number))
+            tables.run("outbox.target_unfailed", (count, number))
     return gone + len(failed)
 
 
-def forget(connection: sqlite3.Connection, target: str) -> int:
+def forget(tables: Tables, target: str) -> int:
     """Drop some of what waits for a target, at the end the target; returns how many deliveries went (0: it is gone)."""
-    with transaction(connection):
-        places = connection.execute(_SQL["some_of_target"], (target, _SLICE)).fetchall()
-        connection.executemany(_SQL["leave_outbox"], places)
+    with tables.transaction():
+        places = tables.rows("outbox.some_of_target", (target, _SLICE))
+        tables.run_many("outbox.leave_outbox", places)
         if not places:
-            connection.execute(_SQL["drop_attempts"], (target,))
-            connection.execute(_SQL["drop_target"], (target,))
+            tables.run("outbox.drop_attempts", (target,))
+            tables.run("outbox.drop_target", (target,))
     return len(places)
 
 
-def erase_outgoing(connection: sqlite3.Connection, profiles: Collection[ProfileKey]) -> int:
+def erase_outgoing(tables: Tables, profiles: Collection[ProfileKey]) -> int:
     """Within a transaction: remove what waits about these profiles, and what their attempts held; returns how many rows."""
     keys = sorted(profiles)
-    rows = select_in(connection, _SQL["outbox_about"], keys)
+    rows = tables.rows_in("outbox.outbox_about", keys)
     figures: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     lanes: set[tuple[int, int]] = set()
     for n, target, lane, failed, size in rows:
-        connection.execute(_SQL["leave_outbox"], (n,))
+        tables.run("outbox.leave_outbox", (n,))
         one = figures[target]
         one["failed" if failed else "waiting"] += 1
         one["bytes"] += 0 if failed else size
         if lane is not None:
             lanes.add((target, lane))
     for target, one in figures.items():
-        connection.execute(_SQL["target_erased"], (one["waiting"], one["bytes"], one["failed"], target))
+        tables.run("outbox.target_erased", (one["waiting"], one["bytes"], one["failed"], target))
     for target, lane in sorted(lanes):
-        connection.execute(_SQL["next_in_lane"], {"now": 0, "target": target, "lane": lane})
-    gone = sum(connection.execute(_SQL["blank_attempts"].format(marks), chunk).rowcount for chunk, marks in in_chunks(keys))
+        tables.run("outbox.next_in_lane", {"now": 0, "target": target, "lane": lane})
+    gone = tables.run_in("outbox.blank_attempts", keys)
     return len(rows) + gone
 
 
-def of_the_hidden(connection: sqlite3.Connection) -> list[ProfileKey]:
+def of_the_hidden(tables: Tables) -> list[ProfileKey]:
     """Profiles that are not there any more, and about which something waits or was attempted."""
-    return [ProfileKey(key) for (key,) in connection.execute(_SQL["of_the_hidden"])]
+    return [ProfileKey(key) for (key,) in tables.rows("outbox.of_the_hidden")]

@@ -17,8 +17,9 @@ import msgspec
 from cdmd.errors import CdmdError
 from cdmd.models import Carried, Emerged, IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq
 from cdmd.store.chunks import in_chunks, select_in
-from cdmd.store.database import Plan, Writer, connect_writer, transaction, why
+from cdmd.store.database import Plan, connect_writer, transaction, why
 from cdmd.store.sql import load_migrations, load_queries
+from cdmd.store.writer import Writer
 
 T = TypeVar("T")
 Pair: TypeAlias = tuple[str, str]

@@ -26,6 +26,14 @@ def load_queries(name: str) -> Mapping[str, str]:
     return MappingProxyType({key: body.strip().removesuffix(";") for key, body in zip(parts[::2], parts[1::2], strict=True)})
 
 
+def load_families(*names: str) -> Mapping[str, str]:
+    """The statements of several files: of the first by their names, of the others with the file's in front."""
+    first, *others = names
+    return MappingProxyType(
+        dict(load_queries(first)) | {f"{name}.{key}": text for name in others for key, text in load_queries(name).items()}
+    )
+
+
 def load_migrations(name: str) -> Sequence[Migration]:
     """The migrations of the database ``name`` in order."""
     found = (files("cdmd.store") / "migrations" / name).iterdir()

@@ -3,16 +3,10 @@
 Not here: what moves the position.
 """
 
-import sqlite3
-from typing import Final
-
 from cdmd.errors import Damaged, NotDurable
 from cdmd.models import LANE, Seq
-from cdmd.store.database import transaction
 from cdmd.store.keys import STRANGERS
-from cdmd.store.sql import load_queries
-
-_SQL: Final = load_queries("store")
+from cdmd.store.tables import Tables
 
 
 def check_position(stored: Seq, *, known: Seq) -> None:
@@ -24,21 +18,20 @@ def check_position(stored: Seq, *, known: Seq) -> None:
     raise NotDurable(f"the store had reached position {stored} after all; what was to be applied must be chosen again")
 
 
-def position_of(connection: sqlite3.Connection) -> Seq:
+def position_of(tables: Tables) -> Seq:
     """Up to where everything is applied, as the tables say. Raises ``Damaged`` where they do not."""
-    row = connection.execute(_SQL["position"], (LANE,)).fetchone()
-    if row is None:
-        raise Damaged("the store is damaged: it does not say up to where it is applied; mend it with: cdmd restore FILE")
-    return Seq(row[0])
+    for (seq,) in tables.rows("position", (LANE,)):
+        return Seq(seq)
+    raise Damaged("the store is damaged: it does not say up to where it is applied; mend it with: cdmd restore FILE")
 
 
-def belong(journal_id: str, key_check: bytes, connection: sqlite3.Connection) -> None:
+def belong(journal_id: str, key_check: bytes, tables: Tables) -> None:
     """A new store takes over the journal's identity and the key's; an old one must have them."""
     mine = {"journal_id": journal_id, "key_check": key_check.hex()}
-    with transaction(connection):
+    with tables.transaction():
         for name, value in mine.items():
-            row = connection.execute(_SQL["meta"], (name,)).fetchone()
-            if row is None:
-                connection.execute(_SQL["set_meta"], (name, value))
-            elif row[0] != value:
+            rows = tables.rows("meta", (name,))
+            if not rows:
+                tables.run("set_meta", (name, value))
+            elif rows[0][0] != value:
                 raise Damaged(STRANGERS[name])

@@ -23,7 +23,7 @@ MAY_CATCH_ALL = (
     "cdmd/intake/edge.py",
     "cdmd/batches/extending.py",  # one record that breaks its mapping does not stop all others
     "cdmd/batches/writing.py",  # an event that breaks the deciding is set apart, so that it does not stop all others
-    "cdmd/store/database.py",  # what failed belongs to the one who asked, and the writing thread lives on
+    "cdmd/store/writer.py",  # what failed belongs to the one who asked, and the writing thread lives on
     "cdmd/control/server.py",
     "cdmd/cli/",
     "cdmd/kit/serving.py",

@@ -41,6 +41,7 @@ from cdmd.store.abreast import laid_over
 from cdmd.store.batches import Found
 from cdmd.store.keys import Digester
 from cdmd.store.store import SqliteStore
+from cdmd.store.tables import Tables
 from cdmd.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -144,9 +145,9 @@ async def test_a_batch_is_decided_while_the_one_before_it_is_written(tmp_path: P
     async with store_in(tmp_path) as store:
         put = store._abreast._put
 
-        def slow(connection: sqlite3.Connection, changes: Changes, found: object) -> None:
+        def slow(tables: Tables, changes: Changes, found: object) -> None:
             assert decided.wait(5)
-            put(connection, changes, found)  # type: ignore[arg-type]
+            put(tables, changes, found)  # type: ignore[arg-type]
 
         store._abreast._put = slow
         third = decision(3, order("3", email="c@example.com"))
@@ -164,11 +165,11 @@ async def test_what_was_decided_upon_a_batch_that_is_not_written_is_not_written_
         one, two, three = (decision(n, order(str(n), email="a@example.com")) for n in (1, 2, 3))
         put, failures = store._abreast._put, []
 
-        def fails_once(connection: sqlite3.Connection, changes: Changes, found: object) -> None:
+        def fails_once(tables: Tables, changes: Changes, found: object) -> None:
             if changes.position == 2 and not failures:
                 failures.append(changes.position)
                 raise sqlite3.OperationalError("database or disk is full")
-            put(connection, changes, found)  # type: ignore[arg-type]
+            put(tables, changes, found)  # type: ignore[arg-type]
 
         store._abreast._put = fails_once
         caught: list[int] = []

@@ -10,9 +10,9 @@ import pytest
 
 from cdmd.contracts import AttemptFilter
 from cdmd.models import Changes, Micros, ProfileKey
-from cdmd.store.database import transaction
 from cdmd.store.outgoing import erase_outgoing
 from cdmd.store.store import SqliteStore
+from cdmd.store.tables import Tables
 from tests.store.contract_outbox import OutboxContract, delivery, ended, ready, sending, total
 from tests.store.contract_store import DIGESTER, NOW, give
 from tests.store.samples import HandClock
@@ -66,9 +66,9 @@ async def test_of_whoever_is_erased_nothing_waits_and_no_attempt_says_a_word(reo
         await store.outbox.settle([ended(delivery(1)), ended((await store.outbox.ready("crm", Micros(NOW), limit=9))[1])])
         await store.outbox.settle([ended((await store.outbox.ready("crm", Micros(NOW), limit=9))[1], "never", failed=True)])
 
-        def erase(connection: sqlite3.Connection) -> int:
-            with transaction(connection):
-                return erase_outgoing(connection, [ProfileKey(1), ProfileKey(3), ProfileKey(4)])
+        def erase(tables: Tables) -> int:
+            with tables.transaction():
+                return erase_outgoing(tables, [ProfileKey(1), ProfileKey(3), ProfileKey(4)])
 
         assert await store._write(erase) == 5
         assert await ready(store) == [2]

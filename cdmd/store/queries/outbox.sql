@@ -1,3 +1,9 @@
+-- name: put
+INSERT INTO outbox (target, due, lane, id, profile, sum, body) {rows};
+
+-- name: put_attempts
+INSERT INTO attempts (at, target, id, type, attempt, outcome, profile, seq, seconds, status, reason, body, answer) {rows};
+
 -- name: targets_named
 SELECT name, id, waiting, bytes, full_since FROM targets WHERE name IN ({});
 

@@ -2,10 +2,10 @@
 SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'seen_[0-9]*' ORDER BY name DESC;
 
 -- name: find
-SELECT json_group_array(json_array(hex(digest), seq, verdict, content)) FROM {table} WHERE digest IN ({{}});
+SELECT json_group_array(json_array(hex(digest), seq, verdict, content)) FROM {table} WHERE digest IN ({});
 
 -- name: insert
-INSERT INTO {table} (digest, seq, verdict, content);
+INSERT INTO {table} (digest, seq, verdict, content) {rows};
 
 -- name: update
 UPDATE {table} SET seq = ?, verdict = ?, content = ? WHERE digest = ?;

@@ -57,6 +57,36 @@ FROM profiles WHERE id IN ({});
 SELECT max(coalesce((SELECT max(id) FROM profiles), 0),
     coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_profile'), 0)) + 1;
 
+-- name: put_profiles
+-- The public id never changes: naming it here would rewrite its index, half of the pages of a batch.
+INSERT INTO profiles (id, public, sum, body, newest) {rows}
+ON CONFLICT (id) DO UPDATE SET sum = excluded.sum, body = excluded.body, newest = coalesce(excluded.newest, newest);
+
+-- name: put_identifiers
+INSERT INTO identifiers (kind, value, profile, sum) {rows}
+ON CONFLICT (kind, value) DO UPDATE SET profile = excluded.profile, sum = excluded.sum;
+
+-- name: put_activities
+INSERT INTO activities (seq, profile, time, sum, body, before) {rows};
+
+-- name: put_merges
+INSERT INTO merges (seq, winner, loser, sum, body) {rows};
+
+-- name: put_dead
+INSERT INTO dead_letters (seq, connector, type, code, since, sum, body) {rows};
+
+-- name: put_parked
+INSERT INTO parked (seq, connector, due, bytes, sum, body, extension) {rows};
+
+-- name: put_due
+INSERT INTO due (at, profile) {rows} ON CONFLICT DO NOTHING;
+
+-- name: put_members
+INSERT INTO members (audience, profile, since) {rows} ON CONFLICT DO NOTHING;
+
+-- name: put_notices
+INSERT INTO notices (id, audience, profile, public, entered, at, reason) {rows};
+
 -- name: seen
 SELECT digest, seq, verdict, content FROM seen WHERE digest IN ({});
 
@@ -95,9 +125,6 @@ DELETE FROM merges WHERE winner IN ({});
 DELETE FROM identifiers WHERE kind = (SELECT id FROM kinds WHERE name = ?) AND value = ?
     AND profile IN (SELECT value FROM json_each(?));
 
--- name: newest_of
-SELECT json_group_array(json_array(id, newest)) FROM profiles WHERE newest IS NOT NULL AND id IN ({});
-
 -- name: loose_activities
 -- Each is the newest of its profile or stands before one other of the same profile.
 WITH ahead (seq, profile) AS (
@@ -114,7 +141,7 @@ SELECT seq, winner, loser, sum, body FROM merges WHERE winner IN ({}) ORDER BY i
 -- name: dead_letters
 SELECT seq, connector, type, code, since, sum, body FROM dead_letters
 WHERE (:connector IS NULL OR connector = :connector)
-    AND (:type IS NULL OR type GLOB :type)
+    AND (:type IS NULL OR type GLOB replace(replace(:type, '[', '[[]'), '?', '[?]'))
     AND (:code IS NULL OR code = :code)
     AND (:seqs IS NULL OR seq IN (SELECT value FROM json_each(:seqs)))
 ORDER BY seq LIMIT :limit;
