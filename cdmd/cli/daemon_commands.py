@@ -14,7 +14,7 @@ ENTRIES = {
     "check": Entry("cdmd.cli.daemon_checking:check", "Report every mistake of the configuration."),
     "try": Entry("cdmd.cli.daemon_trying:try_connector", "Show what a connector would bring in; stores nothing."),
     "demo": Entry("cdmd.cli.demo.command:demo", "A sandbox on loopback that shows the whole flow."),
-    "library": Entry("cdmd.cli.library:library", "The predefined connectors."),
+    "library": Entry("cdmd.cli.library:library", "The predefined connectors and targets."),
     "studio": Entry("cdmd.cli.studio:studio", "Declare an API without code: probe, record, test."),
     "plugin": Entry("cdmd.cli.plugin_new:plugin", "Start a plugin package of your own."),
     "verify": Entry("cdmd.cli.daemon_checking:verify", "Check journal and store while the daemon is down."),

@@ -1,4 +1,4 @@
-"""``cdmd library``: the predefined connectors, and the page of one. Needs no daemon and no configuration."""
+"""``cdmd library``: the predefined connectors and targets, and the page of one. Needs no daemon and no configuration."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def names(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> 
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def library(ctx: click.Context, *, as_json: bool) -> None:
-    r"""The predefined connectors.
+    r"""The predefined connectors and targets.
 
     \b
     cdmd library
@@ -41,14 +41,14 @@ def library(ctx: click.Context, *, as_json: bool) -> None:
         if as_json:
             print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
         else:
-            print_table(Table("predefined connectors", _COLUMNS, rows, optional=("verified",)))
+            print_table(Table("predefined connectors and targets", _COLUMNS, rows, optional=("verified",)))
 
 
 @click.command()
 @click.argument("name", shell_complete=names)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def show(name: str, *, as_json: bool) -> None:
-    r"""The page of one: how to set it up, what arrives, what it becomes, what was verified, a snippet to paste.
+    r"""The page of one: how to set it up, what arrives or goes out, what it becomes, what was verified, a snippet to paste.
 
     \b
     cdmd library show github
@@ -60,7 +60,7 @@ def show(name: str, *, as_json: bool) -> None:
     if found.file(name) is None:
         near = found.nearest(name)
         hint = f"did you mean {' or '.join(near)}?" if near else "`cdmd library` lists them"
-        raise NotFound(f"there is no predefined connector {clean(name)!r} ({hint})")
+        raise NotFound(f"there is no predefined connector or target {clean(name)!r} ({hint})")
     try:
         document = page_document(found, name)
     except Unusable as fault:
@@ -82,9 +82,10 @@ def page_document(found: "Library", name: str) -> dict[str, Any]:
         "verified": entry.verified,
         "page": found.page(name),
         "snippet": _pasted(entry.snippet, entry.kinds),
-        "stands_for": found.written_out(name, connector=name.rpartition("/")[2]),
+        "stands_for": found.written_out(name, called=name.rpartition("/")[2]),
         "kinds": entry.kinds,
         "connector": entry.connector,
+        "target": entry.target,
         "file": str(found.file(name)),
     }
 
@@ -96,7 +97,11 @@ def _page(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"{document['page']}\n"
     yield f"## To paste\n\n```toml\n{document['snippet']}\n```\n"
     yield f'## What `use = "{document["name"]}"` stands for\n'
-    yield 'Every key can be overridden: yours win, tables merge, lists replace, "" takes a key out of `event`.\n'
+    yield (
+        'Every key can be overridden: yours win, tables merge, lists replace, "" takes a key out of `'
+        + ("record" if document["target"] else "event")
+        + "`.\n"
+    )
     yield f"```toml\n{document['stands_for']}\n```"
 
 

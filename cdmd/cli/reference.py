@@ -50,7 +50,7 @@ def name_table() -> str:
 
 
 def library_table() -> str:
-    """A row for each of our own predefined connectors."""
+    """A row for each of our own predefined connectors and targets."""
     library = Library()
     entries = [(name, library.entry(name)) for name in library.names()]
     rows = [f"| `{name}` | {entry.kind} | {entry.summary} | {entry.verified} |" for name, entry in entries]

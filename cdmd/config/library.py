@@ -1,8 +1,8 @@
-"""The Connector Library: predefined connectors as data, and how one is laid under a user's own table.
+"""The Connector Library: predefined connectors and targets as data, and how one is laid under a user's own table.
 
 An entry is ``NAME.toml``, what ``use = "NAME"`` stands for, with its page ``NAME.md`` beside it. Ours lie in ``etc/library`` of
 a checkout and in the installed package; a plugin's in a folder ``library`` of its package, named ``PLUGIN/NAME``. Reads files;
-blocks. Not for: what the keys of a connector mean (``loading`` checks the merged table as if the user had written all of it).
+blocks. Not for: what the keys mean (``loading`` checks the merged table as if the user had written all of it).
 """
 
 import re
@@ -20,29 +20,43 @@ from cdmd.config.reading import Key, Merged, show
 
 _OURS: Final = ""
 _FOLDER: Final = "library"
-_CONNECTOR: Final = re.compile(r"^\[connector\](?=\s*(#.*)?$)", re.MULTILINE)
-_HEADS: Final = re.compile(r"^\[connector(?=[].])", re.MULTILINE)
-_EVENT: Final = "event"
+_ROOMS: Final = {"connectors": "connector", "targets": "target"}
+_TABLE: Final = re.compile(r"^\[(?:connector|target)\](?=\s*(#.*)?$)", re.MULTILINE)
+_HEADS: Final = re.compile(r"^\[(connector|target)(?=[].])", re.MULTILINE)
+_CONTENT: Final = frozenset({"event", "record"})
+"""Tables whose keys are the user's own words: what is kept of a record, and what is sent of a delivery."""
+
 _SHAPING: Final = ("type", "algorithm")
 _MOST_NAMED: Final = 3
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A predefined connector.
+    """A predefined connector or target.
 
-    ``kind``: ``fat`` webhooks carry their event, ``thin`` ones only notify and are fetched, ``pull`` asks by itself.
-    ``verified`` says in one line how its facts were checked. ``snippet`` is a configuration to paste; ``kinds`` are
-    identifiers that it brings beyond the default ones, as suggestions for ``[identity.identifiers]``. ``connector`` is what
-    the user's table is laid over.
+    ``kind``: ``fat`` webhooks carry their event, ``thin`` ones only notify and are fetched, ``pull`` asks by itself; a
+    ``target`` is sent to. ``verified`` says in one line how its facts were checked. ``snippet`` is a configuration to paste;
+    ``kinds`` are identifiers that it brings beyond the default ones, as suggestions for ``[identity.identifiers]``.
+    ``connector`` or ``target`` is what the user's table is laid over.
     """
 
     title: str
-    kind: Literal["fat", "thin", "pull"]
+    kind: Literal["fat", "thin", "pull", "target"]
     summary: str
     verified: str
     snippet: str
     kinds: dict[str, dict[str, Any]] = {}
-    connector: dict[str, Any]
+    connector: dict[str, Any] = {}
+    target: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        """One of the two there is."""
+        if bool(self.connector) is bool(self.target) or bool(self.target) is not (self.kind == "target"):
+            raise ValueError("it has one table [target] where its kind is target, else one [connector]")
+
+    @property
+    def room(self) -> str:
+        """The table of the configuration that it belongs in."""
+        return "targets" if self.target else "connectors"
 
 
 class Unusable(ValueError):
@@ -105,29 +119,30 @@ class Library:
         file = self._files[name].with_suffix(".md")
         return _text(file).strip() if file.exists() else ""
 
-    def written_out(self, name: str, *, connector: str) -> str:
-        """What ``use`` stands for, as the table of a connector of that name with the entry's own remarks. Raises Unusable."""
+    def written_out(self, name: str, *, called: str) -> str:
+        """What ``use`` stands for, as the table of one that is called so, with the entry's own remarks. Raises Unusable."""
         text = _text(self._files[name])
-        begins = _CONNECTOR.search(text)
-        return _HEADS.sub(f"[connectors.{connector}", text[begins.start() :]).strip() if begins else ""
+        begins = _TABLE.search(text)
+        return _HEADS.sub(rf"[\1s.{called}", text[begins.start() :]).strip() if begins else ""
 
 
 def lay_under(merged: Merged, library: Library, *, absent: str | None = None) -> None:
-    """Lay the entry that each connector's ``use`` names under that connector's table; the user's keys win, tables merge.
+    """Lay the entry that each connector's or target's ``use`` names under its table; the user's keys win, tables merge.
 
-    A list replaces a list, and a table of another ``type`` or ``algorithm`` the table that it speaks of; within ``event`` an
-    empty text takes the entry's key out. Mistakes become ``merged.problems`` and their connectors go. With ``absent``
-    (plugins are missing) a plugin's entry that is not there is left for ``loading`` to take as a missing type.
+    A list replaces a list, and a table of another ``type`` or ``algorithm`` the table that it speaks of; within ``event`` and
+    ``record`` an empty text takes the entry's key out. Mistakes become ``merged.problems`` and their tables go. With
+    ``absent`` (plugins are missing) a plugin's entry that is not there is left for ``loading`` to take as a missing type.
     """
-    connectors = merged.tables.get("connectors")
-    if not isinstance(connectors, dict):
-        return
-    for name, table in list(connectors.items()):
-        if isinstance(table, dict) and isinstance(used := table.get("use"), str):
-            if absent is not None and "/" in used and library.file(used) is None:
-                table.setdefault("type", used)
-            elif not _laid(merged, library, table, key=("connectors", name)):
-                del connectors[name]
+    for room in _ROOMS:
+        tables = merged.tables.get(room)
+        if not isinstance(tables, dict):
+            continue
+        for name, table in list(tables.items()):
+            if isinstance(table, dict) and isinstance(used := table.get("use"), str):
+                if absent is not None and "/" in used and library.file(used) is None:
+                    table.setdefault("type", used)
+                elif not _laid(merged, library, table, key=(room, name)):
+                    del tables[name]
 
 
 def _laid(merged: Merged, library: Library, table: dict[str, Any], *, key: Key) -> bool:
@@ -137,17 +152,21 @@ def _laid(merged: Merged, library: Library, table: dict[str, Any], *, key: Key) 
     if file is None:
         near = library.nearest(used)
         hint = f"did you mean {' or '.join(near)}?" if near else "`cdmd library` lists them"
-        _report(merged, here, f"there is no predefined connector {used!r} ({hint})")
+        _report(merged, here, f"there is no predefined {_ROOMS[key[0]]} {used!r} ({hint})")
         return False
     try:
-        connector = library.entry(used).connector
+        entry = library.entry(used)
     except Unusable as fault:
         merged.problems.append(str(fault))
         return False
-    if "type" in table and table["type"] != connector.get("type"):
-        _report(merged, (*key, "type"), f'{used} of the library is of type "{connector.get("type")}"; leave this key out')
+    if entry.room != key[0]:
+        _report(merged, here, f"{used} of the library is a {_ROOMS[entry.room]}: it belongs into [{entry.room}.{key[1]}]")
+        return False
+    under = entry.target or entry.connector
+    if "type" in table and table["type"] != under.get("type"):
+        _report(merged, (*key, "type"), f'{used} of the library is of type "{under.get("type")}"; leave this key out')
         del table["type"]
-    _merge(merged, table, connector, key=key, file=str(file))
+    _merge(merged, table, under, key=key, file=str(file))
     return True
 
 
@@ -157,14 +176,14 @@ def _merge(merged: Merged, table: dict[str, Any], under: Mapping[str, Any], *, k
         if name not in table:
             table[name] = deepcopy(value)
             merged.origins[here] = file
-        elif given == "" and _EVENT in key[2:]:
+        elif given == "" and _CONTENT & set(key[2:]):
             del table[name]
-        elif isinstance(given, dict) and isinstance(value, dict) and (name == _EVENT or _of_one_type(given, value)):
+        elif isinstance(given, dict) and isinstance(value, dict) and (_CONTENT & set(here[2:]) or _of_one_type(given, value)):
             _merge(merged, given, value, key=here, file=file)
 
 
 def _of_one_type(given: Mapping[str, Any], under: Mapping[str, Any]) -> bool:
-    """Whether both tables may be merged: two words say which keys a table has (but in ``event``: its type is another thing)."""
+    """Whether both tables may be merged: two words say which keys a table has."""
     return all(given.get(word, under.get(word)) == under.get(word) for word in _SHAPING)
 
 

@@ -39,6 +39,9 @@ class TargetFrame(_Table, frozen=True, kw_only=True):
     """``[targets.NAME]``: the keys that every target type has."""
 
     type: Annotated[str, Meta(description="The target type.")]
+    use: Annotated[
+        str | None, Meta(description="A predefined target (`cdmd library`) that this table is laid over; its keys win.")
+    ] = None
     events: Annotated[
         tuple[str, ...],
         Meta(

@@ -93,7 +93,7 @@ def test_a_page_on_a_terminal_is_drawn() -> None:
 def test_a_name_that_is_not_there_is_answered_with_the_nearest(cdmd: Callable[..., Said]) -> None:
     said = cdmd("library", "show", "gihub")
     assert (said.status, said.out) == (4, "")
-    assert "there is no predefined connector 'gihub' (did you mean github" in said.err
+    assert "there is no predefined connector or target 'gihub' (did you mean github" in said.err
     assert "(`cdmd library` lists them)" in cdmd("library", "show", "qqqq").err
 
 
@@ -127,4 +127,4 @@ def test_every_page_can_be_composed() -> None:
     for name in library.names():
         document = page_document(library, name)
         assert document["page"], name
-        assert document["stands_for"].startswith(f"[connectors.{name}]\n"), name
+        assert document["stands_for"].startswith(f"[{library.entry(name).room}.{name}]\n"), name

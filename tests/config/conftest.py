@@ -88,6 +88,7 @@ def loading(tmp_path: Path, environment: dict[str, str]) -> Loader:
         make_token: bool = False,
         library: Library | None = None,
         absent: str | None = None,
+        targets: Mapping[str, Any] | None = None,
         **parts: str,
     ) -> Config:
         file = tmp_path / "cdmd.toml"
@@ -99,6 +100,7 @@ def loading(tmp_path: Path, environment: dict[str, str]) -> Loader:
         return load(
             None,
             types=TYPES,
+            targets=targets or {},
             environment=environment,
             randomness=zeros,
             checks=checks,

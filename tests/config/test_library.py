@@ -4,7 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
 
 from cdmd.config.library import Library, Unusable
@@ -32,6 +34,27 @@ FILES = (
     + '[connector]\ntype = "files"\nauth = { type = "basic", username = "u", password = "env:TOKEN" }\nfiles = ["a", "b"]\n'
 )
 
+CRM = """
+title = "T"
+kind = "target"
+summary = "S"
+verified = "V"
+snippet = "use"
+[target]
+type = "crm"
+url = "https://crm.example"
+events = ["profile.*"]
+record = { type = "contact", mail = "{profile.identifiers.email}", name = { first = "{profile.traits.first_name}" } }
+"""
+
+
+class Crm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A target type of the tests."""
+
+    url: str
+    record: dict[str, Any] = {}
+
+
 Loading = Callable[..., Config]
 
 
@@ -41,6 +64,8 @@ def folder(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "hub.toml").write_text(HUB)
     (folder / "area.toml").write_text(FILES)
+    (folder / "crm.toml").write_text(CRM)
+    (folder / "both.toml").write_text(HUB + CRM[CRM.index("[target]") :])
     return folder
 
 
@@ -214,9 +239,32 @@ def test_an_entry_of_a_plugin_that_is_gone_stops_its_connector_only(using: Loadi
     assert mistaken(text)[0].startswith("cdmd.toml: connectors.x.use: there is no predefined connector 'shop/till'")
 
 
+def test_a_target_is_laid_under_a_targets_table(using: Loading) -> None:
+    text = '[targets.mine]\nuse = "crm"\nevents = ["order.*"]\nrecord = { type = "lead", mail = "", name = { last = "{x}" } }\n'
+    one = using(text, targets={"crm": Crm}).targets["mine"]
+    assert (one.frame.type, one.frame.use, one.frame.events) == ("crm", "crm", ("order.*",))
+    name = {"first": "{profile.traits.first_name}", "last": "{x}"}
+    assert one.settings == Crm(url="https://crm.example", record={"type": "lead", "name": name})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[connectors.x]\nuse = "crm"', "connectors.x.use: crm of the library is a target: it belongs into [targets.x]"),
+        ('[targets.x]\nuse = "hub"', "targets.x.use: hub of the library is a connector: it belongs into [connectors.x]"),
+        ('[targets.x]\nuse = "cmr"', "targets.x.use: there is no predefined target 'cmr' (did you mean crm?)"),
+        ('[targets.x]\nuse = "crm"\ntype = "y"', 'targets.x.type: crm of the library is of type "crm"; leave this key out'),
+        ('[targets.x]\nuse = "both"', "it has one table [target] where its kind is target, else one [connector]"),
+    ],
+)
+def test_what_belongs_elsewhere_is_said(text: str, problem: str, mistaken: Callable[..., list[str]]) -> None:
+    (said,) = mistaken(text, targets={"crm": Crm})
+    assert problem in said
+
+
 def test_an_entry_is_written_out_under_the_connectors_name(folder: Path) -> None:
     library = Library({"": folder})
-    text = library.written_out("hub", connector="mine")
+    text = library.written_out("hub", called="mine")
     assert text.startswith('[connectors.mine]\ntype = "webhook"')
     assert "[connectors.mine.event]" in text
     assert "summary" not in text
@@ -227,9 +275,9 @@ def test_an_entry_is_written_out_under_the_connectors_name(folder: Path) -> None
     (folder / "hub.md").write_bytes(b"\xff")
     with pytest.raises(Unusable, match=r"hub\.md: cannot be read"):
         library.page("hub")
-    assert Library({"": folder}).written_out("inline", connector="x") == ""
+    assert Library({"": folder}).written_out("inline", called="x") == ""
     (folder / "hub.toml").unlink()
     with pytest.raises(Unusable, match="cannot be read"):
-        library.written_out("hub", connector="x")
+        library.written_out("hub", called="x")
     with pytest.raises(Unusable, match="cannot be read"):
         library.entry("hub")

@@ -161,7 +161,7 @@ def test_an_entry_that_asks_is_whole(entry: str) -> None:
     table = tomllib.loads(found.snippet)["connectors"][entry]
     assert table["use"] == entry
     assert all("freshness" in stream for stream in found.connector["streams"].values())
-    assert LIBRARY.written_out(entry, connector=entry)
+    assert LIBRARY.written_out(entry, called=entry)
     for kind in found.kinds.values():
         msgspec.convert(kind, IdentifierSettings)
     mapped = {kind for stream in found.connector["streams"].values() for kind in stream["event"]["identifiers"]}

@@ -90,7 +90,7 @@ def test_its_entry_of_the_library_is_one(tmp_path: Path) -> None:
     entry = library.entry("loyalty/till")
     assert 'use = "loyalty/till"' in entry.snippet
     assert entry.kinds.keys() == entry.connector["event"]["identifiers"].keys()
-    assert library.written_out("loyalty/till", connector="x").startswith("[connectors.x]")
+    assert library.written_out("loyalty/till", called="x").startswith("[connectors.x]")
 
 
 class Ticks(BaseHTTPRequestHandler):
