@@ -238,7 +238,7 @@ class _Decider:
             self._count(item, Count.CLOCK_AHEAD)
         self._received, self._joined, owned = received, False, len(self._people.owners)
         if self._telling is not None:
-            self._telling.begin(partial(self._people.found, one.forms.pairs), event, received)
+            self._telling.begin(partial(self._people.found, one.forms.pairs), event, received, span=item.entry.span)
         merged = len(self._people.merges)
         key, rule = self._people.resolve(one.forms, seq=item.seq, at=at, source=event.source)
         if self._rules.kinds.left_out(event.identifiers, one.forms):

@@ -87,7 +87,7 @@ class Passage:
         """The item and the event as it was journaled."""
         visit, entry, outcome = self.visit, self.entry, self.outcome
         if visit is not None:
-            extended = Entry(visit.event, brief=entry.brief, adjusted=entry.adjusted)
+            extended = Entry(visit.event, brief=entry.brief, adjusted=entry.adjusted, span=entry.span)
             entry, outcome = extended, visit.outcome or outcome
         item = Item(
             seq=self.seq,
@@ -241,7 +241,10 @@ class Extending:
         return taken
 
     def _start(self, passage: Passage, ended: Callable[[], None], extension: str = "") -> None:
-        passage.visit = self._extensions.start(passage.entry.event, ended=ended, extension=extension, attempts=passage.attempts)
+        entry = passage.entry
+        passage.visit = self._extensions.start(
+            entry.event, ended=ended, extension=extension, attempts=passage.attempts, span=entry.span
+        )
         if passage.visit.outcome is not None:
             ended()
 
@@ -293,4 +296,4 @@ class Extending:
             passage.entry = msgspec.structs.replace(passage.entry, fault=mapped)
             passage.outcome = Bury(mapped)
         else:
-            passage.entry = Entry(mapped, brief=passage.entry.brief)
+            passage.entry = Entry(mapped, brief=passage.entry.brief, span=passage.entry.span)

@@ -98,7 +98,7 @@ class Judging:
         notice = Notice(id=digest, audience=name, profile=key, public=state.public, entered=entered, at=at, reason=why)
         self._notices.append(notice)
         if self._telling is not None:
-            self._telling.notice(notice, state)
+            self._telling.notice(notice, state, by_clock=not seq)
 
 
 def _copy(state: ProfileState) -> ProfileState:

@@ -163,6 +163,8 @@ class Application:
         if not calls.texts:
             return Answer(body=_SUCCESS, headers=(_JSON,))
         records = self._records(request, calls, kind)
+        if (span := request.span) is not None:
+            records = [msgspec.structs.replace(one, span=span) for one in records]
         return Emission(records=records, answer=_summary if calls.batched else _verdict)
 
     def _draw(self, key: int | None, count: int, *, now: float) -> float | None:

@@ -26,6 +26,7 @@ from cdmd.kit.quantities import Size
 from cdmd.kit.schemes import Place, Scheme
 from cdmd.kit.secret import Secret
 from cdmd.kit.signing import Refused, Verified, Verifier
+from cdmd.kit.spans import span_of
 from cdmd.kit.templates import Template
 from cdmd.models import Accepted, Answer, Emission, Filtered, Record, Rejected, Request, Route, Verdict
 
@@ -253,6 +254,7 @@ class Webhook:
             type=type_ if isinstance(type_, str) else None,
             time=find_time(headers, value, form),
             brief=id_ is None,
+            span=span_of(headers),
         )
 
     @staticmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 from cdmd.contracts import Trace
 from cdmd.control.protocol import EventTrace, TraceStep
+from cdmd.kit.spans import SpanContext
 from cdmd.models import (
     Activity,
     Attempt,
@@ -47,7 +48,8 @@ def told(
     """
     state, summary = _state(trace)
     event = _event(trace, journaled)
-    steps = [*_arrival(event, trace.seen.seq, kept=journaled is not None), *_outcome(trace, summary), *sent]
+    span = next((row.entry.span for row in (journaled, trace.dead, trace.parked) if row is not None and row.entry.span), None)
+    steps = [*_arrival(event, trace.seen.seq, kept=journaled is not None, span=span), *_outcome(trace, summary), *sent]
     if trace.dead is not None:
         summary = f"it is a dead letter: {trace.dead.fault.message}"
     elif trace.parked is not None:
@@ -65,7 +67,7 @@ def waiting(journaled: Journaled, *, document: Mapping[str, Any] | None) -> Even
         source=event.source,
         state="waiting",
         summary="it is on disk and waits to be applied",
-        steps=_arrival(event, journaled.seq, kept=True),
+        steps=_arrival(event, journaled.seq, kept=True, span=journaled.entry.span),
         event=document,
     )
 
@@ -118,12 +120,18 @@ def _state(trace: Trace) -> tuple[str, str]:
         return "unknown", f"a newer version of cdmd decided about it (verdict {trace.seen.verdict})"
 
 
-def _arrival(event: Event | None, seq: Seq, *, kept: bool) -> list[TraceStep]:
+def _arrival(event: Event | None, seq: Seq, *, kept: bool, span: SpanContext | None) -> list[TraceStep]:
     place = "journaled" if kept else "journaled, and no longer kept there"
     journal = TraceStep(step="journaled", text=f"{place} (number {seq})", facts={"seq": seq, "kept": kept})
     if event is None:
         return [journal]
-    received = TraceStep(step="received", text=f"received by {event.connector}", time=event.received)
+    whose = "" if span is None else f", as part of the trace {span.trace}"
+    received = TraceStep(
+        step="received",
+        text=f"received by {event.connector}{whose}",
+        time=event.received,
+        facts={} if span is None else {"trace": span.trace, "span": span.span},
+    )
     accepted = TraceStep(step="accepted", text=f"accepted as {event.type}" if event.type else "could not be mapped")
     return [received, accepted, journal]
 

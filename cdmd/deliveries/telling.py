@@ -22,6 +22,7 @@ from cdmd.deliveries.subscribing import (
     Subscriptions,
     Untold,
 )
+from cdmd.kit.spans import SpanContext
 from cdmd.kit.ulid import TIME_CHARACTERS, ulid
 from cdmd.models import (
     Delivery,
@@ -101,6 +102,7 @@ class Telling:
         self._untold: dict[str, tuple[int, str]] = {}
         self._compares = bool(subscriptions.news[UPDATED])
         self._before: Mapping[str, Before] = {}
+        self._span: SpanContext | None = None
 
     def outgoing(self) -> Outgoing | None:
         """All of it; None where nothing is sent."""
@@ -110,8 +112,14 @@ class Telling:
 
     # ---- an event ----------------------------------------------------------------------------------------------------
 
-    def begin(self, found: Callable[[], Sequence[ProfileState]], event: Event, moment: Micros) -> None:
-        """An event is about to be applied: note what the profiles that its identifiers belong to are now, if anybody asks."""
+    def begin(
+        self, found: Callable[[], Sequence[ProfileState]], event: Event, moment: Micros, *, span: SpanContext | None = None
+    ) -> None:
+        """An event is about to be applied: note what the profiles that its identifiers belong to are now, if anybody asks.
+
+        What is told because of it, up to the next one, is part of the trace of ``span``.
+        """
+        self._span = span
         crossing = self._wanted.thresholds
         if not self._compares and not crossing:
             return
@@ -172,8 +180,8 @@ class Telling:
 
     # ---- what happens without one ------------------------------------------------------------------------------------
 
-    def notice(self, notice: Notice, state: ProfileState) -> None:
-        """A profile entered an audience, or left it."""
+    def notice(self, notice: Notice, state: ProfileState, *, by_clock: bool = False) -> None:
+        """A profile entered an audience, or left it: because of the event that was begun, or ``by_clock``."""
         told = Told(
             ENTERED if notice.entered else LEFT,
             notice.at,
@@ -181,7 +189,10 @@ class Telling:
             None,
             {"audience": notice.audience, "reason": notice.reason},
         )
+        span = self._span
+        self._span = None if by_clock else span
         self._tell(told, (notice.profile, state), notice.at)
+        self._span = span
 
     def erased(self, public: str, at: Micros) -> None:
         """A profile was erased: whoever wants to know is told its id, and nothing else, whatever else is asked for.
@@ -239,6 +250,7 @@ class Telling:
             profile=key,
             seq=told.seq,
             lane=lane,
+            span=self._span,
         )
 
 

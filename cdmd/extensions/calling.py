@@ -20,8 +20,10 @@ from cdmd.contracts import Clock, Context, Extension
 from cdmd.errors import Drop, Reject, RetryLater
 from cdmd.extensions.breaker import Breaker, back_off
 from cdmd.extensions.driving import DeadlinePassed, Driven, Misbehaved
+from cdmd.extensions.spanned import Spanned
 from cdmd.extensions.threads import Threads
 from cdmd.kit.globs import Globs
+from cdmd.kit.spans import SpanContext
 from cdmd.models import Bury, Discard, Event, Extended, Fault, Hold, Micros, Outcome, to_micros
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -112,14 +114,21 @@ class Caller:
         self._error: str | None = None
         self._durations: deque[float] = deque(maxlen=_KEPT_DURATIONS)
 
-    async def call(self, event: Event, *, attempts: int, suspended: Callable[[], None]) -> Verdict:
-        """Call it once if its breaker admits it. ``attempts`` failed before; ``suspended``: see ``Driven``."""
+    async def call(
+        self, event: Event, *, attempts: int, suspended: Callable[[], None], span: SpanContext | None = None
+    ) -> Verdict:
+        """Call it once if its breaker admits it. ``attempts`` failed before; ``suspended``: see ``Driven``.
+
+        What it asks of others is part of the trace of ``span``.
+        """
         begun = self._clock.monotonic()
         if not self._breaker.admits(begun):
             return self._refused(event, attempts, begun)
         self._calls += 1
         try:
-            returned = await Driven(self._invoke(_DECODE(_ENCODE(event))), timeout=self.extension.timeout, suspended=suspended)
+            context = self._context if span is None else Spanned(self._context, span)
+            call = self._invoke(_DECODE(_ENCODE(event)), context)
+            returned = await Driven(call, timeout=self.extension.timeout, suspended=suspended)
             changed = event if returned is None else self._checked(event, returned)
         except asyncio.CancelledError:
             self._breaker.withdraw()
@@ -157,14 +166,14 @@ class Caller:
         """Show ``text`` as its last error (it blocked the event loop, say)."""
         self._error = text
 
-    def _invoke(self, event: Event) -> Coroutine[Any, Any, Any]:
+    def _invoke(self, event: Event, context: Context) -> Coroutine[Any, Any, Any]:
         if not self._is_async:
-            return self._in_thread(event)
+            return self._in_thread(event, context)
         # The function's own coroutine, not one around it: only that can be closed over and over.
-        return cast("Coroutine[Any, Any, Any]", self.extension.function(event, self._context))
+        return cast("Coroutine[Any, Any, Any]", self.extension.function(event, context))
 
-    async def _in_thread(self, event: Event) -> Any:
-        result = await self.threads.call(self.extension.function, event, self._context)
+    async def _in_thread(self, event: Event, context: Context) -> Any:
+        result = await self.threads.call(self.extension.function, event, context)
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()

@@ -16,6 +16,7 @@ import anyio.lowlevel
 
 from cdmd.contracts import Clock
 from cdmd.extensions.calling import Caller, ExtensionState, Limits, Registered, keys
+from cdmd.kit.spans import SpanContext
 from cdmd.models import Apply, Event, Extended, Outcome
 
 _PLANS: Final = 10_000
@@ -30,13 +31,22 @@ class Visit:
     """One event's way through its extensions. ``outcome`` is None until it ended; ``event`` is as far as it has come.
 
     ``extension`` names the one whose turn it is, ``called`` says whether that call began, ``attempts`` how often it failed
-    before. ``ended`` is called once, on the event loop, when the outcome stands.
+    before. ``ended`` is called once, on the event loop, when the outcome stands. ``span`` is the trace that it came with.
     """
 
-    __slots__ = ("attempts", "called", "ended", "event", "index", "outcome", "plan", "trace", "withdrawn")
+    __slots__ = ("attempts", "called", "ended", "event", "index", "outcome", "plan", "span", "trace", "withdrawn")
 
-    def __init__(self, event: Event, plan: tuple[Caller, ...], *, index: int, attempts: int, ended: Callable[[], None]) -> None:
-        self.event, self.plan, self.index, self.attempts, self.ended = event, plan, index, attempts, ended
+    def __init__(
+        self,
+        event: Event,
+        plan: tuple[Caller, ...],
+        *,
+        index: int,
+        attempts: int,
+        ended: Callable[[], None],
+        span: SpanContext | None = None,
+    ) -> None:
+        self.event, self.plan, self.index, self.attempts, self.ended, self.span = event, plan, index, attempts, ended, span
         self.trace: list[Extended] = []
         self.outcome: Outcome | None = None
         self.called = self.withdrawn = False
@@ -122,14 +132,22 @@ class Extensions:
             self._plans[event_type] = plan
         return plan
 
-    def start(self, event: Event, *, ended: Callable[[], None], extension: str = "", attempts: int = 0) -> Visit:
+    def start(
+        self,
+        event: Event,
+        *,
+        ended: Callable[[], None],
+        extension: str = "",
+        attempts: int = 0,
+        span: SpanContext | None = None,
+    ) -> Visit:
         """Put an event on its way; it goes on from ``extension`` where that still listens, else from the first.
 
         ``ended`` is never called before this returns: where nobody listens, the outcome stands then.
         """
         plan = self.plan(event.type)
         index, known = _place(plan, extension) if extension else (0, False)
-        visit = Visit(event, plan, index=index, attempts=attempts if known else 0, ended=ended)
+        visit = Visit(event, plan, index=index, attempts=attempts if known else 0, ended=ended, span=span)
         if plan:
             self._go_on(visit)
         else:
@@ -206,7 +224,7 @@ class Extensions:
             self._serve_more(line)
 
         try:
-            verdict = await line.caller.call(visit.event, attempts=visit.attempts, suspended=suspended)
+            verdict = await line.caller.call(visit.event, attempts=visit.attempts, suspended=suspended, span=visit.span)
         finally:
             line.suspended -= waits
         visit.event, visit.outcome, visit.called = verdict.event, verdict.outcome, False

@@ -81,7 +81,8 @@ class Mapper:
                 return Filtered("where")
         except _Unmappable as unmappable:
             return self._set_aside(record, source, unmappable.fault)
-        return Entry(event, brief=record.brief and event.id == record.fallback_id, adjusted=record.adjusted)
+        brief = record.brief and event.id == record.fallback_id
+        return Entry(event, brief=brief, adjusted=record.adjusted, span=record.span)
 
     def encode(self, entry: Entry) -> tuple[Entry, bytes]:
         """The entry with its encoding; one that cannot be encoded (a number beyond 64 bits, say) becomes a fault."""
@@ -92,7 +93,7 @@ class Mapper:
             fault = Fault("not_storable", f"the event holds a value that cannot be kept ({type(error).__name__})")
             kept = Kept(value=_plain(event), fallback_id=event.id) if self._raw else None
             bare = Event(id="", source=event.source, type="", received=event.received)
-            refused = Entry(bare, fault, _json(kept) if kept else b"", entry.brief)
+            refused = Entry(bare, fault, _json(kept) if kept else b"", entry.brief, span=entry.span)
             return refused, encode_entry(refused)
 
     def again(self, entry: Entry) -> Event | Fault | None:
@@ -152,7 +153,7 @@ class Mapper:
             received=record.received,
         )
         if not self._raw:
-            return Entry(bare, fault, brief=record.brief)
+            return Entry(bare, fault, brief=record.brief, span=record.span)
         event = self._templates(record)
         context = event.context_of(record) if event is not None else {}
         kept = Kept(
@@ -160,7 +161,7 @@ class Mapper:
             id=record.id, type=record.type, time=record.time, stream=record.stream, parts=record.parts, fault=record.fault,
             beside=dict(record.beside), final=record.final,
         )  # fmt: skip
-        return Entry(bare, fault, _json(kept), record.brief)
+        return Entry(bare, fault, _json(kept), record.brief, span=record.span)
 
 
 class _Templates:

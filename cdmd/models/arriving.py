@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from cdmd.kit.spans import SpanContext
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Something that happened, as it is known after mapping and minimising.
@@ -60,7 +62,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     ``parts`` hold where the ``event`` table says nothing; ``fault`` is why it cannot be taken, which no mapping changes; with
     ``final`` its connector has said all of the event, and the ``event`` table is not asked.
     ``beside`` are names that templates find among the record's own, though ``"*"`` keeps none of them. ``adjusted`` says that
-    ``time`` was brought to our clock, so that two deliveries of one occurrence may differ in it.
+    ``time`` was brought to our clock, so that two deliveries of one occurrence may differ in it. ``span`` is the trace that its
+    sender says it is part of (``Request.span``).
     """
 
     value: Any
@@ -77,6 +80,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     adjusted: bool = False
     beside: Mapping[str, Any] = {}
     final: bool = False
+    span: SpanContext | None = None
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

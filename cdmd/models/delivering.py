@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from cdmd.kit.spans import SpanContext
 from cdmd.models.times import Micros, ProfileKey, Seq
 
 TargetState: TypeAlias = Literal["active", "paused", "failing", "disabled"]
@@ -18,7 +19,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``id`` is computed from what it tells and the target's name, so that it is the same whenever it is decided again. ``at`` is
     when what it tells of happened; ``body`` is JSON: ``{"type", "timestamp", "data"}``. ``lane``: those of one lane go one
     after the other (None: in none). ``n`` is its place in the outbox, ``attempts`` how many failed, ``since`` when it was
-    written.
+    written. ``span``: the trace of the event that it tells of.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     n: int = 0
     attempts: int = 0
     since: Micros = Micros(0)
+    span: SpanContext | None = None
 
     @property
     def document(self) -> dict[str, Any]:

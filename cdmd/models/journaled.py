@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from cdmd.kit.spans import SpanContext
 from cdmd.models.arriving import Event, Fault
 from cdmd.models.times import Seq
 
@@ -14,7 +15,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     With a ``fault``, ``event`` carries what is known (its ``id`` and ``type`` may be empty) and ``raw`` the record as JSON
     (empty where nothing of it may be kept). ``brief``: see ``Record``; the event's id names it for ``BRIEFLY`` only.
-    ``adjusted``: see ``Record``.
+    ``adjusted``: see ``Record``. ``span``: the trace that it came with: no part of what it says, kept here and with what waits,
+    nowhere else.
     """
 
     event: Event
@@ -22,6 +24,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     raw: bytes = b""
     brief: bool = False
     adjusted: bool = False
+    span: SpanContext | None = None
 
     def content(self, event: Event) -> Event:
         """What another delivery of the same occurrence says, too: ``event``, without its time where that was adjusted."""

@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 
 from cdmd.kit.secret import Secret
+from cdmd.kit.spans import SpanContext, span_of
 from cdmd.models.arriving import Record, Verdict
 
 
@@ -32,6 +33,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def header(self, name: str) -> str | None:
         """The first header of that lower-case ``name``, or None."""
         return next((value for key, value in self.headers if key == name), None)
+
+    @property
+    def span(self) -> SpanContext | None:
+        """The trace that the sender says it is part of: for the records' ``span``, and for nothing else."""
+        return span_of(dict(self.headers) if self.named is None else self.named)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

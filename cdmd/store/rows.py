@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from cdmd.errors import Damaged
+from cdmd.kit.spans import SpanContext
 from cdmd.models import (
     Activity,
     DeadLetter,
@@ -67,6 +68,7 @@ class _Delivery(msgspec.Struct, array_like=True):
     seq: int | None
     since: int
     body: bytes
+    span: SpanContext | None = None
 
 
 _PROFILE: Final = msgspec.msgpack.Decoder(ProfileState)
@@ -183,7 +185,7 @@ def read_parked(row: Sequence[Any]) -> Parked:
 
 def delivery_row(one: Delivery, *, since: int) -> tuple[Any, ...]:
     """(id, profile, sum, body)."""
-    return _row((one.id, one.profile), _ENCODE(_Delivery(one.type, one.at, one.seq, since, one.body)))
+    return _row((one.id, one.profile), _ENCODE(_Delivery(one.type, one.at, one.seq, since, one.body, one.span)))
 
 
 def read_queued(row: Sequence[Any]) -> Queued:
@@ -202,6 +204,7 @@ def read_queued(row: Sequence[Any]) -> Queued:
         n=n,
         attempts=attempts,
         since=body.since,  # type: ignore[arg-type]
+        span=body.span,
     )
     return Queued(delivery=delivery, due=due, failed=failed, reason=reason)
 

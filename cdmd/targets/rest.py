@@ -17,6 +17,7 @@ from cdmd.kit.coercions import as_text
 from cdmd.kit.credentials import Signed
 from cdmd.kit.filling import FORM, form_encoded, in_query, parsed, rendered
 from cdmd.kit.json_text import NotJson, decode_json
+from cdmd.kit.spans import SpanContext
 from cdmd.kit.templates import Template
 from cdmd.kit.urls import UrlTemplate
 from cdmd.models import Delivered, Delivery, DeliveryVerdict, Later, Never
@@ -30,11 +31,15 @@ _TYPES: Final = {"json": "application/json", "jsonl": "application/x-ndjson", "f
 
 
 class _Record(NamedTuple):
-    """One delivery of a request: as templates see it, and what is sent of it. ``place`` is that among those handed over."""
+    """One delivery of a request: as templates see it, and what is sent of it. ``place`` is that among those handed over.
+
+    ``span`` is the trace that it is part of.
+    """
 
     place: int
     seen: Mapping[str, Any]
     sent: Any
+    span: SpanContext | None
 
 
 class RestTarget:
@@ -65,7 +70,7 @@ class RestTarget:
         for place, one in enumerate(deliveries):
             seen = viewed(of_delivery(one))
             try:
-                records.append(_Record(place, seen, rendered(self._record, seen)))
+                records.append(_Record(place, seen, rendered(self._record, seen), one.span))
             except (TemplateFault, ValueRefused) as error:
                 verdicts[place] = Never(reason=str(error))
         if records:
@@ -108,7 +113,7 @@ class RestTarget:
         url, content = self._url.render(seen, {}), self._content(records, seen)
         headers = {name: as_text(value) for name, value in rendered(self._headers, seen).items()}
         params = {name: in_query(value) for name, value in rendered(self._params, seen).items()}
-        headers = {**_type(self._settings, content), **headers}
+        headers = {**_type(self._settings, content), **headers, **_traced(records)}
 
         async def send(signed: Signed) -> HttpAnswer:
             proven, asked = {**headers, **signed.headers}, {**params, **signed.params}
@@ -172,6 +177,12 @@ class _Refused:
         if self._again is not None and self._again.render(one, {}) is True:
             return Later(reason=reason, status=answer.status_code, answer=msgspec.json.encode(one))
         return Never(reason=reason, status=answer.status_code, answer=msgspec.json.encode(one))
+
+
+def _traced(records: Sequence[_Record]) -> Mapping[str, str]:
+    """A request can be part of one trace: of several records it is part of none."""
+    span = records[0].span if len(records) == 1 else None
+    return {} if span is None else span.headers
 
 
 def _type(settings: RestTargetSettings, content: bytes | None) -> dict[str, str]:

@@ -27,7 +27,7 @@ from cdmd.targets.proving import Proving, auth_problems
 
 _HEADER: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _OURS: Final = re.compile(
-    r"(?i)(webhook-.*|ce-.*|content-type|content-length|host|user-agent|connection|transfer-encoding|accept.*|te|upgrade)"
+    r"(?i)(webhook-.*|ce-.*|trace(parent|state)|content-type|content-length|host|user-agent|connection|transfer-encoding|accept.*|te|upgrade)"
 )
 _ID_SAFE: Final = "!#$%&'()*+,-./:;<=>?@[]^_`{|}~"
 _BOOKKEEPING: Final = 0.1
@@ -107,13 +107,14 @@ class WebhookTarget:
 
     async def _post(self, delivery: Delivery, outlet: Outlet) -> DeliveryVerdict:
         body, headers = self._message(delivery)
+        traced = {} if delivery.span is None else delivery.span.headers
 
         async def send(signed: Signed) -> Brief:
             now = outlet.clock.now()
             proof = self._signer.headers(delivery.id, body, now) if self._settings.sign else {"webhook-id": delivery.id}
             return await outlet.send(
                 self._settings.url,
-                headers={**self._headers, **headers, **signed.headers, **proof},
+                headers={**self._headers, **headers, **traced, **signed.headers, **proof},
                 params=signed.params,
                 content=body,
             )

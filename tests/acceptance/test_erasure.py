@@ -68,8 +68,9 @@ where = "true"
 def meet(daemon: DaemonProcess, folder: Path) -> None:
     """Joe comes in by every way there is, Ann shares his address, and others come in between."""
     shop = "/hooks/shop"
+    traced = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "crm=canary-name"}
     joe: dict[str, Any] = {"email": "Canary-Joe@Example.com", "name": "canary-name", "phone": "070-174 06 05"}
-    daemon.send(shop, {"id": "1", "type": "order.paid", **joe, "customer_no": "canary-4711"})
+    daemon.send(shop, {"id": "1", "type": "order.paid", **joe, "customer_no": "canary-4711"}, headers=traced)
     for number in range(20):
         daemon.send(shop, {"id": f"o{number}", "type": "order.paid", "email": f"other{number}@example.com"})
     authorization = {"authorization": "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()}
@@ -77,7 +78,7 @@ def meet(daemon: DaemonProcess, folder: Path) -> None:
     daemon.send("/v1/identify", body, headers=authorization)
     deliver(folder, "register.csv", "Lund")
     daemon.send(shop, {"id": None, "type": "order.paid", "email": MAIL, "note": "canary-name"})  # it has no id
-    daemon.send(shop, {"id": "2", "type": "held.order", "email": MAIL, "name": "canary-name"})
+    daemon.send(shop, {"id": "2", "type": "held.order", "email": MAIL, "name": "canary-name"}, headers=traced)
     daemon.send(shop, {"id": "3", "type": "order.paid", "email": MAIL, "customer_no": "ann-1", "name": "Ann"})
     daemon.send("/hooks/survey", {"id": MAIL})
     wait(lambda: any(row["state"] == "done" for row in daemon.ask("files")))
