@@ -122,6 +122,10 @@ class PluginFault(CdmdError):
     """A plugin could not be loaded or registered."""
 
 
+class Forbidden(PluginFault):
+    """A plugin may not do this within the daemon. The message says what it tried and holds no value."""
+
+
 class Drop(CdmdError):
     """Raised by an extension: this event is not wanted; it is counted as filtered."""
 

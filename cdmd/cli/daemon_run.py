@@ -3,11 +3,12 @@
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
 import click
+import structlog
 
 from cdmd.cli.leaving import leave_within
 from cdmd.cli.loading import load_all
@@ -19,6 +20,8 @@ from cdmd.kit.loglines import choose
 from cdmd.kit.logs import Logs
 from cdmd.kit.memory import share_arenas
 from cdmd.kit.systemd import Systemd
+from cdmd.plugins import Guard, Plugins
+from cdmd.store.files import StateDirectory
 
 _GRACE = 2.0  # how long the loop and the interpreter may take to end by themselves
 _SWITCH_SECONDS = 0.0005  # how soon a writer thread gets the interpreter: shorter waits for acknowledgements
@@ -39,6 +42,8 @@ def run(config: Path | None) -> None:
     os.umask(0o077)
     gc.disable()  # until it is ready (``tune_interpreter``): what is made by then stays, and looking through it takes a second
     share_arenas()
+    guard = Guard()
+    sys.addaudithook(guard)
     loaded = load_all(config, make_token=True)
     for warning in loaded.config.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -46,6 +51,7 @@ def run(config: Path | None) -> None:
     clock = SystemClock()
     logs = Logs(clock=clock, render=render, write=write, level=loaded.config.daemon.log_level)
     logs.install()
+    guard.watch(loaded.plugins, StateDirectory(loaded.config.state_dir).private, _trespass(loaded.plugins))
     given = Given(
         config=loaded.config,
         plugins=loaded.plugins,
@@ -61,6 +67,16 @@ def run(config: Path | None) -> None:
     finally:
         gc.enable()
         logs.close()
+
+
+def _trespass(plugins: Plugins) -> Callable[[str, str], None]:
+    """What is done where a plugin tried what no plugin may do."""
+
+    def told(plugin: str, what: str) -> None:
+        plugins.blame(plugin, what)
+        structlog.get_logger().error("plugin_kept_from", plugin=plugin, error=what)
+
+    return told
 
 
 def _status() -> int:

@@ -13,6 +13,7 @@ import structlog
 
 from cdmd.config.schema import Config
 from cdmd.control.protocol import DaemonState
+from cdmd.daemon.blaming import Blaming
 from cdmd.daemon.budgets import Budgets
 from cdmd.daemon.counting import Counting
 from cdmd.daemon.deriving import Deriving
@@ -27,7 +28,7 @@ from cdmd.daemon.privacy import Privacy
 from cdmd.daemon.upkeep import Upkeep
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError
-from cdmd.extensions import Extensions, LoopWatch, Registered, Stall
+from cdmd.extensions import Extensions, LoopWatch, Registered
 from cdmd.identity.identifiers import Kinds
 from cdmd.intake.admission import EdgeLimits
 from cdmd.intake.courtesy import Courtesy
@@ -251,7 +252,13 @@ class Parts:
     @cached_property
     def watch(self) -> LoopWatch:
         """Notices what blocks the loop."""
-        return LoopWatch(self.registered, clock=self.clock, notice=self._stalled, report=self._free_again)
+        blaming, owner = self.blaming, self.plugins.owner
+        return LoopWatch(self.registered, clock=self.clock, notice=blaming.stalled, report=blaming.free_again, owner=owner)
+
+    @cached_property
+    def blaming(self) -> Blaming:
+        """Says who does."""
+        return Blaming(self.plugins, self.extensions)
 
     @cached_property
     def upkeep(self) -> Upkeep:
@@ -337,14 +344,3 @@ class Parts:
 
     def _child_changed(self, child: ChildState) -> None:
         self.connectors.changed(child)
-
-    def _stalled(self, stall: Stall) -> None:
-        """At once, in the watching thread: the loop may never come back to say so itself."""
-        self.log.error(
-            "loop_blocked", extension=stall.extension, file=f"{stall.file}:{stall.line}", seconds=round(stall.seconds, 3)
-        )
-
-    def _free_again(self, stall: Stall) -> None:
-        self.log.warning("loop_free_again", extension=stall.extension, seconds=round(stall.seconds, 3))
-        if stall.extension:
-            self.extensions.blame(stall.extension, stall.describe())

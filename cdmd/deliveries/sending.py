@@ -18,6 +18,7 @@ from cdmd.deliveries.retrying import settled
 from cdmd.deliveries.settling import Settling
 from cdmd.errors import CdmdError
 from cdmd.kit.detached import within
+from cdmd.kit.frames import sentence
 from cdmd.kit.ratelimit import FULL, Allowance, take
 from cdmd.kit.ratelimit import Later as NotYet
 from cdmd.models import Delivery, DeliveryVerdict, Later, Micros, TargetNote, to_micros
@@ -195,8 +196,8 @@ class Sender:
         ended = await within(hand_over, seconds=limit + _GRACE, name=f"delivery to {self._outlet.name}")
         if isinstance(ended, TimeoutError):
             return [Later(reason=f"it took longer than {limit:g} seconds", holds=True)] * len(batch)
-        if ended is not None or not said or len(said[0]) != len(batch):
-            why = type(ended).__name__ if ended is not None else "not one verdict for each delivery"
+        if ended is not None or not said or not _are_verdicts(said[0], len(batch)):
+            why = sentence(ended) if ended is not None else "it does not give one verdict for each delivery"
             self._log.error("target_fault", target=self._outlet.name, error=why)
             return [Later(reason=f"the target's own code failed: {why}")] * len(batch)
         return said[0]
@@ -209,3 +210,7 @@ class Sender:
 
     def _now(self) -> Micros:
         return to_micros(self._clock.now())
+
+
+def _are_verdicts(said: object, count: int) -> bool:
+    return isinstance(said, list | tuple) and len(said) == count and all(isinstance(one, DeliveryVerdict) for one in said)

@@ -10,18 +10,19 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
-from pathlib import Path
+from traceback import walk_tb
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 import structlog
 
 from cdmd.contracts import Clock, Context, Extension
-from cdmd.errors import Drop, Reject, RetryLater
+from cdmd.errors import Drop, Forbidden, Reject, RetryLater
 from cdmd.extensions.breaker import Breaker, back_off
 from cdmd.extensions.driving import DeadlinePassed, Driven, Misbehaved
 from cdmd.extensions.spanned import Spanned
 from cdmd.extensions.threads import Threads
+from cdmd.kit.frames import place
 from cdmd.kit.globs import Globs
 from cdmd.kit.spans import SpanContext
 from cdmd.models import Bury, Discard, Event, Extended, Fault, Hold, Micros, Outcome, to_micros
@@ -32,6 +33,7 @@ _SHOW: Final = msgspec.json.Encoder().encode
 _ITS_OWN: Final = ("id", "source", "type", "received")
 """What of an event no extension may change."""
 
+_OURS: Final = ("cdmd.extensions", "cdmd.plugins")
 _KEPT_DURATIONS: Final = 512
 _SOONEST: Final = 0.1
 _LATEST: Final = 366 * 86_400.0
@@ -258,12 +260,12 @@ class Caller:
 
 def _reason(error: Exception) -> str:
     """The exception's class and the plugin's own line; never its text, which may hold a customer's values."""
-    what = error.what if isinstance(error, Misbehaved) else error
-    trace, last = what.__traceback__, None
-    while trace is not None:
-        if last is None and not str(trace.tb_frame.f_globals.get("__name__", "")).startswith("cdmd.extensions"):
-            last = trace
-        trace = trace.tb_next
-    if last is None:
-        return type(what).__name__
-    return f"{type(what).__name__} at {Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}"
+    raised = error.what if isinstance(error, Misbehaved) else error
+    said = str(raised) if isinstance(raised, Forbidden) else type(raised).__name__
+    places = [(str(frame.f_globals.get("__name__", "")), frame, line) for frame, line in walk_tb(raised.__traceback__)]
+    places = [one for one in places if not one[0].startswith(_OURS)]
+    if not places:
+        return said
+    package = places[0][0].partition(".")[0]
+    module, frame, line = next(one for one in reversed(places) if one[0].partition(".")[0] == package)
+    return f"{said} at {place(module, frame.f_code.co_filename)}:{line}"

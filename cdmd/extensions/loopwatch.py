@@ -7,8 +7,7 @@ be cancelled, only named. Not for: slow but waiting calls, which have deadlines.
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Final, NamedTuple
 
 import anyio
@@ -17,12 +16,16 @@ import msgspec
 
 from cdmd.contracts import Clock
 from cdmd.extensions.calling import Registered, keys
+from cdmd.kit.frames import place
 
 _BEAT: Final = 0.1
 
 
 class Stall(msgspec.Struct, frozen=True, kw_only=True):
-    """The event loop stood still for ``seconds`` so far; ``plugin`` is None where no extension's code was on the stack."""
+    """The event loop stood still for ``seconds`` so far; ``plugin`` is None where no plugin's code was on the stack.
+
+    ``extension`` is only named where it is sure: its own function stood there, not just something of its plugin.
+    """
 
     seconds: float
     plugin: str | None
@@ -35,19 +38,16 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True):
         return f"blocked the event loop for {self.seconds:.1f} s at {self.file}:{self.line}"
 
 
-class _Suspect(NamedTuple):
-    plugin: str
-    extension: str
-    code: CodeType | None
+class _Place(NamedTuple):
+    frame: FrameType
     module: str
-    package: str
 
 
 class LoopWatch:
     """Watches the loop it runs on; ``longest`` is the longest stall so far, in seconds.
 
-    ``limit`` in seconds is how late a beat may be. ``notice`` is called at once, in the watching thread; ``report`` on the
-    loop as soon as it lives again.
+    ``owner`` says which plugin a module belongs to. ``limit`` in seconds is how late a beat may be. ``notice`` is called at
+    once, in the watching thread; ``report`` on the loop as soon as it lives again.
     """
 
     def __init__(
@@ -57,9 +57,15 @@ class LoopWatch:
         clock: Clock,
         notice: Callable[[Stall], None],
         report: Callable[[Stall], None],
+        owner: Callable[[str], str | None] = lambda module: None,
         limit: float = 0.5,
     ) -> None:
-        self._suspects = [_suspect(key, one) for key, one in zip(keys(registered), registered, strict=True)]
+        self._functions = {
+            code: (one.plugin, key)
+            for key, one in zip(keys(registered), registered, strict=True)
+            if (code := getattr(one.extension.function, "__code__", None)) is not None
+        }
+        self._owner = owner
         self._clock, self._notice, self._report, self._limit = clock, notice, report, limit
         self._stop = threading.Event()
         self._last_beat = clock.monotonic()
@@ -108,22 +114,22 @@ class LoopWatch:
         innermost = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way to see another thread
         if innermost is None:
             return None
-        frames = list(_outwards(innermost))
-        # Whose function is on the stack is sure; code of its package may belong to another extension of the same plugin.
-        for belongs in (_is_function, _is_in_package):
-            for frame in frames:
-                for suspect in self._suspects:
-                    if belongs(frame, suspect):
-                        return _stall(late, _innermost(frames, suspect), suspect)
-        return _stall(late, innermost, None)
+        places = [_Place(frame, str(frame.f_globals.get("__name__", ""))) for frame in _outwards(innermost)]
+        plugin, extension = self._whose(places)
+        if plugin is None:
+            return _stall(late, places[0], None, None)
+        # Its own line that is nearest to where it stands, which may be in somebody else's library.
+        own = next(
+            (one for one in places if self._owner(one.module) == plugin or one.frame.f_code in self._functions), places[0]
+        )
+        return _stall(late, own, plugin, extension)
 
-
-def _suspect(key: str, one: Registered) -> _Suspect:
-    function = one.extension.function
-    module = str(getattr(function, "__module__", "") or "")
-    package = module.partition(".")[0]
-    code = getattr(function, "__code__", None)
-    return _Suspect(one.plugin, key, code, module, "" if package in {"cdmd", "tests", "__main__"} else package)
+    def _whose(self, places: Sequence[_Place]) -> tuple[str | None, str | None]:
+        """An extension's own function on the stack is sure; else whose module it is."""
+        for one in places:
+            if (found := self._functions.get(one.frame.f_code)) is not None:
+                return found
+        return next((owner for one in places if (owner := self._owner(one.module)) is not None), None), None
 
 
 def _outwards(innermost: FrameType) -> Iterator[FrameType]:
@@ -133,25 +139,11 @@ def _outwards(innermost: FrameType) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _is_function(frame: FrameType, suspect: _Suspect) -> bool:
-    return suspect.code is not None and frame.f_code is suspect.code
-
-
-def _is_in_package(frame: FrameType, suspect: _Suspect) -> bool:
-    module = str(frame.f_globals.get("__name__", ""))
-    return bool(suspect.package) and (module == suspect.package or module.startswith(suspect.package + "."))
-
-
-def _innermost(frames: Sequence[FrameType], suspect: _Suspect) -> FrameType:
-    """The plugin's own line that is nearest to where it stands."""
-    return next(frame for frame in frames if _is_function(frame, suspect) or _is_in_package(frame, suspect))
-
-
-def _stall(late: float, frame: FrameType, suspect: _Suspect | None) -> Stall:
+def _stall(late: float, at: _Place, plugin: str | None, extension: str | None) -> Stall:
     return Stall(
         seconds=late,
-        plugin=suspect.plugin if suspect else None,
-        extension=suspect.extension if suspect else None,
-        file=Path(frame.f_code.co_filename).name,
-        line=frame.f_lineno,
+        plugin=plugin,
+        extension=extension,
+        file=place(at.module, at.frame.f_code.co_filename),
+        line=at.frame.f_lineno,
     )

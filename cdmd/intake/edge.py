@@ -190,7 +190,7 @@ class Edge:
             try:
                 if isinstance(one.connector, SharingConnector) and one.connector.recognises(request):
                     return one
-            except Exception as fault:  # noqa: BLE001 - the border: one connector's fault is not its neighbours'
+            except BaseException as fault:  # noqa: BLE001 - the border: one connector's fault, SystemExit too, is not its neighbours'
                 self._report(one.source, type(fault).__name__)
         return first
 
@@ -214,7 +214,7 @@ class Edge:
             if decided is None:
                 return mounted.connector.answer(request, mounted.source)
             return decided if isinstance(decided, Emission) else _checked(decided)
-        except Exception as fault:  # noqa: BLE001 - the border: one connector's fault is one request's 500
+        except BaseException as fault:  # noqa: BLE001 - the border: one connector's fault, SystemExit too, is one request's 500
             return self._trouble(visit, fault)
 
     def _emit(self, mounted: Mounted, visits: Sequence[Visit]) -> None:
@@ -247,7 +247,7 @@ class Edge:
         try:
             with self._deadlines.of_current_task():
                 answer = answer_of(await waited)
-        except Exception as fault:  # noqa: BLE001 - the border, as above
+        except (Exception, SystemExit, KeyboardInterrupt) as fault:  # noqa: BLE001 - the border, as above
             answer = self._trouble(visit, fault)
         finally:
             self._end(visit, answer)
@@ -256,7 +256,7 @@ class Edge:
         """What ``visit`` wanted on the disk is there, or is not: answer."""
         try:
             answer = self._trouble(visit, error) if error is not None else _checked(visit.wanted.answer(verdicts or ()))
-        except Exception as fault:  # noqa: BLE001 - the border, as above
+        except BaseException as fault:  # noqa: BLE001 - the border, as above
             answer = self._trouble(visit, fault)
         self._end(visit, answer)
 
@@ -264,7 +264,7 @@ class Edge:
         """Its time is up; what becomes of what it emitted is the source's to count."""
         self._end(visit, self._trouble(visit, TimeoutError()))
 
-    def _trouble(self, visit: Visit, fault: Exception) -> Answer:
+    def _trouble(self, visit: Visit, fault: BaseException) -> Answer:
         if isinstance(fault, Paused):
             answer = busy(_PAUSED_RETRY)
         elif isinstance(fault, Overloaded):
@@ -273,7 +273,7 @@ class Edge:
             answer = self._failed(visit.mounted.source, fault)
         return readable_answer(visit.mounted, visit.exchange.headers, answer)
 
-    def _failed(self, source: Source, fault: Exception) -> Answer:
+    def _failed(self, source: Source, fault: BaseException) -> Answer:
         """What ran out of time may still have been emitted, so only the source knows how to count it."""
         self._counts["failed"] += 1
         self._report(source, type(fault).__name__)

@@ -39,6 +39,12 @@ def leaf(error: BaseException) -> BaseException:
     return error
 
 
+def place(module: str, filename: str) -> str:
+    """The file of a module as its author knows it: from its package on, ``cdmd_warranty/asking.py``."""
+    path = PurePath(filename)
+    return "/".join(path.parts[-(module.count(".") + 1 + (path.name == "__init__.py")) :])
+
+
 def sentence(error: BaseException) -> str:
     """One sentence without values: ``it raised KeyError in cdmd_warranty/__init__.py:12 ask``."""
     error = leaf(error)

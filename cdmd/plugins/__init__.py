@@ -1,5 +1,6 @@
-"""Plugins: which there are and how each is (``registry``), and what their hooks give (``brought``)."""
+"""Plugins: which there are and how each is (``registry``), what they bring (``brought``), what none may do (``guarding``)."""
 
+from cdmd.plugins.guarding import Guard
 from cdmd.plugins.registry import PluginRow, Plugins
 
-__all__ = ["PluginRow", "Plugins"]
+__all__ = ["Guard", "PluginRow", "Plugins"]

@@ -20,6 +20,8 @@ from cdmd.models import Route
 LATER: Final = frozenset(("cdmd_verifiers",))
 """Hooks of the contract that this version does not call yet: a plugin that has them works, and its row says so."""
 
+_SHARED: Final = frozenset(("cdmd", "tests", "__main__", "builtins"))
+
 
 class Brought(NamedTuple):
     """What one plugin brings; ``later`` are hooks of later versions that it has."""
@@ -39,6 +41,13 @@ class Brought(NamedTuple):
             *(f"extension {name}.{extension.name}" for extension in self.extensions),
             *(f"{hook} (not used by this version)" for hook in self.later),
         ]
+
+    def modules(self, plugin: object) -> list[str]:
+        """The packages, and of packages that are not only theirs the modules, in which its code is."""
+        classes = [*self.connectors, *self.targets, *self.formats]
+        functions = [extension.function for extension in self.extensions]
+        named = [getattr(plugin, "__name__", ""), *(getattr(one, "__module__", "") for one in (*classes, *functions))]
+        return [name if name.partition(".")[0] in _SHARED else name.partition(".")[0] for name in named if name]
 
 
 class _Manager(pluggy.PluginManager):

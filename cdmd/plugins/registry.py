@@ -6,8 +6,9 @@ when one raises, and drops coroutines. Not for: running connectors (``supervisor
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 import anyio.to_thread
 import msgspec
@@ -17,8 +18,13 @@ from cdmd.contracts import Connector, Context, Extension, Format, Source, Target
 from cdmd.errors import ConfigInvalid, Overloaded, PluginFault
 from cdmd.kit.detached import Ended, within
 from cdmd.models import Answer, Request, Route
+from cdmd.plugins.apart import apart
 from cdmd.plugins.brought import Brought, brought, check_routes, given, manager, reason
 
+LOADING_SECONDS: Final = 10.0
+"""How long a plugin may take to be imported and to say what it brings."""
+
+_Taking: TypeAlias = Callable[[], tuple[object, Brought]]
 PluginState: TypeAlias = Literal["enabled", "disabled", "load error", "bad config", "failed"]
 
 
@@ -75,6 +81,8 @@ class Plugins:
         self._formats: dict[str, type[Format]] = {}
         self._extensions: list[tuple[str, Extension]] = []
         self._brings: dict[str, Sequence[str]] = {}
+        self._owners: dict[str, str] = {}
+        self._blamed: dict[str, str] = {}
 
     @classmethod
     def load(
@@ -83,18 +91,21 @@ class Plugins:
         settings: Mapping[str, Mapping[str, Any]],
         *,
         modules: Mapping[str, object] | None = None,
+        patience: float = LOADING_SECONDS,
     ) -> "Plugins":
         """Import and register what ``entry_points`` (group ``cdmd``) and ``modules`` (name to module) bring. Never raises.
 
-        ``settings`` are the tables ``[plugins.NAME]``. ``modules`` come first and win over entry points of the same name;
-        the built-in ones are handed in there when cdmd runs from a checkout without installed metadata.
+        Blocks; each may take ``patience`` seconds. ``settings`` are the tables ``[plugins.NAME]``. ``modules`` come first and
+        win over entry points of the same name; the built-in ones are handed in there when cdmd runs from a checkout without
+        installed metadata.
         """
         plugins, given = cls(), modules or {}
         for name, module in given.items():
-            plugins._take(name, partial(lambda found: found, module), settings.get(name, {}), version=None)
+            plugins._take(name, partial(_taken_in, partial(lambda found: found, module), name), settings.get(name, {}))
         for point in sorted(entry_points, key=lambda point: (point.name != "builtin", point.name)):
             if point.name not in given:
-                plugins._take(point.name, point.load, settings.get(point.name, {}), version=_version(point))
+                taking = partial(apart, partial(_taken_in, point.load, point.name), seconds=patience, name=f"load {point.name}")
+                plugins._take(point.name, taking, settings.get(point.name, {}), version=_version(point))
         for name in settings.keys() - plugins._rows.keys():
             plugins._row(name, None, "bad config", "it is configured but not installed")
         return plugins
@@ -104,17 +115,21 @@ class Plugins:
         """What every ``cdmd_commands`` gives, one plugin after the other; one that fails brings none. For ``cdmctl``."""
         found: list[Any] = []
         for point in entry_points:
-            trial = manager()
-            try:
-                trial.register(point.load(), name=point.name)
-                found += given(trial, "cdmd_commands")
-            except (Exception, SystemExit):  # noqa: BLE001, S112 - its row in `cdmctl plugins` says why; others go on
-                continue
+            with suppress(PluginFault):  # its row in `cdmctl plugins` says why; others go on
+                found += apart(partial(_commands, point), seconds=LOADING_SECONDS, name=f"commands of {point.name}")
         return found
 
     def rows(self) -> list[PluginRow]:
-        """Every plugin with its state, by name."""
-        return [self._rows[name] for name in sorted(self._rows)]
+        """Every plugin with its state, by name; its ``error`` also tells what it was seen doing."""
+        return [self._shown(self._rows[name]) for name in sorted(self._rows)]
+
+    def blame(self, name: str, text: str) -> None:
+        """Show ``text`` (no values in it) as what the plugin was last seen doing that it should not."""
+        self._blamed[name] = text
+
+    def owner(self, module: str) -> str | None:
+        """The plugin that a module belongs to: one of its own, of its package, or of a package that its classes are from."""
+        return self._owners.get(module) or self._owners.get(module.partition(".")[0])
 
     def connector_types(self) -> dict[str, type[Connector]]:
         """Every connector type by its name."""
@@ -144,9 +159,13 @@ class Plugins:
         """Call every ``cdmd_shutdown``, each at most that long."""
         await self._call_each("cdmd_shutdown", seconds=seconds)
 
+    def _shown(self, row: PluginRow) -> PluginRow:
+        told = [text for text in (row.error, self._blamed.get(row.name)) if text]
+        return msgspec.structs.replace(row, error="; ".join(told) or None)
+
     # ---- loading -----------------------------------------------------------------------------------------------------
 
-    def _take(self, name: str, load: Callable[[], object], settings: Mapping[str, Any], *, version: str | None) -> None:
+    def _take(self, name: str, taking: _Taking, settings: Mapping[str, Any], *, version: str | None = None) -> None:
         enabled = settings.get("enabled", True)
         if name in self._rows:
             self._row(name, version, "load error", "two installed plugins have this name")
@@ -155,15 +174,14 @@ class Plugins:
         elif not enabled:
             self._row(name, version, "disabled", None)
         else:
-            self._load(name, load, version=version)
+            self._load(name, taking, version=version)
 
-    def _load(self, name: str, load: Callable[[], object], *, version: str | None) -> None:
+    def _load(self, name: str, taking: _Taking, *, version: str | None) -> None:
         try:
-            plugin = load()
-            found = brought(plugin, name)
+            plugin, found = taking()
             self._check_names(name, found)
             self._hooks.register(plugin, name=name)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's import and hooks are foreign code: its fault is its row
+        except Exception as error:  # noqa: BLE001 - a plugin's import and hooks are foreign code: its fault is its row
             self._row(name, version, "load error", reason(error))
             return
         self._connectors |= {connector.type: connector for connector in found.connectors}
@@ -171,6 +189,7 @@ class Plugins:
         self._formats |= {form.name: form for form in found.formats}
         self._extensions += [(name, extension) for extension in found.extensions]
         self._brings[name] = found.lines(name)
+        self._owners |= dict.fromkeys(found.modules(plugin), name)
         self._row(name, version, "enabled", None)
 
     def _check_names(self, name: str, found: Brought) -> None:
@@ -245,6 +264,17 @@ async def _called(function: Callable[[], object], *, seconds: float, name: str) 
             await result
 
     return await within(call, seconds=seconds, name=name)
+
+
+def _taken_in(load: Callable[[], object], name: str) -> tuple[object, Brought]:
+    plugin = load()
+    return plugin, brought(plugin, name)
+
+
+def _commands(point: Found) -> list[object]:
+    trial = manager()
+    trial.register(point.load(), name=point.name)
+    return given(trial, "cdmd_commands")
 
 
 def _version(point: Found) -> str | None:

@@ -61,6 +61,11 @@ class StateDirectory(NamedTuple):
         """Locked while a daemon or a restore uses the directory; holds its process id."""
         return self.root / "lock"
 
+    @property
+    def private(self) -> tuple[Path, ...]:
+        """The files that nobody touches but the daemon itself."""
+        return (self.journal, self.store, self.feeds, self.mark, self.key, self.lock)
+
     @contextmanager
     def held(self) -> Iterator["StateDirectory"]:
         """Make the directory (0700) where it is missing and keep everybody else out; it blocks briefly.

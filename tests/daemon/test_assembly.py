@@ -257,10 +257,10 @@ async def test_sockets_that_were_handed_over_are_used_by_name(tmp_path: Path, mo
 async def test_a_stall_is_logged_and_its_extension_blamed(tmp_path: Path) -> None:
     world = World(tmp_path)
     async with world.parts() as parts:
-        parts._stalled(Stall(seconds=1.0, plugin=None, extension=None, file="x.py", line=3))
+        parts.blaming.stalled(Stall(seconds=1.0, plugin=None, extension=None, file="x.py", line=3))
         blamed: list[tuple[str, str]] = []
         parts.extensions.blame = lambda name, what: blamed.append((name, what))  # type: ignore[method-assign]
-        parts._free_again(Stall(seconds=1.0, plugin="p", extension="p.e", file="x.py", line=3))
+        parts.blaming.free_again(Stall(seconds=1.0, plugin="p", extension="p.e", file="x.py", line=3))
         assert blamed == [("p.e", "blocked the event loop for 1.0 s at x.py:3")]
 
 

@@ -142,7 +142,7 @@ async def test_retry_later_without_a_number_of_seconds_is_a_failure(seconds):
 async def test_a_failure_follows_what_the_extension_says():
     after, outcome, trace = await outcome_of(raises, on_failure="store")
     assert (after, outcome) == (event(), Apply())
-    assert trace[0].outcome.startswith("failed: KeyError at test_extensions.py:")
+    assert trace[0].outcome.startswith("failed: KeyError at tests/extensions/test_extensions.py:")
     assert isinstance((await outcome_of(raises, on_failure="reject"))[1], Bury)
     held = (await outcome_of(raises, on_failure="hold"))[1]
     assert isinstance(held, Hold)
@@ -484,7 +484,7 @@ async def test_a_row_tells_calls_failures_and_how_long_they_take():
     assert (first.calls, first.failures, first.error, first.plugin) == (1, 0, None, "acme")
     assert first.p95_seconds is not None
     assert (second.calls, second.failures) == (1, 1)
-    assert second.error.startswith("KeyError at test_extensions.py:")
+    assert second.error.startswith("KeyError at tests/extensions/test_extensions.py:")
     extensions.blame("acme.adds_terms", "blocked the event loop")
     assert extensions.states()[0].error == "blocked the event loop"
 

@@ -50,7 +50,7 @@ async def watched(what):
 async def test_an_extension_that_blocks_the_loop_is_named_while_it_does():
     watch, noticed, reported = await watched(lambda: blocks.function(None, None))
     stall, thread = noticed[0]
-    assert (stall.plugin, stall.extension, stall.file) == ("acme", "acme.blocks", "test_loopwatch.py")
+    assert (stall.plugin, stall.extension, stall.file) == ("acme", "acme.blocks", "tests/extensions/test_loopwatch.py")
     assert thread is not threading.main_thread()
     assert len(noticed) == 1, "one stall is told once"
     final, thread = reported[0]

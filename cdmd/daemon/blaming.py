@@ -1,0 +1,30 @@
+"""Says which plugin holds everything up, in the log and in its row of ``cdmctl plugins``. Not here: finding out which."""
+
+from typing import Any
+
+import structlog
+
+from cdmd.extensions import Extensions, Stall
+from cdmd.plugins import Plugins
+
+
+class Blaming:
+    """What a ``LoopWatch`` tells of stalls."""
+
+    def __init__(self, plugins: Plugins, extensions: Extensions) -> None:
+        self._plugins, self._extensions = plugins, extensions
+        self._log: Any = structlog.get_logger()
+
+    def stalled(self, stall: Stall) -> None:
+        """At once, in the watching thread: the loop may never come back to say so itself."""
+        where, lasted = f"{stall.file}:{stall.line}", round(stall.seconds, 3)
+        self._log.error("loop_blocked", plugin=stall.plugin, extension=stall.extension, file=where, seconds=lasted)
+
+    def free_again(self, stall: Stall) -> None:
+        """On the loop, once it lives again."""
+        lasted = round(stall.seconds, 3)
+        self._log.warning("loop_free_again", plugin=stall.plugin, extension=stall.extension, seconds=lasted)
+        if stall.extension is not None:
+            self._extensions.blame(stall.extension, stall.describe())
+        elif stall.plugin is not None:
+            self._plugins.blame(stall.plugin, stall.describe())

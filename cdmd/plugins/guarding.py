@@ -1,0 +1,91 @@
+"""Keeps plugins from what no plugin may do within the daemon: to fork it, to signal it, to open or remove its files.
+
+It is an audit hook of the interpreter (PEP 578): it sees what Python code does by mistake or without care, and names who did.
+It is no prison, because native code passes it by.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+from cdmd.errors import Forbidden
+from cdmd.kit.frames import place
+
+_FORKS: Final = frozenset(("os.fork", "os.forkpty"))
+_FILES: Final = frozenset(("open", "sqlite3.connect", "os.remove", "os.rename", "os.truncate", "os.link", "os.symlink"))
+_WATCHED: Final = _FORKS | _FILES | {"os.kill"}
+_BESIDE: Final = ("", "-wal", "-shm", "-journal")
+_MOST_PATHS: Final = 2
+
+
+class Owners(Protocol):
+    """What the guard asks of the plugins (``registry.Plugins``)."""
+
+    def owner(self, module: str) -> str | None:
+        """The plugin that a module belongs to."""
+        ...
+
+
+class Guard:
+    """The hook: ``sys.addaudithook(guard)``. Before ``watch`` it only keeps the process from being forked."""
+
+    def __init__(self) -> None:
+        self._owners: Owners | None = None
+        self._names: frozenset[str] = frozenset()
+        self._files: frozenset[str] = frozenset()
+        self._notice: Callable[[str, str], None] = lambda plugin, text: None
+
+    def watch(self, owners: Owners, files: Iterable[Path], notice: Callable[[str, str], None]) -> None:
+        """From now on nobody but us touches ``files``; ``notice`` is told the plugin that tried, in the thread that did."""
+        whole = [os.path.realpath(f"{file}{suffix}") for file in files for suffix in _BESIDE]
+        self._names, self._files = frozenset(one.rpartition("/")[2] for one in whole), frozenset(whole)
+        self._notice, self._owners = notice, owners
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Raises ``Forbidden``, which takes the place of what would have been done."""
+        if event not in _WATCHED:
+            return
+        if event in _FORKS:
+            self._refuse("tried to fork the daemon: start another program instead", always=True)
+        elif event == "os.kill":
+            if arguments[0] in {os.getpid(), 0, -1, -os.getpgrp()}:
+                self._refuse("tried to send a signal to the daemon")
+        elif (name := self._ours(arguments)) is not None:
+            self._refuse(f"tried to open or remove {name}, which belongs to the daemon alone")
+
+    def _ours(self, arguments: tuple[Any, ...]) -> str | None:
+        for argument in arguments[:_MOST_PATHS]:
+            path = _path(argument)
+            name = path.rpartition("/")[2]
+            if name in self._names and os.path.realpath(path) in self._files:
+                return name
+        return None
+
+    def _refuse(self, what: str, *, always: bool = False) -> None:
+        frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the documented way to see who calls
+        while frame is not None:
+            module = str(frame.f_globals.get("__name__", ""))
+            plugin = self._owners.owner(module) if self._owners is not None else None
+            if plugin is not None:
+                self._notice(plugin, f"{what}, at {place(module, frame.f_code.co_filename)}:{frame.f_lineno}")
+                raise Forbidden(what)
+            if module.startswith("cdmd.") and not always:
+                return  # we are asked to by the one who called us, whoever that is
+            frame = frame.f_back
+        if always:
+            raise Forbidden(what)
+
+
+def _path(argument: object) -> str:
+    """The path in one of an event's arguments, or nothing."""
+    if isinstance(argument, os.PathLike):
+        argument = os.fspath(argument)
+    if isinstance(argument, bytes):
+        argument = os.fsdecode(argument)
+    if not isinstance(argument, str):
+        return ""
+    return unquote(urlsplit(argument).path) if argument.startswith("file:") else argument

@@ -1,0 +1,5 @@
+"""Makes a second daemon of the one that imports it."""
+
+import os
+
+os.fork()

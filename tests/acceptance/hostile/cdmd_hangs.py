@@ -1,0 +1,5 @@
+"""Never ends being imported."""
+
+import threading
+
+threading.Event().wait()

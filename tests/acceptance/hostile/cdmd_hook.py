@@ -1,0 +1,8 @@
+"""Raises in the hook by which it registers."""
+
+import cdmd
+
+
+@cdmd.hookimpl
+def cdmd_extensions():
+    raise KeyboardInterrupt("joe@example.com")

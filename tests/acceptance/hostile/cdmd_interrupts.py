@@ -1,0 +1,3 @@
+"""Raises what Ctrl-C raises while it is imported."""
+
+raise KeyboardInterrupt("joe@example.com")

@@ -1,0 +1,3 @@
+"""Raises while it is imported, with somebody's data in its message."""
+
+raise RuntimeError("joe@example.com")
