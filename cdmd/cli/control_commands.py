@@ -46,6 +46,7 @@ ENTRIES = {
     "log-level": Entry(f"{_CHANGING}:log_level", "Log more or less, for a while or until told otherwise."),
     "backup": Entry(f"{_CHANGING}:backup", "Write a backup while the daemon runs."),
     "verify": Entry(f"{_CHANGING}:verify", "Check journal and store while the daemon runs."),
+    "console": Entry("cdmd.cli.control_console:console", "Pages for a browser, on loopback until Ctrl-C."),
     "metrics": Entry(f"{_LOOKING}:metrics", "Metrics in the Prometheus text format."),
     "doctor": Entry("cdmd.cli.control_doctor:doctor", "What is wrong, and what to do about it."),
     "support-bundle": Entry("cdmd.cli.control_bundle:support_bundle", "Write what somebody who helps needs to see."),

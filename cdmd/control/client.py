@@ -8,7 +8,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -65,6 +65,15 @@ class Client:
                 _whole(response)
             yield from (document for document in _lines(response) if document.get("type") != "heartbeat")
 
+    @contextmanager
+    def raw(
+        self, method: str, target: str, *, body: bytes | None, headers: Mapping[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The daemon's own answer to a request that somebody else made, whatever its status; to be read inside the block."""
+        with closing(self._connected(self._stream_timeout)) as connection, _spoken():
+            connection.request(method, target, body=body, headers=dict(headers))
+            yield connection.getresponse()
+
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float) -> Any:
         with closing(self._connected(timeout)) as connection:
             return _decoded(_whole(_send(connection, method, path, body)))
@@ -93,9 +102,15 @@ def _target(path: str, query: Mapping[str, Any] | None) -> str:
 
 def _send(connection: _UnixConnection, method: str, path: str, body: Mapping[str, Any] | None) -> http.client.HTTPResponse:
     encoded = None if body is None else json.dumps(body).encode()
-    try:
+    with _spoken():
         connection.request(method, path, body=encoded, headers={"content-type": "application/json"})
         return connection.getresponse()
+
+
+@contextmanager
+def _spoken() -> Iterator[None]:
+    try:
+        yield
     except TimeoutError as error:
         raise Unreachable("the daemon takes connections but does not answer: see its log") from error
     except (OSError, http.client.HTTPException) as error:

@@ -14,11 +14,13 @@ from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
 from cdmd.control.protocol import AuditRow, BackupReport, ConnectorRow, Done, PluginRow, ReloadReport, Status, VerifyReport
 from cdmd.control.runtime import Runtime
-from cdmd.errors import BadArguments
+from cdmd.control.watching_shapes import Caller, HistoryReport, LastReload
+from cdmd.errors import BadArguments, NotFound
 from cdmd.models import from_micros
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 MOST_ROWS: Final = 10_000
+MOST_SERIES: Final = 200
 _LONGEST_COMMAND: Final = 80
 
 
@@ -26,6 +28,25 @@ async def status(runtime: Runtime, actor: Actor) -> Status:
     """Health, queue, backlog, every connector and plugin, totals."""
     permit(actor, Role.READER)
     return await runtime.status()
+
+
+async def caller(runtime: Runtime, actor: Actor) -> Caller:
+    """Who asks; also for one who may do nothing."""
+    return Caller(uid=actor.uid, user=actor.user, role=actor.role.value)
+
+
+async def history(runtime: Runtime, actor: Actor, names: Sequence[str]) -> HistoryReport:
+    """The last hour of the daemon and of those connectors."""
+    permit(actor, Role.READER)
+    return runtime.history.report(names[:MOST_SERIES])
+
+
+async def last_reload(runtime: Runtime, actor: Actor) -> LastReload:
+    """What the last reload changed and came to. Raises ``NotFound`` where there was none since the start."""
+    permit(actor, Role.READER)
+    if runtime.last_reload is None:
+        raise NotFound("nothing was reloaded since the daemon started: its configuration is the one it started with")
+    return runtime.last_reload
 
 
 async def connectors(runtime: Runtime, actor: Actor) -> list[ConnectorRow]:

@@ -53,6 +53,21 @@ async def _status(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await commands.status(runtime, actor)
 
 
+async def _caller(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """Who you are here, and what you may do."""
+    return await commands.caller(runtime, actor)
+
+
+async def _history(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`connector` (may be repeated): the last hour, a sample every ten seconds."""
+    return await commands.history(runtime, actor, request.query_params.getlist("connector"))
+
+
+async def _last_reload(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """What the last reload changed and came to."""
+    return await commands.last_reload(runtime, actor)
+
+
 async def _connectors(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """The connectors' rows of the status."""
     return await commands.connectors(runtime, actor)
@@ -145,9 +160,10 @@ async def _event(runtime: Runtime, actor: Actor, request: Request) -> Any:
 
 
 async def _profile(runtime: Runtime, actor: Actor, request: Request) -> Any:
-    """`identifier` (KIND:VALUE), `activities`: one customer."""
-    activities = number(request, "activities", inspection.ACTIVITIES)
-    return await inspection.profile_show(runtime, actor, needed(request, "identifier"), activities=activities)
+    """`identifier` (KIND:VALUE) or `profile` (a public id), `activities`: one customer."""
+    activities, public = number(request, "activities", inspection.ACTIVITIES), text(request, "profile")
+    identifier = needed(request, "identifier") if public is None else ""
+    return await inspection.profile_show(runtime, actor, identifier, activities=activities, public=public)
 
 
 async def _events_of(runtime: Runtime, actor: Actor, request: Request) -> Any:
@@ -221,6 +237,8 @@ async def _discard(runtime: Runtime, actor: Actor, request: Request) -> Any:
 # Each handler's docstring is what the documentation says of its path.
 TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/status", _status),
+    ("GET", "/v1/me", _caller),
+    ("GET", "/v1/history", _history),
     ("GET", "/v1/connectors", _connectors),
     ("POST", "/v1/connectors/{name}/pause", _pause),
     ("POST", "/v1/connectors/{name}/resume", _resume),
@@ -229,6 +247,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/shelves/{kind}", _shelf),
     ("POST", "/v1/shelves/{kind}/{command}", _tell_shelf),
     ("POST", "/v1/reload", _reload),
+    ("GET", "/v1/reload", _last_reload),
     ("GET", "/v1/event", _event),
     ("GET", "/v1/profile", _profile),
     ("GET", "/v1/profile/events", _events_of),

@@ -16,6 +16,7 @@ from cdmd.control.protocol import EventTrace, EventTraces, TailFilter, TailItem,
 from cdmd.control.runtime import Runtime
 from cdmd.deliveries.telling import ids_at
 from cdmd.errors import BadArguments, Damaged, NotFound
+from cdmd.identity.identifiers import Pair
 from cdmd.kit.globs import Globs
 from cdmd.models import ERASED, Activity, Attempt, Event, Journaled, Micros, Queued, Seq, from_micros, show_time, to_micros
 from cdmd.profiles.shape import event_document, profile_document
@@ -65,14 +66,17 @@ async def event_show(runtime: Runtime, actor: Actor, id: str, *, source: str | N
     return traces
 
 
-async def profile_show(runtime: Runtime, actor: Actor, identifier: str, *, activities: int) -> dict[str, Any]:
-    """One customer by KIND:VALUE: whole for admins, redacted for readers; audited either way.
+async def profile_show(
+    runtime: Runtime, actor: Actor, identifier: str, *, activities: int, public: str | None = None
+) -> dict[str, Any]:
+    """One customer by KIND:VALUE (or ``public`` id): whole for admins, redacted for readers; audited either way.
 
     Raises ``BadArguments`` for an unknown kind, ``NotFound`` where nobody has that identifier.
     """
-    said = _asked(runtime, identifier)
+    said = _asked(runtime, identifier) if public is None else {"kind": "public id"}
     async with audited(runtime, actor, "profile show", arguments=said, role=Role.READER):
-        found = await _found(runtime, identifier, said, activities=min(activities, MOST_ACTIVITIES))
+        pair = _pair(runtime, identifier) if public is None else await _some_identifier(runtime, public)
+        found = await _found(runtime, pair, said, activities=min(activities, MOST_ACTIVITIES))
         document = _document(runtime, found)
     return document if actor.role is Role.ADMIN else redaction.profile(document)
 
@@ -82,7 +86,8 @@ async def events_of(runtime: Runtime, actor: Actor, identifier: str, *, glob: st
     said = _asked(runtime, identifier)
     async with audited(runtime, actor, "events of", arguments=said, role=Role.READER):
         # Of one type there may be few among many.
-        found = await _found(runtime, identifier, said, activities=MOST_EVENTS if glob else min(limit, MOST_EVENTS))
+        most = MOST_EVENTS if glob else min(limit, MOST_EVENTS)
+        found = await _found(runtime, _pair(runtime, identifier), said, activities=most)
         fits = Globs((glob or "*",)).matches
         shown = [one for one in found.activities if fits(one.event.type)][:limit]
         said["count"] = len(shown)
@@ -95,15 +100,24 @@ def _asked(runtime: Runtime, identifier: str) -> dict[str, Any]:
     return {"kind": kind if kind in runtime.config.identity.identifiers else redaction.REDACTED}
 
 
-async def _found(runtime: Runtime, identifier: str, said: dict[str, Any], *, activities: int) -> ProfileFound:
+def _pair(runtime: Runtime, identifier: str) -> Pair | None:
     kind, _, value = identifier.partition(":")
     configured = runtime.config.identity.identifiers
     if kind not in configured or not value:
         raise BadArguments(f"write KIND:VALUE, where KIND is one of {', '.join(configured)}")
-    pair = runtime.kinds.normalise(kind, value)
+    return runtime.kinds.normalise(kind, value)
+
+
+async def _some_identifier(runtime: Runtime, public: str) -> Pair | None:
+    """One of the profile that this public id stands for now."""
+    person = await runtime.store.directory.named(public)
+    return next(((one.kind, one.value) for one in person.state.identifiers), None) if person is not None else None
+
+
+async def _found(runtime: Runtime, pair: Pair | None, said: dict[str, Any], *, activities: int) -> ProfileFound:
     found = await runtime.store.profile(*pair, activities=max(0, activities)) if pair is not None else None
     if found is None:
-        raise NotFound(f"nobody is known by that {kind}")
+        raise NotFound(f"nobody is known by that {said['kind']}")
     said["profile"] = found.state.public
     return found
 

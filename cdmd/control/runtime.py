@@ -1,6 +1,6 @@
 """What the commands need of the daemon. Not here: the shapes that it answers with (``protocol``)."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,8 +9,17 @@ from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
 from cdmd.control.needs import Counted, Governance, Identities, Shown, Targets
 from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
+from cdmd.control.watching_shapes import HistoryReport, LastReload
 from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.profiles.audiences import Audiences
+
+
+class Hour(Protocol):
+    """The last hour, sampled (``History`` fulfils it)."""
+
+    def report(self, names: Collection[str] = ()) -> HistoryReport:
+        """The samples of the daemon, and of those connectors among ``names`` that have any."""
+        ...
 
 
 class Runtime(Protocol):
@@ -69,6 +78,16 @@ class Runtime(Protocol):
     @property
     def targets(self) -> Targets:
         """Where deliveries go."""
+        ...
+
+    @property
+    def history(self) -> Hour:
+        """The last hour."""
+        ...
+
+    @property
+    def last_reload(self) -> LastReload | None:
+        """The last reload since the start; None where there was none."""
         ...
 
     async def status(self) -> Status:

@@ -4,7 +4,7 @@ Who asks stands in the scope (``extensions["cdmd.peer"]``), put there by the soc
 nothing is allowed. Not here: binding the socket, and any check of a role (the commands do that).
 """
 
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import structlog
@@ -15,12 +15,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cdmd.control.actors import Actor, Lookups, Peer, actor_of
+from cdmd.control.browsers import refuse_strange
 from cdmd.control.documents import encoded
 from cdmd.control.handlers import STREAMS, TABLE, Handler, Opener
 from cdmd.control.problems import MEDIA_TYPE, internal_problem, problem_of
 from cdmd.control.runtime import Runtime
 from cdmd.control.streams import HEARTBEAT, JsonLines
 from cdmd.errors import BadArguments, CdmdError, NotFound, NotPermitted
+
+_LOOKS: Final = frozenset({"GET", "HEAD"})
 
 
 def control_app(runtime: Runtime, *, own_uid: int, lookups: Lookups, heartbeat: float = HEARTBEAT) -> Starlette:
@@ -47,6 +50,7 @@ def control_app(runtime: Runtime, *, own_uid: int, lookups: Lookups, heartbeat: 
 async def _answer(handler: Handler, request: Request, *, runtime: Runtime, own_uid: int, lookups: Lookups) -> Response:
     """Who asks, the command, and its shape or problem as a response: the one place where errors are mapped."""
     try:
+        refuse_strange(request.headers, changes=request.method not in _LOOKS)
         actor = await _actor(request, runtime, own_uid=own_uid, lookups=lookups)
         shape = await handler(runtime, actor, request)
     except CdmdError as error:

@@ -11,9 +11,11 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
+from cdmd.console.app import with_console
 from cdmd.control.actors import system_lookups
 from cdmd.control.server import control_app
 from cdmd.daemon.given import Given
+from cdmd.daemon.history import keep_history
 from cdmd.daemon.listening import Sockets, limits, sockets, tls
 from cdmd.daemon.naming import Names
 from cdmd.daemon.parts import Parts
@@ -70,7 +72,8 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     config, given, running = parts.config, parts.given, Running(parts)
     encrypted = await anyio.to_thread.run_sync(tls, config.http.tls)
     public = partial(listen, parts.edge, listening.public, limits=limits(config.http), tls=encrypted)
-    app = control_app(running, own_uid=os.getuid(), lookups=system_lookups())
+    commands = control_app(running, own_uid=os.getuid(), lookups=system_lookups())
+    app = with_console(commands, secret=secrets.token_bytes(32), clock=parts.clock)
     plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
     await parts.outbound.load()
     parts.outbound.take(targets, parts.audiences, config)
@@ -103,6 +106,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await tasks.start(parts.upkeep.run, name="upkeep")
         await tasks.start(running.scraping.run, name="metrics")
         await running.scraping.configure(config.metrics.listen)
+        await tasks.start(keep_history, parts, running.history, name="history")
         await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
         await tasks.start(partial(stopping.listen, public), name="public")
         parts.state = "running"

@@ -101,7 +101,7 @@ def _is_unwell(row: TargetRow) -> bool:
 
 def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int]) -> ConnectorRow:
     name, frame = live.config.name, live.config.frame
-    child, fresh = parts.supervisor.state(name), _freshness(parts, live, parts.clock.now())
+    child, fresh = parts.supervisor.state(name), freshness(parts, live, parts.clock.now())
 
     def door(counter: str) -> int:
         return parts.tally.of(name, counter)
@@ -171,7 +171,7 @@ def _objective(live: Live) -> float | None:
     return min((one.freshness for one in streams if one.freshness is not None), default=None)
 
 
-def _freshness(parts: Parts, live: Live, now: datetime) -> float | None:
+def freshness(parts: Parts, live: Live, now: datetime) -> float | None:
     """The 95th percentile, or what is longer: since a pull connector last looked, since a told one has not fetched something.
 
     None when nothing came.

@@ -8,12 +8,15 @@ import anyio
 import anyio.to_thread
 
 from cdmd import __version__
+from cdmd.config.differing import differences
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter
 from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
+from cdmd.control.watching_shapes import DifferenceRow, LastReload
 from cdmd.daemon.counting import Counting
 from cdmd.daemon.governing import Governing
+from cdmd.daemon.history import History
 from cdmd.daemon.metrics import render
 from cdmd.daemon.naming import guarded
 from cdmd.daemon.outbound import Outbound
@@ -54,6 +57,8 @@ class Running:
             journal_id=parts.journal.id,
             settled=lambda: None if privacy.erasures.pending else privacy.suppressions.version,
         )
+        self.history = History()
+        self.last_reload: LastReload | None = None
         self._overview = Overview(parts, rebuilding=lambda: self._rebuilding.progress)
         self._shelves = Shelves(lambda: parts.connectors)
         self.governance = Governing(parts)
@@ -165,10 +170,17 @@ class Running:
             if parts.state != "running":
                 raise CdmdError(f"the daemon is {parts.state}; nothing is changed now")
             parts.systemd.reloading(monotonic=parts.clock.monotonic())
+            before, at = parts.config.effective, parts.clock.now()
             try:
-                return await self._apply(await anyio.to_thread.run_sync(parts.given.read_config))
+                report = await self._apply(await anyio.to_thread.run_sync(parts.given.read_config))
+            except ConfigInvalid as error:
+                self.last_reload = LastReload(at=at, mistakes=list(error.problems))
+                raise
             finally:
                 parts.systemd.ready(status_line(parts))
+            rows = [DifferenceRow(**row._asdict()) for row in differences(before, parts.config.effective)]
+            self.last_reload = LastReload(at=at, report=report, differences=rows)
+            return report
 
     async def _apply(self, config: Config) -> ReloadReport:
         """Everything that can be wrong comes first; then all rooms take the new settings before any connector starts."""

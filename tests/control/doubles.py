@@ -28,6 +28,7 @@ from cdmd.config.schema import (
     IdentitySettings,
     IndicatorSettings,
 )
+from cdmd.console.app import with_console
 from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Member, Person, ProfileFound, StoreTotals, Trace
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
@@ -48,6 +49,7 @@ from cdmd.control.protocol import (
     Totals,
 )
 from cdmd.control.server import control_app
+from cdmd.control.watching_shapes import ConnectorSeries, HistoryReport, LastReload
 from cdmd.errors import BadArguments, ClockDisturbed, Damaged, NotFound
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import (
@@ -417,6 +419,14 @@ REHEARSED = RehearsalReport(
 )
 
 
+class MemoryHour:
+    """Two samples of the daemon, and of whoever is asked about."""
+
+    def report(self, names: Any = ()) -> HistoryReport:
+        series = [ConnectorSeries(name=name, received=[1, 7], freshness_seconds=[None, 0.2], backlog=[0, 0]) for name in names]
+        return HistoryReport(step_seconds=10, until=NOW, journaled=[1, 9], applied=[1, 8], backlog=[0, 1], connectors=series)
+
+
 class MemoryRuntime:
     """What the commands need of the daemon; what happened to it can be read from its attributes."""
 
@@ -447,6 +457,8 @@ class MemoryRuntime:
         self.trouble: Exception | None = None
         self.report = ReloadReport(connectors=[ReloadRow(name="shop", verdict="unchanged")])
         self.warnings: list[str] = []
+        self.history = MemoryHour()
+        self.last_reload: LastReload | None = None
         self.extra_connectors: list[ConnectorRow] = []
         self.failure: str | None = None
 
@@ -634,7 +646,8 @@ class Daemon:
 @contextmanager
 def serving(daemon: Daemon, *, heartbeat: float = 15.0) -> Iterator[Daemon]:
     """The control socket, mode 0660, answered by a thread of its own."""
-    app = control_app(daemon.runtime, own_uid=DAEMON, lookups=lookups(), heartbeat=heartbeat)
+    commands = control_app(daemon.runtime, own_uid=DAEMON, lookups=lookups(), heartbeat=heartbeat)
+    app = with_console(commands, secret=b"s" * 32, clock=daemon.runtime.clock)
 
     class PeerProtocol(HttpToolsProtocol):
         def connection_made(self, transport: Any) -> None:
@@ -696,7 +709,9 @@ def answering(path: Path, answer: Callable[[socket.socket], None]) -> Iterator[N
         thread.join(10)
 
 
-def raw_get(path: Path, target: str, *, method: str = "GET", body: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
+def raw_get(
+    path: Path, target: str, *, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] = {}
+) -> tuple[int, Mapping[str, str], bytes]:
     """One request as it would be made by curl: status, headers, body."""
     import http.client
 
@@ -704,7 +719,7 @@ def raw_get(path: Path, target: str, *, method: str = "GET", body: bytes | None 
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(5)
     connection.sock.connect(str(path))
-    connection.request(method, target, body=body)
+    connection.request(method, target, body=body, headers=dict(headers))
     response = connection.getresponse()
     found = response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
     connection.close()

@@ -43,6 +43,7 @@ CHANGES: dict[str, Callable[[Client], Any]] = {
 LOOKS = [
     "/v1/status",
     "/v1/connectors",
+    "/v1/history?connector=shop",
     "/v1/plugins",
     "/v1/shelves/files",
     "/v1/config",

@@ -160,3 +160,21 @@ async def test_counts_that_cannot_be_read_again_stay_uncertain(tmp_path: Path, m
         while parts.tally.uncertain:
             await anyio.lowlevel.checkpoint()
         assert parts.tally.of("crm", "accepted") == 2
+
+
+async def test_what_the_last_reload_changed_is_kept_and_the_mistakes_of_one_that_was_refused(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with world.parts() as parts:
+        running = Running(parts)
+        assert running.last_reload is None
+        world.configure('[daemon.x]\n[identity.identifiers]\nemail = { priority = "high" }\n')
+        with pytest.raises(CdmdError):
+            await running.reload()
+        assert running.last_reload is not None
+        assert running.last_reload.mistakes
+        assert running.last_reload.report is None
+        world.configure("[identity.identifiers]\nemail = { limit = 7 }\n")
+        report = await running.reload()
+        assert running.last_reload.report is report
+        changed = {row.key: (row.before, row.after) for row in running.last_reload.differences}
+        assert changed["identity.identifiers.email.limit"][1] == "7"

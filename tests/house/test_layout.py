@@ -25,6 +25,7 @@ MAY_CATCH_ALL = (
     "cdmd/batches/writing.py",  # an event that breaks the deciding is set apart, so that it does not stop all others
     "cdmd/store/writer.py",  # what failed belongs to the one who asked, and the writing thread lives on
     "cdmd/control/server.py",
+    "cdmd/console/app.py",
     "cdmd/cli/",
     "cdmd/kit/serving.py",
     "cdmd/kit/bounded_http.py",

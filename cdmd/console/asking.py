@@ -1,0 +1,78 @@
+"""How a page gets what it shows: it asks the control API inside this process, as the one who looks at the page.
+
+There is no other way from here to anything that the daemon knows; roles, redaction and audit rows are those of the commands.
+"""
+
+import json
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import anyio
+
+from cdmd.control.problems import error_of
+from cdmd.kit.serving import App
+
+_OK: Final = 200
+_HEADERS: Final = [(b"host", b"console"), (b"content-type", b"application/json")]
+
+
+class Asking:
+    """Asks ``control`` with the peer that stands in ``scope``."""
+
+    def __init__(self, control: App, scope: Mapping[str, Any]) -> None:
+        self._control, self._scope = control, scope
+
+    @property
+    def uid(self) -> int | None:
+        """The caller's user id as the kernel says; None where it could not be told."""
+        peer = self._scope.get("extensions", {}).get("cdmd.peer")
+        return None if peer is None else int(peer[1])
+
+    async def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """The document at ``path``. Raises what the command raised."""
+        return await self._ask(self.scope("GET", path, query), b"")
+
+    async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """What ``path`` answers to ``body``. Raises what the command raised."""
+        return await self._ask(self.scope("POST", path, None), json.dumps(body or {}).encode())
+
+    def scope(self, method: str, path: str, query: Mapping[str, Any] | None) -> dict[str, Any]:
+        """A request as the control API takes it; of the query, what is None is left out."""
+        said = {key: value for key, value in (query or {}).items() if value is not None}
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": urlencode(said, doseq=True).encode(),
+            "headers": _HEADERS,
+            "client": None,
+            "server": None,
+            "extensions": self._scope.get("extensions", {}),
+        }
+
+    async def _ask(self, scope: MutableMapping[str, Any], body: bytes) -> Any:
+        status, parts, given = 0, list[bytes](), [body]
+
+        async def receive() -> dict[str, Any]:
+            if not given:
+                await anyio.sleep_forever()
+            return {"type": "http.request", "body": given.pop(), "more_body": False}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                parts.append(message.get("body", b""))
+
+        await self._control(scope, receive, send)
+        document = json.loads(b"".join(parts))
+        if status != _OK:
+            raise error_of(document)
+        return document

@@ -1,0 +1,54 @@
+"""Customers: finding one, and everything about one on a page."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from cdmd.console.asking import Asking
+from cdmd.console.drawing import ROOT
+from cdmd.console.pages import Page
+
+_ACTIVITIES: Final = 50
+_MOST: Final = 1000
+
+Document = Mapping[str, Any]
+
+
+async def customers(asking: Asking, request: Request) -> Page | Response:
+    """Who was looked for: the one customer who it is, or all who it may be."""
+    sought = request.query_params.get("q", "").strip()
+    if not sought:
+        return Page("customers.html", "Customers", {"found": {"profiles": [], "next": None}}, {"sought": ""})
+    trait = "=" in sought and ":" not in sought
+    asked = {"trait": sought} if trait else {"text": sought}
+    found = await asking.get("/v1/profiles", {**asked, "after": request.query_params.get("after"), "limit": 50})
+    if len(found["profiles"]) == 1 and not found["next"]:
+        return RedirectResponse(f"{ROOT}/customers/{found['profiles'][0]['profile']}", 303)
+    return Page("customers.html", "Customers", {"found": found}, {"sought": sought})
+
+
+async def customer(asking: Asking, request: Request) -> Page:
+    """One customer: who it is and why, what they did, what is counted, which audiences they are in."""
+    public = request.path_params["public"]
+    limit = _MOST if "all" in request.query_params else _ACTIVITIES
+    profile = await asking.get("/v1/profile", {"profile": public, "activities": limit})
+    identifiers = profile["identifiers"]
+    named = sorted(identifiers, key=lambda one: one["kind"] != "email")[:1]
+    drawn = {"days": _by_day(profile["activities"]), "limit": limit, "why": None, "named": named}
+    documents = {"profile": profile}
+    asked = request.query_params.get("why", "")
+    if asked.isascii() and asked.isdigit() and len(asked) < 6 and int(asked) < len(identifiers):  # noqa: PLR2004 - a place
+        pair = [f"{one['kind']}:{one['value']}" for one in (identifiers[0], identifiers[int(asked)])]
+        documents["explanation"] = await asking.get("/v1/profile/explain", {"first": pair[0], "second": pair[1]})
+        drawn["why"] = documents["explanation"]
+    return Page("customer.html", "Customer", documents, drawn)
+
+
+def _by_day(activities: list[Document]) -> list[tuple[str, list[Document]]]:
+    """Activities under their day (UTC), in the order in which they came."""
+    days: dict[str, list[Document]] = {}
+    for one in activities:
+        days.setdefault(one["time"][:10], []).append(one)
+    return list(days.items())

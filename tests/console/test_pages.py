@@ -1,0 +1,160 @@
+"""Pages as they are answered: nothing more than the control API says, everything escaped, and readable where it goes wrong."""
+
+import re
+from urllib.parse import quote
+
+import msgspec
+import pytest
+
+from cdmd.console.contents import PAGES
+from cdmd.console.drawing import Drawing
+from cdmd.console.guarding import integrity
+from cdmd.control.protocol import ConnectorRow
+from cdmd.errors import CdmdError
+from tests.console.asking import look
+from tests.control.doubles import AT, PROFILE, Daemon, applied, dead, event, people
+from tests.control.outgoing import outgoing
+
+HOSTILE = "<img src=x onerror=alert(1)>'\"&{{7*7}}<script>alert(2)</script>"
+"""Every character that could end a text, an attribute or a template."""
+
+SITES = {
+    "/": "/v1/status",
+    "/connectors/shop": "/v1/connectors",
+    "/customers?q=canary-joe@example.com": None,
+    f"/customers/{PROFILE}": f"/v1/profile?profile={PROFILE}",
+}
+
+
+def fill(daemon: Daemon) -> None:
+    """Something of everything."""
+    applied(daemon.runtime)
+    dead(daemon.runtime, 2)
+    people(daemon, 3)
+    outgoing(daemon.runtime.store.outbox, at=AT)
+
+
+def test_every_page_is_tried_here() -> None:
+    shown = {re.sub(r"\{[^}]+\}", "*", path) for path, _ in PAGES} - {"/overview"}
+    tried = {
+        re.sub(r"^/(connectors|customers|dead-letters|deliveries)/[^?]+", r"/\1/*", site.partition("?")[0]) for site in SITES
+    }
+    assert shown == tried
+
+
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("role", ["admin", "reader"])
+def test_a_page_is_shown_with_a_strict_policy_and_never_kept(daemon: Daemon, site: str, role: str) -> None:
+    fill(daemon)
+    seen = look(daemon, site, role)
+    assert seen.status in {200, 303}, seen.text
+    policy = seen.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert not re.search(r"unsafe|http|\*|data:", policy)
+    assert (seen.headers["cache-control"], seen.headers["x-frame-options"]) == ("no-store", "DENY")
+    assert not re.search(r"<script(?! src=)|<style|\son\w+=|\sstyle=|javascript:", seen.text)
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_reader_sees_nothing_that_says_who_somebody_is(daemon: Daemon, site: str) -> None:
+    fill(daemon)
+    for path in (site, site.replace("?", ".json?") if "?" in site else f"{site if site != '/' else '/overview'}.json"):
+        seen = look(daemon, path, "reader")
+        assert "canary" not in seen.text.replace("q=canary", "").replace('value="canary-joe@example.com"', "")
+        assert '<form method="post"' not in seen.text
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_stranger_is_told_so_on_a_readable_page(daemon: Daemon, site: str) -> None:
+    fill(daemon)
+    seen = look(daemon, site, "stranger")
+    assert seen.status == 403
+    assert "ask to be listed in control.readers" in seen.text
+    assert "canary" not in seen.text
+
+
+def test_a_page_as_json_is_what_the_control_api_answers(daemon: Daemon) -> None:
+    fill(daemon)
+    control = daemon.client()
+    assert look(daemon, "/overview.json").json["status"] == control.get("/v1/status")
+    assert look(daemon, "/", accept="application/json").json["status"] == control.get("/v1/status")
+    assert look(daemon, f"/customers/{PROFILE}.json").json["profile"] == control.get("/v1/profile", {"profile": PROFILE})
+    assert look(daemon, "/nothing.json").json["problem"]["code"] == "not-found"
+    assert look(daemon, "/", accept="text/html,application/json").headers["content-type"].startswith("text/html")
+
+
+def test_what_customers_and_senders_wrote_is_never_markup(daemon: Daemon) -> None:
+    hostile = event(HOSTILE, source=HOSTILE, type=HOSTILE, data={HOSTILE: HOSTILE})
+    applied(daemon.runtime)
+    found = daemon.runtime.store.profiles["email", "canary-joe@example.com"]
+    traits = {HOSTILE: msgspec.structs.replace(found.state.traits["first_name"], value=HOSTILE, source=HOSTILE)}
+    identifiers = [msgspec.structs.replace(found.state.identifiers[0], value=HOSTILE, source=HOSTILE)]
+    state = msgspec.structs.replace(found.state, traits=traits, identifiers=identifiers)
+    activity = msgspec.structs.replace(found.activities[0], event=hostile)
+    daemon.runtime.store.profiles["email", "canary-joe@example.com"] = msgspec.structs.replace(
+        found, state=state, activities=[activity]
+    )
+    daemon.runtime.store.profiles["email", HOSTILE] = daemon.runtime.store.profiles["email", "canary-joe@example.com"]
+    daemon.runtime.extra_connectors = [ConnectorRow(name=HOSTILE, type="webhook", state=HOSTILE, error=HOSTILE, detail=HOSTILE)]
+    daemon.runtime.warnings = [HOSTILE]
+    for site in ("/", f"/connectors/{quote(HOSTILE, safe='')}", f"/customers/{PROFILE}", f"/customers?q={quote(HOSTILE)}*"):
+        text = look(daemon, site).text
+        assert "&lt;img src=x" in text, site
+        assert "<img" not in text
+        assert "{{7*7}}" in text
+        assert not re.search(r"<script(?! src=)", text)
+
+
+def test_a_mistake_of_ours_is_a_page_that_says_no_more_than_that(daemon: Daemon) -> None:
+    daemon.runtime.trouble = ValueError("canary")
+    seen = look(daemon, "/")
+    assert seen.status == 500
+    assert "its log says which" in seen.text
+    assert "canary" not in seen.text
+
+
+def test_an_error_of_a_command_is_a_page_with_its_reason(daemon: Daemon) -> None:
+    daemon.runtime.trouble = CdmdError("the disk <is> full")
+    seen = look(daemon, "/")
+    assert seen.status == 500
+    assert "the disk &lt;is&gt; full" in seen.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/static/x/nothing.js", "/static/x/..%2Fapp.py", "/connectors/none", "/customers/none"]
+)
+def test_what_is_not_there_is_a_page_that_says_so(daemon: Daemon, path: str) -> None:
+    seen = look(daemon, path)
+    assert seen.status == 404
+    assert "To the overview" in seen.text
+
+
+def test_scripts_and_styles_are_ours_and_named_with_their_digest(daemon: Daemon) -> None:
+    text = look(daemon, "/").text
+    files = Drawing().static
+    assert set(files) == {"console.css", "console.js", "icon.svg"}
+    for name in ("console.css", "console.js"):
+        assert f'"{files[name].address}" integrity="{files[name].integrity}"' in text
+        seen = look(daemon, files[name].address.removeprefix("/console"))
+        assert seen.status == 200
+        assert integrity(seen.text.encode()) == files[name].integrity
+        assert "immutable" in seen.headers["cache-control"]
+
+
+def test_the_front_door_leads_to_the_overview(daemon: Daemon) -> None:
+    seen = look(daemon, "")
+    assert (seen.status, seen.headers["location"]) == (308, "/console/")
+
+
+@pytest.mark.parametrize(
+    "host", ["attacker.example", "attacker.example:8790", "10.0.0.1", "8.8.8.8:80", "x@127.0.0.1", "[::2]", ""]
+)
+def test_a_name_that_is_not_this_machine_is_refused_as_a_rebound_one_would_be(daemon: Daemon, host: str) -> None:
+    seen = look(daemon, "/", host=host)
+    assert seen.status == 403
+    assert "canary" not in seen.text
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9", "[::1]:9", "d", "cdmd", "one.localhost:80"])
+def test_a_name_of_this_machine_is_answered(daemon: Daemon, host: str) -> None:
+    assert look(daemon, "/", host=host).status == 200
