@@ -1,6 +1,7 @@
 """The journal, and the bulk tables beside it. Their contract test-suites are ``tests/store/contract_*.py``."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -40,8 +41,9 @@ class JournalStatistics(msgspec.Struct, frozen=True, kw_only=True):
 class Journal(Protocol):
     """An append-only log with the connectors' own state beside it.
 
-    Promise: after ``append`` returned, entries and state survive a kill and a power cut. After any crash the state is never
-    ahead of its entries. Sequence numbers are consecutive and never used twice.
+    Promise: after ``append`` returned, entries and state survive a kill of whoever keeps them, and a power cut as far as those
+    are told to sync (SQLite always is). After any crash the state is never ahead of its entries, and what one ``append``
+    changed of it is there together or not at all. Sequence numbers are consecutive and never used twice.
     """
 
     @property
@@ -52,6 +54,11 @@ class Journal(Protocol):
     @property
     def head(self) -> Seq:
         """The last durable sequence number; 0 before the first."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last write did not come about; None when it did."""
         ...
 
     async def append(self, appends: Sequence[Append]) -> Seq:
@@ -105,8 +112,20 @@ class Journal(Protocol):
         """Empty the write-ahead log, so that nothing exchanged or removed lies in it; False while somebody reads."""
         ...
 
+    def unpruned(self) -> AbstractAsyncContextManager[None]:
+        """Nothing is pruned or exchanged inside (a backup of store and journal must fit together)."""
+        ...
+
+    async def check(self, after: Seq) -> None:
+        """Raise ``Damaged`` unless every entry after ``after`` is there and as it was written (for the start)."""
+        ...
+
     async def verify(self) -> list[str]:
         """Every damage found, one sentence each; empty when whole."""
+        ...
+
+    async def write_mark(self) -> None:
+        """Write down, apart from the journal, how far it is known to reach. Raises ``NotDurable``."""
         ...
 
     async def backup(self, target: Path) -> None:

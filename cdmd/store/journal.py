@@ -121,6 +121,7 @@ class SqliteJournal(Journal):
         return self._path
 
     @property
+    @override
     def failure(self) -> str | None:
         """Why the last write did not come about; None when it did."""
         return self._failure
@@ -203,6 +204,7 @@ class SqliteJournal(Journal):
             raise not_durable("journal", error) from error
 
     @asynccontextmanager
+    @override
     async def unpruned(self) -> AsyncIterator[None]:
         """Nothing is pruned inside (a backup of store and journal must fit together)."""
         async with self._pruning:
@@ -264,6 +266,7 @@ class SqliteJournal(Journal):
 
     # ---- whole or damaged --------------------------------------------------------------------------------------------
 
+    @override
     async def check(self, after: Seq) -> None:
         """Raise ``Damaged`` unless every entry after ``after`` is there and as it was written (for the start)."""
         faults = await anyio.to_thread.run_sync(inspect, self._path, partial(examine_since, after))
@@ -278,6 +281,7 @@ class SqliteJournal(Journal):
     async def backup(self, target: Path) -> None:
         await anyio.to_thread.run_sync(copy_database, self._path, target)
 
+    @override
     async def write_mark(self) -> None:
         """Write the high-water mark beside the databases. Raises ``NotDurable``."""
         mark = Mark(self._id, self._head)

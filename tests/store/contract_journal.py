@@ -1,6 +1,6 @@
 """What any ``Journal`` must do. A second implementation subclasses ``JournalContract`` with its own ``reopen`` fixture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -9,11 +9,26 @@ from typing import TypeAlias
 import anyio
 import pytest
 
-from cdmd.contracts import Append, Journal
-from cdmd.models import Seq, to_micros
+from cdmd.contracts import Append, Holding, Journal, Revise
+from cdmd.models import Entry, Journaled, Micros, Seq, to_micros, tombstone
 from tests.store.samples import START, HandClock, append_of, entry
 
 Reopen: TypeAlias = Callable[[], AbstractAsyncContextManager[Journal]]
+
+
+def erasing(*numbers: int, shown: list[Seq] | None = None) -> Revise:
+    def revise(rows: Sequence[Journaled]) -> dict[Seq, Entry]:
+        if shown is not None:
+            shown.extend(row.seq for row in rows)
+        return {row.seq: tombstone(row.entry) for row in rows if row.seq in numbers}
+
+    return revise
+
+
+async def filled(journal: Journal) -> None:
+    """With 39 entries in 13 commits."""
+    for start in range(1, 40, 3):
+        await journal.append([append_of(start, start + 1, start + 2, state={b"row": b"1"}, connector="b")])
 
 
 class JournalContract:
@@ -173,6 +188,84 @@ class JournalContract:
             shown = await journal.statistics()
         assert (shown.first, shown.head, shown.failure) == (1, 2, None)
         assert shown.bytes > 0
+
+    async def test_an_entry_that_is_exchanged_keeps_its_number_and_nothing_else(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await filled(journal)
+            shown: list[Seq] = []
+            assert await journal.revise(erasing(5, shown=shown), holding=Holding([b"user5@"]), after=Seq(0)) == (39, 1)
+            assert 5 in shown
+            assert 39 not in shown, "only what holds one of the texts need be looked at"
+            assert await journal.settled()
+        async with reopen() as journal:
+            found = await journal.read(Seq(3), limit=3)
+            assert [one.entry for one in found] == [entry(4), tombstone(entry(5)), entry(6)]
+            assert await journal.verify() == []
+            assert await journal.append([append_of(40)]) == 40
+
+    async def test_entries_that_were_exchanged_may_be_again_and_the_newest_too(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await filled(journal)
+            for number in (38, 37, 39):
+                assert (await journal.revise(erasing(number), holding=Holding([], [Seq(number)]), after=Seq(0)))[1] == 1
+            assert await journal.append([append_of(40)]) == 40
+        async with reopen() as journal:
+            found = [one.entry for one in await journal.read(Seq(36), limit=9)]
+            assert found == [*(tombstone(entry(n)) for n in (37, 38, 39)), entry(40)]
+
+    async def test_all_entries_are_looked_through_from_a_number_on(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await filled(journal)
+            shown: list[Seq] = []
+            assert (await journal.revise(erasing(shown=shown), holding=Holding([], [Seq(7), Seq(99)]), after=Seq(0)))[1] == 0
+            assert 7 in shown
+            shown.clear()
+            await journal.revise(erasing(shown=shown), holding=Holding(None), after=Seq(30))
+            assert shown == list(range(31, 40))
+            assert await journal.revise(erasing(), holding=Holding(None), after=Seq(39)) == (39, 0)
+
+    async def test_what_was_exchanged_is_pruned_like_the_rest(self, reopen: Reopen, clock: HandClock) -> None:
+        async with reopen() as journal:
+            await filled(journal)
+            await journal.revise(erasing(5, 20), holding=Holding(None), after=Seq(0))
+            assert await journal.prune(before=to_micros(clock.now() + timedelta(days=1)), upto=Seq(18)) == 18
+            assert [one.seq for one in await journal.read(Seq(0), limit=2)] == [19, 20]
+            assert await journal.verify() == []
+
+    async def test_nothing_is_pruned_or_exchanged_while_a_copy_is_made(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await filled(journal)
+            async with anyio.create_task_group() as group, journal.unpruned():
+                group.start_soon(lambda: journal.revise(erasing(5), holding=Holding(None), after=Seq(0)))
+                group.start_soon(lambda: journal.prune(before=Micros(2**60), upto=Seq(3)))
+                await anyio.wait_all_tasks_blocked()
+                assert [one.entry for one in await journal.read(Seq(3), limit=2)] == [entry(4), entry(5)]
+                assert (await journal.statistics()).first == 1
+            assert (await journal.read(Seq(4), limit=1))[0].entry == tombstone(entry(5))
+            assert (await journal.statistics()).first == 4
+
+    async def test_the_journal_says_whose_state_it_has(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await journal.append([Append(connector=name, state={b"1": b""}) for name in ("b", "daemon:x", "gone")])
+            await journal.append([Append(connector="gone", state={b"1": None})])
+            assert await journal.owners() == ["b", "daemon:x"]
+        async with reopen() as journal:
+            assert await journal.owners() == ["b", "daemon:x"]
+
+    async def test_what_is_there_can_be_checked_from_a_number_on(self, reopen: Reopen) -> None:
+        async with reopen() as journal:
+            await filled(journal)
+            for after in (0, 20, 39):
+                await journal.check(Seq(after))
+
+    async def test_state_with_any_bytes_comes_back_after_reopening(self, reopen: Reopen) -> None:
+        state = {b"": b"empty", b"/": b"1", b"a//b/": b"2", b"a/.*>": b"3", bytes(range(256)): bytes(range(256)), b"none": b""}
+        async with reopen() as journal:
+            await journal.append([Append(connector="sm\u00f6rg\u00e5s.*>/ bord", state=state)])
+            assert [pair async for pair in journal.scan("sm\u00f6rg\u00e5s.*>/ bord", b"")] == sorted(state.items())
+        async with reopen() as journal:
+            assert [pair async for pair in journal.scan("sm\u00f6rg\u00e5s.*>/ bord", b"")] == sorted(state.items())
+            assert [key async for key, _ in journal.scan("sm\u00f6rg\u00e5s.*>/ bord", b"a/")] == [b"a/.*>", b"a//b/"]
 
     async def test_a_backup_is_a_journal_of_its_own_moment(self, reopen: Reopen, tmp_path: Path) -> None:
         async with reopen() as journal:

@@ -10,6 +10,12 @@ UPDATE meta SET value = ? WHERE name = 'journal_id';
 -- name: head
 SELECT seq FROM sqlite_sequence WHERE name = 'blocks';
 
+-- name: forget_head
+DELETE FROM sqlite_sequence WHERE name = 'blocks';
+
+-- name: set_head
+INSERT INTO sqlite_sequence (name, seq) VALUES ('blocks', ?);
+
 -- name: append
 INSERT INTO blocks (last, first, written, checksum, body) VALUES (?, ?, ?, ?, ?);
 
@@ -40,6 +46,9 @@ DELETE FROM state WHERE connector = ? AND key = ?;
 INSERT INTO counts (connector, name, value)
 SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?) WHERE true
 ON CONFLICT (connector, name) DO UPDATE SET value = value + excluded.value;
+
+-- name: put_count
+INSERT INTO counts (connector, name, value) VALUES (?, ?, ?);
 
 -- name: counts
 SELECT connector, name, value FROM counts;

@@ -1,0 +1,18 @@
+"""What several daemons share instead of files of their own: the journal on NATS JetStream, and leases in its key-value store.
+
+Only with the extra ``cdmd[cluster]``, and only where the configuration says so: nothing here is imported by it otherwise
+(``nats`` is imported by ``connection``, when it connects). How the promises of ``contracts`` map to JetStream:
+
+* **Entries**: one message for each commit, numbered by the daemon that writes, with the place that it expects
+  (``Nats-Expected-Last-Sequence``). So a commit is whole or not there, an acknowledgement that got lost is found out about
+  instead of guessed, and of two daemons that write only the one that opened last goes on (``commits``, ``entries``).
+* **Connectors' state**: a second stream takes the changes of each commit after its entries are acknowledged; now and then they
+  are brought into a bucket, a message for each key, and wiped from there (``beside``). Never ahead of the entries.
+* **What is exchanged or removed** is erased by the server (it overwrites a deleted message), after what stands in its place is
+  acknowledged.
+* **Counters** travel in the message of their entries; the bucket's checkpoint says up to which place they are summed up.
+
+Later: a stream for each partition of the strongest identifier ("lane"), each written as this one is and each read by the one
+daemon that holds its lease. Positions stay in the store, in the transaction of what was done: a durable consumer of the server
+would be a second position beside it, so reading is by number.
+"""

@@ -1,0 +1,238 @@
+"""The connectors' state and the door's counters, on JetStream: a stream of changes, and a bucket that they are brought into.
+
+A commit's changes are one commit of the stream, so they are there together or not at all. What was changed since the last
+``checkpoint`` is held in memory; a checkpoint writes it to the bucket, a message for each key, then the place in both streams
+that the bucket goes with, and wipes the changes from the stream. After a crash what lies behind that place is read again.
+Not here: when (``journal``).
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import anyio
+import msgspec
+
+from cdmd.cluster.abreast import abreast
+from cdmd.cluster.entries import Counted
+from cdmd.cluster.stream import Stream
+from cdmd.contracts import Append
+from cdmd.errors import Damaged
+from cdmd.models import Seq
+
+Change = tuple[str, bytes, bytes | None]
+Changed = dict[str, dict[bytes, bytes | None]]
+
+
+class Changes(msgspec.Struct, frozen=True, array_like=True):
+    """What one message says: changes of state (connector, key, value or gone), and counts that came with no entry."""
+
+    state: tuple[Change, ...]
+    counts: tuple[Counted, ...] = ()
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """What the bucket goes with: the last message of both streams, the last entry, and what was counted until then.
+
+    ``begins`` and ``first``: the first message of the entries that counts, and its first entry.
+    """
+
+    journal_id: str
+    entries: int = 0
+    changes: int = 0
+    head: Seq = Seq(0)
+    begins: int = 1
+    first: Seq = Seq(1)
+    counts: tuple[Counted, ...] = ()
+
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_CHANGES: Final = msgspec.msgpack.Decoder(Changes)
+_CHECKPOINT: Final = msgspec.json.Decoder(Checkpoint)
+
+
+def changes_of(appends: Sequence[Append], *, most: int, counts: Sequence[Counted]) -> list[bytes]:
+    """What is written of these for the state, in messages of about ``most`` bytes at most; empty where nothing is."""
+    bodies, some, size = list[bytes](), list[Change](), 0
+    for append in appends:
+        for key, value in append.state.items():
+            if some and size + len(key) + len(value or b"") > most:
+                bodies.append(_ENCODE(Changes(tuple(some))))
+                some, size = [], 0
+            some.append((append.connector, key, value))
+            size += len(append.connector) + len(key) + len(value or b"") + 16
+    if some or counts:
+        bodies.append(_ENCODE(Changes(tuple(some), tuple(counts))))
+    return bodies
+
+
+def counts_of(appends: Sequence[Append]) -> list[Counted]:
+    """What all of them counted, each counter once."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for append in appends:
+        for name, value in append.counts.items():
+            counts[append.connector, name] += value
+    return [(*key, value) for key, value in counts.items()]
+
+
+class Bucket:
+    """Subjects for names and keys of any bytes: hexadecimal, with a token for each part between slashes."""
+
+    def __init__(self, name: str) -> None:
+        self._top = f"$KV.{name}"
+        self.everything = f"{self._top}.>"
+        self.checkpoint = f"{self._top}.checkpoint"
+        self.patches = f"{self._top}.patch.*"
+
+    def patch(self, at: int) -> str:
+        """Where the stand-in of a message of the entries lies."""
+        return f"{self._top}.patch.{at}"
+
+    def patched(self, subject: str) -> int:
+        """The number that ``patch`` was given."""
+        return int(subject.rpartition(".")[2])
+
+    def key(self, connector: str, key: bytes) -> str:
+        """Where a connector's value lies."""
+        return f"{self._of(connector)}.{'.'.join(f'x{part.hex()}' for part in key.split(b'/'))}"
+
+    def under(self, connector: str, prefix: bytes) -> str:
+        """A pattern for all keys with that prefix, and maybe others."""
+        whole = prefix.split(b"/")[:-1]
+        return ".".join([self._of(connector), *(f"x{part.hex()}" for part in whole), ">"])
+
+    @property
+    def everyone(self) -> str:
+        """A pattern for all state."""
+        return f"{self._top}.state.>"
+
+    def read(self, subject: str) -> tuple[str, bytes]:
+        """The connector and the key of a subject."""
+        connector, *parts = subject.removeprefix(f"{self._top}.state.").split(".")
+        return bytes.fromhex(connector[1:]).decode(), b"/".join(bytes.fromhex(part[1:]) for part in parts)
+
+    def _of(self, connector: str) -> str:
+        return f"{self._top}.state.x{connector.encode().hex()}"
+
+
+class Beside:
+    """State and counters as they are now."""
+
+    def __init__(self, stream: Stream, bucket: Bucket) -> None:
+        self._stream, self._bucket = stream, bucket
+        self._changed: Changed = {}
+        self._leaving: Changed = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._flushing = anyio.Lock()
+        self.size = 0
+        """Bytes of changes since the last checkpoint."""
+        self.commits = 0
+        """Messages since the last checkpoint, of both streams."""
+
+    async def load(self) -> Checkpoint | None:
+        """The last checkpoint; its counts hold from now on. Raises ``Damaged``."""
+        found = await self._stream.last(self._bucket.checkpoint)
+        if found is None:
+            return None
+        try:
+            checkpoint = _CHECKPOINT.decode(found.data)
+        except msgspec.DecodeError as error:
+            raise Damaged(f"the checkpoint in {self._stream.name} cannot be understood: {error}") from error
+        self.count(checkpoint.counts)
+        return checkpoint
+
+    def adopt(self, at: int, body: bytes) -> None:
+        """Changes that are durable."""
+        try:
+            found = _CHANGES.decode(body)
+        except msgspec.DecodeError as error:
+            raise Damaged(f"change {at} beside {self._stream.name} cannot be understood: {error}") from error
+        for connector, key, value in found.state:
+            self._changed.setdefault(connector, {})[key] = value
+            self.size += len(key) + len(value or b"")
+        self.count(found.counts)
+        self.commits += 1
+
+    def count(self, counts: Iterable[Counted]) -> None:
+        """Add to the counters."""
+        for connector, name, value in counts:
+            self._counts[connector, name] += value
+
+    @property
+    def counts(self) -> dict[tuple[str, str], int]:
+        """The door's counters."""
+        return dict(self._counts)
+
+    # ---- reading -----------------------------------------------------------------------------------------------------
+
+    async def get(self, connector: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The connector's state at those keys."""
+        changed, wanted = self._changes(connector), list(keys)
+        found = await self._values(connector, [key for key in wanted if key not in changed])
+        changed = changed | self._changes(connector)
+        return found | {key: value for key in wanted if (value := changed.get(key)) is not None}
+
+    async def scan(self, connector: str, prefix: bytes, *, page: int) -> AsyncIterator[tuple[bytes, bytes]]:
+        """The connector's state under ``prefix`` in key order."""
+        keys = await self.keys(connector, prefix)
+        for start in range(0, len(keys), page):
+            some = keys[start : start + page]
+            found = await self.get(connector, some)
+            for key in some:
+                if key in found:
+                    yield key, found[key]
+
+    async def keys(self, connector: str, prefix: bytes) -> list[bytes]:
+        """The keys under ``prefix``, sorted."""
+        before = self._changes(connector)
+        subjects = await self._stream.subjects(self._bucket.under(connector, prefix))
+        kept = {key for _, key in map(self._bucket.read, subjects) if key.startswith(prefix)}
+        changed = before | self._changes(connector)
+        kept |= {key for key, value in changed.items() if value is not None and key.startswith(prefix)}
+        return sorted(kept - {key for key, value in changed.items() if value is None})
+
+    async def owners(self) -> list[str]:
+        """Whose state there is."""
+        kept = {self._bucket.read(subject)[0] for subject in await self._stream.subjects(self._bucket.everyone)}
+        asked = kept | self._changed.keys() | self._leaving.keys()
+        return sorted([name for name in asked if await self.keys(name, b"")])
+
+    def _changes(self, connector: str) -> dict[bytes, bytes | None]:
+        return self._leaving.get(connector, {}) | self._changed.get(connector, {})
+
+    async def _values(self, connector: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        values: dict[bytes, bytes] = {}
+
+        async def fetch(key: bytes) -> None:
+            message = await self._stream.last(self._bucket.key(connector, key))
+            if message is not None:
+                values[key] = message.data
+
+        await abreast(partial(fetch, key) for key in keys)
+        return values
+
+    # ---- into the bucket ---------------------------------------------------------------------------------------------
+
+    async def checkpoint(self, take: Callable[[tuple[Counted, ...]], Checkpoint]) -> Checkpoint:
+        """Bring everything into the bucket; ``take`` says which place that is, at once. Raises ``NotDurable``."""
+        async with self._flushing:
+            place = take(tuple((*key, value) for key, value in self._counts.items()))
+            leaving, self._changed, self._leaving = self._changed, {}, self._changed
+            size, self.size, commits, self.commits = self.size, 0, self.commits, 0
+            try:
+                changed = [(name, key, value) for name, keys in leaving.items() for key, value in keys.items()]
+                put = self._stream.replace
+                await abreast(partial(put, self._bucket.key(name, key), value) for name, key, value in changed)
+                await put(self._bucket.checkpoint, msgspec.json.encode(place))
+            except BaseException:
+                self._changed = _over(leaving, self._changed)
+                self.size, self.commits = self.size + size, self.commits + commits
+                raise
+            finally:
+                self._leaving = {}
+        return place
+
+
+def _over(before: Mapping[str, Mapping[bytes, bytes | None]], after: Changed) -> Changed:
+    return {name: {**before.get(name, {}), **after.get(name, {})} for name in before.keys() | after.keys()}

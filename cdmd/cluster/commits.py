@@ -1,0 +1,132 @@
+"""Commits on a stream: each is one message or several, whole or not there, written by one daemon at a time.
+
+Every message says which place it expects. So an acknowledgement that got lost is found out about before the next commit
+(``settle``); and whoever opens the stream puts a message there, after which nobody who opened it before can write.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+import msgspec
+
+from cdmd.cluster.stream import Stream
+from cdmd.errors import Damaged, NotDurable
+
+Adopt: TypeAlias = Callable[[int, bytes], None]
+"""Told of each part that is durable, in order: its number in the stream, and what it says."""
+
+_OPENINGS: Final = 5
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True):
+    """One message: who wrote it, which part of its commit it is and whether the last, what it says (an opening nothing)."""
+
+    writer: str
+    part: int
+    ends: bool
+    body: bytes
+
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_DECODER: Final = msgspec.msgpack.Decoder(Frame)
+
+
+def read_frame(data: bytes, where: str) -> Frame:
+    """The frame of a message. Raises ``Damaged``."""
+    try:
+        return _DECODER.decode(data)
+    except msgspec.DecodeError as error:
+        raise Damaged(f"{where} is not a message of cdmd's journal: {error}") from error
+
+
+class Commits:
+    """The commits of one stream. ``end`` is the number of the last message that belongs to a whole commit or was looked at."""
+
+    def __init__(self, stream: Stream, *, writer: str, adopt: Adopt) -> None:
+        self._stream, self._writer, self._adopt = stream, writer, adopt
+        self.end = 0
+        self._written = 0
+        self._commits = 0
+        self._uncertain = False
+        self._opened = False
+        self.ousted = False
+
+    async def open(self, end: int) -> None:
+        """Adopt what lies behind ``end``, and let nobody write who opened it before. Raises ``Damaged`` and ``NotDurable``."""
+        self.end = self._written = end
+        for _ in range(_OPENINGS):
+            await self._settle()
+            if await self._put(b"", ends=True, part=0):
+                self._opened, self.end = True, self._written
+                return
+        raise NotDurable(f"the stream {self._stream.name} is being written by another daemon")
+
+    async def settle(self) -> None:
+        """Find out what the last commit came to, if that is not known. To be called before each ``write``."""
+        if self.ousted:
+            raise NotDurable(f"another daemon has opened the journal (stream {self._stream.name}): stop one of them")
+        if self._uncertain:
+            await self._settle()
+
+    async def write(self, bodies: Sequence[bytes], *, hasty: bool = False) -> list[int] | None:
+        """Write one commit: its numbers; None where the stream did not end where it should: ``settle``, and decide again.
+
+        Raises ``NotDurable``; then what it came to is found out by the next ``settle``.
+        """
+        self._commits += 1
+        self._uncertain = True
+        written = list[int]()
+        for part, body in enumerate(bodies):
+            if not await self._put(body, ends=part == len(bodies) - 1, part=part, hasty=hasty):
+                return None
+            written.append(self._written)
+        self._uncertain = False
+        self.end = self._written
+        return written
+
+    async def _put(self, body: bytes, *, ends: bool, part: int, hasty: bool = False) -> bool:
+        headers = {"Nats-Expected-Last-Sequence": str(self._written), "Nats-Msg-Id": f"{self._writer}.{self._commits}.{part}"}
+        payload = _ENCODE(Frame(self._writer, part, ends, body))
+        seq = await self._stream.publish(self._stream.subject, payload, headers=headers, hasty=hasty)
+        if seq is None:
+            return False
+        self._written = seq
+        return True
+
+    async def _settle(self) -> None:
+        last = (await self._stream.info()).state.last_seq
+        if last < self._written:
+            if not self._opened:
+                raise Damaged(
+                    f"the stream {self._stream.name} ends at {last}, but it once reached {self._written}: the NATS server lost "
+                    "acknowledged messages; put a backup in place with: cdmd restore FILE"
+                )
+            raise NotDurable(f"the stream {self._stream.name} is not yet where it was: the NATS server has not caught up")
+        begun, orphans, at = list[tuple[int, Frame]](), list[int](), self.end
+        while at < last and (found := await self._stream.following(at + 1)) is not None:
+            at, frame = found.seq, read_frame(found.data, f"message {found.seq} of {self._stream.name}")
+            if self._opened and frame.writer != self._writer:
+                self.ousted = True
+                raise NotDurable(f"another daemon has opened the journal (stream {self._stream.name}): stop one of them")
+            if begun and not _goes_on(begun[-1][1], frame):
+                orphans += [seq for seq, _ in begun]
+                begun.clear()
+            begun.append((at, frame))
+            if frame.ends and begun[0][1].part == 0:
+                self._take(begun)
+                begun.clear()
+        for seq in [*orphans, *(seq for seq, _ in begun)]:
+            await self._stream.erase(seq)
+        self._written = self.end = last
+        self._uncertain = False
+
+    def _take(self, commit: Sequence[tuple[int, Frame]]) -> None:
+        for seq, frame in commit:
+            if frame.body:
+                self._adopt(seq, frame.body)
+        self.end = commit[-1][0]
+
+
+def _goes_on(before: Frame, frame: Frame) -> bool:
+    """Whether it is the next part of the same commit. A part that arrives when its commit was given up is none."""
+    return before.writer == frame.writer and before.part + 1 == frame.part and not before.ends

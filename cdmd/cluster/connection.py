@@ -1,0 +1,244 @@
+"""A connection to NATS servers, and JetStream's requests as values. The only place that knows the client library.
+
+Every failure leaves as ``NotDurable`` with a sentence: whoever waits for an answer is told to come again.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from importlib import import_module
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from cdmd.errors import CdmdError, NotDurable
+from cdmd.kit.secret import Secret
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client, Server
+    from nats.aio.msg import Msg
+
+_CLOSING: Final = 2.0
+_CONNECT: Final = 2
+_PAUSE: Final = 0.2
+_REQUEST: Final = 2.0
+_LOOK: Final = 0.02
+_FULL: Final = frozenset({10047, 10077})
+"""Insufficient storage, and maximum bytes exceeded (https://github.com/nats-io/nats-server, server/errors.json)."""
+_MOVED: Final = frozenset({10071, 10164})
+_GONE: Final = frozenset({10037, 10043, 10057})
+"""No message there, or deleted; whoever erases what is gone has nothing left to do."""
+NO_STREAM: Final = 10059
+STREAM_EXISTS: Final = 10058
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """Which servers, and how they let us in. ``authorities`` are certificates (PEM) instead of the system's."""
+
+    servers: tuple[str, ...]
+    username: str | None = None
+    password: Secret | None = None
+    token: Secret | None = None
+    authorities: Secret | None = None
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What a server says when it does not do what it was asked."""
+
+    code: int
+    err_code: int = 0
+    description: str = ""
+
+
+class Refused(CdmdError):
+    """JetStream does not do what it was asked."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"the NATS server says: {fault.description} ({fault.err_code})")
+        self.fault = fault
+
+    @property
+    def gone(self) -> bool:
+        """What was asked for is not there."""
+        return self.fault.err_code in _GONE
+
+
+class Message(NamedTuple):
+    """A message of a stream."""
+
+    seq: int
+    subject: str
+    data: bytes
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    error: Fault | None = None
+
+
+class _Ack(msgspec.Struct, frozen=True):
+    seq: int = 0
+    error: Fault | None = None
+
+
+class Link:
+    """A connection that comes back by itself. ``open`` it; ``server`` says who answers."""
+
+    def __init__(self, client: "Client", *, patience: float) -> None:
+        self._client, self._patience = client, patience
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, access: Access, *, name: str, patience: float = 3.0) -> AsyncIterator[Self]:
+        """Connect; a publish waits up to ``patience`` seconds for a server. Raises ``NotDurable``."""
+        client = await _connect(access, name)
+        link = cls(client, patience=patience)
+        try:
+            yield link
+        finally:
+            with anyio.CancelScope(shield=True), suppress(Exception), anyio.fail_after(_CLOSING):
+                await client.close()
+
+    @property
+    def max_payload(self) -> int:
+        """The largest message that the server takes."""
+        return self._client.max_payload
+
+    @property
+    def connected(self) -> bool:
+        """Whether a server answers now."""
+        return bool(self._client.is_connected)
+
+    @property
+    def server(self) -> str | None:
+        """Host and port of the server that is talked to; None while there is none."""
+        found = self._client.connected_url
+        return found.netloc.rpartition("@")[2] if self.connected and found is not None else None
+
+    async def publish(self, subject: str, payload: bytes, *, headers: Mapping[str, str], hasty: bool = False) -> int | None:
+        """The stream's number for it once it is acknowledged; None where the stream does not end where ``headers`` expect it.
+
+        Asks again, under the same message id, until ``patience`` is over (``hasty``: once). Raises ``NotDurable``.
+        """
+        until = anyio.current_time() + (_LOOK if hasty else self._patience)
+        while True:
+            try:
+                return await self._publish(subject, payload, headers, until)
+            except NotDurable:
+                if anyio.current_time() >= until:
+                    raise
+            await anyio.sleep(_LOOK)
+
+    async def _publish(self, subject: str, payload: bytes, headers: Mapping[str, str], until: float) -> int | None:
+        answer = await self._request(subject, payload, headers=headers, seconds=max(until - anyio.current_time(), 0.5))
+        ack = msgspec.json.decode(answer.data, type=_Ack)
+        if ack.error is None:
+            return ack.seq
+        if ack.error.err_code in _MOVED:
+            return None
+        full = ack.error.err_code in _FULL
+        raise NotDurable(f"the NATS server does not take it: {ack.error.description}", retry_after=30 if full else 2)
+
+    async def ask(self, what: str, body: Mapping[str, Any] | None = None) -> bytes:
+        """The answer of JetStream's API. Raises ``Refused``, and ``NotDurable`` where there is none."""
+        answer = await self._request(
+            f"$JS.API.{what}", msgspec.json.encode(body) if body is not None else b"", seconds=_REQUEST
+        )
+        fault = msgspec.json.decode(answer.data, type=_Answer).error
+        if fault is None:
+            return bytes(answer.data)
+        if fault.code == 503:  # noqa: PLR2004 - no leader, no quorum: it is asked again
+            raise NotDurable(f"the NATS server says: {fault.description}", retry_after=2)
+        raise Refused(fault)
+
+    async def direct(self, stream: str, body: Mapping[str, Any]) -> Message | None:
+        """A message straight from a replica; None where it has none such (it may be behind)."""
+        answer = await self._request(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body), seconds=_REQUEST)
+        headers = answer.headers or {}
+        if "Nats-Sequence" not in headers:
+            if headers.get("Status") == "404":
+                return None
+            raise NotDurable(f"the NATS server does not say what is in {stream}: {headers.get('Description', 'no answer')}")
+        return Message(int(headers["Nats-Sequence"]), headers["Nats-Subject"], bytes(answer.data))
+
+    async def _request(
+        self, subject: str, payload: bytes, *, seconds: float, headers: Mapping[str, str] | None = None
+    ) -> "Msg":
+        if not self.connected:
+            raise NotDurable("no NATS server can be reached", retry_after=2)
+        nats = _library()
+        try:
+            return await self._client.request(subject, payload, timeout=seconds, headers=dict(headers) if headers else None)
+        except nats.MaxPayloadError as error:
+            raise NotDurable(
+                f"{len(payload)} bytes are more than the NATS server's max_payload ({self.max_payload})"
+            ) from error
+        except nats.NoRespondersError as error:
+            raise NotDurable("no NATS server answers for JetStream (is it on, and has it a leader?)", retry_after=2) from error
+        except (nats.Error, TimeoutError, OSError) as error:
+            raise NotDurable(f"the NATS server did not answer ({type(error).__name__})", retry_after=2) from error
+
+
+async def _connect(access: Access, name: str) -> "Client":
+    nats, said = _library(), list[Exception]()
+    client: Client = import_module("nats.aio.client").Client()
+
+    async def note(error: Exception) -> None:
+        """Whoever waits for an answer hears of it there; here the last of them, where nobody answers."""
+        said[:] = [error]
+
+    trust = await anyio.to_thread.run_sync(_trust, access) if access.authorities is not None else None
+    try:
+        with anyio.fail_after(_CONNECT * len(access.servers)):
+            await client.connect(
+                servers=list(access.servers),
+                name=name,
+                tls=trust,
+                connect_timeout=_CONNECT,
+                max_reconnect_attempts=-1,
+                reconnect_to_server_handler=_again(access),
+                ping_interval=5,
+                max_outstanding_pings=2,
+                error_cb=note,
+                **_login(access),
+            )
+    except (nats.Error, TimeoutError, OSError, ValueError) as error:
+        with suppress(Exception):
+            await client.close()
+        reason = said[-1] if said else error
+        detail = str(reason).removeprefix("nats: ") or type(reason).__name__
+        raise NotDurable(f"no NATS server takes us at {', '.join(access.servers)}: {detail}") from error
+    return client
+
+
+def _library() -> Any:
+    """The client's errors; not before somebody connects: it takes a tenth of a second, and is an extra."""
+    try:
+        return import_module("nats.errors")
+    except ImportError as error:
+        raise CdmdError("the NATS client is not installed: pip install 'cdmd[cluster]'") from error
+
+
+def _login(access: Access) -> dict[str, Any]:
+    if access.username is not None and access.password is not None:
+        return {"user": access.username, "password": access.password.reveal().decode()}
+    return {"token": access.token.reveal().decode()} if access.token is not None else {}
+
+
+def _trust(access: Access) -> ssl.SSLContext:
+    given = access.authorities
+    return ssl.create_default_context(cadata=None if given is None else given.reveal().decode())
+
+
+def _again(access: Access) -> "Callable[[list[Server], dict[str, Any]], tuple[Server | None, float]]":
+    """Configured servers in turn, and none that another one tells of."""
+    turns = count()
+    configured = {server.partition("://")[2] for server in access.servers}
+
+    def choose(servers: "list[Server]", _info: dict[str, Any]) -> "tuple[Server | None, float]":
+        ours = sorted((one for one in servers if one.uri.netloc in configured), key=lambda one: str(one.uri.netloc))
+        return (ours[next(turns) % len(ours)] if ours else None), _PAUSE
+
+    return choose

@@ -1,0 +1,196 @@
+"""The journal's entries in a stream: blocks as SQLite's journal has them, a message each, found by their entries' numbers.
+
+A block that had to be exchanged lies in the bucket, by the number of the message that was erased. Not here: writing
+(``commits``), and which entries are exchanged.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+import msgspec
+
+from cdmd.cluster.abreast import abreast
+from cdmd.cluster.commits import Frame, read_frame
+from cdmd.cluster.stream import Stream
+from cdmd.errors import Damaged, NotDurable
+from cdmd.models import Micros, Seq
+from cdmd.store.blocks import Block, examine, pack
+
+_ABREAST: Final = 8
+_PLACES: Final = 64
+_READ_BYTES: Final = 8 * 2**20
+Counted = tuple[str, str, int]
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True):
+    """What one message says: a block, and what the door counted with it: (connector, counter, value)."""
+
+    last: Seq
+    first: Seq
+    written: Micros
+    checksum: bytes
+    body: bytes
+    counts: tuple[Counted, ...] = ()
+
+    @property
+    def block(self) -> Block:
+        """The same as a row of SQLite's journal."""
+        return Block(self.last, self.first, self.written, self.checksum, self.body)
+
+
+class Found(NamedTuple):
+    """A piece, and the number of its message; ``frame`` is what it was wrapped in."""
+
+    at: int
+    frame: Frame
+    piece: Piece
+
+
+encode_piece: Final = msgspec.msgpack.Encoder().encode
+_DECODER: Final = msgspec.msgpack.Decoder(Piece)
+
+
+def decode_piece(body: bytes, where: str) -> Piece:
+    """Raises ``Damaged``."""
+    try:
+        return _DECODER.decode(body)
+    except msgspec.DecodeError as error:
+        raise Damaged(f"{where} is not one of cdmd's journal: {error}") from error
+
+
+def cut(first: Seq, encoded: Sequence[bytes], *, written: Micros, most: int, counts: Sequence[Counted]) -> list[Piece]:
+    """Entries numbered from ``first`` as pieces of at most ``most`` bytes, the counts with the last of them.
+
+    Raises ``NotDurable`` where one entry is larger than that.
+    """
+    pieces, start = list[Piece](), 0
+    while start < len(encoded):
+        end, size = start, 0
+        while end < len(encoded) and size + len(encoded[end]) <= most:
+            size += len(encoded[end])
+            end += 1
+        if end == start:
+            raise NotDurable(
+                f"an event of {len(encoded[start])} bytes is more than the NATS server's max_payload allows: enlarge it there"
+            )
+        block = pack(Seq(first + start), encoded[start:end], written=written)
+        pieces.append(Piece(*block, counts=tuple(counts) if end == len(encoded) else ()))
+        start = end
+    return pieces
+
+
+class Entries:
+    """Reads a stream of pieces. ``patches`` is the bucket, ``key`` the subject of a message's stand-in there.
+
+    ``begins`` is the first message that counts, ``first`` the first entry: the stream may begin later, where that was erased.
+    """
+
+    def __init__(self, stream: Stream, patches: Stream, *, key: Callable[[int], str]) -> None:
+        self._stream, self._patches, self._key = stream, patches, key
+        self._places: dict[Seq, int] = {}
+        self.begins, self.first = 1, Seq(1)
+
+    def note(self, last: Seq, at: int) -> None:
+        """Entries after ``last`` lie behind message ``at``."""
+        self._places.pop(last, None)
+        self._places[last] = at
+        while len(self._places) > _PLACES:
+            del self._places[next(iter(self._places))]
+
+    def begin(self, at: int, first: Seq) -> None:
+        """What is in front of that message, and of that entry, is gone."""
+        self.begins, self.first = at, first
+        self._places.clear()
+
+    async def at(self, seq: int) -> Found | None:
+        """What message ``seq`` says now; None where it never was of a whole commit, and for an opening."""
+        message = await self._stream.get(seq) or await self._patches.last(self._key(seq))
+        if message is None:
+            return None
+        where = f"message {seq} of {self._stream.name}"
+        frame = read_frame(message.data, where)
+        return Found(seq, frame, decode_piece(frame.body, where)) if frame.body else None
+
+    async def behind(self, after: Seq, *, end: int) -> AsyncIterator[Found]:
+        """Pieces in order from the one that holds the entry after ``after``, up to message ``end``. Raises ``Damaged``."""
+        at = self._places.get(after)
+        begin = at + 1 if at is not None else await self._boundary(lambda piece: piece.last <= after, end)
+        before = max(after, Seq(self.first - 1))
+        for start in range(begin, end + 1, _ABREAST):
+            for found in await self._several(range(start, min(start + _ABREAST, end + 1))):
+                piece = found.piece
+                if piece.last <= after:
+                    continue
+                if piece.first > before + 1:
+                    raise Damaged(f"the journal is damaged: the entries between {before} and {piece.first} are missing")
+                before = piece.last
+                yield found
+
+    async def _several(self, seqs: Sequence[int]) -> list[Found]:
+        found: dict[int, Found] = {}
+
+        async def fetch(seq: int) -> None:
+            if (one := await self.at(seq)) is not None:
+                found[seq] = one
+
+        await abreast(partial(fetch, seq) for seq in seqs)
+        return [found[seq] for seq in seqs if seq in found]
+
+    async def read(self, after: Seq, *, limit: int, end: int) -> list[Block]:
+        """Blocks with up to ``limit`` entries after ``after`` and about ``_READ_BYTES``, at least one if there is one."""
+        blocks, size, entries = list[Block](), 0, 0
+        async for found in self.behind(after, end=end):
+            block = found.piece.block
+            if blocks and size + len(block.body) > _READ_BYTES:
+                break
+            blocks.append(block)
+            self.note(block.last, found.at)
+            size += len(block.body)
+            entries += block.last - max(block.first - 1, after)
+            if entries >= limit:
+                break
+        return blocks
+
+    async def prunable(self, *, before: Micros, upto: Seq, end: int) -> tuple[int, Seq | None]:
+        """The first message that has to stay, and the last entry in front of it; a later one is never older."""
+        last: list[Seq] = []
+
+        def goes(piece: Piece) -> bool:
+            if piece.written < before and piece.last <= upto:
+                last.append(piece.last)
+                return True
+            return False
+
+        return await self._boundary(goes, end), max(last, default=None)
+
+    async def _boundary(self, behind: Callable[[Piece], bool], end: int) -> int:
+        """By halves: the number after the last message that is ``behind``, as all in front of it are."""
+        low, high = self.begins, end + 1
+        while low < high:
+            middle = (low + high) // 2
+            found = await self._from(middle, high)
+            if found is None or not behind(found.piece):
+                high = middle
+            else:
+                low = found.at + 1
+        return low
+
+    async def _from(self, seq: int, high: int) -> Found | None:
+        """The first piece from message ``seq`` on and in front of ``high``."""
+        for at in range(seq, high):
+            if (found := await self.at(at)) is not None:
+                return found
+        return None
+
+    async def exchange(self, found: Found, block: Block) -> None:
+        """Put ``block`` in place of what was found, and erase that."""
+        piece = Piece(*block, counts=found.piece.counts)
+        frame = Frame(found.frame.writer, found.frame.part, found.frame.ends, encode_piece(piece))
+        await self._patches.replace(self._key(found.at), encode_piece(frame))
+        await self._stream.erase(found.at)
+
+
+def fault_of(found: Found) -> str | None:
+    """What is wrong with a piece, or None."""
+    return examine(found.piece.block)

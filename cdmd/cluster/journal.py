@@ -1,0 +1,345 @@
+"""``Journal`` on NATS JetStream. How its promises map to the servers' stands in ``cdmd.cluster``.
+
+What an acknowledgement means here: the servers' quorum has it (``replicas``), in their operating systems' memory; how soon they
+sync it is theirs to say. Not here: messages (``commits``, ``entries``, ``beside``).
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final, Self
+
+import anyio
+import anyio.to_thread
+import msgspec
+from typing_extensions import override
+
+from cdmd.cluster.beside import Beside, Checkpoint, changes_of, counts_of
+from cdmd.cluster.commits import Commits
+from cdmd.cluster.connection import Link
+from cdmd.cluster.copying import copy_journal
+from cdmd.cluster.entries import Counted, Entries, Found, Piece, cut, decode_piece, encode_piece, fault_of
+from cdmd.cluster.place import Place, Streams
+from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
+from cdmd.errors import CdmdError, Damaged, NotDurable
+from cdmd.models import Journaled, Micros, Seq, encode_entry, to_micros
+from cdmd.store.blocks import unpack_after
+from cdmd.store.mark import Mark, check_mark, read_mark, write_mark
+from cdmd.store.revising import revised
+from cdmd.store.tail import Tail
+
+_TRIES: Final = 3
+_SLACK: Final = 16_384
+_PAGE: Final = 500
+_REVISED: Final = 5_000
+_CHECKPOINT_COMMITS: Final = 500
+_CHECKPOINT_BYTES: Final = 4 * 2**20
+_UNBEARABLE: Final = 4
+"""Times that much is too much to hold in memory: the next append waits for the bucket."""
+
+
+class JetStreamJournal(Journal):
+    """``Journal`` on two streams and a bucket."""
+
+    def __init__(self, link: Link, place: Place, *, writer: str, clock: Clock, mark_path: Path, tail: Tail) -> None:
+        self._link, self._clock, self._mark_path, self._tail = link, clock, mark_path, tail
+        self._streams = streams = Streams.of(place, link)
+        self._beside = Beside(streams.kept, streams.bucket)
+        self._entries = Entries(streams.entries, streams.kept, key=streams.bucket.patch)
+        self._lane = Commits(streams.entries, writer=writer, adopt=self._adopt)
+        self._log = Commits(streams.changes, writer=writer, adopt=self._beside.adopt)
+        self._id = ""
+        self._head = Seq(0)
+        self._marked: Mark | None = None
+        self._failure: str | None = None
+        self._grown = anyio.Event()
+        self._appending, self._pruning = anyio.Lock(), anyio.Lock()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        place: Place,
+        *,
+        clock: Clock,
+        mark_path: Path,
+        new_id: Callable[[], str],
+        tail_events: int = 20_000,
+        tail_bytes: int = 32 * 2**20,
+        patience: float = 3.0,
+    ) -> AsyncIterator[Self]:
+        """Open or make the journal at ``place``; ``new_id`` names it, and who writes now. Whoever opened it before is ousted.
+
+        Raises ``Damaged`` (the servers have less than was acknowledged), ``NotDurable`` (they cannot be reached) and
+        ``CdmdError`` (they cannot keep it as configured).
+        """
+        tail = Tail(max_events=tail_events, max_bytes=tail_bytes)
+        async with Link.open(place.access, name=f"cdmd {place.name}", patience=patience) as link:
+            journal = cls(link, place, writer=new_id(), clock=clock, mark_path=mark_path, tail=tail)
+            await journal._begin(new_id)
+            await journal.write_mark()
+            try:
+                yield journal
+            finally:
+                with anyio.CancelScope(shield=True), suppress(NotDurable):
+                    await journal._checkpoint()
+                    await journal.write_mark()
+
+    async def _begin(self, new_id: Callable[[], str]) -> None:
+        streams = self._streams
+        for stream in (streams.kept, streams.changes, streams.entries):
+            await stream.ensure()
+        checkpoint = await self._beside.load()
+        if checkpoint is None:
+            if (await streams.entries.info()).state.last_seq:
+                raise Damaged(f"the stream {streams.entries.name} has entries, but {streams.kept.name} knows nothing of them")
+            checkpoint = Checkpoint(new_id())
+            await streams.kept.replace(streams.bucket.checkpoint, msgspec.json.encode(checkpoint))
+        self._id, self._head = checkpoint.journal_id, checkpoint.head
+        self._entries.begin(checkpoint.begins, checkpoint.first)
+        await self._lane.open(checkpoint.entries)
+        await self._log.open(checkpoint.changes)
+        mark = await anyio.to_thread.run_sync(read_mark, self._mark_path)
+        check_mark(mark, journal_id=self._id, head=self._head, path=self._mark_path)
+
+    @property
+    @override
+    def id(self) -> str:
+        return self._id
+
+    @property
+    @override
+    def head(self) -> Seq:
+        return self._head
+
+    @property
+    @override
+    def failure(self) -> str | None:
+        return self._failure
+
+    # ---- writing -----------------------------------------------------------------------------------------------------
+
+    @override
+    async def append(self, appends: Sequence[Append]) -> Seq:
+        encoded = [body for append in appends for body in append.encoded or map(encode_entry, append.entries)]
+        counts, beside = counts_of(appends), any(append.state for append in appends)
+        async with self._appending:
+            try:
+                await self._bearable()
+                first = await self._append_entries(appends, encoded, counts)
+                if beside or (counts and not encoded):
+                    await self._append_changes(appends, () if encoded else counts)
+            except CdmdError as error:
+                self._failure = str(error)
+                raise (
+                    error if isinstance(error, NotDurable) else NotDurable(f"the journal could not be written: {error}")
+                ) from error
+            self._failure = None
+        return first
+
+    async def _append_entries(self, appends: Sequence[Append], encoded: Sequence[bytes], counts: Sequence[Counted]) -> Seq:
+        hasty = self._failure is not None
+        for _ in range(_TRIES):
+            await self._lane.settle()
+            first, most = Seq(self._head + 1), self._link.max_payload - _SLACK
+            if not encoded:
+                return first
+            pieces = cut(first, encoded, written=to_micros(self._clock.now()), most=most, counts=counts)
+            places = await self._lane.write([encode_piece(piece) for piece in pieces], hasty=hasty)
+            if places is not None:
+                self._tail.extend(first, [one for append in appends for one in append.entries], [len(one) for one in encoded])
+                for at, piece in zip(places, pieces, strict=True):
+                    self._take(at, piece)
+                return first
+        raise NotDurable(f"the stream {self._streams.entries.name} is being written by another daemon")
+
+    async def _append_changes(self, appends: Sequence[Append], counts: Sequence[Counted]) -> None:
+        hasty = self._failure is not None
+        bodies = changes_of(appends, most=self._link.max_payload - _SLACK, counts=counts)
+        for _ in range(_TRIES):
+            await self._log.settle()
+            places = await self._log.write(bodies, hasty=hasty)
+            if places is not None:
+                for at, body in zip(places, bodies, strict=True):
+                    self._beside.adopt(at, body)
+                return
+        raise NotDurable(f"the stream {self._streams.changes.name} is being written by another daemon")
+
+    def _adopt(self, at: int, body: bytes) -> None:
+        piece = decode_piece(body, f"message {at} of {self._streams.entries.name}")
+        if piece.first != self._head + 1:
+            raise Damaged(f"the journal is damaged: the entries between {self._head} and {piece.first} are missing")
+        self._take(at, piece)
+
+    def _take(self, at: int, piece: Piece) -> None:
+        self._entries.note(piece.last, at)
+        self._beside.count(piece.counts)
+        self._beside.commits += 1
+        self._head = piece.last
+        self._grown.set()
+        self._grown = anyio.Event()
+
+    async def _bearable(self) -> None:
+        if self._beside.size > _CHECKPOINT_BYTES * _UNBEARABLE:
+            await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        """Bring the state into the bucket, and wipe the changes that it came from."""
+        place = await self._beside.checkpoint(self._reached)
+        changes, at = self._streams.changes, 1
+        while (found := await changes.following(at)) is not None and found.seq <= place.changes:
+            await changes.erase(found.seq)
+            at = found.seq + 1
+
+    def _reached(self, counts: tuple[Counted, ...]) -> Checkpoint:
+        return Checkpoint(
+            journal_id=self._id,
+            entries=self._lane.end,
+            changes=self._log.end,
+            head=self._head,
+            begins=self._entries.begins,
+            first=self._entries.first,
+            counts=counts,
+        )
+
+    @override
+    async def forget(self, connector: str) -> int:
+        keys = await self._beside.keys(connector, b"")
+        if keys:
+            await self.append([Append(connector=connector, state=dict.fromkeys(keys))])
+        return len(keys)
+
+    @override
+    async def prune(self, *, before: Micros, upto: Seq) -> int:
+        async with self._pruning:
+            stays, last = await self._entries.prunable(before=before, upto=upto, end=self._lane.end)
+            if last is None:
+                return 0
+            pruned = last - self._entries.first + 1
+            self._entries.begin(stays, Seq(last + 1))
+            await self._checkpoint()
+            await self._streams.entries.purge(stays)
+            kept, bucket = self._streams.kept, self._streams.bucket
+            for subject in await kept.subjects(bucket.patches):
+                if bucket.patched(subject) < stays:
+                    await kept.replace(subject, None)
+        return pruned
+
+    @override
+    async def revise(self, revise: Revise, *, holding: Holding, after: Seq) -> tuple[Seq, int]:
+        async with self._pruning:
+            found, last, count = list[Found](), after, 0
+            async for one in self._entries.behind(after, end=self._lane.end):
+                found.append(one)
+                last = one.piece.last
+                if last - after >= _REVISED:
+                    break
+            others = await anyio.to_thread.run_sync(revised, [one.piece.block for one in found], revise, holding)
+            where = {one.piece.last: one for one in found}
+            for block, _ in others.blocks:
+                await self._entries.exchange(where[block.last], block)
+                self._tail.clear()
+            count = others.entries
+        return last, count
+
+    @override
+    async def settled(self) -> bool:
+        await self._checkpoint()
+        return True
+
+    @asynccontextmanager
+    @override
+    async def unpruned(self) -> AsyncIterator[None]:
+        async with self._pruning:
+            yield
+
+    # ---- reading -----------------------------------------------------------------------------------------------------
+
+    @override
+    async def read(self, after: Seq, *, limit: int) -> list[Journaled]:
+        if after >= self._head:
+            return []
+        cached = self._tail.read(after, limit)
+        if cached is not None:
+            return cached
+        blocks = await self._entries.read(after, limit=limit, end=self._lane.end)
+        return await anyio.to_thread.run_sync(unpack_after, blocks, after, limit)
+
+    @override
+    async def wait(self, after: Seq) -> None:
+        while self._head <= after:
+            await self._grown.wait()
+
+    @override
+    async def get(self, connector: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        return await self._beside.get(connector, keys)
+
+    @override
+    def scan(self, connector: str, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
+        return self._beside.scan(connector, prefix, page=_PAGE)
+
+    @override
+    async def owners(self) -> list[str]:
+        return await self._beside.owners()
+
+    @override
+    async def counts(self) -> dict[tuple[str, str], int]:
+        return self._beside.counts
+
+    @override
+    async def statistics(self) -> JournalStatistics:
+        try:
+            held = [(await stream.info()).state.bytes for stream in self._streams[:3]]
+        except CdmdError as error:
+            return JournalStatistics(first=self._entries.first, head=self._head, bytes=0, failure=self._failure or str(error))
+        return JournalStatistics(first=self._entries.first, head=self._head, bytes=sum(held), failure=self._failure)
+
+    # ---- whole or damaged --------------------------------------------------------------------------------------------
+
+    @override
+    async def check(self, after: Seq) -> None:
+        faults = [fault async for fault in self._faults(after)]
+        if faults:
+            raise Damaged(f"the journal is damaged: {faults[0]}; put a backup in place with: cdmd restore FILE")
+
+    @override
+    async def verify(self) -> list[str]:
+        faults = [f"journal: {fault}" async for fault in self._faults(Seq(0))]
+        try:
+            mark = await anyio.to_thread.run_sync(read_mark, self._mark_path)
+            check_mark(mark, journal_id=self._id, head=self._head, path=self._mark_path)
+        except Damaged as error:
+            faults.append(f"journal: {error}")
+        return faults
+
+    async def _faults(self, after: Seq) -> AsyncIterator[str]:
+        head, reached = self._head, after
+        try:
+            async for found in self._entries.behind(after, end=self._lane.end):
+                reached = found.piece.last
+                if fault := fault_of(found):
+                    yield fault
+        except Damaged as error:
+            yield str(error)
+            return
+        if max(reached, self._entries.first - 1) < head:
+            yield f"the entries between {reached} and {head} are missing"
+
+    @override
+    async def backup(self, target: Path) -> None:
+        async with self._pruning:
+            await copy_journal(self._entries, self._beside, target, place=self._reached)
+
+    @override
+    async def write_mark(self) -> None:
+        """Write the high-water mark beside the store, and bring the state into the bucket where it has grown."""
+        if self._beside.size > _CHECKPOINT_BYTES or self._beside.commits > _CHECKPOINT_COMMITS:
+            await self._checkpoint()
+        mark = Mark(self._id, self._head)
+        if mark == self._marked:
+            return
+        try:
+            await anyio.to_thread.run_sync(write_mark, self._mark_path, mark)
+        except OSError as error:
+            raise NotDurable(f"the mark {self._mark_path} cannot be written: {error.strerror}") from error
+        self._marked = mark

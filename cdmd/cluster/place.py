@@ -1,0 +1,42 @@
+"""Which journal on which servers, and the streams that it is made of."""
+
+from typing import NamedTuple, Self
+
+import msgspec
+
+from cdmd.cluster.beside import Bucket
+from cdmd.cluster.connection import Access, Link
+from cdmd.cluster.stream import Shape, Stream
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """The name that the journal's streams begin with, copies of them, and bytes that its entries may take (None: any)."""
+
+    access: Access
+    name: str = "cdmd"
+    replicas: int = 1
+    max_bytes: int | None = None
+
+
+class Streams(NamedTuple):
+    """``entries`` and ``changes`` in order, and ``kept``: a message for each key, with its subjects in ``bucket``."""
+
+    entries: Stream
+    changes: Stream
+    kept: Stream
+    bucket: Bucket
+
+    @classmethod
+    def of(cls, place: Place, link: Link) -> Self:
+        """They are made by ``ensure`` of each."""
+        bucket = Bucket(place.name)
+
+        def stream(name: str, subject: str, max_bytes: int | None = None) -> Stream:
+            return Stream(link, Shape(name=name, subjects=(subject,), replicas=place.replicas, max_bytes=max_bytes))
+
+        return cls(
+            stream(f"{place.name}_entries", f"{place.name}.entries", place.max_bytes),
+            stream(f"{place.name}_changes", f"{place.name}.changes"),
+            stream(f"KV_{place.name}", bucket.everything),
+            bucket,
+        )

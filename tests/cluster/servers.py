@@ -1,0 +1,104 @@
+"""Real nats-servers on loopback, with JetStream, started for a test and ended by their process ids."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+PROGRAM = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin") or shutil.which("nats-server") or ""
+needed = pytest.mark.skipif(not PROGRAM, reason="nats-server is not installed (apt-get install nats-server)")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def eventually(look: Callable[[], Any], *, seconds: float = 25.0) -> Any:
+    """What ``look`` finds once it finds something."""
+    until, pause = monotonic() + seconds, threading.Event()
+    while not (found := look()):
+        assert monotonic() < until, "it did not happen in time"
+        pause.wait(0.02)
+    return found
+
+
+class NatsServer:
+    """One server, that may be killed and started again over what it kept."""
+
+    def __init__(self, folder: Path, *options: str, config: str = "") -> None:
+        self.port, self._folder = free_port(), folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "nats.conf").write_text(config)
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *, wait: bool = True) -> None:
+        folder = self._folder
+        command = [
+            PROGRAM,
+            "-c",
+            f"{folder}/nats.conf",
+            "-a",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-js",
+            "-sd",
+            f"{folder}/kept",
+        ]
+        with (folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
+        if wait:
+            eventually(self.answers)
+
+    def answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as found:
+            return bool(found.recv(5))
+        return False
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def pause(self) -> None:
+        """Stop it where it is; its connections stay."""
+        os.kill(self.pid, signal.SIGSTOP)
+        eventually(lambda: Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].startswith("T"))
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def holds(self, text: bytes) -> bool:
+        """Whether those bytes are in any file that it keeps."""
+        return any(text in file.read_bytes() for file in (self._folder / "kept").rglob("*") if file.is_file())
+
+
+@contextmanager
+def serving(folder: Path, *options: str, config: str = "") -> Iterator[NatsServer]:
+    server = NatsServer(folder, *options, config=config)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
