@@ -47,6 +47,43 @@ def unsuppress(identifier: str, as_json: bool) -> None:
     tell(client().post("/v1/suppressions/remove", {"identifier": identifier}), as_json=as_json)
 
 
+@click.command("restrict")
+@click.argument("identifier", metavar="KIND:VALUE")
+@talks
+@prints_data
+def restrict(identifier: str, as_json: bool) -> None:
+    r"""Store a customer and use nothing of them (admins).
+
+    In no audience and told to no target from now on, whatever arrives. Events do the same: see `[privacy] restrictions`.
+
+    \b
+    cdmctl profile restrict email:joe@example.com
+    """
+    _say_restriction(client().post("/v1/restrictions/add", {"identifier": identifier}), as_json=as_json)
+
+
+@click.command("unrestrict")
+@click.argument("identifier", metavar="KIND:VALUE")
+@talks
+@prints_data
+def unrestrict(identifier: str, as_json: bool) -> None:
+    r"""Use a restricted customer again (admins).
+
+    \b
+    cdmctl profile unrestrict email:joe@example.com
+    """
+    _say_restriction(client().post("/v1/restrictions/remove", {"identifier": identifier}), as_json=as_json)
+
+
+def _say_restriction(row: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(row)
+        return
+    what = "restricted: stored, in no audience, told to no target" if row["restricted"] else "not restricted"
+    within = f"; in {', '.join(row['audiences'])}" if row["audiences"] else ""
+    note(f"{row['profile']} is {'now' if row['changed'] else 'already'} {what}{within}")
+
+
 @click.command("erase")
 @click.argument("identifier", metavar="KIND:VALUE")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")

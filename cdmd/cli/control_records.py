@@ -113,6 +113,8 @@ def event_show(id: str, source: str | None, reveal: bool, as_json: bool) -> None
         "erase": Entry(f"{_PRIVACY}:erase", "Erase one person, from every file (admins)."),
         "suppress": Entry(f"{_PRIVACY}:suppress", "Keep nothing any more of whoever has this identifier."),
         "unsuppress": Entry(f"{_PRIVACY}:unsuppress", "Take a suppression back, of this one identifier."),
+        "restrict": Entry(f"{_PRIVACY}:restrict", "Store a customer and use nothing of them (admins)."),
+        "unrestrict": Entry(f"{_PRIVACY}:unrestrict", "Use a restricted customer again (admins)."),
         "split": Entry("cdmd.cli.control_identity:split", "Two people of one: undo a merge, for good (admins)."),
     },
 )
@@ -138,11 +140,12 @@ def profile_show(identifier: str, activities: int, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    print_pairs([("profile", found["id"]), ("created", found["created"]), ("updated", found["updated"])])
+    said = [("profile", found["id"]), ("created", found["created"]), ("updated", found["updated"])]
+    print_pairs([*said, ("restricted", "stored, and not used")] if found.get("restricted") else said)
     kinds = ("kind", "value", "first_seen", "last_seen", "source")
     _section("identifiers", kinds, [[row[key] for key in kinds] for row in found["identifiers"]])
-    said = {key: found["trait_sources"].get(key, {}) for key in found["traits"]}
-    traits = [[key, value, said[key].get("time"), said[key].get("source")] for key, value in found["traits"].items()]
+    told = {key: found["trait_sources"].get(key, {}) for key in found["traits"]}
+    traits = [[key, value, told[key].get("time"), told[key].get("source")] for key, value in found["traits"].items()]
     _section("traits", ("name", "value", "time", "source"), traits)
     about = set(found.get("estimated", ()))
     values = [[key, f"about {value}" if key in about else value] for key, value in found["indicators"].items()]

@@ -6,7 +6,15 @@ from typing import Any
 from cdmd.control import redaction
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
-from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, MinimisedRow, RetentionReport, SimulationPage, SuppressionsRow
+from cdmd.control.privacy_shapes import (
+    ErasureRow,
+    HoldingsRow,
+    MinimisedRow,
+    Restriction,
+    RetentionReport,
+    SimulationPage,
+    SuppressionsRow,
+)
 from cdmd.control.protocol import Done
 from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
@@ -35,6 +43,15 @@ async def unsuppress(runtime: Runtime, actor: Actor, identifier: str) -> Done:
         if not await runtime.governance.unsuppress(pair_of(runtime, identifier)):
             raise NotFound(f"that {said['kind']} is not suppressed")
     return Done(done="unsuppressed", name=said["kind"])
+
+
+async def restrict(runtime: Runtime, actor: Actor, identifier: str, *, restricted: bool) -> Restriction:
+    """Store whoever has KIND:VALUE and use nothing of them, or use them again. Raises ``BadArguments`` and ``NotFound``."""
+    said: dict[str, Any] = {"kind": said_kind(runtime, identifier)}
+    async with audited(runtime, actor, "profile restrict" if restricted else "profile unrestrict", arguments=said):
+        row = await runtime.governance.restrict(pair_of(runtime, identifier), restricted=restricted)
+        said["profile"] = row.profile
+    return row
 
 
 async def suppression_rows(runtime: Runtime, actor: Actor) -> AsyncGenerator[dict[str, Any], None]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
-from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, MinimisedRow, RetentionReport, SimulationPage
+from cdmd.control.privacy_shapes import ErasureRow, HoldingsRow, MinimisedRow, Restriction, RetentionReport, SimulationPage
 from cdmd.control.profile_shapes import IdentityJob
 from cdmd.control.target_shapes import TargetRow, Tried
 from cdmd.identity.identifiers import Kinds
@@ -53,6 +53,10 @@ class Governance(Protocol):
 
     async def unsuppress(self, pair: tuple[str, str]) -> bool:
         """Take it back; False where it was not on the list."""
+        ...
+
+    async def restrict(self, pair: tuple[str, str], *, restricted: bool) -> Restriction:
+        """Store whoever has this identifier and use nothing of them, or use them again. Raises ``NotFound``."""
         ...
 
     def suppression_rows(self) -> AsyncGenerator[dict[str, Any], None]:

@@ -39,6 +39,16 @@ async def _unsuppress(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await governing.unsuppress(runtime, actor, (await body(request, _Identifier)).identifier)
 
 
+async def _restrict(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`{identifier}` (KIND:VALUE): store whoever has it and use nothing of them."""
+    return await governing.restrict(runtime, actor, (await body(request, _Identifier)).identifier, restricted=True)
+
+
+async def _unrestrict(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """The same: use them again."""
+    return await governing.restrict(runtime, actor, (await body(request, _Identifier)).identifier, restricted=False)
+
+
 async def _erase(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`{identifier}` (KIND:VALUE): erase whoever has it; in force when it answers."""
     return await governing.erase(runtime, actor, (await body(request, _Identifier)).identifier)
@@ -78,6 +88,8 @@ TABLE: Final = (
     ("GET", "/v1/minimisation", _minimised),
     ("POST", "/v1/retention/simulate", _simulate),
     ("POST", "/v1/retention/run", _sweep),
+    ("POST", "/v1/restrictions/add", _restrict),
+    ("POST", "/v1/restrictions/remove", _unrestrict),
     ("POST", "/v1/erasures", _erase),
     ("POST", "/v1/erasures/try", _holdings),
     ("GET", "/v1/erasures", _erasures),

@@ -12,6 +12,15 @@ class SuppressionsRow(msgspec.Struct, frozen=True, kw_only=True):
     digests: int
 
 
+class Restriction(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a customer is stored and not used, whether that is new, and the audiences that it is in now."""
+
+    profile: str
+    restricted: bool
+    changed: bool
+    audiences: list[str]
+
+
 class CopyRow(msgspec.Struct, frozen=True, kw_only=True):
     """A backup that was made after somebody was first heard of: it may hold them."""
 

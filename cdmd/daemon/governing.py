@@ -4,9 +4,19 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
-from cdmd.control.privacy_shapes import CopyRow, ErasureRow, HoldingsRow, MinimisedRow, RetentionReport, SimulationPage
+from cdmd.batches.restricting import Restricting
+from cdmd.control.privacy_shapes import (
+    CopyRow,
+    ErasureRow,
+    HoldingsRow,
+    MinimisedRow,
+    Restriction,
+    RetentionReport,
+    SimulationPage,
+)
 from cdmd.daemon.parts import Parts
-from cdmd.models import Entry, ProfileKey, Seq, from_micros, show_time
+from cdmd.errors import NotFound
+from cdmd.models import Entry, ProfileKey, Seq, from_micros, show_time, to_micros
 from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 from cdmd.privacy.screening import Pair
 
@@ -38,6 +48,24 @@ class Governing:
         async for digest, one in listed.rows():
             row = {"digest": digest.hex(), "since": show_time(from_micros(one.since)), "erased": one.erased}
             yield {"type": "suppression", **row}
+
+    async def restrict(self, pair: Pair, *, restricted: bool) -> Restriction:
+        """Store whoever has this identifier and use nothing of them, or use them again. Raises ``NotFound``, ``NotDurable``."""
+        parts = self._parts
+        restricting = Restricting(
+            pair,
+            parts.audiences,
+            restricted=restricted,
+            journal_id=parts.journal.id,
+            now=to_micros(parts.clock.now()),
+            subscriptions=parts.subscriptions(),
+        )
+        await parts.store.apply(restricting.wanted, restricting)
+        if (owner := restricting.owner) is None:
+            raise NotFound(f"nobody is known by that {pair[0]}")
+        return Restriction(
+            profile=owner.public, restricted=restricted, changed=restricting.changed, audiences=sorted(owner.audiences)
+        )
 
     # ---- erasure -------------------------------------------------------------------------------------------------------
 

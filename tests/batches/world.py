@@ -105,7 +105,7 @@ class World:
             subscriptions=self.subscriptions,
         )
         decision = Decision(prepare(ruled, items), position=None, parked=0, now=micros(now))
-        return self._write(decision(self.known()))
+        return self.write(decision(self.known()))
 
     def sweep(self, hours: float) -> Changes:
         """The clock's sweep up to then, of everybody who is due."""
@@ -118,7 +118,7 @@ class World:
             now=micros(hours),
             subscriptions=self.subscriptions,
         )
-        return self._write(sweep(self.known(due)))
+        return self.write(sweep(self.known(due)))
 
     def compute(self, names: Sequence[str], *, hours: float) -> Changes:
         """The stored past counted, for everybody."""
@@ -138,7 +138,7 @@ class World:
             now=micros(hours),
             subscriptions=self.subscriptions,
         )
-        return self._write(decision(self.known(past)))
+        return self.write(decision(self.known(past)))
 
     def remove(self, name: str, *, hours: float) -> Changes:
         """An audience that is no longer configured."""
@@ -146,7 +146,7 @@ class World:
         removal = Removing(
             self.audiences, name, inside, journal_id="journal", now=micros(hours), subscriptions=self.subscriptions
         )
-        return self._write(removal(self.known(inside)))
+        return self.write(removal(self.known(inside)))
 
     def joe(self) -> ProfileState:
         """The one who is not merged into another."""
@@ -184,7 +184,7 @@ class World:
         decision = Regrouping(plan, self.audiences, journal_id="journal", now=micros(hours), why=why)
         changes = decision(self.known(decision.wanted.profiles))
         assert not decision.stale
-        return self._write(changes)
+        return self.write(changes)
 
     def _regroup(self, changes: Changes) -> None:
         if (regrouped := changes.regrouped) is None:
@@ -199,7 +199,7 @@ class World:
             if self.owners[pair] in regrouped.chains:
                 del self.owners[pair]
 
-    def _write(self, changes: Changes) -> Changes:
+    def write(self, changes: Changes) -> Changes:
         if changes.outgoing is not None:
             self.deliveries += changes.outgoing.deliveries
             self.untold |= changes.outgoing.untold

@@ -22,6 +22,16 @@ def test_somebody_is_suppressed_and_taken_back(cdmctl: Cdmctl) -> None:
     assert (status, err) == (4, "cdmctl: that email is not suppressed\n")
 
 
+def test_a_customer_is_stored_and_not_used_until_that_is_taken_back(cdmctl: Cdmctl) -> None:
+    status, out, err = cdmctl("profile", "restrict", JOE)
+    assert (status, out) == (0, "")
+    assert err.rstrip().endswith("is now restricted: stored, in no audience, told to no target")
+    assert "is already restricted" in cdmctl("profile", "restrict", JOE).err
+    assert cdmctl("profile", "unrestrict", JOE).err.rstrip().endswith("is now not restricted; in vip")
+    assert cdmctl("profile", "unrestrict", JOE, "--json").json["changed"] is False
+    assert cdmctl("profile", "restrict", "email:nobody@example.com").status == 4
+
+
 def test_an_erasure_is_waited_for_and_reported(cdmctl: Cdmctl) -> None:
     status, out, err = cdmctl("profile", "erase", JOE, "--yes")
     assert (status, err) == (0, "in force: nobody finds the person, and nothing of them is taken any more\n")

@@ -32,7 +32,15 @@ from cdmd.console.app import with_console
 from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Member, Person, ProfileFound, StoreTotals, Trace
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
-from cdmd.control.privacy_shapes import ErasureRow, ErasuresRow, HoldingsRow, MinimisedRow, RetentionReport, SimulationPage
+from cdmd.control.privacy_shapes import (
+    ErasureRow,
+    ErasuresRow,
+    HoldingsRow,
+    MinimisedRow,
+    Restriction,
+    RetentionReport,
+    SimulationPage,
+)
 from cdmd.control.profile_shapes import IdentityJob, RegroupedRow, RehearsalReport, SideRow, SplitReport
 from cdmd.control.protocol import (
     ConnectorRow,
@@ -323,6 +331,7 @@ class MemoryGovernance:
     def __init__(self) -> None:
         self.pairs: set[tuple[str, str]] = set()
         self.concealed: set[tuple[str, str]] = set()
+        self.restricted: set[tuple[str, str]] = set()
         self.rows: list[ErasureRow] = []
         self.outcome: dict[str, Any] = {"state": "complete", "done": NOW, "erased": {"activities": 7}, "progress": None}
 
@@ -338,6 +347,13 @@ class MemoryGovernance:
         was = pair in self.pairs
         self.pairs.discard(pair)
         return was
+
+    async def restrict(self, pair: tuple[str, str], *, restricted: bool) -> Restriction:
+        if "nobody" in pair[1]:
+            raise NotFound(f"nobody is known by that {pair[0]}")
+        changed = (pair in self.restricted) is not restricted
+        (self.restricted.add if restricted else self.restricted.discard)(pair)
+        return Restriction(profile=PROFILE, restricted=restricted, changed=changed, audiences=[] if restricted else ["vip"])
 
     async def erase(self, pair: tuple[str, str], *, by: str) -> ErasureRow:
         row = ErasureRow(id="e1", state="in force", asked=NOW, by=by, profiles=[PROFILE], progress="erasing 1 person: journal")

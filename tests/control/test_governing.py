@@ -49,6 +49,22 @@ def test_only_admins_change_or_take_the_list_and_no_row_names_anybody(daemon: Da
     assert "canary" not in str(rows)
 
 
+def test_a_customer_is_restricted_and_used_again_and_the_rows_name_the_profile_only(daemon: Daemon) -> None:
+    client = daemon.client()
+    done = client.post("/v1/restrictions/add", {"identifier": JOE})
+    assert done == {"profile": PROFILE, "restricted": True, "changed": True, "audiences": []}
+    assert client.post("/v1/restrictions/add", {"identifier": JOE})["changed"] is False
+    assert client.post("/v1/restrictions/remove", {"identifier": JOE})["audiences"] == ["vip"]
+    with pytest.raises(NotFound, match="nobody is known by that email"):
+        client.post("/v1/restrictions/add", {"identifier": "email:nobody@example.com"})
+    with pytest.raises(BadArguments, match="identifies nobody"):
+        client.post("/v1/restrictions/add", {"identifier": "email:null"})
+    rows = daemon.runtime.store.rows
+    assert [row.command for row in rows[:3]] == ["profile restrict", "profile restrict", "profile unrestrict"]
+    assert all(PROFILE in row.arguments for row in rows[:3])
+    assert "canary" not in str(rows)
+
+
 def test_an_erasure_is_in_force_when_it_is_answered_and_its_rows_name_nobody(daemon: Daemon) -> None:
     client = daemon.client()
     assert client.post("/v1/erasures/try", {"identifier": JOE})["activities"] == 7

@@ -28,6 +28,8 @@ CHANGES: dict[str, Callable[[Client], Any]] = {
     "profile export": lambda client: list(client.stream("/v1/profile/export", {"identifier": "email:canary-joe@example.com"})),
     "profile find": lambda client: client.get("/v1/profiles", {"text": "canary*"}),
     "audience try": lambda client: client.post("/v1/audience-try", {"where": "profile.traits.name == 'canary'"}),
+    "profile restrict": lambda client: client.post("/v1/restrictions/add", {"identifier": "email:canary-joe@example.com"}),
+    "profile unrestrict": lambda client: client.post("/v1/restrictions/remove", {"identifier": "email:canary-joe@example.com"}),
     "targets enable": lambda client: client.post("/v1/targets/crm/enable"),
     "targets disable": lambda client: client.post("/v1/targets/crm/disable"),
     "targets test": lambda client: client.post("/v1/targets/crm/test"),
