@@ -47,7 +47,8 @@ class TargetFrame(_Table, frozen=True, kw_only=True):
         Meta(
             description=(
                 "What is sent (globs): types of stored events, and `profile.created`, `profile.updated`, `profile.merged`, "
-                "`profile.erased`, `audience.entered`, `audience.left`, `indicator.crossed`."
+                "`profile.erased`, `audience.entered`, `audience.left`, `indicator.crossed`; and how other targets are, which "
+                "`*` does not mean: `target.active`, `target.paused`, `target.failing`, `target.disabled`."
             )
         ),
     ] = ()

@@ -25,7 +25,7 @@ from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
 from cdmd.kit.globs import Globs
 from cdmd.kit.quantities import Rate
 from cdmd.kit.ulid import ulid
-from cdmd.models import Delivered, Delivery, Micros, TargetNote, TargetTotals, from_micros, show_time, to_micros
+from cdmd.models import Delivered, Delivery, Micros, TargetTotals, from_micros, show_time, to_micros
 from cdmd.plugins import Plugins
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.telling import ToldValues
@@ -34,7 +34,7 @@ from cdmd.store.store import SqliteStore
 SAMPLE: Final = "cdmd.test"
 """The type of what ``cdmctl targets test`` sends."""
 
-_STATES: Final = {"failed": "failed", "degraded": "failed"}
+_GONE: Final = ("gone", "it is no longer configured; what waits for it is dropped with: cdmctl targets forget")
 
 
 class Outbound:
@@ -119,7 +119,7 @@ class Outbound:
 
     def _row(self, name: str, live: Live | None, total: TargetTotals) -> TargetRow:
         note = self.dispatcher.note(name)
-        state, reason = _state(live, note, self._child_error(name) if live is not None else None)
+        state, reason = _GONE if live is None else self.dispatcher.standing(name)
         until = from_micros(note.until) if note.until > to_micros(self._clock.now()) else None
         replay = self._replays.get(name)
         told = None if replay is None else f"a replay goes on: {replay.done} told again"
@@ -145,10 +145,6 @@ class Outbound:
             fault=total.fault,
             detail="; ".join(filter(None, details)) or None,
         )
-
-    def _child_error(self, name: str) -> str | None:
-        child = self.dispatcher.supervisor.state(name)
-        return child.error if child.state in _STATES else None
 
     async def enable(self, name: str) -> str | None:
         """See ``Targets``."""
@@ -228,20 +224,6 @@ class Outbound:
             self.dispatcher.log.info("replay_ended", target=name, count=replay.done)
         finally:
             del self._replays[name]
-
-
-def _state(live: Live | None, note: TargetNote, error: str | None) -> tuple[str, str | None]:
-    if live is None:
-        return "gone", "it is no longer configured; what waits for it is dropped with: cdmctl targets forget"
-    if live.built.target is None:
-        return "disabled", getattr(live.built.config.settings, "unavailable", None)
-    if not live.built.config.frame.enabled:
-        return "disabled", "in the configuration"
-    if note.state == "disabled":
-        return "disabled", note.reason
-    if problem := error or live.outlet.problem:
-        return "failing", problem
-    return note.state, note.reason or None
 
 
 def _sample(name: str, now: datetime) -> Delivery:

@@ -1,6 +1,6 @@
 """All targets: each an independent task with its own client and state; exchanged by a reload.
 
-Not here: sending to one (``sending``), how they are shown (``cdmd.daemon.outbound``).
+Not here: sending to one (``sending``), how they are (``standing``), how they are shown (``cdmd.daemon.outbound``).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,15 +17,18 @@ import structlog
 from cdmd.config.outbound import TargetConfig
 from cdmd.contracts import Clock, DeliveringTarget, RunningTarget, Store, Values
 from cdmd.deliveries import endpoints
+from cdmd.deliveries.announcing import Announcing
 from cdmd.deliveries.outlets import Client, TargetOutlet
 from cdmd.deliveries.sending import Sender
 from cdmd.deliveries.settling import Settling
+from cdmd.deliveries.standing import Standing, standing
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError, NotFound
 from cdmd.models import DeliveryVerdict, Micros, Settled, TargetNote, to_micros
 from cdmd.supervisor import UNSTOPPABLE, ChildState, Supervisor
 
 _NOTED_WITHIN: Final = 2.0
+_SPENT: Final = {"failed", "degraded"}
 
 
 class Opened(Client, Protocol):
@@ -94,6 +97,7 @@ class Dispatcher:
         self.settling = Settling(store.outbox, clock=clock, done=self._settled)
         self.supervisor = Supervisor(clock=clock, random=self._chance, on_change=self._child_changed)
         self.subscriptions = Subscriptions((), values, journal_id=journal_id)
+        self._announcing = Announcing(store, subscriptions=lambda: self.subscriptions, clock=clock)
         self.log: Any = structlog.get_logger()
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
@@ -130,7 +134,7 @@ class Dispatcher:
                 continue
             await self._start(name, one)
             if one.target is None:
-                found[name] = Exchanged("failed", getattr(one.config.settings, "unavailable", "its plugin is missing"))
+                found[name] = Exchanged("failed", _off(one))
             found.setdefault(name, Exchanged("started"))
         return found
 
@@ -141,6 +145,7 @@ class Dispatcher:
         # What it was answered is noted before another looks at what waits: else that would be sent again.
         await self.settling.flush(_NOTED_WITHIN)
         del self._live[name]
+        self._announcing.end(name)
         live.outlet.close()
         await live.http.__aexit__()
         self.log.info("target_stopped", target=name)
@@ -168,6 +173,7 @@ class Dispatcher:
             settling=self.settling,
             values=lambda: self.values,
             judge=partial(self._judge, name),
+            changed=partial(self._look, name),
             chance=self._chance,
         )
         sender = None
@@ -184,14 +190,14 @@ class Dispatcher:
             )
         self._live[name] = Live(built=built, http=http, outlet=outlet, sender=sender)
         self._run(name)
+        self._announcing.begin(name, self.standing(name))
         self.log.info("target_started", target=name)
 
     def _run(self, name: str) -> None:
         live = self._live[name]
         target, kind = live.built.target, live.built.config.frame.type
         if not live.built.config.frame.enabled or target is None:
-            why = "disabled in the configuration" if target is not None else "its plugin is missing"
-            self.supervisor.mark(name, "paused", why, kind=kind)
+            self.supervisor.mark(name, "paused", _off(live.built), kind=kind)
         elif live.sender is not None:
             self.supervisor.start(name, live.sender.run, kind=kind)
         elif isinstance(target, RunningTarget):
@@ -214,6 +220,12 @@ class Dispatcher:
     def note(self, name: str) -> TargetNote:
         """How the endpoint is."""
         return self._notes.get(name) or TargetNote()
+
+    def standing(self, name: str) -> Standing:
+        """How the live target of that name is. Raises ``NotFound``."""
+        live, child = self.get(name), self.supervisor.state(name)
+        problem = child.error if child.state in _SPENT and child.error else live.outlet.problem
+        return standing(self.note(name), off=_off(live.built), problem=problem)
 
     async def enable(self, name: str) -> None:
         """Send again; all that was held against the endpoint is forgotten. Raises ``NotFound`` and ``NotDurable``."""
@@ -271,9 +283,7 @@ class Dispatcher:
     def _changed(self, name: str, note: TargetNote) -> None:
         before = self.note(name)
         self._notes[name] = note
-        if note.state != before.state:
-            say = self.log.info if note.state == "active" else self.log.warning
-            say("target_state", target=name, state=note.state, reason=_word(note.reason))
+        self._look(name)
         if endpoints.remembered(before, note):
             self._unsaved.add(name)
             self._saving.set()
@@ -281,11 +291,19 @@ class Dispatcher:
         if live is not None and live.sender is not None and (note.state, note.until) != (before.state, before.until):
             live.sender.wake()
 
+    def _look(self, name: str) -> None:
+        """It may be other than it was."""
+        live = self._live.get(name)
+        if live is not None and self._announcing.look(name, live.built.config.frame.type, self.standing(name)):
+            self._saving.set()
+
     async def _save(self) -> None:
         """Keep what has to survive a restart, soon; where that fails, with the next change."""
         while True:
             await self._saving.wait()
             self._saving = anyio.Event()
+            # Before what they tell of is kept: after a kill in between they are told twice, and never not at all.
+            await self._announcing.tell()
             while self._unsaved:
                 name = self._unsaved.pop()
                 try:
@@ -296,6 +314,7 @@ class Dispatcher:
     def _child_changed(self, child: ChildState) -> None:
         if child.error:
             self.log.warning("target_task", target=child.name, state=child.state, error=child.error)
+        self._look(child.name)
 
     def _now(self) -> Micros:
         return to_micros(self._clock.now())
@@ -305,5 +324,8 @@ def _same(one: Built, other: Built | None) -> bool:
     return other is not None and (one.config.frame, one.config.settings) == (other.config.frame, other.config.settings)
 
 
-def _word(reason: str) -> str:
-    return reason.partition(":")[0].replace(" ", "_") or "none"
+def _off(built: Built) -> str | None:
+    """Why nothing is sent at all, where that is so."""
+    if built.target is None:
+        return getattr(built.config.settings, "unavailable", None) or "its plugin is missing"
+    return None if built.config.frame.enabled else "in the configuration"

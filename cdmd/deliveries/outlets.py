@@ -47,10 +47,12 @@ class TargetOutlet(Outlet):
         settling: Settling,
         values: Callable[[], Values],
         judge: Callable[[DeliveryVerdict], None],
+        changed: Callable[[], None],
         chance: Callable[[], float],
     ) -> None:
         self._name, self._frame, self._http, self._clock, self._scratch = name, frame, http, clock, scratch
         self._store, self._settling, self._values, self._judge, self._chance = store, settling, values, judge, chance
+        self._changed = changed
         self._fields = Fields.parse(frame.fields)
         self._poster = Poster(http.connect, http.tls, clock=clock.monotonic)
         self._woken = anyio.Event()
@@ -141,6 +143,7 @@ class TargetOutlet(Outlet):
     @override
     def unwell(self, why: str | None) -> None:
         self.problem = why
+        self._changed()
 
     def close(self) -> None:
         """End its connections."""

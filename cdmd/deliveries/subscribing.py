@@ -1,14 +1,14 @@
 """Which target wants what, compiled from the configuration: an event of a type is looked up once for all that follow. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 from cdmd.config.outbound import TargetConfig, TargetFrame
 from cdmd.contracts import Question, Values
 from cdmd.deliveries.fields import Fields
 from cdmd.errors import ConditionFault
 from cdmd.kit.globs import Globs
-from cdmd.models import Bound, Micros, ProfileKey, ProfileState
+from cdmd.models import Bound, Micros, ProfileKey, ProfileState, TargetState
 
 CREATED: Final = "profile.created"
 UPDATED: Final = "profile.updated"
@@ -17,7 +17,11 @@ ERASED: Final = "profile.erased"
 ENTERED: Final = "audience.entered"
 LEFT: Final = "audience.left"
 CROSSED: Final = "indicator.crossed"
-NEWS: Final = (CREATED, UPDATED, MERGED, ERASED, ENTERED, LEFT, CROSSED)
+OF_TARGETS: Final = "target."
+STATES: Final = tuple(f"{OF_TARGETS}{state}" for state in get_args(TargetState))
+"""That a target came into this state; told to others that ask for it by name: ``*`` does not mean it."""
+
+NEWS: Final = (CREATED, UPDATED, MERGED, ERASED, ENTERED, LEFT, CROSSED, *STATES)
 """What is told beside stored events."""
 
 STRICT_LANE: Final = 0
@@ -38,11 +42,16 @@ class Subscription(NamedTuple):
     purposes: tuple[str, ...]
     order: str
     bound: Bound
+    of_targets: Globs
 
     def wants(self, told: Mapping[str, Any], state: ProfileState | None, values: Values, now: Micros) -> bool:
         """Whether this is sent to it. Raises Untold."""
         if not (not self.purposes if state is None else values.granted(state, self.purposes)):
             raise Untold("a purpose that it requires was not granted, or the processing is restricted")
+        return self.holds(told, state, now)
+
+    def holds(self, told: Mapping[str, Any], state: ProfileState | None, now: Micros) -> bool:
+        """Whether its condition does. Raises Untold."""
         if self.question is None:
             return True
         scope = {"event": told, **({} if state is None else self.question.scope(state, now))}
@@ -76,6 +85,7 @@ class Subscriptions:
         )
         self._plans: dict[str, tuple[Subscription, ...]] = {}
         self.news = {type_: tuple(one for one in self._all if one.globs.matches(type_)) for type_ in NEWS}
+        self.news |= {type_: tuple(one for one in self._all if one.of_targets.matches(type_)) for type_ in STATES}
         self.bounds = {one.name: one.bound for one in self._all}
         self.thresholds = values.thresholds if self.news[CROSSED] else {}
 
@@ -106,4 +116,5 @@ def _compiled(name: str, frame: TargetFrame, values: Values, *, running: bool) -
         frame.required_purposes,
         "strict" if running else frame.order,
         Bound(frame.max_waiting, frame.max_bytes.bytes, frame.retry[0].micros),
+        Globs([glob for glob in frame.events if glob.startswith(OF_TARGETS)]),
     )

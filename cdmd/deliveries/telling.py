@@ -17,6 +17,7 @@ from cdmd.deliveries.subscribing import (
     ERASED,
     LEFT,
     MERGED,
+    OF_TARGETS,
     UPDATED,
     Subscription,
     Subscriptions,
@@ -203,6 +204,20 @@ class Telling:
         for one in self._wanted.news[ERASED]:
             self._deliveries.append(self._made(one, told, one.lane(None), None))
 
+    def stood(self, about: Mapping[str, Any], at: Micros) -> None:
+        """A target (``standing.told_of``) is other than it was: whoever asks for that is told, but never of itself.
+
+        It is about no customer, so no purpose is asked for.
+        """
+        told = Told(f"{OF_TARGETS}{about['state']}", at, f"{about['name']}:{at}", None, {"target": dict(about)})
+        for one in self._wanted.news[told.type]:
+            if one.name != about["name"]:
+                try:
+                    if one.holds(_asked(told, None), None, at):
+                        self._deliveries.append(self._made(one, told, one.lane(None), None))
+                except Untold as reason:
+                    self._not_told(one, reason)
+
     # ---- sending -----------------------------------------------------------------------------------------------------
 
     def _tell(self, told: Told, profile: tuple[ProfileKey, ProfileState], moment: Micros) -> None:
@@ -224,8 +239,7 @@ class Telling:
             if not one.wants(_asked(told, event), state, self._values, moment):
                 return
         except Untold as reason:
-            count, _ = self._untold.get(one.name, (0, ""))
-            self._untold[one.name] = (count + 1, str(reason))
+            self._not_told(one, reason)
             return
         data = dict(told.data)
         if event is not None:
@@ -238,6 +252,10 @@ class Telling:
             data["profile"] = one.fields.of_profile(state, self._values, moment)
         key = None if profile is None else profile[0]
         self._deliveries.append(self._made(one, told._replace(data=data), one.lane(key), key))
+
+    def _not_told(self, one: Subscription, reason: Untold) -> None:
+        count, _ = self._untold.get(one.name, (0, ""))
+        self._untold[one.name] = (count + 1, str(reason))
 
     def _made(self, one: Subscription, told: Told, lane: int | None, key: ProfileKey | None) -> Delivery:
         body = {"type": told.type, "timestamp": show_time(from_micros(told.at)), "data": told.data}

@@ -267,6 +267,27 @@ def test_an_event_that_has_the_name_of_our_own_news_is_not_taken_for_it() -> Non
     assert world.deliveries == []
 
 
+def test_how_a_target_is_goes_to_those_that_ask_by_name_but_never_to_itself() -> None:
+    world = sending(
+        crm=frame("*"),
+        ops=frame("target.*", "order.*", required_purposes=("newsletter",)),
+        pager=frame("target.disabled", where="event.data.target.name != 'crm'"),
+        lost=frame("target.disabled", where="profile.traits.vip == true"),
+    )
+    telling = Telling(world.subscriptions)
+    for name, state in (("crm", "disabled"), ("ops", "disabled"), ("erp", "failing"), ("erp", "disabled")):
+        telling.stood({"name": name, "type": "webhook", "state": state, "before": "active", "reason": "x"}, micros(0))
+    outgoing = telling.outgoing()
+    assert outgoing is not None
+    sent = [(one.target, one.type, one.document["data"]["target"]["name"]) for one in outgoing.deliveries]
+    assert sent == [
+        *(("ops", "target.disabled", "crm"), ("pager", "target.disabled", "ops"), ("ops", "target.failing", "erp")),
+        *(("ops", "target.disabled", "erp"), ("pager", "target.disabled", "erp")),
+    ]
+    assert outgoing.untold.keys() == {"lost"}
+    assert len({one.id for one in outgoing.deliveries}) == len(sent)
+
+
 def test_ids_are_computed_from_what_is_told_and_to_whom() -> None:
     def ids() -> dict[tuple[str, str], str]:
         world = sending(crm=frame("*"), mail=frame("*"))
