@@ -1,7 +1,6 @@
 """The store behind the pipeline. Its contract test-suites are ``tests/store/contract_*.py``."""
 
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -82,6 +81,7 @@ class Store(Protocol):
     Promise: a batch is applied whole or not at all, together with its position. What a power cut takes back is applied
     again from the journal. ``membership`` tells who is in which audience, and profiles one after the other; ``directory``
     finds people, and what is kept of one; ``outbox`` is what waits for targets; ``forgetting`` takes people out for good.
+    Not promised: a copy of it. A store on a server is copied with the server's own tools.
     """
 
     membership: Membership
@@ -94,6 +94,8 @@ class Store(Protocol):
 
         The next batch may be handed over while one is under way: ``decide`` is told what would be known after that one.
         Where it is not written, what was handed over meanwhile is not either (``NotDurable``).
+
+        Raises ``NotDurable``, ``Damaged``, and ValueError on changes that do not fit what is stored; nothing is written then.
 
         After a power cut the journal is applied again, and extensions may answer otherwise then. So what names or joins people
         (``owners``, ``merges``) is on the disk before anybody can see it where changes that were ``swayed`` are not yet.
@@ -189,8 +191,4 @@ class Store(Protocol):
 
     async def verify(self) -> list[str]:
         """Every damage found, one sentence each; empty when whole."""
-        ...
-
-    async def backup(self, target: Path) -> None:
-        """A consistent copy at ``target``, taken while it runs."""
         ...

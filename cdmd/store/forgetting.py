@@ -1,14 +1,14 @@
 """Taking people's data out of the store for good (``cdmd.contracts.Forgetting``).
 
-What is deleted is overwritten where it lay, and in the database's own logs, in each dialect's own way (``Tables.emptied``). Not
-here: what goes, which the functions that are handed in decide.
+What is left of it where it lay, and in the database's own logs, each database deals with in its own way (``Settle``). Not here:
+what goes, which the functions that are handed in decide.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias
 
 import anyio.to_thread
 import msgspec
@@ -35,14 +35,14 @@ from cdmd.store.outgoing import erase_outgoing, of_the_hidden
 from cdmd.store.rows import activity_row, letter_row, parked_row, read_activity, read_letter, read_parked, read_profile
 from cdmd.store.tables import Reading, Row, Tables, Write
 
-T = TypeVar("T")
+Settle: TypeAlias = Callable[[], Awaitable[bool]]
 
 
 class StoredForgetting(Forgetting):
     """Over the readers' connections and the store's writer."""
 
-    def __init__(self, reading: Reading, write: Write, *, clock: Clock, digests: letters.Digests) -> None:
-        self._reading, self._write, self._clock, self._digests = reading, write, clock, digests
+    def __init__(self, reading: Reading, write: Write, settle: Settle, *, clock: Clock, digests: letters.Digests) -> None:
+        self._reading, self._write, self._settle, self._clock, self._digests = reading, write, settle, clock, digests
 
     @override
     async def hide(self, pairs: Sequence[Pair]) -> Hidden:
@@ -78,11 +78,7 @@ class StoredForgetting(Forgetting):
 
     @override
     async def settled(self) -> bool:
-        return await self._write(_emptied)
-
-
-def _emptied(tables: Tables) -> bool:
-    return tables.emptied()
+        return await self._settle()
 
 
 def _looked_through(rows: Sequence[Row], holding: Holding) -> ActivityPage:

@@ -26,12 +26,13 @@ def load_queries(name: str) -> Mapping[str, str]:
     return MappingProxyType({key: body.strip().removesuffix(";") for key, body in zip(parts[::2], parts[1::2], strict=True)})
 
 
-def load_families(*names: str) -> Mapping[str, str]:
-    """The statements of several files: of the first by their names, of the others with the file's in front."""
+def load_families(*names: str, folder: str = ".") -> Mapping[str, str]:
+    """The statements of several files of a folder: of the first by their names, of the others with the file's in front."""
     first, *others = names
-    return MappingProxyType(
-        dict(load_queries(first)) | {f"{name}.{key}": text for name in others for key, text in load_queries(name).items()}
-    )
+    found = dict(load_queries(f"{folder}/{first}"))
+    for name in others:
+        found |= {f"{name}.{key}": text for key, text in load_queries(f"{folder}/{name}").items()}
+    return MappingProxyType(found)
 
 
 def load_migrations(name: str) -> Sequence[Migration]:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from cdmd.models import Digest, ProfileKey, Seq
 from cdmd.store.chunks import gather, gather_bodies, in_chunks, insert_many, select_in
-from cdmd.store.database import Readers, emptied, transaction
+from cdmd.store.database import Readers, transaction
 from cdmd.store.sql import load_families
 from cdmd.store.tables import Reading, Row, Said, Tables
 
@@ -63,11 +63,6 @@ class SqliteTables(Tables):
     def insert(self, name: str, rows: Sequence[Sequence[Any]], *, table: str = "") -> int:
         head, _, tail = _text(name, table).partition("{rows}")
         return insert_many(self.connection, head, rows, tail=tail)
-
-    @override
-    def emptied(self) -> bool:
-        """It was overwritten where it lay from the start (``secure_delete``); what is left is the write-ahead log."""
-        return emptied(self.connection)
 
     @override
     def owners(self, kind: int, values: Sequence[str]) -> Iterable[tuple[str, ProfileKey]]:

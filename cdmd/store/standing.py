@@ -26,12 +26,11 @@ def position_of(tables: Tables) -> Seq:
 
 
 def belong(journal_id: str, key_check: bytes, tables: Tables) -> None:
-    """A new store takes over the journal's identity and the key's; an old one must have them."""
+    """Within a transaction: a new store takes over the journal's identity and the key's; an old one must have them."""
     mine = {"journal_id": journal_id, "key_check": key_check.hex()}
-    with tables.transaction():
-        for name, value in mine.items():
-            rows = tables.rows("meta", (name,))
-            if not rows:
-                tables.run("set_meta", (name, value))
-            elif rows[0][0] != value:
-                raise Damaged(STRANGERS[name])
+    for name, value in mine.items():
+        rows = tables.rows("meta", (name,))
+        if not rows:
+            tables.run("set_meta", (name, value))
+        elif rows[0][0] != value:
+            raise Damaged(STRANGERS[name])

@@ -14,9 +14,9 @@ from typing import Final, Self, TypeVar
 import anyio.to_thread
 from typing_extensions import override
 
-from cdmd.contracts import Clock, Decide
+from cdmd.contracts import Clock, Decide, Derive
 from cdmd.errors import Damaged
-from cdmd.models import Changes, Seq, Wanted
+from cdmd.models import Changes, ProfileKey, Seq, Wanted
 from cdmd.store import letters
 from cdmd.store.batches import Found, look_up, write
 from cdmd.store.checking import verify_store
@@ -28,6 +28,7 @@ from cdmd.store.database import (
     Readers,
     connect_beside,
     connect_writer,
+    emptied,
     not_durable,
     opening,
     synced_commits,
@@ -41,6 +42,10 @@ from cdmd.store.tables import Tables
 from cdmd.store.writer import Writer
 
 T = TypeVar("T")
+_MISFITS: Final = (
+    *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError),
+    OverflowError,  # a number that no column holds
+)
 _PLAN: Final = Plan(name="store", migrations=load_migrations("store"), synchronous="NORMAL", autocheckpoint=16_000)
 """Checkpoints go beside the writer; it begins its log anew itself where those never find it at rest."""
 
@@ -76,10 +81,10 @@ class SqliteStore(StoredStore):
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(store._writer)
             with opening("store", path):
-                await store._writer.run(partial(belong, journal_id, digest(*KEY_CHECK)))
+                await store._writer.run(partial(_belong, journal_id, digest(*KEY_CHECK)))
                 await stack.enter_async_context(store._checkpoints)
                 readers = await stack.enter_async_context(Readers.open(path, what="store"))
-            store._ask(SqliteReading(readers))
+            store._ask(SqliteReading(readers), settle=store._settled)
             # Opening checkpointed and synced all of the write-ahead log.
             store._synced = store._position
             yield store
@@ -124,8 +129,20 @@ class SqliteStore(StoredStore):
         return self._swayed and bool(changes.owners or changes.merges)
 
     @override
-    def _grown(self, rows: int) -> None:
-        self._checkpoints.grown(rows)
+    async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
+        changes = await super().apply(wanted, decide)
+        self._checkpoints.grown(len(changes.profiles) + len(changes.seen))
+        return changes
+
+    @override
+    async def derive(self, more: Derive, *, after: ProfileKey, limit: int) -> ProfileKey | None:
+        last = await super().derive(more, after=after, limit=limit)
+        self._checkpoints.grown(limit)
+        return last
+
+    async def _settled(self) -> bool:
+        """What was removed was overwritten where it lay (``secure_delete``); what is left is the write-ahead log."""
+        return await self._write(lambda tables: emptied(self._tables.connection))
 
     @override
     async def sync(self) -> Seq:
@@ -152,7 +169,13 @@ class SqliteStore(StoredStore):
         except sqlite3.OperationalError as error:
             self.failure = why(error)
             raise not_durable("store", error) from error
-        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError) as error:
+        except (
+            sqlite3.IntegrityError,
+            sqlite3.DataError,
+            sqlite3.ProgrammingError,
+            sqlite3.InterfaceError,
+            OverflowError,
+        ) as error:
             # The fault of what was to be written, not of the disk: trying again changes nothing.
             raise ValueError(f"these changes do not fit the store: {why(error)}") from error
         except sqlite3.Error as error:
@@ -167,8 +190,8 @@ class SqliteStore(StoredStore):
     async def verify(self) -> list[str]:
         return await anyio.to_thread.run_sync(verify_store, self._path)
 
-    @override
     async def backup(self, target: Path) -> None:
+        """A consistent copy at ``target``, taken while it runs."""
         await anyio.to_thread.run_sync(copy_database, self._path, target)
 
     # ---- opening -----------------------------------------------------------------------------------------------------
@@ -188,3 +211,8 @@ class SqliteStore(StoredStore):
 
     def _open_beside(self) -> sqlite3.Connection:
         return connect_beside(self._path, _PLAN, connect=self._connect)
+
+
+def _belong(journal_id: str, key_check: bytes, tables: Tables) -> None:
+    with tables.transaction():
+        belong(journal_id, key_check, tables)

@@ -19,7 +19,7 @@ from cdmd.store import deriving, letters, looking, seen
 from cdmd.store.abreast import Abreast
 from cdmd.store.batches import Found, look_up, write
 from cdmd.store.directory import StoredDirectory, read_audit
-from cdmd.store.forgetting import StoredForgetting
+from cdmd.store.forgetting import Settle, StoredForgetting
 from cdmd.store.membership import StoredMembership
 from cdmd.store.outbox import StoredOutbox
 from cdmd.store.rows import read_letter, read_parked
@@ -45,13 +45,13 @@ class StoredStore(Store):
         self._position = Seq(0)
         self.failure: str | None = None
 
-    def _ask(self, reading: Reading) -> None:
-        """What is asked beside the batches is asked there."""
+    def _ask(self, reading: Reading, *, settle: Settle) -> None:
+        """What is asked beside the batches is asked there; ``settle`` is ``Forgetting.settled``."""
         self._reading = reading
         self.membership = StoredMembership(reading, self._one)
         self.directory = StoredDirectory(reading)
         self.outbox = StoredOutbox(reading, self._write)
-        self.forgetting = StoredForgetting(reading, self._write, clock=self._clock, digests=self._digests)
+        self.forgetting = StoredForgetting(reading, self._write, settle, clock=self._clock, digests=self._digests)
 
     @property
     @override
@@ -68,7 +68,6 @@ class StoredStore(Store):
         nothing of the batch is written then.
         """
         changes = await self._mapped(self._abreast.apply(wanted, decide))
-        self._grown(len(changes.profiles) + len(changes.seen))
         self.outbox.wrote(changes.outgoing)
         return changes
 
@@ -91,15 +90,9 @@ class StoredStore(Store):
         if changes.position is not None:
             self._position = max(self._position, changes.position)
 
-    @abstractmethod
-    def _grown(self, rows: int) -> None:
-        """So many rows were written, about."""
-
     @override
     async def derive(self, more: Derive, *, after: ProfileKey, limit: int) -> ProfileKey | None:
-        last = await self._write(partial(deriving.derive, more=more, after=after, limit=limit))
-        self._grown(limit)
-        return last
+        return await self._write(partial(deriving.derive, more=more, after=after, limit=limit))
 
     async def _one(self, name: str, said: Sequence[Any]) -> int:
         return await self._write(partial(_run, name, said))

@@ -55,10 +55,6 @@ class Tables(Protocol):
         """Run a statement that inserts all of ``rows``, in their order; how many there are because of it."""
         ...
 
-    def emptied(self) -> bool:
-        """Nothing of what was removed lies in the database's own logs any more; False while somebody reads there still."""
-        ...
-
     # ---- what every batch looks up: each dialect has its own best way -----------------------------------------------
 
     def owners(self, kind: int, values: Sequence[str]) -> Iterable[tuple[str, ProfileKey]]:

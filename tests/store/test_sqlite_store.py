@@ -70,6 +70,13 @@ class TestSqliteStore(StoreContract):
         return opening
 
 
+async def test_a_backup_is_private_and_whole(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen() as store:
+        await give(store, applied(1, 2))
+        await store.backup(tmp_path / "copy.db")
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+
+
 def damage(path: Path, sql: str, *parameters: Any) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(sql, parameters)

@@ -1,0 +1,129 @@
+"""The store in PostgreSQL: one connection writes, two read beside it.
+
+Every batch is on the server's disk before it is answered, so nothing is ever taken back and ``synced`` is the position. Not
+here: what is the same in every database (``stored``), and how the server is kept, copied and made to fail over: its operator's.
+"""
+
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from typing import Final, Self, TypeVar
+
+import anyio.to_thread
+import psycopg
+from typing_extensions import override
+
+from cdmd.contracts import Clock
+from cdmd.errors import Damaged, NotDurable
+from cdmd.models import Seq
+from cdmd.store import letters
+from cdmd.store.checking import examine_tables
+from cdmd.store.postgres.connecting import Broken, connect, in_our_words, migrate, why
+from cdmd.store.postgres.fence import Fence
+from cdmd.store.postgres.tables import PostgresReading, PostgresTables
+from cdmd.store.sql import load_migrations
+from cdmd.store.standing import belong, position_of
+from cdmd.store.stored import KEY_CHECK, StoredStore
+from cdmd.store.writer import Writer
+
+T = TypeVar("T")
+_MIGRATIONS: Final = load_migrations("postgres")
+_READERS: Final = 2
+
+
+class PostgresStore(StoredStore):
+    """``Store`` in the database that ``url`` names, in the schema that is the first of its search path."""
+
+    def __init__(self, url: str, *, clock: Clock, journal_id: str, digests: letters.Digests) -> None:
+        self._url, self._owner = url, (journal_id, digests(*KEY_CHECK))
+        self._fence = Fence(self._stands)
+        super().__init__(Writer(self._open_tables, name="store", broken=Broken), clock=clock, digests=digests)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, clock: Clock, journal_id: str, digest: letters.Digests) -> AsyncIterator[Self]:
+        """Open or make the store that belongs to the journal ``journal_id``, and take it over from whoever had it.
+
+        ``digest`` names an occurrence (source, id). Raises ``ConfigInvalid`` (the address), ``NotDurable`` (the server),
+        ``Damaged`` (another journal's, another key's), ``SchemaUnknown``, and ``CdmdError`` where the database does not do.
+        """
+        store = cls(url, clock=clock, journal_id=journal_id, digests=digest)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(store._writer)
+            await store._mapped(store._writer.run(position_of))
+            readers = [Writer(store._open_reader, name="store-reader", broken=Broken) for _ in range(_READERS)]
+            for reader in readers:
+                await stack.enter_async_context(reader)
+            store._ask(PostgresReading(readers), settle=store._settled)
+            yield store
+
+    @property
+    def synced(self) -> Seq:
+        """The last position that is known to be on the disk."""
+        return self._position
+
+    @override
+    async def sync(self) -> Seq:
+        await self._write(position_of)
+        return self._position
+
+    async def _settled(self) -> bool:
+        """Dead rows are taken out of the tables; False where somebody's old look at them keeps some of them alive."""
+        return await anyio.to_thread.run_sync(self._vacuum)
+
+    def _vacuum(self) -> bool:
+        try:
+            with closing(connect(self._url)) as connection:
+                tables = PostgresTables(connection)
+                ((looking,),) = tables.rows("looking")
+                tables.run("vacuum")
+        except psycopg.Error as error:
+            raise in_our_words(error, "written") from error
+        return not looking
+
+    @override
+    async def verify(self) -> list[str]:
+        return await anyio.to_thread.run_sync(self._examine)
+
+    def _examine(self) -> list[str]:
+        try:
+            with closing(connect(self._url, read_only=True)) as connection:
+                return [f"store: {line}" for line in examine_tables(PostgresTables(connection))]
+        except psycopg.Error as error:
+            return [f"the store cannot be read: {why(error)}"]
+
+    @override
+    async def _mapped(self, work: Awaitable[T]) -> T:
+        try:
+            result = await work
+        except psycopg.Error as error:
+            ours = in_our_words(error, "written")
+            self.failure = None if isinstance(ours, ValueError) else why(error)
+            raise ours from error
+        except (NotDurable, Damaged) as error:
+            self.failure = str(error)
+            raise
+        self.failure = None
+        return result
+
+    # ---- opening, on the threads' own time -----------------------------------------------------------------------------
+
+    def _open_tables(self) -> PostgresTables:
+        """At the start and after every failure: the lane must still be ours, and where it was left."""
+        connection = connect(self._url)
+        try:
+            migrate(connection, _MIGRATIONS)
+            plain = PostgresTables(connection)
+            with plain.transaction():
+                # Whoever does not belong here is refused before anybody is stopped from writing.
+                self._fence.opened(plain)
+                belong(*self._owner, plain)
+        except BaseException:
+            connection.close()
+            raise
+        return PostgresTables(connection, fence=self._fence)
+
+    def _open_reader(self) -> PostgresTables:
+        return PostgresTables(connect(self._url, read_only=True))
+
+    def _stands(self, seq: Seq) -> None:
+        self._position = seq

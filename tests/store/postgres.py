@@ -1,0 +1,121 @@
+"""A real PostgreSQL for the tests: a server of their own on a socket of its own, a database for each test."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+_PLACES = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+_UNPRIVILEGED = "postgres"
+_NUMBERS = count(1)
+_START = 30.0
+_HASTY = {"fsync": "off", "full_page_writes": "off"}
+_CARELESS = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
+"""Of what is answered it keeps only what it is told to keep."""
+
+
+class Database(NamedTuple):
+    """An empty one: where it is."""
+
+    url: str
+
+    def run(self, sql: str, *said: Any) -> list[tuple[Any, ...]]:
+        """Beside whoever uses it."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(sql.encode(), said or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def wait(self, sql: str) -> None:
+        """Until it finds something; the test's own deadline ends it otherwise."""
+        while not self.run(sql):
+            self.run("SELECT pg_sleep(0.01)")
+
+
+class Server:
+    """A server in ``folder``. It never runs as root, so root's tests start it as the user that Debian's package made."""
+
+    def __init__(self, folder: Path, binaries: Path, *, durable: bool) -> None:
+        self._data, self._socket, self._binaries = folder / "data", folder / "s", binaries
+        self._as = (
+            ["setpriv", f"--reuid={_UNPRIVILEGED}", f"--regid={_UNPRIVILEGED}", "--clear-groups"] if os.getuid() == 0 else []
+        )
+        self._settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._socket),
+            "max_connections": "50",
+            "shared_buffers": "64MB",
+            **(_CARELESS if durable else _HASTY),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def make(self) -> None:
+        """A new cluster."""
+        self._socket.mkdir()
+        self._data.mkdir(mode=0o700)
+        if self._as:
+            user = pwd.getpwnam(_UNPRIVILEGED)
+            for path in (self._data.parent, self._data, self._socket):
+                os.chown(path, user.pw_uid, user.pw_gid)
+        made = [*self._as, self._binaries / "initdb", "-D", self._data, "-U", "cdmd", "-A", "trust", "-E", "UTF8", "--locale=C"]
+        subprocess.run([*made, "--no-sync"], check=True, capture_output=True, cwd="/")
+
+    def start(self) -> None:
+        """Return when it answers."""
+        said = [f"--{name}={value}" for name, value in self._settings.items()]
+        command = [*self._as, self._binaries / "postgres", "-D", self._data, *said]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        ready = [self._binaries / "pg_isready", "-q", "-h", self._socket, "-t", str(int(_START))]
+        for _ in range(300):
+            if subprocess.run(ready).returncode == 0:
+                return
+            if self._process.poll() is not None:
+                break
+            subprocess.run(["sleep", "0.1"])
+        pytest.fail("PostgreSQL does not start")
+
+    def kill(self) -> None:
+        """Its first process, hard; the others notice and end by themselves."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        subprocess.run(
+            ["sh", "-c", f"while fuser -s {self._data / 'postmaster.pid'}; do sleep 0.05; done"], capture_output=True
+        )
+
+    def stop(self) -> None:
+        """In order."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(2)
+            self._process.wait()
+
+    def database(self) -> Database:
+        """A new one, empty: a schema, because that is made at once."""
+        url, name = f"postgresql://cdmd@/postgres?host={self._socket}", f"store{next(_NUMBERS)}"
+        Database(url).run(f"CREATE SCHEMA {name}")
+        return Database(f"{url}&options=-csearch_path%3D{name}")
+
+
+@contextmanager
+def running(*, durable: bool = False) -> Iterator[Server]:
+    """A server while this lasts; ``durable`` where a test speaks of what a crash leaves."""
+    if not _PLACES:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    # Not in pytest's folder: only root may look into that one, and the way to a socket has to be short.
+    folder = Path(tempfile.mkdtemp(prefix="cdmd-pg-"))
+    server = Server(folder, _PLACES[0], durable=durable)
+    try:
+        server.make()
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)

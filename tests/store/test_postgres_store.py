@@ -1,0 +1,71 @@
+"""The store in PostgreSQL: the contract, and what a server can do to it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import TypeAlias
+
+import pytest
+
+from cdmd.store.postgres.store import PostgresStore
+from tests.store.contract_directory import DirectoryContract
+from tests.store.contract_forgetting import ForgettingContract
+from tests.store.contract_membership import MembershipContract
+from tests.store.contract_outbox import OutboxContract
+from tests.store.contract_store import DIGESTER, StoreContract
+from tests.store.postgres import Database, Server, running
+from tests.store.samples import HandClock
+
+pytestmark = pytest.mark.anyio
+
+Reopen: TypeAlias = Callable[[], AbstractAsyncContextManager[PostgresStore]]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as one:
+        yield one
+
+
+@pytest.fixture
+def database(server: Server) -> Database:
+    return server.database()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def reopen(database: Database, clock: HandClock) -> Reopen:
+    def opening() -> AbstractAsyncContextManager[PostgresStore]:
+        return PostgresStore.open(database.url, clock=clock, journal_id="one", digest=DIGESTER.occurrence)
+
+    return opening
+
+
+class TestPostgresStore(StoreContract):
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture
+    def reopen(self, database: Database, clock: HandClock) -> Reopen:
+        def opening() -> AbstractAsyncContextManager[PostgresStore]:
+            return PostgresStore.open(database.url, clock=clock, journal_id="one", digest=DIGESTER.occurrence)
+
+        return opening
+
+
+class TestPostgresMembership(MembershipContract):
+    pytestmark = pytest.mark.anyio
+
+
+class TestPostgresDirectory(DirectoryContract):
+    pytestmark = pytest.mark.anyio
+
+
+class TestPostgresOutbox(OutboxContract):
+    pytestmark = pytest.mark.anyio
+
+
+class TestPostgresForgetting(ForgettingContract):
+    pytestmark = pytest.mark.anyio
