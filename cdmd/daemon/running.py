@@ -241,6 +241,7 @@ class Running:
     async def backup(self, target: Path) -> int:
         """Write a backup to the new file ``target``; returns its bytes."""
         parts = self._parts
+        await anyio.to_thread.run_sync(parts.disk.check_backup, target)
         await backup(parts.journal, parts.store, parts.feeds, target, clock=parts.clock, version=__version__)
         await parts.privacy.erasures.copied(str(target))
         return (await anyio.Path(target).stat()).st_size

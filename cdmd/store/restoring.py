@@ -40,6 +40,7 @@ _MANIFEST: Final = "manifest.json"
 _NAMES: Final = ("store.db", "journal.db", "feeds.db")
 _OPTIONAL: Final = "feeds.db"
 _CHUNK: Final = 2**20
+_WHAT_TO_DO: Final = "make room or name a file on another disk, and try again"
 _JOURNAL: Final = load_queries("journal")
 _STORE: Final = load_queries("store")
 
@@ -143,8 +144,10 @@ def _back_up(sources: Sequence[Path], target: Path, *, created: str, version: st
                 copy_database(source, folder / name)
             manifest = _describe(folder, created=created, version=version)
             _write_file(target, folder, manifest)
-    except OSError as error:
-        raise CdmdError(f"the backup {target} could not be written: {error.strerror}") from error
+    except (OSError, CdmdError) as error:
+        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        left = "nothing of it is left; " if not isinstance(error, FileExistsError) else ""
+        raise CdmdError(f"the backup {target} could not be written: {why}; {left}{_WHAT_TO_DO}") from error
     return manifest
 
 

@@ -271,3 +271,51 @@ def test_a_slow_disk_slows_the_answers_and_nothing_else(tmp_path: Path) -> None:
         sys.stdout.write(f"{len(ledger.acknowledged)} acknowledged on a disk that takes 200 ms to sync\n")
         assert load.settle(seconds=15)
         assert shortcomings(one, ledger.promised()) == []
+
+
+def _filled(one: DaemonProcess, events: int = 300) -> None:
+    """Some megabytes, so that a backup is one, too."""
+    for number in range(events):
+        one.send(
+            "/hooks/open",
+            {"id": f"b{number}", "type": "big", "identifiers": {"email": "a@b.se"}, "data": {"x": os.urandom(4000).hex()}},
+        )
+    one.settle()
+
+
+def _backup_config(state: Path, reserve: str) -> str:
+    own = '[connectors.open]\ntype = "webhook"\nverify = "none"\n'
+    return f'[daemon]\nstate_dir = "{state}"\n[journal]\nreserve = "{reserve}"\n{own}'
+
+
+def test_a_backup_to_a_disk_that_is_too_small_leaves_nothing_there_and_says_what_to_do(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    """Seen to fail when nobody asked beforehand: that disk was written full first, and others write there, too."""
+    with DaemonProcess(tmp_path, _backup_config(tmp_path / "state", "1MiB")) as one:
+        _filled(one)
+        filler = small_disk / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 2**20))
+        done = one.cdmctl("backup", str(small_disk / "kept.tar"), check=False)
+        assert done.returncode == 1
+        assert f"there are 1 MiB in {small_disk}: make room or name a file on another disk; nothing was written" in done.stderr
+        assert os.listdir(small_disk) == ["filler"]  # noqa: PTH208
+        one.send("/hooks/open", {"id": "after", "type": "small"})
+        filler.unlink()
+        assert one.cdmctl("backup", str(small_disk / "kept.tar")).returncode == 0
+
+
+def test_a_backup_never_takes_the_room_that_the_journal_needs(tmp_path: Path, small_disk: Path) -> None:
+    """Seen to fail without the look beforehand: its copies took the disk below the reserve, and nothing was acknowledged."""
+    with DaemonProcess(tmp_path, _backup_config(small_disk / "state", "6MiB")) as one:
+        _filled(one)
+        free = shutil.disk_usage(small_disk).free
+        (small_disk / "filler").write_bytes(bytes(free - 8 * 2**20))
+        done = one.cdmctl("backup", str(tmp_path / "kept.tar"), check=False)
+        assert done.returncode == 1
+        assert "beyond journal.reserve: make room" in done.stderr
+        assert not (tmp_path / "kept.tar").exists()
+        assert not list((small_disk / "state").glob("scratch*"))
+        for number in range(20):
+            one.send("/hooks/open", {"id": f"after{number}", "type": "small"})
+        assert one.ask("status")["state"] == "running"
