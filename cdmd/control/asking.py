@@ -4,7 +4,7 @@ import builtins
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from cdmd.errors import BadArguments
 
@@ -12,12 +12,15 @@ MAX_BODY: Final = 64 * 1024
 
 
 async def body(request: Request, shape: builtins.type[Any]) -> Any:
-    """The body as ``shape``; raises ``BadArguments`` beyond 64 KiB or where it does not fit."""
+    """The body as ``shape``; raises ``BadArguments`` beyond 64 KiB, where it does not fit or is not whole."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise BadArguments(f"a body of more than {MAX_BODY} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise BadArguments(f"a body of more than {MAX_BODY} bytes")
+    except ClientDisconnect as error:
+        raise BadArguments("the client left before the body was whole") from error
     try:
         return msgspec.json.decode(body or b"{}", type=shape)
     except (msgspec.DecodeError, RecursionError) as error:
