@@ -39,13 +39,23 @@ async def open_state(
     ``new_id`` names a new journal, ``random`` makes a new key, ``named`` gives the name that a source's digests are made by.
     Raises ``Damaged``, ``NotDurable`` and ``SchemaUnknown``.
     """
-    digester = Digester(await anyio.to_thread.run_sync(lambda: load_key(directory.key, random=random)), named=named)
+    digester = Digester(await anyio.to_thread.run_sync(lambda: _key(directory, random)), named=named)
     async with SqliteJournal.open(directory.journal, clock=clock, mark_path=directory.mark, new_id=new_id) as journal:
         opened = SqliteStore.open(directory.store, clock=clock, journal_id=journal.id, digest=digester.occurrence)
         async with opened as store, SqliteFeeds.open(directory.feeds) as feeds:
             check_together(first=(await journal.statistics()).first, head=journal.head, position=store.position)
             await journal.check(store.synced)
             yield Opened(journal, store, digester, feeds)
+
+
+def _key(directory: StateDirectory, random: Callable[[int], bytes]) -> bytes:
+    """A new one only where nothing is kept yet: another one would know nobody who was suppressed, and no event again."""
+    if directory.store.exists() and not directory.key.exists():
+        raise Damaged(
+            f"the digest key {directory.key} is missing, and what is kept here was written with it: put your copy of it there "
+            "(it is in no backup)"
+        )
+    return load_key(directory.key, random=random)
 
 
 def check_together(*, first: Seq, head: Seq, position: Seq) -> None:

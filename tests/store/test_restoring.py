@@ -14,6 +14,7 @@ import pytest
 
 from cdmd.errors import CdmdError, Damaged, InUse
 from cdmd.store.files import StateDirectory
+from cdmd.store.keys import KEY_BYTES
 from cdmd.store.opening import Opened, open_state
 from cdmd.store.restoring import Manifest, backup, kept_state, restore
 from tests.store.contract_feeds import written
@@ -100,6 +101,11 @@ async def test_a_backup_restores_into_an_empty_directory_that_has_the_key(
     await filled(state, file)
     other = StateDirectory(tmp_path / "other")
     await put_back(file, other)
+    with pytest.raises(Damaged, match=r"digest\.key is missing"):
+        async with running(other):
+            pass
+    other.key.parent.mkdir(exist_ok=True)
+    other.key.write_bytes(b"x" * KEY_BYTES)
     with pytest.raises(Damaged, match="another digest key"):
         async with running(other):
             pass
