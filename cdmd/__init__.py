@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cdmd.errors import SourceBlocked as SourceBlocked
     from cdmd.errors import SourceUnavailable as SourceUnavailable
     from cdmd.extensions import extension as extension
+    from cdmd.hookspecs import HOOKS_VERSION as HOOKS_VERSION
     from cdmd.hookspecs import hookimpl as hookimpl
     from cdmd.kit.quantities import Duration as Duration
     from cdmd.kit.quantities import Size as Size
@@ -74,7 +75,7 @@ _HOMES: Final = {
         "SourceUnavailable",
     ),
     "cdmd.extensions": ("extension",),
-    "cdmd.hookspecs": ("hookimpl",),
+    "cdmd.hookspecs": ("HOOKS_VERSION", "hookimpl"),
     "cdmd.kit.quantities": ("Duration", "Size"),
     "cdmd.kit.secret": ("Secret",),
     "cdmd.models": (

@@ -1,7 +1,7 @@
 """Every hook: one function and its promise. Plugins implement them with ``cdmd.hookimpl``; ours use the same ones."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pluggy
 
@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     import click
 
 PROJECT = "cdmd"
+HOOKS_VERSION: Final = (1, 0)
+"""The version of the hooks and of all that ``import cdmd`` offers.
+
+The second number grows with each addition; nothing is taken away or asked for in addition while the first stays.
+"""
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 

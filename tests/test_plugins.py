@@ -80,6 +80,10 @@ def plugin(**hooks: Any) -> types.SimpleNamespace:
     return types.SimpleNamespace(**{name: hookimpl(function) for name, function in functions.items()})
 
 
+def written_for(version: Any) -> types.SimpleNamespace:
+    return types.SimpleNamespace(CDMD_HOOKS=version)
+
+
 def extension(name: str) -> Extension:
     return Extension(name=name, on=["*"], function=lambda event, context: None)
 
@@ -126,6 +130,11 @@ def test_a_plugins_connectors_and_extensions_are_taken_in() -> None:
         (plugin(cdmd_formats=[changed(Lines, __init__=lambda self: None)]), "not made from (settings)"),
         (plugin(cdmd_formats=[changed(Lines, rows=None)]), "has no rows(stream)"),
         (plugin(cdmd_formats=[Lines, changed(Lines)]), "the format 'lines' exists already"),
+        (written_for((0, 9)), "written for hooks 0.9, and this cdmd has 1.0: install a newer version of it"),
+        (written_for((1, 1)), "written for hooks 1.1, and this cdmd has 1.0: update cdmd"),
+        (written_for((2, 0)), "update cdmd"),
+        (written_for("1.0"), "write CDMD_HOOKS = (1, 0)"),
+        (written_for((1, "0")), "write CDMD_HOOKS = (1, 0)"),
     ],
 )
 def test_a_broken_plugin_is_a_row_with_its_reason(found: Any, sentence: str) -> None:
@@ -138,6 +147,10 @@ def test_a_broken_plugin_is_a_row_with_its_reason(found: Any, sentence: str) -> 
 
 def test_a_connector_may_be_told_and_fetch() -> None:
     assert row(plugin(cdmd_connectors=[changed(Push, run=Pull.run)])).state == "enabled"
+
+
+def test_a_plugin_that_was_written_for_this_version_or_an_earlier_one_is_taken_in() -> None:
+    assert row(written_for((1, 0))).state == "enabled"
 
 
 def test_a_plugins_formats_are_taken_in() -> None:

@@ -5,6 +5,7 @@ Of commands, the control API, problems, hooks, public names and the library.
 
 import inspect
 from collections.abc import Iterator
+from typing import Final
 
 import click
 
@@ -13,6 +14,10 @@ from cdmd import hookspecs
 from cdmd.config.library import Library
 from cdmd.control.handlers import STREAMS, TABLE
 from cdmd.control.problems import codes
+
+_HOOKS_VERSION: Final = (
+    "The version of the hooks and of these names, (1, 0): additions raise the second number, and nothing goes"
+)
 
 
 def command_table(command: click.Command, *, name: str) -> str:
@@ -59,7 +64,8 @@ def library_table() -> str:
 
 def _prose(thing: object) -> str:
     """Its docstring as one line of Markdown."""
-    text = "Marks a function as a hook's implementation." if thing is hookspecs.hookimpl else inspect.getdoc(thing) or ""
+    told = {id(hookspecs.hookimpl): "Marks a function as a hook's implementation", id(hookspecs.HOOKS_VERSION): _HOOKS_VERSION}
+    text = told.get(id(thing)) or inspect.getdoc(thing) or ""
     return " ".join(text.split()).replace("``", "`")
 
 

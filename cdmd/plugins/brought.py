@@ -72,6 +72,7 @@ def _implementations(manager: pluggy.PluginManager, hook: str) -> list[tuple[str
 
 def brought(plugin: object, name: str) -> Brought:
     """What the hooks of the plugin ``name`` give. Raises ``PluginFault``, and whatever they raise."""
+    _check_version(getattr(plugin, "CDMD_HOOKS", None))
     trial = manager()
     trial.register(plugin, name=name)
     trial.check_pending()
@@ -83,6 +84,20 @@ def brought(plugin: object, name: str) -> Brought:
         extensions=[_checked_extension(found) for found in given(trial, "cdmd_extensions")],
         later=sorted(LATER & set(vars(trial.hook))),
     )
+
+
+def _check_version(written_for: object) -> None:
+    """A plugin may say which version of the hooks it was written for: ``CDMD_HOOKS = (1, 0)``."""
+    ours = hookspecs.HOOKS_VERSION
+    if written_for is None:
+        return
+    if not (isinstance(written_for, tuple) and len(written_for) == len(ours) and all(type(one) is int for one in written_for)):
+        raise PluginFault("its CDMD_HOOKS is not a version: write CDMD_HOOKS = (1, 0)")
+    said, has = (".".join(map(str, version)) for version in (written_for, ours))
+    if written_for[0] < ours[0]:
+        raise PluginFault(f"it was written for hooks {said}, and this cdmd has {has}: install a newer version of it")
+    if written_for > ours:
+        raise PluginFault(f"it was written for hooks {said}, and this cdmd has {has}: update cdmd")
 
 
 def _check_marked(plugin: object, manager: pluggy.PluginManager) -> None:

@@ -120,7 +120,7 @@ class DaemonProcess:
         return Client([str(self.socket)])
 
     def send(self, path: str, document: Any, *, headers: Mapping[str, str] | None = None) -> Any:
-        """POST ``document`` (bytes as they are, anything else as JSON) and return the decoded answer.
+        """POST ``document`` (bytes as they are, anything else as JSON) and return the answer: decoded JSON, else its text.
 
         Raises CdmdError for every status but 200, and when nobody listens.
         """
@@ -131,7 +131,8 @@ class DaemonProcess:
         request = urllib.request.Request(f"{self.url}{path}", body, given)  # noqa: S310 - our own daemon
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-                return json.load(answer)
+                text = answer.read().decode()
+                return json.loads(text) if answer.headers.get_content_type().endswith("json") else text
         except urllib.error.HTTPError as error:
             with error:
                 raise CdmdError(f"{path} answered {error.code} {error.read()[:500].decode(errors='replace')}".strip()) from None
@@ -144,7 +145,8 @@ class DaemonProcess:
         Raises CdmdError when that takes longer.
         """
         until, pause = monotonic() + seconds, threading.Event()
-        while waiting := self._waiting(held=held):
+        # Twice with `held`: what is parked is counted a moment before the backlog that it comes from.
+        while waiting := self._waiting(held=held) or (held and self._waiting(held=held)):
             if monotonic() > until:
                 raise CdmdError(f"{waiting} event(s) are still not applied after {seconds:g} seconds")
             pause.wait(0.02)

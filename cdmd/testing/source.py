@@ -7,11 +7,12 @@ import socket
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from cdmd.config.schema import ConnectorFrame
-from cdmd.contracts import Budget, Clock, Http, StreamFrame
+from cdmd.contracts import Budget, Clock, Http, PullConnector, StreamFrame
 from cdmd.errors import AddressRefused
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.tables import SourceTable
@@ -20,7 +21,12 @@ from cdmd.kit.egress import GuardedHttp
 from cdmd.kit.quantities import Rate
 from cdmd.kit.shared_budget import SharedBudget
 from cdmd.models import Accepted, Event, Fault, Filtered, Record, Rejected, Verdict
+from cdmd.testing.clock import ManualClock
 from cdmd.testing.tables import MemoryFeeds
+
+
+class _Over(Exception):
+    """Raised where a connector would rest once too often."""
 
 
 class RecordingSource:
@@ -28,7 +34,8 @@ class RecordingSource:
 
     ``frame`` is the connector's mapping as configured, ``streams`` what its streams have of their own; ``http`` the client the
     connector may use (a guarded one that reaches nothing by default), ``public_url`` what senders write before the path.
-    ``worked_on`` is what it said it did, ``stopped`` whether somebody had enough before its end.
+    ``worked_on`` is what it said it did, ``rested`` the reasons of its rests, ``stopped`` whether somebody had enough before
+    its end. A pull connector is run by ``run``.
     """
 
     def __init__(
@@ -52,6 +59,8 @@ class RecordingSource:
         self.refused: Counter[str] = Counter()
         self.state: dict[bytes, bytes] = {}
         self.worked_on: list[str] = []
+        self.rested: list[str] = []
+        self._rests: int | None = None
         self.stopped = False
         self._scratch = scratch or Path(tempfile.gettempdir())
         self.feeds = MemoryFeeds()
@@ -113,8 +122,27 @@ class RecordingSource:
         return hashlib.blake2b(purpose.encode(), digest_size=32).digest()
 
     async def idle(self, until: datetime, reason: str) -> None:
-        """Sleep on the clock."""
-        await self._clock.sleep(max(0.0, (until - self._clock.now()).total_seconds()))
+        """Sleep on the clock; within ``run`` a clock that is moved by hand moves on by itself."""
+        self.rested.append(reason)
+        pause = max(0.0, (until - self._clock.now()).total_seconds())
+        if self._rests is None:
+            await self._clock.sleep(pause)
+            return
+        if len(self.rested) >= self._rests:
+            raise _Over
+        if isinstance(self._clock, ManualClock):
+            self._clock.advance(pause)
+        else:
+            await self._clock.sleep(pause)
+
+    async def run(self, connector: PullConnector, *, rests: int = 1) -> None:
+        """Let it work until it rests (``idle``) for the ``rests``-th time, or returns; then again, with what it kept."""
+        self._rests = len(self.rested) + rests
+        try:
+            with suppress(_Over):
+                await connector.run(self)
+        finally:
+            self._rests = None
 
     def working(self, on: str | None) -> None:
         """Remembered as ``worked_on``."""

@@ -18,7 +18,6 @@ import pytest
 import cdmd
 from cdmd.cli.demo.agency import Agency
 from cdmd.cli.demo.application import Application
-from cdmd.cli.demo.area import sftp_area
 from cdmd.cli.demo.arrivals import missing
 from cdmd.cli.demo.crm import CONTACTS, Crm, contact
 from cdmd.cli.demo.part import Part
@@ -32,6 +31,7 @@ from cdmd.cli.demo.telling import Telling, customer_line, took
 from cdmd.errors import CdmdError
 from cdmd.kit.presets import presets
 from cdmd.testing import DaemonProcess
+from cdmd.testing.area import sftp_area
 
 ROOT = Path(cdmd.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "cdmd", "demo"]

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from cdmd.cli.demo.area import GUEST, SftpArea, sftp_area
 from cdmd.cli.demo.part import EMAIL, Expected, Part, Stage, secret_file
 from cdmd.errors import CdmdError
+from cdmd.testing.area import GUEST, SftpArea, sftp_area
 
 _SECONDS: Final = 10.0
 _PAUSE: Final = 0.05

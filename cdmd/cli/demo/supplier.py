@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from cdmd.cli.demo.area import GUEST, sftp_area
 from cdmd.cli.demo.part import CUSTOMER, Expected, Part, Stage, secret_file
 from cdmd.errors import CdmdError
+from cdmd.testing.area import GUEST, sftp_area
 
 ROWS: Final = 600
 _OURS: Final = 500

@@ -1,4 +1,4 @@
-"""A small real sftp server on loopback for the demo's supplier and agency: one folder, one guest with a password."""
+"""A small real sftp server on loopback: one folder, one guest with a password. For tests and for the demo."""
 
 import hmac
 import secrets
@@ -19,11 +19,24 @@ GUEST: Final = "cdmd"
 
 
 class SftpArea(NamedTuple):
-    """Where it listens, the password of ``GUEST``, and the fingerprint of its host key."""
+    """Where it listens, the password of ``GUEST``, the fingerprint of its host key, and the folder that is served."""
 
     port: int
     password: str
     fingerprint: str
+    folder: Path
+
+    @property
+    def settings(self) -> str:
+        """The keys of a connector or target of type ``sftp`` that reach it, as TOML."""
+        keys = {"host": "127.0.0.1", "username": GUEST, "password": self.password, "host_key": self.fingerprint, "path": "/"}
+        return f"port = {self.port}\n" + "".join(f'{key} = "{value}"\n' for key, value in keys.items())
+
+    def put(self, name: str, content: str | bytes) -> None:
+        """Lay a whole file down, or another in its place, as a careful supplier does: written aside, then renamed."""
+        aside, place = self.folder / f".{name}.part", self.folder / name
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+        aside.rename(place)
 
     def fetch(self, name: str) -> bytes:
         """The file's content, as the guest gets it. Raises CdmdError."""
@@ -61,8 +74,12 @@ class _Guest(asyncssh.SSHClient):
 class _Door(asyncssh.SSHServer):
     """Lets the guest in."""
 
-    def __init__(self, password: str) -> None:
-        self._password = password
+    def __init__(self, password: str, guests: set[asyncssh.SSHServerConnection]) -> None:
+        self._password, self._guests = password, guests
+
+    @override
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._guests.add(conn)
 
     @override
     def password_auth_supported(self) -> bool:
@@ -77,10 +94,11 @@ class _Door(asyncssh.SSHServer):
 def sftp_area(folder: Path) -> Iterator[SftpArea]:
     """Serve ``folder`` as the root; the server runs in a thread of its own."""
     key, password = asyncssh.generate_private_key("ssh-ed25519"), secrets.token_urlsafe(16)
+    guests: set[asyncssh.SSHServerConnection] = set()
 
     async def start() -> asyncssh.SSHAcceptor:
         return await asyncssh.create_server(
-            lambda: _Door(password),
+            lambda: _Door(password, guests),
             "127.0.0.1",
             0,
             server_host_keys=[key],
@@ -89,11 +107,14 @@ def sftp_area(folder: Path) -> Iterator[SftpArea]:
 
     async def stop(server: asyncssh.SSHAcceptor) -> None:
         server.close()
+        for guest in guests:
+            guest.abort()
+            await guest.wait_closed()
         await server.wait_closed()
 
     with start_blocking_portal() as portal:
         server = portal.call(start)
         try:
-            yield SftpArea(server.get_port(), password, key.convert_to_public().get_fingerprint())
+            yield SftpArea(server.get_port(), password, key.convert_to_public().get_fingerprint(), folder)
         finally:
             portal.call(stop, server)

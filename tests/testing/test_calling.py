@@ -1,0 +1,51 @@
+"""An extension called once, as the daemon would."""
+
+from typing import Any
+
+import pytest
+
+import cdmd
+from cdmd.testing import ManualClock, call_extension, make_event
+
+EVENT = make_event("order.paid", data={"total": 5})
+
+
+def declared(function: Any, **named: Any) -> cdmd.Extension:
+    return cdmd.extension(**{"on": "order.*", "timeout": 0.2, **named})(function)
+
+
+def raising(error: Exception) -> Any:
+    async def function(event: cdmd.Event, context: cdmd.Context) -> None:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("function", "outcome", "then"),
+    [
+        (lambda event, context: event.enriched(a=context.settings["a"]), "extended", "stored"),
+        (lambda event, context: None, "unchanged", "stored"),
+        (lambda event, context: 5, "failed: returned int instead of an event or None", "held"),
+        (raising(cdmd.Drop()), "dropped", "filtered"),
+        (raising(cdmd.Reject("odd")), "rejected", "dead"),
+        (raising(cdmd.RetryLater(5)), "later", "held"),
+    ],
+)
+def test_what_came_of_it_is_said_in_the_daemons_words(function: Any, outcome: str, then: str) -> None:
+    called = call_extension(declared(function), EVENT, {"a": 1})
+    assert (called.outcome, called.then) == (outcome, then)
+    assert called.event.data == ({"total": 5, "a": 1} if outcome == "extended" else {"total": 5})
+
+
+def test_an_event_of_another_type_is_not_for_it() -> None:
+    called = call_extension(declared(lambda event, context: 5, on="tv.*"), EVENT)
+    assert called.outcome == "not called: its types are others"
+
+
+def test_its_deadline_and_its_clock_are_kept() -> None:
+    def told(event: cdmd.Event, context: cdmd.Context) -> cdmd.Event:
+        return event.enriched(now=context.now.isoformat())
+
+    clock = ManualClock()
+    assert call_extension(declared(told), EVENT, clock=clock).event.data["now"] == clock.now().isoformat()
