@@ -169,7 +169,7 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("cdmd", f"{document['version']}, {document['state']} for {span(document['uptime_seconds'])}"),
         ("queue", f"{queue['events']} of {queue['max_events']} events, {size(queue['bytes'])} of {size(queue['max_bytes'])}"),
-        ("journal", f"{journal['backlog']} waiting, {size(journal['bytes'])}"),
+        ("journal", f"{journal['backlog']} waiting, {size(journal['bytes'])}{_servers(journal)}"),
         ("store", _store(store)),
         *_late(document["audiences"]),
         *_erasing(document["erasures"]),
@@ -179,6 +179,15 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items() if count or name in _ALWAYS),
         ),
     ]
+
+
+def _servers(journal: Mapping[str, Any]) -> str:
+    """Where it lies, where that is not here; an older daemon says nothing of it."""
+    if (server := journal.get("server")) is None:
+        return ""
+    copies = journal["copies"]
+    late = [f"{one['server']} is {one['lag']} behind" for one in copies if not one["current"]]
+    return ", ".join([f" at {server or 'no server'}", *([f"{len(copies) + 1} copies"] if copies else []), *late])
 
 
 def _store(row: Mapping[str, Any]) -> str:

@@ -65,11 +65,14 @@ def verify(config: Path | None, state_dir: Path | None, *, as_json: bool) -> int
     cdmd verify
     cdmd verify --state-dir /var/lib/cdmd
     """
-    directory = StateDirectory(state_dir or load_all(config).config.state_dir)
+    loaded = None if state_dir else load_all(config).config
+    directory = StateDirectory(state_dir or loaded.state_dir)  # type: ignore[union-attr]  # one of both is there
+    elsewhere = loaded.journal.url if loaded else None
     if not directory.journal.exists() and not directory.store.exists():
         raise click.ClickException(f"there is no journal and no store in {directory.root}")
     with directory.held():
-        problems = verify_journal(directory.journal, directory.mark) + verify_store(directory.store)
+        problems = [] if elsewhere else verify_journal(directory.journal, directory.mark)
+        problems += verify_store(directory.store)
         problems += verify_feeds(directory.feeds) if directory.feeds.exists() else []
     if as_json:
         click.echo(json.dumps({"whole": not problems, "problems": problems}))
@@ -77,5 +80,8 @@ def verify(config: Path | None, state_dir: Path | None, *, as_json: bool) -> int
         for problem in problems:
             click.echo(problem)
         damaged = f"{len(problems)} problem(s) found; put a backup in place with: cdmd restore FILE"
-        click.echo(f"{directory.root}: " + (damaged if problems else "journal and store are whole"))
+        whole = "the store is whole" if elsewhere else "journal and store are whole"
+        click.echo(f"{directory.root}: {damaged if problems else whole}")
+        if elsewhere:
+            click.echo(f"the journal lies at {elsewhere}: the running daemon looks through it with cdmctl verify", err=True)
     return 1 if problems else 0

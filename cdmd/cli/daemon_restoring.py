@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cdmd.cli.loading import load_all
-from cdmd.config.schema import IdentitySettings
+from cdmd.config.schema import Config, IdentitySettings
 from cdmd.daemon.erasing import RESTORED
 from cdmd.daemon.suppressing import LISTED, OWNER, PURPOSE, key_check, suppression_row
 from cdmd.errors import BadArguments, CdmdError
@@ -42,7 +42,7 @@ def restore(file: Path, config: Path | None, state_dir: Path | None, listed: Pat
     cdmd restore /backup/cdmd-2026-11-23.tar
     cdmd restore /backup/cdmd-2026-11-23.tar --state-dir /var/lib/cdmd --suppressions suppressions.jsonl
     """
-    directory = StateDirectory(state_dir or load_all(config).config.state_dir)
+    directory = StateDirectory(state_dir or _own(load_all(config).config))
     kept = kept_state(directory, OWNER)
     if kept is None and listed is None:
         click.echo(
@@ -64,6 +64,16 @@ def restore(file: Path, config: Path | None, state_dir: Path | None, listed: Pat
     else:
         click.echo(f"restored the backup of {manifest.created} into {root} (journal up to {manifest.head})")
         click.echo(f"{count} suppression(s) from here are in force, and are applied to it before the daemon listens")
+
+
+def _own(config: Config) -> Path:
+    """The configured state directory. Raises ``CdmdError`` where the journal, and so who was suppressed, is not in it."""
+    if config.journal.url is not None:
+        raise CdmdError(
+            f"the journal lies at {config.journal.url} (journal.url), and a backup is not restored there: restore it into "
+            "another directory with --state-dir, and run it without that key"
+        )
+    return config.state_dir
 
 
 def _read(listed: Path, directory: StateDirectory) -> State:

@@ -54,10 +54,18 @@ def _machine(status: Mapping[str, Any]) -> Iterator[Finding]:
     elif disk["days_left"] is not None and disk["days_left"] < _FEW_DAYS:
         yield Finding("warning", "disk", f"it is full in {disk['days_left']:.0f} days at today's rate", more)
     if failure:
-        yield Finding("problem", "journal", failure, "mend the disk; cdmd goes on by itself, and then: cdmctl verify")
+        yield Finding("problem", "journal", failure, f"mend {_where(status)}; cdmd goes on by itself, and then: cdmctl verify")
+    for one in status["journal"].get("copies", []):
+        if not one["current"]:
+            said = f"the copy on {one['server']} is {one['lag']} operations behind"
+            yield Finding("warning", "journal", said, "see whether that NATS server runs: nats server report jetstream")
     for text in status["warnings"]:
         if text != failure:
             yield _warned(text)
+
+
+def _where(status: Mapping[str, Any]) -> str:
+    return "the disk" if status["journal"].get("server") is None else "the NATS servers (journal.url)"
 
 
 def _warned(text: str) -> Finding:

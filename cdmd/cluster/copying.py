@@ -1,11 +1,11 @@
 """A copy of the journal as a file, taken while it runs: the same that SQLite's journal makes of itself."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import anyio
 from anyio.to_thread import run_sync
 
 from cdmd.cluster.beside import Beside, Checkpoint
@@ -23,8 +23,8 @@ async def copy_journal(
 
     So the copy's state is never ahead of its entries. Raises ``CdmdError``; then there is no file.
     """
-    with ExitStack() as stack:
-        copy = await run_sync(stack.enter_context, JournalCopy.making(target))
+    copy = await run_sync(JournalCopy.begin, target)
+    try:
         for name in await beside.owners():
             async for rows in _pages(beside, name):
                 await run_sync(copy.state, name, rows)
@@ -32,6 +32,10 @@ async def copy_journal(
         async for found in entries.behind(Seq(0), end=reached.entries):
             await run_sync(copy.blocks, [found.piece.block])
         await run_sync(partial(copy.finish, journal_id=reached.journal_id, head=reached.head, counts=counts))
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await run_sync(copy.drop)
+        raise
 
 
 async def _pages(beside: Beside, connector: str) -> AsyncIterator[list[tuple[bytes, bytes]]]:

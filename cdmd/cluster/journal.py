@@ -24,7 +24,7 @@ from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, R
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Journaled, Micros, Seq, encode_entry, to_micros
 from cdmd.store.blocks import unpack_after
-from cdmd.store.mark import Mark, check_mark, read_mark, write_mark
+from cdmd.store.mark import Mark, Marker
 from cdmd.store.revising import revised
 from cdmd.store.tail import Tail
 
@@ -42,7 +42,7 @@ class JetStreamJournal(Journal):
     """``Journal`` on two streams and a bucket."""
 
     def __init__(self, link: Link, place: Place, *, writer: str, clock: Clock, mark_path: Path, tail: Tail) -> None:
-        self._link, self._clock, self._mark_path, self._tail = link, clock, mark_path, tail
+        self._link, self._clock, self._tail = link, clock, tail
         self._streams = streams = Streams.of(place, link)
         self._beside = Beside(streams.kept, streams.bucket)
         self._entries = Entries(streams.entries, streams.kept, key=streams.bucket.patch)
@@ -50,7 +50,7 @@ class JetStreamJournal(Journal):
         self._log = Commits(streams.changes, writer=writer, adopt=self._beside.adopt)
         self._id = ""
         self._head = Seq(0)
-        self._marked: Mark | None = None
+        self._marker = Marker(mark_path)
         self._failure: str | None = None
         self._grown = anyio.Event()
         self._appending, self._pruning = anyio.Lock(), anyio.Lock()
@@ -99,8 +99,7 @@ class JetStreamJournal(Journal):
         self._entries.begin(checkpoint.begins, checkpoint.first)
         await self._lane.open(checkpoint.entries)
         await self._log.open(checkpoint.changes)
-        mark = await anyio.to_thread.run_sync(read_mark, self._mark_path)
-        check_mark(mark, journal_id=self._id, head=self._head, path=self._mark_path)
+        await self._marker.check(Mark(self._id, self._head))
 
     @property
     @override
@@ -288,11 +287,20 @@ class JetStreamJournal(Journal):
 
     @override
     async def statistics(self) -> JournalStatistics:
+        first, server = self._entries.first, self._link.server or ""
         try:
-            held = [(await stream.info()).state.bytes for stream in self._streams[:3]]
+            infos = [await stream.info() for stream in self._streams[:3]]
         except CdmdError as error:
-            return JournalStatistics(first=self._entries.first, head=self._head, bytes=0, failure=self._failure or str(error))
-        return JournalStatistics(first=self._entries.first, head=self._head, bytes=sum(held), failure=self._failure)
+            failure = self._failure or str(error)
+            return JournalStatistics(first=first, head=self._head, bytes=0, failure=failure, server=server)
+        return JournalStatistics(
+            first=first,
+            head=self._head,
+            bytes=sum(info.state.bytes for info in infos),
+            failure=self._failure,
+            server=server,
+            copies=[one.copy for one in infos[0].cluster.replicas],
+        )
 
     # ---- whole or damaged --------------------------------------------------------------------------------------------
 
@@ -306,8 +314,7 @@ class JetStreamJournal(Journal):
     async def verify(self) -> list[str]:
         faults = [f"journal: {fault}" async for fault in self._faults(Seq(0))]
         try:
-            mark = await anyio.to_thread.run_sync(read_mark, self._mark_path)
-            check_mark(mark, journal_id=self._id, head=self._head, path=self._mark_path)
+            await self._marker.check(Mark(self._id, self._head))
         except Damaged as error:
             faults.append(f"journal: {error}")
         return faults
@@ -327,19 +334,11 @@ class JetStreamJournal(Journal):
 
     @override
     async def backup(self, target: Path) -> None:
-        async with self._pruning:
-            await copy_journal(self._entries, self._beside, target, place=self._reached)
+        await copy_journal(self._entries, self._beside, target, place=self._reached)
 
     @override
     async def write_mark(self) -> None:
         """Write the high-water mark beside the store, and bring the state into the bucket where it has grown."""
         if self._beside.size > _CHECKPOINT_BYTES or self._beside.commits > _CHECKPOINT_COMMITS:
             await self._checkpoint()
-        mark = Mark(self._id, self._head)
-        if mark == self._marked:
-            return
-        try:
-            await anyio.to_thread.run_sync(write_mark, self._mark_path, mark)
-        except OSError as error:
-            raise NotDurable(f"the mark {self._mark_path} cannot be written: {error.strerror}") from error
-        self._marked = mark
+        await self._marker.write(Mark(self._id, self._head))

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from cdmd.cluster.connection import NO_STREAM, Link, Message, Refused
+from cdmd.contracts import JournalReplica
 from cdmd.errors import CdmdError
 
 _BYTES_ANY: Final = -1
@@ -37,6 +38,11 @@ class Peer(msgspec.Struct, frozen=True):
     current: bool = False
     offline: bool = False
     lag: int = 0
+
+    @property
+    def copy(self) -> JournalReplica:
+        """The same in the daemon's words."""
+        return JournalReplica(server=self.name, current=self.current and not self.offline, lag=self.lag)
 
 
 class Group(msgspec.Struct, frozen=True):

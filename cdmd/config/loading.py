@@ -29,7 +29,6 @@ from cdmd.config.schema import (
     HttpSettings,
     IdentitySettings,
     IndicatorSettings,
-    JournalSettings,
     MetricsSettings,
     NetworkSettings,
     ParkedSettings,
@@ -37,6 +36,7 @@ from cdmd.config.schema import (
     TraitSettings,
 )
 from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, StandIns, make_token, names_a_secret, token
+from cdmd.config.sharing import JournalSettings
 from cdmd.config.targeting import addressed, target
 from cdmd.config.typed import Check, Typed, Types
 from cdmd.contracts import Format

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from cdmd.config.governing import PrivacySettings
 from cdmd.config.outbound import DeliverySettings, TargetConfig
+from cdmd.config.sharing import JournalSettings
 from cdmd.contracts import EventSettings
 from cdmd.kit.quantities import Duration, Size
 from cdmd.kit.secret import Secret
@@ -121,13 +122,6 @@ class QueueSettings(_Table, frozen=True, kw_only=True):
 
     max_events: Annotated[int, Meta(description="Events that may wait for the journal.", ge=1)] = 10_000
     max_bytes: Annotated[Size, Meta(description="Bytes that may wait for the journal.")] = Size.parse("64MiB")
-
-
-class JournalSettings(_Table, frozen=True, kw_only=True):
-    """``[journal]``."""
-
-    keep: Annotated[Duration, Meta(description="How long what arrived stays in the journal.")] = _d("7d")
-    reserve: Annotated[Size, Meta(description="Below this much free disk nothing is acknowledged.")] = Size.parse("1GiB")
 
 
 class DeadLetterSettings(_Table, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from cdmd.contracts.directory import Audit, Directory, Person
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
 from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
-from cdmd.contracts.journal import Append, Feeds, Journal, JournalStatistics, Revise
+from cdmd.contracts.journal import Append, Feeds, Journal, JournalReplica, JournalStatistics, Revise
 from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
 from cdmd.contracts.outbox import AttemptFilter, Outbox
 from cdmd.contracts.privacy import Naming, Screen
@@ -69,6 +69,7 @@ __all__ = [
     "HttpAnswer",
     "HttpAnswerT",
     "Journal",
+    "JournalReplica",
     "JournalStatistics",
     "LookingConnector",
     "Member",

@@ -29,13 +29,26 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[str, int] = {}
 
 
+class JournalReplica(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that has the journal, besides the one that leads: ``lag`` counts what it has still to write."""
+
+    server: str
+    current: bool
+    lag: int = 0
+
+
 class JournalStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures for ``status``: first and last sequence kept, bytes on disk, and whether appends work (else why not)."""
+    """Figures for ``status``: first and last sequence kept, bytes on disk, and whether appends work (else why not).
+
+    Of a journal that lies on servers also which one is talked to (None: the journal lies here), and who else has it.
+    """
 
     first: Seq
     head: Seq
     bytes: int
     failure: str | None = None
+    server: str | None = None
+    copies: Sequence[JournalReplica] = ()
 
 
 class Journal(Protocol):
@@ -129,7 +142,7 @@ class Journal(Protocol):
         ...
 
     async def backup(self, target: Path) -> None:
-        """A consistent copy at ``target``, taken while it runs."""
+        """A consistent copy at ``target`` in SQLite's form, while it runs (inside ``unpruned`` where it may be pruned)."""
         ...
 
     async def statistics(self) -> JournalStatistics:

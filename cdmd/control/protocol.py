@@ -3,7 +3,7 @@
 Not here: how it is served (``server``), who may ask (``actors``), or what the commands need of the daemon (``runtime``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -34,12 +34,25 @@ class QueueRow(_Shape, frozen=True, kw_only=True):
     max_bytes: int
 
 
+class JournalReplicaRow(_Shape, frozen=True, kw_only=True):
+    """A server that has the journal, too: ``lag`` counts what it has still to write."""
+
+    server: str
+    current: bool
+    lag: int = 0
+
+
 class JournalRow(_Shape, frozen=True, kw_only=True):
-    """The journal: ``backlog`` counts events acknowledged and not yet applied or parked."""
+    """The journal: ``backlog`` counts events acknowledged and not yet applied or parked.
+
+    Where it lies on servers (``journal.url``): the one that is talked to (empty: none), and those that have copies.
+    """
 
     backlog: int
     bytes: int = 0
     failure: str | None = None
+    server: str | None = None
+    copies: Sequence[JournalReplicaRow] = ()
 
 
 class StoreRow(_Shape, frozen=True, kw_only=True):

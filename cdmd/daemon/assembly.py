@@ -20,6 +20,7 @@ from cdmd.daemon.listening import Sockets, limits, sockets, tls
 from cdmd.daemon.naming import Names
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
+from cdmd.daemon.sharing import shared_journal
 from cdmd.daemon.status_line import keep_status_line, status_line
 from cdmd.daemon.stopping import Stopping
 from cdmd.errors import CdmdError
@@ -60,11 +61,20 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
     config, names = given.config, Names(given.config.connectors)
     directory = await stack.enter_async_context(StateDirectory(config.state_dir).hold())
     opening = open_state(
-        directory, clock=given.clock, new_id=lambda: uuid.uuid4().hex, random=secrets.token_bytes, named=names.earliest
+        directory,
+        clock=given.clock,
+        new_id=_new_id,
+        random=secrets.token_bytes,
+        named=names.earliest,
+        shared=shared_journal(config.journal, clock=given.clock, new_id=_new_id),
     )
     opened = await stack.enter_async_context(opening)
     trust = await anyio.to_thread.run_sync(ssl.create_default_context)
     return Parts(given, opened, names=names, trust=trust, counts=await opened.journal.counts())
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
 
 
 async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from cdmd import __version__
-from cdmd.contracts import LookingConnector, StoreTotals, StreamingConnector
+from cdmd.contracts import JournalStatistics, LookingConnector, StoreTotals, StreamingConnector
 from cdmd.control.audience_shapes import AudiencesRow
 from cdmd.control.privacy_shapes import ErasuresRow
 from cdmd.control.protocol import (
     ConnectorRow,
     DiskRow,
+    JournalReplicaRow,
     JournalRow,
     PluginRow,
     QueueRow,
@@ -55,7 +56,7 @@ class Overview:
             state="degraded" if parts.state == "running" and unwell else parts.state,
             uptime_seconds=round(uptime, 3),
             queue=QueueRow(events=queue.events, max_events=queue.max_events, bytes=queue.bytes, max_bytes=queue.max_bytes),
-            journal=JournalRow(backlog=parts.pipeline.statistics().backlog, bytes=journal.bytes, failure=journal.failure),
+            journal=_journal(journal, backlog=parts.pipeline.statistics().backlog),
             store=StoreRow(
                 bytes=totals.bytes,
                 parked=totals.parked,
@@ -91,6 +92,11 @@ class Overview:
         except CdmdError as error:
             return f"the store cannot be read, its figures are those of before: {error}"
         return None
+
+
+def _journal(found: JournalStatistics, *, backlog: int) -> JournalRow:
+    copies = [JournalReplicaRow(server=one.server, current=one.current, lag=one.lag) for one in found.copies]
+    return JournalRow(backlog=backlog, bytes=found.bytes, failure=found.failure, server=found.server, copies=copies)
 
 
 def _is_unwell(row: TargetRow) -> bool:

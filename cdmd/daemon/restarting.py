@@ -5,6 +5,7 @@ from typing import Final
 from cdmd.config.schema import Config
 
 _TABLES: Final = ("http", "network", "queue", "parked")
+_AT_ONCE: Final = ("keep", "reserve")
 
 
 def needs_restart(began_with: Config, now: Config) -> list[str]:
@@ -14,6 +15,11 @@ def needs_restart(began_with: Config, now: Config) -> list[str]:
         for table in _TABLES
         for field in getattr(now, table).__struct_fields__
         if getattr(getattr(now, table), field) != getattr(getattr(began_with, table), field)
+    ]
+    keys += [
+        f"journal.{field}"
+        for field in now.journal.__struct_fields__
+        if field not in _AT_ONCE and getattr(now.journal, field) != getattr(began_with.journal, field)
     ]
     places = (
         ("daemon.state_dir", began_with.state_dir, now.state_dir),

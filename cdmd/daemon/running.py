@@ -10,7 +10,7 @@ import anyio.to_thread
 from cdmd import __version__
 from cdmd.config.differing import differences
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock, DeadLetterFilter
+from cdmd.contracts import Clock, DeadLetterFilter, Journal
 from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
 from cdmd.control.watching_shapes import DifferenceRow, LastReload
@@ -37,7 +37,6 @@ from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.files import StateDirectory
-from cdmd.store.journal import SqliteJournal
 from cdmd.store.restoring import backup
 from cdmd.store.store import SqliteStore
 
@@ -71,7 +70,7 @@ class Running:
         return self._parts.config
 
     @property
-    def journal(self) -> SqliteJournal:
+    def journal(self) -> Journal:
         """The open journal."""
         return self._parts.journal
 

@@ -15,14 +15,13 @@ import anyio.to_thread
 import structlog
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Append, Clock
+from cdmd.contracts import Append, Clock, Journal
 from cdmd.daemon.disk import Disk
 from cdmd.errors import CdmdError, ClockDisturbed, Overloaded
 from cdmd.intake.shared import Intake
 from cdmd.kit.systemd import Systemd
 from cdmd.models import Micros, Seq, to_micros
 from cdmd.privacy.retention import shorter
-from cdmd.store.journal import SqliteJournal
 from cdmd.store.store import SqliteStore
 
 MARK_EVERY: Final = 1.0
@@ -72,7 +71,7 @@ class Upkeep:
         self,
         *,
         config: Callable[[], Config],
-        journal: SqliteJournal,
+        journal: Journal,
         store: SqliteStore,
         intake: Intake,
         disk: Disk,

@@ -17,7 +17,7 @@ import anyio.to_thread
 from typing_extensions import override
 
 from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
-from cdmd.errors import CdmdError, Damaged, NotDurable
+from cdmd.errors import CdmdError, Damaged
 from cdmd.models import Entry, Journaled, Micros, Seq, encode_entry, to_micros
 from cdmd.store.beside import counts_of, put_beside
 from cdmd.store.blocks import examine_run, pack, reach, unpack_after
@@ -36,7 +36,7 @@ from cdmd.store.database import (
     why,
 )
 from cdmd.store.journal_checking import examine_since, head_of, verify_journal
-from cdmd.store.mark import Mark, check_mark, read_mark, write_mark
+from cdmd.store.mark import Mark, Marker
 from cdmd.store.revising import exchange, revised
 from cdmd.store.sql import load_migrations, load_queries
 from cdmd.store.tail import Tail
@@ -71,7 +71,7 @@ class SqliteJournal(Journal):
         self._readers: Readers
         self._id = ""
         self._head = self._written = Seq(0)  # what the loop knows of, and what the writer's thread has committed
-        self._marked: Mark | None = None
+        self._marker = Marker(mark_path)
         self._failure: str | None = None
         self._grown = anyio.Event()
         self._pruning = anyio.Lock()
@@ -100,7 +100,7 @@ class SqliteJournal(Journal):
             with opening("journal", path):
                 await journal._writer.run(partial(_identify, new_id), then=journal._adopt)
                 journal._readers = await stack.enter_async_context(Readers.open(path, what="journal"))
-            await anyio.to_thread.run_sync(journal._check_mark)
+            await journal._marker.check(Mark(journal._id, journal._head))
             await journal.write_mark()
             yield journal
             await journal.write_mark()
@@ -284,14 +284,7 @@ class SqliteJournal(Journal):
     @override
     async def write_mark(self) -> None:
         """Write the high-water mark beside the databases. Raises ``NotDurable``."""
-        mark = Mark(self._id, self._head)
-        if mark == self._marked:
-            return
-        try:
-            await anyio.to_thread.run_sync(write_mark, self._mark_path, mark)
-        except OSError as error:
-            raise NotDurable(f"the mark {self._mark_path} cannot be written: {error.strerror}") from error
-        self._marked = mark
+        await self._marker.write(Mark(self._id, self._head))
 
     # ---- opening -----------------------------------------------------------------------------------------------------
 
@@ -309,9 +302,6 @@ class SqliteJournal(Journal):
 
     def _adopt(self, found: tuple[str, Seq]) -> None:
         self._id, self._head = found
-
-    def _check_mark(self) -> None:
-        check_mark(read_mark(self._mark_path), journal_id=self._id, head=self._head, path=self._mark_path)
 
 
 def _check_tail(connection: sqlite3.Connection, *, acknowledged: Seq) -> None:

@@ -20,31 +20,33 @@ _SQL: Final = load_queries("journal")
 
 
 class JournalCopy:
-    """A new journal in the making, in one transaction; ``finish`` it."""
+    """A new journal in the making, in one transaction; to be ended by ``finish`` or ``drop``."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path, self._connection = path, connection
 
     @classmethod
-    @contextmanager
-    def making(cls, path: Path) -> Iterator[Self]:
-        """At ``path`` (0600, must not exist); removed where it comes to nothing. Raises ``CdmdError``."""
+    def begin(cls, path: Path) -> Self:
+        """At ``path`` (0600, must not exist). Raises ``CdmdError``."""
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise CdmdError(f"the backup {path} could not be written: {error.strerror}") from error
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        copy = cls(path, sqlite3.connect(path, isolation_level=None, check_same_thread=False))
         try:
             with _foreseen(path):
                 for migration in load_migrations("journal"):
-                    connection.executescript(f"{migration.script}\nPRAGMA user_version = {migration.number};")
-                connection.execute("BEGIN")
-            yield cls(path, connection)
-        except BaseException:
-            path.unlink()
+                    copy._connection.executescript(f"{migration.script}\nPRAGMA user_version = {migration.number};")
+                copy._connection.execute("BEGIN")
+        except CdmdError:
+            copy.drop()
             raise
-        finally:
-            connection.close()
+        return copy
+
+    def drop(self) -> None:
+        """It comes to nothing."""
+        self._connection.close()
+        self._path.unlink()
 
     def blocks(self, rows: Sequence[Block]) -> None:
         """Add blocks, in order."""
@@ -64,6 +66,7 @@ class JournalCopy:
             self._connection.execute(_SQL["forget_head"])
             self._connection.execute(_SQL["set_head"], (head,))
             self._connection.execute("COMMIT")
+            self._connection.close()
 
 
 @contextmanager

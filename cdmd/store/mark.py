@@ -7,9 +7,10 @@ consecutive, so the head is the running count of entries as well.
 import os
 from pathlib import Path
 
+import anyio.to_thread
 import msgspec
 
-from cdmd.errors import Damaged
+from cdmd.errors import Damaged, NotDurable
 from cdmd.models import Seq
 
 
@@ -18,6 +19,29 @@ class Mark(msgspec.Struct, frozen=True):
 
     journal_id: str
     head: Seq
+
+
+class Marker:
+    """Keeps the mark in the file ``path`` for a journal that is used."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written: Mark | None = None
+
+    async def check(self, mark: Mark) -> None:
+        """Raise ``Damaged`` where the journal is another one or shorter than the mark in the file says."""
+        found = await anyio.to_thread.run_sync(read_mark, self._path)
+        check_mark(found, journal_id=mark.journal_id, head=mark.head, path=self._path)
+
+    async def write(self, mark: Mark) -> None:
+        """Put it into the file, if it is not there already. Raises ``NotDurable``."""
+        if mark == self._written:
+            return
+        try:
+            await anyio.to_thread.run_sync(write_mark, self._path, mark)
+        except OSError as error:
+            raise NotDurable(f"the mark {self._path} cannot be written: {error.strerror}") from error
+        self._written = mark
 
 
 def read_mark(path: Path) -> Mark | None:

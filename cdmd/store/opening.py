@@ -1,13 +1,14 @@
 """Journal, store and feeds of one state directory, opened together and checked against each other before anything listens."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import anyio.to_thread
 
-from cdmd.contracts import Clock
-from cdmd.errors import Damaged
+from cdmd.contracts import Clock, Journal
+from cdmd.errors import CdmdError, Damaged
 from cdmd.models import Seq
 from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.files import StateDirectory
@@ -19,7 +20,7 @@ from cdmd.store.store import SqliteStore
 class Opened(NamedTuple):
     """What a daemon keeps its data in."""
 
-    journal: SqliteJournal
+    journal: Journal
     store: SqliteStore
     digester: Digester
     feeds: SqliteFeeds
@@ -33,14 +34,25 @@ async def open_state(
     new_id: Callable[[], str],
     random: Callable[[int], bytes],
     named: Callable[[str], str] = str,
+    shared: Callable[[Path], AbstractAsyncContextManager[Journal]] | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the databases of a directory that is held (``StateDirectory.held``).
 
-    ``new_id`` names a new journal, ``random`` makes a new key, ``named`` gives the name that a source's digests are made by.
+    ``new_id`` names a new journal, ``random`` makes a new key, ``named`` gives the name that a source's digests are made by,
+    ``shared`` opens a journal that lies elsewhere, with its mark in the file that it is given.
     Raises ``Damaged``, ``NotDurable`` and ``SchemaUnknown``.
     """
     digester = Digester(await anyio.to_thread.run_sync(lambda: _key(directory, random)), named=named)
-    async with SqliteJournal.open(directory.journal, clock=clock, mark_path=directory.mark, new_id=new_id) as journal:
+    if shared is not None and directory.journal.exists():
+        raise CdmdError(
+            f"{directory.root} has a journal of its own, and journal.url names another: take the key away, or begin with an "
+            "empty daemon.state_dir"
+        )
+    async with (
+        SqliteJournal.open(directory.journal, clock=clock, mark_path=directory.mark, new_id=new_id)
+        if shared is None
+        else shared(directory.mark)
+    ) as journal:
         opened = SqliteStore.open(directory.store, clock=clock, journal_id=journal.id, digest=digester.occurrence)
         async with opened as store, SqliteFeeds.open(directory.feeds) as feeds:
             check_together(first=(await journal.statistics()).first, head=journal.head, position=store.position)

@@ -14,22 +14,22 @@ import sqlite3
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
+import anyio
 import anyio.to_thread
 import msgspec
 
-from cdmd.contracts import Clock
+from cdmd.contracts import Clock, Journal
 from cdmd.errors import CdmdError, Damaged
 from cdmd.models import LANE, Seq, show_time
 from cdmd.store.checking import verify_store
 from cdmd.store.copying import copy_database
 from cdmd.store.feeds import SqliteFeeds, verify_feeds
 from cdmd.store.files import SCRATCH, StateDirectory
-from cdmd.store.journal import SqliteJournal
 from cdmd.store.journal_checking import verify_journal
 from cdmd.store.mark import Mark, sync_directory, write_mark
 from cdmd.store.sql import load_queries
@@ -58,16 +58,28 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def backup(
-    journal: SqliteJournal, store: SqliteStore, feeds: SqliteFeeds, target: Path, *, clock: Clock, version: str
+    journal: Journal, store: SqliteStore, feeds: SqliteFeeds, target: Path, *, clock: Clock, version: str
 ) -> Manifest:
     """A backup of all three at ``target`` (0600, must not exist), taken while they run. ``version`` is the program's.
 
     Raises ``CdmdError``; then there is no file.
     """
-    sources = [store.path, journal.path, feeds.path]
-    making = partial(_back_up, sources, target, created=show_time(clock.now()), version=version)
-    async with journal.unpruned(), feeds.unremoved():
-        return await anyio.to_thread.run_sync(making)
+    run = anyio.to_thread.run_sync
+    try:
+        folder = Path(await run(partial(tempfile.mkdtemp, dir=store.path.parent, prefix=SCRATCH)))
+        try:
+            async with journal.unpruned(), feeds.unremoved():
+                await run(copy_database, store.path, folder / "store.db")
+                await journal.backup(folder / "journal.db")
+                await run(copy_database, feeds.path, folder / "feeds.db")
+            return await run(partial(_pack, folder, target, created=show_time(clock.now()), version=version))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run(shutil.rmtree, folder)
+    except (OSError, CdmdError) as error:
+        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        left = "nothing of it is left; " if not isinstance(error, FileExistsError) else ""
+        raise CdmdError(f"the backup {target} could not be written: {why}; {left}{_WHAT_TO_DO}") from error
 
 
 def kept_state(directory: StateDirectory, owner: str) -> dict[bytes, bytes] | None:
@@ -136,18 +148,9 @@ def _lay_over(path: Path, state: Mapping[tuple[str, bytes], bytes]) -> None:
         connection.close()
 
 
-def _back_up(sources: Sequence[Path], target: Path, *, created: str, version: str) -> Manifest:
-    try:
-        with tempfile.TemporaryDirectory(dir=sources[0].parent, prefix=SCRATCH) as scratch:
-            folder = Path(scratch)
-            for source, name in zip(sources, _NAMES, strict=True):
-                copy_database(source, folder / name)
-            manifest = _describe(folder, created=created, version=version)
-            _write_file(target, folder, manifest)
-    except (OSError, CdmdError) as error:
-        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        left = "nothing of it is left; " if not isinstance(error, FileExistsError) else ""
-        raise CdmdError(f"the backup {target} could not be written: {why}; {left}{_WHAT_TO_DO}") from error
+def _pack(folder: Path, target: Path, *, created: str, version: str) -> Manifest:
+    manifest = _describe(folder, created=created, version=version)
+    _write_file(target, folder, manifest)
     return manifest
 
 

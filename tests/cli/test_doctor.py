@@ -16,6 +16,7 @@ from cdmd.cli.running import run
 from cdmd.control.protocol import (
     ConnectorRow,
     DiskRow,
+    JournalReplicaRow,
     JournalRow,
     PluginRow,
     QueueRow,
@@ -62,6 +63,11 @@ def test_of_what_is_well_nothing_is_said() -> None:
         ({"disk": DiskRow(free_bytes=1, reserve_bytes=2)}, "problem", "disk", "nothing is acknowledged", "journal.keep"),
         ({"disk": DiskRow(free_bytes=9, reserve_bytes=2, days_left=3.2)}, "warning", "disk", "full in 3 days", "enlarge"),
         ({"journal": JournalRow(backlog=0, failure="SQLITE_FULL")}, "problem", "journal", "SQLITE_FULL", "cdmctl verify"),
+        ({"journal": JournalRow(backlog=0, failure="gone", server="")}, "problem", "journal", "gone", "mend the NATS servers"),
+        (
+            {"journal": JournalRow(backlog=0, server="n1:4222", copies=[JournalReplicaRow(server="n2", current=False, lag=7)])},
+            "warning", "journal", "on n2 is 7 operations behind", "nats server report",
+        ),
         ({"journal": JournalRow(backlog=10_001)}, "warning", "journal", "10001 events", "cdmctl top"),
         ({"warnings": ["the wall clock leapt 3 h ahead: ..."]}, "problem", "clock", "leapt 3 h", "timedatectl"),
         ({"warnings": ["the store cannot be used now: EIO"]}, "problem", "databases", "EIO", "cdmctl verify"),

@@ -3,12 +3,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from cdmd.control.protocol import TailFilter
 from cdmd.daemon.restarting import needs_restart
 from cdmd.daemon.running import Running
 from cdmd.errors import CdmdError, NotDurable
+from cdmd.kit.quantities import Duration
 from tests.daemon.doubles import Fetcher, World, applied, asked, fetched, record, until
 
 pytestmark = pytest.mark.anyio
@@ -74,6 +76,9 @@ async def test_what_needs_a_restart_is_named_by_its_key_until_it_happens(tmp_pat
                 f"{key} has changed; that takes effect after a restart of the daemon" for key in expected
             ]
         assert needs_restart(parts.config, parts.config) == []
+        elsewhere = msgspec.structs.replace(parts.config.journal, url="nats://n1:4222", keep=Duration.parse("1d"))
+        (moved,) = needs_restart(parts.config, msgspec.structs.replace(parts.config, journal=elsewhere))
+        assert moved.startswith("journal.url has changed")
 
 
 async def test_a_reload_tells_systemd_when_it_begins_and_ends(tmp_path: Path) -> None:
