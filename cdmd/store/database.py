@@ -141,9 +141,21 @@ def synced_commits(connection: sqlite3.Connection, plan: Plan) -> Iterator[None]
 
 
 def emptied(connection: sqlite3.Connection) -> bool:
-    """Move everything out of the write-ahead log and cut it; False where somebody reads from it still."""
+    """Move everything out of the write-ahead log and cut it, on the disk; False where somebody reads from it still."""
     busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if not busy:
+        _sync_log(connection)
     return not busy
+
+
+def _sync_log(connection: sqlite3.Connection) -> None:
+    """SQLite cuts its log and does not sync that: after a power cut all that it held would be there again."""
+    (_, _, path), *_ = connection.execute("PRAGMA database_list")
+    try:
+        with open(f"{path}-wal", "rb") as log:  # noqa: PTH123 - a connection's own name for it
+            os.fsync(log.fileno())
+    except OSError as error:
+        raise sqlite3.OperationalError(f"the log cannot be synced: {error.strerror}") from error
 
 
 def why(error: BaseException) -> str:

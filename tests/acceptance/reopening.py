@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -32,11 +32,19 @@ _SECONDS = 10.0
 
 def reopened(loaded: Loaded, state: Path, *, customers: Sequence[int]) -> dict[str, Any]:
     """What the daemon says and holds: ``error``, ``faults``, ``public`` ids by customer, and how often each id lies where."""
-    found: dict[str, Any] = {"error": None, "faults": [], "public": {}}
+    found = {"error": None, "faults": [], "public": {}} | served(loaded, state, lambda client, _: _seen(client, customers))
+    damaged = found["error"] is not None or found["faults"]
+    journal, activities, dead, parked = ({}, {}, {}, {}) if damaged else held(state)
+    return found | {"journal": journal, "activities": activities, "dead": dead, "parked": parked}
+
+
+def served(loaded: Loaded, state: Path, ask: Callable[[Client, str], dict[str, Any]]) -> dict[str, Any]:
+    """What ``ask`` (its control socket, where it listens) finds while the daemon runs on ``state``; or ``error``."""
+    found: dict[str, Any] = {"error": None}
 
     def look(config: Config, addresses: Sequence[str]) -> None:
         try:
-            found.update(_seen(Client([str(config.control_socket)]), customers))
+            found.update(ask(Client([str(config.control_socket)]), addresses[0]))
         except CdmdError as error:
             found["error"] = str(error)
         finally:
@@ -58,9 +66,7 @@ def reopened(loaded: Loaded, state: Path, *, customers: Sequence[int]) -> dict[s
         found["error"] = str(error)
     finally:
         logs.close()
-    damaged = found["error"] is not None or found["faults"]
-    journal, activities, dead, parked = ({}, {}, {}, {}) if damaged else held(state)
-    return found | {"journal": journal, "activities": activities, "dead": dead, "parked": parked}
+    return found
 
 
 def _seen(client: Client, customers: Sequence[int]) -> dict[str, Any]:

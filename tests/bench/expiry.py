@@ -32,6 +32,7 @@ from tests.bench.prepared import INDICATORS, counted, decision, event
 from tests.bench.setup import CONFIG
 
 PACE = 1_000
+OTHERS = 20_000
 WINDOWED = (
     CONFIG + '[indicators.lately]\non = ["order.*"]\nwindow = "1h"\n[audiences.active]\nwhere = "indicators.lately >= 1"\n'
 )
@@ -39,7 +40,7 @@ _BATCH = 20_000
 
 
 async def _fill(folder: Path, profiles: int, ago: timedelta) -> None:
-    """So many had an order so long ago and are in the audience; as many others, whom the load is about, had none."""
+    """So many had an order so long ago and are in the audience; others, whom the load is about, had none."""
     moment = datetime.now(UTC) - ago
     audiences = Audiences(
         {"active": AudienceSettings(where="indicators.lately >= 1")},
@@ -53,11 +54,11 @@ async def _fill(folder: Path, profiles: int, ago: timedelta) -> None:
             made = Rules(
                 journal_id=opened.journal.id, kinds=Kinds(IdentitySettings()), audiences=audiences, digester=opened.digester
             )
-            for start in range(0, 2 * profiles, _BATCH):
-                kind = "seen" if start < profiles else "order.paid"
+            for start in range(0, OTHERS + profiles, _BATCH):
+                kind = "seen" if start < OTHERS else "order.paid"
                 made_then = {"time": moment, "received": moment, "type": kind}
                 events = [
-                    (Seq(n - 2 * profiles), msgspec.structs.replace(event(n, n, "old"), **made_then))
+                    (Seq(n - OTHERS - profiles), msgspec.structs.replace(event(n, n, "old"), **made_then))
                     for n in range(start, start + _BATCH)
                 ]
                 decided = decision(opened, made, events, position=None)
@@ -78,7 +79,7 @@ def measured(folder: Path, *, profiles: int, seconds: float, due: bool) -> tuple
             rate=PACE,
             events=int(PACE * seconds),
             seconds=seconds,
-            profiles=profiles,
+            profiles=OTHERS,
             run="p",
         )
         assert daemon.process is not None

@@ -88,10 +88,10 @@ def open_in(folder: Path):
 async def _fill(folder: Path, profiles: int, rich: bool) -> None:
     with StateDirectory(folder).held():
         async with open_in(folder) as opened:
-            made = rules(opened, rich=rich)
+            made, there = rules(opened, rich=rich), (await opened.store.totals()).profiles  # of a run that was cut off
             customers = list(range(profiles))
             random.Random(1).shuffle(customers)
-            for batch in _batches(customers):
+            for batch in _batches(customers, there):
                 events = [(Seq(n - profiles), event(n, one, "old", rich=rich)) for n, one in batch]
                 decided = decision(opened, made, events, position=None)
                 await opened.store.apply(decided.wanted, decided)
@@ -107,8 +107,8 @@ async def counted(opened: Opened, audiences: Audiences) -> None:
     await opened.store.note("counted", msgspec.json.encode(noted).decode())
 
 
-def _batches(customers: list[int]) -> Iterator[list[tuple[int, int]]]:
-    for start in range(0, len(customers), _BATCH):
+def _batches(customers: list[int], there: int) -> Iterator[list[tuple[int, int]]]:
+    for start in range(there, len(customers), _BATCH):
         yield list(enumerate(customers[start : start + _BATCH], start))
 
 
@@ -116,8 +116,7 @@ def filled(kept: Path, profiles: int, *, rich: bool = False) -> Path:
     """A state directory with so many profiles below ``kept``, built now where there is none; says how long that took."""
     folder = kept / f"profiles-{profiles}{'-rich' if rich else ''}-counted"
     if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, mode=0o700)
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         began = time.perf_counter()
         anyio.run(_fill, folder / "state", profiles, rich)
         (folder / "complete").touch()
