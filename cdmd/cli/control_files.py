@@ -1,16 +1,20 @@
 """``cdmctl files``: every file that was seen, what became of it, and what to do with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from cdmd.cli.bulk import MOST, rehearses, would
 from cdmd.cli.connection import client, connector_names, prints_data, talks
-from cdmd.cli.control_changing import tell
+from cdmd.cli.control_changing import confirm, tell
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import Table, print_json, print_table, size
+from cdmd.cli.terminal import Table, clean, print_json, print_table, size
 
 _HERE = "cdmd.cli.control_files"
+_AT_ONCE = 100
+"""Names in one request: each may be long."""
+
 _HEADERS = ("connector", "name", "state", "records", "bad", "size", "since", "remark")
 _OPTIONAL = ("size", "since", "bad", "connector")
 
@@ -29,8 +33,11 @@ def _names(command: Any) -> Any:
     for decorate in (
         prints_data,
         talks,
+        click.option("--yes", is_flag=True, help="Do not ask."),
+        rehearses,
+        click.option("--state", metavar="STATE", help="All that are in this state (quarantined, stopped, done ...)."),
         click.option("--connector", metavar="NAME", shell_complete=connector_names, help="Whose, where several have files."),
-        click.argument("names", metavar="NAME...", nargs=-1, required=True),
+        click.argument("names", metavar="[NAME]...", nargs=-1),
     ):
         command = decorate(command)
     return command
@@ -74,32 +81,66 @@ def file_list(connector: str | None, state: str | None, limit: int, as_json: boo
 
 @click.command("retry")
 @_names
-def file_retry(names: tuple[str, ...], connector: str | None, as_json: bool) -> None:
+def file_retry(names: tuple[str, ...], as_json: bool, **said: Any) -> None:
     r"""Read files again that were stopped, skipped or gone.
 
     \b
     cdmctl files retry customers_2026-11-23.csv
+    cdmctl files retry --state quarantined --connector supplier --dry-run
     """
-    _tell("retry", names, connector, as_json=as_json)
+    _tell("retry", names, as_json=as_json, **said)
 
 
 @click.command("skip")
 @_names
-def file_skip(names: tuple[str, ...], connector: str | None, as_json: bool) -> None:
+def file_skip(names: tuple[str, ...], as_json: bool, **said: Any) -> None:
     """Never read files that are on their way."""
-    _tell("skip", names, connector, as_json=as_json)
+    _tell("skip", names, as_json=as_json, **said)
 
 
 @click.command("replay")
 @_names
-def file_replay(names: tuple[str, ...], connector: str | None, as_json: bool) -> None:
+def file_replay(names: tuple[str, ...], as_json: bool, **said: Any) -> None:
     """Read files again that were read; what is known has no second effect."""
-    _tell("replay", names, connector, as_json=as_json)
+    _tell("replay", names, as_json=as_json, **said)
 
 
-def _tell(command: str, names: tuple[str, ...], connector: str | None, *, as_json: bool) -> None:
-    body = {"names": list(names), "connector": connector}
-    tell(client().post(f"/v1/shelves/files/{command}", body), as_json=as_json)
+def _tell(
+    command: str,
+    names: tuple[str, ...],
+    *,
+    connector: str | None,
+    state: str | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    if bool(names) == (state is not None):
+        raise click.UsageError("name files, or say --state STATE")
+    rows: list[Mapping[str, Any]] = []
+    if state is not None or dry_run:
+        rows = client().get("/v1/shelves/files", {"connector": connector, "state": state, "limit": MOST})
+        rows = [row for row in rows if not names or row["name"] in names]
+    if dry_run:
+        done = {"retry": "read again", "skip": "skipped", "replay": "read once more"}[command]
+        would(done, rows, what="files", by=("connector", "state"), as_json=as_json)
+        return
+    if state is None:
+        tell(client().post(f"/v1/shelves/files/{command}", {"names": list(names), "connector": connector}), as_json=as_json)
+        return
+    confirm(f"{command.capitalize()} {len(rows)} files that are {clean(state)}?", yes=yes)
+    _tell_all(command, rows, as_json=as_json)
+
+
+def _tell_all(command: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Some of a connector's at once: all of those or none."""
+    count = 0
+    for whose in dict.fromkeys(row["connector"] for row in rows):
+        names = [row["name"] for row in rows if row["connector"] == whose]
+        for start in range(0, len(names), _AT_ONCE):
+            body = {"names": names[start : start + _AT_ONCE], "connector": whose}
+            count += client().post(f"/v1/shelves/files/{command}", body)["count"]
+    tell({"done": command, "name": None, "count": count, "warning": None}, as_json=as_json)
 
 
 def _list(query: dict[str, Any], *, as_json: bool) -> None:

@@ -1,9 +1,11 @@
 """``cdmctl dead-letters``: what was set aside, why, and what to do with it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from cdmd.cli.bulk import MOST, in_steps, rehearses, would
 from cdmd.cli.connection import client, connector_names, prints_data, talks
 from cdmd.cli.control_changing import confirm, tell
 from cdmd.cli.lazy import Entry, LazyGroup
@@ -11,6 +13,7 @@ from cdmd.cli.terminal import Table, clean, print_json, print_pairs, print_table
 
 _HERE = "cdmd.cli.control_letters"
 _COLUMNS = ("seq", "since", "source", "type", "id", "stage", "code", "message", "attempts")
+_CAUSE = ("connector", "code")
 _OPTIONAL = ("attempts", "stage", "id", "code", "type", "source")
 
 
@@ -28,6 +31,7 @@ def _selects(command: Any) -> Any:
     for decorate in (
         prints_data,
         talks,
+        rehearses,
         click.option("--yes", is_flag=True, help="Do not ask."),
         click.option("--all", "everything", is_flag=True, help="All of them."),
         _filters,
@@ -106,12 +110,16 @@ def letter_retry(numbers: tuple[int, ...], as_json: bool, **said: Any) -> None:
 
     \b
     cdmctl dead-letters retry 17
+    cdmctl dead-letters retry --connector shop --dry-run
     cdmctl dead-letters retry --connector shop --yes
     """
     body, text = _selection(numbers, **said)
+    if said["dry_run"]:
+        would("retried", _those(body), what="dead letters", by=_CAUSE, as_json=as_json)
+        return
     if not numbers:
         confirm(f"Retry {text}?", yes=said["yes"])
-    tell(client().post("/v1/dead-letters/retry", body, timeout=600.0), as_json=as_json)
+    _change("retry", body, as_json=as_json)
 
 
 @click.command("discard")
@@ -121,16 +129,45 @@ def letter_discard(numbers: tuple[int, ...], as_json: bool, **said: Any) -> None
 
     \b
     cdmctl dead-letters discard 17 --yes
+    cdmctl dead-letters discard --code null --dry-run
     """
     body, text = _selection(numbers, **said)
+    if said["dry_run"]:
+        would("discarded", _those(body), what="dead letters", by=_CAUSE, as_json=as_json)
+        return
     confirm(f"Discard {text}? Their events are lost.", yes=said["yes"])
-    tell(client().post("/v1/dead-letters/discard", body, timeout=600.0), as_json=as_json)
+    _change("discard", body, as_json=as_json)
+
+
+def _those(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the selection finds now. What a source's stream brought is its connector's."""
+    query = {key: body.get(key) for key in ("connector", "type", "code")}
+    rows: list[dict[str, Any]] = client().get("/v1/dead-letters", {**query, "limit": MOST})
+    wanted = body.get("seqs")
+    return [{**row, "connector": row["source"].partition(".")[0]} for row in rows if wanted is None or row["seq"] in wanted]
+
+
+def _change(command: str, body: dict[str, Any], *, as_json: bool) -> None:
+    asking = client()
+
+    def some(more: Mapping[str, Any]) -> Mapping[str, Any]:
+        done: Mapping[str, Any] = asking.post(f"/v1/dead-letters/{command}", {**body, **more}, timeout=600.0)
+        return done
+
+    there = 0 if "seqs" in body else asking.get("/v1/status")["totals"]["dead_letters"]
+    tell(in_steps(some, there=there, as_json=as_json), as_json=as_json)
 
 
 def _selection(
-    numbers: tuple[int, ...], *, connector: str | None, glob: str | None, code: str | None, everything: bool, yes: bool
+    numbers: tuple[int, ...],
+    *,
+    connector: str | None,
+    glob: str | None,
+    code: str | None,
+    everything: bool,
+    **callers: bool,
 ) -> tuple[dict[str, Any], str]:
-    """What to send, and the same in words. ``yes`` belongs to the caller."""
+    """What to send, and the same in words."""
     filters = {key: value for key, value in (("connector", connector), ("type", glob), ("code", code)) if value is not None}
     if bool(numbers) + bool(filters) + everything != 1:
         raise click.UsageError("name dead letters by number, or by --connector, --type and --code, or say --all")

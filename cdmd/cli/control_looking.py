@@ -155,7 +155,19 @@ def version(as_json: bool) -> None:
 
 _LATE = 5.0
 _ALWAYS = frozenset(("events", "profiles", "activities", "dead_letters"))
-_OPTIONAL = ("last event", "type", "filtered", "duplicates", "refused", "received", "parked", "freshness", "backlog")
+_OPTIONAL = (
+    "last event",
+    "type",
+    "filtered",
+    "duplicates",
+    "refused",
+    "received",
+    "parked",
+    "freshness",
+    "backlog",
+    "accepted",
+    "dead letters",
+)
 """Columns of connectors that a narrow terminal does without, in that order."""
 
 

@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 import click
 
+from cdmd.cli.bulk import MOST, rehearses, would
 from cdmd.cli.connection import client, prints_data, talks, target_names
 from cdmd.cli.control_changing import confirm, tell
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table
+from cdmd.cli.terminal import Table, clean, note, print_json, print_pairs, print_table
 from cdmd.errors import CdmdError
 from cdmd.kit.quantities import Duration
 
@@ -197,18 +198,25 @@ def delivery_show(delivery: str, reveal: bool, as_json: bool) -> None:
 @click.option("--target", metavar="NAME", shell_complete=target_names, help="All of this target's.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@rehearses
 @talks
 @prints_data
-def delivery_retry(delivery: str | None, target: str | None, everything: bool, yes: bool, as_json: bool) -> None:
+def delivery_retry(delivery: str | None, target: str | None, everything: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
     r"""Let them go now: what was set aside, or waits for a later attempt.
 
     \b
     cdmctl deliveries retry 01KBD2Z6MX7Q8ZJ5V9S2F3R4T6
+    cdmctl deliveries retry --target crm --dry-run
     cdmctl deliveries retry --target crm --yes
     """
     if (delivery is not None) + (target is not None) + everything != 1:
         raise click.UsageError("name one delivery by its id, or say --target NAME, or --all")
     body: dict[str, Any] = {"all": True} if everything else {"target": target} if target else {"id": delivery}
+    if dry_run:
+        rows = client().get("/v1/deliveries", {"target": target, "limit": MOST})
+        rows = [row for row in rows if delivery in {None, row["id"]} and _is_held(row)]
+        would("sent now", rows, what="deliveries", by=("target", "state", "reason"), as_json=as_json)
+        return
     if delivery is None:
         confirm(f"Send {'everything' if everything else f'all that waits for {target}'} now?", yes=yes)
     tell(client(timeout=600.0).post("/v1/deliveries/retry", body), as_json=as_json)
@@ -221,23 +229,27 @@ def delivery_retry(delivery: str | None, target: str | None, everything: bool, y
 @click.option("--type", "glob", metavar="GLOB", help="Only types that match (order.*).")
 @click.option("--rate", metavar="COUNT/DURATION", help="How fast at most (100/1s).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@rehearses
 @talks
 @prints_data
-def delivery_replay(
-    target: str, since: str, until: str | None, glob: str | None, rate: str | None, yes: bool, as_json: bool
-) -> None:
+def delivery_replay(target: str, yes: bool, dry_run: bool, as_json: bool, **said: str | None) -> None:
     r"""Tell a target once more what it was told.
 
     From what is stored, under the same ids, with the profiles as they are now; in the background. Merges, erasures and crossed
     values are not told again.
 
     \b
-    cdmctl deliveries replay crm --since 2h
+    cdmctl deliveries replay crm --since 2h --dry-run
     cdmctl deliveries replay crm --since 2026-11-23T10:00:00Z --until 2026-11-23T12:00:00Z --type 'order.*' --rate 50/1s
     """
-    body = {"target": target, "since": _moment(since), "until": until and _moment(until), "type": glob, "rate": rate}
-    confirm(f"Tell {target} again what was received since {body['since']}?", yes=yes)
-    tell(client().post("/v1/deliveries/replay", {key: value for key, value in body.items() if value}), as_json=as_json)
+    since, until = _moment(str(said["since"])), said["until"] and _moment(said["until"])
+    body = {"target": target, "since": since, "until": until, "type": said["glob"], "rate": said["rate"], "dry_run": dry_run}
+    if not dry_run:
+        confirm(f"Tell {clean(target)} again what was received since {since}?", yes=yes)
+    tell(
+        client(timeout=600.0).post("/v1/deliveries/replay", {key: value for key, value in body.items() if value}),
+        as_json=as_json,
+    )
 
 
 def target_table(rows: list[Mapping[str, Any]]) -> Table:
@@ -278,6 +290,13 @@ def _deliveries(query: dict[str, Any], *, as_json: bool) -> None:
         print_table(
             Table("deliveries", _ROWS, [[row[column] for column in _ROWS] for row in rows], ("attempts", "due", "since"))
         )
+
+
+def _is_held(row: Mapping[str, Any]) -> bool:
+    """Whether it was set aside, or waits for a later moment."""
+    return row["state"] == "failed" or (
+        row["due"] is not None and datetime.fromisoformat(row["due"]) > datetime.now().astimezone()
+    )
 
 
 def _moment(text: str) -> str:

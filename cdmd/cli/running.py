@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from os import O_WRONLY, devnull, dup2
+from os import O_WRONLY, devnull, dup2, environ
 from os import open as open_fd
 from typing import Final
 
 import click
 
-from cdmd.cli.terminal import clean
+from cdmd.cli.terminal import clean, coloured
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound, NotPermitted, Unreachable
 
 DONE: Final = 0
@@ -38,7 +38,8 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, *, name:
             # Somebody's name must not end a command whose terminal knows only ASCII.
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = command.main(args=arguments, prog_name=name, standalone_mode=False)
+        colour = None if coloured(environ) else False
+        status = command.main(args=arguments, prog_name=name, standalone_mode=False, color=colour)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except click.ClickException as error:

@@ -4,9 +4,11 @@ Data goes to stdout and the rest to stderr. Text from outside never reaches a te
 """
 
 import json
+import os
 import re
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import click
@@ -47,6 +49,11 @@ class Table(NamedTuple):
     optional: Sequence[str] = ()
 
 
+def coloured(environment: Mapping[str, str]) -> bool:
+    """Whether a terminal may be sent colours (no-color.org): not where somebody said so, nor to one that knows none."""
+    return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
 def clean(text: str) -> str:
     """The text with every character that could move a terminal's cursor or deceive its reader written out."""
     return _UNSAFE.sub(_written_out, text)
@@ -78,8 +85,9 @@ def print_table(table: Table) -> None:
     if sys.stdout.isatty():
         from rich.console import Console
 
-        console = Console()
-        console.print(drawn(table, width=console.width))
+        # A dumb terminal is 80 columns wide to rich, whatever it says of itself.
+        width = shutil.get_terminal_size().columns
+        Console(width=width, color_system="auto" if coloured(os.environ) else None).print(drawn(table, width=width))
         return
     lines = [[header.upper() for header in table.headers], *([cell(value) for value in row] for row in table.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.headers))]
@@ -90,18 +98,19 @@ def print_table(table: Table) -> None:
 def drawn(table: Table, *, width: int) -> Any:
     """The table for ``rich`` on a terminal of ``width`` columns; cells are plain text, so that no data is taken for markup.
 
-    Where it is too narrow, optional columns are left out, and then the widest one is folded.
+    Where it is too narrow, optional columns are left out, and then the widest ones are folded.
     """
+    from rich.cells import cell_len
     from rich.table import Table as Drawn
     from rich.text import Text
 
     cells = [[cell(value) for value in row] for row in table.rows]
-    widths = [max(len(header), *(len(row[place]) for row in cells)) for place, header in enumerate(table.headers)]
+    widths = [max(cell_len(header), *(cell_len(row[place]) for row in cells)) for place, header in enumerate(table.headers)]
     shown = _that_fit(table, widths, width)
-    widest = max(shown, key=lambda place: widths[place])
+    breadths = _shared([widths[place] for place in shown], width - _GAP * len(shown))
     shape = Drawn(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
-    for place in shown:
-        shape.add_column(table.headers[place].upper(), no_wrap=place != widest, overflow="fold")
+    for place, breadth in zip(shown, breadths, strict=True):
+        shape.add_column(table.headers[place].upper(), width=breadth, overflow="fold")
     for row in cells:
         shape.add_row(*(Text(row[place], style=_STYLES.get(row[place], "")) for place in shown))
     return shape
@@ -117,6 +126,16 @@ def _that_fit(table: Table, widths: Sequence[int], width: int) -> list[int]:
             break
         shown.remove(list(table.headers).index(header))
     return shown
+
+
+def _shared(widths: Sequence[int], room: int) -> list[int]:
+    """How broad each column is: as broad as it needs to be, but for the widest, which share what is left."""
+    found, left = list(widths), room
+    narrowest = sorted(range(len(widths)), key=lambda place: widths[place])
+    for number, place in enumerate(narrowest):
+        found[place] = max(1, min(widths[place], left // (len(widths) - number)))
+        left -= found[place]
+    return found
 
 
 def note(text: str) -> None:

@@ -22,13 +22,17 @@ MOST_LISTED: Final = 10_000
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which dead letters a change is about: numbers, a filter, or ``all`` of them. Saying nothing selects nothing."""
+    """Which dead letters a change is about: numbers, a filter, or ``all`` of them. Saying nothing selects nothing.
+
+    ``most`` ends it after about so many, the oldest first: whoever asks can say how far it is.
+    """
 
     seqs: list[int] | None = None
     connector: str | None = None
     type: str | None = None
     code: str | None = None
     all: bool = False
+    most: int | None = None
 
 
 async def listed(runtime: Runtime, actor: Actor, which: DeadLetterFilter) -> list[DeadLetterRow]:
@@ -54,7 +58,7 @@ async def retry(runtime: Runtime, actor: Actor, selection: Selection) -> Done:
         which, now = _which(selection), to_micros(runtime.clock.now())
         count = 0
         # One round more than there are letters for: one that comes straight back must not keep this going for ever.
-        for _ in range((await runtime.store.totals()).dead_letters // BATCH + 1):
+        for _ in range(await _rounds(runtime, selection)):
             taken = await runtime.take_back(which)
             revived = await runtime.store.revive(which, now=now)
             count += taken + revived
@@ -69,13 +73,18 @@ async def discard(runtime: Runtime, actor: Actor, selection: Selection) -> Done:
     async with audited(runtime, actor, "dead-letters discard", arguments=_said(selection)):
         which, now = _which(selection), to_micros(runtime.clock.now())
         count = 0
-        for _ in range((await runtime.store.totals()).dead_letters // BATCH + 1):
+        for _ in range(await _rounds(runtime, selection)):
             gone = await runtime.store.discard(which, now=now)
             count += gone
             if gone < BATCH:
                 break
         _some(count, selection)
     return Done(done="discarded", count=count)
+
+
+async def _rounds(runtime: Runtime, selection: Selection) -> int:
+    there = (await runtime.store.totals()).dead_letters
+    return (there if selection.most is None else min(there, max(1, selection.most) - 1)) // BATCH + 1
 
 
 def _said(selection: Selection) -> dict[str, Any]:

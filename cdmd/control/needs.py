@@ -127,6 +127,10 @@ class Targets(Protocol):
         """Begin to tell it once more what was received then. Raises ``BadArguments`` while another replay to it goes on."""
         ...
 
+    async def would_replay(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> int:
+        """How many messages that would be."""
+        ...
+
 
 class Identities(Protocol):
     """The one job about who is who (``Rebuilding`` fulfils it). Both begin it; they raise ``BadArguments`` while one runs."""

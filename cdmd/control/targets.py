@@ -34,7 +34,7 @@ class Again(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is told once more, from what is stored: what was received from ``since`` to ``until``, of types that match.
 
-    ``rate`` (``100/1s``) spreads it.
+    ``rate`` (``100/1s``) spreads it. With ``dry_run`` nothing is told, and the answer says how many it would be.
     """
 
     target: str
@@ -42,6 +42,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     until: datetime | None = None
     type: str | None = None
     rate: str | None = None
+    dry_run: bool = False
 
 
 async def listed(runtime: Runtime, actor: Actor) -> list[TargetRow]:
@@ -140,8 +141,9 @@ async def replay(runtime: Runtime, actor: Actor, which: Replay) -> Done:
         if which.since >= until:
             raise BadArguments("there is nothing between these times")
         glob = None if which.type is None else Globs([which.type])
-        await runtime.targets.replay(which.target, since=to_micros(which.since), until=to_micros(until), types=glob, rate=rate)
-    return Done(done="replaying", name=which.target)
+        ask = runtime.targets.would_replay if which.dry_run else runtime.targets.replay
+        count = await ask(which.target, since=to_micros(which.since), until=to_micros(until), types=glob, rate=rate)
+    return Done(done="would be told again" if which.dry_run else "replaying", name=which.target, count=count)
 
 
 def _rate(text: str | None) -> Rate | None:

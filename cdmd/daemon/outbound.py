@@ -4,6 +4,7 @@
 """
 
 import random
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
@@ -196,12 +197,24 @@ class Outbound:
 
     async def replay(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> None:
         """See ``Targets``."""
-        live = self.dispatcher.get(name)
+        replay = self._replaying(name, since=since, until=until, types=types, rate=rate)
         if name in self._replays or self._tasks is None:
             raise BadArguments(f"another replay to {name} goes on: `cdmctl targets` says how far it is")
+        self._replays[name] = replay
+        self._tasks.start_soon(partial(self._replay, name, replay), name=f"replay to {name}")
+
+    async def would_replay(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> int:
+        """See ``Targets``."""
+        replay = self._replaying(name, since=since, until=until, types=types, rate=rate)
+        replay.only_counted = Counter()
+        await replay.run()
+        return replay.only_counted.total()
+
+    def _replaying(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> Replaying:
+        live = self.dispatcher.get(name)
         if not live.built.config.frame.events:
             raise BadArguments(f"{name} is told of no events, so there is nothing to tell it again")
-        replay = Replaying(
+        return Replaying(
             self._store,
             live.built.config,
             self.dispatcher.values,
@@ -212,8 +225,6 @@ class Outbound:
             types=types,
             rate=rate,
         )
-        self._replays[name] = replay
-        self._tasks.start_soon(partial(self._replay, name, replay), name=f"replay to {name}")
 
     async def _replay(self, name: str, replay: Replaying) -> None:
         try:

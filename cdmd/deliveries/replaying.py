@@ -4,6 +4,7 @@ Under the ids of the first time, with the profiles as they are now. Not replayed
 nothing is kept that would say the same again.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -26,7 +27,7 @@ _FULL_REST: Final = 1.0
 
 
 class Replaying:
-    """One replay. ``done`` counts what was put back into the outbox."""
+    """One replay. ``done`` counts what was put back into the outbox; with ``only_counted`` nothing is, it counts by type."""
 
     def __init__(  # noqa: PLR0913 - what is told, to whom, and how fast
         self,
@@ -47,6 +48,7 @@ class Replaying:
         self._allowance = None if rate is None else Allowance.quota(rate)
         self._bucket = FULL
         self.done = 0
+        self.only_counted: Counter[str] | None = None
 
     async def run(self) -> None:
         """All of it, in order. Raises CdmdError."""
@@ -99,6 +101,9 @@ class Replaying:
         if outgoing is None:
             return
         chosen = [one for one in outgoing.deliveries if self._again(one.type)]
+        if self.only_counted is not None:
+            self.only_counted.update(one.type for one in chosen)
+            return
         for one in chosen:
             while self._allowance is not None:
                 verdict = take(self._allowance, self._bucket, self._clock.monotonic())

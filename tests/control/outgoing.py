@@ -81,6 +81,10 @@ class MemoryTargets:
         self.done.append(("forget", name))
         return 2
 
+    async def would_replay(self, name: str, **_: Any) -> int:
+        self._known(name)
+        return 7
+
     async def replay(self, name: str, **said: Any) -> None:
         self._known(name)
         self.done.append(("replay", name, said["since"], said["until"], said["types"] and said["types"].patterns, said["rate"]))
