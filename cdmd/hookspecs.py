@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import pluggy
 
 from cdmd.contracts import Connector, Context, Extension, Format, Target
@@ -46,6 +47,15 @@ def cdmd_commands() -> "Sequence[click.Command]":  # type: ignore[empty-body]
     """Commands to add to ``cdmctl``, each with a name of its own.
 
     One that is also named in the entry-point group ``cdmd.commands`` stands in ``--help``, and only its plugin is imported.
+    """
+
+
+@hookspec
+def cdmd_settings() -> type[msgspec.Struct]:  # type: ignore[empty-body]
+    """The struct of the plugin's own table ``[plugins.NAME]``.
+
+    With it the table is checked like ours, ``cdmctl plugins info NAME --example`` prints it, and defaults are in
+    ``context.settings``, which stays a mapping.
     """
 
 

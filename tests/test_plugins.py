@@ -130,6 +130,7 @@ def test_a_plugins_connectors_and_extensions_are_taken_in() -> None:
         (plugin(cdmd_formats=[changed(Lines, __init__=lambda self: None)]), "not made from (settings)"),
         (plugin(cdmd_formats=[changed(Lines, rows=None)]), "has no rows(stream)"),
         (plugin(cdmd_formats=[Lines, changed(Lines)]), "the format 'lines' exists already"),
+        (plugin(cdmd_settings=[Settings]), "cdmd_settings must return a msgspec.Struct class"),
         (written_for((0, 9)), "written for hooks 0.9, and this cdmd has 1.0: install a newer version of it"),
         (written_for((1, 1)), "written for hooks 1.1, and this cdmd has 1.0: update cdmd"),
         (written_for((2, 0)), "update cdmd"),
@@ -151,6 +152,14 @@ def test_a_connector_may_be_told_and_fetch() -> None:
 
 def test_a_plugin_that_was_written_for_this_version_or_an_earlier_one_is_taken_in() -> None:
     assert row(written_for((1, 0))).state == "enabled"
+
+
+def test_a_plugin_may_declare_its_own_settings_and_be_told_that_they_are_wrong() -> None:
+    plugins = Plugins.load([Point("it", plugin(cdmd_settings=lambda: Settings, cdmd_formats=[Lines]))], {})
+    assert plugins.settings_types() == {"it": Settings}
+    plugins.refuse("it", ["plugins.it.url: missing key"])
+    assert (plugins.rows()[0].state, plugins.rows()[0].error) == ("bad config", "plugins.it.url: missing key")
+    assert plugins.formats() == {"lines": Lines}
 
 
 def test_a_plugins_formats_are_taken_in() -> None:

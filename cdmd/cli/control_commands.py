@@ -41,7 +41,7 @@ ENTRIES = {
     "snapshot": Entry("cdmd.cli.control_snapshots:snapshot", "Registers of suppliers: the last one applied, approve, reject."),
     "targets": Entry(f"{_TARGETS}:targets", "Where deliveries go: list, test, enable, disable."),
     "deliveries": Entry(f"{_TARGETS}:deliveries", "What goes to targets: list, show, retry, replay."),
-    "plugins": Entry(f"{_LOOKING}:plugins", "Plugins and their state."),
+    "plugins": Entry("cdmd.cli.control_plugins:plugins", "Plugins and their state, or all about one."),
     "config": Entry(f"{_LOOKING}:config", "The effective configuration."),
     "log-level": Entry(f"{_CHANGING}:log_level", "Log more or less, for a while or until told otherwise."),
     "backup": Entry(f"{_CHANGING}:backup", "Write a backup while the daemon runs."),

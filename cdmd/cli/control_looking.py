@@ -7,6 +7,7 @@ import click
 
 from cdmd import __version__
 from cdmd.cli.connection import client, prints_data, talks
+from cdmd.cli.control_plugins import plugin_table
 from cdmd.cli.control_targets import target_table
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table, size, span
@@ -75,18 +76,6 @@ def connectors(ctx: click.Context, as_json: bool) -> None:
 def connector_list(as_json: bool) -> None:
     """List the connectors."""
     _connector_list(as_json=as_json)
-
-
-@click.command
-@talks
-@prints_data
-def plugins(as_json: bool) -> None:
-    """Plugins and their state."""
-    rows = client().get("/v1/plugins")
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(plugin_table(rows))
 
 
 @click.group(
@@ -245,12 +234,6 @@ def _freshness(row: Mapping[str, Any]) -> str:
 
 def _why(stream: Mapping[str, Any]) -> str | None:
     return "; ".join(filter(None, (stream["why"], stream["shortfall"]))) or None
-
-
-def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
-    """Plugins with their state and why, and what they bring."""
-    shown = [[row["name"], row["version"], row["state"], ", ".join(row["brings"]) or None, row["error"]] for row in rows]
-    return Table("plugins", ("name", "version", "state", "brings", "error"), shown, ("version",))
 
 
 def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:

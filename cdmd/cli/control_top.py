@@ -13,7 +13,8 @@ import click
 
 from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.control_changing import connector_path
-from cdmd.cli.control_looking import plugin_table, summary
+from cdmd.cli.control_looking import summary
+from cdmd.cli.control_plugins import plugin_table
 from cdmd.cli.control_targets import target_table
 from cdmd.cli.running import until_interrupted
 from cdmd.cli.terminal import clean, drawn, print_json, span

@@ -40,6 +40,8 @@ def load_all(path: Path | None, *, make_token: bool = False, alone: str | None =
     tables = plugin_tables(path, environment)
     plugins = Plugins.load(entry_points(group="cdmd"), tables, modules={"builtin": cdmd.builtin})
     config = _load(path, plugins, environment, make_token=make_token, alone=alone)
+    for name, problems in config.plugin_problems.items():
+        plugins.refuse(name, problems)
     return Loaded(plugins, config, path, environment)
 
 
@@ -53,6 +55,7 @@ def _load(
         path,
         types={name: kind.Settings for name, kind in types.items()},
         targets={name: kind.Settings for name, kind in targets.items()},
+        plugins=plugins.settings_types(),
         target_checks={name: kind.check for name, kind in targets.items() if hasattr(kind, "check")},
         formats=plugins.formats(),
         environment=environment,

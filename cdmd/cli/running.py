@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from cdmd.cli.plugin_path import extend_path
 from cdmd.cli.terminal import clean, coloured
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound, NotPermitted, Unreachable
 
@@ -37,6 +38,8 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, *, name:
         if hasattr(stream, "reconfigure"):
             # Somebody's name must not end a command whose terminal knows only ASCII.
             stream.reconfigure(errors="backslashreplace")
+    for problem in extend_path(environ):
+        click.echo(f"{name}: {clean(problem)}", err=True)
     try:
         colour = None if coloured(environ) else False
         status = command.main(args=arguments, prog_name=name, standalone_mode=False, color=colour)

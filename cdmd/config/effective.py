@@ -81,6 +81,16 @@ def plain(value: Any) -> Any:
             return value if isinstance(value, (int, float, bool)) or value is None else str(value)
 
 
+def defaults(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The defaults of a struct's keys as plain data, of those that have one."""
+    found = {}
+    for field in fields_of(struct):
+        default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        if default is not msgspec.NODEFAULT and default is not None:
+            found[field.encode_name] = plain(default)
+    return found
+
+
 def _fields(value: msgspec.Struct) -> dict[str, Any]:
     config = value.__struct_config__
     shown = {field.encode_name: getattr(value, field.name) for field in fields_of(type(value))}

@@ -15,6 +15,7 @@ from cdmd.config.effective import effective
 from cdmd.config.governing import PrivacySettings
 from cdmd.config.library import Library, lay_under
 from cdmd.config.outbound import TARGET_KEYS, DeliverySettings, TargetConfig, TargetFrame
+from cdmd.config.plugins import PluginTables
 from cdmd.config.reading import Key, Merged, one_line, read, show
 from cdmd.config.schema import (
     FRAME_KEYS,
@@ -35,7 +36,7 @@ from cdmd.config.schema import (
     QueueSettings,
     TraitSettings,
 )
-from cdmd.config.secrets import LITERAL, PREFIXES, Secrets, StandIns, make_token, names_a_secret, token
+from cdmd.config.secrets import LITERAL, Secrets, StandIns, make_token, token
 from cdmd.config.sharing import JournalSettings
 from cdmd.config.targeting import addressed, target
 from cdmd.config.typed import Check, Typed, Types
@@ -73,6 +74,7 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     randomness: Callable[[int], bytes],
     checks: Mapping[str, Check] | None = None,
     targets: Mapping[str, type[msgspec.Struct]] = {},
+    plugins: Mapping[str, type[msgspec.Struct]] = {},
     target_checks: Mapping[str, Check] = {},
     absent: str | None = None,
     library: Library | None = None,
@@ -83,7 +85,7 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     """Load ``path``, else what ``environment`` or ``default`` names, else embedded defaults. Reads files; blocks.
 
     ``types`` are the settings structs by connector type, ``checks`` their own checks, ``formats`` the file formats by name;
-    ``targets`` and ``target_checks`` the same by target type.
+    ``targets`` and ``target_checks`` the same by target type, ``plugins`` the structs of plugins' own tables by plugin.
     ``absent`` says which plugins are missing: then an unknown type is a warning and that connector's settings are ``Absent``,
     so that one plugin does not stop them all. ``library`` is where ``use`` looks, ours alone by default. ``make_token`` lets
     the default connector's token be written into the state directory when it is missing; otherwise nothing is written. With
@@ -99,16 +101,16 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     connector_types = Types(what="connector", settings=types, checks=checks or {}, frame=FRAME_KEYS, absent=absent)
     target_types = Types(what="target", settings=targets, checks=target_checks, frame=TARGET_KEYS, absent=absent)
     kinds = (connector_types, target_types)
-    loading = _Loading(merged, kinds=kinds, environment=environment, secrets=secrets, formats=formats)
+    loading = _Loading(merged, kinds=kinds, environment=environment, secrets=secrets, formats=formats, plugins=plugins)
     config = loading.config()
     if not merged.files:
         config = loading.with_inbox(config, make=make_token, randomness=randomness)
     if merged.problems:
-        raise ConfigInvalid([one_line(problem) for problem in merged.problems])
+        raise ConfigInvalid([one_line(problem) for problem in dict.fromkeys(merged.problems)])
     return msgspec.structs.replace(
         config,
         files=tuple(merged.files),
-        warnings=tuple(loading.warnings),
+        warnings=tuple(dict.fromkeys(loading.warnings)),
         effective=effective(config, plugins=merged.tables.get("plugins", {})),
     )
 
@@ -142,7 +144,11 @@ class _Loading:
         environment: Mapping[str, str],
         secrets: Secrets,
         formats: Mapping[str, type[Format]],
+        plugins: Mapping[str, type[msgspec.Struct]],
     ) -> None:
+        self._plugins = PluginTables(
+            plugins, resolve=secrets.resolve, secret=self._secret, report=self._report, literal=self._warn_literal
+        )
         self._merged, self._types, self._environment, self._secrets = merged, kinds[0].settings, environment, secrets
         self._checker = Checker(self._report, self._secret, formats=formats)
         self._holding: set[str] = set()
@@ -168,7 +174,9 @@ class _Loading:
             if (one := self._checker.table(AudienceSettings, value, ("audiences", name), stand_ins=_AUDIENCE)) is not None
         }
         connectors, targets = self._connectors(), self._targets(indicators)
-        plugins = {name: self._plugin(value, ("plugins", name)) for name, value in self._tables("plugins").items()}
+        plugins = {name: self._plugins.table(name, table) for name, table in self._tables("plugins").items()}
+        for key, what in self._plugins.found():
+            self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {what}")
         for found in (
             meaning.http(sections["http"]),
             meaning.network(sections["network"]),
@@ -200,6 +208,7 @@ class _Loading:
             connectors=connectors,
             targets=targets,
             plugins=plugins,
+            plugin_problems=self._plugins.problems,
             **sections,
         )
 
@@ -287,27 +296,6 @@ class _Loading:
             settings = self._target_typed.settings(key, table, self._report)
             built[name] = TargetConfig(name=name, frame=frame, settings=settings, file=self._merged.file_of(key))
         return built
-
-    def _plugin(self, value: Any, key: Key) -> Any:
-        """Plain data; text that starts like a reference is the secret's text."""
-        match value:
-            case dict():
-                return {name: self._plugin(one, (*key, name)) for name, one in value.items()}
-            case list():
-                return [self._plugin(one, (*key, str(place))) for place, one in enumerate(value)]
-            case str() if value.startswith(PREFIXES):
-                try:
-                    return self._secrets.resolve(value).reveal().decode()
-                except UnicodeDecodeError:
-                    self._report(key, f"the secret {value} is not UTF-8 text")
-                except ValueError as error:
-                    self._report(key, str(error))
-                return None
-            case str() if value and any(names_a_secret(part) for part in key[2:]):
-                self._warn_literal(key)
-                return value
-            case _:
-                return value
 
     def _places(self, daemon: DaemonSettings, control: ControlSettings) -> tuple[Path, Path]:
         state_dir = socket = Path()

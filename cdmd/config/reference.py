@@ -102,7 +102,7 @@ def _section(table: str, note: str, struct: type[Any], told: frozenset[type[Any]
         what = (struct.__doc__ or "").partition("\n")[0]
         yield f'| `{config.tag_field}` | `"{config.tag}"` | required | {_cell(what)} |'
     for field in msgspec.structs.fields(struct):
-        yield f"| `{field.encode_name}` | {_type(field.type)} | {_default(field)} | {_cell(_description(field.type))} |"
+        yield f"| `{field.encode_name}` | {kind(field.type)} | {_default(field)} | {_cell(describe(field.type))} |"
     yield ""
     for field in msgspec.structs.fields(struct):
         for nested in _structs(field.type):
@@ -128,18 +128,19 @@ def _structs(annotation: Any) -> list[type[Any]]:
     return [one for argument in get_args(annotation) for one in _structs(argument)]
 
 
-def _type(annotation: Any) -> str:
+def kind(annotation: Any) -> str:
+    """What a key takes, in words: ``text``, ``list of duration``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _type(arguments[0])
+        return kind(arguments[0])
     if origin in {Union, types.UnionType}:
-        return " or ".join(dict.fromkeys(_type(one) for one in arguments if one is not type(None)))
+        return " or ".join(dict.fromkeys(kind(one) for one in arguments if one is not type(None)))
     if origin is Literal:
         return ", ".join(f'`"{choice}"`' for choice in arguments)
     if origin in {tuple, list}:
-        return f"list of {_type(arguments[0])}"
+        return f"list of {kind(arguments[0])}"
     if origin is dict:
-        return f"table of {_type(arguments[1])}"
+        return f"table of {kind(arguments[1])}"
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return "table"
     return _WORDS.get(annotation, "any")
@@ -155,7 +156,8 @@ def _default(field: FieldInfo) -> str:
     return f"`{_cell(msgspec.json.encode(shown).decode())}`"
 
 
-def _description(annotation: Any) -> str:
+def describe(annotation: Any) -> str:
+    """What a key means, in the words of its annotation; empty where it says nothing."""
     found = (one.description for one in get_args(annotation)[1:] if isinstance(one, Meta) and one.description)
     return next(found, "") if get_origin(annotation) is Annotated else ""
 

@@ -4,7 +4,7 @@ A connector's own keys are checked by its type's settings struct; what every con
 Every key has a description here, from which ``etc/README.md`` is generated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -313,6 +313,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The effective configuration. ``warnings`` are sentences in the form of mistakes; ``files`` what was read, in order.
 
     ``effective`` is the whole of it as plain data with every secret replaced by its reference (``config show``).
+    ``plugin_problems`` are mistakes in plugins' own tables, by plugin: they stop that plugin at most.
     """
 
     state_dir: Path
@@ -336,6 +337,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     connectors: Mapping[str, ConnectorConfig] = {}
     targets: Mapping[str, TargetConfig] = {}
     plugins: Mapping[str, Mapping[str, Any]] = {}
+    plugin_problems: Mapping[str, Sequence[str]] = {}
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     effective: Mapping[str, Any] = {}

@@ -12,7 +12,17 @@ import anyio
 
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
-from cdmd.control.protocol import AuditRow, BackupReport, ConnectorRow, Done, PluginRow, ReloadReport, Status, VerifyReport
+from cdmd.control.protocol import (
+    AuditRow,
+    BackupReport,
+    ConnectorRow,
+    Done,
+    PluginInfo,
+    PluginRow,
+    ReloadReport,
+    Status,
+    VerifyReport,
+)
 from cdmd.control.runtime import Runtime
 from cdmd.control.watching_shapes import Caller, HistoryReport, LastReload
 from cdmd.errors import BadArguments, NotFound
@@ -57,6 +67,12 @@ async def connectors(runtime: Runtime, actor: Actor) -> list[ConnectorRow]:
 async def plugins(runtime: Runtime, actor: Actor) -> list[PluginRow]:
     """Every plugin's row of the status."""
     return (await status(runtime, actor)).plugins
+
+
+async def plugin(runtime: Runtime, actor: Actor, name: str) -> PluginInfo:
+    """All about one. Raises ``NotFound``."""
+    permit(actor, Role.READER)
+    return runtime.plugin(name)
 
 
 async def pause(runtime: Runtime, actor: Actor, name: str) -> Done:

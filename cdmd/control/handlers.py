@@ -78,6 +78,11 @@ async def _plugins(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await commands.plugins(runtime, actor)
 
 
+async def _plugin(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`name`: all about one plugin, its extensions, and its settings as TOML to paste."""
+    return await commands.plugin(runtime, actor, needed(request, "name"))
+
+
 async def _pause(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """Hold a connector back, over restarts."""
     return await commands.pause(runtime, actor, request.path_params["name"])
@@ -264,6 +269,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/dead-letters/discard", _discard),
     *TARGETS,
     ("GET", "/v1/plugins", _plugins),
+    ("GET", "/v1/plugin", _plugin),
     ("GET", "/v1/config", _config),
     ("POST", "/v1/log-level", _log_level),
     ("POST", "/v1/backup", _backup),

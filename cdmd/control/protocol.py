@@ -135,13 +135,43 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
 
 
 class PluginRow(_Shape, frozen=True, kw_only=True):
-    """One plugin and its state (``enabled``, ``disabled``, ``load error``, ``bad config``)."""
+    """One plugin and its state (``enabled``, ``disabled``, ``load error``, ``bad config``, ``failed``).
+
+    ``calls``, ``failures`` and ``seconds`` are of its extensions together since the start; ``error`` is why it is not well.
+    """
 
     name: str
     version: str | None = None
     state: str
     error: str | None = None
     brings: tuple[str, ...] = ()
+    calls: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+
+
+class ExtensionRow(_Shape, frozen=True, kw_only=True):
+    """One extension: what it listens to, its declaration and its figures since the start."""
+
+    name: str
+    on: tuple[str, ...]
+    timeout: float
+    on_failure: str
+    calls: int
+    failures: int
+    seconds: float
+    p95_seconds: float | None = None
+    running: int = 0
+    waiting: int = 0
+    not_called_until: datetime | None = None
+    error: str | None = None
+
+
+class PluginInfo(PluginRow, frozen=True, kw_only=True):
+    """All about one plugin. ``example`` is TOML to paste: its table, and one of each type that it brings."""
+
+    extensions: tuple[ExtensionRow, ...] = ()
+    example: str = ""
 
 
 class Totals(_Shape, frozen=True, kw_only=True):

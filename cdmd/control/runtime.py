@@ -8,7 +8,7 @@ from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
 from cdmd.control.needs import Counted, Governance, Identities, Shown, Targets
 from cdmd.control.profile_shapes import SplitReport
-from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
+from cdmd.control.protocol import PluginInfo, ReloadReport, Status, TailFilter, TailItem
 from cdmd.control.watching_shapes import HistoryReport, LastReload
 from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.profiles.audiences import Audiences
@@ -92,6 +92,10 @@ class Runtime(Protocol):
 
     async def status(self) -> Status:
         """Everything that ``status`` shows, measured now."""
+        ...
+
+    def plugin(self, name: str) -> PluginInfo:
+        """All about one plugin. Raises ``NotFound``."""
         ...
 
     async def pause(self, name: str) -> str | None:

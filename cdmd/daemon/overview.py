@@ -12,7 +12,6 @@ from cdmd.control.protocol import (
     DiskRow,
     JournalReplicaRow,
     JournalRow,
-    PluginRow,
     QueueRow,
     Status,
     StoreRow,
@@ -22,6 +21,7 @@ from cdmd.control.protocol import (
 from cdmd.control.target_shapes import TargetRow
 from cdmd.daemon.gate import Live
 from cdmd.daemon.parts import Parts
+from cdmd.daemon.plugin_rows import plugin_rows
 from cdmd.errors import CdmdError
 from cdmd.models import Count
 
@@ -47,7 +47,7 @@ class Overview:
         unread = await self._ask_store()
         journal, totals, queue = await parts.journal.statistics(), self._totals, parts.queue.statistics()
         rows = [_connector(parts, live, self._applied) for live in parts.connectors]
-        plugins = _plugins(parts)
+        plugins = plugin_rows(parts)
         warnings = _warnings(parts, {"journal": journal.failure, "store": unread or parts.store.failure})
         unwell = warnings or any(row.state not in _WELL for row in rows) or any(row.error for row in plugins)
         unwell = unwell or any(_is_unwell(row) for row in self._targets)
@@ -205,24 +205,6 @@ def _verified(live: Live) -> str | None:
     settings = live.config.settings
     secrets = getattr(settings, getattr(settings, "told_apart_by", "secrets"), ())
     return f"last verified by secret {used + 1}" + (f" ({secrets[used].reference})" if used < len(secrets) else "")
-
-
-def _plugins(parts: Parts) -> list[PluginRow]:
-    found = []
-    states = parts.extensions.states()
-    for row in parts.plugins.rows():
-        own = [one for one in states if one.plugin == row.name]
-        errors = [row.error, *(f"{one.extension}: {one.error}" for one in own if one.error)]
-        found.append(
-            PluginRow(
-                name=row.name,
-                version=row.version,
-                state=row.state,
-                error="; ".join(one for one in errors if one) or None,
-                brings=tuple(row.brings),
-            )
-        )
-    return found
 
 
 def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:

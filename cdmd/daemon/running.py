@@ -12,7 +12,7 @@ from cdmd.config.differing import differences
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Journal
 from cdmd.control.profile_shapes import SplitReport
-from cdmd.control.protocol import ReloadReport, Status, TailFilter, TailItem
+from cdmd.control.protocol import PluginInfo, ReloadReport, Status, TailFilter, TailItem
 from cdmd.control.watching_shapes import DifferenceRow, LastReload
 from cdmd.daemon.counting import Counting
 from cdmd.daemon.governing import Governing
@@ -22,6 +22,7 @@ from cdmd.daemon.naming import guarded
 from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.overview import Overview
 from cdmd.daemon.parts import Parts
+from cdmd.daemon.plugin_rows import plugin_info
 from cdmd.daemon.rebuilding import Rebuilding
 from cdmd.daemon.restarting import needs_restart
 from cdmd.daemon.scraping import Scraping
@@ -117,6 +118,10 @@ class Running:
     async def status(self) -> Status:
         """Measured now."""
         return await self._overview.status(uptime=self._parts.clock.monotonic() - self._began)
+
+    def plugin(self, name: str) -> PluginInfo:
+        """See ``plugin_rows``."""
+        return plugin_info(self._parts, name)
 
     async def pause(self, name: str) -> str | None:
         """See ``LiveConnectors.pause``."""

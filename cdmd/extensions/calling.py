@@ -67,7 +67,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExtensionState(msgspec.Struct, frozen=True, kw_only=True):
-    """A row for ``status`` and ``plugins``. ``open_until`` is when the breaker probes; ``error`` names no value."""
+    """A row for ``status`` and ``plugins``. ``open_until`` is when the breaker probes; ``error`` names no value.
+
+    ``seconds`` is what its calls took altogether, most of which an async one waits.
+    """
 
     plugin: str
     extension: str
@@ -77,6 +80,7 @@ class ExtensionState(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     open_until: Micros | None
     p95_seconds: float | None
+    seconds: float
     error: str | None
 
 
@@ -115,6 +119,7 @@ class Caller:
         self._calls = self._failures = 0
         self._error: str | None = None
         self._durations: deque[float] = deque(maxlen=_KEPT_DURATIONS)
+        self._seconds = 0.0
 
     async def call(
         self, event: Event, *, attempts: int, suspended: Callable[[], None], span: SpanContext | None = None
@@ -161,6 +166,7 @@ class Caller:
             waiting=waiting,
             open_until=None if ahead is None else self._in(ahead),
             p95_seconds=durations[int(len(durations) * 0.95)] if durations else None,
+            seconds=self._seconds,
             error=self._error,
         )
 
@@ -252,6 +258,7 @@ class Caller:
     def _visit(self, outcome: str, begun: float, added: Sequence[str] = ()) -> Extended:
         seconds = self._clock.monotonic() - begun
         self._durations.append(seconds)
+        self._seconds += seconds
         return Extended(self.key, round(seconds, 6), outcome, added)
 
     def _in(self, seconds: float) -> Micros:

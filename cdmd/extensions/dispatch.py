@@ -14,7 +14,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from cdmd.contracts import Clock
+from cdmd.contracts import Clock, Extension
 from cdmd.extensions.calling import Caller, ExtensionState, Limits, Registered, keys
 from cdmd.kit.spans import SpanContext
 from cdmd.models import Apply, Event, Extended, Outcome
@@ -175,6 +175,10 @@ class Extensions:
     def states(self) -> list[ExtensionState]:
         """One row for each extension, in order of registration."""
         return [line.caller.state(running=line.tasks, waiting=len(line.waiting)) for line in self._lines.values()]
+
+    def declared(self) -> dict[str, Extension]:
+        """Each as its plugin declared it, by the name that tells it apart."""
+        return {key: line.caller.extension for key, line in self._lines.items()}
 
     def blame(self, extension: str, text: str) -> None:
         """Show ``text`` as that extension's last error."""

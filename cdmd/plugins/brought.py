@@ -31,6 +31,7 @@ class Brought(NamedTuple):
     formats: Sequence[type[Format]]
     extensions: Sequence[Extension]
     later: Sequence[str]
+    settings: type[msgspec.Struct] | None = None
 
     def lines(self, name: str) -> list[str]:
         """Each of it in a few words; ``name`` is the plugin's."""
@@ -83,6 +84,7 @@ def brought(plugin: object, name: str) -> Brought:
         formats=[_checked_format(found) for found in given(trial, "cdmd_formats")],
         extensions=[_checked_extension(found) for found in given(trial, "cdmd_extensions")],
         later=sorted(LATER & set(vars(trial.hook))),
+        settings=_settings(trial),
     )
 
 
@@ -120,6 +122,15 @@ def given(manager: pluggy.PluginManager, hook: str) -> list[object]:
             raise PluginFault(f"{hook} must return a list")
         found.extend(result)
     return found
+
+
+def _settings(manager: pluggy.PluginManager) -> type[msgspec.Struct] | None:
+    for _, function in _implementations(manager, "cdmd_settings"):
+        found = function()
+        if not isinstance(found, type) or not issubclass(found, msgspec.Struct):
+            raise PluginFault("cdmd_settings must return a msgspec.Struct class")
+        return found
+    return None
 
 
 def _checked_type(found: object, what: str) -> tuple[type, str]:

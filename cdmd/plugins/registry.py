@@ -80,7 +80,7 @@ class Plugins:
         self._targets: dict[str, type[Target]] = {}
         self._formats: dict[str, type[Format]] = {}
         self._extensions: list[tuple[str, Extension]] = []
-        self._brings: dict[str, Sequence[str]] = {}
+        self._brought: dict[str, Brought] = {}
         self._owners: dict[str, str] = {}
         self._blamed: dict[str, str] = {}
 
@@ -123,6 +123,11 @@ class Plugins:
         """Every plugin with its state, by name; its ``error`` also tells what it was seen doing."""
         return [self._shown(self._rows[name]) for name in sorted(self._rows)]
 
+    def refuse(self, name: str, problems: Sequence[str]) -> None:
+        """Say that the settings of an enabled plugin are wrong: by its key each. It goes on with what it brings."""
+        row = self._rows[name]
+        self._row(name, row.version, "bad config", "; ".join(problems))
+
     def blame(self, name: str, text: str) -> None:
         """Show ``text`` (no values in it) as what the plugin was last seen doing that it should not."""
         self._blamed[name] = text
@@ -142,6 +147,14 @@ class Plugins:
     def formats(self) -> dict[str, type[Format]]:
         """Every file format by its name."""
         return dict(self._formats)
+
+    def brought(self, name: str) -> Brought | None:
+        """What the plugin of that name brought; None where nothing of it is used."""
+        return self._brought.get(name)
+
+    def settings_types(self) -> dict[str, type[msgspec.Struct]]:
+        """The struct of each plugin's own table, by the plugin's name, where it declares one."""
+        return {name: one.settings for name, one in self._brought.items() if one.settings is not None}
 
     def extensions(self) -> list[tuple[str, Extension]]:
         """Every extension with its plugin's name, in order of loading."""
@@ -188,7 +201,7 @@ class Plugins:
         self._targets |= {target.type: target for target in found.targets}
         self._formats |= {form.name: form for form in found.formats}
         self._extensions += [(name, extension) for extension in found.extensions]
-        self._brings[name] = found.lines(name)
+        self._brought[name] = found
         self._owners |= dict.fromkeys(found.modules(plugin), name)
         self._row(name, version, "enabled", None)
 
@@ -205,7 +218,7 @@ class Plugins:
                     raise PluginFault(f"the {kind} {one!r} exists already, so nothing of {name} is used")
 
     def _row(self, name: str, version: str | None, state: PluginState, error: str | None) -> None:
-        brings = self._brings.get(name, ())
+        brings = self._brought[name].lines(name) if name in self._brought else ()
         self._rows[name] = PluginRow(name=name, version=version, state=state, error=error, brings=brings)
 
     # ---- making ------------------------------------------------------------------------------------------------------

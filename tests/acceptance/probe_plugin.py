@@ -87,6 +87,15 @@ def _note(text: str) -> None:
         log.write(text + "\n")
 
 
+class Own(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    stamp: str = "none"
+
+
+@cdmd.hookimpl
+def cdmd_settings() -> type[Own]:
+    return Own
+
+
 @cdmd.hookimpl
 def cdmd_connectors() -> list[Any]:
     return [Ticker, Bell]

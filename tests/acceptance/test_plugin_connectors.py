@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,33 @@ def test_a_plugin_is_a_row_its_command_is_found_and_its_hooks_are_called(daemon:
     assert "env:BELL" in daemon.cdmctl("config", "show").stdout
     assert daemon.stop() == 0
     assert (tmp_path / "probe.log").read_text().split() == ["startup", "shutdown"]
+
+
+@pytest.mark.timeout(60)
+def test_all_about_a_plugin_is_shown_with_what_its_extensions_took_and_its_settings(daemon: DaemonProcess) -> None:
+    with httpx.Client(base_url=daemon.url, headers={"x-token": "ding"}) as client:
+        client.put("/bells/door", content="ann@example.com")
+    daemon.settle()
+    shown = daemon.ask("plugins", "info", "probe")
+    (extension,) = shown["extensions"]
+    assert (extension["name"], extension["on"], extension["on_failure"]) == ("probe.stamped", ["bell.*", "tick"], "store")
+    assert (shown["calls"], shown["failures"]) == (extension["calls"], 0) == (2, 0)
+    assert 0.01 < extension["seconds"] < 5
+    assert "probe.stamped" in daemon.cdmctl("plugins", "info", "probe").stdout
+    example = tomllib.loads(daemon.cdmctl("plugins", "info", "probe", "--example").stdout.replace("\n# ", "\n"))
+    assert example["plugins"] == {"probe": {"stamp": "none"}}
+    assert example["connectors"]["ticker"] == {"type": "ticker", "first": 1, "counted": "ticks"}
+    unknown = daemon.cdmctl("plugins", "info", "nobody", check=False)
+    assert (unknown.returncode, "there is no plugin nobody" in unknown.stderr) == (4, True)
+
+
+@pytest.mark.timeout(60)
+def test_a_mistake_in_a_plugins_own_table_is_in_its_row_and_stops_nobody(daemon: DaemonProcess) -> None:
+    daemon.stop()
+    daemon.configure(CONFIG.replace("stamp =", "stmp ="))
+    with daemon:
+        row = next(row for row in daemon.ask("plugins") if row["name"] == "probe")
+    assert (row["state"], row["error"]) == ("bad config", "plugins.probe.stmp: unknown key (did you mean stamp?)")
 
 
 @pytest.mark.timeout(60)

@@ -10,14 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote, urlsplit
+
+import msgspec
+from msgspec import Meta
 
 import cdmd
 
 SERIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:/+-]{0,63}")
 """A serial number; anything else is not asked about."""
 
+CDMD_HOOKS: Final = (1, 0)
 _SETTINGS: Final = {"url", "token", "enabled"}
 _NOT_FOUND: Final = 404
 _OK: Final = 200
@@ -26,6 +30,13 @@ _BUSY: Final = {429, 503}
 _LARGEST: Final = 64 * 1024
 _SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 3600.0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[plugins.warranty]``."""
+
+    url: Annotated[str, Meta(description="Where contracts are asked for; `/contracts/SERIAL` is put behind it.")]
+    token: Annotated[cdmd.Secret | None, Meta(description="Sent as `Authorization: Bearer`.")] = None
 
 
 class ServiceFailed(Exception):
@@ -61,6 +72,12 @@ class Service:
         if problems:
             raise cdmd.ConfigInvalid(problems)
         return cls(str(url).rstrip("/"), {} if token is None else {"authorization": f"Bearer {token}"})
+
+
+@cdmd.hookimpl
+def cdmd_settings() -> type[Settings]:
+    """The keys there are."""
+    return Settings
 
 
 @cdmd.hookimpl

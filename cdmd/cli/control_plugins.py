@@ -1,0 +1,130 @@
+"""``cdmctl plugins``: which there are and how each is, and all about one."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+
+from cdmd.cli.connection import client, prints_data, talks
+from cdmd.cli.lazy import Entry, LazyGroup
+from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table, span
+
+_MOST: Final = 4
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    entries={
+        "list": Entry("cdmd.cli.control_plugins:plugin_list", "List the plugins."),
+        "info": Entry("cdmd.cli.control_plugins:info", "All about one: its extensions, and its settings to paste."),
+    },
+)
+@talks
+@prints_data
+@click.pass_context
+def plugins(ctx: click.Context, as_json: bool) -> None:
+    r"""Plugins and their state, or all about one.
+
+    \b
+    cdmctl plugins
+    cdmctl plugins info warranty
+    cdmctl plugins info warranty --example >> /etc/cdmd/conf.d/warranty.toml
+    """
+    if ctx.invoked_subcommand is None:
+        _list(as_json=as_json)
+
+
+@click.command("list")
+@talks
+@prints_data
+def plugin_list(as_json: bool) -> None:
+    """List the plugins."""
+    _list(as_json=as_json)
+
+
+@click.command
+@click.argument("name")
+@click.option("--example", is_flag=True, help="Only its settings, as TOML to paste.")
+@talks
+@prints_data
+def info(name: str, example: bool, as_json: bool) -> None:
+    r"""All about one: its extensions, and its settings to paste.
+
+    \b
+    cdmctl plugins info warranty
+    cdmctl plugins info warranty --example >> /etc/cdmd/conf.d/warranty.toml
+    """
+    document = client().get("/v1/plugin", {"name": name})
+    if as_json:
+        print_json(document)
+    elif example:
+        _example(document)
+    else:
+        _show(document)
+
+
+def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
+    """Plugins with their state and why, what they bring and what their extensions took; an older daemon says less."""
+    headers = ("name", "version", "state", "calls", "failed", "time", "brings", "error")
+    shown = [[row["name"], row["version"], row["state"], *_figures(row), brief(row["brings"]), row["error"]] for row in rows]
+    return Table("plugins", headers, shown, ("version", "time", "calls", "failed"))
+
+
+def brief(brings: list[str]) -> str | None:
+    """What it brings, by name where that is few, else counted."""
+    if len(brings) <= _MOST:
+        return ", ".join(brings) or None
+    kinds = [one.partition(" ")[0] for one in brings]
+    return ", ".join(f"{kinds.count(kind)} {kind}{'s' if kinds.count(kind) > 1 else ''}" for kind in dict.fromkeys(kinds))
+
+
+def _figures(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    calls = row.get("calls", 0)
+    return (calls, row["failures"], span(row["seconds"])) if calls else (None, None, None)
+
+
+def _list(*, as_json: bool) -> None:
+    rows = client().get("/v1/plugins")
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(plugin_table(rows))
+
+
+def _example(document: Mapping[str, Any]) -> None:
+    if document["example"]:
+        click.echo(document["example"], nl=False)
+    else:
+        note(f"{document['name']} declares no settings; what it takes stands in its own documentation")
+
+
+def _show(document: Mapping[str, Any]) -> None:
+    print_pairs(_about(document))
+    if document["extensions"]:
+        click.echo()
+        print_table(_extensions(document["extensions"]))
+    if document["example"]:
+        click.echo(f"\n{document['example']}", nl=False)
+
+
+def _about(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "plugin", document["name"]
+    yield "version", document["version"]
+    yield "state", document["state"]
+    if document["error"]:
+        yield "error", document["error"]
+    for one in document["brings"]:
+        yield "brings", one
+
+
+def _extensions(rows: list[Mapping[str, Any]]) -> Table:
+    headers = ("extension", "on", "timeout", "on failure", "calls", "failed", "time", "95 %", "running", "waiting", "remark")
+    return Table("extensions", headers, [_extension(row) for row in rows], ("95 %", "running", "timeout", "time"))
+
+
+def _extension(row: Mapping[str, Any]) -> list[Any]:
+    until = row["not_called_until"]
+    remark = "; ".join(filter(None, (row["error"], f"not called until {until}" if until else None))) or None
+    figures = (row["calls"], row["failures"], span(row["seconds"]), span(row["p95_seconds"]), row["running"], row["waiting"])
+    return [row["name"], ", ".join(row["on"]), span(row["timeout"]), row["on_failure"], *figures, remark]

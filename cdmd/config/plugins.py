@@ -1,0 +1,83 @@
+"""The tables ``[plugins.NAME]``: plain data with references resolved, checked by what the plugin declares.
+
+A mistake in one is its plugin's, whose row names it, and a warning: it stops nobody else. Not here: loading plugins.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from cdmd.config.checking import Checker
+from cdmd.config.effective import defaults
+from cdmd.config.reading import Key, show
+from cdmd.config.secrets import PREFIXES, names_a_secret
+from cdmd.kit.secret import Secret
+
+KEYS: Final = frozenset(("enabled",))
+"""The keys that every table has."""
+
+
+class PluginTables:
+    """Takes one table after the other; ``problems`` are the mistakes in those that are declared, by plugin, each with its key.
+
+    ``structs`` are what plugins declare. ``resolve`` gives a reference's secret, ``secret`` the same with its warnings; what is
+    wrong with a reference goes to ``report``, a literal secret to ``literal``.
+    """
+
+    def __init__(
+        self,
+        structs: Mapping[str, type[msgspec.Struct]],
+        *,
+        resolve: Callable[[str], Secret],
+        secret: Callable[[str, Key], Secret],
+        report: Callable[[Key, str], None],
+        literal: Callable[[Key], None],
+    ) -> None:
+        self._structs, self._resolve, self._secret = structs, resolve, secret
+        self._report, self._literal = report, literal
+        self._found: list[tuple[Key, str]] = []
+
+    @property
+    def problems(self) -> Mapping[str, Sequence[str]]:
+        """The mistakes by plugin."""
+        by_name: dict[str, list[str]] = {}
+        for key, what in self._found:
+            by_name.setdefault(key[1], []).append(f"{show(key)}: {what}")
+        return by_name
+
+    def found(self) -> Iterator[tuple[Key, str]]:
+        """The mistakes, each by its key."""
+        return iter(self._found)
+
+    def table(self, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+        """The plugin's settings; defaults are in them where it declares some."""
+        taken = {entry: self._plain(one, ("plugins", name, entry)) for entry, one in table.items()}
+        struct = self._structs.get(name)
+        if struct is None:
+            return taken
+        own = {entry: value for entry, value in table.items() if entry not in KEYS}
+        checker = Checker(lambda key, what: self._found.append((key, what)), self._secret)
+        checker.table(struct, own, ("plugins", name), known=KEYS)
+        return {**defaults(struct), **taken}
+
+    def _plain(self, value: Any, key: Key) -> Any:
+        """Plain data; text that starts like a reference is the secret's text."""
+        match value:
+            case dict():
+                return {name: self._plain(one, (*key, name)) for name, one in value.items()}
+            case list():
+                return [self._plain(one, (*key, str(place))) for place, one in enumerate(value)]
+            case str() if value.startswith(PREFIXES):
+                try:
+                    return self._resolve(value).reveal().decode()
+                except UnicodeDecodeError:
+                    self._report(key, f"the secret {value} is not UTF-8 text")
+                except ValueError as error:
+                    self._report(key, str(error))
+                return None
+            case str() if value and any(names_a_secret(part) for part in key[2:]):
+                self._literal(key)
+                return value
+            case _:
+                return value

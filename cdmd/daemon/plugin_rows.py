@@ -1,0 +1,72 @@
+"""Plugins as commands show them: what each brings, what its extensions took, and TOML to paste for it."""
+
+from cdmd.config.example import example
+from cdmd.contracts import Extension
+from cdmd.control.protocol import ExtensionRow, PluginInfo, PluginRow
+from cdmd.daemon.parts import Parts
+from cdmd.errors import NotFound
+from cdmd.extensions import ExtensionState
+from cdmd.models import from_micros
+from cdmd.plugins.brought import Brought
+
+
+def plugin_rows(parts: Parts) -> list[PluginRow]:
+    """A row for each, by name."""
+    states = parts.extensions.states()
+    found = []
+    for row in parts.plugins.rows():
+        own = [one for one in states if one.plugin == row.name]
+        errors = [row.error, *(f"{one.extension}: {one.error}" for one in own if one.error)]
+        found.append(
+            PluginRow(
+                name=row.name,
+                version=row.version,
+                state=row.state,
+                error="; ".join(one for one in errors if one) or None,
+                brings=tuple(row.brings),
+                calls=sum(one.calls for one in own),
+                failures=sum(one.failures for one in own),
+                seconds=round(sum(one.seconds for one in own), 3),
+            )
+        )
+    return found
+
+
+def plugin_info(parts: Parts, name: str) -> PluginInfo:
+    """All about one. Raises ``NotFound``."""
+    row = next((one for one in plugin_rows(parts) if one.name == name), None)
+    if row is None:
+        raise NotFound(f"there is no plugin {name}: cdmctl plugins lists those there are")
+    declared = parts.extensions.declared()
+    brought = parts.plugins.brought(name)
+    return PluginInfo(
+        **{field: getattr(row, field) for field in row.__struct_fields__},
+        extensions=tuple(_row(one, declared[one.extension]) for one in parts.extensions.states() if one.plugin == name),
+        example="" if brought is None else examples(name, brought),
+    )
+
+
+def examples(name: str, brought: Brought) -> str:
+    """Its own table where it declares one, then a table of each connector and target type, and each format."""
+    tables = [example(f"plugins.{name}", brought.settings)] if brought.settings is not None else []
+    for what, types in (("connectors", brought.connectors), ("targets", brought.targets)):
+        tables += [example(f"{what}.{one.type}", one.Settings, type=one.type) for one in types]
+    tables += [example("connectors.NAME.format", one.Settings, type=one.name) for one in brought.formats]
+    return "\n".join(tables)
+
+
+def _row(state: ExtensionState, declared: Extension) -> ExtensionRow:
+    return ExtensionRow(
+        name=state.extension,
+        on=tuple(declared.on),
+        timeout=declared.timeout,
+        on_failure=declared.on_failure,
+        calls=state.calls,
+        failures=state.failures,
+        seconds=round(state.seconds, 3),
+        p95_seconds=state.p95_seconds,
+        running=state.running,
+        waiting=state.waiting,
+        not_called_until=None if state.open_until is None else from_micros(state.open_until),
+        error=state.error,
+    )
