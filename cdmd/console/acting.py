@@ -4,43 +4,31 @@ Every form brings the caller's token. What cannot be taken back is asked about f
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
-from urllib.parse import parse_qsl, quote, urlencode
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from cdmd.console import deliveries, events, files, letters, persons, settings, words
 from cdmd.console.asking import Asking
 from cdmd.console.drawing import ROOT
+from cdmd.console.forms import Form, needed, read
 from cdmd.console.guarding import Guard
-from cdmd.console.pages import Page
-from cdmd.control.asking import MAX_BODY
+from cdmd.console.pages import Page, Question
 from cdmd.errors import BadArguments, NotPermitted
-
-Form: TypeAlias = Mapping[str, str]
-_MOST_FIELDS: Final = 1200
-
-
-class Question(NamedTuple):
-    """What is asked before it is done: a heading, what it means, the button's words, and a word to type where it is grave."""
-
-    heading: str
-    text: str
-    button: str
-    typed: str | None = None
-    facts: Mapping[str, Any] = {}
 
 
 class Action(NamedTuple):
-    """``do`` does it and returns a sentence about what was done, or a response; ``ask`` makes the question before."""
+    """``do`` does it and returns a sentence about what was done, or what to show; ``ask`` makes the question before."""
 
-    do: Callable[[Asking, Form], Awaitable[str | Response]]
+    do: Callable[[Asking, Form], Awaitable[str | Page | Response]]
     ask: Callable[[Asking, Form], Awaitable[Question]] | None = None
 
 
 async def act(asking: Asking, request: Request, *, guard: Guard) -> Page | Response:
     """Do what the form says, or ask about it first. Raises what the command raises."""
-    form = await _form(request)
+    form = await read(request)
     if not guard.is_token(asking.uid, form.get("token", "")):
         raise NotPermitted("this form is too old or not ours: go back, load the page again and repeat it there")
     action = ACTIONS.get(form.get("do", ""))
@@ -54,7 +42,7 @@ async def act(asking: Asking, request: Request, *, guard: Guard) -> Page | Respo
             drawn = {"question": question, "kept": kept, "wrong": wrong and "typed" in form, "back": _back(form)}
             return Page("question.html", question.heading, {"question": question._asdict()}, drawn)
     done = await action.do(asking, form)
-    if isinstance(done, Response):
+    if not isinstance(done, str):
         return done
     back = _back(form)
     joint = "&" if "?" in back else "?"
@@ -68,26 +56,7 @@ def _back(form: Form) -> str:
     return ROOT + quote(back, safe="/?&=%") if fits else f"{ROOT}/"
 
 
-async def _form(request: Request) -> Form:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise BadArguments(f"a form of more than {MAX_BODY} bytes")
-    try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
-    except ValueError as error:
-        raise BadArguments("the form is not understood") from error
-
-
 # ---- what is done --------------------------------------------------------------------------------------------------
-
-
-def _needed(form: Form, name: str) -> str:
-    value = form.get(name)
-    if not value:
-        raise BadArguments(f"the form lacks {name}: load the page again")
-    return value
 
 
 def _sentence(done: Mapping[str, Any]) -> str:
@@ -97,15 +66,71 @@ def _sentence(done: Mapping[str, Any]) -> str:
     return f"{text}: {done['warning']}" if done.get("warning") else text
 
 
-def _connector(command: str) -> Action:
-    async def do(asking: Asking, form: Form) -> str:
-        return _sentence(await asking.post(f"/v1/connectors/{_needed(form, 'name')}/{command}"))
+def _told(path: str, *, named: str = "name") -> Callable[[Asking, Form], Awaitable[str]]:
+    """Does what ``path`` does, with the form's name in its place."""
 
-    return Action(do)
+    async def do(asking: Asking, form: Form) -> str:
+        return _sentence(await asking.post(path.format(needed(form, named))))
+
+    return do
+
+
+def _letters(command: str) -> Callable[[Asking, Form], Awaitable[str]]:
+    async def do(asking: Asking, form: Form) -> str:
+        return _sentence(await asking.post(f"/v1/dead-letters/{command}", letters.selection(form)))
+
+    return do
+
+
+def _shelf(kind: str, command: str) -> Callable[[Asking, Form], Awaitable[str]]:
+    async def do(asking: Asking, form: Form) -> str:
+        body = {"names": [needed(form, "name")], "connector": needed(form, "connector")}
+        return _sentence(await asking.post(f"/v1/shelves/{kind}/{command}", body))
+
+    return do
+
+
+async def _retry_delivery(asking: Asking, form: Form) -> str:
+    said = {"id": form["id"]} if form.get("id") else {"target": needed(form, "target")}
+    return _sentence(await asking.post("/v1/deliveries/retry", said))
+
+
+async def _try_target(asking: Asking, form: Form) -> str:
+    tried = await asking.post(f"/v1/targets/{needed(form, 'name')}/test")
+    parts = (f"status {tried['status']}" if tried["status"] else None, tried["reason"], words.span(tried["seconds"]))
+    return f"test of {tried['target']}: {tried['outcome']} ({', '.join(filter(None, parts))})"
+
+
+async def _reload(asking: Asking, form: Form) -> str:
+    report = await asking.post("/v1/reload")
+    changed = sum(row["verdict"] != "unchanged" for row in [*report["connectors"], *report["targets"]])
+    problems = "; ".join([*report["problems"], *report["warnings"]])
+    return f"reloaded: {changed} connectors and targets changed" + (f"; {problems}" if problems else "")
 
 
 ACTIONS: Final[Mapping[str, Action]] = {
-    "pause": _connector("pause"),
-    "resume": _connector("resume"),
-    "poll": _connector("poll"),
+    "pause": Action(_told("/v1/connectors/{}/pause")),
+    "resume": Action(_told("/v1/connectors/{}/resume")),
+    "poll": Action(_told("/v1/connectors/{}/poll")),
+    "reveal event": Action(events.revealed),
+    "reveal letter": Action(letters.revealed),
+    "reveal delivery": Action(deliveries.revealed),
+    "retry letters": Action(_letters("retry"), letters.ask_retry),
+    "retry letter": Action(_letters("retry")),
+    "discard letters": Action(_letters("discard"), letters.ask_discard),
+    "retry file": Action(_shelf("files", "retry")),
+    "skip file": Action(_shelf("files", "skip")),
+    "replay file": Action(_shelf("files", "replay"), files.ask_again),
+    "approve": Action(_shelf("snapshots", "approve"), files.ask_approve),
+    "reject": Action(_shelf("snapshots", "reject")),
+    "enable": Action(_told("/v1/targets/{}/enable")),
+    "disable": Action(_told("/v1/targets/{}/disable"), deliveries.ask_disable),
+    "test target": Action(_try_target),
+    "send": Action(_told("/v1/targets/{}/send")),
+    "retry delivery": Action(_retry_delivery),
+    "retry deliveries": Action(_retry_delivery, deliveries.ask_retry),
+    "export": Action(persons.export),
+    "split": Action(persons.split, persons.ask_split),
+    "erase": Action(persons.erase, persons.ask_erase),
+    "reload": Action(_reload, settings.ask_reload),
 }

@@ -21,7 +21,7 @@ from cdmd.console.asking import Asking
 from cdmd.console.contents import PAGES
 from cdmd.console.drawing import ROOT, Drawing
 from cdmd.console.guarding import HEADERS, Guard
-from cdmd.console.pages import Handler, Page
+from cdmd.console.pages import JSON, Handler, Page, wants_json
 from cdmd.contracts import Clock
 from cdmd.control.browsers import refuse_strange
 from cdmd.control.documents import encoded
@@ -61,7 +61,7 @@ class Console:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             if scope["path"].endswith(_JSON):
                 path = scope["path"].removesuffix(_JSON)
-                scope = {**scope, "path": f"{ROOT}/" if path == ROOT else path, "cdmd.json": True}
+                scope = {**scope, "path": f"{ROOT}/" if path == ROOT else path, JSON: True}
             await starlette(scope, receive, send)
 
         self.app: App = app
@@ -88,7 +88,7 @@ class Console:
         if isinstance(page, Response):
             page.headers.update({key: value for key, value in HEADERS.items() if key not in page.headers})
             return page
-        if _wants_json(request):
+        if wants_json(request):
             return Response(encoded(page.documents), page.status, HEADERS, "application/json")
         asking = Asking(self._control, request.scope)
         said = self._guard.sentence(request.query_params.get("said", ""))
@@ -96,6 +96,7 @@ class Console:
             **page.documents,
             **page.drawn,
             "title": page.title,
+            "query": request.url.query,
             "path": request.scope["path"].removeprefix(ROOT),
             "me": await _caller(asking),
             "token": self._guard.token(asking.uid),
@@ -133,10 +134,3 @@ async def _nothing_there(asking: Asking, request: Request) -> Page:
 
 def _problem_page(problem: Mapping[str, Any]) -> Page:
     return Page("problem.html", _HEADINGS.get(problem["code"], "Not done"), {"problem": problem}, status=problem["status"])
-
-
-def _wants_json(request: Request) -> bool:
-    if request.scope.get("cdmd.json"):
-        return True
-    accept = request.headers.get("accept", "")
-    return "application/json" in accept and "text/html" not in accept

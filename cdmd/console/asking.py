@@ -9,6 +9,9 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import anyio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
 from cdmd.control.problems import error_of
 from cdmd.kit.serving import App
@@ -56,6 +59,10 @@ class Asking:
             "extensions": self._scope.get("extensions", {}),
         }
 
+    def passed(self, path: str, query: Mapping[str, Any] | None = None, *, headers: Mapping[str, str] = {}) -> Response:
+        """The control API's own answer as it comes, with these headers beside."""
+        return _Passed(self._control, self.scope("GET", path, query), headers)
+
     async def _ask(self, scope: MutableMapping[str, Any], body: bytes) -> Any:
         status, parts, given = 0, list[bytes](), [body]
 
@@ -76,3 +83,21 @@ class Asking:
         if status != _OK:
             raise error_of(document)
         return document
+
+
+class _Passed(Response):
+    """Answers with what ``control`` answers to ``asked``."""
+
+    def __init__(self, control: App, asked: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        super().__init__(headers=headers)
+        del self.headers["content-length"]
+        self._control, self._asked = control, asked
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def relay(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *self.raw_headers]}
+            await send(message)
+
+        await self._control(self._asked, receive, relay)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from cdmd.console import customers, overview
+from cdmd.console import customers, deliveries, events, files, letters, overview, settings
 from cdmd.console.pages import Handler
 
 PAGES: Final[tuple[tuple[str, Handler], ...]] = (
@@ -11,4 +11,15 @@ PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/connectors/{name}", overview.connector),
     ("/customers", customers.customers),
     ("/customers/{public}", customers.customer),
+    ("/live", events.live),
+    ("/live/stream", events.stream),
+    ("/event", events.event),
+    ("/dead-letters", letters.letters),
+    ("/dead-letters/{seq:int}", letters.letter),
+    ("/files", files.files),
+    ("/deliveries", deliveries.deliveries),
+    ("/deliveries/{id}", deliveries.delivery),
+    ("/plugins", settings.plugins),
+    ("/configuration", settings.configuration),
+    ("/audit", settings.audit),
 )

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from cdmd.console.asking import Asking
 from cdmd.console.drawing import ROOT
-from cdmd.console.pages import Page
+from cdmd.console.pages import Page, wants_json
 
 _ACTIVITIES: Final = 50
 _MOST: Final = 1000
@@ -24,7 +24,7 @@ async def customers(asking: Asking, request: Request) -> Page | Response:
     trait = "=" in sought and ":" not in sought
     asked = {"trait": sought} if trait else {"text": sought}
     found = await asking.get("/v1/profiles", {**asked, "after": request.query_params.get("after"), "limit": 50})
-    if len(found["profiles"]) == 1 and not found["next"]:
+    if len(found["profiles"]) == 1 and not found["next"] and not wants_json(request):
         return RedirectResponse(f"{ROOT}/customers/{found['profiles'][0]['profile']}", 303)
     return Page("customers.html", "Customers", {"found": found}, {"sought": sought})
 

@@ -29,7 +29,7 @@ from cdmd.contracts.membership import AudienceTotals, History, Member, Membershi
 from cdmd.contracts.outbox import AttemptFilter, Outbox
 from cdmd.contracts.privacy import Naming, Screen
 from cdmd.contracts.sources import BulkTable, BulkWriter, Source
-from cdmd.contracts.store import DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
+from cdmd.contracts.store import DeadLetterCause, DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
 from cdmd.contracts.streams import EventSettings, LookingConnector, StreamFrame, StreamingConnector, StreamOutlook
 from cdmd.contracts.targets import Addressee, DeliveringTarget, Outlet, RunningTarget, Target
 from cdmd.contracts.values import Question, Values
@@ -49,6 +49,7 @@ __all__ = [
     "Clock",
     "Connector",
     "Context",
+    "DeadLetterCause",
     "DeadLetterFilter",
     "Decide",
     "DecidingConnector",

@@ -27,6 +27,18 @@ from cdmd.models import (
 )
 
 
+class DeadLetterCause(msgspec.Struct, frozen=True):
+    """How many dead letters one connector has of one event type with one code; ``newest`` is the last one's sequence."""
+
+    connector: str
+    type: str
+    code: str
+    count: int
+    first: Micros
+    last: Micros
+    newest: int
+
+
 class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which dead letters: by connector, type glob, fault code, sequence numbers; all of them where nothing is said."""
 
@@ -159,6 +171,10 @@ class Store(Protocol):
 
     async def dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
         """Dead letters in order of sequence."""
+        ...
+
+    async def dead_letter_causes(self, *, limit: int) -> list[DeadLetterCause]:
+        """Dead letters counted by connector, type and code, the most frequent first; at most ``limit`` causes."""
         ...
 
     async def revive(self, which: DeadLetterFilter, *, now: Micros) -> int:

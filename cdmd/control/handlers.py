@@ -164,6 +164,12 @@ async def _event(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await inspection.event_show(runtime, actor, needed(request, "id"), source=source, reveal=reveal)
 
 
+async def _recent(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`connector`, `type`, `limit`: what the journal took last, as the tail would have shown it."""
+    wanted = TailFilter(connector=text(request, "connector"), type=text(request, "type"))
+    return await inspection.recent(runtime, actor, wanted, limit=number(request, "limit", 50))
+
+
 async def _profile(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`identifier` (KIND:VALUE) or `profile` (a public id), `activities`: one customer."""
     activities, public = number(request, "activities", inspection.ACTIVITIES), text(request, "profile")
@@ -224,6 +230,11 @@ async def _letters(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await letters.listed(runtime, actor, which)
 
 
+async def _causes(runtime: Runtime, actor: Actor, request: Request) -> Any:
+    """`limit`: dead letters counted by connector, type and code."""
+    return await letters.causes(runtime, actor, limit=number(request, "limit", 100))
+
+
 async def _letter(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """`reveal`: one dead letter."""
     return await letters.shown(runtime, actor, Seq(request.path_params["seq"]), reveal=flag(request, "reveal"))
@@ -254,6 +265,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/reload", _reload),
     ("GET", "/v1/reload", _last_reload),
     ("GET", "/v1/event", _event),
+    ("GET", "/v1/events/recent", _recent),
     ("GET", "/v1/profile", _profile),
     ("GET", "/v1/profile/events", _events_of),
     ("GET", "/v1/profile/explain", _explain),
@@ -264,6 +276,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/audience-changes", _audience_changes),
     ("POST", "/v1/audience-try", _audience_try),
     ("GET", "/v1/dead-letters", _letters),
+    ("GET", "/v1/dead-letters/causes", _causes),
     ("GET", "/v1/dead-letters/{seq:int}", _letter),
     ("POST", "/v1/dead-letters/retry", _retry),
     ("POST", "/v1/dead-letters/discard", _discard),

@@ -5,6 +5,7 @@ Personal data leaves only for an admin, and never without an audit row. Readers 
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, Final
 
 from cdmd.contracts import AttemptFilter, ProfileFound, Trace
@@ -25,6 +26,9 @@ ACTIVITIES: Final = 20
 MOST_ACTIVITIES: Final = 1000
 MOST_EVENTS: Final = 2000
 """Of one customer that one question looks at, so that nobody else waits for it."""
+MOST_RECENT: Final = 1000
+"""Of the journal that a look at what came last reads."""
+_RECENT_STEP: Final = 50
 _SCAN_STEP: Final = 1000
 _SCAN_AT_MOST: Final = 50_000
 
@@ -43,14 +47,46 @@ async def tail(runtime: Runtime, actor: Actor, wanted: TailFilter, *, reveal: bo
 async def _lines(items: AsyncGenerator[TailItem, None], *, reveal: bool) -> AsyncGenerator[dict[str, Any], None]:
     async with aclosing(items):
         async for item in items:
-            yield {
-                "type": "event",
-                "stage": item.stage,
-                "time": show_time(item.time),
-                "event": _shown(item.event, reveal=reveal),
-                "detail": item.detail,
-                "lost": item.lost,
-            }
+            yield _passing(item.stage, item.time, item.event, detail=item.detail, lost=item.lost, reveal=reveal)
+
+
+def _passing(
+    stage: str, time: datetime, event: Event, *, detail: str | None, lost: int = 0, reveal: bool = False
+) -> dict[str, Any]:
+    return {
+        "type": "event",
+        "stage": stage,
+        "time": show_time(time),
+        "event": _shown(event, reveal=reveal),
+        "detail": detail,
+        "lost": lost,
+    }
+
+
+async def recent(runtime: Runtime, actor: Actor, wanted: TailFilter, *, limit: int) -> list[dict[str, Any]]:
+    """What the journal took last, the newest first, redacted, in the shape of the tail; among its last ``MOST_RECENT``."""
+    permit(actor, Role.READER)
+    fits, found = Globs((wanted.type or "*",)).matches, list[dict[str, Any]]()
+    end = runtime.journal.head
+    last = max(0, end - MOST_RECENT)
+    while len(found) < limit and end > last:
+        begin = Seq(max(last, end - _RECENT_STEP))
+        for row in reversed(await _between(runtime, begin, end)):
+            event, fault = row.entry.event, row.entry.fault
+            if wanted.connector not in {None, event.connector} or not fits(event.type):
+                continue
+            if (fault is None or fault.code != ERASED) and not runtime.governance.conceals(row.entry):
+                found.append(_passing("accepted", event.received, event, detail=None if fault is None else fault.code))
+        end = begin
+    return found[:limit]
+
+
+async def _between(runtime: Runtime, begin: Seq, end: Seq) -> list[Journaled]:
+    """The entries after ``begin`` up to ``end``; the journal hands out only so many bytes at once."""
+    found: list[Journaled] = []
+    while begin < end and (rows := await runtime.journal.read(begin, limit=end - begin)):
+        found, begin = found + rows, rows[-1].seq
+    return found
 
 
 async def event_show(runtime: Runtime, actor: Actor, id: str, *, source: str | None, reveal: bool) -> EventTraces:  # noqa: A002

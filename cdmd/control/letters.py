@@ -7,18 +7,19 @@ from typing import Any, Final
 
 import msgspec
 
-from cdmd.contracts import DeadLetterFilter
+from cdmd.contracts import DeadLetterCause, DeadLetterFilter
 from cdmd.control import redaction
 from cdmd.control.actors import Actor, Role, permit
 from cdmd.control.auditing import audited
-from cdmd.control.protocol import DeadLetterRow, DeadLetterShown, Done
+from cdmd.control.protocol import CauseRow, DeadLetterRow, DeadLetterShown, Done
 from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
-from cdmd.models import DeadLetter, Seq, from_micros, to_micros
+from cdmd.models import DeadLetter, Fault, Seq, from_micros, to_micros
 from cdmd.profiles.shape import event_document
 
 BATCH: Final = 1000
 MOST_LISTED: Final = 10_000
+MOST_CAUSES: Final = 500
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +42,16 @@ async def listed(runtime: Runtime, actor: Actor, which: DeadLetterFilter) -> lis
     bounded = msgspec.structs.replace(which, limit=max(1, min(which.limit, MOST_LISTED)))
     found = await runtime.store.dead_letters(bounded)
     return [_row(letter) for letter in found if not runtime.governance.conceals(letter.entry)]
+
+
+async def causes(runtime: Runtime, actor: Actor, *, limit: int) -> list[CauseRow]:
+    """Dead letters counted by connector, type and code, the most frequent first, each with what the newest of them says."""
+    permit(actor, Role.READER)
+    found = await runtime.store.dead_letter_causes(limit=max(1, min(limit, MOST_CAUSES)))
+    newest = [Seq(one.newest) for one in found]
+    which = DeadLetterFilter(seqs=newest, limit=len(newest) or 1)
+    faults = {one.seq: one.fault for one in await runtime.store.dead_letters(which)} if newest else {}
+    return [_cause(one, faults.get(Seq(one.newest))) for one in found]
 
 
 async def shown(runtime: Runtime, actor: Actor, seq: int, *, reveal: bool) -> DeadLetterShown:
@@ -133,6 +144,21 @@ def _record(raw: bytes) -> Any:
         return msgspec.json.decode(raw)
     except msgspec.DecodeError:
         return raw.decode("utf-8", "backslashreplace")
+
+
+def _cause(one: DeadLetterCause, fault: Fault | None) -> CauseRow:
+    return CauseRow(
+        connector=one.connector,
+        type=one.type,
+        code=one.code,
+        count=one.count,
+        first=from_micros(one.first),
+        last=from_micros(one.last),
+        newest=one.newest,
+        message=None if fault is None else fault.message,
+        expression=None if fault is None else fault.expression,
+        path=None if fault is None else fault.path,
+    )
 
 
 def _row(letter: DeadLetter) -> DeadLetterRow:

@@ -325,6 +325,21 @@ class DeadLetterRow(_Shape, frozen=True, kw_only=True):
     kind: str | None = None
 
 
+class CauseRow(_Shape, frozen=True, kw_only=True):
+    """Dead letters of one connector, event type and code; ``newest`` is the last one, and what it says is shown for all."""
+
+    connector: str
+    type: str
+    code: str
+    count: int
+    first: datetime
+    last: datetime
+    newest: int
+    message: str | None = None
+    expression: str | None = None
+    path: str | None = None
+
+
 class DeadLetterShown(_Shape, frozen=True, kw_only=True):
     """One dead letter with what is known of its event; ``raw`` (the record) only when it was revealed."""
 

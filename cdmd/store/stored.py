@@ -13,7 +13,18 @@ from typing import Any, Final, TypeVar
 import msgspec
 from typing_extensions import override
 
-from cdmd.contracts import Audit, Clock, DeadLetterFilter, Decide, Derive, ProfileFound, Store, StoreTotals, Trace
+from cdmd.contracts import (
+    Audit,
+    Clock,
+    DeadLetterCause,
+    DeadLetterFilter,
+    Decide,
+    Derive,
+    ProfileFound,
+    Store,
+    StoreTotals,
+    Trace,
+)
 from cdmd.models import Changes, DeadLetter, Digest, Micros, Parked, ProfileKey, Seen, Seq, Wanted, from_micros
 from cdmd.store import deriving, letters, looking, seen
 from cdmd.store.abreast import Abreast
@@ -169,6 +180,10 @@ class StoredStore(Store):
     @override
     async def dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
         return [read_letter(row) for row in await self._reading.rows("dead_letters", letters.parameters(which))]
+
+    @override
+    async def dead_letter_causes(self, *, limit: int) -> list[DeadLetterCause]:
+        return [DeadLetterCause(*row) for row in await self._reading.rows("dead_letter_causes", (limit,))]
 
     @override
     async def counts(self) -> dict[tuple[str, str], int]:

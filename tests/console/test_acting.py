@@ -1,9 +1,15 @@
 """Buttons: done by the same commands, audited the same way, and by nobody's page but ours."""
 
+import msgspec
 import pytest
 
+from cdmd.console.acting import ACTIONS
+from cdmd.console.guarding import Guard
 from tests.console.asking import look, press
-from tests.control.doubles import Daemon, raw_get
+from tests.control.doubles import AT, PROFILE, READER, STRANGER, Daemon, applied, dead, raw_get
+from tests.control.outgoing import outgoing
+
+ASKED_OF_READERS: frozenset[str] = frozenset()
 
 
 def form(daemon: Daemon, do: str, **fields: str) -> dict[str, str]:
@@ -74,6 +80,149 @@ def test_a_form_that_is_not_understood_does_nothing(daemon: Daemon) -> None:
     assert press(daemon, {str(number): "" for number in range(2000)}).status == 400
     assert press(daemon, form(daemon, "pause", name="nobody")).status == 404
     assert daemon.runtime.states == {"shop": "running"}
+
+
+def test_letters_of_a_cause_are_retried_after_a_question_that_counts_them(daemon: Daemon) -> None:
+    for seq in (2, 3, 4):
+        dead(daemon.runtime, seq, code="mapping" if seq < 4 else "other")
+    given = form(daemon, "retry letters", connector="shop", type="order.paid", code="mapping", back="/dead-letters")
+    asked = press(daemon, given)
+    assert asked.status == 200
+    assert "Retry 2 dead letters?" in asked.text
+    assert set(daemon.runtime.store.letters) == {2, 3, 4}
+    done = press(daemon, given | {"confirmed": "1"})
+    assert done.status == 303
+    assert set(daemon.runtime.store.letters) == {4}
+    assert daemon.audits()[-1] == ("ada", "dead-letters retry", "done")
+
+
+@pytest.mark.parametrize("typed", [None, "", "Discard", "discard it"])
+def test_nothing_is_discarded_for_good_until_the_word_is_typed(daemon: Daemon, typed: str | None) -> None:
+    dead(daemon.runtime, 2)
+    given = form(daemon, "discard letters", seq="2") | {"confirmed": "1"} | ({} if typed is None else {"typed": typed})
+    asked = press(daemon, given)
+    assert "Discard 1 dead letter?" in asked.text
+    assert ("That is not what was asked for" in asked.text) is (typed is not None)
+    assert set(daemon.runtime.store.letters) == {2}
+    assert press(daemon, given | {"typed": "discard"}).status == 303
+    assert daemon.runtime.store.letters == {}
+
+
+def test_an_event_type_with_a_star_in_it_selects_no_others(daemon: Daemon) -> None:
+    dead(daemon.runtime, 2, type="*")
+    dead(daemon.runtime, 3)
+    given = form(daemon, "discard letters", connector="shop", type="*", code="mapping") | {"confirmed": "1", "typed": "discard"}
+    seen = press(daemon, given)
+    assert seen.status == 400
+    assert "one by one" in seen.text
+    assert set(daemon.runtime.store.letters) == {2, 3}
+
+
+def test_a_cause_without_a_type_selects_only_those_without_one(daemon: Daemon) -> None:
+    dead(daemon.runtime, 2, type="")
+    dead(daemon.runtime, 3)
+    press(daemon, form(daemon, "retry letters", connector="shop", type="", code="mapping") | {"confirmed": "1"})
+    assert set(daemon.runtime.store.letters) == {3}
+
+
+@pytest.mark.parametrize("seq", ["x", "-1", "9" * 40, "1.5"])
+def test_a_number_that_is_none_is_refused(daemon: Daemon, seq: str) -> None:
+    assert press(daemon, form(daemon, "retry letter", seq=seq)).status == 400
+
+
+def test_what_is_revealed_is_shown_at_once_and_kept_in_the_audit(daemon: Daemon) -> None:
+    applied(daemon.runtime)
+    dead(daemon.runtime, 2)
+    sent = outgoing(daemon.runtime.store.outbox, at=AT)[1]
+    for do, fields, command in (
+        ("reveal event", {"id": "evt-1"}, "events show --reveal"),
+        ("reveal letter", {"seq": "2"}, "dead-letters show --reveal"),
+        ("reveal delivery", {"id": sent}, "deliveries show --reveal"),
+    ):
+        seen = press(daemon, form(daemon, do, **fields))
+        assert seen.status == 200
+        assert "canary" in seen.text, do
+        assert daemon.audits()[-1] == ("ada", command, "done")
+
+
+def test_files_and_held_removals_are_told(daemon: Daemon) -> None:
+    press(daemon, form(daemon, "retry file", connector="shop", name="<b>a.csv"))
+    assert daemon.runtime.done[-1] == ("files", "retry", "shop", "<b>a.csv")
+    assert "Read a.csv again?" in press(daemon, form(daemon, "replay file", connector="shop", name="a.csv")).text
+    assert press(daemon, form(daemon, "approve", connector="shop", name="gone.csv")).status == 404
+    press(daemon, form(daemon, "reject", connector="shop", name="a.csv"))
+    assert daemon.runtime.done[-1] == ("snapshots", "reject", "shop", "a.csv")
+
+
+def test_targets_are_tried_disabled_and_told_to_send(daemon: Daemon) -> None:
+    tried = press(daemon, form(daemon, "test target", name="crm"))
+    assert "status 204" in look(daemon, tried.headers["location"].removeprefix("/console")).text
+    assert "Disable crm?" in press(daemon, form(daemon, "disable", name="crm")).text
+    press(daemon, form(daemon, "disable", name="crm") | {"confirmed": "1"})
+    press(daemon, form(daemon, "enable", name="crm"))
+    assert "Send everything for crm now?" in press(daemon, form(daemon, "retry deliveries", target="crm")).text
+    press(daemon, form(daemon, "retry deliveries", target="crm") | {"confirmed": "1"})
+    assert daemon.runtime.done == [("test", "crm"), ("disable", "crm"), ("enable", "crm"), ("hurry", "crm")]
+
+
+def test_the_configuration_is_reloaded_after_a_question(daemon: Daemon) -> None:
+    assert "Apply the configuration" in press(daemon, form(daemon, "reload")).text
+    done = press(daemon, form(daemon, "reload") | {"confirmed": "1", "back": "/configuration"})
+    assert done.headers["location"].startswith("/console/configuration?said=")
+    assert daemon.audits()[-1] == ("ada", "reload", "done")
+
+
+def test_everything_about_a_person_is_handed_out_as_a_file(daemon: Daemon) -> None:
+    applied(daemon.runtime)
+    seen = press(daemon, form(daemon, "export", public=PROFILE))
+    assert seen.headers["content-disposition"] == f'attachment; filename="{PROFILE}.jsonl"'
+    assert seen.headers["content-type"] == "application/jsonl"
+    assert "canary-joe@example.com" in seen.text
+    assert ("ada", "profile export", "done") in daemon.audits()
+
+
+def test_a_person_is_erased_only_when_their_name_is_typed(daemon: Daemon) -> None:
+    applied(daemon.runtime)
+    given = form(daemon, "erase", public=PROFILE)
+    asked = press(daemon, given)
+    assert "Erase this person?" in asked.text
+    assert "activities" in asked.text
+    for typed in ("", "joe", "erase"):
+        press(daemon, given | {"confirmed": "1", "typed": typed})
+    assert daemon.audits()[-1][1] != "profile erase"
+    done = press(daemon, given | {"confirmed": "1", "typed": " canary-joe@example.com "})
+    assert done.status == 303
+    assert daemon.audits()[-1] == ("ada", "profile erase", "done")
+
+
+def test_two_people_are_made_of_one_after_it_was_shown_who_would_have_what(daemon: Daemon) -> None:
+    applied(daemon.runtime)
+    found = daemon.runtime.store.profiles["email", "canary-joe@example.com"]
+    more = [*found.state.identifiers, msgspec.structs.replace(found.state.identifiers[0], kind="phone", value="+46701234567")]
+    state = msgspec.structs.replace(found.state, identifiers=more)
+    daemon.runtime.store.profiles["email", "canary-joe@example.com"] = msgspec.structs.replace(found, state=state)
+    given = form(daemon, "split", public=PROFILE, first="0", second="1")
+    asked = press(daemon, given)
+    assert "3 events" in asked.text
+    assert press(daemon, given | {"confirmed": "1", "typed": "split"}).status == 303
+    assert [done for _, _, done in daemon.runtime.splits] == ["try", "try", "split"]
+    assert press(daemon, given | {"second": "0"}).status == 400
+    assert press(daemon, given | {"second": "7"}).status == 400
+
+
+def test_a_reader_and_a_stranger_can_press_nothing(daemon: Daemon) -> None:
+    applied(daemon.runtime)
+    dead(daemon.runtime, 2)
+    fields = {"name": "shop", "public": PROFILE, "seq": "2", "id": "evt-1", "target": "crm", "connector": "shop", "second": "0"}
+    for role, uid in (("reader", READER), ("stranger", STRANGER)):
+        token = Guard(b"s" * 32).token(uid)
+        for do in ACTIONS:
+            seen = press(daemon, {"token": token, "do": do, "confirmed": "1", "typed": "discard", **fields}, role)
+            assert seen.status in {400, 403, 404} or do in ASKED_OF_READERS, (role, do, seen.status)
+            assert "canary" not in seen.text
+    assert set(daemon.runtime.store.letters) == {2}
+    assert daemon.runtime.done == []
+    assert daemon.runtime.splits == []
 
 
 def test_a_page_of_another_site_cannot_use_the_control_api_either(daemon: Daemon) -> None:

@@ -1,5 +1,6 @@
 """Pages as they are answered: nothing more than the control API says, everything escaped, and readable where it goes wrong."""
 
+import json
 import re
 from urllib.parse import quote
 
@@ -9,21 +10,34 @@ import pytest
 from cdmd.console.contents import PAGES
 from cdmd.console.drawing import Drawing
 from cdmd.console.guarding import integrity
-from cdmd.control.protocol import ConnectorRow
+from cdmd.control.protocol import ConnectorRow, ReloadReport, ReloadRow, TailFilter
+from cdmd.control.watching_shapes import DifferenceRow, LastReload
 from cdmd.errors import CdmdError
 from tests.console.asking import look
-from tests.control.doubles import AT, PROFILE, Daemon, applied, dead, event, people
-from tests.control.outgoing import outgoing
+from tests.control.doubles import AT, NOW, PROFILE, Daemon, applied, dead, event, lines, people
+from tests.control.outgoing import MemoryOutbox, outgoing
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"&{{7*7}}<script>alert(2)</script>"
 """Every character that could end a text, an attribute or a template."""
 
+DELIVERY = outgoing(MemoryOutbox(), at=AT)[1]
 SITES = {
-    "/": "/v1/status",
-    "/connectors/shop": "/v1/connectors",
-    "/customers?q=canary-joe@example.com": None,
-    f"/customers/{PROFILE}": f"/v1/profile?profile={PROFILE}",
+    "/": {"status": "/v1/status", "history": "/v1/history?connector=shop"},
+    "/connectors/shop": {"history": "/v1/history?connector=shop"},
+    "/customers?q=canary-joe@example.com": {"found": "/v1/profiles?text=canary-joe@example.com"},
+    f"/customers/{PROFILE}": {"profile": f"/v1/profile?profile={PROFILE}&activities=50"},
+    "/live": {"recent": "/v1/events/recent"},
+    "/event?id=evt-1": {"found": "/v1/event?id=evt-1"},
+    "/dead-letters?connector=shop": {"causes": "/v1/dead-letters/causes", "letters": "/v1/dead-letters?connector=shop"},
+    "/dead-letters/2": {"shown": "/v1/dead-letters/2"},
+    "/files": {"files": "/v1/shelves/files"},
+    "/deliveries": {"targets": "/v1/targets", "queued": "/v1/deliveries", "attempts": "/v1/attempts"},
+    f"/deliveries/{DELIVERY}": {"shown": f"/v1/deliveries/{DELIVERY}"},
+    "/plugins": {"plugins": "/v1/plugins"},
+    "/configuration": {"configuration": "/v1/config", "reload": "/v1/reload"},
+    "/audit": {},
 }
+"""Every page, and where the control API answers each document that it shows."""
 
 
 def fill(daemon: Daemon) -> None:
@@ -32,10 +46,18 @@ def fill(daemon: Daemon) -> None:
     dead(daemon.runtime, 2)
     people(daemon, 3)
     outgoing(daemon.runtime.store.outbox, at=AT)
+    report = ReloadReport(connectors=[ReloadRow(name="shop", verdict="restarted", problem="it does not start")])
+    differences = [DifferenceRow(key="connectors.shop.freshness", before='"5s"', after=None)]
+    daemon.runtime.last_reload = LastReload(at=NOW, report=report, differences=differences)
+
+
+def as_json(site: str) -> str:
+    path, question, query = site.partition("?")
+    return f"{path if path != '/' else '/overview'}.json{question}{query}"
 
 
 def test_every_page_is_tried_here() -> None:
-    shown = {re.sub(r"\{[^}]+\}", "*", path) for path, _ in PAGES} - {"/overview"}
+    shown = {re.sub(r"\{[^}]+\}", "*", path) for path, _ in PAGES} - {"/overview", "/live/stream"}
     tried = {
         re.sub(r"^/(connectors|customers|dead-letters|deliveries)/[^?]+", r"/\1/*", site.partition("?")[0]) for site in SITES
     }
@@ -57,8 +79,9 @@ def test_a_page_is_shown_with_a_strict_policy_and_never_kept(daemon: Daemon, sit
 
 @pytest.mark.parametrize("site", SITES)
 def test_a_reader_sees_nothing_that_says_who_somebody_is(daemon: Daemon, site: str) -> None:
+    """What was looked for stands in the page's own address."""
     fill(daemon)
-    for path in (site, site.replace("?", ".json?") if "?" in site else f"{site if site != '/' else '/overview'}.json"):
+    for path in (site, as_json(site)):
         seen = look(daemon, path, "reader")
         assert "canary" not in seen.text.replace("q=canary", "").replace('value="canary-joe@example.com"', "")
         assert '<form method="post"' not in seen.text
@@ -70,17 +93,33 @@ def test_a_stranger_is_told_so_on_a_readable_page(daemon: Daemon, site: str) -> 
     seen = look(daemon, site, "stranger")
     assert seen.status == 403
     assert "ask to be listed in control.readers" in seen.text
-    assert "canary" not in seen.text
+    assert "canary" not in seen.text.replace("q=canary-joe@example.com", "")
 
 
-def test_a_page_as_json_is_what_the_control_api_answers(daemon: Daemon) -> None:
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("role", ["admin", "reader"])
+def test_a_page_as_json_is_what_the_control_api_answers(daemon: Daemon, site: str, role: str) -> None:
     fill(daemon)
-    control = daemon.client()
-    assert look(daemon, "/overview.json").json["status"] == control.get("/v1/status")
-    assert look(daemon, "/", accept="application/json").json["status"] == control.get("/v1/status")
-    assert look(daemon, f"/customers/{PROFILE}.json").json["profile"] == control.get("/v1/profile", {"profile": PROFILE})
+    seen = look(daemon, as_json(site), role)
+    assert seen.headers["content-type"] == "application/json"
+    for name, path in SITES[site].items():
+        assert seen.json[name] == daemon.client(role).get(path), name
+
+
+def test_json_is_also_what_is_asked_for_by_its_media_type(daemon: Daemon) -> None:
+    assert look(daemon, "/", accept="application/json").json["status"]["state"] == "running"
     assert look(daemon, "/nothing.json").json["problem"]["code"] == "not-found"
     assert look(daemon, "/", accept="text/html,application/json").headers["content-type"].startswith("text/html")
+
+
+def test_the_live_stream_is_the_control_apis_own(daemon: Daemon) -> None:
+    daemon.runtime.items = lines([event("a"), event("b", type="page.viewed")])
+    seen = look(daemon, "/live/stream?connector=shop&type=", "reader")
+    told = [json.loads(line) for line in seen.text.splitlines()]
+    assert [one["event"]["id"] for one in told if one["type"] == "event"] == ["a", "b"]
+    assert daemon.runtime.wanted == TailFilter(connector="shop")
+    assert "canary" not in seen.text
+    assert look(daemon, "/live/stream", "stranger").status == 403
 
 
 def test_what_customers_and_senders_wrote_is_never_markup(daemon: Daemon) -> None:
@@ -97,7 +136,19 @@ def test_what_customers_and_senders_wrote_is_never_markup(daemon: Daemon) -> Non
     daemon.runtime.store.profiles["email", HOSTILE] = daemon.runtime.store.profiles["email", "canary-joe@example.com"]
     daemon.runtime.extra_connectors = [ConnectorRow(name=HOSTILE, type="webhook", state=HOSTILE, error=HOSTILE, detail=HOSTILE)]
     daemon.runtime.warnings = [HOSTILE]
-    for site in ("/", f"/connectors/{quote(HOSTILE, safe='')}", f"/customers/{PROFILE}", f"/customers?q={quote(HOSTILE)}*"):
+    daemon.runtime.journal.add(hostile, seq=7)
+    daemon.runtime.store.traces.append((HOSTILE, daemon.runtime.store.traces[0][1]))
+    dead(daemon.runtime, 2, code=HOSTILE)
+    letter = daemon.runtime.store.letters[2]
+    named = msgspec.structs.replace(letter.entry.event, id=HOSTILE, type=HOSTILE, source=HOSTILE)
+    entry = msgspec.structs.replace(letter.entry, event=named)
+    daemon.runtime.store.letters[2] = msgspec.structs.replace(letter, entry=entry)
+    daemon.runtime.config = msgspec.structs.replace(daemon.runtime.config, effective={"plugins": {HOSTILE: {HOSTILE: HOSTILE}}})
+    rows = [DifferenceRow(key=HOSTILE, before=HOSTILE, after=HOSTILE)]
+    daemon.runtime.last_reload = LastReload(at=NOW, report=daemon.runtime.report, differences=rows)
+    quoted = quote(HOSTILE, safe="")
+    sites = ("/", f"/connectors/{quoted}", f"/customers/{PROFILE}", f"/customers?q={quoted}*", "/live", f"/event?id={quoted}")
+    for site in (*sites, "/dead-letters", f"/dead-letters?type={quoted}", "/dead-letters/2", "/configuration"):
         text = look(daemon, site).text
         assert "&lt;img src=x" in text, site
         assert "<img" not in text

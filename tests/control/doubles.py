@@ -29,7 +29,18 @@ from cdmd.config.schema import (
     IndicatorSettings,
 )
 from cdmd.console.app import with_console
-from cdmd.contracts import AudienceTotals, Audit, DeadLetterFilter, History, Member, Person, ProfileFound, StoreTotals, Trace
+from cdmd.contracts import (
+    AudienceTotals,
+    Audit,
+    DeadLetterCause,
+    DeadLetterFilter,
+    History,
+    Member,
+    Person,
+    ProfileFound,
+    StoreTotals,
+    Trace,
+)
 from cdmd.control.actors import Lookups
 from cdmd.control.client import Client
 from cdmd.control.privacy_shapes import (
@@ -259,12 +270,23 @@ class MemoryStore:
             if (which.seqs is None or seq in which.seqs)
             and which.connector in {None, letter.entry.event.connector}
             and which.code in {None, letter.fault.code}
-            and fnmatchcase(letter.entry.event.type, which.type or "*")
+            and fnmatchcase(letter.entry.event.type, "*" if which.type is None else which.type)
         ]
         return fits[: which.limit]
 
     async def dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
         return self._fitting(which)
+
+    async def dead_letter_causes(self, *, limit: int) -> list[DeadLetterCause]:
+        groups: dict[tuple[str, str, str], list[DeadLetter]] = {}
+        for letter in self.letters.values():
+            event = letter.entry.event
+            groups.setdefault((event.connector, event.type, letter.fault.code), []).append(letter)
+        found = [
+            DeadLetterCause(*key, len(ones), min(o.since for o in ones), max(o.since for o in ones), max(o.seq for o in ones))
+            for key, ones in groups.items()
+        ]
+        return sorted(found, key=lambda one: -one.count)[:limit]
 
     async def revive(self, which: DeadLetterFilter, *, now: int) -> int:
         return self._drop(which)

@@ -55,6 +55,8 @@ LOOKS = [
     "/v1/event?id=dead-2",
     "/v1/event?id=parked-3",
     "/v1/event?id=waiting",
+    "/v1/events/recent",
+    "/v1/dead-letters/causes",
     "/v1/profile?identifier=email:canary-joe@example.com",
     "/v1/profile/explain?first=email:canary-joe@example.com&second=email:canary-joe@example.com",
     "/v1/profile/events?identifier=email:canary-joe@example.com",

@@ -381,6 +381,29 @@ class StoreContract:
                 assert [one.seq for one in await store.dead_letters(which)] == found
             assert await store.dead_letters(EVERYTHING) == letters
 
+    async def test_dead_letters_are_counted_by_connector_type_and_code(self, reopen: Reopen) -> None:
+        letters = [
+            dead(1, kind="b"),
+            dead(2, kind="a"),
+            dead(3, kind="a"),
+            dead(4, kind="a", code="id_length"),
+            dead(5, kind=""),
+        ]
+        async with reopen() as store:
+            assert await store.dead_letter_causes(limit=9) == []
+            await give(store, burying(*letters))
+            found = await store.dead_letter_causes(limit=9)
+            code = letters[0].fault.code
+            assert [(one.type, one.code, one.count, one.newest) for one in found] == [
+                ("a", code, 2, 3),
+                ("", code, 1, 5),
+                ("a", "id_length", 1, 4),
+                ("b", code, 1, 1),
+            ]
+            assert (found[0].connector, found[0].first, found[0].last) == ("shop", letters[1].since, letters[2].since)
+            assert [one.count for one in await store.dead_letter_causes(limit=1)] == [2]
+            assert [one.seq for one in await store.dead_letters(DeadLetterFilter(type=""))] == [5]
+
     async def test_each_extension_has_its_turn_however_many_wait_for_another(self, reopen: Reopen) -> None:
         slow = [parked(n, due=NOW + n) for n in range(1, 9)]
         other = [msgspec.structs.replace(parked(n, due=NOW + n), extension="terms") for n in (20, 21)]

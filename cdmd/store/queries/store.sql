@@ -146,6 +146,10 @@ WHERE (:connector IS NULL OR connector = :connector)
     AND (:seqs IS NULL OR seq IN (SELECT value FROM json_each(:seqs)))
 ORDER BY seq LIMIT :limit;
 
+-- name: dead_letter_causes
+SELECT connector, type, code, count(*), min(since), max(since), max(seq) FROM dead_letters
+GROUP BY connector, type, code ORDER BY count(*) DESC, connector, type, code LIMIT ?;
+
 -- name: old_dead_letters
 SELECT seq, connector, type, code, since, sum, body FROM dead_letters WHERE since < ? ORDER BY seq LIMIT ?;
 
