@@ -103,7 +103,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     area = folder / "area"
     area.mkdir()
     environment = {"TOKEN": "t", "KEY": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
-    with DaemonProcess(folder, CONFIG.replace("AREA", str(area)), environment=environment) as daemon:
+    with DaemonProcess(folder, CONFIG.replace("AREA", str(area)), environment=environment, patience=60) as daemon:
         headers = {"authorization": "Bearer t"}
         for number in range(3):
             daemon.send("/hooks/shop", event(number), headers=headers)
@@ -214,7 +214,7 @@ def test_everything_can_be_reached_with_the_tab_key(console: Console) -> None:
     assert {"Overview", "Audit", "shop", "Pause shop"} <= set(reached)
 
 
-@pytest.mark.parametrize("width", [1200, 400, 320])
+@pytest.mark.parametrize("width", [400, 320])
 def test_no_page_is_wider_than_its_window(console: Console, width: int) -> None:
     console.tab.look(width=width)
     for path in sites(console):
@@ -232,7 +232,7 @@ def test_every_page_keeps_to_its_policy_and_names_nothing_that_is_not_there(cons
         assert console.tab.js("document.querySelectorAll('main img, main script').length") == 0, path
 
 
-@pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 1200), (False, 400), (True, 400)])
+@pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 400)])
 def test_every_page_passes_the_examination_of_axe(
     console: Console, tmp_path: Path, request: pytest.FixtureRequest, dark: bool, width: int
 ) -> None:
