@@ -5,7 +5,7 @@ sync it is theirs to say. Not here: messages (``commits``, ``entries``, ``beside
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -19,6 +19,7 @@ from cdmd.cluster.commits import Commits
 from cdmd.cluster.connection import Link
 from cdmd.cluster.copying import copy_journal
 from cdmd.cluster.entries import Counted, Entries, Found, Piece, cut, decode_piece, encode_piece, fault_of
+from cdmd.cluster.holding import begin, kept
 from cdmd.cluster.place import Place, Streams
 from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
 from cdmd.errors import CdmdError, Damaged, NotDurable
@@ -70,13 +71,17 @@ class JetStreamJournal(Journal):
     ) -> AsyncIterator[Self]:
         """Open or make the journal at ``place``; ``new_id`` names it, and who writes now. Whoever opened it before is ousted.
 
-        Raises ``Damaged`` (the servers have less than was acknowledged), ``NotDurable`` (they cannot be reached) and
-        ``CdmdError`` (they cannot keep it as configured).
+        Raises ``Damaged`` (the servers have less than was acknowledged), ``NotDurable`` (they cannot be reached), ``InUse``
+        (another one writes it, where ``place`` names a holder) and ``CdmdError`` (they cannot keep it as configured).
         """
         tail = Tail(max_events=tail_events, max_bytes=tail_bytes)
-        async with Link.open(place.access, name=f"cdmd {place.name}", patience=patience) as link:
+        async with AsyncExitStack() as stack:
+            link = await stack.enter_async_context(Link.open(place.access, name=f"cdmd {place.name}", patience=patience))
             journal = cls(link, place, writer=new_id(), clock=clock, mark_path=mark_path, tail=tail)
+            held = await begin(link, place, holder=place.holder, clock=clock) if place.holder is not None else None
             await journal._begin(new_id)
+            if held is not None:
+                await stack.enter_async_context(kept(*held, clock=clock))
             await journal.write_mark()
             try:
                 yield journal

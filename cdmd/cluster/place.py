@@ -10,12 +10,16 @@ from cdmd.cluster.stream import Shape, Stream
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """The name that the journal's streams begin with, copies of them, and bytes that its entries may take (None: any)."""
+    """The name that the journal's streams begin with, copies of them, and bytes that its entries may take (None: any).
+
+    ``holder`` is what is told to others who want to write it; None: nobody is kept from it, and the last one writes.
+    """
 
     access: Access
     name: str = "cdmd"
     replicas: int = 1
     max_bytes: int | None = None
+    holder: str | None = None
 
 
 class Streams(NamedTuple):

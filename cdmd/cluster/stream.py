@@ -13,12 +13,16 @@ _BYTES_ANY: Final = -1
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """How a stream is made: its name and subjects, on how many servers it lies, how many bytes it may take (None: any)."""
+    """How a stream is made: its name and subjects, on how many servers it lies, how many bytes it may take (None: any).
+
+    ``history``: how many messages of a subject are kept (-1: all).
+    """
 
     name: str
     subjects: tuple[str, ...]
     replicas: int = 1
     max_bytes: int | None = None
+    history: int = -1
 
 
 class State(msgspec.Struct, frozen=True):
@@ -108,6 +112,7 @@ class Stream:
             "discard": "new",
             "max_bytes": self.shape.max_bytes or _BYTES_ANY,
             "max_msgs": -1,
+            "max_msgs_per_subject": self.shape.history,
             "max_age": 0,
             "max_consumers": -1,
             "num_replicas": self.shape.replicas,

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 import ssl
 import uuid
 from contextlib import AsyncExitStack
@@ -66,7 +67,9 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
         new_id=_new_id,
         random=secrets.token_bytes,
         named=names.earliest,
-        shared=shared_journal(config.journal, clock=given.clock, new_id=_new_id),
+        shared=shared_journal(
+            config.journal, holder=f"{socket.gethostname()}:{directory.root}", clock=given.clock, new_id=_new_id
+        ),
     )
     opened = await stack.enter_async_context(opening)
     trust = await anyio.to_thread.run_sync(ssl.create_default_context)

@@ -12,9 +12,9 @@ from cdmd.contracts import Clock, Journal
 
 
 def shared_journal(
-    settings: JournalSettings, *, clock: Clock, new_id: Callable[[], str]
+    settings: JournalSettings, *, holder: str, clock: Clock, new_id: Callable[[], str]
 ) -> Callable[[Path], AbstractAsyncContextManager[Journal]] | None:
-    """What opens it, given the file of the mark; None where it lies in the state directory."""
+    """What opens it, given the file of the mark; None where it lies in the state directory. ``holder`` is told to others."""
     if settings.url is None:
         return None
     place = Place(
@@ -26,6 +26,7 @@ def shared_journal(
             authorities=settings.ca,
         ),
         name=settings.name,
+        holder=holder,
         replicas=settings.replicas,
         max_bytes=settings.max_bytes.bytes if settings.max_bytes is not None else None,
     )

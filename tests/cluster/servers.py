@@ -102,3 +102,23 @@ def serving(folder: Path, *options: str, config: str = "") -> Iterator[NatsServe
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def clustered(folder: Path) -> Iterator[dict[str, NatsServer]]:
+    """Three servers by name that are one cluster."""
+    ports = {name: free_port() for name in ("n1", "n2", "n3")}
+    routes = ", ".join(f"nats://127.0.0.1:{port}" for port in ports.values())
+    servers = {}
+    for name, port in ports.items():
+        cluster = f"name: c, listen: 127.0.0.1:{port}, routes: [{routes}], no_advertise: true"
+        servers[name] = NatsServer(folder / name, config=f"server_name: {name}\ncluster {{ {cluster} }}")
+    try:
+        for server in servers.values():
+            server.start(wait=False)
+        for server in servers.values():
+            eventually(server.answers)
+        yield servers
+    finally:
+        for server in servers.values():
+            server.kill()

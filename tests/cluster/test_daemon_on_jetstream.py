@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -52,7 +53,7 @@ def configuration(url: str, **more: Any) -> str:
 def daemon(folder: Path, url: str, *, plugins: Sequence[str] = (), **more: Any) -> DaemonProcess:
     folder.mkdir(exist_ok=True)
     found = {name: f"tests.cluster.mutants.{name}" for name in plugins}
-    return DaemonProcess(folder, configuration(url, **more), plugins=found, paths=[ROOT])
+    return DaemonProcess(folder, configuration(url, **more), plugins=found, paths=[ROOT], patience=60)
 
 
 class Sender:
@@ -239,13 +240,29 @@ def cdmd(one: DaemonProcess, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, env=one.environment, timeout=60)
 
 
-def test_a_second_daemon_on_the_same_journal_ends_the_first_ones_acknowledging(tmp_path: Path) -> None:
+def test_a_second_daemon_begins_when_the_first_is_gone_and_the_first_acknowledges_nothing_when_it_wakes(tmp_path: Path) -> None:
     with serving(tmp_path / "server") as server, daemon(tmp_path / "one", server.url) as one:
         with sending(one, 1) as senders:
             further(senders, 5)
-        with daemon(tmp_path / "two", server.url), sending(one, 1) as senders:
-            assert eventually(lambda: senders[0].answers)[-1][0] == 503
-        assert "another daemon has opened the journal" in status(one)["journal"]["failure"]
+        two = daemon(tmp_path / "two", server.url)
+        with pytest.raises(CdmdError, match=r"is written by .*/one/state: stop that one"):
+            two.start()
+        with sending(one, 1) as senders:
+            further(senders, 5)
+        assert one.process is not None
+        one.process.send_signal(signal.SIGSTOP)
+        with two:
+            one.process.send_signal(signal.SIGCONT)
+            with sending(one, 1) as senders:
+                assert eventually(lambda: senders[0].answers)[-1][0] == 503
+            assert "another daemon has opened the journal" in status(one)["journal"]["failure"]
+            with sending(two, 1) as senders:
+                further(senders, 5)
+            assert two.stop() == 0
+        one.kill()
+        one.start()
+        with sending(one, 1) as senders:
+            further(senders, 1)
 
 
 def test_a_state_directory_with_a_journal_of_its_own_is_not_mixed_up(tmp_path: Path) -> None:

@@ -288,12 +288,12 @@ async def test_a_server_that_is_not_there_or_lets_nobody_in_is_named(tmp_path: P
     with pytest.raises(NotDurable, match=r"127\.0\.0\.1:1: "):
         await opens(Place(access=Access(servers=("nats://127.0.0.1:1",))), tmp_path, clock)
     secret = Secret(b"right", reference="env:NATS")
-    allowed = '{ publish: ["cdmd.>", "$KV.cdmd.>", "$JS.API.>"], subscribe: ["_INBOX.>"] }'
+    allowed = '{ publish: ["cdmd.>", "$KV.cdmd.>", "$KV.cdmd_leases.>", "$JS.API.>"], subscribe: ["_INBOX.>"] }'
     config = f"authorization {{ users: [ {{ user: cdmd, password: right, permissions: {allowed} }} ] }}"
     with serving(tmp_path / "server", config=config) as server:
         with pytest.raises(NotDurable, match=r"(?i)authorization"):
             await opens(Place(access=Access(servers=(server.url,))), tmp_path, clock)
-        place = Place(access=Access(servers=(server.url,), username="cdmd", password=secret))
+        place = Place(access=Access(servers=(server.url,), username="cdmd", password=secret), holder="me")
         async with JetStreamJournal.open(place, clock=clock, mark_path=tmp_path / "mark", new_id=lambda: "w") as journal:
             await filled(journal)
             await journal.revise(erasing(5), holding=Holding(None), after=Seq(0))

@@ -1,0 +1,151 @@
+"""Leases of one daemon, and of several on a real nats-server."""
+
+import itertools
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from cdmd.cluster import holding
+from cdmd.cluster.connection import Access, Link
+from cdmd.cluster.journal import JetStreamJournal
+from cdmd.cluster.leases import JetStreamLeases
+from cdmd.cluster.place import Place
+from cdmd.contracts import Clock, Leases
+from cdmd.errors import InUse, NotDurable
+from cdmd.kit.clock import SystemClock
+from cdmd.store.leases import OwnLeases
+from tests.cluster.contract_leases import Joining, LeasesContract, RivalsContract
+from tests.cluster.servers import NatsServer, needed, serving
+from tests.store.samples import HandClock, append_of
+
+pytestmark = pytest.mark.anyio
+_IDS = itertools.count()
+
+
+class TestOwnLeases(LeasesContract):
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture
+    def joining(self) -> Joining:
+        async def join(name: str, clock: Clock) -> Leases:
+            return OwnLeases(holder=name, clock=clock)
+
+        return join
+
+
+@pytest.fixture
+async def joining(nats: NatsServer) -> AsyncIterator[Joining]:
+    bucket = f"l{next(_IDS)}"
+    async with Link.open(Access(servers=(nats.url,)), name="test", patience=0.3) as link:
+
+        async def join(name: str, clock: Clock) -> Leases:
+            leases = JetStreamLeases(link, name=bucket, replicas=1, holder=name, clock=clock)
+            await leases.ensure()
+            return leases
+
+        yield join
+
+
+@needed
+class TestJetStreamLeases(RivalsContract):
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture
+    def joining(self, joining: Joining) -> Joining:
+        return joining
+
+
+async def test_a_renewal_that_was_not_answered_costs_no_lease(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        async with Link.open(Access(servers=(server.url,)), name="test", patience=0.3) as link:
+            leases = JetStreamLeases(link, name="l", replicas=1, holder="a", clock=HandClock())
+            await leases.ensure()
+            lease = await leases.take("crm", seconds=10)
+            assert lease is not None
+            await anyio.to_thread.run_sync(server.pause)
+            with pytest.raises(NotDurable):
+                await leases.renew(lease)
+            server.go_on()
+            for _ in range(2):
+                assert await leases.renew(lease) == lease
+            assert leases.holds(lease)
+
+
+# ---- a process that is stopped, and wakes when its lease is gone --------------------------------------------------------
+
+_CHILD = """
+import sys, uuid
+from pathlib import Path
+import anyio
+from cdmd.cluster import holding
+from cdmd.cluster.connection import Access
+from cdmd.cluster.journal import JetStreamJournal
+from cdmd.cluster.place import Place
+from cdmd.errors import NotDurable
+from cdmd.kit.clock import SystemClock
+from tests.store.samples import append_of
+
+holding.SECONDS = 2.0
+
+async def main():
+    place = Place(access=Access(servers=(sys.argv[1],)), holder="child")
+    mark = Path(sys.argv[2]) / "mark"
+    async with JetStreamJournal.open(place, clock=SystemClock(), mark_path=mark, new_id=lambda: uuid.uuid4().hex) as journal:
+        while True:
+            try:
+                await journal.append([append_of(journal.head + 1, connector="child")])
+                print("took", journal.head, flush=True)
+                await anyio.sleep(0.002)
+            except NotDurable as error:
+                print("refused", error, flush=True)
+                await anyio.sleep(0.05)
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+async def test_a_process_that_wakes_when_its_lease_is_gone_writes_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the midst of its writing; whoever waits has the journal when the lease has run out, and not before."""
+    monkeypatch.setattr(holding, "SECONDS", 2.0)
+    with serving(tmp_path / "server") as server:
+        command = [sys.executable, "-c", _CHILD, server.url, str(tmp_path)]
+        started = partial(subprocess.Popen, command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+        child = await anyio.to_thread.run_sync(started)
+        try:
+            assert child.stdout is not None
+            for _ in range(50):
+                assert (await anyio.to_thread.run_sync(child.stdout.readline)).startswith(b"took")
+            place = Place(access=Access(servers=(server.url,)), holder="parent")
+            opening = partial(
+                JetStreamJournal.open, place, clock=SystemClock(), mark_path=tmp_path / "other", new_id=lambda: "p"
+            )
+            with pytest.raises(InUse, match="is written by child: stop that one"):
+                async with opening():
+                    pass
+            child.send_signal(signal.SIGSTOP)
+            async with opening() as journal:
+                taken_over = journal.head
+                assert taken_over >= 50
+                assert await journal.append([append_of(1, connector="parent")]) == taken_over + 1
+                child.send_signal(signal.SIGCONT)
+                while not (line := await anyio.to_thread.run_sync(child.stdout.readline)).startswith(b"refused"):
+                    assert int(line.split()[1]) <= taken_over, "what was under way when it was stopped"
+                assert b"another daemon has opened the journal" in line
+                assert await journal.append([append_of(2, connector="parent")]) == taken_over + 2
+                assert await journal.verify() == []
+        finally:
+            child.kill()
+            child.wait(10)
+            assert child.stdout is not None
+            child.stdout.close()
