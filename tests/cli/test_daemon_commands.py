@@ -206,6 +206,8 @@ def test_run_refuses_a_directory_that_is_in_use_and_a_damaged_one(cdmd: Any, con
     assert said.status == 1
     assert "is used by another cdmd (process" in said.err
     (tmp_path / "state" / "store.db").write_bytes(b"nonsense" * 1000)
+    (tmp_path / "state" / "keys").mkdir(exist_ok=True)
+    (tmp_path / "state" / "keys" / "digest.key").write_bytes(bytes(32))
     said = cdmd("run", "--config", file)
     assert said.status == 1
     assert "is damaged" in said.err
