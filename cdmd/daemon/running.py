@@ -240,7 +240,7 @@ class Running:
 
     async def metrics(self) -> bytes:
         """The Prometheus text format, measured now."""
-        return render(await self.status(), self._parts)
+        return await render(await self.status(), self._parts)
 
     async def backup(self, target: Path) -> int:
         """Write a backup to the new file ``target``; returns its bytes."""

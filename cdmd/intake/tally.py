@@ -10,6 +10,7 @@ from typing import Final
 
 from cdmd.models import Count
 
+_NONE: Final[Counter[str]] = Counter()
 _MOST_REASONS: Final = 1_000
 """Reasons are fixed words; a connector that makes them up from what it was sent must not fill the memory."""
 
@@ -20,18 +21,22 @@ class Tally:
     def __init__(self, persisted: Mapping[tuple[str, str], int]) -> None:
         self._persisted = Counter(persisted)
         self._pending: dict[str, Counter[str]] = {}
-        self.reasons: Counter[tuple[str, str]] = Counter()
+        self._reasons: dict[str, Counter[str]] = {}
+        self._known_reasons = 0
         self.uncertain = False
 
     def refused(self, connector: str, count: int, reason: str) -> None:
         """``count`` records (or requests that could not be split) were refused."""
         self._add(connector, {Count.RECEIVED: count, Count.REFUSED: count})
-        known = (connector, reason) in self.reasons or len(self.reasons) < _MOST_REASONS
-        self.reasons[connector, reason if known else "other"] += count
+        reasons = self._reasons.setdefault(connector, Counter())
+        if reason not in reasons:
+            reason = reason if self._known_reasons < _MOST_REASONS else "other"
+            self._known_reasons += reason not in reasons
+        reasons[reason] += count
 
     def refusals(self, connector: str) -> dict[str, int]:
         """How often the connector refused since the start, for each reason, the most frequent first."""
-        return {reason: count for (name, reason), count in self.reasons.most_common() if name == connector}
+        return dict(self._reasons.get(connector, _NONE).most_common())
 
     def counted(self, connector: str, counts: Mapping[str, int]) -> None:
         """Records that needed no append: filtered ones, and repeats of what is in the journal already."""

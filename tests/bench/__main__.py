@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.bench import (
     applications,
     bulk,
+    commands,
     deliveries,
     end_to_end,
     erasure,
@@ -29,7 +30,7 @@ def main() -> int:
         if "--folder" not in arguments:
             arguments += ["--folder", kept]
         benches = (intake, presets, applications, end_to_end, growth, merging, showing, thin, start, erasure, pacing)
-        benches = (*benches, deliveries, sftp, bulk)
+        benches = (*benches, deliveries, commands, sftp, bulk)
         beyond = sum(bench.main(arguments) for bench in benches)
     print(f"\n{beyond} figures are beyond their budget; {time.perf_counter() - began:.0f} s", flush=True)
     return min(beyond, 1)

@@ -325,7 +325,7 @@ async def test_a_connector_that_decides_at_once_is_paused_and_well_again_like_an
         gate.paused, gate.unstarted = False, True
         with pytest.raises(Overloaded):
             gate.decide(request, source)
-        assert parts.tally.reasons == {("shop", "paused"): 1, ("shop", "unstarted"): 1}
+        assert parts.tally.refusals("shop") == {"paused": 1, "unstarted": 1}
 
 
 async def test_a_page_may_ask_whether_it_may_send_while_the_connector_is_paused(tmp_path: Path) -> None:

@@ -400,7 +400,7 @@ async def test_a_full_queue_refuses_a_push_after_a_second(monkeypatch: pytest.Mo
         with pytest.raises(Overloaded):
             await w.source("other").emit([record("5")])
         assert w.counts("other") == {Count.RECEIVED: 1, Count.REFUSED: 1}
-        assert w.intake.tally.reasons["other", "Overloaded"] == 1
+        assert w.intake.tally.refusals("other") == {"Overloaded": 1}
         w.journal.gate.set()
 
 
