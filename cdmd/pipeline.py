@@ -15,7 +15,7 @@ import msgspec
 from cdmd.batches.credit import CREDIT, Credit
 from cdmd.batches.extending import Batch, Extending
 from cdmd.batches.freshness import Freshness
-from cdmd.batches.pacing import Pace
+from cdmd.batches.pacing import Pace, Turns
 from cdmd.batches.preparing import Preparation, prepared, together
 from cdmd.batches.rules import Digester, PipelineSettings, Rules
 from cdmd.batches.tail import Tail
@@ -46,7 +46,8 @@ class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
 class Pipeline:
     """Takes what the journal holds through all steps into the store, in order, until cancelled.
 
-    ``pull`` names the connectors whose freshness is measured from effective time; ``applied`` is told each new position.
+    ``pull`` names the connectors whose freshness is measured from effective time; ``applied`` is told each new position,
+    ``lengthen`` whether threads may keep the interpreter for long now (``cdmd.batches.pacing.Turns``).
     """
 
     def __init__(  # noqa: PLR0913 - the rooms it joins, each by its name
@@ -67,6 +68,7 @@ class Pipeline:
         settings: PipelineSettings | None = None,
         tail: Tail | None = None,
         applied: Callable[[Seq], None] = lambda position: None,
+        lengthen: Callable[[bool], None] = lambda long: None,
     ) -> None:
         self._journal, self._store, self._extensions, self._clock = journal, store, extensions, clock
         self._settings = settings or PipelineSettings()
@@ -90,6 +92,7 @@ class Pipeline:
         self._under_way: list[Turn] = []
         self._changed = anyio.Event()
         self._pace = Pace(clock, lambda: self._changed.wait())  # noqa: PLW0108 - another event each time
+        self._turns = Turns(clock, lengthen)
         self._woken = anyio.Event()
         self.tail = tail or Tail()
         self._writing = Writing(store, rules, clock=clock, pull=pull, credit=self._credit, tail=self.tail, applied=applied)
@@ -117,7 +120,9 @@ class Pipeline:
             arrived = self._clock.monotonic()
             while self._waiting(self._settings.window * self._settings.batch):
                 await self._changed.wait()
-            limit = self._batch_limit()
+            far = self._far_behind()
+            self._turns.reads(far=far)
+            limit = self._settings.backlog_batch if far else self._settings.batch
             journaled = await self._writing.trying(lambda limit=limit: self._journal.read(self._read_upto, limit=limit))  # type: ignore[misc]
             if not journaled:
                 continue
@@ -240,6 +245,7 @@ class Pipeline:
 
     def journaled(self, first: Seq, entries: Sequence[Entry]) -> None:
         """The intake says what is durable now; ``first`` is the first entry's sequence number."""
+        self._turns.arrived()
         self._credit.journaled(first, entries)
         if self.tail.watched:
             for entry in entries:
@@ -301,11 +307,9 @@ class Pipeline:
             failure=self.failure,
         )
 
-    def _batch_limit(self) -> int:
+    def _far_behind(self) -> bool:
         """Small batches while somebody's event may stand right behind; large ones when only a backlog is worked off."""
-        behind = self._journal.head - self._read_upto
-        far = behind > self._settings.window * self._settings.batch
-        return self._settings.backlog_batch if far else self._settings.batch
+        return self._journal.head - self._read_upto > self._settings.window * self._settings.batch
 
     def _notify(self) -> None:
         self._changed.set()

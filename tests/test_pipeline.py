@@ -41,6 +41,7 @@ class Daemon:
         self.remapped: Callable[[Entry], Event | Fault | None] = lambda entry: entry.fault
         self.tail = Tail()
         self.digests = Digests()
+        self.lengthened: list[bool] = []
 
     @asynccontextmanager
     async def running(
@@ -61,6 +62,7 @@ class Daemon:
             known_only=frozenset(known_only),
             settings=PipelineSettings(**options),
             tail=self.tail,
+            lengthen=self.lengthened.append,
         )  # fmt: skip
         with anyio.fail_after(15):
             async with anyio.create_task_group() as tasks:
@@ -1138,6 +1140,19 @@ async def test_of_a_backlog_the_next_batch_is_handed_over_while_the_one_before_i
     await daemon.take(*(event(str(number)) for number in range(20)), batch=2, backlog_batch=2)
     assert daemon.store.at_once == 3
     assert list(daemon.store.activities) == list(range(1, 21))
+
+
+async def test_threads_keep_the_interpreter_for_long_while_a_backlog_is_worked_off_until_something_arrives():
+    daemon = Daemon(store=HeldStore())
+    daemon.journal.add(*(event(str(number)) for number in range(20)))
+    async with daemon.running(batch=2, backlog_batch=2) as pipeline:
+        await daemon.store.begun.wait()
+        assert set(daemon.lengthened) == {True}
+        pipeline.journaled(Seq(21), [Entry(event("new"))])
+        assert daemon.lengthened[-1] is False
+        daemon.store.go.set()
+        await daemon.store.until(lambda: daemon.store.position == daemon.journal.head)
+        assert daemon.lengthened.count(False) == 1
 
 
 async def test_a_backlog_that_an_extension_sees_is_worked_off_so_too():

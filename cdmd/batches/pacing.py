@@ -1,6 +1,7 @@
 """When the pipeline reads and writes next under load: a transaction of a few events costs nearly as much as one of a hundred.
 
-What it would cost is taken from the intake (tests/bench/end_to_end.py). Not for: bounds, which are the pipeline's.
+What it would cost is taken from the intake (tests/bench/end_to_end.py). And for how long a thread may keep the interpreter
+meanwhile. Not for: bounds, which are the pipeline's.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,9 @@ _REST: Final = 2
 """How many times as long as a write took the writer rests: what is written is a third of the time at most, and more at once."""
 
 _LONGEST_REST: Final = 0.05
+
+_QUIET: Final = 1.0
+"""Seconds after the last arrival from which on nobody is taken to wait for an acknowledgement."""
 
 
 class Pace:
@@ -47,3 +51,30 @@ class Pace:
         with anyio.move_on_after(_BREATH):
             while self._writing or self._rested > self._clock.monotonic():
                 await self._changed()
+
+
+class Turns:
+    """How long a thread keeps the interpreter while another wants it: briefly while something arrives, else as long as it may.
+
+    Short turns are what an acknowledgement takes its few steps between. Where only a backlog is worked off there is none, and
+    they cost a tenth of all that is done (tests/bench/end_to_end.py). ``lengthen`` is told which it shall be.
+    """
+
+    def __init__(self, clock: Clock, lengthen: Callable[[bool], None]) -> None:
+        self._clock, self._lengthen = clock, lengthen
+        self._arrived: float | None = None
+        self._long = False
+
+    def arrived(self) -> None:
+        """Something was journaled: more may wait for their acknowledgement."""
+        self._arrived = self._clock.monotonic()
+        self._set(long=False)
+
+    def reads(self, *, far: bool) -> None:
+        """The next batch is read, ``far`` behind what is journaled or not."""
+        self._set(long=far and (self._arrived is None or self._clock.monotonic() - self._arrived >= _QUIET))
+
+    def _set(self, *, long: bool) -> None:
+        if long or self._long:  # said again for each batch: what the process sets when it is ready may have come between
+            self._long = long
+            self._lengthen(long)

@@ -25,6 +25,7 @@ from cdmd.store.files import StateDirectory
 
 _GRACE = 2.0  # how long the loop and the interpreter may take to end by themselves
 _SWITCH_SECONDS = 0.0005  # how soon a writer thread gets the interpreter: shorter waits for acknowledgements
+_LONG_SECONDS = 0.005  # where nobody waits for one (``cdmd.batches.pacing.Turns``)
 _COLLECT_AFTER = (500_000, 20, 50)
 
 
@@ -61,6 +62,7 @@ def run(config: Path | None) -> None:
         ready=_ready,
         left=lambda abandoned: leave_within(0 if abandoned else _GRACE, status=_status(), before=logs.close),
         clock=clock,
+        lengthen=_lengthen,
     )
     try:
         anyio.run(run_daemon, given, backend="asyncio", backend_options={"use_uvloop": True})
@@ -87,6 +89,10 @@ def _status() -> int:
 def _ready(config: Config, addresses: Sequence[str]) -> None:
     _say_ready(config, addresses)
     tune_interpreter()
+
+
+def _lengthen(long: bool) -> None:
+    sys.setswitchinterval(_LONG_SECONDS if long else _SWITCH_SECONDS)
 
 
 def tune_interpreter() -> None:

@@ -36,7 +36,8 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     """What the process brings: its plugins, its logs, systemd's hands, and how the configuration is read again.
 
     ``ready`` is told, in a thread, the configuration and the public addresses once all of them accept; ``left`` at the very
-    end, when all is closed, which connectors did not stop when told: whoever runs the loop cannot wait for them.
+    end, when all is closed, which connectors did not stop when told: whoever runs the loop cannot wait for them. ``lengthen``
+    is told whether threads may keep the interpreter for long now.
     """
 
     config: Config
@@ -46,5 +47,6 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     read_config: Callable[[], Config]
     ready: Callable[[Config, Sequence[str]], None]
     left: Callable[[Sequence[str]], None] = lambda abandoned: None
+    lengthen: Callable[[bool], None] = lambda long: None
     signals: Signals = partial(anyio.open_signal_receiver, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     clock: Clock = SystemClock()

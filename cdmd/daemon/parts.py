@@ -191,6 +191,7 @@ class Parts:
             reconciled=reconciled(self.config.connectors),
             settings=PipelineSettings(parked_max=parked.max_events, parked_keep=parked.keep.seconds),
             applied=self.door.applied,
+            lengthen=self.given.lengthen,
         )
 
     @cached_property

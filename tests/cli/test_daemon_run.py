@@ -42,3 +42,22 @@ def test_garbage_is_looked_for_from_readiness_on_and_not_while_it_starts(
     assert looked == [False, True]
     assert gc.isenabled()
     assert "cdmd is ready" in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("_interpreter")
+def test_threads_keep_the_interpreter_longer_only_while_the_daemon_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    async def started(given: Any) -> None:
+        for long in (True, False):
+            given.lengthen(long)
+            seen.append(sys.getswitchinterval())
+
+    monkeypatch.setattr(daemon_run, "run_daemon", started)
+    monkeypatch.setattr(daemon_run, "leave_within", lambda *_, **__: None)
+    file = tmp_path / "cdmd.toml"
+    file.write_text(f'[daemon]\nstate_dir = "{tmp_path / "state"}"\n')
+    assert main(["run", "--config", str(file)]) == 0
+    assert seen == pytest.approx([0.005, 0.0005])
