@@ -30,6 +30,7 @@ from cdmd.profiles.audiences import Audiences
 __all__ = ["Freshness", "Pipeline", "PipelineSettings", "PipelineStatistics", "Tail"]
 
 _FLOOR: Final = 0.025
+_MOMENT: Final = 0.005
 ABREAST: Final = 3
 """Batches under way into the store at once: one is written, one decided, one looked up."""
 
@@ -183,6 +184,7 @@ class Pipeline:
             batches = [self._window[self._begun]]
         else:
             await self._pace.rest(lambda: self._waiting(self._settings.batch))
+            await self._read_up()
             batches = await self._ready()
         passages = [passage for batch in batches for passage in self._extending.release(batch)]
         returned = self._extending.take_returned()
@@ -190,6 +192,13 @@ class Pipeline:
         parts += [await prepared(self._writing.rules, [one.item() for one in returned])] if returned else []
         before = self._under_way[-1] if beside else None
         return Turn(batches, [*passages, *returned], together(self._writing.rules, parts), before)
+
+    async def _read_up(self) -> None:
+        """What was durable when the writer had rested goes with this turn, where reading it takes but a moment."""
+        goal = self._journal.head
+        with anyio.move_on_after(_MOMENT):
+            while self._window and self._window[-1].position < goal and not self._waiting(self._settings.batch):
+                await self._changed.wait()
 
     async def _carry(self, turn: Turn) -> None:
         """Bring one turn to its end."""

@@ -4,6 +4,7 @@ What it would cost is taken from the intake (tests/bench/end_to_end.py). And for
 meanwhile. Not for: bounds, which are the pipeline's.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -13,7 +14,7 @@ from cdmd.contracts import Clock
 
 _BREATH: Final = 0.01
 _REST: Final = 2
-"""How many times as long as a write took the writer rests: what is written is a third of the time at most, and more at once."""
+"""How many times as long as a write cost the writer rests: what is written is a third of the time at most, and more at once."""
 
 _LONGEST_REST: Final = 0.05
 
@@ -22,21 +23,28 @@ _QUIET: Final = 1.0
 
 
 class Pace:
-    """Lets the writer rest and the reader breathe. ``changed`` waits until something about the window has changed."""
+    """Lets the writer rest and the reader breathe. ``changed`` waits until something about the window has changed.
 
-    def __init__(self, clock: Clock, changed: Callable[[], Awaitable[None]]) -> None:
-        self._clock, self._changed = clock, changed
+    What a write cost is the processor's time that went by (``used``), as far as it took so long: where others have the
+    processor, or the disk is slow, a rest would take nothing off it and make everybody later.
+    """
+
+    def __init__(
+        self, clock: Clock, changed: Callable[[], Awaitable[None]], *, used: Callable[[], float] = time.process_time
+    ) -> None:
+        self._clock, self._changed, self._used = clock, changed, used
         self._writing = False
-        self._began = self._rested = 0.0
+        self._began = self._spent = self._rested = 0.0
 
     def begin(self) -> None:
         """A write begins."""
-        self._writing, self._began = True, self._clock.monotonic()
+        self._writing, self._began, self._spent = True, self._clock.monotonic(), self._used()
 
     def end(self) -> None:
-        """It ended; the rest goes by how long it took, and is never long."""
+        """It ended; the rest goes by what it cost, and is never long."""
         self._writing, ended = False, self._clock.monotonic()
-        self._rested = ended + min(_REST * (ended - self._began), _LONGEST_REST)
+        cost = min(ended - self._began, self._used() - self._spent)
+        self._rested = ended + min(_REST * cost, _LONGEST_REST)
 
     async def rest(self, full: Callable[[], bool]) -> None:
         """Return when the writer has rested, or ``full`` says that a whole batch waits."""
@@ -48,9 +56,15 @@ class Pace:
 
     async def breathe(self) -> None:
         """While the store writes or rests nobody waits for the next batch: a moment's events cost less at once."""
-        with anyio.move_on_after(_BREATH):
-            while self._writing or self._rested > self._clock.monotonic():
+        ends = self._clock.monotonic() + _BREATH
+        while (pause := self._breath(ends)) > 0:
+            with anyio.move_on_after(pause):
                 await self._changed()
+
+    def _breath(self, ends: float) -> float:
+        """Seconds for which the next batch may wait: not beyond the writer's rest, for then it is wanted."""
+        now = self._clock.monotonic()
+        return ends - now if self._writing else min(ends, self._rested) - now
 
 
 class Turns:

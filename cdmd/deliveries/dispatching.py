@@ -266,10 +266,10 @@ class Dispatcher:
                 live.sender.refresh()
 
     def _settled(self, settled: Sequence[Settled]) -> None:
-        places: dict[str, list[int]] = {}
+        by_target: dict[str, list[Settled]] = {}
         for one in settled:
-            places.setdefault(one.delivery.target, []).append(one.delivery.n)
-        for name, found in places.items():
+            by_target.setdefault(one.delivery.target, []).append(one)
+        for name, found in by_target.items():
             live = self._live.get(name)
             if live is not None and live.sender is not None:
                 live.sender.noted(found)

@@ -21,12 +21,13 @@ from cdmd.kit.detached import within
 from cdmd.kit.frames import sentence
 from cdmd.kit.ratelimit import FULL, Allowance, take
 from cdmd.kit.ratelimit import Later as NotYet
-from cdmd.models import Delivery, DeliveryVerdict, Later, Micros, TargetNote, to_micros
+from cdmd.models import Delivery, DeliveryVerdict, Later, Micros, Settled, TargetNote, to_micros
 
 _FETCH: Final = 128
 _UNSETTLED: Final = 512
 _LOOK: Final = 30.0
 _SOON: Final = 0.5
+_QUIET: Final = 0.05
 _GRACE: Final = 1.0
 
 
@@ -71,10 +72,13 @@ class Sender:
         self._woken.set()
         self._woken = anyio.Event()
 
-    def noted(self, places: Sequence[int]) -> None:
+    def noted(self, results: Sequence[Settled]) -> None:
         """What became of these is written."""
-        self._taken.difference_update(places)
-        self.wake()
+        full = len(self._taken) >= _UNSETTLED
+        self._taken.difference_update([one.delivery.n for one in results])
+        # Else nothing has become due by it: a look would find nothing.
+        if full or any(one.due is not None or one.delivery.lane is not None for one in results):
+            self.wake()
 
     def refresh(self) -> None:
         """What was read ahead may be no more: read it again."""
@@ -89,7 +93,8 @@ class Sender:
                 await self._send(batch)
             finally:
                 self._flying -= 1
-                self.wake()
+                if endpoints.probing(self._note()):
+                    self.wake()
 
     # ---- taking ------------------------------------------------------------------------------------------------------
 
@@ -102,7 +107,7 @@ class Sender:
                     await self._fetch()
                     continue
                 if (pause := self._pace()) > 0.0:
-                    await self._rest(pause)
+                    await _within(self._woken, pause)
                     continue
                 self._flying += 1
                 return [self._buffer.popleft() for _ in range(min(self._target.batch, len(self._buffer)))]
@@ -115,11 +120,6 @@ class Sender:
                 return
             with anyio.move_on_after(_LOOK if pause is None or pause == 0 else pause / 1_000_000):
                 await woken.wait()
-
-    async def _rest(self, seconds: float) -> None:
-        woken = self._woken
-        with anyio.move_on_after(seconds):
-            await woken.wait()
 
     def _pace(self) -> float:
         """Seconds until the rate allows the next batch; 0: it does now, and that is counted."""
@@ -134,24 +134,21 @@ class Sender:
 
     async def _fetch(self) -> None:
         """Read what is due, or wait until there may be something."""
-        woken, now, name = self._woken, self._now(), self._outlet.name
-        found: list[Delivery] = []
+        woken, asked, name = self._woken, self._now(), self._outlet.name
         try:
-            if len(self._taken) < _UNSETTLED:
-                found = await self._due(name, now)
-            due = None if found else await self._outbox.next_due(name)
+            if len(self._taken) < _UNSETTLED and (found := await self._due(name, asked)):
+                self._buffer.extend(found)
+                self._taken.update(one.n for one in found)
+                return
+            # Under load something is written again at once: what is due after that is asked when it is not.
+            if await _within(woken, _QUIET):
+                return
+            due = await self._outbox.next_due(name)
         except CdmdError as error:
             self._log.warning("deliveries_not_read", target=name, error=error)
             await self._clock.sleep(_SOON)
             return
-        if found:
-            self._buffer.extend(found)
-            self._taken.update(one.n for one in found)
-            return
-        # One that is due and was not found is on its way, and what becomes of it wakes this.
-        pause = _LOOK if due is None else _SOON if due <= now else (due - now) / 1_000_000
-        with anyio.move_on_after(min(pause, _LOOK)):
-            await woken.wait()
+        await _within(woken, _pause(due, asked, self._now()))
 
     async def _due(self, name: str, now: Micros) -> list[Delivery]:
         if self._frame.order != "strict":
@@ -210,6 +207,23 @@ class Sender:
 
     def _now(self) -> Micros:
         return to_micros(self._clock.now())
+
+
+async def _within(woken: anyio.Event, seconds: float) -> bool:
+    """Whether it is woken within that time."""
+    with anyio.move_on_after(seconds):
+        await woken.wait()
+        return True
+    return False
+
+
+def _pause(due: Micros | None, asked: Micros, now: Micros) -> float:
+    """Seconds until it is to be looked again, where nothing that was due when ``asked`` was found."""
+    if due is None:
+        return _LOOK
+    if due <= asked:  # it is on its way, and what becomes of it wakes whoever waits
+        return _SOON
+    return min(_LOOK, max(0, due - now) / 1_000_000)
 
 
 def _are_verdicts(said: object, count: int) -> bool:

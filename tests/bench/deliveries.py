@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 
 from cdmd.store.files import StateDirectory
 from cdmd.testing import DaemonProcess
 from tests.bench.figures import Report, cpu_seconds, options, working_folder
-from tests.bench.setup import CONFIG
+from tests.bench.load import Generator, Plan
+from tests.bench.setup import CONFIG, PLUGIN
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 TARGET = f"""
@@ -34,7 +36,10 @@ concurrency = 8
 max_waiting = 2000000
 max_bytes = "4GiB"
 """
-RATE, SECONDS = 500, 10
+RATE = 500
+RUNS = (("warm", 2), ("a", 10))
+"""The first is not counted."""
+
 FAST, SHORT, LONG = 10_000, 1_000, 1_000_000
 
 
@@ -150,20 +155,32 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def through(report: Report, folder: Path) -> None:
-    """Webhook received, extended, stored, delivered."""
-    with received() as hook:
-        daemon = DaemonProcess(folder, config(hook.port))
-        with daemon:
-            asyncio.run(steadily(f"{daemon.url}/hooks/shop", 0, RATE, RATE))
-            hook.wait(RATE)
+    """Webhook received, extended, stored, delivered. Late counts from when a request was due."""
+    plans = [Plan(port=0, connections=16, events=RATE * seconds, seconds=60.0, rate=RATE, run=run) for run, seconds in RUNS]
+    with received() as hook, DaemonProcess(folder, CONFIG + TARGET.format(port=hook.port), **extended(folder)) as daemon:
+        assert daemon.process is not None
+        port = int(daemon.url.rpartition(":")[2])
+        for plan in plans:
+            generator = Generator(msgspec.structs.replace(plan, port=port))
             hook.ask("tell")
-            sent = asyncio.run(steadily(f"{daemon.url}/hooks/shop", RATE, RATE * SECONDS, RATE))
-            hook.wait(RATE * SECONDS)
+            used = cpu_seconds(daemon.process.pid)
+            outcome = generator.go()
+            hook.wait(plan.events)
+            used = cpu_seconds(daemon.process.pid) - used
             told = hook.ask("tell")
-    late = [at - sent[name] for name, at in told["arrived"] if name in sent]
-    report.note(f"{len(late):,} events at {RATE}/s, {told['connections']} connections to the receiver")
-    report.line("webhook sent to delivery received, p50", percentile(late, 0.5) * 1000, "ms", at_most=20.0)
-    report.line("webhook sent to delivery received, p99", percentile(late, 0.99) * 1000, "ms", at_most=100.0)
+    late = [at - outcome.begun - int(name.split("-")[1].partition(":")[0]) / RATE for name, at in told["arrived"]]
+    report.note(
+        f"{len(late):,} events at {RATE}/s, {told['connections']} connections to the receiver; answers: {outcome.times()}"
+    )
+    report.note(f"{used / len(late) * 1e6:.0f} µs of the daemon's CPU for each")
+    report.line("webhook due to delivery received, p50", percentile(late, 0.5) * 1000, "ms", at_most=20.0)
+    report.line("webhook due to delivery received, p99", percentile(late, 0.99) * 1000, "ms", at_most=100.0)
+
+
+def extended(folder: Path) -> dict[str, Any]:
+    """What a daemon is started with that has the benches' extension."""
+    (folder / "bench_discount.py").write_text(PLUGIN)
+    return {"plugins": {"bench": "bench_discount"}, "paths": [folder]}
 
 
 def waiting(folder: Path, count: int, *, hook: Receiver) -> tuple[float, float, float]:

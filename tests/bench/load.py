@@ -47,10 +47,14 @@ class Plan(msgspec.Struct, kw_only=True):
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """What came of it. Times in milliseconds; ``failed`` are answers that were not 200, ``cpu`` the generator's own µs each."""
+    """What came of it. Times in milliseconds; ``failed`` are answers that were not 200, ``cpu`` the generator's own µs each.
+
+    ``begun``: when the first was due (``time.monotonic``, of which ``perf_counter`` is another name here).
+    """
 
     answered: int
     failed: int
+    begun: float
     seconds: float
     p50: float
     p99: float
@@ -188,7 +192,7 @@ class _Load:
             transport.close()
         times = sorted(self.times)
         return Outcome(
-            answered=len(times), failed=self.failed, seconds=seconds,
+            answered=len(times), failed=self.failed, begun=self._begun, seconds=seconds,
             p50=quantile(times, 0.5) * 1e3, p99=quantile(times, 0.99) * 1e3, greatest=times[-1] * 1e3,
             cpu=used / len(times) * 1e6,
         )  # fmt: skip

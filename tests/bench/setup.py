@@ -53,7 +53,7 @@ where = "indicators.largest > 500.0"
 )
 """The same with three identifiers, five indicators of which two have a window, and three audiences."""
 
-_PLUGIN = '''
+PLUGIN = '''
 """One extension that adds an entry and does not wait."""
 import cdmd
 
@@ -72,7 +72,7 @@ def with_extension(folder: Path) -> dict[str, str]:
     installed = folder / "plugin"
     info = installed / "bench_discount-0.1.dist-info"
     info.mkdir(parents=True, exist_ok=True)
-    (installed / "bench_discount.py").write_text(_PLUGIN)
+    (installed / "bench_discount.py").write_text(PLUGIN)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-discount\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text("[cdmd]\nbench = bench_discount\n")
     here = str(Path(__file__).parents[2])
