@@ -106,6 +106,39 @@ def test_killed_in_the_midst_of_deliveries_none_is_lost_and_repeats_carry_the_sa
     assert len({delivery for delivery, _ in ids}) == len({event for _, event in ids}) == len(ids)
 
 
+def test_what_waits_for_a_dead_endpoint_is_bounded_and_shown_and_all_of_it_can_be_told_later(tmp_path: Path) -> None:
+    receiver, room = Receiver(), 30
+    with receiver.served() as url:
+        dead = target("http://127.0.0.1:9/x", f"max_waiting = {room}").replace("targets.crm", "targets.dead")
+        daemon = DaemonProcess(tmp_path, SHOP + target(url, "concurrency = 8") + dead)
+        with daemon:
+
+            def row() -> dict[str, Any]:
+                found: dict[str, Any] = next(row for row in daemon.ask("targets") if row["name"] == "dead")
+                return found
+
+            for number in range(3 * room):
+                daemon.send("/hooks/shop", {"id": f"e{number}", "type": "order.paid"})
+            until(lambda: len({event for _, event in receiver.got}) == 3 * room)
+            daemon.settle()
+            assert (row()["waiting"], row()["dropped"], row()["failed"]) == (room, 2 * room, 0)
+            assert row()["full_since"] is not None
+            shown = daemon.cdmctl("metrics").stdout
+            assert f'cdmd_deliveries_pending{{target="dead"}} {room}.0' in shown
+            assert f'cdmd_deliveries_total{{result="dropped",target="dead"}} {2 * room}.0' in shown
+            assert "no room since" in daemon.cdmctl("targets").stdout
+            alive = target(url, f"max_waiting = {room}").replace("targets.crm", "targets.dead")
+            daemon.configure(SHOP + target(url, "concurrency = 8") + alive)
+            daemon.cdmctl("reload")
+            daemon.cdmctl("deliveries", "retry", "--target", "dead", "--yes")
+            until(lambda: row()["delivered"] == room)
+            daemon.cdmctl("deliveries", "replay", "dead", "--since", "1h", "--yes")
+            until(lambda: row()["delivered"] == room + 3 * room)
+    told = Counter(event for _, event in receiver.got)
+    assert min(told.values()) >= 2, "everybody was told of everything"
+    assert receiver.refused == 0
+
+
 def test_a_receiver_of_others_verifies_and_a_dead_one_beside_it_delays_nothing(tmp_path: Path) -> None:
     """adnanh's webhook checks a shared secret in a header and runs a command with the payload."""
     if (program := shutil.which("webhook")) is None:

@@ -9,6 +9,7 @@ from tests.bench import (
     applications,
     bulk,
     commands,
+    dead_endpoint,
     deliveries,
     end_to_end,
     erasure,
@@ -30,7 +31,7 @@ def main() -> int:
         if "--folder" not in arguments:
             arguments += ["--folder", kept]
         benches = (intake, presets, applications, end_to_end, growth, merging, showing, thin, start, erasure, pacing)
-        benches = (*benches, deliveries, commands, sftp, bulk)
+        benches = (*benches, deliveries, dead_endpoint, commands, sftp, bulk)
         beyond = sum(bench.main(arguments) for bench in benches)
     print(f"\n{beyond} figures are beyond their budget; {time.perf_counter() - began:.0f} s", flush=True)
     return min(beyond, 1)

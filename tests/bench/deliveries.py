@@ -189,7 +189,7 @@ def waiting(folder: Path, count: int, *, hook: Receiver) -> tuple[float, float, 
     with daemon:
         asyncio.run(steadily(f"{daemon.url}/hooks/shop", 0, SHORT, 400))
         daemon.settle()
-    _grow(StateDirectory(folder / "state").store, count)
+    grow(StateDirectory(folder / "state").store, "crm", count)
     (folder / "cdmd.toml").write_text((folder / "cdmd.toml").read_text().replace("enabled = false", "enabled = true"))
     with daemon:
         assert daemon.process is not None
@@ -198,31 +198,34 @@ def waiting(folder: Path, count: int, *, hook: Receiver) -> tuple[float, float, 
         before, began, at = cpu_seconds(daemon.process.pid), time.monotonic(), hook.ask("count")
         hook.wait(wanted)
         seconds, used, done = time.monotonic() - began, cpu_seconds(daemon.process.pid) - before, hook.ask("count") - at
-        memory = _memory(daemon.process.pid)
+        resident = memory(daemon.process.pid)
     hook.ask("tell")
-    return done / seconds, used / done * 1e6, memory
+    return done / seconds, used / done * 1e6, resident
 
 
-def _memory(process: int) -> float:
+def memory(process: int) -> float:
     """MiB that are resident."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
-def _grow(store: Path, count: int) -> None:
-    """Fill the outbox to ``count`` by its own rows, again and again."""
+def grow(store: Path, target: str, count: int) -> None:
+    """Fill the target's outbox to ``count`` by its own rows, again and again."""
     connection = sqlite3.connect(store)
     with connection:
-        (there,) = connection.execute("SELECT count(*) FROM outbox").fetchone()
+        (number,) = connection.execute("SELECT id FROM targets WHERE name = ?", (target,)).fetchone()
+        (there,) = connection.execute("SELECT count(*) FROM outbox WHERE target = ?", (number,)).fetchone()
         while there < count:
             some = min(there, count - there)
             connection.execute(
                 "INSERT INTO outbox (id, target, due, lane, profile, sum, body)"
-                " SELECT id, target, due, lane, profile, sum, body FROM outbox ORDER BY n LIMIT ?",
-                (some,),
+                " SELECT id, target, due, lane, profile, sum, body FROM outbox WHERE target = ? ORDER BY n LIMIT ?",
+                (number, some),
             )
             there += some
-        connection.execute("UPDATE targets SET waiting = ?, bytes = (SELECT sum(length(body)) FROM outbox)", (there,))
+        size = "(SELECT sum(length(body)) FROM outbox WHERE target = :number)"
+        row = {"there": there, "number": number}
+        connection.execute(f"UPDATE targets SET waiting = :there, bytes = {size} WHERE id = :number", row)
     connection.close()
 
 
