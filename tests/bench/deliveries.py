@@ -157,7 +157,10 @@ def percentile(values: list[float], share: float) -> float:
 def through(report: Report, folder: Path) -> None:
     """Webhook received, extended, stored, delivered. Late counts from when a request was due."""
     plans = [Plan(port=0, connections=16, events=RATE * seconds, seconds=60.0, rate=RATE, run=run) for run, seconds in RUNS]
-    with received() as hook, DaemonProcess(folder, CONFIG + TARGET.format(port=hook.port), **extended(folder)) as daemon:
+    with (
+        received() as hook,
+        DaemonProcess(folder, CONFIG + TARGET.format(port=hook.port), patience=60.0, **extended(folder)) as daemon,
+    ):
         assert daemon.process is not None
         port = int(daemon.url.rpartition(":")[2])
         for plan in plans:
@@ -185,7 +188,7 @@ def extended(folder: Path) -> dict[str, Any]:
 
 def waiting(folder: Path, count: int, *, hook: Receiver) -> tuple[float, float, float]:
     """Out of an outbox of so many: deliveries a second of wall time, µs of the daemon's CPU for each, its memory in MiB."""
-    daemon = DaemonProcess(folder, config(hook.port, "enabled = false\n"))
+    daemon = DaemonProcess(folder, config(hook.port, "enabled = false\n"), patience=60.0)
     with daemon:
         asyncio.run(steadily(f"{daemon.url}/hooks/shop", 0, SHORT, 400))
         daemon.settle()
