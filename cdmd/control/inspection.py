@@ -136,12 +136,15 @@ def _asked(runtime: Runtime, identifier: str) -> dict[str, Any]:
     return {"kind": kind if kind in runtime.config.identity.identifiers else redaction.REDACTED}
 
 
-def _pair(runtime: Runtime, identifier: str) -> Pair | None:
+def _pair(runtime: Runtime, identifier: str) -> Pair:
     kind, _, value = identifier.partition(":")
     configured = runtime.config.identity.identifiers
     if kind not in configured or not value:
         raise BadArguments(f"write KIND:VALUE, where KIND is one of {', '.join(configured)}")
-    return runtime.kinds.normalise(kind, value)
+    pair = runtime.kinds.normalise(kind, value)
+    if pair is None:
+        raise NotFound(f"nobody is known by that {kind}: {runtime.kinds.unusable(kind, value)}")
+    return pair
 
 
 async def _some_identifier(runtime: Runtime, public: str) -> Pair | None:
