@@ -29,7 +29,7 @@ _BUSY_MS: Final = 5_000
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How a database is opened: what it is called in messages, its migrations, how hard it syncs, when it checkpoints.
 
-    ``cache_kib`` bounds the pages that its writer keeps in memory.
+    ``cache_kib`` bounds the pages that its writer keeps in memory; twice the default saves no time with a million profiles.
     """
 
     name: str
