@@ -36,7 +36,11 @@ def api_table() -> str:
 def problem_table() -> str:
     """A row for each problem code of the control socket."""
     return "\n".join(
-        ["| code | status | means |", "|---|---|---|", *(f"| `{code}` | {status} | {text} |" for code, status, text in codes())]
+        [
+            "| code | status | means |",
+            "|---|---|---|",
+            *(f"| `{code}` | {status} | {text.replace('``', '`')} |" for code, status, text in codes()),
+        ]
     )
 
 

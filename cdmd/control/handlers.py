@@ -241,7 +241,7 @@ async def _letter(runtime: Runtime, actor: Actor, request: Request) -> Any:
 
 
 async def _retry(runtime: Runtime, actor: Actor, request: Request) -> Any:
-    """`{seqs}`, a filter or `{all: true}`: send them through again."""
+    """`{seqs}`, a filter or `{all: true}`, and `most?` of them: send them through again."""
     return await letters.retry(runtime, actor, await body(request, letters.Selection))
 
 

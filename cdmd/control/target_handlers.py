@@ -80,7 +80,7 @@ async def _retry(runtime: Runtime, actor: Actor, request: Request) -> Any:
 
 
 async def _replay(runtime: Runtime, actor: Actor, request: Request) -> Any:
-    """`{target, since, until?, type?, rate?}`: tell it once more what it was told."""
+    """`{target, since, until?, type?, rate?, dry_run?}`: tell it once more what it was told."""
     return await targets.replay(runtime, actor, await body(request, targets.Replay))
 
 

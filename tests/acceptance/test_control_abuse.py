@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cdmd.errors import CdmdError
 from cdmd.testing import DaemonProcess
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(90)]
@@ -190,8 +191,13 @@ def test_reloads_over_each_other_end_with_what_the_file_says_last(tmp_path: Path
 
         def sending() -> None:
             while not stop.is_set():
-                daemon.send("/hooks/shop", {"id": f"e{len(sent)}", "type": "seen"})
-                sent.append(1)
+                try:
+                    daemon.send("/hooks/shop", {"id": f"e{len(sent)}", "type": "seen"})
+                except CdmdError as error:
+                    if "503" not in str(error):  # a slow machine: it is sent again
+                        raise
+                else:
+                    sent.append(1)
 
         sender = threading.Thread(target=sending)
         sender.start()
