@@ -85,11 +85,14 @@ class Commits:
         return written
 
     async def _put(self, body: bytes, *, ends: bool, part: int, hasty: bool = False) -> bool:
-        headers = {"Nats-Expected-Last-Sequence": str(self._written), "Nats-Msg-Id": f"{self._writer}.{self._commits}.{part}"}
+        name = f"{self._writer}.{self._written}.{self._commits}.{part}"
+        headers = {"Nats-Expected-Last-Sequence": str(self._written), "Nats-Msg-Id": name}
         payload = _ENCODE(Frame(self._writer, part, ends, body))
         seq = await self._stream.publish(self._stream.subject, payload, headers=headers, hasty=hasty)
         if seq is None:
             return False
+        if seq != self._written + 1:
+            raise NotDurable(f"the stream {self._stream.name} took another message for this one: it is at {seq}")
         self._written = seq
         return True
 

@@ -1,33 +1,21 @@
-"""Where the journal lies when it is not in the state directory."""
+"""Whether the journal lies in the state directory or on servers; of the latter nothing is loaded where it does not."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from importlib import import_module
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from cdmd.cluster.connection import Access
-from cdmd.cluster.journal import JetStreamJournal
-from cdmd.cluster.place import Place
 from cdmd.config.sharing import JournalSettings
 from cdmd.contracts import Clock, Journal
 
+Opening: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Journal]]
 
-def shared_journal(
-    settings: JournalSettings, *, holder: str, clock: Clock, new_id: Callable[[], str]
-) -> Callable[[Path], AbstractAsyncContextManager[Journal]] | None:
-    """What opens it, given the file of the mark; None where it lies in the state directory. ``holder`` is told to others."""
+
+def shared_journal(settings: JournalSettings, *, holder: str, clock: Clock, new_id: Callable[[], str]) -> Opening | None:
+    """What opens it, given the file of the mark; None where it lies here. ``holder`` is told to others who want to write it."""
     if settings.url is None:
         return None
-    place = Place(
-        access=Access(
-            servers=settings.servers,
-            username=settings.username,
-            password=settings.password,
-            token=settings.token,
-            authorities=settings.ca,
-        ),
-        name=settings.name,
-        holder=holder,
-        replicas=settings.replicas,
-        max_bytes=settings.max_bytes.bytes if settings.max_bytes is not None else None,
-    )
-    return lambda mark: JetStreamJournal.open(place, clock=clock, mark_path=mark, new_id=new_id)
+    cluster: Any = import_module("cdmd.cluster.opening")
+    opening: Opening = cluster.journal_at(settings, holder=holder, clock=clock, new_id=new_id)
+    return opening

@@ -90,8 +90,8 @@ class NatsServer:
         os.kill(self.pid, signal.SIGCONT)
 
     def holds(self, text: bytes) -> bool:
-        """Whether those bytes are in any file that it keeps."""
-        return any(text in file.read_bytes() for file in (self._folder / "kept").rglob("*") if file.is_file())
+        """Whether those bytes are in any file that it keeps, letter case aside."""
+        return any(text.lower() in file.read_bytes().lower() for file in (self._folder / "kept").rglob("*") if file.is_file())
 
 
 @contextmanager

@@ -89,6 +89,17 @@ async def test_of_two_daemons_only_the_one_that_opened_last_writes(reopen: Reope
         assert await third.verify() == []
 
 
+async def test_writers_that_are_called_the_same_do_not_take_each_others_messages_for_their_own(
+    nats: NatsServer, tmp_path: Path, clock: HandClock, name: str
+) -> None:
+    place = Place(access=Access(servers=(nats.url,)), name=name)
+    for number in range(1, 4):
+        opened = JetStreamJournal.open(place, clock=clock, mark_path=tmp_path / "mark", new_id=lambda: "always")
+        async with opened as journal:
+            assert await journal.append([append_of(number)]) == number
+            assert [one.entry for one in await journal.read(Seq(0), limit=9)] == [entry(n) for n in range(1, number + 1)]
+
+
 async def test_what_was_not_acknowledged_and_arrived_all_the_same_is_found_before_the_next(
     tmp_path: Path, clock: HandClock
 ) -> None:
@@ -421,11 +432,11 @@ async def test_state_that_grows_is_brought_into_the_bucket_now_and_then(
         assert (await journal.get("shop", [b"0"]))[b"0"] == b"y" * 100
 
 
-def test_nothing_of_nats_is_imported_before_it_is_used() -> None:
-    loaded = (
-        "import sys, cdmd.cluster.journal, cdmd.daemon.assembly; print([m for m in sys.modules if m.split('.')[0] == 'nats'])"
-    )
-    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+def test_nothing_of_it_is_imported_where_the_journal_lies_here() -> None:
+    loaded = "; print([name for name in sys.modules if name.split('.')[0] == 'nats' or name.startswith('cdmd.cluster')])"
+    modules = "cdmd.daemon.assembly, cdmd.cli.daemon_run, cdmd.cli.daemon_checking, cdmd.cli.control_commands"
+    command = [sys.executable, "-c", f"import sys, {modules}{loaded}"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 # ---- means --------------------------------------------------------------------------------------------------------------
