@@ -20,6 +20,7 @@ PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/deliveries", deliveries.deliveries),
     ("/deliveries/{id}", deliveries.delivery),
     ("/plugins", settings.plugins),
+    ("/plugins/{name}", settings.plugin),
     ("/configuration", settings.configuration),
     ("/audit", settings.audit),
 )

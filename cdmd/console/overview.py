@@ -116,7 +116,10 @@ def troubles(status: Document) -> list[Trouble]:
 def _of_connector(row: Document) -> Trouble:
     link = f"/connectors/{row['name']}"
     if not is_late(row) or row["state"] not in _WELL or row["error"]:
-        return Trouble(row["name"], row["state"], row["error"] or "it does not run", link, row["last_event"], "last event")
+        looks = row["next"] is not None or row["streams"]
+        still = f", for {words.span(row['freshness_seconds'])}" if looks and row["freshness_seconds"] is not None else ""
+        text = (row["error"] or "it does not run") + still
+        return Trouble(row["name"], row["state"], text, link, row["last_event"], "last event")
     measured, objective = words.span(row["freshness_seconds"]), words.span(row["freshness_objective_seconds"])
     return Trouble(
         row["name"], "late", f"{measured} behind, where {objective} are wanted", link, row["last_event"], "last event"

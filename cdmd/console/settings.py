@@ -21,6 +21,12 @@ async def plugins(asking: Asking, request: Request) -> Page:
     return Page("plugins.html", "Plugins", {"plugins": await asking.get("/v1/plugins")})
 
 
+async def plugin(asking: Asking, request: Request) -> Page:
+    """One plugin: its extensions' figures, and its settings to paste."""
+    found = await asking.get("/v1/plugin", {"name": request.path_params["name"]})
+    return Page("plugin.html", f"Plugin {found['name']}", {"plugin": found})
+
+
 async def configuration(asking: Asking, request: Request) -> Page:
     """Every key in force by table; above them the last reload."""
     config = await asking.get("/v1/config")

@@ -82,6 +82,11 @@ def test_a_name_that_was_rebound_to_loopback_is_refused(loopback: Loopback, host
     assert ask(loopback, "/console/do", method="POST", body=b"x=y", cookie=cookie, host=host).status == 403
 
 
+def test_a_rebound_name_does_not_use_the_ticket_up(loopback: Loopback) -> None:
+    assert ask(loopback, f"/?ticket={TICKET}", host="attacker.example").status == 403
+    enter(loopback)
+
+
 def test_only_the_console_is_passed_on(loopback: Loopback) -> None:
     cookie = enter(loopback)
     assert ask(loopback, "/v1/status", cookie=cookie).status == 404

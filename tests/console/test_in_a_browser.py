@@ -145,7 +145,7 @@ def sites(console: Console) -> list[str]:
             "/dead-letters",
             "/dead-letters?connector=orders",
         ),
-        *(f"/dead-letters/{letter}", "/files", "/deliveries", f"/deliveries/{delivery}", "/plugins"),
+        *(f"/dead-letters/{letter}", "/files", "/deliveries", f"/deliveries/{delivery}", "/plugins", "/plugins/builtin"),
         *("/configuration", "/configuration?q=shop", "/audit", "/nothing"),
     ]
 

@@ -15,6 +15,8 @@ def row(**changed: Any) -> dict[str, Any]:
         "freshness_seconds": 1.0,
         "freshness_objective_seconds": 5.0,
         "last_event": "2026-11-23T10:00:00Z",
+        "next": None,
+        "streams": [],
         **changed,
     }
 
@@ -32,11 +34,15 @@ def test_troubles_say_where_why_and_since_when_the_gravest_first(daemon: Daemon)
     status = daemon.client().get("/v1/status")
     status |= {"connectors": [row(name="late", freshness_seconds=6.0), row(name="dead", state="failed", error="no route")]}
     status |= {"warnings": ["the disk is full"], "plugins": [{"name": "warranty", "state": "load error", "error": "it raised"}]}
+    status["connectors"].append(
+        row(name="crm", state="degraded", error="no answer", freshness_seconds=700.0, next="2026-11-23T10:00:09Z")
+    )
     status["targets"] = daemon.client().get("/v1/targets")
     found = [(one.where, one.text) for one in troubles(status)]
     assert found == [
         ("cdmd", "the disk is full"),
         ("dead", "no route"),
+        ("crm", "no answer, for 12 min"),
         ("late", "6 s behind, where 5 s are wanted"),
         ("crm", "it answers with status 500"),
         ("warranty", "it raised"),

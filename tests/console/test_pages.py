@@ -34,6 +34,7 @@ SITES = {
     "/deliveries": {"targets": "/v1/targets", "queued": "/v1/deliveries", "attempts": "/v1/attempts"},
     f"/deliveries/{DELIVERY}": {"shown": f"/v1/deliveries/{DELIVERY}"},
     "/plugins": {"plugins": "/v1/plugins"},
+    "/plugins/warranty": {"plugin": "/v1/plugin?name=warranty"},
     "/configuration": {"configuration": "/v1/config", "reload": "/v1/reload"},
     "/audit": {},
 }
@@ -59,7 +60,8 @@ def as_json(site: str) -> str:
 def test_every_page_is_tried_here() -> None:
     shown = {re.sub(r"\{[^}]+\}", "*", path) for path, _ in PAGES} - {"/overview", "/live/stream"}
     tried = {
-        re.sub(r"^/(connectors|customers|dead-letters|deliveries)/[^?]+", r"/\1/*", site.partition("?")[0]) for site in SITES
+        re.sub(r"^/(connectors|customers|dead-letters|deliveries|plugins)/[^?]+", r"/\1/*", site.partition("?")[0])
+        for site in SITES
     }
     assert shown == tried
 

@@ -56,7 +56,9 @@ from cdmd.control.profile_shapes import IdentityJob, RegroupedRow, RehearsalRepo
 from cdmd.control.protocol import (
     ConnectorRow,
     DiskRow,
+    ExtensionRow,
     JournalRow,
+    PluginInfo,
     PluginRow,
     QueueRow,
     ReloadReport,
@@ -529,6 +531,12 @@ class MemoryRuntime:
         if name not in self.states:
             raise NotFound(f"there is no connector {name}: see `cdmctl connectors`")
         return name
+
+    def plugin(self, name: str) -> PluginInfo:
+        if name != "warranty":
+            raise NotFound(f"there is no plugin {name!r}")
+        one = ExtensionRow(name="warranty", on=("tv.*",), timeout=2.0, on_failure="hold", calls=9, failures=1, seconds=0.5)
+        return PluginInfo(name=name, state="enabled", extensions=(one,), example="[plugins.warranty]\n")
 
     async def pause(self, name: str) -> str | None:
         self.states[self._named(name)] = "paused"
