@@ -50,7 +50,8 @@ def check(config: Path | None, *, as_json: bool, online: bool, quiet: bool) -> i
         click.echo(f"warning: {warning}", err=True)
     if not quiet:
         files = ", ".join(loaded.files) or "embedded defaults"
-        click.echo(f"{files}: {len(loaded.connectors)} connector(s), no mistakes")
+        targets = f", {len(loaded.targets)} target(s)" if loaded.targets else ""
+        click.echo(f"{files}: {len(loaded.connectors)} connector(s){targets}, no mistakes")
     return 0
 
 

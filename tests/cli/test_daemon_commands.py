@@ -107,6 +107,9 @@ def test_check_says_what_it_looked_at_unless_it_is_to_be_quiet(cdmd: Any, config
     file = config(WEBHOOK)
     assert cdmd("check", "--config", file)[:2] == (0, f"{file}: 1 connector(s), no mistakes\n")
     assert cdmd("check", "--config", file, "--quiet") == (0, "", "")
+    target = '[targets.crm]\ntype = "webhook"\nurl = "https://crm.example/in"\nsign = false\nevents = ["order.*"]\n'
+    assert cdmd("check", "--config", config(WEBHOOK + target)).out == f"{file}: 1 connector(s), 1 target(s), no mistakes\n"
+    config(WEBHOOK)
     assert json.loads(cdmd("check", "--config", file, "--json").out) == {"valid": True, "problems": [], "warnings": []}
 
 
