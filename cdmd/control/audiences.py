@@ -129,6 +129,8 @@ async def _try(runtime: Runtime, audience: Audience, after: ProfileKey, *, sampl
 
 def _member(one: Member, *, reveal: bool) -> MemberRow:
     identifiers: list[Mapping[str, str]] = [
-        {"kind": each.kind, "value": each.value if reveal else redaction.REDACTED} for each in one.state.identifiers
+        {"kind": each.kind, "value": each.value if reveal else redaction.REDACTED}
+        for each in one.state.identifiers
+        if not each.derived
     ]
     return MemberRow(profile=one.state.public, since=from_micros(one.since), identifiers=identifiers)

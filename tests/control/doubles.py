@@ -793,6 +793,7 @@ def people(daemon: Daemon, count: int) -> None:
     ]
     for number in range(1, count + 1):
         kept = [IdentifierState("email", f"canary{number}@example.com", since, since, "shop")]
+        kept.append(IdentifierState("email_sha256", f"{number:064}", since, since, "shop", derived=True))
         inside = {"warranty_offer": since} if number % 2 else {}
         gone = 1 if number == count else None
         membership.people.append(

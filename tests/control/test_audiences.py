@@ -72,7 +72,7 @@ def test_a_condition_is_tried_over_the_stored_profiles_in_pages(daemon: Daemon, 
     where = "profile.identifiers.email.exists(e, e.startsWith('canary')) && profile.traits.age > 1"
     first = daemon.client().post("/v1/audience-try", {"where": where})
     assert (first["profiles"], first["matched"], first["missing"], first["next"]) == (6, 0, 6, 6)
-    where = "size(profile.identifiers) == 1"
+    where = "size(profile.identifiers.email) == 1"
     first = daemon.client().post("/v1/audience-try", {"where": where, "sample": 2})
     last = daemon.client().post("/v1/audience-try", {"where": where, "after": first["next"]})
     assert ([one["profile"] for one in first["sample"]], first["matched"]) == (["p1", "p2"], 6)
