@@ -25,7 +25,7 @@ from cdmd.store.files import StateDirectory
 
 _GRACE = 2.0  # how long the loop and the interpreter may take to end by themselves
 _SWITCH_SECONDS = 0.0005  # how soon a writer thread gets the interpreter: shorter waits for acknowledgements
-_LONG_SECONDS = 0.005  # where nobody waits for one (``cdmd.batches.pacing.Turns``)
+_LONG_SECONDS = 0.002  # where nobody waits for one (``cdmd.batches.pacing.Turns``)
 _COLLECT_AFTER = (500_000, 20, 50)
 
 

@@ -60,4 +60,4 @@ def test_threads_keep_the_interpreter_longer_only_while_the_daemon_says_so(
     file = tmp_path / "cdmd.toml"
     file.write_text(f'[daemon]\nstate_dir = "{tmp_path / "state"}"\n')
     assert main(["run", "--config", str(file)]) == 0
-    assert seen == pytest.approx([0.005, 0.0005])
+    assert seen == pytest.approx([0.002, 0.0005])
