@@ -66,6 +66,10 @@ class Refused(CdmdError):
         return self.fault.err_code in _GONE
 
 
+class StreamFull(NotDurable):
+    """The stream has as many bytes as it may have, or the server no room: to ask again at once is of no use."""
+
+
 class Message(NamedTuple):
     """A message of a stream."""
 
@@ -126,8 +130,8 @@ class Link:
         while True:
             try:
                 return await self._publish(subject, payload, headers, until)
-            except NotDurable:
-                if anyio.current_time() >= until:
+            except NotDurable as error:
+                if isinstance(error, StreamFull) or anyio.current_time() >= until:
                     raise
             await anyio.sleep(_LOOK)
 
@@ -138,8 +142,8 @@ class Link:
             return ack.seq
         if ack.error.err_code in _MOVED:
             return None
-        full = ack.error.err_code in _FULL
-        raise NotDurable(f"the NATS server does not take it: {ack.error.description}", retry_after=30 if full else 2)
+        said = f"the NATS server does not take it: {ack.error.description}"
+        raise StreamFull(said, retry_after=30) if ack.error.err_code in _FULL else NotDurable(said, retry_after=2)
 
     async def ask(self, what: str, body: Mapping[str, Any] | None = None) -> bytes:
         """The answer of JetStream's API. Raises ``Refused``, and ``NotDurable`` where there is none."""

@@ -86,7 +86,7 @@ class JetStreamJournal(Journal):
             try:
                 yield journal
             finally:
-                with anyio.CancelScope(shield=True), suppress(NotDurable):
+                with anyio.CancelScope(shield=True), suppress(CdmdError):
                     await journal._checkpoint()
                     await journal.write_mark()
 
