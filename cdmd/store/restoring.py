@@ -6,6 +6,7 @@ least as far as the store, and the feeds have every table that the journal names
 The digest key is not in it; it is exported apart.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -40,7 +41,7 @@ _MANIFEST: Final = "manifest.json"
 _NAMES: Final = ("store.db", "journal.db", "feeds.db")
 _OPTIONAL: Final = "feeds.db"
 _CHUNK: Final = 2**20
-_WHAT_TO_DO: Final = "make room or name a file on another disk, and try again"
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _JOURNAL: Final = load_queries("journal")
 _STORE: Final = load_queries("store")
 
@@ -77,9 +78,15 @@ async def backup(
             with anyio.CancelScope(shield=True):
                 await run(shutil.rmtree, folder)
     except (OSError, CdmdError) as error:
-        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        left = "nothing of it is left; " if not isinstance(error, FileExistsError) else ""
-        raise CdmdError(f"the backup {target} could not be written: {why}; {left}{_WHAT_TO_DO}") from error
+        raise CdmdError(f"the backup {target} could not be written: {_why(error)}") from error
+
+
+def _why(error: OSError | CdmdError) -> str:
+    """The reason, and what to do."""
+    if isinstance(error, OSError) and error.errno not in _FULL:
+        return f"{error.strerror}; name a new file where the daemon's user may write"
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return f"{reason}; nothing of it is left; make room or name a file on another disk, and try again"
 
 
 def kept_state(directory: StateDirectory, owner: str) -> dict[bytes, bytes] | None:

@@ -15,6 +15,9 @@ SUITE: Final = "bookworm"
 PACKAGES: Final = "systemd,systemd-sysv,dbus,init-system-helpers,python3,procps,iproute2,curl"
 _KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _POWER_OFF: Final = signal.SIGRTMIN + 4
+_PATIENCE: Final = 300
+"""Seconds for one command: on a machine that is busy with something else the package alone takes minutes to unpack."""
+
 _CLEAN: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
 
@@ -92,7 +95,7 @@ class Machine:
     def run(self, *command: str, check: bool = True, text: str | None = None) -> "subprocess.CompletedProcess[str]":
         """Run a command in it as root. Raises AssertionError with what it said where it fails."""
         line = [*self._enter("-a"), *command]
-        done = subprocess.run(line, input=text, capture_output=True, text=True, env=_CLEAN, timeout=90)
+        done = subprocess.run(line, input=text, capture_output=True, text=True, env=_CLEAN, timeout=_PATIENCE)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}")
         return done
