@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
@@ -20,14 +20,44 @@ _TAKEN: Final = {"builtin"}
 _TEMPLATES: Final = (
     ("pyproject.toml.txt", "pyproject.toml"),
     ("README.md.txt", "README.md"),
-    ("package.py.txt", "cdmd_{{module}}/__init__.py"),
-    ("test.py.txt", "tests/test_{{module}}.py"),
+    ("ci.yml.txt", ".github/workflows/test.yml"),
+    ("conftest.py.txt", "tests/conftest.py"),
+    ("{{kind}}/package.py.txt", "cdmd_{{module}}/__init__.py"),
+    ("{{kind}}/test.py.txt", "tests/test_{{module}}.py"),
 )
 
 
-@click.group(cls=LazyGroup, entries={"new": Entry("cdmd.cli.plugin_new:new", "Write a plugin package that installs.")})
+class _Kind(NamedTuple):
+    """What differs: what it brings, its settings as an example, and what it needs beside cdmd."""
+
+    brings: str
+    settings: str
+    needs: str = ', "msgspec>=0.19"'
+
+
+_KINDS: Final[Mapping[str, _Kind]] = {
+    "extension": _Kind("an extension: it sees events before they are stored", "[plugins.{{name}}]\nlarge_from = 100"),
+    "connector": _Kind(
+        "a connector type",
+        '[connectors.new]\ntype = "{{name}}"\nurl = "https://api.example/new"',
+    ),
+    "format": _Kind("a file format", 'format = { type = "{{name}}", comment = ";" }    # of any connector that reads files'),
+    "target": _Kind(
+        "a target type", '[targets.there]\ntype = "{{name}}"\nurl = "https://api.example/messages"\nevents = ["order.*"]'
+    ),
+    "command": _Kind("a command, `cdmctl {{name}}`", "# none", ', "click>=8.1"'),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "new": Entry("cdmd.cli.plugin_new:new", "Write a plugin package that installs."),
+        "check": Entry("cdmd.cli.plugin_check:check", "Where a plugin stands on the scale, and what it lacks."),
+    },
+)
 def plugin() -> None:
-    """Start a plugin package of your own."""
+    """Start a plugin package of your own, and see where it stands."""
 
 
 @click.command()
@@ -38,17 +68,28 @@ def plugin() -> None:
     default=Path(),
     help="The folder to write it into, instead of this one.",
 )
-def new(name: str, into: Path) -> None:
+@click.option(
+    "--kind", type=click.Choice(list(_KINDS)), default="extension", show_default=True, help="What it brings to begin with."
+)
+def new(name: str, into: Path, kind: str) -> None:
     r"""Write a plugin package that installs, with passing tests, into the new folder cdmd-NAME.
 
     \b
     cdmd plugin new loyalty
+    cdmd plugin new till --kind connector
     cd cdmd-loyalty && python -m pip install -e '.[test]' && python -m pytest
     """
     short = plugin_name(name)
     folder = into / f"{_PREFIX}{short}"
-    write(folder, {"name": short, "module": short.replace("-", "_"), "version": __version__})
+    write(folder, _words(short, kind))
     click.echo(f"wrote {folder}\n\nnext:\n  cd {folder}\n  python -m pip install -e '.[test]'\n  python -m pytest")
+
+
+def _words(name: str, kind: str) -> dict[str, str]:
+    chosen, module = _KINDS[kind], name.replace("-", "_")
+    commands = f'\n[project.entry-points."cdmd.commands"]\n{name} = "cdmd_{module}:command"\n' if kind == "command" else ""
+    first = {**chosen._asdict(), "kind": kind, "commands": commands}
+    return {**first, "name": name, "module": module, "version": __version__}
 
 
 def plugin_name(text: str) -> str:
@@ -71,8 +112,8 @@ def write(folder: Path, words: Mapping[str, str]) -> None:
         folder.mkdir()
         for template, place in _TEMPLATES:
             target = folder / _filled(place, words)
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(_filled((source / template).read_text("utf-8"), words), "utf-8")
+            target.parent.mkdir(exist_ok=True, parents=True)
+            target.write_text(_filled((source / _filled(template, words)).read_text("utf-8"), words), "utf-8")
         (folder / f"cdmd_{words['module']}" / "py.typed").touch()
     except FileExistsError:
         raise CdmdError(f"{folder} exists already; nothing was written") from None

@@ -1,6 +1,7 @@
 """``cdmd plugin new``: what it writes is tried for real, in an interpreter of its own."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -17,19 +18,32 @@ from cdmd.testing import DaemonProcess
 ROOT = Path(cdmd.__file__).parents[1]
 
 
-def test_a_new_plugins_own_tests_pass_alone_and_inside_the_real_daemon(tmp_path: Path) -> None:
-    assert main(["plugin", "new", "loyalty-points", "--into", str(tmp_path)]) == 0
+KINDS = ("extension", "connector", "format", "target", "command")
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_of_every_kind_passes_its_own_tests_and_is_gold(tmp_path: Path, kind: str) -> None:
+    assert main(["plugin", "new", "loyalty-points", "--kind", kind, "--into", str(tmp_path)]) == 0
     folder = tmp_path / "cdmd-loyalty-points"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=folder,
+        [sys.executable, "-m", "cdmd", "plugin", "check", str(folder), "--json"],
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=170,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    found = json.loads(done.stdout)
+    assert (found["tier"], [one for one in found["criteria"] if one["missing"]]) == ("gold", [])
+    assert yaml_words(folder / ".github" / "workflows" / "test.yml") >= {"python -m pytest", "${{ matrix.python }}"}
+
+
+def yaml_words(file: Path) -> set[str]:
+    """What stands behind the colons of a plain YAML file."""
+    return {line.partition(": ")[2].strip() for line in file.read_text().splitlines()}
 
 
 def test_a_new_plugin_is_found_under_its_name_once_it_is_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +51,7 @@ def test_a_new_plugin_is_found_under_its_name_once_it_is_installed(tmp_path: Pat
     assert "pip install -e" in capsys.readouterr().out
     project = tomllib.loads((tmp_path / "cdmd-loyalty" / "pyproject.toml").read_text())
     assert project["project"]["name"] == "cdmd-loyalty"
-    assert project["project"]["dependencies"] == [f"cdmd>={cdmd.__version__}"]
+    assert project["project"]["dependencies"] == [f"cdmd>={cdmd.__version__}", "msgspec>=0.19"]
     ((name, module),) = project["project"]["entry-points"]["cdmd"].items()
     (packaged,) = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert (name, module) == ("loyalty", packaged)
@@ -46,14 +60,20 @@ def test_a_new_plugin_is_found_under_its_name_once_it_is_installed(tmp_path: Pat
     assert (tmp_path / "cdmd-loyalty" / packaged / "py.typed").exists()
 
 
-def test_what_it_writes_is_typed_and_tidy(tmp_path: Path) -> None:
-    assert main(["plugin", "new", "loyalty", "--into", str(tmp_path)]) == 0
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_it_writes_is_tidy(tmp_path: Path, kind: str) -> None:
+    assert main(["plugin", "new", "loyalty", "--kind", kind, "--into", str(tmp_path)]) == 0
     code = tmp_path / "cdmd-loyalty" / "cdmd_loyalty" / "__init__.py"
-    assert "{{" not in "".join(file.read_text() for file in code.parents[1].rglob("*") if file.is_file())
+    written = "".join(file.read_text() for file in code.parents[1].rglob("*") if file.is_file())
+    assert "{{" not in written.replace("${{ matrix.python }}", "")
     settings = ["--config", str(ROOT / "pyproject.toml")]
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, *settings, str(code)], capture_output=True, text=True, timeout=30
+            [sys.executable, "-m", "ruff", *command, *settings, "."],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            cwd=code.parent,
         )
         assert done.returncode == 0, done.stdout
 

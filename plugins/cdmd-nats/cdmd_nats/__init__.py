@@ -10,6 +10,8 @@ from cdmd_nats.target import NatsTarget as NatsTarget
 
 __all__ = ["NatsConnector", "NatsTarget", "cdmd_connectors", "cdmd_targets"]
 
+CDMD_HOOKS = (1, 0)
+
 
 @cdmd.hookimpl
 def cdmd_connectors() -> list[type[cdmd.Connector]]:

@@ -10,6 +10,8 @@ from cdmd_singer.settings import SingerSettings as SingerSettings
 
 __all__ = ["Singer", "SingerSettings", "cdmd_connectors"]
 
+CDMD_HOOKS = (1, 0)
+
 
 @cdmd.hookimpl
 def cdmd_connectors() -> list[type[cdmd.Connector]]:

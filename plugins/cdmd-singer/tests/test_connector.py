@@ -212,7 +212,7 @@ async def test_a_tap_is_read_no_faster_than_its_records_are_stored(tmp_path: Pat
     async def stand_still() -> None:
         """Returns once the tap writes no more; notes how far it is ahead of what was handed over."""
         before = -1
-        while before != (now := int(report.read_text() or before)):
+        while before != (now := int(await anyio.Path(report).read_text() or before)):
             before = now
             await anyio.sleep(0.1)
         ahead.append(now - sum(len(numbers) for numbers, _ in source.emits) * 10_000)
