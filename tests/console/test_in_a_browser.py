@@ -158,7 +158,9 @@ def customer(console: Console) -> str:
 def test_the_overview_lists_the_connectors_and_looks_again_by_itself(console: Console) -> None:
     assert console.go("/") == 200
     assert console.tab.text("h1") in {"It flows", "1 thing needs a look"}, "the target may count as failing by now"
-    rows = console.tab.js("[...document.querySelectorAll('.cards tbody tr')].map(row => row.querySelector('a').textContent)")
+    rows = console.tab.js(
+        "[...document.querySelectorAll('[aria-labelledby=connectors] tbody tr')].map(row => row.querySelector('a').textContent)"
+    )
     assert sorted(rows) == ["orders", "quiet", "shop", "supplier"]
     assert console.tab.js("document.querySelector('footer button').textContent") == "Stop updating"
     console.daemon.cdmctl("pause", "quiet")
