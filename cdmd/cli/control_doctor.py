@@ -11,7 +11,7 @@ from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.examining import Finding, examine, worst
 from cdmd.cli.surroundings import around, unreached
 from cdmd.cli.terminal import clean, note, print_json
-from cdmd.errors import NotPermitted, Unreachable
+from cdmd.errors import NotPermitted, Overloaded, Unreachable
 
 _LETTERS: Final = 10_000
 _VERIFY_SECONDS: Final = 3600.0
@@ -48,7 +48,11 @@ def doctor(deep: bool, as_json: bool) -> int:
 def diagnosis(*, deep: bool) -> list[Finding]:
     """All findings about the daemon that answers, and about the machine where it can be looked at. Raises ``Unreachable``."""
     asked = client()
-    status, letters = asked.get("/v1/status"), asked.get("/v1/dead-letters", {"limit": _LETTERS})
+    status = asked.get("/v1/status")
+    try:
+        letters = asked.get("/v1/dead-letters", {"limit": _LETTERS})
+    except Overloaded:
+        letters = []  # what is wrong with the store is among the status's own warnings
     found = examine(status, letters, now=datetime.now(UTC))
     if state_dir := _state_dir(asked.get("/v1/config")):
         found += around(Path(state_dir))

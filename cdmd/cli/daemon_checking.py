@@ -19,6 +19,13 @@ _STATE = click.option(
     "--state-dir", type=click.Path(path_type=Path), help="The state directory, instead of the configured one."
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+_WHOLE = {
+    (True, True): "journal and store are whole",
+    (True, False): "the journal is whole",
+    (False, True): "the store is whole",
+    (False, False): "the feeds are whole",
+}
+"""What is said where nothing is wrong, by whether the journal and the store lie in the state directory."""
 
 
 @click.command()
@@ -69,11 +76,11 @@ def verify(config: Path | None, state_dir: Path | None, *, as_json: bool) -> int
     loaded = None if state_dir else load_all(config).config
     directory = StateDirectory(state_dir or loaded.state_dir)  # type: ignore[union-attr]  # one of both is there
     elsewhere = loaded.journal.url if loaded else None
-    if not directory.journal.exists() and not directory.store.exists():
+    if not any(path.exists() for path in (directory.journal, directory.store, directory.elsewhere)):
         raise click.ClickException(f"there is no journal and no store in {directory.root}")
     with directory.held():
         problems = [] if elsewhere else verify_journal(directory.journal, directory.mark)
-        problems += verify_store(directory.store)
+        problems += [] if directory.elsewhere.exists() else verify_store(directory.store)
         problems += verify_feeds(directory.feeds) if directory.feeds.exists() else []
     if as_json:
         click.echo(json.dumps({"whole": not problems, "problems": problems}))
@@ -81,8 +88,10 @@ def verify(config: Path | None, state_dir: Path | None, *, as_json: bool) -> int
         for problem in problems:
             click.echo(problem)
         damaged = f"{len(problems)} problem(s) found; put a backup in place with: cdmd restore FILE"
-        whole = "the store is whole" if elsewhere else "journal and store are whole"
+        whole = _WHOLE[elsewhere is None, not directory.elsewhere.exists()]
         click.echo(f"{directory.root}: {damaged if problems else whole}")
         if elsewhere:
             click.echo(f"the journal lies at {elsewhere}: the running daemon looks through it with cdmctl verify", err=True)
+        if directory.elsewhere.exists():
+            click.echo("the store lies on a server: the running daemon looks through it with cdmctl verify", err=True)
     return 1 if problems else 0

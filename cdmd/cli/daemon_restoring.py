@@ -43,6 +43,10 @@ def restore(file: Path, config: Path | None, state_dir: Path | None, listed: Pat
     cdmd restore /backup/cdmd-2026-11-23.tar --state-dir /var/lib/cdmd --suppressions suppressions.jsonl
     """
     directory = StateDirectory(state_dir or _own(load_all(config).config))
+    if directory.elsewhere.exists():
+        raise CdmdError(
+            f"the store of {directory.root} is a database on a server: restore it there, or FILE into another directory"
+        )
     kept = kept_state(directory, OWNER)
     if kept is None and listed is None:
         click.echo(

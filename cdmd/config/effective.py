@@ -23,6 +23,7 @@ _SECTIONS = (
     "network",
     "queue",
     "journal",
+    "store",
     "dead_letters",
     "dedupe",
     "deliveries",

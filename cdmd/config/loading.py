@@ -38,6 +38,7 @@ from cdmd.config.schema import (
 )
 from cdmd.config.secrets import LITERAL, Secrets, StandIns, make_token, token
 from cdmd.config.sharing import JournalSettings
+from cdmd.config.storing import StoreSettings
 from cdmd.config.targeting import addressed, target
 from cdmd.config.typed import Check, Typed, Types
 from cdmd.contracts import Format
@@ -52,6 +53,7 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "network": NetworkSettings,
     "queue": QueueSettings,
     "journal": JournalSettings,
+    "store": StoreSettings,
     "dead_letters": DeadLetterSettings,
     "deliveries": DeliverySettings,
     "dedupe": DedupeSettings,

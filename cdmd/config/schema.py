@@ -14,6 +14,7 @@ from msgspec import Meta
 from cdmd.config.governing import PrivacySettings
 from cdmd.config.outbound import DeliverySettings, TargetConfig
 from cdmd.config.sharing import JournalSettings
+from cdmd.config.storing import StoreSettings
 from cdmd.contracts import EventSettings
 from cdmd.kit.quantities import Duration, Size
 from cdmd.kit.secret import Secret
@@ -325,6 +326,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     network: NetworkSettings = NetworkSettings()
     queue: QueueSettings = QueueSettings()
     journal: JournalSettings = JournalSettings()
+    store: StoreSettings = StoreSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     dedupe: DedupeSettings = DedupeSettings()
     deliveries: DeliverySettings = DeliverySettings()

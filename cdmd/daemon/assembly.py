@@ -12,6 +12,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
+from cdmd.config.storing import StoreSettings
 from cdmd.console.app import with_console
 from cdmd.control.actors import system_lookups
 from cdmd.control.server import control_app
@@ -30,7 +31,7 @@ from cdmd.kit.frames import leaf, sentence
 from cdmd.kit.listener import listen
 from cdmd.kit.serving import serve
 from cdmd.store.files import StateDirectory
-from cdmd.store.opening import open_state
+from cdmd.store.opening import Server, open_state
 
 _COMMANDS_FINISH = Limits(stop_seconds=1.0)
 
@@ -70,6 +71,7 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
         shared=shared_journal(
             config.journal, holder=f"{socket.gethostname()}:{directory.root}", clock=given.clock, new_id=_new_id
         ),
+        server=_server(config.store),
     )
     opened = await stack.enter_async_context(opening)
     trust = await anyio.to_thread.run_sync(ssl.create_default_context)
@@ -78,6 +80,12 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
 
 def _new_id() -> str:
     return uuid.uuid4().hex
+
+
+def _server(settings: StoreSettings) -> Server | None:
+    if settings.url is None:
+        return None
+    return Server(settings.url, None if settings.password is None else settings.password.reveal().decode())
 
 
 async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:

@@ -30,7 +30,7 @@ from cdmd.models import Delivered, Delivery, Micros, TargetTotals, from_micros, 
 from cdmd.plugins import Plugins
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.telling import ToldValues
-from cdmd.store.store import SqliteStore
+from cdmd.store.stored import StoredStore
 
 SAMPLE: Final = "cdmd.test"
 """The type of what ``cdmctl targets test`` sends."""
@@ -43,7 +43,7 @@ class Outbound:
 
     def __init__(
         self,
-        store: SqliteStore,
+        store: StoredStore,
         *,
         journal_id: str,
         plugins: Plugins,

@@ -308,8 +308,9 @@ class Parts:
             after = page[-1].seq
 
     def readiness(self) -> tuple[bool, list[str]]:
-        """``/readyz``: the journal takes events and the store goes on; one failing supplier does not make it unready."""
-        found = [self.disk.blocked(), self.journal.failure, self.store.failure, self.pipeline.failure]
+        """``/readyz``: the journal takes events, and a store that is here goes on; one failing supplier changes nothing."""
+        found = [self.disk.blocked(), self.journal.failure]
+        found += [self.store.failure, self.pipeline.failure] if self.store.here else []
         if self.state in {"starting", "draining"}:
             found.append(f"the daemon is {self.state}")
         problems = [reason for reason in found if reason]

@@ -39,7 +39,7 @@ from cdmd.profiles.projection import Projection
 from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.files import StateDirectory
 from cdmd.store.restoring import backup
-from cdmd.store.store import SqliteStore
+from cdmd.store.stored import StoredStore
 
 
 class Running:
@@ -81,7 +81,7 @@ class Running:
         return self._parts.feeds
 
     @property
-    def store(self) -> SqliteStore:
+    def store(self) -> StoredStore:
         """The open store."""
         return self._parts.store
 

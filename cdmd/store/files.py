@@ -32,6 +32,11 @@ class StateDirectory(NamedTuple):
         return self.root / "store.db"
 
     @property
+    def elsewhere(self) -> Path:
+        """Is there where the store is a database on a server, so that nobody begins an empty one here by mistake."""
+        return self.root / "store.elsewhere"
+
+    @property
     def feeds(self) -> Path:
         """The big tables of connectors."""
         return self.root / "feeds.db"
@@ -64,7 +69,7 @@ class StateDirectory(NamedTuple):
     @property
     def private(self) -> tuple[Path, ...]:
         """The files that nobody touches but the daemon itself."""
-        return (self.journal, self.store, self.feeds, self.mark, self.key, self.lock)
+        return (self.journal, self.store, self.elsewhere, self.feeds, self.mark, self.key, self.lock)
 
     @contextmanager
     def held(self) -> Iterator["StateDirectory"]:

@@ -1,9 +1,15 @@
-"""Journal, store and feeds of one state directory, opened together and checked against each other before anything listens."""
+"""Journal, store and feeds of one state directory, opened together and checked against each other before anything listens.
+
+The store lies in the directory too, or in a database on a server. It never moves by itself: where it is not where it was,
+nothing is started.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import anyio.to_thread
 
@@ -15,13 +21,23 @@ from cdmd.store.files import StateDirectory
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.keys import Digester, load_key
 from cdmd.store.store import SqliteStore
+from cdmd.store.stored import StoredStore
+
+_ELSEWHERE: Final = "The store of this directory is a database on a server: the one that store.url names.\n"
+
+
+class Server(NamedTuple):
+    """Where the store is, if not in the state directory: a database, and the password of its user."""
+
+    url: str
+    password: str | None
 
 
 class Opened(NamedTuple):
     """What a daemon keeps its data in."""
 
     journal: Journal
-    store: SqliteStore
+    store: StoredStore
     digester: Digester
     feeds: SqliteFeeds
 
@@ -35,13 +51,15 @@ async def open_state(
     random: Callable[[int], bytes],
     named: Callable[[str], str] = str,
     shared: Callable[[Path], AbstractAsyncContextManager[Journal]] | None = None,
+    server: Server | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the databases of a directory that is held (``StateDirectory.held``).
 
     ``new_id`` names a new journal, ``random`` makes a new key, ``named`` gives the name that a source's digests are made by,
-    ``shared`` opens a journal that lies elsewhere, with its mark in the file that it is given.
-    Raises ``Damaged``, ``NotDurable`` and ``SchemaUnknown``.
+    ``shared`` opens a journal that lies elsewhere, with its mark in the file that it is given; ``server`` has the store, if not
+    the directory. Raises ``Damaged``, ``NotDurable``, ``SchemaUnknown``, and ``CdmdError`` where one was elsewhere before.
     """
+    await anyio.to_thread.run_sync(check_place, directory, server)
     digester = Digester(await anyio.to_thread.run_sync(lambda: _key(directory, random)), named=named)
     if shared is not None and directory.journal.exists():
         raise CdmdError(
@@ -53,16 +71,44 @@ async def open_state(
         if shared is None
         else shared(directory.mark)
     ) as journal:
-        opened = SqliteStore.open(directory.store, clock=clock, journal_id=journal.id, digest=digester.occurrence)
-        async with opened as store, SqliteFeeds.open(directory.feeds) as feeds:
+        opening = partial(_store, directory, server)
+        async with (
+            opening(clock=clock, journal_id=journal.id, digest=digester.occurrence) as store,
+            SqliteFeeds.open(directory.feeds) as feeds,
+        ):
             check_together(first=(await journal.statistics()).first, head=journal.head, position=store.position)
+            if server is not None:
+                await anyio.to_thread.run_sync(directory.elsewhere.write_text, _ELSEWHERE)
             await journal.check(store.synced)
             yield Opened(journal, store, digester, feeds)
 
 
+def _store(directory: StateDirectory, server: Server | None, **opening: Any) -> AbstractAsyncContextManager[StoredStore]:
+    if server is None:
+        return SqliteStore.open(directory.store, **opening)
+    # The driver is an extra: only who names a server needs it.
+    chosen: Any = import_module("cdmd.store.postgres.store")
+    store: AbstractAsyncContextManager[StoredStore] = chosen.PostgresStore.open(server.url, server.password, **opening)
+    return store
+
+
+def check_place(directory: StateDirectory, server: Server | None) -> None:
+    """Raise ``CdmdError`` where the store was in another place before. It blocks."""
+    if server is None and directory.elsewhere.exists():
+        raise CdmdError(
+            f"the store of {directory.root} is a database on a server, but store.url does not name one: name it again; "
+            f"or remove {directory.elsewhere} to begin with an empty store"
+        )
+    if server is not None and directory.store.exists():
+        raise CdmdError(
+            f"{directory.store} holds what was stored so far and does not move to store.url by itself: "
+            "go on without store.url, or begin anew with another daemon.state_dir"
+        )
+
+
 def _key(directory: StateDirectory, random: Callable[[int], bytes]) -> bytes:
     """A new one only where nothing is kept yet: another one would know nobody who was suppressed, and no event again."""
-    if directory.store.exists() and not directory.key.exists():
+    if (directory.store.exists() or directory.elsewhere.exists()) and not directory.key.exists():
         raise Damaged(
             f"the digest key {directory.key} is missing, and what is kept here was written with it: put your copy of it there "
             "(it is in no backup)"

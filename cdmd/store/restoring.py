@@ -35,6 +35,7 @@ from cdmd.store.journal_checking import verify_journal
 from cdmd.store.mark import Mark, sync_directory, write_mark
 from cdmd.store.sql import load_queries
 from cdmd.store.store import SqliteStore
+from cdmd.store.stored import StoredStore
 
 _FORMAT: Final = 1
 _MANIFEST: Final = "manifest.json"
@@ -59,12 +60,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def backup(
-    journal: Journal, store: SqliteStore, feeds: SqliteFeeds, target: Path, *, clock: Clock, version: str
+    journal: Journal, store: StoredStore, feeds: SqliteFeeds, target: Path, *, clock: Clock, version: str
 ) -> Manifest:
     """A backup of all three at ``target`` (0600, must not exist), taken while they run. ``version`` is the program's.
 
-    Raises ``CdmdError``; then there is no file.
+    Raises ``CdmdError``; then there is no file. A store on a server is copied with the server's own tools.
     """
+    if not isinstance(store, SqliteStore):
+        raise CdmdError("the store is a database on a server: back it up there, with pg_dump or pg_basebackup")
     run = anyio.to_thread.run_sync
     try:
         folder = Path(await run(partial(tempfile.mkdtemp, dir=store.path.parent, prefix=SCRATCH)))

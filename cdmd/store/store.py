@@ -90,8 +90,8 @@ class SqliteStore(StoredStore):
             yield store
 
     @property
+    @override
     def synced(self) -> Seq:
-        """The last position that is known to be on the disk."""
         return self._synced
 
     @property

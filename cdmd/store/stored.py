@@ -8,7 +8,7 @@ way: how it is opened, how hard it syncs, what its errors mean.
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 from typing_extensions import override
@@ -44,9 +44,13 @@ KEY_CHECK: Final = ("", "the key that this store's digests are made with")
 
 
 class StoredStore(Store):
-    """``Store`` over tables. ``failure`` says why the last write did not come about, None when it did."""
+    """``Store`` over tables. ``failure`` says why the last write did not come about, None when it did.
+
+    ``here``: on this machine's disk, whose trouble is the daemon's own. What is elsewhere may be away for a while.
+    """
 
     outbox: StoredOutbox
+    here: ClassVar[bool] = True
 
     def __init__(self, writer: Writer[Tables], *, clock: Clock, digests: letters.Digests) -> None:
         self._clock, self._digests = clock, digests
@@ -68,6 +72,11 @@ class StoredStore(Store):
     @override
     def position(self) -> Seq:
         return self._position
+
+    @property
+    @abstractmethod
+    def synced(self) -> Seq:
+        """The last position that is known to be on the disk."""
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import click
 from tests.acceptance.checks import lost, shortcomings
 from tests.acceptance.daemons import HOLDING, daemon, start_fault
 from tests.acceptance.senders import Ledger, Load
+from tests.acceptance.workload import CONFIG
 
 _EARLIEST: Final = 0.005
 _LATEST: Final = 0.4
@@ -53,14 +54,21 @@ class Report(NamedTuple):
 
 
 def kill_often(
-    folder: Path, *, kills: int, seed: int, plugins: Sequence[str] = (), senders: int = 4, settle: float = 20.0
+    folder: Path,
+    *,
+    kills: int,
+    seed: int,
+    plugins: Sequence[str] = (),
+    senders: int = 4,
+    settle: float = 20.0,
+    config: str = CONFIG,
 ) -> Report:
     """Kill a daemon below ``folder`` so many times under load; ends at the first finding.
 
     ``settle`` is how long (seconds) it may work on what is left in the end.
     """
     chance, ledger = random.Random(seed), Ledger()
-    one = daemon(folder, plugins=[HOLDING, *plugins])
+    one = daemon(folder, plugins=[HOLDING, *plugins], config=config)
     restarts: list[float] = []
     done, findings, checked = 0, list[str](), 0
     with Load(ledger, seed=seed, senders=senders) as load, one:

@@ -2,10 +2,13 @@
 
 import shutil
 import sqlite3
+import tomllib
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+
+import psycopg
 
 from cdmd.store.blocks import Block, unpack
 from cdmd.store.rows import read_activity, read_letter, read_parked
@@ -27,7 +30,7 @@ def journaled(state: Path) -> Counter[str]:
 
 
 def held(state: Path) -> Held:
-    """Everything. Raises sqlite3.Error and ``Damaged``."""
+    """Everything; of a store on a server what lies there. Raises sqlite3.Error, psycopg.Error and ``Damaged``."""
     store = state / "store.db"
     return Held(
         journaled(state),
@@ -43,6 +46,10 @@ def held(state: Path) -> Held:
 
 
 def _rows(database: Path, sql: str) -> list[tuple[object, ...]]:
+    if database.name == "store.db" and database.with_name("store.elsewhere").exists():
+        configured = tomllib.loads((database.parents[1] / "cdmd.toml").read_text())
+        with psycopg.connect(configured["store"]["url"]) as server:
+            return server.execute(sql.encode()).fetchall()
     with TemporaryDirectory() as folder:
         copy = Path(folder) / database.name
         for suffix in ("", "-wal"):

@@ -331,6 +331,19 @@ def test_verify_names_damage_and_ends_with_1(cdmd: Any, config: Any, monkeypatch
         assert "is used by another cdmd" in cdmd("verify", "--config", file).err
 
 
+def test_a_store_on_a_server_is_not_looked_for_here_nor_restored_here(cdmd: Any, config: Any, tmp_path: Path) -> None:
+    state, file = tmp_path / "state", tmp_path / "backup.tar"
+    with DaemonProcess(tmp_path, WEBHOOK) as daemon:
+        daemon.cdmctl("backup", str(file))
+        assert daemon.stop() == 0
+    (state / "store.db").unlink()
+    (state / "store.elsewhere").touch()
+    said = cdmd("verify", "--state-dir", str(state))
+    assert (said.status, said.out) == (0, f"{state}: the journal is whole\n")
+    assert "the store lies on a server" in said.err
+    assert "restore it there" in cdmd("restore", str(file), "--state-dir", str(state)).err
+
+
 # ---- the group ---------------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from cdmd.control.protocol import (
     Totals,
 )
 from cdmd.control.target_shapes import TargetRow
+from cdmd.errors import NotDurable
 from tests.cli.calling import Cdmctl
 from tests.control.doubles import NOW, Daemon, dead
 
@@ -192,6 +193,20 @@ def test_a_daemon_that_is_well_ends_with_0_and_one_with_a_problem_with_1(
     assert {"severity": "problem", "about": "damage", "what": "store: page 3"}.items() <= document[1].items()
     assert cdmctl("doctor", "--deep", role="reader").status == 5
     assert cdmctl("doctor", role="reader").status == 1
+
+
+def test_a_store_that_cannot_be_read_is_told_by_the_status_and_ends_nothing(
+    daemon: Daemon, cdmctl: Cdmctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_which: object) -> list[object]:
+        raise NotDurable("the store cannot be read now")
+
+    monkeypatch.setattr(surroundings, "_asked", lambda *_: "")
+    monkeypatch.setattr(daemon.runtime.store, "dead_letters", away)
+    daemon.runtime.warnings = ["the store cannot be read, its figures are those of before"]
+    ended = cdmctl("doctor")
+    assert ended.err == ""
+    assert "the store cannot be read, its figures are those of before" in ended.out
 
 
 def test_without_a_daemon_it_says_why_there_may_be_none(

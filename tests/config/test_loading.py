@@ -535,3 +535,42 @@ def test_a_guard_that_can_know_nobody_is_warned_of(loading: Loader, identifiers:
 
 
 NOBODY = "nobody can be known: [identity.identifiers] lists none of the kinds that it brings (email_sha256)"
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('url = "postgresql://cdmd@db.example/cdmd?sslmode=require"\npassword = "env:TOKEN"', None),
+        ('url = "postgresql:///cdmd?host=/run/postgresql"', None),
+        ('url = "postgres://db/cdmd"', None),
+        ('url = "mysql://db/cdmd"', "store: `url` is not the address of a PostgreSQL database: postgresql://USER@HOST/NAME"),
+        ('url = "postgresql://db"', "store: `url` is not the address of a PostgreSQL database: postgresql://USER@HOST/NAME"),
+        (
+            'url = "postgresql://[db/cdmd"',
+            "store: `url` is not the address of a PostgreSQL database: postgresql://USER@HOST/NAME",
+        ),
+        (
+            'url = "postgresql://u:geheim@db/cdmd"',
+            "store: everybody sees `url`: write the password beside it as `password`, a reference",
+        ),
+        (
+            'url = "postgresql://db/cdmd?password=geheim"',
+            "store: everybody sees `url`: write the password beside it as `password`, a reference",
+        ),
+        ('password = "env:TOKEN"', "store: `password` goes with `url`: without it the store lies in the state directory"),
+    ],
+)
+def test_a_store_on_a_server_has_an_address_that_everybody_may_see(
+    loading: Loader, mistakes: Mistakes, table: str, said: str | None
+) -> None:
+    text = f"[store]\n{table}\n{SHOP}"
+    if said is None:
+        assert "geheim" not in json.dumps(loading(text).effective)
+    else:
+        assert mistakes(text) == [f"cdmd.toml: {said}"]
+
+
+def test_a_store_on_a_server_needs_the_extra(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    found = mistakes(f'[store]\nurl = "postgresql://db/cdmd"\n{SHOP}')
+    assert found == ["cdmd.toml: store: `url` needs psycopg: pip install 'cdmd[cluster]'"]

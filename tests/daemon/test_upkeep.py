@@ -141,6 +141,20 @@ async def test_the_watchdog_is_fed_only_while_supervisor_and_store_are_well(
             assert parts.upkeep.problems == {"watchdog": "watchdog: TimeoutError"}
             with pytest.raises(BlockingIOError):
                 systemd.recv(100)
+            monkeypatch.setattr(type(parts.store), "here", False)  # another machine's silence is no reason to be restarted
+            await parts.upkeep.watchdog()
+            assert systemd.recv(100) == b"WATCHDOG=1"
+
+
+async def test_a_store_on_a_server_that_is_away_does_not_make_the_daemon_unready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World(tmp_path).parts() as parts:
+        parts.state = "running"
+        parts.store.failure = "connection refused"
+        assert parts.readiness() == (False, ["connection refused"])
+        monkeypatch.setattr(type(parts.store), "here", False)
+        assert parts.readiness() == (True, ["ok"])
 
 
 async def test_every_timer_runs_and_one_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

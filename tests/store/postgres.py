@@ -3,12 +3,15 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from threading import Event
+from time import monotonic
 from typing import Any, NamedTuple
 
 import psycopg
@@ -18,9 +21,9 @@ _PLACES = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
 _UNPRIVILEGED = "postgres"
 _NUMBERS = count(1)
 _START = 30.0
-_HASTY = {"fsync": "off", "full_page_writes": "off"}
-_CARELESS = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
-"""Of what is answered it keeps only what it is told to keep."""
+_PAUSE = Event()
+_CARELESS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "wal_writer_delay": "10s"}
+"""Of what is answered it keeps only what it is told to keep; no machine loses its power here, only processes are killed."""
 
 
 class Database(NamedTuple):
@@ -43,7 +46,7 @@ class Database(NamedTuple):
 class Server:
     """A server in ``folder``. It never runs as root, so root's tests start it as the user that Debian's package made."""
 
-    def __init__(self, folder: Path, binaries: Path, *, durable: bool) -> None:
+    def __init__(self, folder: Path, binaries: Path) -> None:
         self._data, self._socket, self._binaries = folder / "data", folder / "s", binaries
         self._as = (
             ["setpriv", f"--reuid={_UNPRIVILEGED}", f"--regid={_UNPRIVILEGED}", "--clear-groups"] if os.getuid() == 0 else []
@@ -53,7 +56,7 @@ class Server:
             "unix_socket_directories": str(self._socket),
             "max_connections": "50",
             "shared_buffers": "64MB",
-            **(_CARELESS if durable else _HASTY),
+            **_CARELESS,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,15 +75,31 @@ class Server:
         """Return when it answers."""
         said = [f"--{name}={value}" for name, value in self._settings.items()]
         command = [*self._as, self._binaries / "postgres", "-D", self._data, *said]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
-        ready = [self._binaries / "pg_isready", "-q", "-h", self._socket, "-t", str(int(_START))]
-        for _ in range(300):
+        ready = [self._binaries / "pg_isready", "-q", "-h", self._socket, "-t", "5"]
+        until = monotonic() + _START
+        while monotonic() < until:
+            if self._process is None or self._process.poll() is not None:
+                # Again, too: it refuses to start while something of a killed one is still at work.
+                self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
             if subprocess.run(ready).returncode == 0:
                 return
-            if self._process.poll() is not None:
-                break
-            subprocess.run(["sleep", "0.1"])
+            _PAUSE.wait(0.05)
         pytest.fail("PostgreSQL does not start")
+
+    def freeze(self) -> None:
+        """All of it stands still, as a machine that is out of breath: whoever asks gets no answer, and no refusal."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for one in (pid, *map(int, children)):
+            os.kill(one, number)
 
     def kill(self) -> None:
         """Its first process, hard; the others notice and end by themselves."""
@@ -94,7 +113,7 @@ class Server:
     def stop(self) -> None:
         """In order."""
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(2)
+            self._process.send_signal(signal.SIGINT)
             self._process.wait()
 
     def database(self) -> Database:
@@ -105,13 +124,13 @@ class Server:
 
 
 @contextmanager
-def running(*, durable: bool = False) -> Iterator[Server]:
-    """A server while this lasts; ``durable`` where a test speaks of what a crash leaves."""
+def running() -> Iterator[Server]:
+    """A server while this lasts."""
     if not _PLACES:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     # Not in pytest's folder: only root may look into that one, and the way to a socket has to be short.
     folder = Path(tempfile.mkdtemp(prefix="cdmd-pg-"))
-    server = Server(folder, _PLACES[0], durable=durable)
+    server = Server(folder, _PLACES[0])
     try:
         server.make()
         server.start()

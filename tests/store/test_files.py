@@ -14,7 +14,7 @@ from cdmd.errors import CdmdError, Damaged, InUse, NotDurable
 from cdmd.models import Micros, Seq
 from cdmd.store.files import StateDirectory
 from cdmd.store.keys import Digester, load_key
-from cdmd.store.opening import check_together, open_state
+from cdmd.store.opening import Server, check_place, check_together, open_state
 from tests.store.contract_store import applied, give
 from tests.store.samples import HandClock, append_of, event
 
@@ -140,6 +140,21 @@ def test_store_and_journal_fit_when_no_event_lies_in_neither(first: int, head: i
     else:
         with pytest.raises(Damaged):
             check_together(first=Seq(first), head=Seq(head), position=Seq(position))
+
+
+def test_a_store_is_looked_for_only_where_it_was(tmp_path: Path) -> None:
+    directory, server = StateDirectory(tmp_path), Server("postgresql://db/cdmd", None)
+    for either in (None, server):
+        check_place(directory, either)
+    directory.elsewhere.touch()
+    check_place(directory, server)
+    with pytest.raises(CdmdError, match="does not name one"):
+        check_place(directory, None)
+    directory.elsewhere.unlink()
+    directory.store.touch()
+    check_place(directory, None)
+    with pytest.raises(CdmdError, match="does not move to"):
+        check_place(directory, server)
 
 
 @pytest.mark.anyio

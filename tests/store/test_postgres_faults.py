@@ -1,7 +1,9 @@
 """What a server, its administrator and the way to it can do to the store in PostgreSQL."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
@@ -13,10 +15,14 @@ import pytest
 from cdmd.contracts import DeadLetterFilter
 from cdmd.errors import CdmdError, ConfigInvalid, Damaged, NotDurable, SchemaUnknown
 from cdmd.models import Changes, Digest, ProfileKey, Seen, Seq, Wanted
+from cdmd.store.files import StateDirectory
 from cdmd.store.keys import Digester
+from cdmd.store.opening import Opened, Server, open_state
+from cdmd.store.postgres.connecting import connect
 from cdmd.store.postgres.store import PostgresStore
 from cdmd.store.postgres.tables import PostgresTables
 from cdmd.store.postgres.texts import escaped, unescaped
+from cdmd.store.restoring import backup
 from tests.store.contract_store import (
     DIGESTER,
     EVERYTHING,
@@ -29,8 +35,9 @@ from tests.store.contract_store import (
     look,
     parked,
 )
-from tests.store.postgres import Database, Server, running
-from tests.store.samples import HandClock
+from tests.store.postgres import Database, running
+from tests.store.postgres import Server as RunningServer
+from tests.store.samples import HandClock, append_of
 
 pytestmark = pytest.mark.anyio
 
@@ -39,13 +46,13 @@ _TYPE = "order.\0paid\U0010fffd0\U0010fffd"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running(durable=True) as one:
+def server() -> Iterator[RunningServer]:
+    with running() as one:
         yield one
 
 
 @pytest.fixture
-def database(server: Server) -> Database:
+def database(server: RunningServer) -> Database:
     return server.database()
 
 
@@ -83,6 +90,57 @@ async def test_who_does_not_belong_here_stops_nobody_from_writing(opening: Openi
             async with opening(journal_id="two"):
                 pass
         await give(store, applied(1))
+
+
+async def test_a_state_directory_keeps_to_the_server_that_has_its_store(database: Database, tmp_path: Path) -> None:
+    def opening(server: Server | None) -> AbstractAsyncContextManager[Opened]:
+        return open_state(state, clock=HandClock(), new_id=lambda: "one", random=os.urandom, server=server)
+
+    async with StateDirectory(tmp_path / "state").hold() as state:
+        for expected in (0, 2):
+            async with opening(Server(database.url, "unasked for")) as opened:
+                assert (opened.journal.head, opened.store.position, opened.store.synced) == (expected, expected, expected)
+                if not expected:
+                    await opened.journal.append([append_of(1, 2)])
+                    await give(opened.store, applied(1, 2))
+                with pytest.raises(CdmdError, match="pg_dump"):
+                    await backup(opened.journal, opened.store, opened.feeds, tmp_path / "x", clock=HandClock(), version="1")
+        with pytest.raises(CdmdError, match="does not name one"):
+            async with opening(None):
+                pass
+        # A database that was put back to an earlier moment: what is missing is applied again from the journal.
+        await run(database, "UPDATE positions SET seq = 1, version = 3")
+        async with opening(Server(database.url, None)) as opened:
+            assert (opened.journal.head, opened.store.position) == (2, 1)
+    assert not (state.root / "store.db").exists()
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "guarded"),
+    [
+        ("postgresql://db.example/cdmd", True),
+        ("postgresql://127.0.0.1,db.example/cdmd", True),
+        ("postgresql://db.example/cdmd?sslmode=disable", False),
+        ("postgresql://[::1]/cdmd", False),
+        ("postgresql:///cdmd?host=/run/postgresql", False),
+        ("postgresql:///cdmd", False),
+    ],
+)
+def test_the_way_to_another_machine_is_guarded_unless_the_address_says_otherwise(
+    url: str, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: dict[str, Any] = {}
+
+    def note(**options: Any) -> None:
+        said.update(options)
+        raise psycopg.OperationalError
+
+    monkeypatch.setattr(psycopg, "connect", note)
+    with pytest.raises(psycopg.OperationalError):
+        connect(url, password="geheim")
+    assert (said.get("sslmode") == "verify-full") == guarded
+    assert said["password"] == "geheim"
 
 
 async def test_a_newer_schema_is_refused(opening: Opening, database: Database) -> None:
@@ -286,8 +344,9 @@ async def test_what_was_written_by_nobody_knows_whom_is_chosen_again(opening: Op
 # ---- a server that goes and comes ---------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(60)
 async def test_what_was_answered_survives_a_kill_of_the_server_and_the_store_goes_on_by_itself(
-    opening: Opening, server: Server
+    opening: Opening, server: RunningServer
 ) -> None:
     async with opening() as store:
         await give(store, applied(1, 2))

@@ -6,6 +6,7 @@ here: what is the same in every database (``stored``), and how the server is kep
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from functools import partial
 from typing import Final, Self, TypeVar
 
 import anyio.to_thread
@@ -33,20 +34,25 @@ _READERS: Final = 2
 class PostgresStore(StoredStore):
     """``Store`` in the database that ``url`` names, in the schema that is the first of its search path."""
 
-    def __init__(self, url: str, *, clock: Clock, journal_id: str, digests: letters.Digests) -> None:
-        self._url, self._owner = url, (journal_id, digests(*KEY_CHECK))
+    here = False
+
+    def __init__(self, url: str, password: str | None, *, clock: Clock, journal_id: str, digests: letters.Digests) -> None:
+        self._connect = partial(connect, url, password=password)
+        self._owner = (journal_id, digests(*KEY_CHECK))
         self._fence = Fence(self._stands)
         super().__init__(Writer(self._open_tables, name="store", broken=Broken), clock=clock, digests=digests)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, *, clock: Clock, journal_id: str, digest: letters.Digests) -> AsyncIterator[Self]:
+    async def open(
+        cls, url: str, password: str | None = None, *, clock: Clock, journal_id: str, digest: letters.Digests
+    ) -> AsyncIterator[Self]:
         """Open or make the store that belongs to the journal ``journal_id``, and take it over from whoever had it.
 
         ``digest`` names an occurrence (source, id). Raises ``ConfigInvalid`` (the address), ``NotDurable`` (the server),
         ``Damaged`` (another journal's, another key's), ``SchemaUnknown``, and ``CdmdError`` where the database does not do.
         """
-        store = cls(url, clock=clock, journal_id=journal_id, digests=digest)
+        store = cls(url, password, clock=clock, journal_id=journal_id, digests=digest)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(store._writer)
             await store._mapped(store._writer.run(position_of))
@@ -57,8 +63,8 @@ class PostgresStore(StoredStore):
             yield store
 
     @property
+    @override
     def synced(self) -> Seq:
-        """The last position that is known to be on the disk."""
         return self._position
 
     @override
@@ -72,7 +78,7 @@ class PostgresStore(StoredStore):
 
     def _vacuum(self) -> bool:
         try:
-            with closing(connect(self._url)) as connection:
+            with closing(self._connect()) as connection:
                 tables = PostgresTables(connection)
                 ((looking,),) = tables.rows("looking")
                 tables.run("vacuum")
@@ -86,7 +92,7 @@ class PostgresStore(StoredStore):
 
     def _examine(self) -> list[str]:
         try:
-            with closing(connect(self._url, read_only=True)) as connection:
+            with closing(self._connect(read_only=True)) as connection:
                 return [f"store: {line}" for line in examine_tables(PostgresTables(connection))]
         except psycopg.Error as error:
             return [f"the store cannot be read: {why(error)}"]
@@ -109,7 +115,7 @@ class PostgresStore(StoredStore):
 
     def _open_tables(self) -> PostgresTables:
         """At the start and after every failure: the lane must still be ours, and where it was left."""
-        connection = connect(self._url)
+        connection = self._connect()
         try:
             migrate(connection, _MIGRATIONS)
             plain = PostgresTables(connection)
@@ -123,7 +129,7 @@ class PostgresStore(StoredStore):
         return PostgresTables(connection, fence=self._fence)
 
     def _open_reader(self) -> PostgresTables:
-        return PostgresTables(connect(self._url, read_only=True))
+        return PostgresTables(self._connect(read_only=True))
 
     def _stands(self, seq: Seq) -> None:
         self._position = seq
