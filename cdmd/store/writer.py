@@ -58,11 +58,19 @@ class Writer(Generic[C_co]):
     """A thread that owns a connection and runs one function after the other on it.
 
     ``open`` is called on that thread for the first connection, and again after every error of the kind ``broken``: what failed
-    once is closed, and nothing runs before it was opened (and thereby checked) anew.
+    once is closed, and nothing runs before it was opened (and thereby checked) anew. ``patience``: how long (seconds) the end
+    waits for what is under way; None where that ends by itself.
     """
 
-    def __init__(self, open_connection: Callable[[], C_co], *, name: str, broken: type[Exception] = sqlite3.Error) -> None:
-        self._open, self._name, self._broken = open_connection, name, broken
+    def __init__(
+        self,
+        open_connection: Callable[[], C_co],
+        *,
+        name: str,
+        broken: type[Exception] = sqlite3.Error,
+        patience: float | None = None,
+    ) -> None:
+        self._open, self._name, self._broken, self._patience = open_connection, name, broken, patience
         self._jobs: SimpleQueue[_Job[C_co, Any] | None] = SimpleQueue()
         self._connection: C_co | None = None
         self._thread = threading.Thread(target=self._serve, name=f"cdmd-{name}", daemon=True)
@@ -76,7 +84,7 @@ class Writer(Generic[C_co]):
         self._closed = True
         self._jobs.put(None)
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._thread.join)
+            await anyio.to_thread.run_sync(self._thread.join, self._patience)
 
     async def run(self, fn: Callable[[C_co], T], *, then: Callable[[T], None] | None = None) -> T:
         """``fn(connection)`` on the thread, its result or exception here.

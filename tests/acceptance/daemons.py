@@ -15,6 +15,7 @@ from tests.acceptance.workload import CONFIG
 
 ROOT = Path(__file__).parents[2]
 HOLDING = "tests.acceptance.holding"
+_PATIENCE = 60.0  # others may use the machine; how soon it starts is measured elsewhere
 
 
 def mutant(name: str) -> str:
@@ -34,7 +35,7 @@ def daemon(
     folder.mkdir(parents=True, exist_ok=True)
     path = [str(install(folder / "plugins", plugins)), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     own = {"PYTHONPATH": os.pathsep.join(path), **(environment or {})}
-    return DaemonProcess(folder, config, environment=own, command=command)
+    return DaemonProcess(folder, config, environment=own, command=command, patience=_PATIENCE)
 
 
 def install(folder: Path, plugins: Sequence[str]) -> Path:

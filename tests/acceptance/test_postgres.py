@@ -9,6 +9,7 @@ from time import monotonic
 
 import pytest
 
+from cdmd.errors import CdmdError
 from cdmd.testing import DaemonProcess
 from tests.acceptance.checks import lost, shortcomings
 from tests.acceptance.daemons import HOLDING, asking, daemon, mutant, start_fault
@@ -53,11 +54,17 @@ class Trial:
             load.to(self.one.url)
             yield self.one, load
             self.findings += [] if load.settle(seconds=20) else ["not everything was acknowledged in the end"]
-            damage = asking(self.one).post("/v1/verify")["problems"] if not self.findings else []
-            self.findings += [*damage, *shortcomings(self.one, self.ledger.promised(), seconds=30)]
+            self.findings += self._looked_at() if not self.findings else []
         refused = {status: number for status, number in self.ledger.answers.items() if status != 200}
         self.findings += [f"senders were refused: {refused}"] if refused else []
         sys.stdout.write(f"{len(self.ledger.acknowledged)} acknowledged, {self.findings[:3]}\n")
+
+    def _looked_at(self) -> list[str]:
+        try:
+            damage = asking(self.one).post("/v1/verify")["problems"]
+            return [*damage, *shortcomings(self.one, self.ledger.promised(), seconds=30)]
+        except CdmdError as error:
+            return [str(error)]
 
     def acknowledged_since(self, moment: float) -> None:
         """Something new was, however the server is."""

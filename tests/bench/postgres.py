@@ -72,7 +72,7 @@ async def main() -> None:
     profiles = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     psycopg.connect = Counting.connect  # type: ignore[assignment]
     print(f"{profiles} profiles")
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, running() as server:
+    with tempfile.TemporaryDirectory() as folder, running() as server:
         for batch in (100, 1_000):
             said = {"clock": SystemClock(), "journal_id": "x", "digest": Load(1).digester.occurrence}
             await measure("sqlite", SqliteStore.open(Path(folder) / f"s{batch}.db", **said), Load(profiles), batch)

@@ -34,6 +34,7 @@ class Database(NamedTuple):
     def run(self, sql: str, *said: Any) -> list[tuple[Any, ...]]:
         """Beside whoever uses it."""
         with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SET synchronous_commit = on")
             cursor = connection.execute(sql.encode(), said or None)
             return cursor.fetchall() if cursor.description else []
 

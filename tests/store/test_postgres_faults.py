@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 import psycopg
@@ -366,6 +367,36 @@ async def test_what_was_answered_survives_a_kill_of_the_server_and_the_store_goe
         }
         await give(store, applied(3))
         assert (store.position, store.failure, await store.verify()) == (3, None, [])
+
+
+async def test_a_server_that_gives_no_answer_does_not_keep_the_daemon_from_ending(
+    opening: Opening, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.store.postgres.store._STOP", 0.01)
+    try:
+        async with opening() as store, anyio.create_task_group() as tasks:
+            await give(store, applied(1))
+            server.freeze()
+            tasks.start_soon(give, store, applied(2))
+            await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+    finally:
+        server.thaw()
+    async with opening() as store:
+        assert store.position in {1, 2}
+
+
+@pytest.mark.timeout(60)
+async def test_a_server_that_is_still_starting_is_waited_for(database: Database, server: RunningServer) -> None:
+    class Starting(HandClock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            await anyio.to_thread.run_sync(server.start)
+
+    await anyio.to_thread.run_sync(server.kill)
+    store = PostgresStore.open(database.url, clock=Starting(), journal_id="one", digest=DIGESTER.occurrence)
+    async with store as opened:
+        assert (opened.position, opened.failure) == (0, None)
 
 
 async def test_connections_that_the_server_ended_are_made_anew_and_no_question_notices(

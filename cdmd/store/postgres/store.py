@@ -4,13 +4,14 @@ Every batch is on the server's disk before it is answered, so nothing is ever ta
 here: what is the same in every database (``stored``), and how the server is kept, copied and made to fail over: its operator's.
 """
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from typing import Final, Self, TypeVar
 
 import anyio.to_thread
 import psycopg
+import structlog
 from typing_extensions import override
 
 from cdmd.contracts import Clock
@@ -29,6 +30,11 @@ from cdmd.store.writer import Writer
 T = TypeVar("T")
 _MIGRATIONS: Final = load_migrations("postgres")
 _READERS: Final = 2
+_PATIENCE: Final = 60.0
+"""Seconds. Longer than a fifth of what systemd's unit counts starts in, so that it never gives up."""
+_PAUSE: Final = 1.0
+_STOP: Final = 5.0
+"""Seconds that a stop waits for a server that gives no answer: what it was asked for last is noticed at the next start."""
 
 
 class PostgresStore(StoredStore):
@@ -40,7 +46,7 @@ class PostgresStore(StoredStore):
         self._connect = partial(connect, url, password=password)
         self._owner = (journal_id, digests(*KEY_CHECK))
         self._fence = Fence(self._stands)
-        super().__init__(Writer(self._open_tables, name="store", broken=Broken), clock=clock, digests=digests)
+        super().__init__(_thread(self._open_tables, "store"), clock=clock, digests=digests)
 
     @classmethod
     @asynccontextmanager
@@ -55,12 +61,26 @@ class PostgresStore(StoredStore):
         store = cls(url, password, clock=clock, journal_id=journal_id, digests=digest)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(store._writer)
-            await store._mapped(store._writer.run(position_of))
-            readers = [Writer(store._open_reader, name="store-reader", broken=Broken) for _ in range(_READERS)]
+            await store._reach()
+            readers = [_thread(store._open_reader, "store-reader") for _ in range(_READERS)]
             for reader in readers:
                 await stack.enter_async_context(reader)
             store._ask(PostgresReading(readers), settle=store._settled)
             yield store
+
+    async def _reach(self) -> None:
+        """Wait a minute for a server that is still starting: after a power cut both machines may be."""
+        until = self._clock.monotonic() + _PATIENCE
+        while True:
+            try:
+                await self._mapped(self._writer.run(position_of))
+            except NotDurable:
+                if self._clock.monotonic() >= until:
+                    raise
+                structlog.get_logger().warning("store_is_waited_for")
+                await self._clock.sleep(_PAUSE)
+            else:
+                return
 
     @property
     @override
@@ -133,3 +153,7 @@ class PostgresStore(StoredStore):
 
     def _stands(self, seq: Seq) -> None:
         self._position = seq
+
+
+def _thread(opening: Callable[[], PostgresTables], name: str) -> Writer[PostgresTables]:
+    return Writer(opening, name=name, broken=Broken, patience=_STOP)
