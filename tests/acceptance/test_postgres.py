@@ -1,8 +1,11 @@
 """A daemon whose store is in PostgreSQL: either of them is killed, or away, and nothing acknowledged is lost or done twice."""
 
+import json
 import random
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
@@ -12,7 +15,7 @@ import pytest
 from cdmd.errors import CdmdError
 from cdmd.testing import DaemonProcess
 from tests.acceptance.checks import lost, shortcomings
-from tests.acceptance.daemons import HOLDING, asking, daemon, mutant, start_fault
+from tests.acceptance.daemons import HOLDING, asking, daemon, mutant, start_fault, wait_until_applied
 from tests.acceptance.killing import kill_often
 from tests.acceptance.senders import Ledger, Load
 from tests.acceptance.workload import CONFIG
@@ -150,3 +153,27 @@ def test_the_loop_catches_a_daemon_that_leaves_it_to_the_server_when_commits_are
     trial = Trial(tmp_path, database, plugins=[mutant("postgres_lazy_commits")])
     kill_the_server(trial, server, kills=2)
     assert trial.findings
+
+
+def test_only_who_is_taken_for_being_known_has_to_wait_for_the_server(tmp_path: Path, server: Server) -> None:
+    guarded = '[connectors.known]\ntype = "webhook"\nverify = "none"\nknown_only = true\n'
+    one = daemon(tmp_path, config=f"{guarded}{stored_in(server.database())}")
+
+    def sent(connector: str) -> int:
+        event = {"id": "1", "type": "order.paid", "identifiers": {"email": f"{connector}@example.com"}}
+        body = json.dumps(event).encode()
+        request = urllib.request.Request(f"{one.url}/hooks/{connector}", body, {"content-type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    with one:
+        server.kill()
+        try:
+            assert (sent("plain"), sent("known")) == (200, 503)
+        finally:
+            server.start()
+        wait_until_applied(one, seconds=20)
+        assert sent("known") == 200
