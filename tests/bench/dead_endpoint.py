@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cdmd.store.files import StateDirectory
 from cdmd.testing import DaemonProcess
 from tests.bench.deliveries import RATE, TARGET, Receiver, extended, grow, memory, percentile, received
-from tests.bench.figures import Report, options, working_folder
+from tests.bench.figures import Report, cpu_seconds, options, working_folder
 from tests.bench.load import Generator, Plan
 from tests.bench.setup import CONFIG
 
@@ -26,9 +26,13 @@ max_bytes = "4GiB"
 
 
 class Seen(NamedTuple):
-    """How late the living one was sent to (milliseconds, sorted), the daemon's memory (MiB), and the dead one's row."""
+    """How late the living one was sent to (milliseconds, sorted), the daemon's µs of CPU for each event and its memory (MiB).
+
+    And what ``status`` and ``/metrics`` say of the dead one.
+    """
 
     late: list[float]
+    cpu: float
     memory: float
     row: dict[str, Any]
     metrics: dict[str, float]
@@ -42,15 +46,17 @@ def loaded(daemon: DaemonProcess, hook: Receiver, run: str) -> Seen:
     )
     generator = Generator(plan)
     hook.ask("tell")
+    used = cpu_seconds(daemon.process.pid)
     outcome = generator.go()
     hook.wait(plan.events)
     daemon.settle()
+    used = cpu_seconds(daemon.process.pid) - used
     told = hook.ask("tell")
     late = [at - outcome.begun - int(name.split("-")[1].partition(":")[0]) / RATE for name, at in told["arrived"]]
     rows = {row["name"]: row for row in daemon.ask("targets")}
     lines = [line.split() for line in daemon.cdmctl("metrics").stdout.splitlines() if 'target="dead"' in line]
     metrics = {name.partition("{")[0]: float(value) for name, value in lines}
-    return Seen(sorted(one * 1000 for one in late), memory(daemon.process.pid), rows["dead"], metrics)
+    return Seen(sorted(one * 1000 for one in late), used / plan.events * 1e6, memory(daemon.process.pid), rows["dead"], metrics)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,12 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     report.note(f"beside {after.row['waiting']:,} ({size:,.0f} MiB): {_late(after)}, {after.memory:.0f} MiB")
     report.note(f"state {after.row['state']}, {after.row['dropped']:,} had no room since {after.row['full_since']}")
     report.line("memory beside them against before", after.memory / before.memory, "times", at_most=1.25)
-    report.line(
-        "the other target's p50 against before",
-        percentile(after.late, 0.5) / percentile(before.late, 0.5),
-        "times",
-        at_most=1.5,
-    )
+    # Not by the clock: others on the machine would be measured.
+    report.line("CPU of an event beside them against before", after.cpu / before.cpu, "times", at_most=1.25)
     report.line("more than may wait", float(after.row["waiting"] - count - ROOM), "", at_most=0.0)
     report.line("dropped, and counted", float(after.row["dropped"]), "", at_least=1.0)
     unlike = after.metrics["cdmd_deliveries_pending"] - after.row["waiting"]
@@ -87,7 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _late(seen: Seen) -> str:
-    return f"the other one's p50 {percentile(seen.late, 0.5):.1f} ms, p99 {percentile(seen.late, 0.99):.1f} ms"
+    late = f"p50 {percentile(seen.late, 0.5):.1f} ms, p99 {percentile(seen.late, 0.99):.1f} ms"
+    return f"{seen.cpu:.0f} µs each, the other one's {late}"
 
 
 if __name__ == "__main__":
