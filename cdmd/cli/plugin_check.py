@@ -111,9 +111,11 @@ def _mypy(directory: Path, packages: set[str]) -> str | None:
 
 
 def _run(command: list[str], directory: Path, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    given: dict[str, Any] = {**os.environ, **environment, "PYTHONPATH": path, "MYPYPATH": root}
+    given: dict[str, Any] = {**os.environ, **environment}
+    root = Path(__file__).parents[2]
+    if (root / "pyproject.toml").exists():  # a checkout of ours, which is installed nowhere
+        given["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+        given["MYPYPATH"] = str(root)
     try:
         return subprocess.run(  # noqa: S603 - tools of ours, on a package that its owner names
             command, cwd=directory, env=given, capture_output=True, text=True, check=False, timeout=_TESTS_SECONDS
