@@ -10,10 +10,11 @@ import html
 import secrets
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from time import monotonic
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -30,6 +31,10 @@ _MOST_BODY: Final = 64 * 1024
 _CHUNK: Final = 65_536
 _PASSED_ON: Final = ("accept", "content-type", "host", "origin", "sec-fetch-site")
 _PASSED_BACK: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "server"})
+_LOOPBACK: Final = "0100007F"
+_CONNECTIONS: Final = (("/proc/net/tcp", _LOOPBACK), ("/proc/net/tcp6", f"0000000000000000FFFF0000{_LOOPBACK}"))
+"""Where the kernel lists connections, and how 127.0.0.1 is written there: a socket of IPv6 may connect to it, too."""
+
 _AWAY: Final = "The daemon does not answer. {} Load this page again once it runs."
 _STRANGER: Final = "Open the address that cdmctl console printed. It works once: for another browser run cdmctl console again."
 
@@ -44,6 +49,7 @@ class Loopback(ThreadingHTTPServer):
         self.asked, self._users = asked, users
         self._ticket: str | None = ticket
         self._session: tuple[str, float] | None = None
+        self._entering = Lock()
         self._room = BoundedSemaphore(_MOST_AT_ONCE)
         super().__init__(("127.0.0.1", port), _Handler)
         self.port: int = self.server_address[1]
@@ -52,12 +58,12 @@ class Loopback(ThreadingHTTPServer):
 
     def exchanged(self, ticket: str) -> str | None:
         """The session that the ticket is worth, once; None afterwards and for any other."""
-        held, self._ticket = self._ticket, None
-        if held is None or not hmac.compare_digest(held.encode(), ticket.encode(errors="replace")):
-            self._ticket = held
-            return None
-        self._session = (secrets.token_urlsafe(32), monotonic() + SESSION_HOURS * 3600)
-        return self._session[0]
+        with self._entering:
+            if self._ticket is None or not hmac.compare_digest(self._ticket.encode(), ticket.encode(errors="replace")):
+                return None
+            self._ticket = None
+            self._session = (secrets.token_urlsafe(32), monotonic() + SESSION_HOURS * 3600)
+            return self._session[0]
 
     def is_session(self, given: str) -> bool:
         """Whether that is the session, and not too old."""
@@ -91,13 +97,15 @@ class Loopback(ThreadingHTTPServer):
 
 def owner(port: int, server_port: int) -> int | None:
     """The user whose socket is the other end of a connection from 127.0.0.1:``port``; None where the kernel does not tell."""
-    wanted = (f"0100007F:{port:04X}", f"0100007F:{server_port:04X}")
-    try:
-        lines = Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]
-    except OSError:
-        return None
-    rows = (line.split() for line in lines)
-    return next((int(row[7]) for row in rows if (row[1], row[2]) == wanted), None)
+    for table, address in _CONNECTIONS:
+        wanted = [f"{address}:{port:04X}", f"{address}:{server_port:04X}"]
+        try:
+            lines = Path(table).read_text("ascii").splitlines()[1:]
+        except OSError:
+            continue
+        if found := next((row for row in map(str.split, lines) if row[1:3] == wanted), None):
+            return int(found[7])
+    return None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -162,20 +170,29 @@ class _Handler(BaseHTTPRequestHandler):
         except CdmdError as error:
             self._say(HTTPStatus.BAD_GATEWAY, _AWAY.format(f"{str(error)[:1].upper()}{str(error)[1:]}."))
 
-    def _relay(self, answer: Any) -> None:
-        """What the daemon answered, piece by piece: the live tail never ends."""
+    def _relay(self, answer: HTTPResponse) -> None:
+        """What the daemon answered, piece by piece: the live tail never ends, and what is cut off looks cut off."""
         length = answer.getheader("content-length")
+        framed = length is None and self.request_version == "HTTP/1.1"
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in _PASSED_BACK:
                 self.send_header(name, value)
-        if length is None:
-            self.close_connection = True
+        if framed:
+            self.send_header("transfer-encoding", "chunked")
+        elif length is None:
             self.send_header("connection", "close")
         self.end_headers()
-        while piece := answer.read1(_CHUNK):
-            self.wfile.write(piece)
-            self.wfile.flush()
+        try:
+            while piece := answer.read1(_CHUNK):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if framed else piece)
+            if framed:
+                self.wfile.write(b"0\r\n\r\n")
+            elif answer.length:
+                self.close_connection = True
+        except (OSError, HTTPException):
+            # An answer that has begun cannot become another one.
+            self.close_connection = True
 
     def _say(self, status: HTTPStatus, sentence: str) -> None:
         """A page of our own; it names nothing that was sent."""

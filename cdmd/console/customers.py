@@ -21,8 +21,8 @@ async def customers(asking: Asking, request: Request) -> Page | Response:
     sought = request.query_params.get("q", "").strip()
     if not sought:
         return Page("customers.html", "Customers", {"found": {"profiles": [], "next": None}}, {"sought": ""})
-    trait = "=" in sought and ":" not in sought
-    asked = {"trait": sought} if trait else {"text": sought}
+    name, equals, _ = sought.partition("=")
+    asked = {"trait": sought} if equals and ":" not in name else {"text": sought}
     found = await asking.get("/v1/profiles", {**asked, "after": request.query_params.get("after"), "limit": 50})
     if len(found["profiles"]) == 1 and not found["next"] and not wants_json(request):
         return RedirectResponse(f"{ROOT}/customers/{found['profiles'][0]['profile']}", 303)

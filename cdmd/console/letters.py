@@ -21,7 +21,8 @@ async def letters(asking: Asking, request: Request) -> Page:
     fitting = [one for one in causes if all(value in {None, one[name]} for name, value in wanted.items())]
     listed = None
     if any(value is not None for value in wanted.values()):
-        listed = await asking.get("/v1/dead-letters", {**wanted, "limit": _LISTED})
+        found = await asking.get("/v1/dead-letters", {**wanted, "limit": _LISTED})
+        listed = [one for one in found if wanted["type"] in {None, one["type"]}]
     drawn = {"wanted": wanted, "total": sum(one["count"] for one in fitting), "whole": len(causes) < _CAUSES}
     return Page("letters.html", "Dead letters", {"causes": fitting, "letters": listed}, drawn)
 

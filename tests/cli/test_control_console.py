@@ -2,13 +2,17 @@
 
 import http.client
 import os
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cdmd.cli.loopback import Loopback, owner
+from cdmd.control.client import Client
 from tests.cli.calling import Cdmctl
 from tests.control.doubles import Daemon
 
@@ -17,11 +21,11 @@ TICKET = "ticket-of-the-test"
 
 @pytest.fixture
 def loopback(daemon: Daemon) -> Iterator[Loopback]:
-    yield from _serving(daemon, users={os.getuid()})
+    yield from _serving(daemon.client(), users={os.getuid()})
 
 
-def _serving(daemon: Daemon, users: set[int]) -> Iterator[Loopback]:
-    with Loopback(daemon.client(), port=0, ticket=TICKET, users=users) as server:
+def _serving(asked: Client, users: set[int]) -> Iterator[Loopback]:
+    with Loopback(asked, port=0, ticket=TICKET, users=users) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield server
@@ -30,13 +34,12 @@ def _serving(daemon: Daemon, users: set[int]) -> Iterator[Loopback]:
 
 
 def ask(server: Loopback, path: str, *, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body=body, headers=named)
-    answer = connection.getresponse()
-    answer.text = answer.read().decode()  # type: ignore[attr-defined]
-    connection.close()
-    return answer
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)) as connection:
+        connection.request(method, path, body=body, headers=named)
+        with connection.getresponse() as answer:
+            answer.text = answer.read().decode()  # type: ignore[attr-defined]
+            return answer
 
 
 def enter(server: Loopback) -> str:
@@ -106,7 +109,7 @@ def test_a_form_that_is_too_large_is_refused(loopback: Loopback) -> None:
 
 
 def test_another_users_connection_is_not_answered(daemon: Daemon) -> None:
-    for server in _serving(daemon, users={os.getuid() + 1}):
+    for server in _serving(daemon.client(), users={os.getuid() + 1}):
         with pytest.raises((http.client.HTTPException, OSError)):
             ask(server, f"/?ticket={TICKET}")
 
@@ -117,6 +120,31 @@ def test_the_kernel_tells_whose_a_connection_is(loopback: Loopback) -> None:
     assert owner(connection.sock.getsockname()[1], loopback.port) == os.getuid()
     assert owner(1, loopback.port) is None
     connection.close()
+
+
+def test_the_kernel_also_tells_of_a_socket_of_ipv6(loopback: Loopback) -> None:
+    with socket.socket(socket.AF_INET6) as caller:
+        caller.connect(("::ffff:127.0.0.1", loopback.port))
+        assert owner(caller.getsockname()[1], loopback.port) == os.getuid()
+
+
+@pytest.mark.parametrize("answer", [b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", b"content-length: 10\r\n\r\nhello"])
+def test_what_is_cut_off_looks_cut_off(tmp_path: Path, answer: bytes) -> None:
+    def begin() -> None:
+        caller, _ = listening.accept()
+        with caller:
+            caller.recv(65_536)
+            caller.sendall(b"HTTP/1.1 200 OK\r\n" + answer)
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        threading.Thread(target=begin, daemon=True).start()
+        for server in _serving(Client([str(tmp_path / "s")]), users={os.getuid()}):
+            cookie = enter(server)
+            with pytest.raises(http.client.IncompleteRead) as cut:
+                ask(server, "/console/", cookie=cookie)
+            assert cut.value.partial == b"hello"
 
 
 def test_a_daemon_that_is_away_is_said_on_a_page(loopback: Loopback, daemon: Daemon) -> None:

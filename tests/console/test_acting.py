@@ -1,5 +1,7 @@
 """Buttons: done by the same commands, audited the same way, and by nobody's page but ours."""
 
+import re
+
 import msgspec
 import pytest
 
@@ -143,6 +145,8 @@ def test_what_is_revealed_is_shown_at_once_and_kept_in_the_audit(daemon: Daemon)
         assert seen.status == 200
         assert "canary" in seen.text, do
         assert daemon.audits()[-1] == ("ada", command, "done")
+        for back in re.findall(r'name="back" value="([^"]+)"', seen.text):
+            assert look(daemon, back).status == 200, do
 
 
 def test_files_and_held_removals_are_told(daemon: Daemon) -> None:

@@ -124,6 +124,23 @@ def test_the_live_stream_is_the_control_apis_own(daemon: Daemon) -> None:
     assert look(daemon, "/live/stream", "stranger").status == 403
 
 
+def test_the_letters_of_a_cause_without_a_type_are_those_without_one(daemon: Daemon) -> None:
+    dead(daemon.runtime, 2, type="")
+    dead(daemon.runtime, 3)
+    shown = look(daemon, "/dead-letters.json?connector=shop&type=&code=mapping").json
+    assert [one["seq"] for one in shown["letters"]] == [2]
+    assert [one["type"] for one in shown["causes"]] == [""]
+
+
+@pytest.mark.parametrize(
+    ("sought", "by"), [("opens=10:30", "trait"), ("city=Lund", "trait"), ("email:a=b@example.com", "name"), ("joe", "name")]
+)
+def test_customers_are_sought_by_a_trait_or_by_a_name(daemon: Daemon, sought: str, by: str) -> None:
+    people(daemon, 3)
+    look(daemon, f"/customers?q={quote(sought)}")
+    assert json.loads(daemon.runtime.store.rows[-1].arguments)["by"] == by
+
+
 def test_what_customers_and_senders_wrote_is_never_markup(daemon: Daemon) -> None:
     hostile = event(HOSTILE, source=HOSTILE, type=HOSTILE, data={HOSTILE: HOSTILE})
     applied(daemon.runtime)

@@ -18,8 +18,9 @@ function refreshing(seconds) {
     const url = new URL(location.href);
     url.searchParams.delete("said");
     const answer = await fetch(url, { headers: { accept: "text/html" } });
-    if (!answer.ok || busy()) throw new Error(String(answer.status));
+    if (!answer.ok) throw new Error(String(answer.status));
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (busy()) return;
     main.replaceChildren(...page.querySelector("main").children);
     document.getElementById("asof").textContent = page.getElementById("asof").textContent;
   }
@@ -76,13 +77,16 @@ async function* lines(response) {
 
 function tailing(table) {
   const body = table.tBodies[0], said = document.getElementById("tailing"), button = document.createElement("button");
-  let waiting = [], drawn = false, lost = 0, held = false;
+  let waiting = [], drawn = false, lost = 0, held = false, news = "";
   const word = document.createElement("span");
   button.type = "button";
   button.textContent = "Hold";
   button.addEventListener("click", () => { held = !held; button.textContent = held ? "Go on" : "Hold"; draw(); });
   said.replaceChildren(word, " ", button);
-  const tell = (text) => { word.textContent = text + (lost ? ` ${lost} were too quick to show.` : ""); };
+  const tell = (text) => {
+    news = text;
+    word.textContent = text + (lost ? ` ${lost} were too quick to show.` : "");
+  };
   function draw() {
     drawn = false;
     if (held) return;
@@ -90,6 +94,7 @@ function tailing(table) {
     body.prepend(...rows);
     while (body.rows.length > MOST_ROWS) body.lastElementChild.remove();
     document.getElementById("nothing")?.remove();
+    if (lost) tell(news);
   }
   async function follow() {
     const answer = await fetch(table.dataset.stream);
