@@ -82,10 +82,10 @@ async def recent(runtime: Runtime, actor: Actor, wanted: TailFilter, *, limit: i
 
 
 async def _between(runtime: Runtime, begin: Seq, end: Seq) -> list[Journaled]:
-    """The entries after ``begin`` up to ``end``; the journal hands out only so many bytes at once."""
+    """The entries after ``begin`` up to ``end``, some at once; where none are left the journal hands out later ones."""
     found: list[Journaled] = []
     while begin < end and (rows := await runtime.journal.read(begin, limit=end - begin)):
-        found, begin = found + rows, rows[-1].seq
+        found, begin = found + [row for row in rows if row.seq <= end], rows[-1].seq
     return found
 
 

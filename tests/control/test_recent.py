@@ -28,6 +28,13 @@ def test_nothing_older_than_the_last_thousand_is_looked_at(daemon: Daemon) -> No
     assert ids(daemon, type="odd") == []
 
 
+def test_what_is_still_there_is_told_once_where_older_entries_are_no_longer_kept(daemon: Daemon) -> None:
+    journal = daemon.runtime.journal
+    journal.add(*(event(f"e{number}") for number in range(200)))
+    del journal.entries[:197]
+    assert ids(daemon) == ["e199", "e198", "e197"]
+
+
 def test_an_empty_journal_has_nothing_to_tell(daemon: Daemon) -> None:
     assert ids(daemon) == []
 
