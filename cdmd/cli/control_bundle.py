@@ -17,7 +17,8 @@ from cdmd.cli.connection import client, talks
 from cdmd.cli.control_doctor import diagnosis
 from cdmd.cli.redacting import Redaction
 from cdmd.cli.surroundings import service_log
-from cdmd.cli.terminal import note, size
+from cdmd.cli.terminal import note
+from cdmd.kit.measures import size
 
 _LETTERS: Final = 1000
 _ROWS: Final = 500

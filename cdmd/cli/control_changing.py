@@ -9,7 +9,8 @@ import click
 
 from cdmd.cli.connection import client, connector_names, prints_data, talks
 from cdmd.cli.running import FAILED
-from cdmd.cli.terminal import Table, clean, note, print_json, print_table, size
+from cdmd.cli.terminal import Table, clean, note, print_json, print_table
+from cdmd.kit.measures import size
 from cdmd.kit.quantities import Duration
 
 _LONG = 3600.0

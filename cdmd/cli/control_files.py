@@ -9,7 +9,8 @@ from cdmd.cli.bulk import MOST, rehearses, would
 from cdmd.cli.connection import client, connector_names, prints_data, talks
 from cdmd.cli.control_changing import confirm, tell
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import Table, clean, print_json, print_table, size
+from cdmd.cli.terminal import Table, clean, print_json, print_table
+from cdmd.kit.measures import size
 
 _HERE = "cdmd.cli.control_files"
 _AT_ONCE = 100

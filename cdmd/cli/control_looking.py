@@ -10,8 +10,9 @@ from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.control_plugins import plugin_table
 from cdmd.cli.control_targets import target_table
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table, size, span
+from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table, span
 from cdmd.errors import Unreachable
+from cdmd.kit.measures import size
 
 _REMARKS = (
     "unattributed",

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
-from cdmd.cli.terminal import size, span
+from cdmd.cli.terminal import span
+from cdmd.kit.measures import size
 
 Severity = Literal["problem", "warning"]
 _FULL_QUEUE: Final = 0.8

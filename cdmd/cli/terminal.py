@@ -13,14 +13,14 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from cdmd.kit import measures
+
 # Control characters, the C1 range, and what turns the direction of text or hides in it; lone surrogates cannot be written.
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _UNSAFE_IN_JSON: Final = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", ""))
-_KIB: Final = 1024
 _GAP: Final = 2
 _FOLDED: Final = 32
 """The least breadth of a folded column before others are left out for it."""
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _STYLES: Final = {
     "running": "green",
     "enabled": "green",
@@ -158,19 +158,6 @@ def _written_out(found: re.Match[str]) -> str:
     return ascii(found[0])[1:-1]
 
 
-def size(count: int) -> str:
-    """Bytes with a unit."""
-    amount, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while amount >= _KIB and len(units) > 1:
-        amount, units = amount / _KIB, units[1:]
-    return f"{amount:.0f} {units[0]}" if units[0] == "B" or amount >= 10 else f"{amount:.1f} {units[0]}"  # noqa: PLR2004
-
-
 def span(seconds: float | None) -> str:
-    """A length of time in its largest fitting unit."""
-    if seconds is None:
-        return "-"
-    for unit, length in (("d", _DAY), ("h", _HOUR), ("m", _MINUTE)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"  # noqa: PLR2004
+    """A length of time in its largest fitting unit; nothing as a dash."""
+    return "-" if seconds is None else measures.span(seconds)

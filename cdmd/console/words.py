@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-_KIB: Final = 1024
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+from cdmd.kit import measures
+
 _NONE: Final = "\N{EN DASH}"
 _SHAPES: Final = {
     "running": ("●", "well"),
@@ -71,24 +71,12 @@ def rate(value: float | None) -> str:
 
 def size(count: float | None) -> str:
     """Bytes with a unit."""
-    if count is None:
-        return _NONE
-    amount, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while amount >= _KIB and len(units) > 1:
-        amount, units = amount / _KIB, units[1:]
-    return f"{amount:.0f} {units[0]}" if units[0] == "B" or amount >= 10 else f"{amount:.1f} {units[0]}"  # noqa: PLR2004
+    return _NONE if count is None else measures.size(count)
 
 
 def span(seconds: float | None) -> str:
     """A length of time in its largest fitting unit."""
-    if seconds is None:
-        return _NONE
-    for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    if seconds and seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s".replace(".0 ", " ")  # noqa: PLR2004
+    return _NONE if seconds is None else measures.span(seconds)
 
 
 def moment(text: str | None) -> datetime | None:

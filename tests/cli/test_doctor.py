@@ -107,7 +107,7 @@ def test_what_is_wrong_with_the_daemon_comes_with_what_to_do(
         (shop(last_event=NOW - timedelta(days=3)), "warning", "nothing came for 3 d", "cdmd try shop"),
         (
             shop(freshness_objective_seconds=5.0, freshness_seconds=60.0, streams=[StreamRow(name="a", shortfall="limits")]),
-            "warning", "within 60 s, and 5.0 s are the objective: limits", "freshness",
+            "warning", "within 60 s, and 5 s are the objective: limits", "freshness",
         ),
         (shop(freshness_objective_seconds=5.0, freshness_seconds=60.0), "warning", "are the objective", "limits"),
         (

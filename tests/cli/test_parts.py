@@ -19,8 +19,9 @@ from cdmd.cli.control_looking import connector_table, stream_table
 from cdmd.cli.lazy import LazyGroup
 from cdmd.cli.reference import api_table, command_table, problem_table
 from cdmd.cli.running import exit_statuses, run
-from cdmd.cli.terminal import Table, cell, clean, drawn, json_text, print_table, size, span
+from cdmd.cli.terminal import Table, cell, clean, drawn, json_text, print_table, span
 from cdmd.control.protocol import ConnectorRow, StreamRow
+from cdmd.kit.measures import size
 
 
 def test_a_named_socket_is_the_only_place() -> None:
@@ -72,7 +73,7 @@ def test_sizes_and_spans_have_a_fitting_unit() -> None:
         *("0 B", "1023 B", "1.0 KiB", "1.5 KiB", "20 MiB", "3.0 TiB", "1048576 TiB"),
     ]
     assert [span(each) for each in (None, 0.02, 1.5, 12.5, 130, 7300, 200_000)] == [
-        *("-", "20 ms", "1.5 s", "12 s", "2 m", "2 h", "2 d"),
+        *("-", "20 ms", "1.5 s", "12 s", "2 min", "2 h", "2 d"),
     ]
 
 
@@ -132,7 +133,8 @@ def test_every_command_that_runs_takes_a_socket_and_prints_json(path: str, comma
         return
     if not isinstance(command, click.Group) or command.invoke_without_command:
         assert "--socket" in options
-        assert "--json" in options or path in {"cdmctl metrics", "cdmctl support-bundle"}  # they print text, or nothing
+        # These print text, or nothing.
+        assert "--json" in options or path in {"cdmctl console", "cdmctl metrics", "cdmctl support-bundle"}
 
 
 def test_the_table_of_commands_names_each_with_its_arguments() -> None:
@@ -226,5 +228,5 @@ def test_streams_are_shown_with_their_next_look_why_then_and_what_will_not_be_re
     )
     row = ConnectorRow(name="crm", type="rest", state="running", streams=[stream])
     (shown,) = stream_table([msgspec.to_builtins(row)]).rows
-    assert shown[:2] == ["crm.contacts", "2 m of 5 m"]
+    assert shown[:2] == ["crm.contacts", "2 min of 5 min"]
     assert shown[4] == "by then; 5m is wanted"

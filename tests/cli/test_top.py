@@ -82,7 +82,7 @@ def test_the_chosen_one_is_always_among_the_rows_that_fit() -> None:
 def test_freshness_is_shown_against_the_objective() -> None:
     late = row("a", freshness_objective_seconds=5.0, freshness_seconds=60.0)
     (shown,) = table(View(), [late], {"a": 2.0}, height=5).rows
-    assert (shown[4], shown[5]) == ("60 s of 5.0 s late", "2.0")
+    assert (shown[4], shown[5]) == ("60 s of 5 s late", "2.0")
 
 
 # ---- on a terminal -------------------------------------------------------------------------------------------------
