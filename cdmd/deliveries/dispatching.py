@@ -223,9 +223,16 @@ class Dispatcher:
 
     def standing(self, name: str) -> Standing:
         """How the live target of that name is. Raises ``NotFound``."""
-        live, child = self.get(name), self.supervisor.state(name)
-        problem = child.error if child.state in _SPENT and child.error else live.outlet.problem
-        return standing(self.note(name), off=_off(live.built), problem=problem)
+        live = self.get(name)
+        return standing(self.note(name), off=_off(live.built), problem=self._spent(name) or live.outlet.problem)
+
+    def _spent(self, name: str) -> str | None:
+        """What ended its task. While a target is exchanged there is none, though what it was answered is still being noted."""
+        try:
+            child = self.supervisor.state(name)
+        except NotFound:
+            return None
+        return child.error if child.state in _SPENT else None
 
     async def enable(self, name: str) -> None:
         """Send again; all that was held against the endpoint is forgotten. Raises ``NotFound`` and ``NotDurable``."""

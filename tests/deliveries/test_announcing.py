@@ -65,6 +65,17 @@ async def test_each_state_is_told_under_its_name_and_a_condition_chooses(tmp_pat
             ]  # fmt: skip
 
 
+async def test_while_a_target_is_exchanged_all_are_shown_and_hurried_all_the_same(tmp_path: Path) -> None:
+    """Seen to fail when its task was asked for, which is gone by then: nothing was shown of any target until all was noted."""
+    async with endpoint(429) as crm, sending(tmp_path, **webhook("crm", crm.url)) as it:
+        await it.put("crm")
+        await it.state("paused")
+        await it.dispatcher.supervisor.stop("crm")
+        assert it.dispatcher.standing("crm").state == "paused"
+        it.dispatcher.hurry(None)
+        assert it.dispatcher.note("crm").until == 0
+
+
 class Filing:
     """A target that works by itself, and cannot."""
 
