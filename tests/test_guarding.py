@@ -56,10 +56,12 @@ def test_nobody_forks_the_daemon_and_no_plugin_signals_it(guarded: Any) -> None:
     for module in ("cdmd_acme", "elsewhere", "cdmd.store.database"):
         with pytest.raises(Forbidden, match="fork"):
             ask(guard, "os.fork", module=module)
-    with pytest.raises(Forbidden, match="signal"):
-        ask(guard, "os.kill", os.getpid(), signal.SIGTERM, module="cdmd_acme")
+    for event, whom in (("os.kill", os.getpid()), ("os.kill", 0), ("os.killpg", os.getpgrp()), ("os.killpg", 0)):
+        with pytest.raises(Forbidden, match="signal"):
+            ask(guard, event, whom, signal.SIGTERM, module="cdmd_acme")
     ask(guard, "os.kill", os.getpid(), signal.SIGTERM, module="elsewhere")
-    assert [plugin for plugin, _ in told] == ["acme", "acme"]
+    ask(guard, "os.killpg", os.getpgrp() + 1, signal.SIGTERM, module="cdmd_acme")
+    assert [plugin for plugin, _ in told] == ["acme"] * 5
 
 
 def test_before_it_knows_the_plugins_it_only_keeps_the_process_from_being_forked() -> None:

@@ -17,7 +17,10 @@ from cdmd.kit.frames import place
 
 _FORKS: Final = frozenset(("os.fork", "os.forkpty"))
 _FILES: Final = frozenset(("open", "sqlite3.connect", "os.remove", "os.rename", "os.truncate", "os.link", "os.symlink"))
-_WATCHED: Final = _FORKS | _FILES | {"os.kill"}
+_SIGNALS: Final = {"os.kill": 1, "os.killpg": -1}
+"""Whom they name: a process, and a group of them, which ``os.kill`` writes as its negative."""
+
+_WATCHED: Final = _FORKS | _FILES | frozenset(_SIGNALS)
 _BESIDE: Final = ("", "-wal", "-shm", "-journal")
 _MOST_PATHS: Final = 2
 
@@ -51,8 +54,8 @@ class Guard:
             return
         if event in _FORKS:
             self._refuse("tried to fork the daemon: start another program instead", always=True)
-        elif event == "os.kill":
-            if arguments[0] in {os.getpid(), 0, -1, -os.getpgrp()}:
+        elif event in _SIGNALS:
+            if arguments[0] * _SIGNALS[event] in {os.getpid(), 0, -1, -os.getpgrp()}:
                 self._refuse("tried to send a signal to the daemon")
         elif (name := self._ours(arguments)) is not None:
             self._refuse(f"tried to open or remove {name}, which belongs to the daemon alone")
