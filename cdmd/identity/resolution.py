@@ -9,6 +9,8 @@ from Segment's identity resolution:
 * A limit per week, month (30 days) or year (365 days) counts values first seen within that period before or after
   the event.
 * A kind that is ``shared`` (a device) joins nobody with somebody who has another value of a kind that is not: it is given up.
+  It goes by what is known by then. So where several have used one, which of them its events and identifiers are joined with
+  depends on who came first, as it does at a limit; of people with one value of each other kind it gives up none in any order.
 * What an administrator split stays apart: there the weakest identifier of those that would join the two is given up.
 * A digest that stands for a plain value (``derived``) finds and joins like it, and uses up no limit; as evidence it is the
   first to be given up. It becomes an identifier like any other once it arrives itself.

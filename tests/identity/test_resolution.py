@@ -595,6 +595,33 @@ SIGHTS: Mapping[str, Sequence[str]] = {
 SIGHT = st.fixed_dictionaries({}, optional={kind: st.sampled_from(values) for kind, values in SIGHTS.items()})
 
 
+def _seen_as(number: int) -> st.SearchStrategy[list[Pair]]:
+    """One person, who has two devices and one value of each other kind."""
+    own = {"user_id": st.just(f"u{number}"), "email": st.just(f"p{number}@x.se")}
+    devices = {"serial": st.just(f"s{number}"), "anonymous_id": st.sampled_from([f"a{number}", f"b{number}"])}
+    return st.fixed_dictionaries({}, optional={**own, **devices}).map(SHARING.usable)
+
+
+@given(events=st.lists(st.integers(1, 3).flatmap(_seen_as), max_size=30), random=st.randoms(use_true_random=False))
+def test_where_nobody_shares_a_device_it_joins_the_same_people_in_any_order(events: list[list[Pair]], random: Random) -> None:
+    """Seen to fail when an owner that the event's own identifiers have met already was asked for another address, too."""
+    first, second = Shop(SHARING), Shop(SHARING)
+    shuffled = list(events)
+    random.shuffle(shuffled)
+    for shop, order in ((first, events), (second, shuffled)):
+        for one in order:
+            shop.see(*one)
+        assert not any(given_up(one.rule) for one in shop.resolutions)
+    assert people(second) == people(first)
+
+
+def test_what_a_device_joined_before_another_address_was_known_stays_joined(home: Shop) -> None:
+    for pairs in ([JANE, A1], [U1, A1], [U1, JOE]):
+        assert home.see(*pairs).profile == 1
+    other = Shop(SHARING)
+    assert [other.see(*pairs).profile for pairs in ([U1, JOE], [JANE, A1], [U1, A1])] == [1, 2, 1]
+
+
 @given(events=st.lists(SIGHT.map(SHARING.usable), max_size=30))
 def test_devices_alone_give_nobody_a_second_address(events: list[list[Pair]]) -> None:
     shop = Shop(SHARING)
