@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
@@ -21,15 +21,28 @@ def rehearses(command: _F) -> _F:
     return click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")(command)
 
 
-def would(verb: str, rows: Sequence[Mapping[str, Any]], *, what: str, by: Sequence[str], as_json: bool) -> None:
-    """What ``verb`` would be done to: the number of ``rows``, and of each group of them that is alike in ``by``."""
+class Found(NamedTuple):
+    """What a command is about. ``more``: there may be others, for which the list had no room."""
+
+    rows: Sequence[Mapping[str, Any]]
+    more: bool
+
+
+def among(listed: Sequence[Mapping[str, Any]], wanted: Callable[[Mapping[str, Any]], bool]) -> Found:
+    """Those of a list that are wanted."""
+    return Found([row for row in listed if wanted(row)], len(listed) >= MOST)
+
+
+def would(verb: str, found: Found, *, what: str, by: Sequence[str], as_json: bool) -> None:
+    """What ``verb`` would be done to: the number of rows, and of each group of them that is alike in ``by``."""
+    rows, more = found
     groups = Counter(tuple(row[name] for name in by) for row in rows).most_common()
     counted = [{**dict(zip(by, values, strict=True)), "count": count} for values, count in groups]
     if as_json:
-        print_json({"would": verb, "count": len(rows), "more": len(rows) >= MOST, "groups": counted})
+        print_json({"would": verb, "count": len(rows), "more": more, "groups": counted})
         return
     print_table(Table(what, (*by, "count"), [[*values, count] for values, count in groups]))
-    least = "at least " if len(rows) >= MOST else ""
+    least = "at least " if more else ""
     note(f"{least}{len(rows)} {what} would be {verb}; nothing was done")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cdmd.cli.bulk import MOST, rehearses, would
+from cdmd.cli.bulk import MOST, among, rehearses, would
 from cdmd.cli.connection import client, connector_names, prints_data, talks
 from cdmd.cli.control_changing import confirm, tell
 from cdmd.cli.lazy import Entry, LazyGroup
@@ -121,10 +121,10 @@ def _tell(
     rows: list[Mapping[str, Any]] = []
     if state is not None or dry_run:
         rows = client().get("/v1/shelves/files", {"connector": connector, "state": state, "limit": MOST})
-        rows = [row for row in rows if not names or row["name"] in names]
     if dry_run:
         done = {"retry": "read again", "skip": "skipped", "replay": "read once more"}[command]
-        would(done, rows, what="files", by=("connector", "state"), as_json=as_json)
+        found = among(rows, lambda row: not names or row["name"] in names)
+        would(done, found, what="files", by=("connector", "state"), as_json=as_json)
         return
     if state is None:
         tell(client().post(f"/v1/shelves/files/{command}", {"names": list(names), "connector": connector}), as_json=as_json)

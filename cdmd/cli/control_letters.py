@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cdmd.cli.bulk import MOST, in_steps, rehearses, would
+from cdmd.cli.bulk import MOST, Found, among, in_steps, rehearses, would
 from cdmd.cli.connection import client, connector_names, prints_data, talks
 from cdmd.cli.control_changing import confirm, tell
 from cdmd.cli.lazy import Entry, LazyGroup
@@ -139,12 +139,13 @@ def letter_discard(numbers: tuple[int, ...], as_json: bool, **said: Any) -> None
     _change("discard", body, as_json=as_json)
 
 
-def _those(body: dict[str, Any]) -> list[dict[str, Any]]:
+def _those(body: dict[str, Any]) -> Found:
     """What the selection finds now. What a source's stream brought is its connector's."""
     query = {key: body.get(key) for key in ("connector", "type", "code")}
     rows: list[dict[str, Any]] = client().get("/v1/dead-letters", {**query, "limit": MOST})
     wanted = body.get("seqs")
-    return [{**row, "connector": row["source"].partition(".")[0]} for row in rows if wanted is None or row["seq"] in wanted]
+    listed = [{**row, "connector": row["source"].partition(".")[0]} for row in rows]
+    return among(listed, lambda row: wanted is None or row["seq"] in wanted)
 
 
 def _change(command: str, body: dict[str, Any], *, as_json: bool) -> None:

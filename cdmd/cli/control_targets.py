@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from cdmd.cli.bulk import MOST, rehearses, would
+from cdmd.cli.bulk import MOST, among, rehearses, would
 from cdmd.cli.connection import client, prints_data, talks, target_names
 from cdmd.cli.control_changing import confirm, tell
 from cdmd.cli.lazy import Entry, LazyGroup
@@ -213,9 +213,9 @@ def delivery_retry(delivery: str | None, target: str | None, everything: bool, y
         raise click.UsageError("name one delivery by its id, or say --target NAME, or --all")
     body: dict[str, Any] = {"all": True} if everything else {"target": target} if target else {"id": delivery}
     if dry_run:
-        rows = client().get("/v1/deliveries", {"target": target, "limit": MOST})
-        rows = [row for row in rows if delivery in {None, row["id"]} and _is_held(row)]
-        would("sent now", rows, what="deliveries", by=("target", "state", "reason"), as_json=as_json)
+        listed = client().get("/v1/deliveries", {"target": target, "limit": MOST})
+        found = among(listed, lambda row: delivery in {None, row["id"]} and _is_held(row))
+        would("sent now", found, what="deliveries", by=("target", "state", "reason"), as_json=as_json)
         return
     if delivery is None:
         confirm(f"Send {'everything' if everything else f'all that waits for {target}'} now?", yes=yes)

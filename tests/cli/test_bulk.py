@@ -8,7 +8,7 @@ import sys
 import pytest
 from rich.cells import cell_len
 
-from cdmd.cli.bulk import in_steps
+from cdmd.cli.bulk import MOST, among, in_steps, would
 from cdmd.control.protocol import ConnectorRow
 from tests.cli.calling import Cdmctl
 from tests.cli.test_control_commands import on_terminal
@@ -44,6 +44,14 @@ def test_a_dry_run_says_how_many_of_which_cause_and_does_nothing(
     assert cdmctl("dead-letters", command, "--connector", "other", "--dry-run").err.startswith(
         "no dead letters\n0 dead letters"
     )
+
+
+def test_where_the_list_was_full_a_dry_run_says_at_least(capsys: pytest.CaptureFixture[str]) -> None:
+    """Seen to fail when what was picked out of it was counted instead: 10,000 were looked through, and there are others."""
+    listed = [{"code": "null" if seq % 2 else "mapping"} for seq in range(MOST)]
+    for rows, said in ((listed, "at least 5000 letters"), (listed[:-1], "4999 letters")):
+        would("retried", among(rows, lambda row: row["code"] == "null"), what="letters", by=("code",), as_json=False)
+        assert capsys.readouterr().err == f"{said} would be retried; nothing was done\n"
 
 
 def test_who_may_only_look_may_try(set_aside: Daemon, cdmctl: Cdmctl) -> None:
