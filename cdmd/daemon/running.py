@@ -177,8 +177,9 @@ class Running:
             before, at = parts.config.effective, parts.clock.now()
             try:
                 report = await self._apply(await anyio.to_thread.run_sync(parts.given.read_config))
-            except ConfigInvalid as error:
-                self.last_reload = LastReload(at=at, mistakes=list(error.problems))
+            except CdmdError as error:
+                mistakes = error.problems if isinstance(error, ConfigInvalid) else (str(error),)
+                self.last_reload = LastReload(at=at, mistakes=list(mistakes))
                 raise
             finally:
                 parts.systemd.ready(status_line(parts))

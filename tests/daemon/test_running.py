@@ -183,3 +183,10 @@ async def test_what_the_last_reload_changed_is_kept_and_the_mistakes_of_one_that
         assert running.last_reload.report is report
         changed = {row.key: (row.before, row.after) for row in running.last_reload.differences}
         assert changed["identity.identifiers.email.limit"][1] == "7"
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            world.configure(f'[metrics]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n')
+            with pytest.raises(CdmdError):
+                await running.reload()
+        assert ["Address already in use" in one for one in running.last_reload.mistakes] == [True]
