@@ -169,13 +169,7 @@ class SqliteStore(StoredStore):
         except sqlite3.OperationalError as error:
             self.failure = why(error)
             raise not_durable("store", error) from error
-        except (
-            sqlite3.IntegrityError,
-            sqlite3.DataError,
-            sqlite3.ProgrammingError,
-            sqlite3.InterfaceError,
-            OverflowError,
-        ) as error:
+        except _MISFITS as error:
             # The fault of what was to be written, not of the disk: trying again changes nothing.
             raise ValueError(f"these changes do not fit the store: {why(error)}") from error
         except sqlite3.Error as error:
