@@ -1,4 +1,4 @@
-"""What any ``Leases`` must do. ``LeasesContract`` is for one daemon, ``RivalsContract`` for those that share them."""
+"""What any ``Leases`` must do, for one daemon and between several."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
@@ -75,9 +75,7 @@ class LeasesContract:
         assert all(lease is not None and leases.holds(lease) for lease in held)
         assert await leases.holders() == dict.fromkeys(names, "a")
 
-
-class RivalsContract(LeasesContract):
-    """Several daemons."""
+    # ---- several daemons -----------------------------------------------------------------------------------------------
 
     async def test_while_it_is_renewed_nobody_else_has_it(self, joining: Joining) -> None:
         clock, other = HandClock(), HandClock()
