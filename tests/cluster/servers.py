@@ -23,7 +23,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def eventually(look: Callable[[], Any], *, seconds: float = 25.0) -> Any:
+def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
     """What ``look`` finds once it finds something."""
     until, pause = monotonic() + seconds, threading.Event()
     while not (found := look()):
