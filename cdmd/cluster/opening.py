@@ -1,20 +1,32 @@
 """The journal that ``[journal] url`` names. Imported by who has found that there is one (``cdmd.daemon.sharing``)."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Final
+
+import structlog
 
 from cdmd.cluster.connection import Access
 from cdmd.cluster.journal import JetStreamJournal
 from cdmd.cluster.place import Place
 from cdmd.config.sharing import JournalSettings
 from cdmd.contracts import Clock, Journal
+from cdmd.errors import NotDurable
+
+_PATIENCE: Final = 60.0
+"""Seconds. Longer than a fifth of what systemd's unit counts starts in, so that it never gives up."""
+_PAUSE: Final = 1.0
 
 
 def journal_at(
     settings: JournalSettings, *, holder: str, clock: Clock, new_id: Callable[[], str]
 ) -> Callable[[Path], AbstractAsyncContextManager[Journal]]:
-    """What opens it, given the file of the mark. ``holder`` is told to others who want to write it."""
+    """What opens it, given the file of the mark. ``holder`` is told to others who want to write it.
+
+    Servers that do not answer yet are waited for a minute: after a power cut they may still be starting.
+    """
     place = Place(
         access=Access(
             servers=settings.servers,
@@ -28,4 +40,22 @@ def journal_at(
         max_bytes=settings.max_bytes.bytes if settings.max_bytes is not None else None,
         holder=holder,
     )
-    return lambda mark: JetStreamJournal.open(place, clock=clock, mark_path=mark, new_id=new_id)
+    opening = partial(JetStreamJournal.open, place, clock=clock, new_id=new_id)
+    return lambda mark: _waited_for(lambda: opening(mark_path=mark), clock)
+
+
+@asynccontextmanager
+async def _waited_for(opening: Callable[[], AbstractAsyncContextManager[Journal]], clock: Clock) -> AsyncIterator[Journal]:
+    until = clock.monotonic() + _PATIENCE
+    while True:
+        async with AsyncExitStack() as stack:
+            try:
+                journal = await stack.enter_async_context(opening())
+            except NotDurable as error:
+                if clock.monotonic() >= until:
+                    raise
+                structlog.get_logger().warning("journal_is_waited_for", error=str(error))
+            else:
+                yield journal
+                return
+        await clock.sleep(_PAUSE)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import anyio.to_thread
 
-from cdmd.contracts import Clock, Journal
+from cdmd.contracts import Append, Clock, Journal
 from cdmd.errors import CdmdError, Damaged
 from cdmd.models import Seq
 from cdmd.store.feeds import SqliteFeeds
@@ -21,9 +21,12 @@ from cdmd.store.files import StateDirectory
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.keys import Digester, load_key
 from cdmd.store.store import SqliteStore
-from cdmd.store.stored import StoredStore
+from cdmd.store.stored import KEY_CHECK, StoredStore
 
 _ELSEWHERE: Final = "The store of this directory is a database on a server: the one that store.url names.\n"
+_OWNER: Final = "daemon:key"
+"""Whose state says which digest key a shared journal goes with; no connector can have this name."""
+_KEY: Final = b"check"
 
 
 class Server(NamedTuple):
@@ -60,17 +63,15 @@ async def open_state(
     the directory. Raises ``Damaged``, ``NotDurable``, ``SchemaUnknown``, and ``CdmdError`` where one was elsewhere before.
     """
     await anyio.to_thread.run_sync(check_place, directory, server)
+    await anyio.to_thread.run_sync(partial(check_journal, directory, shared=shared is not None))
     digester = Digester(await anyio.to_thread.run_sync(lambda: _key(directory, random)), named=named)
-    if shared is not None and directory.journal.exists():
-        raise CdmdError(
-            f"{directory.root} has a journal of its own, and journal.url names another: take the key away, or begin with an "
-            "empty daemon.state_dir"
-        )
     async with (
         SqliteJournal.open(directory.journal, clock=clock, mark_path=directory.mark, new_id=new_id)
         if shared is None
         else shared(directory.mark)
     ) as journal:
+        if shared is not None:
+            await _same_key(journal, digester, directory)
         opening = partial(_store, directory, server)
         async with (
             opening(clock=clock, journal_id=journal.id, digest=digester.occurrence) as store,
@@ -106,6 +107,21 @@ def check_place(directory: StateDirectory, server: Server | None) -> None:
         )
 
 
+def check_journal(directory: StateDirectory, *, shared: bool) -> None:
+    """Raise where the journal is in another place than before, ahead of any empty one that would be made here. It blocks."""
+    if shared and directory.journal.exists():
+        raise CdmdError(
+            f"{directory.root} has a journal of its own, and journal.url names another: take the key away, or begin with an "
+            "empty daemon.state_dir"
+        )
+    if not shared and directory.mark.exists() and not directory.journal.exists():
+        raise Damaged(
+            f"there is no {directory.journal}, but there was a journal when {directory.mark} was written: if it lies on "
+            "servers, name them again as journal.url; else put a backup in place with: cdmd restore FILE; or, to begin with an "
+            f"empty one, remove {directory.mark}"
+        )
+
+
 def _key(directory: StateDirectory, random: Callable[[int], bytes]) -> bytes:
     """A new one only where nothing is kept yet: another one would know nobody who was suppressed, and no event again."""
     if (directory.store.exists() or directory.elsewhere.exists()) and not directory.key.exists():
@@ -114,6 +130,19 @@ def _key(directory: StateDirectory, random: Callable[[int], bytes]) -> bytes:
             "(it is in no backup)"
         )
     return load_key(directory.key, random=random)
+
+
+async def _same_key(journal: Journal, digester: Digester, directory: StateDirectory) -> None:
+    """A journal that outlives a state directory is read with the key that it began with. Raises ``Damaged``."""
+    mine = digester.occurrence(*KEY_CHECK)
+    kept = (await journal.get(_OWNER, [_KEY])).get(_KEY)
+    if kept is None:
+        await journal.append([Append(connector=_OWNER, state={_KEY: mine})])
+    elif kept != mine:
+        raise Damaged(
+            f"the journal was written with another digest key than {directory.key}: put the copy that belongs to it there; "
+            "with this one nobody who was suppressed would be known"
+        )
 
 
 def check_together(*, first: Seq, head: Seq, position: Seq) -> None:
