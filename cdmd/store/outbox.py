@@ -92,8 +92,7 @@ class StoredOutbox(Outbox):
 
     @override
     async def note(self, target: str, note: TargetNote) -> None:
-        said = (target, msgspec.json.encode(note).decode())
-        await self._write(lambda tables: tables.run("outbox.note_target", said))
+        await self._write(partial(_note, target, msgspec.json.encode(note).decode()))
 
     @override
     async def listed(self, *, target: str | None, failed: bool | None, limit: int) -> list[Queued]:
@@ -152,6 +151,11 @@ class StoredOutbox(Outbox):
 def _put(made: Outgoing, now: Micros, tables: Tables) -> int:
     with tables.transaction():
         return outgoing.write_outgoing(tables, made, now=now)
+
+
+def _note(target: str, note: str, tables: Tables) -> None:
+    with tables.transaction():
+        tables.run("outbox.note_target", (target, note))
 
 
 def _settle(settled: Sequence[Settled], tables: Tables) -> None:

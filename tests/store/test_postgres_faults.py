@@ -15,7 +15,7 @@ import pytest
 
 from cdmd.contracts import DeadLetterFilter
 from cdmd.errors import CdmdError, ConfigInvalid, Damaged, NotDurable, SchemaUnknown
-from cdmd.models import Changes, Digest, ProfileKey, Seen, Seq, Wanted
+from cdmd.models import Changes, Digest, Micros, ProfileKey, Seen, Seq, TargetNote, Wanted
 from cdmd.store.files import StateDirectory
 from cdmd.store.keys import Digester
 from cdmd.store.opening import Opened, Server, open_state
@@ -255,7 +255,12 @@ async def test_who_was_taken_over_writes_nothing_any_more(opening: Opening) -> N
     async with opening() as late:
         await give(late, applied(1))
         async with opening() as store:
-            for attempt in (give(late, applied(2)), late.note("x", "y"), late.discard(EVERYTHING, now=0)):  # type: ignore[arg-type]
+            for attempt in (
+                give(late, applied(2)),
+                late.note("x", "y"),
+                late.outbox.note("crm", TargetNote()),
+                late.discard(EVERYTHING, now=Micros(0)),
+            ):
                 with pytest.raises(NotDurable, match="taken the store over"):
                     await attempt
             assert store.position == 1
@@ -263,6 +268,7 @@ async def test_who_was_taken_over_writes_nothing_any_more(opening: Opening) -> N
             with pytest.raises(NotDurable, match="taken the store over"):
                 await give(late, applied(3))
             assert await store.noted("x") is None
+            assert await store.outbox.notes() == {}
             assert (await store.totals()).events == 2
             assert "taken the store over" in str(late.failure)
 
