@@ -68,3 +68,10 @@ def test_before_it_knows_the_plugins_it_only_keeps_the_process_from_being_forked
     with pytest.raises(Forbidden):
         ask(Guard(), "os.fork", module="cdmd_acme")
     ask(Guard(), "open", "store.db", module="cdmd_acme")
+
+
+def test_nothing_is_watched_once_the_daemon_has_left(tmp_path: Path, guarded: Any) -> None:
+    guard, told = guarded
+    guard.leave()
+    ask(guard, "open", str(tmp_path / "store.db"), module="cdmd_acme.asking")
+    assert told == []

@@ -67,6 +67,7 @@ def run(config: Path | None) -> None:
     try:
         anyio.run(run_daemon, given, backend="asyncio", backend_options={"use_uvloop": True})
     finally:
+        guard.leave()
         gc.enable()
         logs.close()
 

@@ -48,6 +48,10 @@ class Guard:
         self._names, self._files = frozenset(one.rpartition("/")[2] for one in whole), frozenset(whole)
         self._notice, self._owners = notice, owners
 
+    def leave(self) -> None:
+        """Nothing is watched any more: the hook stays in the interpreter, the files are anybody's."""
+        self._names, self._files, self._owners = frozenset(), frozenset(), None
+
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Raises ``Forbidden``, which takes the place of what would have been done."""
         if event not in _WATCHED:

@@ -20,7 +20,7 @@ from tests.library.senders import Delivery, deliveries, put_secrets, secret, sen
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 
 LIBRARY = Library()
-ENTRIES = [name for name in LIBRARY.names() if LIBRARY.entry(name).kind != "pull"]
+ENTRIES = [name for name in LIBRARY.names() if LIBRARY.entry(name).kind in {"fat", "thin"}]
 NAMELESS = {"dropbox"}  # whose notices have no identity: each one counts
 FETCHED = {entry for entry in ENTRIES if "fetch" in LIBRARY.entry(entry).connector}
 PUBLIC = "https://in.example.com"

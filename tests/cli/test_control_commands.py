@@ -124,7 +124,7 @@ def test_the_status_says_what_is_running_and_how_well(full: Daemon, cdmctl: Cdmc
     assert [line.split()[:5] for line in ended.out.splitlines() if line.startswith(("NAME", "shop"))] == [
         ["NAME", "TYPE", "STATE", "FRESHNESS", "RECEIVED"],
         ["shop", "webhook", "running", "-", "of"],
-        ["NAME", "VERSION", "STATE", "BRINGS", "ERROR"],
+        ["NAME", "VERSION", "STATE", "CALLS", "FAILED"],
     ]
     assert ended.err == "warning: the journal takes nothing: no space\nwarning: the disk is slow\n"
 

@@ -110,7 +110,7 @@ async def test_what_is_applied_goes_out_and_is_shown_in_status_and_metrics(tmp_p
         ]
         status = await Running(parts).status()
         assert (status.totals.deliveries_pending, [each.name for each in status.targets]) == (0, ["crm"])
-        text = render(status, parts).decode()
+        text = (await render(status, parts)).decode()
         assert 'cdmd_deliveries_total{result="delivered",target="crm"} 7.0' in text
         assert 'cdmd_target_state{state="active",target="crm"} 1.0' in text
 

@@ -172,7 +172,7 @@ async def test_a_plugin_that_failed_is_a_row_and_makes_it_degraded(tmp_path: Pat
         assert rows["warranty"].brings == ("extension warranty.lookup",)
         assert "joe@" not in str(rows)
         assert (rows["bad"].state, status.state) == ("load error", "degraded")
-        text = render(status, parts).decode()
+        text = (await render(status, parts)).decode()
         assert 'cdmd_plugin_calls_total{extension="warranty.lookup",plugin="warranty"} 1.0' in text
         assert 'cdmd_plugin_errors_total{extension="warranty.lookup",plugin="warranty"} 1.0' in text
 

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -12,6 +14,7 @@ import pytest
 from cdmd.contracts import Append
 from cdmd.errors import CdmdError, Damaged, InUse, NotDurable
 from cdmd.models import Micros, Seq
+from cdmd.store.database import emptied
 from cdmd.store.files import StateDirectory
 from cdmd.store.keys import Digester, load_key
 from cdmd.store.opening import Server, check_place, check_together, open_state
@@ -174,3 +177,24 @@ def test_what_a_killed_backup_left_goes_with_the_next_start(tmp_path: Path) -> N
     (tmp_path / "scratch-x" / "store.db").write_bytes(b"personal")
     with StateDirectory(tmp_path).held() as state:
         assert not (state.root / "scratch-x").exists()
+
+
+@pytest.mark.anyio
+async def test_a_directory_with_a_journal_of_its_own_is_not_opened_with_a_shared_one(tmp_path: Path) -> None:
+    async with StateDirectory(tmp_path / "state").hold() as state:
+        how = {"clock": HandClock(), "new_id": lambda: "one", "random": os.urandom}
+        async with open_state(state, **how):
+            pass
+        with pytest.raises(CdmdError, match=r"has a journal of its own, and journal\.url names another"):
+            async with open_state(state, **how, shared=lambda _: pytest.fail("it is asked for")):
+                pass
+
+
+def test_a_log_that_cannot_be_synced_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "some.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE one (n)")
+        assert emptied(connection)
+        (tmp_path / "some.db-wal").unlink()
+        with pytest.raises(sqlite3.OperationalError, match="the log cannot be synced: No such file"):
+            emptied(connection)

@@ -489,7 +489,7 @@ async def test_a_backup_that_fails_leaves_no_file(reopen: Reopen, tmp_path: Path
     async with reopen() as journal:
         with (tmp_path / "journal.db").open("r+b") as file:
             file.write(b"x" * 100)
-        with pytest.raises(CdmdError, match="could not be written"):
+        with pytest.raises(CdmdError, match="could not be copied"):
             await journal.backup(tmp_path / "copy.db")
         assert not (tmp_path / "copy.db").exists()
 

@@ -171,6 +171,10 @@ WHERE (%(connector)s::text IS NULL OR connector = %(connector)s)
     AND (%(seqs)s::text IS NULL OR seq IN (SELECT value::bigint FROM jsonb_array_elements_text(%(seqs)s::jsonb)))
 ORDER BY seq LIMIT %(limit)s;
 
+-- name: dead_letter_causes
+SELECT connector, type, code, count(*), min(since), max(since), max(seq) FROM dead_letters
+GROUP BY connector, type, code ORDER BY count(*) DESC, connector, type, code LIMIT %s;
+
 -- name: old_dead_letters
 SELECT seq, connector, type, code, since, sum, body FROM dead_letters WHERE since < %s ORDER BY seq LIMIT %s;
 
