@@ -22,6 +22,7 @@ from tests.acceptance.senders import Ledger, Load
 
 SEED = int(os.environ.get("CDMD_SEED", "20261124"))
 DAMAGES = int(os.environ.get("CDMD_DAMAGES", "8"))
+ADVICE = ("cdmd restore", "cdmd verify", "put the copy of keys/digest.key", "put your copy of it there")
 _WAL_HEADER, _FRAME_HEADER, _PAGE = 32, 24, 4096
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60 + 3 * DAMAGES)]
@@ -212,7 +213,7 @@ def test_a_state_directory_that_is_not_whole_is_not_served(
         assert one.process is not None
         assert one.process.returncode == 1
         assert "Traceback" not in said
-        assert any(what in said for what in ("cdmd restore", "cdmd verify", "put the copy of keys/digest.key")), said
+        assert any(what in said for what in ADVICE), said
     finally:
         if said is None:
             one.stop()
