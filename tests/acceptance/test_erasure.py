@@ -146,8 +146,8 @@ def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
     made = DaemonProcess(
         tmp_path,
         CONFIG.replace("FOLDER", str(tmp_path)),
-        environment={"WRITE_KEY": KEY},
-        plugins={"erasing": "erasing_plugin"},
+        environment={"WRITE_KEY": KEY, "DIE_ONCE": str(tmp_path / "die")},
+        plugins={"erasing": "erasing_plugin", "dying": "dying_plugin"},
         paths=[Path(__file__).parent],
     )
     with made as running:
@@ -214,6 +214,22 @@ def test_an_erasure_goes_on_after_a_kill_at_any_moment(daemon: DaemonProcess, tm
     daemon.start()
     with pytest.raises(NotFound):
         daemon.control.get("/v1/profile", {"identifier": f"email:{MAIL}"})
+    wait(lambda: all(row["done"] for row in daemon.ask("erasures")))
+    assert left_in(tmp_path / "state") == {}
+    sums(daemon)
+
+
+def test_an_erasure_that_ends_between_a_register_and_the_one_before_it_removes_both(
+    daemon: DaemonProcess, tmp_path: Path
+) -> None:
+    meet(daemon, tmp_path)
+    (tmp_path / "die").touch()
+    daemon.cdmctl("profile", "erase", f"email:{MAIL}", "--yes", check=False)
+    assert daemon.process is not None
+    assert daemon.process.wait(60) == 9
+    daemon.kill()
+    assert "feeds.db" in left_in(tmp_path / "state")
+    daemon.start()
     wait(lambda: all(row["done"] for row in daemon.ask("erasures")))
     assert left_in(tmp_path / "state") == {}
     sums(daemon)

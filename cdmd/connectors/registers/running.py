@@ -129,9 +129,13 @@ class Register:
     # ---- people who are to be forgotten -------------------------------------------------------------------------------
 
     async def erase(self, values: Collection[str]) -> int:
-        """Take the rows whose key has one of ``values`` out of the table, without an event; returns how many."""
+        """Take the rows whose key has one of ``values`` out of the table, without an event; returns how many.
+
+        Tables that are not current go in any case: an interruption may have left one in which the rows are still.
+        """
         before, wanted = await self.applied(), {folded(value) for value in values}
         if before is None or not await self._has(wanted):
+            await self._table.tidy()
             return 0
         count = live = held = 0
         writer = await self._table.write()

@@ -477,6 +477,26 @@ async def test_a_row_that_is_erased_leaves_nothing_and_comes_again_as_a_new_one(
     assert supplier.said() == [("added", "7")]
 
 
+async def test_a_table_that_an_interruption_left_goes_when_the_erasure_is_repeated() -> None:
+    supplier = Supplier()
+    feeds = supplier.source.feeds
+    await supplier.apply(register(100))
+    old = dict(feeds.generations)
+    assert await supplier.register.erase(["7"]) == 1
+    feeds.generations |= old  # it was killed after the new one was current, before the old one went
+    assert await supplier.register.erase(["7"]) == 0
+    assert len(feeds.generations) == 1
+    assert not feeds.generations.keys() & old.keys()
+
+
+async def test_a_first_table_that_was_never_whole_goes_with_an_erasure() -> None:
+    supplier = Supplier()
+    writer = await supplier.source.table("register").write()
+    await writer.put([b"a person"])
+    assert await supplier.register.erase(["7"]) == 0
+    assert supplier.source.feeds.generations == {}
+
+
 async def test_an_erased_row_is_not_missed() -> None:
     supplier = Supplier(max_removed="0")
     await supplier.apply(register(10))
