@@ -18,10 +18,12 @@ from cdmd.errors import CdmdError, NotDurable
 from cdmd.kit.clock import SystemClock
 from cdmd.models import Seq
 from tests.cluster.servers import NatsServer, clustered, needed
+from tests.sizes import size
 from tests.store.samples import append_of
 
 pytestmark = [needed, pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(180)]
 _IDS = itertools.count()
+LEADERS = size("CDMD_LEADERS", short=1, long=10)
 T = TypeVar("T")
 
 
@@ -101,7 +103,7 @@ async def test_what_was_acknowledged_stays_when_the_leader_is_killed_again_and_a
     with clustered(tmp_path) as servers:
         async with opened(servers, tmp_path, patience=5.0) as journal, anyio.create_task_group() as tasks:
             tasks.start_soon(write, journal)
-            for _ in range(3):
+            for _ in range(LEADERS):
                 await further(acknowledged, 100)
                 await whole(journal)
                 killed = servers[await leader(journal)]
