@@ -1,28 +1,15 @@
 """Servers of the form that vendors document for what is written to them: what they take, and how they refuse it."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any
+from urllib.parse import unquote
+
+from tests.peers.api import Asked, served
 
 MOST = 100
-
-
-class Asked(NamedTuple):
-    method: str
-    path: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]
-    body: bytes
-    vendor: "Vendor"
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 class Vendor:
@@ -41,12 +28,11 @@ class Vendor:
             threading.Event().wait(0.01)
 
 
-Answering = Callable[[Asked], tuple[int, Any]]
+Answering = Callable[[Asked, Vendor], tuple[int, Any]]
 
 
-def hubspot(asked: Asked) -> tuple[int, Any]:
+def hubspot(asked: Asked, vendor: Vendor) -> tuple[int, Any]:
     """HubSpot's batches of contacts: 200 where all are taken, 207 or 400 where one is not, 400 for two of one address."""
-    vendor = asked.vendor
     if vendor.status is not None:
         category = "RATE_LIMITS" if vendor.status == 429 else "INVALID_AUTHENTICATION"
         return vendor.status, {"status": "error", "message": "no", "category": category, "policyName": "TEN_SECONDLY_ROLLING"}
@@ -76,9 +62,8 @@ def hubspot(asked: Asked) -> tuple[int, Any]:
     return 207, {"status": "COMPLETE", "results": results, "numErrors": len(errors), "errors": errors, **times}
 
 
-def mailchimp(asked: Asked) -> tuple[int, Any]:
+def mailchimp(asked: Asked, vendor: Vendor) -> tuple[int, Any]:
     """Members of a Mailchimp audience, each at their own address; what is wrong is a problem document."""
-    vendor = asked.vendor
     problem = {"type": "https://mailchimp.com/developer/marketing/docs/errors/", "instance": "995c5cb0"}
     if vendor.status is not None:
         return vendor.status, {**problem, "title": "No", "status": vendor.status, "detail": "no"}
@@ -98,36 +83,10 @@ def mailchimp(asked: Asked) -> tuple[int, Any]:
 def vendor(answering: Answering, **given: Any) -> Iterator[Vendor]:
     """One on loopback."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(asked: Asked) -> tuple[int, Any]:
+        found.asked.append(asked)
+        return answering(asked, found)
 
-        def do(self) -> None:
-            parts = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            headers = {name.lower(): text for name, text in self.headers.items()}
-            asked = Asked(self.command, parts.path, parse_qs(parts.query), headers, body, found)
-            found.asked.append(asked)
-            status, value = answering(asked)
-            content = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET = do  # noqa: N815 - the library's names
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    found = Vendor(f"http://127.0.0.1:{server.server_port}", **given)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with served(answer) as url:
+        found = Vendor(url, **given)
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -2,13 +2,10 @@
 
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
 import pytest
 
@@ -21,31 +18,20 @@ from cdmd.kit.secret import Secret
 from cdmd.models import Delivered, Delivery, DeliveryVerdict, Later, Never
 from cdmd.targets.rest import RestTarget
 from cdmd.targets.rest_settings import RefusedSettings, RestTargetSettings
+from tests.peers.api import Asked, served
 from tests.targets.outlet import delivery, outlet_in
 
 pytestmark = pytest.mark.anyio
-
-
-class Asked(NamedTuple):
-    method: str
-    path: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 class Crm:
     """An API for people: it takes those with an ``@`` in their mail, up to ``most`` at once. ``refuses`` says how."""
 
     def __init__(
-        self, port: int, *, most: int = 1_000, refuses: str = "all", token: str | None = None, shut: bool = False
+        self, url: str, *, most: int = 1_000, refuses: str = "all", token: str | None = None, shut: bool = False
     ) -> None:
         self.shut = shut
-        self.url, self.most, self.refuses, self.token = f"http://127.0.0.1:{port}", most, refuses, token
+        self.url, self.most, self.refuses, self.token = url, most, refuses, token
         self.asked: list[Asked] = []
         self.people: list[Any] = []
         self.tokens = 0
@@ -78,37 +64,9 @@ class Crm:
 @contextmanager
 def crm(**given: Any) -> Iterator[Crm]:
     """The API on loopback."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do(self) -> None:
-            parts = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            headers = {name.lower(): text for name, text in self.headers.items()}
-            status, value = found.answer(Asked(self.command, parts.path, parse_qs(parts.query), headers, body))
-            content = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET = do  # noqa: N815 - the library's names
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    found = Crm(server.server_port, **given)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with served(lambda asked: found.answer(asked)) as url:  # noqa: PLW0108 - there is no `found` yet
+        found = Crm(url, **given)
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def person(n: int, mail: str | None, **more: Any) -> Delivery:
