@@ -160,21 +160,9 @@ class _Loading:
     def config(self) -> Config:
         self._unknown_tables()
         sections = {name: self._section(name, struct) for name, struct in SECTIONS.items()}
-        traits = {
-            name: one
-            for name, value in self._tables("traits").items()
-            if (one := self._checker.table(TraitSettings, value, ("traits", name))) is not None
-        }
-        indicators = {
-            name: one
-            for name, value in self._tables("indicators").items()
-            if (one := self._checker.table(IndicatorSettings, value, ("indicators", name), stand_ins=_INDICATOR)) is not None
-        }
-        audiences = {
-            name: one
-            for name, value in self._tables("audiences").items()
-            if (one := self._checker.table(AudienceSettings, value, ("audiences", name), stand_ins=_AUDIENCE)) is not None
-        }
+        traits = self._several("traits", TraitSettings)
+        indicators = self._several("indicators", IndicatorSettings, stand_ins=_INDICATOR)
+        audiences = self._several("audiences", AudienceSettings, stand_ins=_AUDIENCE)
         connectors, targets = self._connectors(), self._targets(indicators)
         plugins = {name: self._plugins.table(name, table) for name, table in self._tables("plugins").items()}
         for key, what in self._plugins.found():
@@ -271,6 +259,14 @@ class _Loading:
             if not isinstance(table, dict):
                 self._report((name, entry), "expected a table")
         return {entry: table for entry, table in value.items() if isinstance(table, dict)}
+
+    def _several(self, name: str, struct: type[Any], *, stand_ins: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The tables under ``name``, each as a ``struct``, but for those that cannot be one."""
+        built = {
+            one: self._checker.table(struct, table, (name, one), stand_ins=stand_ins)
+            for one, table in self._tables(name).items()
+        }
+        return {one: table for one, table in built.items() if table is not None}
 
     def _connectors(self) -> dict[str, ConnectorConfig]:
         built: dict[str, ConnectorConfig] = {}
