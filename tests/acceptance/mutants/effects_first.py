@@ -1,28 +1,6 @@
 """Commits a batch's effects a moment before, and apart from, what says that they happened (the ids seen and the position)."""
 
-import threading
-from typing import Any
-
-from cdmd.models import Changes, Known, Wanted
 from cdmd.store.store import SqliteStore
-from cdmd.store.tables import Tables
+from tests.acceptance.mutants.apart import commit_apart
 
-_MOMENT = threading.Event()
-_apply = SqliteStore._apply
-
-
-def _sabotaged(self: SqliteStore, wanted: Wanted, decide: Any, tables: Tables) -> Changes:
-    told: list[Changes] = []
-
-    def effects(known: Known) -> Changes:
-        changes: Changes = decide(known)
-        told.append(Changes(position=changes.position, seen=changes.seen))
-        changes.position, changes.seen = None, {}
-        return changes
-
-    _apply(self, wanted, effects, tables)
-    _MOMENT.wait(0.01)
-    return _apply(self, Wanted([], []), lambda _: told[0], tables)
-
-
-SqliteStore._apply = _sabotaged  # type: ignore[method-assign]
+commit_apart(SqliteStore)
