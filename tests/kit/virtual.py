@@ -1,10 +1,14 @@
-"""Time that leaps to the next moment somebody sleeps for, as soon as everybody waits: hours of waiting in no time."""
+"""Time that leaps to the next moment somebody sleeps for, as soon as everybody waits: hours of waiting in no time.
+
+Who waits for a worker thread of anyio's does not wait for the clock: time stands still until the thread is done.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 
@@ -40,9 +44,13 @@ class VirtualClock:
                 group.cancel_scope.cancel()
 
             group.start_soon(ended)
+            threads = anyio.to_thread.current_default_thread_limiter()
             while True:
                 await checkpoint()
                 if asyncio.get_running_loop()._ready:  # type: ignore[attr-defined]
+                    continue
+                if threads.borrowed_tokens:
+                    await asyncio.sleep(0.001)
                     continue
                 if self._sleepers:
                     self.elapsed = max(self.elapsed, min(at for at, _ in self._sleepers))
