@@ -236,7 +236,7 @@ class _Decider:
         at, ahead = effective_time(event, received)
         if ahead:
             self._count(item, Count.CLOCK_AHEAD)
-        self._received, self._joined, owned = received, False, len(self._people.owners)
+        self._received, self._joined, arrived = received, False, self._people.arrived
         if self._telling is not None:
             self._telling.begin(partial(self._people.found, one.forms.pairs), event, received, span=item.entry.span)
         merged = len(self._people.merges)
@@ -246,7 +246,7 @@ class _Decider:
         if key is None:
             self._count(item, Count.UNATTRIBUTED)
         else:
-            self._project(item, key, at, identified=len(self._people.owners) > owned)
+            self._project(item, key, at, identified=self._people.arrived > arrived)
             if not complete(rule):
                 self._count(item, Count.KEPT_APART)
         self._changes.activities.append(

@@ -92,7 +92,7 @@ class Governing:
         copies = copies_since(await erasures.copies(), since)
         return HoldingsRow(
             profile=None if found is None else found.state.public,
-            identifiers=dict(Counter(kind for kind, _ in pairs)),
+            identifiers=dict(Counter([one.kind for one in found.state.identifiers if not one.derived] if found else [pair[0]])),
             merged=0 if found is None else len(found.state.members),
             activities=0 if found is None else await self._activities([found.key, *map(ProfileKey, found.state.members)]),
             waiting=await self._waiting(forgotten),

@@ -69,7 +69,8 @@ class People:
 
     ``public`` names a new profile from the event that makes it, ``combine(winner, loser)`` joins what is projected on two.
     ``protected`` is what new profiles must be kept apart from; those that are known say so themselves.
-    ``profiles``, ``owners`` and ``merges`` are what changed, for ``cdmd.models.Changes``.
+    ``profiles``, ``owners`` and ``merges`` are what changed, for ``cdmd.models.Changes``; ``arrived`` is how many identifiers
+    came to a profile that was known, or came themselves where only their digest had been derived.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class People:
         self.profiles: dict[ProfileKey, ProfileState] = {}
         self.owners: dict[Pair, ProfileKey] = {}
         self.merges: list[Merge] = []
+        self.arrived = 0
 
     def state(self, key: ProfileKey) -> ProfileState:
         """The profile to project on, marked as changed. Its lists and dicts are its own; what is in them is never altered."""
@@ -258,7 +260,7 @@ class People:
         state = self.state(key)
         state.updated = max(state.updated, at)
         for pair in pairs:
-            _touch(state.identifiers, pair, at=at, source=source)
+            self.arrived += _touch(state.identifiers, pair, at=at, source=source)
 
     def _attach(self, key: ProfileKey, used: Forms, *, at: Micros, source: str) -> str:
         """Note that ``key`` was seen with these; returns what to say when there was no place for one."""
@@ -268,10 +270,11 @@ class People:
             derived = pair in used.derived
             if self._owner(pair) is not None:
                 if not derived:
-                    _touch(state.identifiers, pair, at=at, source=source)
+                    self.arrived += _touch(state.identifiers, pair, at=at, source=source)
             elif len(state.identifiers) < MOST_IDENTIFIERS:
                 state.identifiers.append(IdentifierState(pair[0], pair[1], at, at, source, derived))
                 self.owners[pair] = key
+                self.arrived += not derived
                 if self._protected:
                     digest = keeping_apart.digest_of(pair)
                     state.apart = [*state.apart, *((digest, theirs) for theirs in sorted(self._protected.get(digest, ())))]
@@ -291,8 +294,11 @@ def _copy(state: ProfileState) -> ProfileState:
     )
 
 
-def _touch(identifiers: list[IdentifierState], pair: Pair, *, at: Micros, source: str) -> None:
-    """Widen the time in which the identifier was seen; its source is where the earliest sight of it came from."""
+def _touch(identifiers: list[IdentifierState], pair: Pair, *, at: Micros, source: str) -> bool:
+    """Widen the time in which the identifier was seen; its source is where the earliest sight of it came from.
+
+    Whether it had not arrived itself before.
+    """
     kind, value = pair
     index = 0
     while (old := identifiers[index]).value != value or old.kind != kind:
@@ -303,3 +309,4 @@ def _touch(identifiers: list[IdentifierState], pair: Pair, *, at: Micros, source
         identifiers[index] = IdentifierState(kind, value, old.first_seen, at, old.source)
     elif at < old.first_seen:
         identifiers[index] = IdentifierState(kind, value, at, old.last_seen, source)
+    return old.derived

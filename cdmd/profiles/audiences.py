@@ -68,7 +68,8 @@ class Audience(NamedTuple):
             found: dict[str, list[str]] = {}
             shown["identifiers"] = found
             for one in state.identifiers:
-                found.setdefault(one.kind, []).append(one.value)
+                if not one.derived:
+                    found.setdefault(one.kind, []).append(one.value)
         for moment in self.moments:
             shown[moment] = from_micros(getattr(state, moment))
         return shown

@@ -1,5 +1,6 @@
 """Who enters and leaves audiences, when and why."""
 
+from hashlib import sha256
 from typing import Any
 
 from hypothesis import given
@@ -7,7 +8,8 @@ from hypothesis import strategies as st
 
 from cdmd.batches.judging import COMPUTED, MERGED, NOT_CONFIGURED, TIME_PASSED
 from cdmd.batches.sweeping import Computing, Past
-from cdmd.config.schema import AudienceSettings, IndicatorSettings
+from cdmd.config.schema import AudienceSettings, IdentifierSettings, IdentitySettings, IndicatorSettings
+from cdmd.identity.identifiers import Kinds
 from cdmd.models import Seq
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
@@ -64,6 +66,17 @@ def test_nobody_waits_for_the_clock_where_no_audience_reads_a_window() -> None:
     world = World(rules({"vip": "profile.traits.vip == true", "many": "indicators.orders > 1"}))
     world.take(order(1, hours=0))
     assert world.joe().due is None
+
+
+def test_a_digest_counts_in_conditions_from_when_it_arrived_itself() -> None:
+    identifiers = {"email": IdentifierSettings(priority=1), "email_sha256": IdentifierSettings(priority=2)}
+    audiences = rules({"hashed": "has(profile.identifiers.email_sha256)", "one_kind": "size(profile.identifiers) == 1"})
+    world = World(audiences, kinds=Kinds(IdentitySettings(identifiers=identifiers)))
+    world.take(order(1, hours=0))
+    assert world.told() == [("one_kind", True, 0.0, "event order.paid")]
+    digest = {"email_sha256": sha256(b"joe@example.com").hexdigest()}
+    world.take(order(2, hours=1, identifiers=digest))
+    assert world.told()[1:] == [("hashed", True, 1.0, "event order.paid"), ("one_kind", False, 1.0, "event order.paid")]
 
 
 def test_only_audiences_that_an_event_can_touch_are_asked_again() -> None:

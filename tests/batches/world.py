@@ -81,8 +81,9 @@ def order(number: int, *, hours: float, total: float = 10.0, late: float = 0.0, 
 class World:
     """What a store would hold."""
 
-    def __init__(self, audiences: Audiences, subscriptions: Subscriptions | None = None) -> None:
+    def __init__(self, audiences: Audiences, subscriptions: Subscriptions | None = None, *, kinds: Kinds | None = None) -> None:
         self.audiences, self.subscriptions = audiences, subscriptions
+        self.kinds = kinds or Kinds(IdentitySettings())
         self.deliveries: list[Delivery] = []
         self.untold: dict[str, tuple[int, str]] = {}
         self.profiles: dict[ProfileKey, ProfileState] = {}
@@ -99,7 +100,7 @@ class World:
         items = [(Item(seq=Seq(seq), entry=Entry(event), outcome=Apply()), event) for seq, event in enumerate(events, start)]
         ruled = Rules(
             journal_id="journal",
-            kinds=Kinds(IdentitySettings()),
+            kinds=self.kinds,
             audiences=self.audiences,
             digester=Digester(b"k" * 32),
             subscriptions=self.subscriptions,

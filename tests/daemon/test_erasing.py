@@ -195,6 +195,13 @@ async def test_what_connectors_cannot_erase_is_in_the_report(tmp_path: Path, mon
         assert len(await completed(parts)) == 4
 
 
+async def test_what_would_be_erased_counts_no_digest_that_never_arrived(tmp_path: Path) -> None:
+    kinds = "[identity.identifiers]\nemail = { priority = 1 }\nemail_sha256 = { priority = 2 }\n"
+    async with World(tmp_path, SHOP + kinds).parts() as parts:
+        await come(parts, JOE[1])
+        assert (await Governing(parts).holdings(JOE)).identifiers == {"email": 1}
+
+
 async def test_backups_are_remembered_and_only_so_many_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cdmd.daemon.erasing._MOST_REPORTS", 1)
     async with World(tmp_path, SHOP).parts() as parts:
