@@ -13,7 +13,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 
 from tests.turns import Turns
 
-_MOST_WORKERS = 4
+_MOST_CORES = 4
 
 
 @pytest.fixture
@@ -31,19 +31,21 @@ def blockbuster() -> Iterator[BlockBuster]:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """For folders one process for each core; a file or two are through before others would have started."""
+    """For folders three processes for two cores, as real daemons are often waited for; none where only files are named."""
     files = [one for one in config.args if one.partition("::")[0].endswith(".py")]
-    return 0 if len(files) == len(config.args) else min(os.cpu_count() or 1, _MOST_WORKERS)
+    cores = min(os.cpu_count() or 1, _MOST_CORES)
+    return 0 if len(files) == len(config.args) else cores + cores // 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Half of the long ones first and half in the middle, where a second process begins, so that none is left for the end."""
+    """Where each process begins its share of the long ones comes first, so that none is left for the end."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [one for one in items if one.get_closest_marker("acceptance")]
     quick = [one for one in items if not one.get_closest_marker("acceptance")]
-    halves = ([], [])
-    for place, name in enumerate(dict.fromkeys(one.path for one in long)):
-        halves[place % 2].extend(one for one in long if one.path == name)
-    items[:] = [*halves[0], *quick[: len(quick) // 2], *halves[1], *quick[len(quick) // 2 :]]
+    files = {path: place % processes for place, path in enumerate(dict.fromkeys(one.path for one in long))}
+    shares = [[one for one in long if files[one.path] == number] for number in range(processes)]
+    each = len(quick) // processes + 1
+    items[:] = [one for number, share in enumerate(shares) for one in [*share, *quick[number * each : (number + 1) * each]]]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
