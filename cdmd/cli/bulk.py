@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
-from cdmd.cli.terminal import Table, note, print_json, print_table
+from cdmd.cli.drawing import Table
+from cdmd.cli.terminal import note, print_json, print_table
 
 MOST: Final = 10_000
 """How many rows a list has at the most; what is beyond is not counted by a dry run."""

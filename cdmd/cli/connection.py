@@ -1,7 +1,6 @@
 """How a command finds the daemon: ``--socket``, ``$CDMD_SOCKET``, else where the daemon would have put its socket."""
 
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -67,8 +66,14 @@ def _place(socket: str | None, state_dir: str | None, environment: Mapping[str, 
 def _configured(file: Path) -> Mapping[str, Any]:
     """A configuration that may be read; whatever is wrong with it is for ``cdmd check`` to say."""
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
     except (OSError, ValueError):
+        return {}
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except ValueError:
         return {}
 
 

@@ -8,8 +8,9 @@ from urllib.parse import quote
 import click
 
 from cdmd.cli.connection import audience_names, client, prints_data, talks
+from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import Table, cell, note, print_json, print_pairs, print_table
+from cdmd.cli.terminal import cell, note, print_json, print_pairs, print_table
 
 _HERE: Final = "cdmd.cli.control_audiences"
 _TRYING: Final = 120.0

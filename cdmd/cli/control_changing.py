@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from cdmd.cli.connection import client, connector_names, prints_data, talks
+from cdmd.cli.drawing import Table
 from cdmd.cli.running import FAILED
-from cdmd.cli.terminal import Table, clean, note, print_json, print_table
+from cdmd.cli.terminal import clean, note, print_json, print_table
 from cdmd.kit.measures import size
 from cdmd.kit.quantities import Duration
 

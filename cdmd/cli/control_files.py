@@ -8,8 +8,9 @@ import click
 from cdmd.cli.bulk import MOST, among, rehearses, would
 from cdmd.cli.connection import client, connector_names, prints_data, talks
 from cdmd.cli.control_changing import confirm, tell
+from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import Table, clean, print_json, print_table
+from cdmd.cli.terminal import clean, print_json, print_table
 from cdmd.kit.measures import size
 
 _HERE = "cdmd.cli.control_files"

@@ -9,9 +9,10 @@ import click
 
 from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.control_changing import confirm
+from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.running import FAILED
-from cdmd.cli.terminal import Table, cell, note, print_json, print_pairs, print_table
+from cdmd.cli.terminal import cell, note, print_json, print_pairs, print_table
 
 _HERE: Final = "cdmd.cli.control_identity"
 _LONG: Final = 600.0

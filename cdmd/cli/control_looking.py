@@ -7,24 +7,12 @@ import click
 
 from cdmd import __version__
 from cdmd.cli.connection import client, prints_data, talks
-from cdmd.cli.control_plugins import plugin_table
-from cdmd.cli.control_targets import target_table
+from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table, span
+from cdmd.cli.tables import connector_table, plugin_table, stream_table, target_table
+from cdmd.cli.terminal import note, print_json, print_pairs, print_table, span
 from cdmd.errors import Unreachable
 from cdmd.kit.measures import size
-
-_REMARKS = (
-    "unattributed",
-    "unusable",
-    "kept_apart",
-    "id_conflicts",
-    "clock_ahead",
-    "ignored_traits",
-    "skipped_values",
-    "missed",
-)
-_MOST_REASONS = 4
 
 
 @click.command
@@ -145,22 +133,6 @@ def version(as_json: bool) -> None:
 
 _LATE = 5.0
 _ALWAYS = frozenset(("events", "profiles", "activities", "dead_letters"))
-_OPTIONAL = (
-    "last event",
-    "type",
-    "filtered",
-    "duplicates",
-    "refused",
-    "received",
-    "parked",
-    "freshness",
-    "backlog",
-    "accepted",
-    "dead letters",
-)
-"""Columns of connectors that a narrow terminal does without, in that order."""
-
-
 # ---- how it is shown -----------------------------------------------------------------------------------------------
 
 
@@ -208,49 +180,6 @@ def _late(audiences: Mapping[str, Any]) -> list[tuple[str, str]]:
     said = [f"windows {span(expiry)} behind the clock"] if expiry > _LATE else []
     said += [f"conditions over the time asked {span(clock)} ago"] if clock is not None else []
     return [("audiences", ", ".join(said))] if said else []
-
-
-def connector_table(rows: list[Mapping[str, Any]]) -> Table:
-    """Connectors with what they took and what became of it."""
-    counters = ("received", "refused", "filtered", "accepted", "duplicates", "dead_letters", "parked", "backlog")
-    headers = ("name", "type", "state", "freshness", *(name.replace("_", " ") for name in counters), "last event", "remark")
-    return Table("connectors", headers, [_connector(row, counters) for row in rows], _OPTIONAL)
-
-
-def stream_table(rows: list[Mapping[str, Any]]) -> Table:
-    """Streams with when they are looked at next, and why then."""
-    headers = ("stream", "freshness", "last look", "next look", "why then")
-    shown = [
-        [f"{row['name']}.{one['name']}", _freshness(one), one["looked"], one["next"], _why(one)]
-        for row in rows
-        for one in row["streams"]
-    ]
-    return Table("streams", headers, shown, ("last look", "freshness"))
-
-
-def _freshness(row: Mapping[str, Any]) -> str:
-    objective = row["freshness_objective_seconds"]
-    return span(row["freshness_seconds"]) + ("" if objective is None else f" of {span(objective)}")
-
-
-def _why(stream: Mapping[str, Any]) -> str | None:
-    return "; ".join(filter(None, (stream["why"], stream["shortfall"]))) or None
-
-
-def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:
-    counted = [f"{row[name]} {name.replace('_', ' ')}" for name in _REMARKS if row.get(name)]
-    refused = ", ".join(f"{reason} {count}" for reason, count in list(row.get("refusals", {}).items())[:_MOST_REASONS])
-    told = [row["error"] or row["detail"], *counted, f"refused since the start: {refused}" if refused else None]
-    remark = "; ".join(filter(None, told)) or None
-    return [
-        row["name"],
-        row["type"],
-        row["state"],
-        _freshness(row),
-        *(row[name] for name in counters),
-        row["last_event"],
-        remark,
-    ]
 
 
 def _tables(document: Mapping[str, Any]) -> tuple[Table, ...]:

@@ -6,7 +6,8 @@ from typing import Any, Final
 import click
 
 from cdmd.cli.connection import client, prints_data, talks
-from cdmd.cli.terminal import Table, cell, note, print_json, print_table
+from cdmd.cli.drawing import Table
+from cdmd.cli.terminal import cell, note, print_json, print_table
 
 _SEARCHING: Final = 120.0
 _PAGE: Final = 1000

@@ -1,15 +1,15 @@
 """``cdmctl plugins``: which there are and how each is, and all about one."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from cdmd.cli.connection import client, prints_data, talks
+from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table, span
-
-_MOST: Final = 4
+from cdmd.cli.tables import plugin_table
+from cdmd.cli.terminal import note, print_json, print_pairs, print_table, span
 
 
 @click.group(
@@ -62,26 +62,6 @@ def info(name: str, example: bool, as_json: bool) -> None:
         _example(document)
     else:
         _show(document)
-
-
-def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
-    """Plugins with their state and why, what they bring and what their extensions took; an older daemon says less."""
-    headers = ("name", "version", "state", "calls", "failed", "time", "brings", "error")
-    shown = [[row["name"], row["version"], row["state"], *_figures(row), brief(row["brings"]), row["error"]] for row in rows]
-    return Table("plugins", headers, shown, ("version", "time", "calls", "failed"))
-
-
-def brief(brings: list[str]) -> str | None:
-    """What it brings, by name where that is few, else counted."""
-    if len(brings) <= _MOST:
-        return ", ".join(brings) or None
-    kinds = [one.partition(" ")[0] for one in brings]
-    return ", ".join(f"{kinds.count(kind)} {kind}{'s' if kinds.count(kind) > 1 else ''}" for kind in dict.fromkeys(kinds))
-
-
-def _figures(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    calls = row.get("calls", 0)
-    return (calls, row["failures"], span(row["seconds"])) if calls else (None, None, None)
 
 
 def _list(*, as_json: bool) -> None:

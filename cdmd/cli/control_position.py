@@ -6,7 +6,8 @@ import click
 
 from cdmd.cli.connection import client, connector_names, prints_data, talks
 from cdmd.cli.control_changing import confirm, tell
-from cdmd.cli.terminal import Table, clean, print_json, print_table
+from cdmd.cli.drawing import Table
+from cdmd.cli.terminal import clean, print_json, print_table
 from cdmd.errors import NotFound
 
 _SHELF = "/v1/shelves/positions"

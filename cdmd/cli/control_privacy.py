@@ -10,8 +10,9 @@ import click
 
 from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.control_changing import confirm, tell
+from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import Table, note, print_json, print_pairs, print_table
+from cdmd.cli.terminal import note, print_json, print_pairs, print_table
 
 _HERE: Final = "cdmd.cli.control_privacy"
 _LOOK: Final = 0.25

@@ -8,9 +8,10 @@ from typing import Any, Final
 import click
 
 from cdmd.cli.connection import client, connector_names, prints_data, talks
+from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.running import until_interrupted
-from cdmd.cli.terminal import Table, cell, clean, note, print_json, print_pairs, print_table, span
+from cdmd.cli.terminal import cell, clean, note, print_json, print_pairs, print_table, span
 from cdmd.control.client import Client
 from cdmd.errors import Unreachable
 

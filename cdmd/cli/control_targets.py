@@ -10,8 +10,10 @@ import click
 from cdmd.cli.bulk import MOST, among, rehearses, would
 from cdmd.cli.connection import client, prints_data, talks, target_names
 from cdmd.cli.control_changing import confirm, tell
+from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.terminal import Table, clean, note, print_json, print_pairs, print_table
+from cdmd.cli.tables import target_table
+from cdmd.cli.terminal import clean, note, print_json, print_pairs, print_table
 from cdmd.errors import CdmdError
 from cdmd.kit.quantities import Duration
 
@@ -250,22 +252,6 @@ def delivery_replay(target: str, yes: bool, dry_run: bool, as_json: bool, **said
         client(timeout=600.0).post("/v1/deliveries/replay", {key: value for key, value in body.items() if value}),
         as_json=as_json,
     )
-
-
-def target_table(rows: list[Mapping[str, Any]]) -> Table:
-    """Targets with how they are and what waits for them."""
-    headers = ("name", "type", "state", "waiting", "failed", "delivered", "dropped", "last success", "next", "remark")
-    return Table("targets", headers, [_target(row) for row in rows], ("last success", "dropped", "next"))
-
-
-def _target(row: Mapping[str, Any]) -> list[Any]:
-    told = [row["reason"], row["detail"]]
-    if row["full_since"]:
-        told.append(f"no room since {row['full_since']}")
-    if row["untold"]:
-        told.append(f"{row['untold']} not sent: {row['fault']}")
-    columns = ("name", "type", "state", "waiting", "failed", "delivered", "dropped", "last_success", "next")
-    return [*(row[column] for column in columns), "; ".join(filter(None, told)) or None]
 
 
 def _attempts(rows: list[Mapping[str, Any]]) -> Table:

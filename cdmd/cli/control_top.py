@@ -14,10 +14,9 @@ import click
 from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.control_changing import connector_path
 from cdmd.cli.control_looking import summary
-from cdmd.cli.control_plugins import plugin_table
-from cdmd.cli.control_targets import target_table
 from cdmd.cli.running import until_interrupted
-from cdmd.cli.terminal import clean, drawn, print_json, span
+from cdmd.cli.tables import plugin_table, target_table
+from cdmd.cli.terminal import clean, print_json, span, table_lines
 from cdmd.cli.watching import KEYS, Action, View, press, rates, split, table
 from cdmd.control.client import Client
 from cdmd.errors import CdmdError, Unreachable
@@ -120,7 +119,8 @@ class Top:
         others = (target_table(document.get("targets", [])), plugin_table(document["plugins"]))
         room = height - len(head) - len(warnings) - sum(len(one.rows) for one in others) - _AROUND
         found = (table(self._view, document["connectors"], self._rates, height=max(3, room)), *others)
-        tables = [part for one in found if one.rows for part in ("", drawn(one, width=width))]
+        drawings = ("\n".join(table_lines(one, width=width)) for one in found if one.rows)
+        tables = [part for drawing in drawings for part in ("", Text.from_ansi(drawing, no_wrap=True, overflow="crop"))]
         foot = Text(
             clean(self._view.said) or KEYS, style="bold" if self._view.said else "dim", no_wrap=True, overflow="ellipsis"
         )

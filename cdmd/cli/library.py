@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry as Command
 from cdmd.cli.lazy import LazyGroup
-from cdmd.cli.terminal import Table, clean, note, print_json, print_table
+from cdmd.cli.terminal import clean, note, print_json, print_table
 from cdmd.errors import CdmdError, NotFound
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import html
 import secrets
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing_extensions import override
 
 from cdmd.control.browsers import local
 from cdmd.control.client import Client
+from cdmd.control.wire import BrokenAnswer, Response
 from cdmd.errors import CdmdError
 
 SESSION_HOURS: Final = 8
@@ -170,27 +170,24 @@ class _Handler(BaseHTTPRequestHandler):
         except CdmdError as error:
             self._say(HTTPStatus.BAD_GATEWAY, _AWAY.format(f"{str(error)[:1].upper()}{str(error)[1:]}."))
 
-    def _relay(self, answer: HTTPResponse) -> None:
+    def _relay(self, answer: Response) -> None:
         """What the daemon answered, piece by piece: the live tail never ends, and what is cut off looks cut off."""
-        length = answer.getheader("content-length")
-        framed = length is None and self.request_version == "HTTP/1.1"
+        framed = answer.left is None and self.request_version == "HTTP/1.1"
         self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in _PASSED_BACK:
+        for name, value in answer.headers:
+            if name not in _PASSED_BACK:
                 self.send_header(name, value)
         if framed:
             self.send_header("transfer-encoding", "chunked")
-        elif length is None:
+        elif answer.left is None:
             self.send_header("connection", "close")
         self.end_headers()
         try:
-            while piece := answer.read1(_CHUNK):
+            while piece := answer.piece(_CHUNK):
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if framed else piece)
             if framed:
                 self.wfile.write(b"0\r\n\r\n")
-            elif answer.length:
-                self.close_connection = True
-        except (OSError, HTTPException):
+        except (OSError, BrokenAnswer):
             # An answer that has begun cannot become another one.
             self.close_connection = True
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
-from cdmd.cli.terminal import Table, span
+from cdmd.cli.drawing import Table
+from cdmd.cli.terminal import span
 
 Action = Literal["pause", "resume", "poll", "retry"]
 _WELL: Final = frozenset(("running", "starting"))

@@ -6,11 +6,14 @@ Run: python -m tests.bench.commands [--long] [--folder FOLDER].
 """
 
 import json
+import os
+import pty
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from cdmd.testing import DaemonProcess
@@ -33,6 +36,20 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def _drawn(daemon: DaemonProcess) -> float:
+    """CPU seconds of a status that is drawn on a terminal."""
+    before = _children()
+    shown, terminal = pty.openpty()
+    command = [sys.executable, "-m", "cdmd.cli.control_commands", "--socket", str(daemon.socket), "status"]
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, env=daemon.environment):
+        os.close(terminal)
+        with suppress(OSError):
+            while os.read(shown, 65_536):
+                pass
+        os.close(shown)
+    return _children() - before
+
+
 def asking(report: Report, folder: Path) -> None:
     """A thousand connectors that have all taken and refused something."""
     folder.mkdir()
@@ -51,12 +68,14 @@ def asking(report: Report, folder: Path) -> None:
             daemon.cdmctl("status")
             took.append(time.perf_counter() - began)
             used.append(_children() - ours + cpu_seconds(pid) - theirs)
+        drawn = [_drawn(daemon) for _ in range(ASKED)]
         before = cpu_seconds(pid)
         for _ in range(ASKED):
             daemon.control.text("/v1/metrics")
         metrics = (cpu_seconds(pid) - before) / ASKED
     report.note(f"cmdctl status took {min(took):.2f} s at best, {statistics.median(took):.2f} s in the middle")
     report.line(f"cmdctl status with {CONNECTORS:,} connectors, CPU", statistics.median(used), "s", at_most=0.25)
+    report.line("the same on a terminal, the command's CPU", statistics.median(drawn), "s", at_most=0.25)
     report.line("the metrics of them, the daemon's CPU", metrics, "s", at_most=0.25)
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -341,7 +342,7 @@ def test_colour_is_for_terminals_that_want_it(daemon: Daemon) -> None:
     env = {"CDMD_SOCKET": str(daemon.path), "TERM": "xterm", "COLUMNS": "300"}
     status, shown = on_terminal(["connectors"], env)
     assert status == 0
-    assert b"\x1b[1;31mfailed" in shown
+    assert b"\x1b[31m\x1b[1mfailed" in shown
     assert b"[red]x[/]" in shown
     _, shown = on_terminal(["connectors"], {**env, "NO_COLOR": "1"})
     assert b"31m" not in shown
@@ -408,6 +409,26 @@ def test_shell_completion_knows_commands_and_connectors(daemon: Daemon, tmp_path
     assert completed("cdmctl", str(daemon.path))[:2] == ["plain,status", "plain,top"]
     assert completed("cdmctl pause", str(daemon.path)) == ["plain,shop"]
     assert completed("cdmctl pause", str(tmp_path / "none")) == []
+
+
+def test_a_status_is_drawn_without_anything_that_is_slow_to_load(daemon: Daemon) -> None:
+    code = (
+        "import sys\nfrom cdmd.cli.control_commands import cli\nfrom cdmd.cli.running import run\n"
+        "run(cli, ['status'], name='cdmctl')\n"
+        "heavy = ['rich', 'http.client', 'email', 'ssl', 'dataclasses', 'tomllib', 'msgspec', 'starlette']\n"
+        "print('loaded', [name for name in heavy if name in sys.modules])"
+    )
+    env = {**os.environ, "CDMD_SOCKET": str(daemon.path)}
+    master, slave = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", code], stdin=slave, stdout=slave, env=env):
+        os.close(slave)
+        shown = b""
+        with suppress(OSError):
+            while piece := os.read(master, 65536):
+                shown += piece
+    os.close(master)
+    assert b"shop" in shown
+    assert shown.endswith(b"loaded []\r\n")
 
 
 def test_help_is_quick_and_loads_nothing_heavy() -> None:

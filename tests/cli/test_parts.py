@@ -1,6 +1,5 @@
 """The parts of the commands that need no daemon: where the socket is, text that is safe, lists that do not drift."""
 
-import io
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,15 +10,15 @@ from types import MappingProxyType
 import click
 import msgspec
 import pytest
-from rich.console import Console
 
 from cdmd.cli.connection import places
 from cdmd.cli.control_commands import cli
-from cdmd.cli.control_looking import connector_table, stream_table
+from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import LazyGroup
 from cdmd.cli.reference import api_table, command_table, problem_table
 from cdmd.cli.running import exit_statuses, run
-from cdmd.cli.terminal import Table, cell, clean, drawn, json_text, print_table, span
+from cdmd.cli.tables import connector_table, stream_table
+from cdmd.cli.terminal import cell, clean, json_text, print_table, span, table_lines
 from cdmd.control.protocol import ConnectorRow, StreamRow
 from cdmd.kit.measures import size
 
@@ -82,19 +81,29 @@ def test_columns_are_aligned_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == "A           LONG HEADER\nwide value  1\nx           -\n"
 
 
-def drawn_lines(table: Table, width: int) -> list[str]:
-    console = Console(width=width, file=io.StringIO())
-    console.print(drawn(table, width=width))
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
-
-
 def test_a_narrow_terminal_leaves_optional_columns_out_and_folds_the_widest() -> None:
     table = Table("things", ("name", "since", "message"), [["a", "2026-11-24T03:17:02Z", "what is wrong " * 4]], ("since",))
-    assert drawn_lines(table, 120)[0] == "NAME  SINCE                 MESSAGE"
-    narrow = drawn_lines(table, 40)
+    assert table_lines(table, width=120)[0] == "NAME  SINCE                 MESSAGE"
+    narrow = table_lines(table, width=40)
     assert narrow[0] == "NAME  MESSAGE"
     assert len(narrow) == 3
     assert max(map(len, narrow)) <= 40
+
+
+def test_letters_of_the_east_are_two_columns_broad_and_what_is_too_long_is_folded_within_its_column() -> None:
+    rows = [["名前", "x", ""], ["e\u0301", "wordwithoutaspace " + "名" * 12, "ok"]]
+    lines = table_lines(Table("things", ("a", "what was said", "b"), rows), width=20)
+    assert lines[:2] == ["A     WHAT WAS  B", "      said".upper()]
+    assert lines[2] == "名前  x"
+    assert lines[3:] == [
+        "e\u0301     wordwith  ok",
+        "      outaspac",
+        "      e",
+        "      名名名名",
+        "      名名名名",
+        "      名名名名",
+    ]
+    assert table_lines(Table("things", ("a",), [["  "]]), width=1) == ["A", ""]
 
 
 def test_examples_keep_their_lines_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:

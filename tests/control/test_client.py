@@ -50,6 +50,14 @@ def said(connection: socket.socket, answer: bytes) -> None:
         (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", Unreachable),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n<html", CdmdError),
         (b"HTTP/1.1 502 Bad\r\ncontent-length: 0\r\n\r\n", CdmdError),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n{}   ", Unreachable),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2", Unreachable),
+        (b"HTTP/1.1 2x0 OK\r\ncontent-length: 2\r\n\r\n{}", Unreachable),
+        (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n{}", Unreachable),
+        (b"HTTP/1.1 200 OK\r\na: " + b"b" * 100_000 + b"\r\n\r\n{}", Unreachable),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", Unreachable),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{}\r\n0\r\n\r\n", Unreachable),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", CdmdError),
         ((b"HTTP/1.1 403 No\r\ncontent-type: application/problem+json\r\ncontent-length: 28\r\n\r\n"
          b'{"code":  "not-permitted"}  '), NotPermitted),
     ],
@@ -107,3 +115,28 @@ def test_a_socket_that_is_not_for_this_user_is_not_permitted(daemon: Daemon, tmp
 def test_a_stream_that_is_refused_says_why(daemon: Daemon) -> None:
     with pytest.raises(NotPermitted):
         next(daemon.client("stranger").stream("/v1/tail"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n[1, 2]\n",
+        b"HTTP/1.1 200\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\n[1,\r\n003\r\n 2]\r\n0\r\ntrailer: x\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n[1, 2]",
+    ],
+)
+def test_an_answer_may_come_in_every_way_that_http_knows(tmp_path: Path, answer: bytes) -> None:
+    with answering(tmp_path / "s", lambda connection: said(connection, answer)):
+        assert Client([str(tmp_path / "s")]).get("/v1/status") == [1, 2]
+
+
+def test_what_would_end_a_line_of_the_request_is_not_sent(tmp_path: Path) -> None:
+    sent: list[bytes] = []
+    for name, target, headers in (("a", "/v1/status HTTP/1.1\r\nx: y", {}), ("b", "/v1/status", {"accept": "a\nx: y"})):
+        with (
+            answering(tmp_path / name, lambda connection: sent.append(connection.recv(1))),
+            pytest.raises(CdmdError),
+            Client([str(tmp_path / name)]).raw("GET", target, body=None, headers=headers),
+        ):
+            pass
+    assert sent == [b"", b""]
