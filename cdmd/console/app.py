@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from cdmd.console.acting import act
 from cdmd.console.asking import Asking
-from cdmd.console.contents import PAGES
+from cdmd.console.contents import PAGES, SEARCHES
 from cdmd.console.drawing import ROOT, Drawing
 from cdmd.console.guarding import HEADERS, Guard
 from cdmd.console.pages import JSON, Handler, Page, wants_json
@@ -53,6 +53,7 @@ class Console:
         self._control, self._guard, self._clock = control, guard, clock
         self._drawing = Drawing()
         routes = [Route(f"{ROOT}{path}", self._endpoint(handler), methods=["GET"]) for path, handler in PAGES]
+        routes += [Route(f"{ROOT}{path}", self._endpoint(handler), methods=["POST"]) for path, handler in SEARCHES]
         routes.append(Route(f"{ROOT}/do", self._endpoint(partial(act, guard=guard)), methods=["POST"]))
         routes.append(Route(f"{ROOT}/static/{{mark}}/{{name}}", self._static, methods=["GET"]))
         routes.append(Route(ROOT, self._home, methods=["GET"]))
@@ -97,6 +98,7 @@ class Console:
             **page.drawn,
             "title": page.title,
             "query": request.url.query,
+            "addressed": request.method == "GET",
             "path": request.scope["path"].removeprefix(ROOT),
             "me": await _caller(asking),
             "token": self._guard.token(asking.uid),

@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import anyio
+import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
@@ -17,6 +18,7 @@ from cdmd.control.problems import error_of
 from cdmd.kit.serving import App
 
 _OK: Final = 200
+_OF_THE_STREAM: Final = frozenset((b'{"type":"heartbeat"}', b'{"type":"end"}'))
 _HEADERS: Final = [(b"host", b"console"), (b"content-type", b"application/json")]
 
 
@@ -63,6 +65,10 @@ class Asking:
         """The control API's own answer as it comes, with these headers beside."""
         return _Passed(self._control, self.scope("GET", path, query), headers)
 
+    def kept(self, path: str, query: Mapping[str, Any] | None = None, *, headers: Mapping[str, str] = {}) -> Response:
+        """A stream of the control API as a file: without the lines that only say that it lives, and that it ended."""
+        return _Kept(self._control, self.scope("GET", path, query), headers)
+
     async def _ask(self, scope: MutableMapping[str, Any], body: bytes) -> Any:
         status, parts, given = 0, list[bytes](), [body]
 
@@ -79,7 +85,7 @@ class Asking:
                 parts.append(message.get("body", b""))
 
         await self._control(scope, receive, send)
-        document = json.loads(b"".join(parts))
+        document = msgspec.json.decode(b"".join(parts))
         if status != _OK:
             raise error_of(document)
         return document
@@ -98,6 +104,23 @@ class _Passed(Response):
         async def relay(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), *self.raw_headers]}
-            await send(message)
+            await self._relay(message, send)
 
         await self._control(self._asked, receive, relay)
+
+    async def _relay(self, message: MutableMapping[str, Any], send: Send) -> None:
+        await send(message)
+
+
+class _Kept(_Passed):
+    """The same without the lines of the stream's own; of a message only whole lines come (``JsonLines``)."""
+
+    @override
+    async def _relay(self, message: MutableMapping[str, Any], send: Send) -> None:
+        if message["type"] == "http.response.body":
+            lines = message.get("body", b"").splitlines(keepends=True)
+            body = b"".join(line for line in lines if line.rstrip() not in _OF_THE_STREAM)
+            if not body and message.get("more_body"):
+                return
+            message = {**message, "body": body}
+        await send(message)

@@ -5,6 +5,9 @@ from typing import Final
 from cdmd.console import customers, deliveries, events, files, letters, overview, settings
 from cdmd.console.pages import Handler
 
+SEARCHES: Final[tuple[tuple[str, Handler], ...]] = (("/customers", customers.search),)
+"""What is looked for by a form that is sent: it names people, and addresses are kept by browsers and shown to others."""
+
 PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/", overview.overview),
     ("/overview", overview.overview),

@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from cdmd.console.asking import Asking
 from cdmd.console.drawing import ROOT
+from cdmd.console.forms import read
 from cdmd.console.pages import Page, wants_json
 
 _ACTIVITIES: Final = 50
@@ -17,13 +18,24 @@ Document = Mapping[str, Any]
 
 
 async def customers(asking: Asking, request: Request) -> Page | Response:
-    """Who was looked for: the one customer who it is, or all who it may be."""
-    sought = request.query_params.get("q", "").strip()
+    """Where one is looked for. Who is looked for stands in no address, which is kept and shown: only scripts may ask so."""
+    if wants_json(request):
+        return await _found(asking, request, request.query_params)
+    return await _found(asking, request, {})
+
+
+async def search(asking: Asking, request: Request) -> Page | Response:
+    """Who was looked for by a form: the one customer who it is, or all who it may be."""
+    return await _found(asking, request, await read(request))
+
+
+async def _found(asking: Asking, request: Request, said: Mapping[str, str]) -> Page | Response:
+    sought = said.get("q", "").strip()
     if not sought:
         return Page("customers.html", "Customers", {"found": {"profiles": [], "next": None}}, {"sought": ""})
     name, equals, _ = sought.partition("=")
     asked = {"trait": sought} if equals and ":" not in name else {"text": sought}
-    found = await asking.get("/v1/profiles", {**asked, "after": request.query_params.get("after"), "limit": 50})
+    found = await asking.get("/v1/profiles", {**asked, "after": said.get("after"), "limit": 50})
     if len(found["profiles"]) == 1 and not found["next"] and not wants_json(request):
         return RedirectResponse(f"{ROOT}/customers/{found['profiles'][0]['profile']}", 303)
     return Page("customers.html", "Customers", {"found": found}, {"sought": sought})

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from cdmd.control.asking import MAX_BODY
 from cdmd.errors import BadArguments
@@ -14,12 +14,15 @@ _MOST_FIELDS: Final = 1200
 
 
 async def read(request: Request) -> Form:
-    """The form. Raises ``BadArguments`` for one that is too large or not understood."""
+    """The form. Raises ``BadArguments`` for one that is too large, not whole or not understood."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise BadArguments(f"a form of more than {MAX_BODY} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise BadArguments(f"a form of more than {MAX_BODY} bytes")
+    except ClientDisconnect as error:
+        raise BadArguments("the browser left before the form was whole") from error
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
     except ValueError as error:

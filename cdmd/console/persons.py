@@ -21,7 +21,7 @@ async def export(asking: Asking, form: Form) -> Response:
     profile = await _profile(asking, form)
     name = f'attachment; filename="{profile["id"]}.jsonl"'
     said = {"identifier": _identifier(profile["identifiers"][0])}
-    return asking.passed("/v1/profile/export", said, headers={"content-disposition": name, "cache-control": "no-store"})
+    return asking.kept("/v1/profile/export", said, headers={"content-disposition": name, "cache-control": "no-store"})
 
 
 async def ask_erase(asking: Asking, form: Form) -> Question:

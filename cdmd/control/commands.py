@@ -24,7 +24,7 @@ from cdmd.control.protocol import (
     VerifyReport,
 )
 from cdmd.control.runtime import Runtime
-from cdmd.control.watching_shapes import Caller, HistoryReport, LastReload
+from cdmd.control.watching_shapes import SERIES, Caller, HistoryReport, LastReload
 from cdmd.errors import BadArguments, NotFound
 from cdmd.models import from_micros
 
@@ -45,10 +45,12 @@ async def caller(runtime: Runtime, actor: Actor) -> Caller:
     return Caller(uid=actor.uid, user=actor.user, role=actor.role.value)
 
 
-async def history(runtime: Runtime, actor: Actor, names: Sequence[str]) -> HistoryReport:
-    """The last hour of the daemon and of those connectors."""
+async def history(runtime: Runtime, actor: Actor, names: Sequence[str], *, series: Sequence[str] = ()) -> HistoryReport:
+    """The last hour of the daemon and of those connectors; of these only the named ``series``. Raises ``BadArguments``."""
     permit(actor, Role.READER)
-    return runtime.history.report(names[:MOST_SERIES])
+    if strange := [one for one in series if one not in SERIES]:
+        raise BadArguments(f"there is no series {strange[0]}: there are {', '.join(SERIES)}")
+    return runtime.history.report(names[:MOST_SERIES], series)
 
 
 async def last_reload(runtime: Runtime, actor: Actor) -> LastReload:

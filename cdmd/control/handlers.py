@@ -59,8 +59,9 @@ async def _caller(runtime: Runtime, actor: Actor, request: Request) -> Any:
 
 
 async def _history(runtime: Runtime, actor: Actor, request: Request) -> Any:
-    """`connector` (may be repeated): the last hour, a sample every ten seconds."""
-    return await commands.history(runtime, actor, request.query_params.getlist("connector"))
+    """`connector`, `series` (both may be repeated): the last hour, a sample every ten seconds."""
+    said = request.query_params
+    return await commands.history(runtime, actor, said.getlist("connector"), series=said.getlist("series"))
 
 
 async def _last_reload(runtime: Runtime, actor: Actor, request: Request) -> Any:

@@ -97,12 +97,13 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     times too far ahead, ``ignored_traits`` that a full profile had no place for, ``skipped_values`` that no indicator could
     use, ``missed`` what only a stream found (``reconcile``), ``to_fetch`` what was notified and not fetched. ``refusals`` says
     how often for each reason since the start (``signature_mismatch``, ``too_large`` ...), ``detail`` what it does or waits
-    for, ``next`` when it will look again.
+    for, ``next`` when it will look again, ``since`` when its ``state`` is what it is.
     """
 
     name: str
     type: str
     state: str
+    since: datetime | None = None
     freshness_objective_seconds: float | None = None
     freshness_seconds: float | None = None
     received: int = 0

@@ -17,8 +17,8 @@ from cdmd.profiles.audiences import Audiences
 class Hour(Protocol):
     """The last hour, sampled (``History`` fulfils it)."""
 
-    def report(self, names: Collection[str] = ()) -> HistoryReport:
-        """The samples of the daemon, and of those connectors among ``names`` that have any."""
+    def report(self, names: Collection[str] = (), series: Collection[str] = ()) -> HistoryReport:
+        """The samples of the daemon, and those ``series`` (all by default) of the connectors among ``names`` that have any."""
         ...
 
 

@@ -1,6 +1,7 @@
 """The shapes that the control socket speaks about the last hour and the last reload (see ``protocol``)."""
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -20,12 +21,19 @@ class Caller(_Shape, frozen=True, kw_only=True):
 
 
 class ConnectorSeries(_Shape, frozen=True, kw_only=True):
-    """One connector's samples: records ``received`` since the beginning, the freshness measured then, the backlog."""
+    """One connector's samples: records ``received`` since the beginning, the freshness measured then, the backlog.
+
+    A series that was not asked for is empty.
+    """
 
     name: str
-    received: list[float | None]
-    freshness_seconds: list[float | None]
-    backlog: list[float | None]
+    received: list[float | None] = []
+    freshness_seconds: list[float | None] = []
+    backlog: list[float | None] = []
+
+
+SERIES: Final = ("received", "freshness_seconds", "backlog")
+"""What is sampled of a connector."""
 
 
 class HistoryReport(_Shape, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from cdmd.control.watching_shapes import ConnectorSeries, HistoryReport
+from cdmd.control.watching_shapes import SERIES, ConnectorSeries, HistoryReport
 from cdmd.daemon.overview import freshness
 from cdmd.daemon.parts import Parts
 from cdmd.models import Count
@@ -45,8 +45,9 @@ class Ring:
 
     def since(self, first: int, end: int) -> list[float | None]:
         """The values of the samples from ``first`` to before ``end``."""
-        found = (self._values[number % len(self._values)] for number in range(first, end))
-        return [None if math.isnan(value) else round(value, 3) for value in found]
+        start, count = first % len(self._values), end - first
+        found = (self._values[start:] + self._values[:start])[:count]
+        return [None if value != value else round(value, 3) for value in found]  # noqa: PLR0124 - what is not a number
 
 
 class History:
@@ -70,17 +71,21 @@ class History:
             for ring, each in zip(self._connectors[name], measured, strict=True):
                 ring.put(number, each)
 
-    def report(self, names: Collection[str] = ()) -> HistoryReport:
-        """All samples that are kept, of the daemon and of those connectors among ``names`` that have any."""
+    def report(self, names: Collection[str] = (), series: Collection[str] = ()) -> HistoryReport:
+        """All samples that are kept, of the daemon and of those connectors among ``names`` that have any.
+
+        ``series`` are fields of ``ConnectorSeries``: only these are read, by default all.
+        """
         first, end = max(0, self._taken - self._size), self._taken
         journaled, applied, backlog = (ring.since(first, end) for ring in self._whole)
-        series = []
+        wanted = [(place, field) for place, field in enumerate(SERIES) if field in (series or SERIES)]
+        found = []
         for name in names:
             if rings := self._connectors.get(name):
-                received, fresh, waiting = (ring.since(first, end) for ring in rings)
-                series.append(ConnectorSeries(name=name, received=received, freshness_seconds=fresh, backlog=waiting))
+                values = {field: rings[place].since(first, end) for place, field in wanted}
+                found.append(ConnectorSeries(name=name, **values))
         return HistoryReport(
-            step_seconds=STEP, until=self._until, journaled=journaled, applied=applied, backlog=backlog, connectors=series
+            step_seconds=STEP, until=self._until, journaled=journaled, applied=applied, backlog=backlog, connectors=found
         )
 
     def _rings(self) -> tuple[Ring, Ring, Ring]:

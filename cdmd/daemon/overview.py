@@ -1,7 +1,10 @@
 """What ``cdmctl status`` shows, measured: every connector's counters with the sums of promise P9, freshness, disk, plugins."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+import anyio.lowlevel
 
 from cdmd import __version__
 from cdmd.contracts import JournalStatistics, LookingConnector, StoreTotals, StreamingConnector
@@ -25,7 +28,8 @@ from cdmd.daemon.plugin_rows import plugin_rows
 from cdmd.errors import CdmdError
 from cdmd.models import Count
 
-_WELL = frozenset(("running", "paused", "starting"))
+_AT_ONCE: Final = 50
+_WELL: Final = frozenset(("running", "paused", "starting"))
 
 
 class Overview:
@@ -46,7 +50,7 @@ class Overview:
         parts, now = self._parts, self._parts.clock.monotonic()
         unread = await self._ask_store()
         journal, totals, queue = await parts.journal.statistics(), self._totals, parts.queue.statistics()
-        rows = [_connector(parts, live, self._applied) for live in parts.connectors]
+        rows = [row async for row in _connectors(parts, self._applied)]
         plugins = plugin_rows(parts)
         warnings = _warnings(parts, {"journal": journal.failure, "store": unread or parts.store.failure})
         unwell = warnings or any(row.state not in _WELL for row in rows) or any(row.error for row in plugins)
@@ -105,6 +109,14 @@ def _is_unwell(row: TargetRow) -> bool:
     return row.state == "failing" or row.full_since is not None or hopeless
 
 
+async def _connectors(parts: Parts, applied: Mapping[tuple[str, str], int]) -> AsyncIterator[ConnectorRow]:
+    """A row for each, some at a time: many of them must not keep the loop from what arrives."""
+    for number, live in enumerate(parts.connectors, start=1):
+        yield _connector(parts, live, applied)
+        if number % _AT_ONCE == 0:
+            await anyio.lowlevel.checkpoint()
+
+
 def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int]) -> ConnectorRow:
     name, frame = live.config.name, live.config.frame
     child, fresh = parts.supervisor.state(name), freshness(parts, live, parts.clock.now())
@@ -122,6 +134,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         name=name,
         type=frame.type,
         state=child.state,
+        since=parts.clock.now() - timedelta(seconds=parts.clock.monotonic() - child.since),
         freshness_objective_seconds=_objective(live),
         freshness_seconds=None if fresh is None else round(fresh, 3),
         received=door(Count.RECEIVED),

@@ -5,6 +5,7 @@ for a tail the share of a core that it takes of the daemon, for that much less i
 Run: python -m tests.bench.commands [--long] [--folder FOLDER].
 """
 
+import http.client
 import json
 import os
 import pty
@@ -12,13 +13,14 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from cdmd.testing import DaemonProcess
 from tests.bench.end_to_end import Daemon
-from tests.bench.figures import Report, cpu_seconds, options, working_folder
+from tests.bench.figures import Report, cpu_seconds, options, quantile, working_folder
 from tests.bench.load import Generator, Outcome, Plan
 
 CONNECTORS = 1_000
@@ -50,6 +52,33 @@ def _drawn(daemon: DaemonProcess) -> float:
     return _children() - before
 
 
+def _looking(daemon: DaemonProcess) -> tuple[list[float], list[float]]:
+    """Milliseconds of each look at the console's overview, and what somebody else waits for an answer meanwhile, sorted."""
+    pages: list[float] = []
+    waits: list[float] = []
+    done = threading.Event()
+
+    def wait_beside() -> None:
+        other = http.client.HTTPConnection("127.0.0.1", int(daemon.url.rpartition(":")[2]))
+        while not done.is_set():
+            began = time.perf_counter()
+            other.request("GET", "/livez")
+            other.getresponse().read()
+            waits.append((time.perf_counter() - began) * 1e3)
+        other.close()
+
+    beside = threading.Thread(target=wait_beside)
+    beside.start()
+    for _ in range(ASKED):
+        began = time.perf_counter()
+        with daemon.control.raw("GET", "/console/", body=None, headers={"host": "localhost"}) as page:
+            assert page.whole()
+        pages.append((time.perf_counter() - began) * 1e3)
+    done.set()
+    beside.join()
+    return pages, sorted(waits)
+
+
 def asking(report: Report, folder: Path) -> None:
     """A thousand connectors that have all taken and refused something."""
     folder.mkdir()
@@ -73,9 +102,14 @@ def asking(report: Report, folder: Path) -> None:
         for _ in range(ASKED):
             daemon.control.text("/v1/metrics")
         metrics = (cpu_seconds(pid) - before) / ASKED
+        pages, waits = _looking(daemon)
     report.note(f"cmdctl status took {min(took):.2f} s at best, {statistics.median(took):.2f} s in the middle")
     report.line(f"cmdctl status with {CONNECTORS:,} connectors, CPU", statistics.median(used), "s", at_most=0.25)
     report.line("the same on a terminal, the command's CPU", statistics.median(drawn), "s", at_most=0.25)
+    report.note(
+        f"beside the page others waited up to {waits[-1]:.0f} ms for an answer, 99 % of them {quantile(waits, 0.99):.1f} ms"
+    )
+    report.line("the console's overview of them", statistics.median(pages), "ms", at_most=100)
     report.line("the metrics of them, the daemon's CPU", metrics, "s", at_most=0.25)
 
 

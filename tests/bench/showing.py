@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             def ask(customer: int) -> None:
                 target = path.format(quote(_public(daemon.control, customer)) if "{" in path else "")
                 with daemon.control.raw("GET", f"/console{target}", body=None, headers={"host": "localhost"}) as answer:
-                    assert answer.read(), target
+                    assert answer.whole(), target
                     assert answer.status == 200, (target, answer.status)
 
             return ask

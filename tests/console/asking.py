@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from cdmd.console.contents import SEARCHES
 from tests.control.doubles import Daemon, raw_get
 
 HOST = {"host": "localhost:8790"}
@@ -30,9 +31,16 @@ class Seen(NamedTuple):
 
 
 def look(daemon: Daemon, path: str, role: str = "admin", **headers: str) -> Seen:
-    """The page at ``path`` below ``/console``."""
+    """The page at ``path`` below ``/console``; the query of a search that names people is sent as its form sends it."""
     daemon.client(role)
-    status, answered, body = raw_get(daemon.path, f"/console{path}", headers={**HOST, **_named(headers)})
+    place, _, said = path.partition("?")
+    if place in dict(SEARCHES):
+        answer = raw_get(
+            daemon.path, f"/console{place}", method="POST", body=said.encode(), headers={**HOST, **_named(headers)}
+        )
+    else:
+        answer = raw_get(daemon.path, f"/console{path}", headers={**HOST, **_named(headers)})
+    status, answered, body = answer
     return Seen(status, answered, body.decode())
 
 

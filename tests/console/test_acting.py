@@ -1,12 +1,17 @@
 """Buttons: done by the same commands, audited the same way, and by nobody's page but ours."""
 
+import json
 import re
+from typing import Any
 
 import msgspec
 import pytest
+from starlette.requests import Request
 
+from cdmd.console import forms
 from cdmd.console.acting import ACTIONS
 from cdmd.console.guarding import Guard
+from cdmd.errors import BadArguments
 from tests.console.asking import look, press
 from tests.control.doubles import AT, PROFILE, READER, STRANGER, Daemon, applied, dead, raw_get
 from tests.control.outgoing import outgoing
@@ -182,6 +187,9 @@ def test_everything_about_a_person_is_handed_out_as_a_file(daemon: Daemon) -> No
     assert seen.headers["content-disposition"] == f'attachment; filename="{PROFILE}.jsonl"'
     assert seen.headers["content-type"] == "application/jsonl"
     assert "canary-joe@example.com" in seen.text
+    kinds = [json.loads(line)["type"] for line in seen.text.splitlines()]
+    assert kinds[-1] == "summary", "its last line says what was handed out, not that the stream ended"
+    assert "heartbeat" not in kinds
     assert ("ada", "profile export", "done") in daemon.audits()
 
 
@@ -237,3 +245,17 @@ def test_a_page_of_another_site_cannot_use_the_control_api_either(daemon: Daemon
     assert ask(host="attacker.example") == 403
     assert daemon.runtime.states == {"shop": "running"}
     assert ask(host="d") == 200
+
+
+@pytest.mark.anyio
+async def test_a_browser_that_leaves_in_the_midst_of_a_form_did_not_send_it() -> None:
+    coming: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"do=erase", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return coming.pop(0)
+
+    with pytest.raises(BadArguments, match="left before the form was whole"):
+        await forms.read(Request({"type": "http", "method": "POST", "headers": []}, receive))

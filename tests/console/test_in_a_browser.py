@@ -136,7 +136,7 @@ def sites(console: Console) -> list[str]:
     letter = console.daemon.control.get("/v1/dead-letters")[0]["seq"]
     delivery = console.daemon.control.get("/v1/deliveries")[0]["id"]
     return [
-        *("/", "/connectors/shop", "/connectors/supplier", "/customers", "/customers?q=joe*", customer(console)),
+        *("/", "/connectors/shop", "/connectors/supplier", "/customers", customer(console)),
         *(
             f"{customer(console)}?why=1",
             "/live",
@@ -314,7 +314,9 @@ def test_a_customer_is_split_and_erased_from_the_page(console: Console) -> None:
         "/hooks/shop", event(90, identifiers={"email": "ida@example.com", "phone": "+46701234567"}), headers=headers
     )
     until(lambda: console.daemon.control.get("/v1/profiles", {"text": "ida@example.com"})["profiles"], seconds=10, what="Ida")
-    console.go("/customers?q=ida@example.com")
+    console.go("/customers")
+    console.tab.js("document.querySelector('#q').value = 'ida@example.com'")
+    console.tab.click("main form button")
     console.tab.js("[...document.querySelectorAll('.person button')].find(one => one.textContent.startsWith('Split')).click()")
     console.tab.until("document.querySelector('h1')?.textContent.startsWith('Make two people')")
     console.tab.click("main a.button")

@@ -11,6 +11,7 @@ def row(**changed: Any) -> dict[str, Any]:
     return {
         "name": "shop",
         "state": "running",
+        "since": "2026-11-23T09:00:00Z",
         "error": None,
         "freshness_seconds": 1.0,
         "freshness_objective_seconds": 5.0,
@@ -47,6 +48,11 @@ def test_troubles_say_where_why_and_since_when_the_gravest_first(daemon: Daemon)
         ("crm", "it answers with status 500"),
         ("warranty", "it raised"),
     ]
+    assert [(one.said, one.when) for one in troubles(status)[1:4]] == [
+        ("began", "2026-11-23T09:00:00Z"),
+        ("began", "2026-11-23T09:00:00Z"),
+        ("last event", "2026-11-23T10:00:00Z"),
+    ], "a push connector, too, says since when it does not run"
 
 
 def test_a_counter_that_began_anew_has_no_rate_there() -> None:

@@ -2,19 +2,21 @@
 
 import json
 import re
+from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 import pytest
 
+from cdmd.console import app
 from cdmd.console.contents import PAGES
 from cdmd.console.drawing import Drawing
 from cdmd.console.guarding import integrity
 from cdmd.control.protocol import ConnectorRow, ReloadReport, ReloadRow, TailFilter
 from cdmd.control.watching_shapes import DifferenceRow, LastReload
 from cdmd.errors import CdmdError
-from tests.console.asking import look
-from tests.control.doubles import AT, NOW, PROFILE, Daemon, applied, dead, event, lines, people
+from tests.console.asking import HOST, look
+from tests.control.doubles import AT, NOW, PROFILE, Daemon, applied, dead, event, lines, people, raw_get
 from tests.control.outgoing import MemoryOutbox, outgoing
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"&{{7*7}}<script>alert(2)</script>"
@@ -22,7 +24,7 @@ HOSTILE = "<img src=x onerror=alert(1)>'\"&{{7*7}}<script>alert(2)</script>"
 
 DELIVERY = outgoing(MemoryOutbox(), at=AT)[1]
 SITES = {
-    "/": {"status": "/v1/status", "history": "/v1/history?connector=shop"},
+    "/": {"status": "/v1/status", "history": "/v1/history?connector=shop&series=received"},
     "/connectors/shop": {"history": "/v1/history?connector=shop"},
     "/customers?q=canary-joe@example.com": {"found": "/v1/profiles?text=canary-joe@example.com"},
     f"/customers/{PROFILE}": {"profile": f"/v1/profile?profile={PROFILE}&activities=50"},
@@ -139,6 +141,20 @@ def test_customers_are_sought_by_a_trait_or_by_a_name(daemon: Daemon, sought: st
     people(daemon, 3)
     look(daemon, f"/customers?q={quote(sought)}")
     assert json.loads(daemon.runtime.store.rows[-1].arguments)["by"] == by
+
+
+def test_who_is_looked_for_stands_in_no_address(daemon: Daemon) -> None:
+    applied(daemon.runtime)
+    daemon.client("admin")
+    path = f"/console/customers?q={quote('canary*')}"
+    status, _, body = raw_get(daemon.path, path, headers=HOST)
+    assert (status, b"<table" in body, daemon.runtime.store.rows) == (200, False, [])
+    status, _, body = raw_get(daemon.path, path, headers={**HOST, "accept": "application/json"})
+    assert (status, len(daemon.runtime.store.rows)) == (200, 1), "a script may ask so: it keeps no history"
+    templates = Path(app.__file__).parent / "templates"
+    assert not [file.name for file in templates.iterdir() if "/customers?" in file.read_text()]
+    assert "canary*" not in "".join(re.findall(r'(?:href|action)="([^"]*)"', look(daemon, "/customers?q=canary*").text))
+    assert look(daemon, "/customers?q=canary*", origin="http://attacker.example").status == 403
 
 
 def test_what_customers_and_senders_wrote_is_never_markup(daemon: Daemon) -> None:

@@ -462,9 +462,11 @@ REHEARSED = RehearsalReport(
 class MemoryHour:
     """Two samples of the daemon, and of whoever is asked about."""
 
-    def report(self, names: Any = ()) -> HistoryReport:
-        series = [ConnectorSeries(name=name, received=[1, 7], freshness_seconds=[None, 0.2], backlog=[0, 0]) for name in names]
-        return HistoryReport(step_seconds=10, until=NOW, journaled=[1, 9], applied=[1, 8], backlog=[0, 1], connectors=series)
+    def report(self, names: Any = (), series: Any = ()) -> HistoryReport:
+        every = {"received": [1, 7], "freshness_seconds": [None, 0.2], "backlog": [0, 0]}
+        wanted = {field: values for field, values in every.items() if field in (series or every)}
+        found = [ConnectorSeries(name=name, **wanted) for name in names]
+        return HistoryReport(step_seconds=10, until=NOW, journaled=[1, 9], applied=[1, 8], backlog=[0, 1], connectors=found)
 
 
 class MemoryRuntime:

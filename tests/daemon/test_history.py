@@ -22,6 +22,8 @@ def test_samples_come_back_in_order_and_only_so_many_are_kept() -> None:
     assert report.connectors[0].received == [30, 40, 50]
     assert report.connectors[0].freshness_seconds == [None, None, None]
     assert report.until == NOW
+    only = history.report(["shop"], ["backlog"]).connectors[0]
+    assert (only.received, only.freshness_seconds, only.backlog) == ([], [], [0, 0, 0])
 
 
 def test_a_connector_that_came_later_has_nothing_before_and_one_that_left_is_forgotten() -> None:

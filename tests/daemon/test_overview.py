@@ -210,3 +210,15 @@ def test_shapes_stay_as_the_contract_has_them() -> None:
     )
     assert {"version", "state", "uptime_seconds", "queue", "journal", "connectors"} <= set(Status.__struct_fields__)
     assert Fetcher.type == "fetcher"
+
+
+async def test_a_connector_says_since_when_it_is_as_it_is(tmp_path: Path) -> None:
+    async with World(tmp_path, PUSH).parts() as parts:
+        await until(parts, "shop", "running")
+        first = await row(parts, "shop")
+        assert first.since is not None
+        later = await row(parts, "shop")
+        assert later.since is not None
+        assert abs((later.since - first.since).total_seconds()) < 0.5
+        parts.supervisor.mark("shop", "degraded", "its table is gone")
+        assert (await row(parts, "shop")).since > later.since  # type: ignore[operator]
