@@ -20,7 +20,7 @@ from cdmd.batches.preparing import Preparation, prepared, together
 from cdmd.batches.rules import Digester, PipelineSettings, Rules
 from cdmd.batches.tail import Tail
 from cdmd.batches.writing import Turn, Writing
-from cdmd.contracts import Clock, Journal, Remap, Screen, Store
+from cdmd.contracts import Clock, Journal, Remap, Screen, Store, Witness
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.extensions import Extensions
 from cdmd.identity.identifiers import Kinds
@@ -48,7 +48,8 @@ class Pipeline:
     """Takes what the journal holds through all steps into the store, in order, until cancelled.
 
     ``pull`` names the connectors whose freshness is measured from effective time; ``applied`` is told each new position,
-    ``lengthen`` whether threads may keep the interpreter for long now (``cdmd.batches.pacing.Turns``).
+    ``lengthen`` whether threads may keep the interpreter for long now (``cdmd.batches.pacing.Turns``); ``witness`` hears of
+    each step.
     """
 
     def __init__(  # noqa: PLR0913 - the rooms it joins, each by its name
@@ -70,7 +71,9 @@ class Pipeline:
         tail: Tail | None = None,
         applied: Callable[[Seq], None] = lambda position: None,
         lengthen: Callable[[bool], None] = lambda long: None,
+        witness: Witness | None = None,
     ) -> None:
+        self._witness = witness
         self._journal, self._store, self._extensions, self._clock = journal, store, extensions, clock
         self._settings = settings or PipelineSettings()
         rules = Rules(
@@ -96,7 +99,9 @@ class Pipeline:
         self._turns = Turns(clock, lengthen)
         self._woken = anyio.Event()
         self.tail = tail or Tail()
-        self._writing = Writing(store, rules, clock=clock, pull=pull, credit=self._credit, tail=self.tail, applied=applied)
+        self._writing = Writing(
+            store, rules, clock=clock, pull=pull, credit=self._credit, tail=self.tail, applied=applied, witness=witness
+        )
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Read ahead, call extensions, apply in order, and bring parked events back: side by side, until cancelled."""
@@ -256,6 +261,8 @@ class Pipeline:
         """The intake says what is durable now; ``first`` is the first entry's sequence number."""
         self._turns.arrived()
         self._credit.journaled(first, entries)
+        if self._witness is not None:
+            self._witness.journaled(first, entries)
         if self.tail.watched:
             for entry in entries:
                 self.tail.publish("accepted", entry.event, entry.fault.code if entry.fault else "")

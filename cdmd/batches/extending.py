@@ -99,6 +99,7 @@ class Passage:
             retry=self.retry,
             attempts=self.tries,
             digest=self.digest,
+            began=tuple(visit.began) if visit is not None else (),
         )
         return item, self.entry.event
 

@@ -16,7 +16,7 @@ from cdmd.batches.freshness import Freshness
 from cdmd.batches.preparing import Preparation, Prepared, prepare, work_of
 from cdmd.batches.rules import Rules
 from cdmd.batches.tail import Tail
-from cdmd.contracts import Clock, Store
+from cdmd.contracts import Clock, Store, Witness
 from cdmd.errors import CdmdError
 from cdmd.models import Changes, Count, Seq, to_micros
 
@@ -64,7 +64,9 @@ class Writing:
         credit: Credit,
         tail: Tail,
         applied: Callable[[Seq], None],
+        witness: Witness | None = None,
     ) -> None:
+        self._witness = witness
         self._store, self.rules, self._clock, self.pull = store, rules, clock, pull
         self._credit, self._tail, self._applied = credit, tail, applied
         self.freshness = Freshness()
@@ -142,6 +144,10 @@ class Writing:
         self.freshness.seen(zip(connectors, since, strict=True), self._clock.now())
         if self._tail.watched:
             self._show(fates)
+        if self._witness is not None:
+            for fate in fates:
+                if fate.stage is not None:
+                    self._witness.passed(fate.item, fate.stage)
 
     def _show(self, fates: Sequence[Fate]) -> None:
         for stage, item, detail, *_ in fates:

@@ -40,6 +40,7 @@ from cdmd.config.secrets import LITERAL, Secrets, StandIns, make_token, token
 from cdmd.config.sharing import JournalSettings
 from cdmd.config.storing import StoreSettings
 from cdmd.config.targeting import addressed, target
+from cdmd.config.telemetry import OpenTelemetrySettings
 from cdmd.config.typed import Check, Typed, Types
 from cdmd.contracts import Format
 from cdmd.errors import ConfigInvalid
@@ -50,6 +51,7 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "http": HttpSettings,
     "control": ControlSettings,
     "metrics": MetricsSettings,
+    "opentelemetry": OpenTelemetrySettings,
     "network": NetworkSettings,
     "queue": QueueSettings,
     "journal": JournalSettings,

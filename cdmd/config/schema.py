@@ -15,6 +15,7 @@ from cdmd.config.governing import PrivacySettings
 from cdmd.config.outbound import DeliverySettings, TargetConfig
 from cdmd.config.sharing import JournalSettings
 from cdmd.config.storing import StoreSettings
+from cdmd.config.telemetry import OpenTelemetrySettings
 from cdmd.contracts import EventSettings
 from cdmd.kit.quantities import Duration, Size
 from cdmd.kit.secret import Secret
@@ -323,6 +324,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     http: HttpSettings = HttpSettings()
     control: ControlSettings = ControlSettings()
     metrics: MetricsSettings = MetricsSettings()
+    opentelemetry: OpenTelemetrySettings = OpenTelemetrySettings()
     network: NetworkSettings = NetworkSettings()
     queue: QueueSettings = QueueSettings()
     journal: JournalSettings = JournalSettings()

@@ -34,6 +34,7 @@ from cdmd.contracts.store import DeadLetterCause, DeadLetterFilter, Decide, Deri
 from cdmd.contracts.streams import EventSettings, LookingConnector, StreamFrame, StreamingConnector, StreamOutlook
 from cdmd.contracts.targets import Addressee, DeliveringTarget, Outlet, RunningTarget, Target
 from cdmd.contracts.values import Question, Values
+from cdmd.contracts.witnesses import Witness
 
 __all__ = [
     "BEGINNING",
@@ -106,4 +107,5 @@ __all__ = [
     "Trace",
     "Turn",
     "Values",
+    "Witness",
 ]

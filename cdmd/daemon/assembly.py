@@ -49,6 +49,8 @@ async def run(given: Given) -> None:
             stopping = Stopping(given, stack.enter_context(given.signals()))
             parts = await _open(given, stack)
             listening = await stack.enter_async_context(sockets(given.config, given.systemd))
+            if parts.tracing is not None:
+                await stack.enter_async_context(parts.tracing.running())
             for client in parts.plugin_clients.values():
                 await stack.enter_async_context(client)
             await _serve(parts, listening, stopping)

@@ -31,6 +31,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("cdmd_uptime_seconds", "gauge", "Seconds since the start."),
     Family("cdmd_ready", "gauge", "1 while events can be taken (as /readyz says)."),
     Family("cdmd_loop_lag_seconds", "gauge", "The longest that anything blocked the event loop since the start."),
+    Family("cdmd_spans_total", "counter", "Spans of events' ways by what became of them (`sent`, `dropped`).", ("result",)),
     Family("cdmd_queue_depth", "gauge", "Events waiting for the journal."),
     Family("cdmd_queue_capacity", "gauge", "Events that may wait for the journal."),
     Family("cdmd_journal_backlog", "gauge", "Events acknowledged and not yet applied or parked."),

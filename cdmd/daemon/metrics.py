@@ -72,6 +72,9 @@ class _Snapshot:
         add("cdmd_loop_lag_seconds", parts.watch.longest)
         add("cdmd_uptime_seconds", status.uptime_seconds)
         add("cdmd_ready", float(parts.readiness()[0]))
+        if parts.tracing is not None:
+            add("cdmd_spans_total", parts.tracing.sent, "sent")
+            add("cdmd_spans_total", parts.tracing.dropped, "dropped")
         for database, size in parts.disk.log_bytes.items():
             add("cdmd_sqlite_wal_bytes", size, database)
         buckets, total = parts.pipeline.freshness.distribution()

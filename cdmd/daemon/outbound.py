@@ -17,7 +17,7 @@ import anyio.abc
 import msgspec
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock, DeliveringTarget
+from cdmd.contracts import Clock, DeliveringTarget, Witness
 from cdmd.control.protocol import ReloadRow
 from cdmd.control.target_shapes import TargetRow, Tried
 from cdmd.deliveries.dispatching import Built, Dispatcher, HttpMaker, Live
@@ -51,6 +51,7 @@ class Outbound:
         clock: Clock,
         scratch: Path,
         audiences: Audiences,
+        witness: Witness | None = None,
     ) -> None:
         self._store, self._plugins, self._clock, self._journal_id = store, plugins, clock, journal_id
         self._replays: dict[str, Replaying] = {}
@@ -63,6 +64,7 @@ class Outbound:
             scratch=scratch,
             values=ToldValues(audiences, {}),
             chance=random.random,
+            witness=witness,
         )
         store.outbox.written = self.dispatcher.wake
 

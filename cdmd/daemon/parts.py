@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 
 from cdmd.config.schema import Config
+from cdmd.contracts import Witness
 from cdmd.control.protocol import DaemonState
 from cdmd.daemon.blaming import Blaming
 from cdmd.daemon.budgets import Budgets
@@ -25,6 +26,7 @@ from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.naming import Names, guarded, reconciled
 from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.privacy import Privacy
+from cdmd.daemon.tracing import Tracing, tracing
 from cdmd.daemon.upkeep import Upkeep
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError
@@ -192,6 +194,7 @@ class Parts:
             settings=PipelineSettings(parked_max=parked.max_events, parked_keep=parked.keep.seconds),
             applied=self.door.applied,
             lengthen=self.given.lengthen,
+            witness=self._witness,
         )
 
     @cached_property
@@ -228,7 +231,17 @@ class Parts:
             clock=self.clock,
             scratch=StateDirectory(self.config.state_dir).scratch,
             audiences=self.audiences,
+            witness=self._witness,
         )
+
+    @cached_property
+    def tracing(self) -> Tracing | None:
+        """Tells the ways of events; to be entered before anything is received."""
+        return tracing(self.config.opentelemetry, journal_id=self.journal.id, clock=self.clock)
+
+    @property
+    def _witness(self) -> Witness | None:
+        return None if self.tracing is None else self.tracing.witness
 
     # ---- what keeps it going ---------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from cdmd.config.schema import Config
 
-_TABLES: Final = ("http", "network", "queue", "store", "parked")
+_TABLES: Final = ("http", "opentelemetry", "network", "queue", "store", "parked")
 _AT_ONCE: Final = ("keep", "reserve")
 
 

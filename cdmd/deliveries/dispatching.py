@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from cdmd.config.outbound import TargetConfig
-from cdmd.contracts import Clock, DeliveringTarget, RunningTarget, Store, Values
+from cdmd.contracts import Clock, DeliveringTarget, RunningTarget, Store, Values, Witness
 from cdmd.deliveries import endpoints
 from cdmd.deliveries.announcing import Announcing
 from cdmd.deliveries.outlets import Client, TargetOutlet
@@ -87,7 +87,9 @@ class Dispatcher:
         scratch: Path,
         values: Values,
         chance: Callable[[], float],
+        witness: Witness | None = None,
     ) -> None:
+        self._witness = witness
         self._store, self._http, self._clock, self._scratch = store, http, clock, scratch
         self._journal_id, self.values, self._chance = journal_id, values, chance
         self._live: dict[str, Live] = {}
@@ -273,6 +275,8 @@ class Dispatcher:
                 live.sender.refresh()
 
     def _settled(self, settled: Sequence[Settled]) -> None:
+        if self._witness is not None:
+            self._witness.settled(settled)
         by_target: dict[str, list[Settled]] = {}
         for one in settled:
             by_target.setdefault(one.delivery.target, []).append(one)

@@ -31,10 +31,11 @@ class Visit:
     """One event's way through its extensions. ``outcome`` is None until it ended; ``event`` is as far as it has come.
 
     ``extension`` names the one whose turn it is, ``called`` says whether that call began, ``attempts`` how often it failed
-    before. ``ended`` is called once, on the event loop, when the outcome stands. ``span`` is the trace that it came with.
+    before. ``trace`` are the calls that ended, ``began`` when each of them was made (monotonic seconds). ``ended`` is called
+    once, on the event loop, when the outcome stands. ``span`` is the trace that it came with.
     """
 
-    __slots__ = ("attempts", "called", "ended", "event", "index", "outcome", "plan", "span", "trace", "withdrawn")
+    __slots__ = ("attempts", "began", "called", "ended", "event", "index", "outcome", "plan", "span", "trace", "withdrawn")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Visit:
     ) -> None:
         self.event, self.plan, self.index, self.attempts, self.ended, self.span = event, plan, index, attempts, ended, span
         self.trace: list[Extended] = []
+        self.began: list[float] = []
         self.outcome: Outcome | None = None
         self.called = self.withdrawn = False
 
@@ -96,7 +98,7 @@ class Extensions:
         limits: Limits | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits, self._clock = limits or Limits(), clock
         self.registered = tuple(registered)
         self._lines: dict[str, _Line] = {}
         for key, one in zip(keys(self.registered), self.registered, strict=True):
@@ -219,7 +221,7 @@ class Extensions:
 
     async def _call(self, line: _Line, visit: Visit) -> bool:
         """One call; True when this task's state can no longer be trusted (a coroutine had to be dropped)."""
-        visit.called, waits = True, False
+        visit.called, waits, begun = True, False, self._clock.monotonic()
 
         def suspended() -> None:
             nonlocal waits
@@ -233,6 +235,7 @@ class Extensions:
             line.suspended -= waits
         visit.event, visit.outcome, visit.called = verdict.event, verdict.outcome, False
         visit.trace.append(verdict.visit)
+        visit.began.append(begun)
         if visit.outcome is None:
             visit.index += 1
             visit.attempts = 0

@@ -52,6 +52,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``parked_since`` is when it was first parked. ``entry.event`` is already extended where extensions answered in time.
     ``retry`` marks a revived dead letter that was retried ``attempts`` times before. ``digest``: its occurrence's, if computed.
+    ``began``: when the last calls of ``trace`` began (monotonic seconds), those that were made in this run.
     """
 
     seq: Seq
@@ -63,3 +64,4 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     retry: bool = False
     attempts: int = 0
     digest: Digest | None = None
+    began: Sequence[float] = ()

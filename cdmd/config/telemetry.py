@@ -1,0 +1,53 @@
+"""``[opentelemetry]`` as a struct: whether and where events' ways are told as spans."""
+
+import importlib.util
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from cdmd.kit.secret import Secret
+
+
+class OpenTelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[opentelemetry]``."""
+
+    enabled: Annotated[
+        bool,
+        Meta(description="Tell the ways of events as spans, over OTLP with HTTP. Needs `pip install 'cdmd[otel]'`."),
+    ] = False
+    endpoint: Annotated[
+        str | None,
+        Meta(
+            description="Where the collector is (`http://localhost:4318`; `/v1/traces` is added), by default as"
+            " `OTEL_EXPORTER_OTLP_ENDPOINT` says. The other `OTEL_EXPORTER_OTLP_*`, `OTEL_SERVICE_NAME` and"
+            " `OTEL_RESOURCE_ATTRIBUTES` hold, too."
+        ),
+    ] = None
+    sample: Annotated[
+        float, Meta(description="The share of traces that are told, all of one or nothing, by its id.", ge=0, le=1)
+    ] = 0.01
+    headers: Annotated[dict[str, Secret], Meta(description="What is sent along (`authorization`), each a secret.")] = {}
+
+    def __post_init__(self) -> None:
+        if problem := self._problem():
+            raise ValueError(problem)
+
+    def _problem(self) -> str | None:
+        if self.endpoint is not None:
+            parts = urlsplit(self.endpoint)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                return f"`endpoint` is {self.endpoint!r}: write http://HOST:PORT"
+            if "@" in parts.netloc:
+                return '`endpoint` holds a login: write it as a header (`headers = { authorization = "credential:NAME" }`)'
+        if self.enabled and not _installed():
+            return "`enabled` needs OpenTelemetry: pip install 'cdmd[otel]'"
+        return None
+
+
+def _installed() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
