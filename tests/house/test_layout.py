@@ -13,6 +13,7 @@ LONGEST = 350
 LONGER = {
     "cdmd/control/protocol.py": 400,  # the shapes of the control socket, likewise
     "cdmd/daemon/assembly.py": 400,  # the list of parts
+    "cdmd/daemon/parts.py": 400,  # what each is made from
     "cdmd/kit/templates.py": 400,  # one grammar: its parser and its evaluation
 }
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager", "managers", "tools", "lib"}
