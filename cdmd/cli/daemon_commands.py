@@ -19,6 +19,7 @@ ENTRIES = {
     "plugin": Entry("cdmd.cli.plugin_new:plugin", "Start a plugin package of your own, and see where it stands."),
     "verify": Entry("cdmd.cli.daemon_checking:verify", "Check journal and store while the daemon is down."),
     "restore": Entry("cdmd.cli.daemon_restoring:restore", "Put a backup in place."),
+    "migrate": Entry("cdmd.cli.daemon_migrating:migrate", "Move everything to another journal or store, or back."),
     "completion": Entry("cdmd.cli.completion:completion", "Print the script that completes this command in a shell."),
     "version": Entry("cdmd.cli.daemon_version:version", "The version."),
 }

@@ -159,6 +159,10 @@ class Beside:
         for connector, name, value in counts:
             self._counts[connector, name] += value
 
+    def forget_counts(self) -> None:
+        """Nothing was counted."""
+        self._counts.clear()
+
     @property
     def counts(self) -> dict[tuple[str, str], int]:
         """The door's counters."""

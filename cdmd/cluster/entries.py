@@ -14,8 +14,8 @@ from cdmd.cluster.abreast import abreast
 from cdmd.cluster.commits import Frame, read_frame
 from cdmd.cluster.stream import Stream
 from cdmd.errors import Damaged, NotDurable
-from cdmd.models import Micros, Seq
-from cdmd.store.blocks import Block, examine, pack
+from cdmd.models import Micros, Seq, encode_entry
+from cdmd.store.blocks import Block, examine, pack, unpack
 
 _ABREAST: Final = 8
 _PLACES: Final = 64
@@ -78,6 +78,14 @@ def cut(first: Seq, encoded: Sequence[bytes], *, written: Micros, most: int, cou
         pieces.append(Piece(*block, counts=tuple(counts) if end == len(encoded) else ()))
         start = end
     return pieces
+
+
+def pieces_of(block: Block, *, most: int) -> list[Piece]:
+    """The pieces of another journal's block, with the numbers and the time that it has. Raises as ``cut``, and ``Damaged``."""
+    if len(block.body) <= most:
+        return [Piece(*block)]
+    encoded = [encode_entry(entry) for entry in unpack(block)]
+    return cut(block.first, encoded, written=block.written, most=most, counts=())
 
 
 class Entries:

@@ -27,7 +27,14 @@ def journal_at(
 
     Servers that do not answer yet are waited for a minute: after a power cut they may still be starting.
     """
-    place = Place(
+    place = place_of(settings, holder=holder)
+    opening = partial(JetStreamJournal.open, place, clock=clock, new_id=new_id)
+    return lambda mark: _waited_for(lambda: opening(mark_path=mark), clock)
+
+
+def place_of(settings: JournalSettings, *, holder: str | None) -> Place:
+    """Where the settings say that the journal lies."""
+    return Place(
         access=Access(
             servers=settings.servers,
             username=settings.username,
@@ -40,8 +47,6 @@ def journal_at(
         max_bytes=settings.max_bytes.bytes if settings.max_bytes is not None else None,
         holder=holder,
     )
-    opening = partial(JetStreamJournal.open, place, clock=clock, new_id=new_id)
-    return lambda mark: _waited_for(lambda: opening(mark_path=mark), clock)
 
 
 @asynccontextmanager

@@ -208,7 +208,8 @@ class Removing:
             await self._clock.sleep(_BUSY)
 
     async def _report(self, one: Erasure, counts: Counter[str], left: Sequence[str], targets: Sequence[str]) -> Erased:
-        aside = await anyio.to_thread.run_sync(lambda: sorted(str(path) for path in self._folder.glob("before-restore-*")))
+        aside = await anyio.to_thread.run_sync(lambda: sorted(self._folder.glob("before-restore-*")))
+        moved = await anyio.to_thread.run_sync(lambda: sorted(self._folder.glob("moved-*")))
         return Erased(
             id=one.id,
             asked=one.asked,
@@ -218,7 +219,11 @@ class Removing:
             counts={place: count for place, count in counts.items() if count},
             targets=list(targets),
             copies=copies_since(await self._erasures.copies(), one.since),
-            left=[*left, *(f"{path} keeps what was there before a restore: remove it" for path in aside)],
+            left=[
+                *left,
+                *(f"{path} keeps what was there before a restore: remove it" for path in aside),
+                *(f"{path} keeps what was there before it was moved: remove it" for path in moved),
+            ],
         )
 
     def _say(self, asked: Sequence[Erasure], what: str) -> None:

@@ -62,6 +62,11 @@ class StateDirectory(NamedTuple):
         return self.root / f"{SCRATCH}rehearsal"
 
     @property
+    def moving(self) -> Path:
+        """Where what is moved here from elsewhere grows until it is whole; no scratch: a kill must leave it."""
+        return self.root / "migrating"
+
+    @property
     def lock(self) -> Path:
         """Locked while a daemon or a restore uses the directory; holds its process id."""
         return self.root / "lock"

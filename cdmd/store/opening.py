@@ -20,12 +20,11 @@ from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.files import StateDirectory
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.keys import Digester, load_key
+from cdmd.store.moves import JOURNAL_MOVE, JOURNAL_OWNER, MOVED_WHOLE, refuse_moved
 from cdmd.store.store import SqliteStore
 from cdmd.store.stored import KEY_CHECK, StoredStore
 
 _ELSEWHERE: Final = "The store of this directory is a database on a server: the one that store.url names.\n"
-_OWNER: Final = "daemon:key"
-"""Whose state says which digest key a shared journal goes with; no connector can have this name."""
 _KEY: Final = b"check"
 
 
@@ -70,6 +69,7 @@ async def open_state(
         if shared is None
         else shared(directory.mark)
     ) as journal:
+        refuse_moved("journal", (await journal.get(JOURNAL_OWNER, [JOURNAL_MOVE])).get(JOURNAL_MOVE))
         if shared is not None:
             await _same_key(journal, digester, directory)
         opening = partial(_store, directory, server)
@@ -94,7 +94,9 @@ def _store(directory: StateDirectory, server: Server | None, **opening: Any) -> 
 
 
 def check_place(directory: StateDirectory, server: Server | None) -> None:
-    """Raise ``CdmdError`` where the store was in another place before. It blocks."""
+    """Raise ``CdmdError`` where the store was in another place before, or is about to be put here. It blocks."""
+    if (directory.moving / MOVED_WHOLE).exists():
+        raise CdmdError(f"cdmd migrate did not finish putting in place what it moved to {directory.root}: run it again")
     if server is None and directory.elsewhere.exists():
         raise CdmdError(
             f"the store of {directory.root} is a database on a server, but store.url does not name one: name it again; "
@@ -102,8 +104,8 @@ def check_place(directory: StateDirectory, server: Server | None) -> None:
         )
     if server is not None and directory.store.exists():
         raise CdmdError(
-            f"{directory.store} holds what was stored so far and does not move to store.url by itself: "
-            "go on without store.url, or begin anew with another daemon.state_dir"
+            f"{directory.store} holds what was stored so far and does not move to store.url by itself: move it with cdmd "
+            "migrate, go on without store.url, or begin anew with another daemon.state_dir"
         )
 
 
@@ -111,8 +113,8 @@ def check_journal(directory: StateDirectory, *, shared: bool) -> None:
     """Raise where the journal is in another place than before, ahead of any empty one that would be made here. It blocks."""
     if shared and directory.journal.exists():
         raise CdmdError(
-            f"{directory.root} has a journal of its own, and journal.url names another: take the key away, or begin with an "
-            "empty daemon.state_dir"
+            f"{directory.root} has a journal of its own, and journal.url names another: move it with cdmd migrate, take the "
+            "key away, or begin with an empty daemon.state_dir"
         )
     if not shared and directory.mark.exists() and not directory.journal.exists():
         raise Damaged(
@@ -135,9 +137,9 @@ def _key(directory: StateDirectory, random: Callable[[int], bytes]) -> bytes:
 async def _same_key(journal: Journal, digester: Digester, directory: StateDirectory) -> None:
     """A journal that outlives a state directory is read with the key that it began with. Raises ``Damaged``."""
     mine = digester.occurrence(*KEY_CHECK)
-    kept = (await journal.get(_OWNER, [_KEY])).get(_KEY)
+    kept = (await journal.get(JOURNAL_OWNER, [_KEY])).get(_KEY)
     if kept is None:
-        await journal.append([Append(connector=_OWNER, state={_KEY: mine})])
+        await journal.append([Append(connector=JOURNAL_OWNER, state={_KEY: mine})])
     elif kept != mine:
         raise Damaged(
             f"the journal was written with another digest key than {directory.key}: put the copy that belongs to it there; "

@@ -6,6 +6,7 @@ Not here: what moves the position.
 from cdmd.errors import Damaged, NotDurable
 from cdmd.models import LANE, Seq
 from cdmd.store.keys import STRANGERS
+from cdmd.store.moves import MOVE, refuse_moved
 from cdmd.store.tables import Tables
 
 
@@ -26,7 +27,12 @@ def position_of(tables: Tables) -> Seq:
 
 
 def belong(journal_id: str, key_check: bytes, tables: Tables) -> None:
-    """Within a transaction: a new store takes over the journal's identity and the key's; an old one must have them."""
+    """Within a transaction: a new store takes over the journal's identity and the key's; an old one must have them.
+
+    Raises ``Damaged``, and ``CdmdError`` where the store is being filled from another one or was moved to another one.
+    """
+    for (said,) in tables.rows("meta", (MOVE,)):
+        refuse_moved("store", said)
     mine = {"journal_id": journal_id, "key_check": key_check.hex()}
     for name, value in mine.items():
         rows = tables.rows("meta", (name,))

@@ -7,6 +7,15 @@ INSERT INTO meta (name, value) VALUES ('journal_id', ?);
 -- name: rename
 UPDATE meta SET value = ? WHERE name = 'journal_id';
 
+-- name: forget_id
+DELETE FROM meta WHERE name = 'journal_id';
+
+-- name: empty_blocks
+DELETE FROM blocks;
+
+-- name: empty_counts
+DELETE FROM counts;
+
 -- name: head
 SELECT seq FROM sqlite_sequence WHERE name = 'blocks';
 
