@@ -4,20 +4,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from cdmd.contracts import Budget as Budget
     from cdmd.contracts import ChosenFormat as ChosenFormat
+    from cdmd.contracts import Clock as Clock
     from cdmd.contracts import Connector as Connector
     from cdmd.contracts import Context as Context
     from cdmd.contracts import EventSettings as EventSettings
     from cdmd.contracts import Extension as Extension
     from cdmd.contracts import Format as Format
+    from cdmd.contracts import Http as Http
+    from cdmd.contracts import HttpAnswer as HttpAnswer
     from cdmd.contracts import Outlet as Outlet
     from cdmd.contracts import Shelf as Shelf
     from cdmd.contracts import Source as Source
     from cdmd.contracts import StreamFrame as StreamFrame
     from cdmd.contracts import Target as Target
+    from cdmd.errors import AddressRefused as AddressRefused
     from cdmd.errors import ConfigInvalid as ConfigInvalid
     from cdmd.errors import Drop as Drop
     from cdmd.errors import FormatFault as FormatFault
+    from cdmd.errors import NotDurable as NotDurable
     from cdmd.errors import Overloaded as Overloaded
     from cdmd.errors import Reject as Reject
     from cdmd.errors import RequestFailed as RequestFailed
@@ -51,12 +57,16 @@ __version__ = "0.1.0"
 
 _HOMES: Final = {
     "cdmd.contracts": (
+        "Budget",
         "ChosenFormat",
+        "Clock",
         "Connector",
         "Context",
         "EventSettings",
         "Extension",
         "Format",
+        "Http",
+        "HttpAnswer",
         "Outlet",
         "Shelf",
         "Source",
@@ -64,9 +74,11 @@ _HOMES: Final = {
         "Target",
     ),
     "cdmd.errors": (
+        "AddressRefused",
         "ConfigInvalid",
         "Drop",
         "FormatFault",
+        "NotDurable",
         "Overloaded",
         "Reject",
         "RequestFailed",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import click
 
 PROJECT = "cdmd"
-HOOKS_VERSION: Final = (1, 0)
+HOOKS_VERSION: Final = (1, 1)
 """The version of the hooks and of all that ``import cdmd`` offers.
 
 The second number grows with each addition; nothing is taken away or asked for in addition while the first stays.

@@ -7,11 +7,12 @@ asked.
 import ast
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
 from cdmd.config.reference import describe
+from cdmd.contracts import EventSettings
 from cdmd.plugins.brought import Brought
 
 Tier: TypeAlias = Literal["bronze", "silver", "gold"]
@@ -125,7 +126,7 @@ def _declared(facts: Facts) -> Iterator[str]:
         yield "it reads context.settings: declare them with the hook cdmd_settings"
     for name, struct in types:
         for field in msgspec.structs.fields(struct):
-            if not describe(field.type):
+            if not describe(field.type) and EventSettings not in (field.type, *get_args(field.type)):
                 yield f"{name}: the key {field.encode_name} has no Meta(description=...)"
 
 

@@ -195,9 +195,10 @@ class SamplingConnector(Protocol):
     """A pull connector that can be tried: ``cdmd try`` asks it for its first records."""
 
     async def sample(self, source: Source, tell: Callable[[str], None], *, given: Path | None = None) -> None:
-        """Bring in what it would bring in first, or the file ``given``, and change nothing at the other side.
+        """Emit what it would bring in first, or what the file ``given`` holds, and change nothing at the other side.
 
-        ``tell`` takes sentences about what it found. ``emit`` ends it (by an exception) when enough was seen.
+        What is emitted is mapped and shown, not kept; what is returned is not looked at. ``tell`` takes sentences about what it
+        found. ``emit`` ends it (by an exception) when enough was seen.
         """
         ...
 

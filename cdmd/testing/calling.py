@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import anyio
+import msgspec
 
 from cdmd.contracts import Clock, Extension
 from cdmd.extensions import Extensions, Registered
@@ -31,16 +32,27 @@ def make_event(type: str, *, id: str = "1", source: str = "shop", received: date
 
 
 def call_extension(
-    extension: Extension, event: Event, settings: Mapping[str, Any] = {}, *, clock: Clock | None = None
+    extension: Extension,
+    event: Event,
+    settings: Mapping[str, Any] = {},
+    *,
+    declared: type[msgspec.Struct] | None = None,
+    clock: Clock | None = None,
 ) -> Called:
-    """Call it once with this event; ``settings`` as they would stand in ``[plugins.NAME]``. Not from within an event loop."""
-    return anyio.run(_call, extension, event, settings, clock)
+    """Call it once; ``settings`` and ``declared`` as for ``extension_context``. Not from within an event loop."""
+    return anyio.run(_call, extension, event, settings, declared, clock)
 
 
-async def _call(extension: Extension, event: Event, settings: Mapping[str, Any], clock: Clock | None) -> Called:
+async def _call(
+    extension: Extension,
+    event: Event,
+    settings: Mapping[str, Any],
+    declared: type[msgspec.Struct] | None,
+    clock: Clock | None,
+) -> Called:
     used = clock or ManualClock()
     async with (
-        extension_context(settings, clock=used) as context,
+        extension_context(settings, declared=declared, clock=used) as context,
         Extensions([Registered("test", extension, context)], clock=used) as extensions,
     ):
         after, outcome, visits = await extensions.run(event)

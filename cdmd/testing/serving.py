@@ -9,8 +9,9 @@ import json
 import secrets
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -61,7 +62,7 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class FakeServer:
+class FakeServer(ABC):
     """A context manager. ``url`` is where it listens, ``asked`` what arrived so far, in order."""
 
     def __init__(self) -> None:
@@ -82,10 +83,13 @@ class FakeServer:
         """Answer the next requests, whatever they are, with these; 0 closes the connection without an answer."""
         self._next += [Reply(status, headers=headers) for status in statuses]
 
-    @contextmanager
-    def silent(self) -> Iterator[None]:
-        """Answer nothing meanwhile; what was asked is answered afterwards."""
+    def silent(self) -> AbstractContextManager[None]:
+        """Answer nothing from now until the ``with`` it stands in ends; what was asked is answered then."""
         self._answers.clear()
+        return self._silence()
+
+    @contextmanager
+    def _silence(self) -> Iterator[None]:
         try:
             yield
         finally:
@@ -98,9 +102,9 @@ class FakeServer:
                 raise CdmdError(f"{len(self.asked)} of {count} requests arrived within {seconds:g} seconds")
             return list(self.asked)
 
+    @abstractmethod
     def reply(self, asked: Asked) -> Reply:
         """What is answered where nothing fails."""
-        raise NotImplementedError
 
     def take(self, asked: Asked) -> Reply:
         """One request, in its own thread."""

@@ -17,6 +17,7 @@ from cdmd.store import store
 
 class Settings(msgspec.Struct):
     url: str = ""
+    event: cdmd.EventSettings | None = None
 
 class Format:
     name = "odd"
@@ -62,15 +63,15 @@ def test_everything_that_is_missing_is_said_with_its_place(tmp_path: Path, capsy
         "public names": "cdmd_odd.py:5: imports cdmd.kit.clock",
         "tests": "its tests fail",
         "said what it is": "project.license is missing",
-        "settings": "declare them with the hook cdmd_settings odd: the key url has no Meta(description=...)",
-        "deadlines": "cdmd_odd.py:17: the extension does not say timeout=",
-        "never blocks": "cdmd_odd.py:19: time.sleep blocks the event loop for everybody",
+        "settings": "declare them with the hook cdmd_settings odd: the key url has no Meta(description=...)$",
+        "deadlines": "cdmd_odd.py:18: the extension does not say timeout=",
+        "never blocks": "cdmd_odd.py:20: time.sleep blocks the event loop for everybody",
         "README": "does not say how it is installed",
         "in the daemon": "no test runs it in a daemon",
         "types": "its package has no py.typed mypy: ",
         "versions": "CDMD_HOOKS = (1, 0)) pyproject.toml: cdmd has no lower bound",
     }.items():
-        assert part in missing.pop(name), name
+        assert part in f"{missing.pop(name)}$", name
     assert missing == {}
     assert "open" not in " ".join(text for one in found["criteria"] for text in one["missing"] if "blocks" in text)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 import cdmd
@@ -36,6 +37,24 @@ def test_what_came_of_it_is_said_in_the_daemons_words(function: Any, outcome: st
     called = call_extension(declared(function), EVENT, {"a": 1})
     assert (called.outcome, called.then) == (outcome, then)
     assert called.event.data == ({"total": 5, "a": 1} if outcome == "extended" else {"total": 5})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    key: cdmd.Secret
+    level: int = 3
+
+
+def test_a_table_is_what_the_daemon_would_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail where settings were handed through: the reference as it stood, no default, no mistake."""
+    monkeypatch.setenv("LOYALTY_KEY", "k3y")
+    seen: list[Any] = []
+    told = declared(lambda event, context: seen.append(dict(context.settings)))
+    call_extension(told, EVENT, {"key": "env:LOYALTY_KEY"}, declared=Settings)
+    call_extension(told, EVENT, {"key": "env:LOYALTY_KEY"})
+    assert seen == [{"key": "k3y", "level": 3}, {"key": "k3y"}]
+    with pytest.raises(cdmd.ConfigInvalid) as mistakes:
+        call_extension(told, EVENT, {"lvl": "high", "key": "env:NOBODY_SET_THIS"}, declared=Settings)
+    assert len(mistakes.value.problems) == 2, mistakes.value.problems
 
 
 def test_an_event_of_another_type_is_not_for_it() -> None:

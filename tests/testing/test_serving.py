@@ -1,6 +1,7 @@
 """The servers that plugin authors test with, tried by a plain client."""
 
 import json
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -55,6 +56,16 @@ def test_an_api_fails_is_cut_off_and_is_silent_as_it_is_told(fake_api: FakeApi) 
     assert found == [(200, b"null")]
     with pytest.raises(CdmdError, match="4 of 9 requests"):
         fake_api.wait(9, seconds=0.01)
+
+
+def test_an_api_is_silent_also_where_nobody_says_until_when(fake_api: FakeApi) -> None:
+    fake_api.silent()
+    with socket.create_connection(("127.0.0.1", int(fake_api.url.rpartition(":")[2])), timeout=5) as asking:
+        asking.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        fake_api.wait(1)
+        asking.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            asking.recv(1)
 
 
 def test_an_endpoint_takes_only_what_is_signed_with_its_secret(fake_endpoint: FakeEndpoint) -> None:
