@@ -1,35 +1,21 @@
-"""What the process brings to the daemon, and what a plugin is handed by it."""
+"""What the process brings to the daemon."""
 
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
 
 import anyio
 import msgspec
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock, Http
+from cdmd.contracts import Clock
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.logs import Logs
 from cdmd.kit.systemd import Systemd
 from cdmd.plugins import Plugins
 
 Signals = Callable[[], AbstractContextManager[AsyncIterator[signal.Signals]]]
-
-
-class PluginContext(msgspec.Struct, frozen=True):
-    """What an extension is handed (``cdmd.contracts.Context``)."""
-
-    settings: Mapping[str, Any]
-    http: Http
-    clock: Clock
-
-    @property
-    def now(self) -> Any:
-        """The daemon's wall clock in UTC."""
-        return self.clock.now()
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from cdmd.daemon.counting import Counting
 from cdmd.daemon.deriving import Deriving
 from cdmd.daemon.disk import Disk
 from cdmd.daemon.expiring import Expiry
-from cdmd.daemon.given import Given, PluginContext
+from cdmd.daemon.given import Given
 from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.naming import Names, guarded, reconciled
@@ -30,7 +30,7 @@ from cdmd.daemon.tracing import Tracing, tracing
 from cdmd.daemon.upkeep import Upkeep
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError
-from cdmd.extensions import Extensions, LoopWatch, Registered
+from cdmd.extensions import Extensions, LoopWatch, PluginContext, Registered
 from cdmd.identity.identifiers import Kinds
 from cdmd.intake.admission import EdgeLimits
 from cdmd.intake.courtesy import Courtesy

@@ -3,9 +3,21 @@
 Not here: finding plugins (``cdmd.plugins``) and what becomes of the verdicts (``cdmd.pipeline``).
 """
 
-from cdmd.extensions.calling import ExtensionState, Limits, Registered
+from cdmd.extensions.calling import ExtensionState, Registered
+from cdmd.extensions.context import PluginContext
 from cdmd.extensions.declaring import extension
 from cdmd.extensions.dispatch import Extensions, Visit
 from cdmd.extensions.loopwatch import LoopWatch, Stall
+from cdmd.extensions.performing import Limits
 
-__all__ = ["ExtensionState", "Extensions", "Limits", "LoopWatch", "Registered", "Stall", "Visit", "extension"]
+__all__ = [
+    "ExtensionState",
+    "Extensions",
+    "Limits",
+    "LoopWatch",
+    "PluginContext",
+    "Registered",
+    "Stall",
+    "Visit",
+    "extension",
+]

@@ -1,39 +1,28 @@
-"""One registered extension: its plan of action for a single call, its breaker, its figures, and the verdict of a call.
+"""One registered extension: its breaker, its figures, and the verdict of a call.
 
-Not here: in which order extensions see an event and how many calls run at once (``dispatch``).
+Not here: the call itself (``performing``); in which order extensions see an event, how many calls run at once (``dispatch``).
 """
 
 import asyncio
-import inspect
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from traceback import walk_tb
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
 
 from cdmd.contracts import Clock, Context, Extension
-from cdmd.errors import Drop, Forbidden, Reject, RetryLater
+from cdmd.errors import Drop, Reject, RetryLater
 from cdmd.extensions.breaker import Breaker, back_off
-from cdmd.extensions.driving import DeadlinePassed, Driven, Misbehaved
-from cdmd.extensions.spanned import Spanned
-from cdmd.extensions.threads import Threads
-from cdmd.kit.frames import place
+from cdmd.extensions.context import Spanned
+from cdmd.extensions.performing import Function, Limits
 from cdmd.kit.globs import Globs
 from cdmd.kit.spans import SpanContext
 from cdmd.models import Bury, Discard, Event, Extended, Fault, Hold, Micros, Outcome, to_micros
 
-_ENCODE: Final = msgspec.msgpack.Encoder().encode
-_DECODE: Final = msgspec.msgpack.Decoder(Event).decode
-_SHOW: Final = msgspec.json.Encoder().encode
-_ITS_OWN: Final = ("id", "source", "type", "received")
-"""What of an event no extension may change."""
-
-_OURS: Final = ("cdmd.extensions", "cdmd.plugins")
 _KEPT_DURATIONS: Final = 512
 _SOONEST: Final = 0.1
 _LATEST: Final = 366 * 86_400.0
@@ -58,14 +47,6 @@ def keys(registered: Sequence[Registered]) -> list[str]:
     return found
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds for each extension: calls at once, threads of a plain function, and bytes of an event it returns."""
-
-    calls: int = 64
-    threads: int = 4
-    event_bytes: int = 4 * 2**20
-
-
 class ExtensionState(msgspec.Struct, frozen=True, kw_only=True):
     """A row for ``status`` and ``plugins``. ``open_until`` is when the breaker probes; ``error`` names no value.
 
@@ -82,10 +63,6 @@ class ExtensionState(msgspec.Struct, frozen=True, kw_only=True):
     p95_seconds: float | None
     seconds: float
     error: str | None
-
-
-class Failure(Exception):
-    """A call failed; the text is the reason an administrator reads and names no value."""
 
 
 class Verdict(NamedTuple):
@@ -108,13 +85,9 @@ class Caller:
     ) -> None:
         self.key, self.plugin, self.extension = key, registered.plugin, registered.extension
         self._log = structlog.get_logger("cdmd.extensions")
-        self._context, self._clock, self._limits, self._chance = registered.context, clock, limits, chance
+        self._context, self._clock, self._chance = registered.context, clock, chance
         self.selects = Globs(self.extension.on).matches
-        function = self.extension.function
-        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
-        )
-        self.threads = Threads(key, limits.threads)
+        self.function = Function(key, self.extension, limits)
         self._breaker = Breaker()
         self._calls = self._failures = 0
         self._error: str | None = None
@@ -132,25 +105,17 @@ class Caller:
         if not self._breaker.admits(begun):
             return self._refused(event, attempts, begun)
         self._calls += 1
+        context = self._context if span is None else Spanned(self._context, span.headers)
         try:
-            context = self._context if span is None else Spanned(self._context, span)
-            call = self._invoke(_DECODE(_ENCODE(event)), context)
-            returned = await Driven(call, timeout=self.extension.timeout, suspended=suspended)
-            changed = event if returned is None else self._checked(event, returned)
+            came = await self.function.perform(event, context, suspended=suspended)
         except asyncio.CancelledError:
             self._breaker.withdraw()
             raise
-        except (Drop, RetryLater, Reject) as asked:
-            return self._asked(event, asked, attempts, begun)
-        except DeadlinePassed as late:
-            how = " and would not end when it was cancelled" if late.dropped else ""
-            verdict = self._failed(event, f"no answer within {self.extension.timeout:g} s{how}", attempts, begun)
-            return verdict._replace(dropped=late.dropped)
-        except Failure as failure:
-            return self._failed(event, str(failure), attempts, begun)
-        except (Exception, Misbehaved) as error:  # noqa: BLE001 - whatever a plugin raises is a verdict about this event
-            return self._failed(event, _reason(error), attempts, begun)
-        return self._went_well(event, changed, begun)
+        if came.asked is not None:
+            return self._asked(event, came.asked, attempts, begun)
+        if came.failure is not None:
+            return self._failed(event, came.failure, attempts, begun)._replace(dropped=came.dropped)
+        return self._went_well(event, event if came.event is None else came.event, begun)
 
     def state(self, *, running: int, waiting: int) -> ExtensionState:
         """Its figures now."""
@@ -173,41 +138,6 @@ class Caller:
     def blame(self, text: str) -> None:
         """Show ``text`` as its last error (it blocked the event loop, say)."""
         self._error = text
-
-    def _invoke(self, event: Event, context: Context) -> Coroutine[Any, Any, Any]:
-        if not self._is_async:
-            return self._in_thread(event, context)
-        # The function's own coroutine, not one around it: only that can be closed over and over.
-        return cast("Coroutine[Any, Any, Any]", self.extension.function(event, context))
-
-    async def _in_thread(self, event: Event, context: Context) -> Any:
-        result = await self.threads.call(self.extension.function, event, context)
-        if inspect.isawaitable(result):
-            if inspect.iscoroutine(result):
-                result.close()
-            raise Failure("returned a coroutine: declare the function with async def")
-        return result
-
-    def _checked(self, before: Event, returned: Any) -> Event:
-        if not isinstance(returned, Event):
-            raise Failure(f"returned {type(returned).__name__} instead of an event or None")
-        if (
-            returned.id != before.id
-            or returned.source != before.source
-            or returned.type != before.type
-            or returned.received != before.received
-        ):
-            fields = [name for name in _ITS_OWN if getattr(returned, name) != getattr(before, name)]
-            raise Failure(f"changed the event's {fields[0]}")
-        try:
-            encoded = _ENCODE(returned)
-            kept = _DECODE(encoded)
-            _SHOW(returned)
-        except Exception as error:
-            raise Failure("returned an event that cannot be stored") from error
-        if len(encoded) > self._limits.event_bytes:
-            raise Failure(f"returned an event of more than {self._limits.event_bytes} bytes")
-        return kept
 
     def _went_well(self, before: Event, after: Event, begun: float) -> Verdict:
         self._breaker.succeeded(self._clock.monotonic())
@@ -263,16 +193,3 @@ class Caller:
 
     def _in(self, seconds: float) -> Micros:
         return to_micros(self._clock.now() + timedelta(seconds=seconds))
-
-
-def _reason(error: Exception) -> str:
-    """The exception's class and the plugin's own line; never its text, which may hold a customer's values."""
-    raised = error.what if isinstance(error, Misbehaved) else error
-    said = str(raised) if isinstance(raised, Forbidden) else type(raised).__name__
-    places = [(str(frame.f_globals.get("__name__", "")), frame, line) for frame, line in walk_tb(raised.__traceback__)]
-    places = [one for one in places if not one[0].startswith(_OURS)]
-    if not places:
-        return said
-    package = places[0][0].partition(".")[0]
-    module, frame, line = next(one for one in reversed(places) if one[0].partition(".")[0] == package)
-    return f"{said} at {place(module, frame.f_code.co_filename)}:{line}"

@@ -15,7 +15,8 @@ import anyio.abc
 import anyio.lowlevel
 
 from cdmd.contracts import Clock, Extension
-from cdmd.extensions.calling import Caller, ExtensionState, Limits, Registered, keys
+from cdmd.extensions.calling import Caller, ExtensionState, Registered, keys
+from cdmd.extensions.performing import Limits
 from cdmd.kit.spans import SpanContext
 from cdmd.models import Apply, Event, Extended, Outcome
 
@@ -122,7 +123,7 @@ class Extensions:
         finally:
             for line in self._lines.values():
                 line.waiting.clear()
-                line.caller.threads.close()
+                line.caller.function.threads.close()
 
     def plan(self, event_type: str) -> tuple[Caller, ...]:
         """The extensions that listen to this type, in order of registration; kept for the next event of the type."""

@@ -4,7 +4,6 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,24 +13,14 @@ import msgspec
 from cdmd.config.plugins import PluginTables
 from cdmd.config.reading import Key, show
 from cdmd.config.secrets import Secrets
-from cdmd.contracts import Clock, Context, Http
+from cdmd.contracts import Clock, Context
 from cdmd.errors import ConfigInvalid
+from cdmd.extensions import PluginContext
 from cdmd.kit.addresses import hosts_in
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.egress import GuardedHttp
 
 _NAME: Final = "NAME"
-
-
-class _Context(msgspec.Struct, frozen=True):
-    settings: Mapping[str, Any]
-    http: Http
-    clock: Clock
-
-    @property
-    def now(self) -> datetime:
-        """The clock that was handed in."""
-        return self.clock.now()
 
 
 @asynccontextmanager
@@ -48,7 +37,7 @@ async def extension_context(
     table = _as_loaded(settings, declared)
     trust = await anyio.to_thread.run_sync(ssl.create_default_context)
     async with GuardedHttp(hosts=hosts_in(table), tls=trust) as http:
-        yield _Context(table, http, clock or SystemClock())
+        yield PluginContext(table, http, clock or SystemClock())
 
 
 def _as_loaded(settings: Mapping[str, Any], declared: type[msgspec.Struct] | None) -> dict[str, Any]:

@@ -1,19 +1,33 @@
-"""The context of an extension for an event that came with a trace: what the extension asks of others is part of that trace."""
+"""What an extension is handed beside the event, also for one that came with a trace: what it asks of others is part of that."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from cdmd.contracts import Context, Http, HttpAnswer
-from cdmd.kit.spans import SpanContext
+import msgspec
+
+from cdmd.contracts import Clock, Context, Http, HttpAnswer
+
+
+class PluginContext(msgspec.Struct, frozen=True):
+    """``cdmd.contracts.Context`` as it is."""
+
+    settings: Mapping[str, Any]
+    http: Http
+    clock: Clock
+
+    @property
+    def now(self) -> datetime:
+        """The daemon's wall clock in UTC."""
+        return self.clock.now()
 
 
 class Spanned:
-    """``context``, whose client says in every request which span it is asked for."""
+    """``context``, whose client says in every request which span it is asked for, by ``headers``."""
 
-    def __init__(self, context: Context, span: SpanContext) -> None:
-        self._context = context
-        self.http: Http = _SpannedHttp(context.http, span.headers)
+    def __init__(self, context: Context, headers: Mapping[str, str]) -> None:
+        self._context, self.headers = context, headers
+        self.http: Http = _SpannedHttp(context.http, headers)
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -1,0 +1,132 @@
+"""Performs one call of an extension's function: in its way, under its deadline, with what it gives back checked.
+
+What came of it is a value, whatever the function did. Not here: breakers, figures, and what becomes of the event (``calling``).
+"""
+
+import inspect
+from collections.abc import Callable, Coroutine
+from traceback import walk_tb
+from typing import Any, Final, NamedTuple, cast
+
+import msgspec
+
+from cdmd.contracts import Context, Extension
+from cdmd.errors import Drop, Forbidden, Reject, RetryLater
+from cdmd.extensions.driving import DeadlinePassed, Driven, Misbehaved
+from cdmd.extensions.threads import Threads
+from cdmd.kit.frames import place
+from cdmd.models import Event
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_DECODE: Final = msgspec.msgpack.Decoder(Event).decode
+_SHOW: Final = msgspec.json.Encoder().encode
+_ITS_OWN: Final = ("id", "source", "type", "received")
+"""What of an event no extension may change."""
+
+_OURS: Final = ("cdmd.extensions", "cdmd.plugins", "cdmd.isolation")
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds for each extension: calls at once, threads of a plain function, and bytes of an event it returns."""
+
+    calls: int = 64
+    threads: int = 4
+    event_bytes: int = 4 * 2**20
+
+
+class Failure(Exception):
+    """A call failed; the text is the reason an administrator reads and names no value."""
+
+
+class Came(NamedTuple):
+    """What came of a call: the event as it is now (None: as it was), what the extension asked for, or why it failed.
+
+    ``dropped``: the call's coroutine would not end, so the state of the task it ran in can no longer be trusted.
+    """
+
+    event: Event | None = None
+    asked: Drop | RetryLater | Reject | None = None
+    failure: str | None = None
+    dropped: bool = False
+
+
+class Function:
+    """An extension's function; ``threads`` are those of a plain one, named after ``key``."""
+
+    def __init__(self, key: str, extension: Extension, limits: Limits) -> None:
+        self._extension, self._limits = extension, limits
+        function = extension.function
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
+        )
+        self.threads = Threads(key, limits.threads)
+
+    async def perform(
+        self, event: Event, context: Context, *, suspended: Callable[[], None] = lambda: None, timeout: float | None = None
+    ) -> Came:
+        """Call it once, with a copy; raises nothing but a cancellation of the task that awaits it.
+
+        ``timeout`` in seconds instead of the extension's own; ``suspended``: see ``Driven``.
+        """
+        seconds = self._extension.timeout if timeout is None else timeout
+        try:
+            call = self._start(_DECODE(_ENCODE(event)), context)
+            returned = await Driven(call, timeout=seconds, suspended=suspended)
+            return Came(None if returned is None else self._checked(event, returned))
+        except (Drop, RetryLater, Reject) as asked:
+            return Came(asked=asked)
+        except DeadlinePassed as late:
+            how = " and would not end when it was cancelled" if late.dropped else ""
+            return Came(failure=f"no answer within {seconds:g} s{how}", dropped=late.dropped)
+        except Failure as failure:
+            return Came(failure=str(failure))
+        except (Exception, Misbehaved) as error:  # noqa: BLE001 - whatever a plugin raises is a verdict about this event
+            return Came(failure=_reason(error))
+
+    def _start(self, event: Event, context: Context) -> Coroutine[Any, Any, Any]:
+        if not self.is_async:
+            return self._in_thread(event, context)
+        # The function's own coroutine, not one around it: only that can be closed over and over.
+        return cast("Coroutine[Any, Any, Any]", self._extension.function(event, context))
+
+    async def _in_thread(self, event: Event, context: Context) -> Any:
+        result = await self.threads.call(self._extension.function, event, context)
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise Failure("returned a coroutine: declare the function with async def")
+        return result
+
+    def _checked(self, before: Event, returned: Any) -> Event:
+        if not isinstance(returned, Event):
+            raise Failure(f"returned {type(returned).__name__} instead of an event or None")
+        if (
+            returned.id != before.id
+            or returned.source != before.source
+            or returned.type != before.type
+            or returned.received != before.received
+        ):
+            fields = [name for name in _ITS_OWN if getattr(returned, name) != getattr(before, name)]
+            raise Failure(f"changed the event's {fields[0]}")
+        try:
+            encoded = _ENCODE(returned)
+            kept = _DECODE(encoded)
+            _SHOW(returned)
+        except Exception as error:
+            raise Failure("returned an event that cannot be stored") from error
+        if len(encoded) > self._limits.event_bytes:
+            raise Failure(f"returned an event of more than {self._limits.event_bytes} bytes")
+        return kept
+
+
+def _reason(error: Exception) -> str:
+    """The exception's class and the plugin's own line; never its text, which may hold a customer's values."""
+    raised = error.what if isinstance(error, Misbehaved) else error
+    said = str(raised) if isinstance(raised, Forbidden) else type(raised).__name__
+    places = [(str(frame.f_globals.get("__name__", "")), frame, line) for frame, line in walk_tb(raised.__traceback__)]
+    places = [one for one in places if not one[0].startswith(_OURS)]
+    if not places:
+        return said
+    package = places[0][0].partition(".")[0]
+    module, frame, line = next(one for one in reversed(places) if one[0].partition(".")[0] == package)
+    return f"{said} at {place(module, frame.f_code.co_filename)}:{line}"
