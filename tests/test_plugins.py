@@ -1,6 +1,7 @@
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
 from typing import Any, BinaryIO, ClassVar
 
 import anyio
@@ -12,6 +13,7 @@ from cdmd.errors import ConfigInvalid
 from cdmd.hookspecs import hookimpl
 from cdmd.models import Answer, Request, Route, Row
 from cdmd.plugins import PluginRow, Plugins
+from cdmd.plugins.described import Declared, Described, Isolation
 
 pytestmark = pytest.mark.anyio
 
@@ -160,6 +162,84 @@ def test_a_plugin_may_declare_its_own_settings_and_be_told_that_they_are_wrong()
     plugins.refuse("it", ["plugins.it.url: missing key"])
     assert (plugins.rows()[0].state, plugins.rows()[0].error) == ("bad config", "plugins.it.url: missing key")
     assert plugins.formats() == {"lines": Lines}
+
+
+ONE = Described(extensions=(Declared(name="ask", on=("tv.*",), timeout=2.0, on_failure="hold"),), example="[plugins.it]\n")
+
+
+@dataclass
+class Asked:
+    """What stands for asking a plugin in a process of its own."""
+
+    said: Described = ONE
+    tables: list[Any] = field(default_factory=list)
+
+    def __call__(self, isolation: Isolation, table: Mapping[str, Any]) -> Described:
+        self.tables.append((isolation, dict(table)))
+        return self.said
+
+
+def isolated(wanted: Any, asked: Asked, **settings: Any) -> Plugins:
+    point = EntryPoint("it", "nowhere_to_be_imported", "cdmd")
+    return Plugins.load([point], {"it": {"isolate": wanted, **settings}}, describe=asked)
+
+
+@pytest.mark.parametrize(("wanted", "most"), [(True, None), ({"max_memory": "64MiB"}, 64 * 2**20)])
+def test_an_isolated_plugin_is_asked_and_not_imported(wanted: Any, most: int | None) -> None:
+    asked = Asked()
+    plugins = isolated(wanted, asked, url="x")
+    (found,) = plugins.rows()
+    assert (found.state, found.brings) == ("enabled", ["extension it.ask"])
+    assert plugins.isolated() == {"it": Isolation(name="it", value="nowhere_to_be_imported", max_memory=most)}
+    assert [(name, one.name, one.timeout) for name, one in plugins.extensions()] == [("it", "ask", 2.0)]
+    assert plugins.brought("it").example == "[plugins.it]\n"
+    assert asked.tables == [(plugins.isolated()["it"], {"isolate": wanted, "url": "x"})]
+
+
+def test_what_an_isolated_plugin_says_of_its_table_is_asked_again_for_another() -> None:
+    asked = Asked(msgspec.structs.replace(ONE, problems=((("plugins", "it", "url"), "missing"),), defaults={"most": 5}))
+    settle = isolated(True, asked).settings_types()["it"]
+    assert settle({"isolate": True}) == ((((("plugins", "it", "url"), "missing")),), {"most": 5})
+    assert settle({"isolate": True, "url": "x"}).defaults == {"most": 5}
+    assert [table for _, table in asked.tables] == [{"isolate": True}, {"isolate": True, "url": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "error"),
+    [
+        ("yes", ONE, 'plugins.it.isolate is neither true nor false, nor { max_memory = "256MiB" }'),
+        ({"memory": "1MiB"}, ONE, "plugins.it.isolate is neither true nor false"),
+        ({"max_memory": 5}, ONE, "plugins.it.isolate is neither true nor false"),
+        ({"max_memory": "much"}, ONE, "plugins.it.isolate.max_memory: 'much' is not a size"),
+        (True, Described(error="it raised ValueError"), "it raised ValueError"),
+        (True, Described(others=("connector pull",)), "only extensions can be isolated, and it also brings connector pull"),
+    ],
+)
+def test_a_plugin_that_cannot_be_isolated_is_not_used_at_all(wanted: Any, said: Described, error: str) -> None:
+    plugins = isolated(wanted, Asked(said))
+    (found,) = plugins.rows()
+    assert found.state == "load error"
+    assert error in (found.error or "")
+    assert (plugins.isolated(), plugins.settings_types(), plugins.extensions()) == ({}, {}, [])
+
+
+def test_without_a_daemon_nothing_is_isolated_and_neither_is_what_is_ours() -> None:
+    point = EntryPoint("it", "nowhere_to_be_imported", "cdmd")
+    (found,) = Plugins.load([point], {"it": {"isolate": True}}).rows()
+    assert (found.state, found.error) == ("load error", "it is to be isolated, which only the daemon does")
+    (found,) = Plugins.load([Point("it", plugin())], {"it": {"isolate": True}}, describe=Asked()).rows()
+    assert "what is part of cdmd itself cannot be isolated" in (found.error or "")
+
+
+def test_how_an_isolated_plugin_was_when_it_started_is_its_row() -> None:
+    plugins = isolated(True, Asked())
+    plugins.started("it", "failed", "startup: it raised KeyError")
+    assert (plugins.rows()[0].state, plugins.rows()[0].error) == ("failed", "startup: it raised KeyError")
+    plugins.started("it", "enabled", None)
+    assert (plugins.rows()[0].state, plugins.rows()[0].error) == ("enabled", None)
+    plugins.refuse("it", ["plugins.it.url: missing"])
+    plugins.started("it", "enabled", None)
+    assert plugins.rows()[0].state == "bad config"
 
 
 def test_a_plugins_formats_are_taken_in() -> None:

@@ -8,8 +8,9 @@ import click
 from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
-from cdmd.cli.tables import plugin_table
+from cdmd.cli.tables import plugin_table, process
 from cdmd.cli.terminal import note, print_json, print_pairs, print_table, span
+from cdmd.kit.measures import size
 
 
 @click.group(
@@ -94,6 +95,13 @@ def _about(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "state", document["state"]
     if document["error"]:
         yield "error", document["error"]
+    if found := document.get("process"):
+        yield "process", f"{process(document)}, pid {found['pid']}"
+        if found["max_memory_bytes"]:
+            yield "at most", size(found["max_memory_bytes"])
+        if found["reason"]:
+            yield "last ended", found["reason"]
+        yield "kept away", "by the kernel" if found["kernel"] else "by the interpreter alone (this kernel has no Landlock)"
     for one in document["brings"]:
         yield "brings", one
 

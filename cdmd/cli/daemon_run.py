@@ -63,6 +63,7 @@ def run(config: Path | None) -> None:
         left=lambda abandoned: leave_within(0 if abandoned else _GRACE, status=_status(), before=logs.close),
         clock=clock,
         lengthen=_lengthen,
+        private=loaded.private,
     )
     try:
         anyio.run(run_daemon, given, backend="asyncio", backend_options={"use_uvloop": True})

@@ -185,6 +185,21 @@ def _plugin(row: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("problem", f"plugin {row['name']}", f"{row['state']}: {row['error']}", do)
     elif row["error"]:
         yield Finding("warning", f"plugin {row['name']}", row["error"], "see what it needs: its README, and the log")
+    if process := row.get("process"):  # an older daemon has none
+        yield from _process(row["name"], process)
+
+
+def _process(plugin: str, process: Mapping[str, Any]) -> Iterator[Finding]:
+    """The process of a plugin that is isolated."""
+    if process["state"] == "failed":
+        do = f"mend it, then restart cdmd; it is tried every 5 minutes, and events that need {plugin} are kept meanwhile"
+        yield Finding("problem", f"plugin {plugin}", f"its process does not run: {process['reason']}", do)
+    elif process["restarts"]:
+        times = "once" if process["restarts"] == 1 else f"{process['restarts']} times"
+        said = f"its process had to be started again {times}, because {process['reason']}"
+        yield Finding(
+            "warning", f"plugin {plugin}", said, "tell its author; where its memory was too small: isolate.max_memory"
+        )
 
 
 def worst(findings: Iterable[Finding]) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -10,21 +10,26 @@ from typing import Any, NamedTuple
 
 import cdmd.builtin
 from cdmd.config.library import Library
-from cdmd.config.loading import load, plugin_tables
+from cdmd.config.loading import load, plugin_tables, private_places
 from cdmd.config.schema import Config, ConnectorConfig
 from cdmd.errors import ConfigInvalid
 from cdmd.identity.identifiers import Kinds
+from cdmd.isolation import describe
 from cdmd.plugins import Plugins
 from cdmd.profiles.projection import Projection
 
 
 class Loaded(NamedTuple):
-    """What a command works with. ``path`` is the configuration file that was asked for, if any."""
+    """What a command works with. ``path`` is the configuration file that was asked for, if any.
+
+    ``private`` are the places that only the daemon may reach.
+    """
 
     plugins: Plugins
     config: Config
     path: Path | None
     environment: Mapping[str, str]
+    private: Sequence[Path] = ()
 
     def again(self) -> Config:
         """The configuration read anew, with the plugins that are loaded. Raises ConfigInvalid."""
@@ -37,12 +42,14 @@ def load_all(path: Path | None, *, make_token: bool = False, alone: str | None =
     With ``alone`` only that connector is loaded, and a secret that cannot be read is no mistake.
     """
     environment = dict(os.environ)
-    tables = plugin_tables(path, environment)
-    plugins = Plugins.load(entry_points(group="cdmd"), tables, modules={"builtin": cdmd.builtin})
+    tables, private = plugin_tables(path, environment), private_places(path, environment)
+    plugins = Plugins.load(
+        entry_points(group="cdmd"), tables, modules={"builtin": cdmd.builtin}, describe=partial(describe, private=private)
+    )
     config = _load(path, plugins, environment, make_token=make_token, alone=alone)
     for name, problems in config.plugin_problems.items():
         plugins.refuse(name, problems)
-    return Loaded(plugins, config, path, environment)
+    return Loaded(plugins, config, path, environment, private)
 
 
 def _load(

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from cdmd.cli.drawing import Table
 from cdmd.cli.terminal import span
+from cdmd.kit.measures import size
 
 _REMARKS: Final = (
     "unattributed",
@@ -95,9 +96,21 @@ def _target(row: Mapping[str, Any]) -> list[Any]:
 
 def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
     """Plugins with their state and why, what they bring and what their extensions took; an older daemon says less."""
-    headers = ("name", "version", "state", "calls", "failed", "time", "brings", "error")
-    shown = [[row["name"], row["version"], row["state"], *_figures(row), brief(row["brings"]), row["error"]] for row in rows]
-    return Table("plugins", headers, shown, ("version", "time", "calls", "failed"))
+    headers = ("name", "version", "state", "calls", "failed", "time", "process", "brings", "error")
+    shown = [
+        [row["name"], row["version"], row["state"], *_figures(row), process(row), brief(row["brings"]), row["error"]]
+        for row in rows
+    ]
+    return Table("plugins", headers, shown, ("version", "time", "calls", "failed", "process"))
+
+
+def process(row: Mapping[str, Any]) -> str | None:
+    """The process of an isolated plugin in a few words: how it is, its memory, how often it was started again."""
+    if (found := row.get("process")) is None:
+        return None
+    memory = None if found["memory_bytes"] is None else size(found["memory_bytes"])
+    again = f"{found['restarts']} restart{'s' if found['restarts'] > 1 else ''}" if found["restarts"] else None
+    return ", ".join(filter(None, (" ".join(filter(None, (found["state"], memory))), again)))
 
 
 def brief(brings: list[str]) -> str | None:

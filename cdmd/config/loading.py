@@ -4,6 +4,7 @@ A mistake reads ``FILE: key.path: what is wrong (did you mean ...?)``. Not for: 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from cdmd.config.effective import effective
 from cdmd.config.governing import PrivacySettings
 from cdmd.config.library import Library, lay_under
 from cdmd.config.outbound import TARGET_KEYS, DeliverySettings, TargetConfig, TargetFrame
-from cdmd.config.plugins import PluginTables
+from cdmd.config.plugins import Declared, PluginTables
 from cdmd.config.reading import Key, Merged, one_line, read, show
 from cdmd.config.schema import (
     FRAME_KEYS,
@@ -78,7 +79,7 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     randomness: Callable[[int], bytes],
     checks: Mapping[str, Check] | None = None,
     targets: Mapping[str, type[msgspec.Struct]] = {},
-    plugins: Mapping[str, type[msgspec.Struct]] = {},
+    plugins: Mapping[str, Declared] = {},
     target_checks: Mapping[str, Check] = {},
     absent: str | None = None,
     library: Library | None = None,
@@ -89,7 +90,7 @@ def load(  # noqa: PLR0913 - each is one thing that is handed in
     """Load ``path``, else what ``environment`` or ``default`` names, else embedded defaults. Reads files; blocks.
 
     ``types`` are the settings structs by connector type, ``checks`` their own checks, ``formats`` the file formats by name;
-    ``targets`` and ``target_checks`` the same by target type, ``plugins`` the structs of plugins' own tables by plugin.
+    ``targets`` and ``target_checks`` the same by target type, ``plugins`` how plugins declare their own tables, by plugin.
     ``absent`` says which plugins are missing: then an unknown type is a warning and that connector's settings are ``Absent``,
     so that one plugin does not stop them all. ``library`` is where ``use`` looks, ours alone by default. ``make_token`` lets
     the default connector's token be written into the state directory when it is missing; otherwise nothing is written. With
@@ -130,6 +131,29 @@ def plugin_tables(path: Path | None, environment: Mapping[str, str], *, default:
     return {name: table for name, table in found.items() if isinstance(table, dict)}
 
 
+def private_places(
+    path: Path | None, environment: Mapping[str, str], *, default: Path = places.DEFAULT_FILE
+) -> tuple[Path, ...]:
+    """What nobody may reach but the daemon: its configuration, credentials, state and control socket.
+
+    Before it is known whether the configuration is right; mistakes are left to ``load``. Reads files; blocks.
+    """
+    file, asked = places.config_file(path, environment, default=default)
+    tables = read(file, required=asked).tables
+    found = [file, file.parent / "conf.d"]
+    found += [Path(named)] if (named := environment.get("CREDENTIALS_DIRECTORY")) else []
+    with suppress(ValueError):
+        found.append(state := places.state_directory(_text(tables, "daemon", "state_dir"), environment))
+        found.append(places.control_socket(_text(tables, "control", "socket"), environment, state_dir=state))
+    return tuple(found)
+
+
+def _text(tables: Mapping[str, Any], table: str, key: str) -> str | None:
+    found = tables.get(table)
+    text = found.get(key) if isinstance(found, dict) else None
+    return text if isinstance(text, str) else None
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
@@ -148,7 +172,7 @@ class _Loading:
         environment: Mapping[str, str],
         secrets: Secrets,
         formats: Mapping[str, type[Format]],
-        plugins: Mapping[str, type[msgspec.Struct]],
+        plugins: Mapping[str, Declared],
     ) -> None:
         self._plugins = PluginTables(
             plugins, resolve=secrets.resolve, secret=self._secret, report=self._report, literal=self._warn_literal

@@ -3,8 +3,8 @@
 A mistake in one is its plugin's, whose row names it, and a warning: it stops nobody else. Not here: loading plugins.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -14,8 +14,29 @@ from cdmd.config.reading import Key, show
 from cdmd.config.secrets import PREFIXES, names_a_secret
 from cdmd.kit.secret import Secret
 
-KEYS: Final = frozenset(("enabled",))
+KEYS: Final = frozenset(("enabled", "isolate"))
 """The keys that every table has."""
+
+
+class Settled(NamedTuple):
+    """What became of a table: the mistakes in it, each by its key, and what it has where it is silent."""
+
+    problems: Iterable[tuple[Key, str]]
+    defaults: Mapping[str, Any]
+
+
+Declared: TypeAlias = type[msgspec.Struct] | Callable[[Mapping[str, Any]], Settled]
+"""How a plugin declares its table: by a struct, or by whoever asks the plugin where it is not imported here."""
+
+
+def settle(
+    struct: type[msgspec.Struct], name: str, table: Mapping[str, Any], *, secret: Callable[[str, Key], Secret]
+) -> Settled:
+    """What ``struct`` says of the table of the plugin ``name``."""
+    found: list[tuple[Key, str]] = []
+    own = {entry: value for entry, value in table.items() if entry not in KEYS}
+    Checker(lambda key, what: found.append((key, what)), secret).table(struct, own, ("plugins", name), known=KEYS)
+    return Settled(found, defaults(struct))
 
 
 class PluginTables:
@@ -27,7 +48,7 @@ class PluginTables:
 
     def __init__(
         self,
-        structs: Mapping[str, type[msgspec.Struct]],
+        structs: Mapping[str, Declared],
         *,
         resolve: Callable[[str], Secret],
         secret: Callable[[str, Key], Secret],
@@ -53,13 +74,12 @@ class PluginTables:
     def table(self, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
         """The plugin's settings; defaults are in them where it declares some."""
         taken = {entry: self._plain(one, ("plugins", name, entry)) for entry, one in table.items()}
-        struct = self._structs.get(name)
-        if struct is None:
+        declared = self._structs.get(name)
+        if declared is None:
             return taken
-        own = {entry: value for entry, value in table.items() if entry not in KEYS}
-        checker = Checker(lambda key, what: self._found.append((key, what)), self._secret)
-        checker.table(struct, own, ("plugins", name), known=KEYS)
-        return {**defaults(struct), **taken}
+        settled = settle(declared, name, table, secret=self._secret) if isinstance(declared, type) else declared(table)
+        self._found += settled.problems
+        return {**settled.defaults, **taken}
 
     def _plain(self, value: Any, key: Key) -> Any:
         """Plain data; text that starts like a reference is the secret's text."""

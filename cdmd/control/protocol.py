@@ -135,10 +135,26 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class ProcessRow(_Shape, frozen=True, kw_only=True):
+    """The process of a plugin that is isolated: its state (``starting``, ``running``, ``degraded``, ``failed``) and memory.
+
+    ``memory_bytes`` is resident; ``reason`` is why the last one ended, ``kernel`` whether the kernel keeps it from our files.
+    """
+
+    state: str
+    pid: int | None = None
+    memory_bytes: int | None = None
+    max_memory_bytes: int | None = None
+    restarts: int = 0
+    reason: str | None = None
+    kernel: bool = False
+
+
 class PluginRow(_Shape, frozen=True, kw_only=True):
     """One plugin and its state (``enabled``, ``disabled``, ``load error``, ``bad config``, ``failed``).
 
     ``calls``, ``failures`` and ``seconds`` are of its extensions together since the start; ``error`` is why it is not well.
+    ``process`` is null unless it is isolated.
     """
 
     name: str
@@ -149,6 +165,7 @@ class PluginRow(_Shape, frozen=True, kw_only=True):
     calls: int = 0
     failures: int = 0
     seconds: float = 0.0
+    process: ProcessRow | None = None
 
 
 class ExtensionRow(_Shape, frozen=True, kw_only=True):

@@ -114,6 +114,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await tasks.start(parts.watch.run, name="loop watch")
         await tasks.start(parts.queue.run, name="journal queue")
         await given.plugins.startup(parts.contexts)
+        await tasks.start(parts.isolating.run, name="isolated plugins")
         await tasks.start(parts.pipeline.run, name="pipeline")
         await tasks.start(parts.deriving.run, name="deriving")
         await tasks.start(parts.counting.run, name="counting")

@@ -1,19 +1,21 @@
-"""Says which plugin holds everything up, in the log and in its row of ``cdmctl plugins``. Not here: finding out which."""
+"""Says which plugin does what it should not, in the log and in its row of ``cdmctl plugins``. Not here: finding out which."""
 
 from typing import Any
 
 import structlog
 
+from cdmd.daemon.isolating import Isolating
 from cdmd.extensions import Extensions, Stall
 from cdmd.plugins import Plugins
 
 
 class Blaming:
-    """What a ``LoopWatch`` tells of stalls."""
+    """What a ``LoopWatch`` tells of stalls, and what is seen of plugins that are isolated."""
 
-    def __init__(self, plugins: Plugins, extensions: Extensions) -> None:
+    def __init__(self, plugins: Plugins, extensions: Extensions, isolating: Isolating) -> None:
         self._plugins, self._extensions = plugins, extensions
         self._log: Any = structlog.get_logger()
+        isolating.noticed = self.noticed
 
     def stalled(self, stall: Stall) -> None:
         """At once, in the watching thread: the loop may never come back to say so itself."""
@@ -28,3 +30,10 @@ class Blaming:
             self._extensions.blame(stall.extension, stall.describe())
         elif stall.plugin is not None:
             self._plugins.blame(stall.plugin, stall.describe())
+
+    def noticed(self, plugin: str, extension: str | None, text: str) -> None:
+        """An isolated plugin, or one of its extensions, was seen doing what it should not."""
+        if extension is None:
+            self._plugins.blame(plugin, text)
+        else:
+            self._extensions.blame(plugin if extension == plugin else f"{plugin}.{extension}", text)

@@ -4,6 +4,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 
 import anyio
 import msgspec
@@ -23,7 +24,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
 
     ``ready`` is told, in a thread, the configuration and the public addresses once all of them accept; ``left`` at the very
     end, when all is closed, which connectors did not stop when told: whoever runs the loop cannot wait for them. ``lengthen``
-    is told whether threads may keep the interpreter for long now.
+    is told whether threads may keep the interpreter for long now. ``private`` are places that no isolated plugin may reach.
     """
 
     config: Config
@@ -34,5 +35,6 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     ready: Callable[[Config, Sequence[str]], None]
     left: Callable[[Sequence[str]], None] = lambda abandoned: None
     lengthen: Callable[[bool], None] = lambda long: None
+    private: Sequence[Path] = ()
     signals: Signals = partial(anyio.open_signal_receiver, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     clock: Clock = SystemClock()

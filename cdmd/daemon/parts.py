@@ -21,6 +21,7 @@ from cdmd.daemon.deriving import Deriving
 from cdmd.daemon.disk import Disk
 from cdmd.daemon.expiring import Expiry
 from cdmd.daemon.given import Given
+from cdmd.daemon.isolating import Isolating
 from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.naming import Names, guarded, reconciled
@@ -168,7 +169,13 @@ class Parts:
     @cached_property
     def registered(self) -> list[Registered]:
         """Every extension with its context."""
-        return [Registered(plugin, one, self.contexts[plugin]) for plugin, one in self.plugins.extensions()]
+        found, isolating = self.plugins.extensions(), self.isolating
+        return [Registered(plugin, isolating.extension(plugin, one), self.contexts[plugin]) for plugin, one in found]
+
+    @cached_property
+    def isolating(self) -> Isolating:
+        """The processes of those that are kept apart."""
+        return Isolating(self.plugins, self.config, private=self.given.private, clock=self.clock)
 
     @cached_property
     def extensions(self) -> Extensions:
@@ -272,7 +279,7 @@ class Parts:
     @cached_property
     def blaming(self) -> Blaming:
         """Says who does."""
-        return Blaming(self.plugins, self.extensions)
+        return Blaming(self.plugins, self.extensions, self.isolating)
 
     @cached_property
     def upkeep(self) -> Upkeep:

@@ -2,10 +2,11 @@
 
 from cdmd.config.example import example
 from cdmd.contracts import Extension
-from cdmd.control.protocol import ExtensionRow, PluginInfo, PluginRow
+from cdmd.control.protocol import ExtensionRow, PluginInfo, PluginRow, ProcessRow
 from cdmd.daemon.parts import Parts
 from cdmd.errors import NotFound
 from cdmd.extensions import ExtensionState
+from cdmd.isolation import ProcessState
 from cdmd.models import from_micros
 from cdmd.plugins.brought import Brought
 
@@ -27,9 +28,24 @@ def plugin_rows(parts: Parts) -> list[PluginRow]:
                 calls=sum(one.calls for one in own),
                 failures=sum(one.failures for one in own),
                 seconds=round(sum(one.seconds for one in own), 3),
+                process=_process(parts.isolating.state(row.name)),
             )
         )
     return found
+
+
+def _process(state: ProcessState | None) -> ProcessRow | None:
+    if state is None:
+        return None
+    return ProcessRow(
+        state=state.state,
+        pid=state.pid,
+        memory_bytes=state.memory,
+        max_memory_bytes=state.max_memory,
+        restarts=state.restarts,
+        reason=state.reason,
+        kernel=state.kernel,
+    )
 
 
 def plugin_info(parts: Parts, name: str) -> PluginInfo:
@@ -48,7 +64,11 @@ def plugin_info(parts: Parts, name: str) -> PluginInfo:
 
 def examples(name: str, brought: Brought) -> str:
     """Its own table where it declares one, then a table of each connector and target type, and each format."""
-    tables = [example(f"plugins.{name}", brought.settings)] if brought.settings is not None else []
+    tables = (
+        [example(f"plugins.{name}", brought.settings)]
+        if brought.settings is not None
+        else list(filter(None, [brought.example]))
+    )
     for what, types in (("connectors", brought.connectors), ("targets", brought.targets)):
         tables += [example(f"{what}.{one.type}", one.Settings, type=one.type) for one in types]
     tables += [example("connectors.NAME.format", one.Settings, type=one.name) for one in brought.formats]

@@ -57,6 +57,7 @@ class Stopping:
         parts.pipeline.tail.close()
         await self._settle(parts)
         await parts.plugins.shutdown()
+        await parts.isolating.stop()
         parts.log.info("daemon_stopped", outcome="drained" if drained else "later", backlog=parts.pipeline.statistics().backlog)
         everything.cancel()
 

@@ -65,16 +65,20 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
     def end(self) -> int:
-        """Kill it where it still runs, take note of its end, and close what is ours of it; its exit status."""
+        """Kill it where it still runs and close what is ours of it; its exit status. It may block for a moment."""
         self.kill()
         if self._status is None:
             _, status = os.waitpid(self.pid, 0)  # killed by a signal that nobody can keep back: within a moment
             self._status = os.waitstatus_to_exitcode(status)
+        self.close()
+        return self._status
+
+    def close(self) -> None:
+        """Close what is ours of one that has ended."""
         self.socket.close()
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
-        return self._status
 
 
 def spawn(module: str, arguments: Sequence[str] = (), *, environment: Mapping[str, str], quiet: bool = True) -> Child:

@@ -24,7 +24,10 @@ _SHARED: Final = frozenset(("cdmd", "tests", "__main__", "builtins"))
 
 
 class Brought(NamedTuple):
-    """What one plugin brings; ``later`` are hooks of later versions that it has."""
+    """What one plugin brings; ``later`` are hooks of later versions that it has.
+
+    ``example`` is TOML of its own table to paste, where its struct is not here.
+    """
 
     connectors: Sequence[type[Connector]]
     targets: Sequence[type[Target]]
@@ -32,6 +35,7 @@ class Brought(NamedTuple):
     extensions: Sequence[Extension]
     later: Sequence[str]
     settings: type[msgspec.Struct] | None = None
+    example: str = ""
 
     def lines(self, name: str) -> list[str]:
         """Each of it in a few words; ``name`` is the plugin's."""

@@ -87,6 +87,50 @@ class Guard:
             raise Forbidden(what)
 
 
+_BELOW: Final = _FILES | {"os.listdir", "os.scandir", "os.mkdir", "os.rmdir", "os.chmod", "os.chown", "os.utime", "os.mkfifo"}
+_EVERYBODY: Final = -1
+
+
+class Fence:
+    """The same hook for an isolated plugin's process (``cdmd.isolation``): it keeps that from files and folders.
+
+    ``private`` are those, with all that is in them; ``package`` is the plugin's, whose line is named to
+    ``notice``; ``daemon`` the process that is not to be signalled.
+    """
+
+    def __init__(self, private: Iterable[Path], *, package: str, daemon: int, notice: Callable[[str], None]) -> None:
+        self._private = tuple(os.path.realpath(one) for one in private)
+        self._package, self._daemon, self._notice = package.partition(".")[0], daemon, notice
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Raises ``Forbidden``, which takes the place of what would have been done."""
+        if event in _FORKS:
+            self._refuse("tried to fork its process: start another program instead")
+        elif event in _SIGNALS:
+            if arguments[0] * _SIGNALS[event] in {self._daemon, -self._daemon, _EVERYBODY}:
+                self._refuse("tried to send a signal to the daemon")
+        elif event == "socket.connect":
+            if isinstance(arguments[1], str | bytes):
+                self._refuse("tried to connect to a local socket")
+        elif event in _BELOW:
+            for argument in arguments[:_MOST_PATHS]:
+                if (path := _path(argument)) and self._holds(os.path.realpath(path)):
+                    self._refuse(f"tried to reach {path.rpartition('/')[2]}, which belongs to the daemon alone")
+
+    def _holds(self, path: str) -> bool:
+        return any(path == one or path.startswith(f"{one}/") for one in self._private)
+
+    def _refuse(self, what: str) -> None:
+        frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - as above
+        while frame is not None:
+            module = str(frame.f_globals.get("__name__", ""))
+            if module.partition(".")[0] == self._package:
+                self._notice(f"{what}, at {place(module, frame.f_code.co_filename)}:{frame.f_lineno}")
+                break
+            frame = frame.f_back
+        raise Forbidden(what)
+
+
 def _path(argument: object) -> str:
     """The path in one of an event's arguments, or nothing."""
     if isinstance(argument, os.PathLike):

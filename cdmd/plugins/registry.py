@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
 import anyio.to_thread
 import msgspec
 
+from cdmd.config.plugins import Declared
 from cdmd.config.schema import Absent
 from cdmd.contracts import Connector, Context, Extension, Format, Source, Target
 from cdmd.errors import ConfigInvalid, Overloaded, PluginFault
@@ -20,6 +21,7 @@ from cdmd.kit.detached import Ended, within
 from cdmd.models import Answer, Request, Route
 from cdmd.plugins.apart import apart
 from cdmd.plugins.brought import Brought, brought, check_routes, given, manager, reason
+from cdmd.plugins.described import ISOLATE, Apart, Describe, Described, Isolation, isolation
 
 LOADING_SECONDS: Final = 10.0
 """How long a plugin may take to be imported and to say what it brings."""
@@ -70,6 +72,10 @@ class AbsentConnector:
         raise Overloaded(self._why, retry_after=60)
 
 
+def _nowhere(_: Isolation, __: Mapping[str, Any]) -> Described:
+    return Described(error="it is to be isolated, which only the daemon does")
+
+
 class Plugins:
     """The plugins of this process, made by ``load``."""
 
@@ -82,6 +88,7 @@ class Plugins:
         self._extensions: list[tuple[str, Extension]] = []
         self._brought: dict[str, Brought] = {}
         self._owners: dict[str, str] = {}
+        self._apart: dict[str, Apart] = {}
         self._blamed: dict[str, str] = {}
 
     @classmethod
@@ -92,20 +99,22 @@ class Plugins:
         *,
         modules: Mapping[str, object] | None = None,
         patience: float = LOADING_SECONDS,
+        describe: Describe = _nowhere,
     ) -> "Plugins":
         """Import and register what ``entry_points`` (group ``cdmd``) and ``modules`` (name to module) bring. Never raises.
 
-        Blocks; each may take ``patience`` seconds. ``settings`` are the tables ``[plugins.NAME]``. ``modules`` come first and
-        win over entry points of the same name; the built-in ones are handed in there when cdmd runs from a checkout without
-        installed metadata.
+        Blocks; each may take ``patience`` seconds. ``settings`` are the tables ``[plugins.NAME]``; what those isolate is asked
+        by ``describe`` and not imported. ``modules`` come first and win over entry points of the same name; the built-in ones
+        are handed in there when cdmd runs from a checkout without installed metadata.
         """
         plugins, given = cls(), modules or {}
         for name, module in given.items():
             plugins._take(name, partial(_taken_in, partial(lambda found: found, module), name), settings.get(name, {}))
         for point in sorted(entry_points, key=lambda point: (point.name != "builtin", point.name)):
             if point.name not in given:
-                taking = partial(apart, partial(_taken_in, point.load, point.name), seconds=patience, name=f"load {point.name}")
-                plugins._take(point.name, taking, settings.get(point.name, {}), version=_version(point))
+                own = settings.get(point.name, {})
+                taking = partial(plugins._taking, point, own, patience=patience, describe=describe)
+                plugins._take(point.name, taking, own, version=_version(point))
         for name in settings.keys() - plugins._rows.keys():
             plugins._row(name, None, "bad config", "it is configured but not installed")
         return plugins
@@ -127,6 +136,12 @@ class Plugins:
         """Say that the settings of an enabled plugin are wrong: by its key each. It goes on with what it brings."""
         row = self._rows[name]
         self._row(name, row.version, "bad config", "; ".join(problems))
+
+    def started(self, name: str, state: PluginState, error: str | None) -> None:
+        """Note how an isolated plugin was once its process had started; wrong settings stay wrong."""
+        row = self._rows[name]
+        if error is not None or row.state == "failed":
+            self._row(name, row.version, state, error)
 
     def blame(self, name: str, text: str) -> None:
         """Show ``text`` (no values in it) as what the plugin was last seen doing that it should not."""
@@ -152,9 +167,14 @@ class Plugins:
         """What the plugin of that name brought; None where nothing of it is used."""
         return self._brought.get(name)
 
-    def settings_types(self) -> dict[str, type[msgspec.Struct]]:
-        """The struct of each plugin's own table, by the plugin's name, where it declares one."""
-        return {name: one.settings for name, one in self._brought.items() if one.settings is not None}
+    def settings_types(self) -> dict[str, Declared]:
+        """How each plugin declares its own table, by the plugin's name, where it does."""
+        found: dict[str, Declared] = {name: one.settings for name, one in self._brought.items() if one.settings is not None}
+        return found | {name: one.settled for name, one in self._apart.items() if name in self._brought}
+
+    def isolated(self) -> dict[str, Isolation]:
+        """The plugins whose extensions run in a process of their own, by name."""
+        return {name: one.isolation for name, one in self._apart.items() if name in self._brought}
 
     def extensions(self) -> list[tuple[str, Extension]]:
         """Every extension with its plugin's name, in order of loading."""
@@ -188,6 +208,18 @@ class Plugins:
             self._row(name, version, "disabled", None)
         else:
             self._load(name, taking, version=version)
+
+    def _taking(
+        self, point: Found, settings: Mapping[str, Any], *, patience: float, describe: Describe
+    ) -> tuple[object, Brought]:
+        """A plugin of an entry point: imported, or asked. Raises ``PluginFault``."""
+        wanted = isolation(point.name, getattr(point, "value", None), settings.get(ISOLATE, False))
+        if wanted is None:
+            return apart(partial(_taken_in, point.load, point.name), seconds=patience, name=f"load {point.name}")
+        one = Apart(wanted, settings, describe)
+        found = one.brought()
+        self._apart[point.name] = one
+        return one, found
 
     def _load(self, name: str, taking: _Taking, *, version: str | None) -> None:
         try:

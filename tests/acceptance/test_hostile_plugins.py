@@ -6,6 +6,7 @@ They lie in ``hostile/``, one file for each that breaks while it is taken in, an
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,27 @@ CALLS = {
     "signals": "tried to send a signal to the daemon at cdmd_calls.py:",
 }
 
+APART = {
+    **{name: CALLS[name] for name in ("raises", "exits", "interrupts_in_thread", "odd", "hangs", "junk", "wide", "another")},
+    "swallows": "no answer within 0.5 s",
+    "forks": "tried to fork its process: start another program instead at cdmd_calls.py:",
+    "opens": "tried to reach store.db, which belongs to the daemon alone at cdmd_calls.py:",
+    "truncates": "tried to reach journal.db, .*at cdmd_calls.py:",
+    "signals": "its process was ended by SIGTERM",
+}
+"""What is said of the same where it is isolated."""
+
+ISOLATED = """
+[connectors.inbox]
+type = "webhook"
+verify = "none"
+[plugins.calls]
+state = "STATE"
+isolate = true
+[plugins.apart]
+isolate = { max_memory = "400MiB" }
+"""
+
 
 def daemon_among(folder: Path, names: set[str]) -> DaemonProcess:
     """A daemon that finds these of the hostile plugins installed."""
@@ -88,8 +110,18 @@ def daemon_among(folder: Path, names: set[str]) -> DaemonProcess:
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     """One daemon with all of them but those that hang while they are imported."""
     there = {file.stem.removeprefix("cdmd_") for file in HOSTILE.glob("cdmd_*.py")}
-    assert there == {*LOADING, *HANGING, "calls", "ends"}, "each of them is looked at here"
+    assert there == {*LOADING, *HANGING, "calls", "apart", "ends"}, "each of them is looked at here"
     with daemon_among(tmp_path_factory.mktemp("hostile"), there - HANGING) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def isolating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    """One daemon with those that bring extensions, each in a process of its own."""
+    folder = tmp_path_factory.mktemp("isolated")
+    plugins = {name: f"cdmd_{name}" for name in ("apart", "calls")}
+    config = ISOLATED.replace("STATE", str(folder / "state"))
+    with DaemonProcess(folder, config, plugins=plugins, paths=[HOSTILE], patience=60) as running:
         yield running
 
 
@@ -129,6 +161,45 @@ def test_whatever_an_extension_does_its_events_are_stored_and_it_is_named(daemon
     assert state == "enabled"
     assert re.search(rf"calls\.{name}: {CALLS[name]}", why)
     assert "joe@example.com" not in why
+
+
+@pytest.mark.parametrize("name", APART)
+def test_the_same_in_a_process_of_its_own(isolating: DaemonProcess, name: str) -> None:
+    """The last of them ends that process."""
+    for number in range(2):
+        serve(isolating, f"{name}-{number}", f"bad.{name}")
+    serve(isolating, f"beside-{name}")
+    until(lambda: is_applied(isolating, f"beside-{name}"), seconds=5, what="applying a neighbour's event")
+    until(lambda: all(is_applied(isolating, f"{name}-{n}") for n in range(2)), what="storing its own")
+    state, why = told(isolating, "calls")
+    assert state == "enabled"
+    assert re.search(rf"calls\.{name}: {APART[name]}", why)
+    assert "joe@example.com" not in why
+
+
+def test_what_no_process_survives_ends_that_of_the_plugin_alone(isolating: DaemonProcess) -> None:
+    """It is named in all places, another takes its place, and no event is lost; the daemon's end is theirs, too."""
+    serve(isolating, "dies", "apart.dies")
+    until(lambda: is_applied(isolating, "dies"), what="storing its own")
+
+    def process(name: str) -> dict[str, Any]:
+        return next(row["process"] for row in isolating.ask("plugins") if row["name"] == name)
+
+    until(lambda: process("apart")["state"] == "running" and process("apart")["restarts"] == 1, what="another process")
+    until(lambda: process("calls")["state"] == "running", what="another process")
+    found = process("apart")
+    assert found["reason"] == "its process was ended by SIGSEGV"
+    assert (found["max_memory_bytes"], found["kernel"], found["memory_bytes"] > 2**20) == (400 * 2**20, True, True)
+    shown = isolating.cdmctl("plugins").stdout
+    assert re.search(r"apart +0 +enabled +1 +1 .* running +\d+ MiB", shown)
+    assert "its process was ended by SIGSEGV" in isolating.cdmctl("doctor", check=False).stdout
+    serve(isolating, "plain", "apart.plain")
+    until(lambda: is_applied(isolating, "plain"), what="storing its own")
+    check_sums(settled(isolating)["inbox"])
+    assert '"isolated_process_ended"' in isolating.log_file.read_text()
+    pids = [process(name)["pid"] for name in ("apart", "calls")]
+    isolating.kill()
+    until(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in pids), what="the end of all processes")
 
 
 def test_one_that_hides_what_came_of_it_is_named_all_the_same(daemon: DaemonProcess) -> None:

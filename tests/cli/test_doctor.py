@@ -19,6 +19,7 @@ from cdmd.control.protocol import (
     JournalReplicaRow,
     JournalRow,
     PluginRow,
+    ProcessRow,
     QueueRow,
     Status,
     StoreRow,
@@ -82,6 +83,14 @@ def test_of_what_is_well_nothing_is_said() -> None:
             "problem", "plugin warranty", "load error: ImportError: x", "restart cdmd",
         ),
         ({"plugins": [PluginRow(name="w", state="enabled", error="slow")]}, "warning", "plugin w", "slow", "README"),
+        (
+            {"plugins": [PluginRow(name="w", state="enabled", process=ProcessRow(state="failed", reason="SIGSEGV"))]},
+            "problem", "plugin w", "its process does not run: SIGSEGV", "restart cdmd",
+        ),
+        (
+            {"plugins": [PluginRow(name="w", state="enabled", process=ProcessRow(state="running", restarts=2, reason="x"))]},
+            "warning", "plugin w", "had to be started again 2 times, because x", "max_memory",
+        ),
         (
             {"totals": Totals(events=0, profiles=0, activities=0, dead_letters=5)},
             "warning", "dead letters", "5 wait for somebody to decide, too many to tell", "retry or discard",
