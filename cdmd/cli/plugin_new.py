@@ -21,6 +21,7 @@ _TEMPLATES: Final = (
     ("pyproject.toml.txt", "pyproject.toml"),
     ("README.md.txt", "README.md"),
     ("ci.yml.txt", ".github/workflows/test.yml"),
+    ("gitignore.txt", ".gitignore"),
     ("conftest.py.txt", "tests/conftest.py"),
     ("{{kind}}/package.py.txt", "cdmd_{{module}}/__init__.py"),
     ("{{kind}}/test.py.txt", "tests/test_{{module}}.py"),

@@ -39,6 +39,7 @@ def test_a_new_plugin_of_every_kind_passes_its_own_tests_and_is_gold(tmp_path: P
     found = json.loads(done.stdout)
     assert (found["tier"], [one for one in found["criteria"] if one["missing"]]) == ("gold", [])
     assert yaml_words(folder / ".github" / "workflows" / "test.yml") >= {"python -m pytest", "${{ matrix.python }}"}
+    assert "__pycache__/" in (folder / ".gitignore").read_text().splitlines()
 
 
 def yaml_words(file: Path) -> set[str]:
