@@ -296,6 +296,10 @@ def test_settings_for_a_plugin_that_is_not_installed_are_reported() -> None:
     ]
 
 
+def test_a_plugin_that_is_not_installed_and_disabled_is_as_it_should_be() -> None:
+    assert Plugins.load([], {"it": {"enabled": False}}).rows() == [PluginRow(name="it", version=None, state="disabled")]
+
+
 @pytest.mark.parametrize("hook", ["startup", "shutdown"])
 async def test_one_startup_or_shutdown_that_raises_hangs_or_exits_never_keeps_the_others_from_theirs(hook: str) -> None:
     called: list[str] = []

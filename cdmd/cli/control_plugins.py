@@ -107,12 +107,13 @@ def _about(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _extensions(rows: list[Mapping[str, Any]]) -> Table:
-    headers = ("extension", "on", "timeout", "on failure", "calls", "failed", "time", "95 %", "running", "waiting", "remark")
+    figures = ("calls", "failed", "time", "95 %", "running", "waiting", "held")
+    headers = ("extension", "on", "timeout", "on failure", *figures, "remark")
     return Table("extensions", headers, [_extension(row) for row in rows], ("95 %", "running", "timeout", "time"))
 
 
 def _extension(row: Mapping[str, Any]) -> list[Any]:
     until = row["not_called_until"]
-    remark = "; ".join(filter(None, (row["error"], f"not called until {until}" if until else None))) or None
+    remark = "; ".join(filter(None, (row["withheld"], row["error"], f"not called until {until}" if until else None))) or None
     figures = (row["calls"], row["failures"], span(row["seconds"]), span(row["p95_seconds"]), row["running"], row["waiting"])
-    return [row["name"], ", ".join(row["on"]), span(row["timeout"]), row["on_failure"], *figures, remark]
+    return [row["name"], ", ".join(row["on"]), span(row["timeout"]), row["on_failure"], *figures, row["held"], remark]

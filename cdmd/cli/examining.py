@@ -181,8 +181,7 @@ def _target(row: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _plugin(row: Mapping[str, Any]) -> Iterator[Finding]:
     if row["state"] in {"load error", "bad config"}:
-        do = f"mend it (cdmctl plugins says what it is), then restart cdmd; events that need {row['name']} are kept meanwhile"
-        yield Finding("problem", f"plugin {row['name']}", f"{row['state']}: {row['error']}", do)
+        yield Finding("problem", f"plugin {row['name']}", f"{row['state']}: {row['error']}{_kept(row)}", _mend(row))
     elif row["error"]:
         yield Finding("warning", f"plugin {row['name']}", row["error"], "see what it needs: its README, and the log")
     if process := row.get("process"):  # an older daemon has none
@@ -200,6 +199,19 @@ def _process(plugin: str, process: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "warning", f"plugin {plugin}", said, "tell its author; where its memory was too small: isolate.max_memory"
         )
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    if not row["withheld"]:
+        return ""
+    return f"; {', '.join(row['withheld'])} events are kept until it is well, {row['held']} of them now"
+
+
+def _mend(row: Mapping[str, Any]) -> str:
+    do = "mend what it says, or install it again, then restart cdmd"
+    if not row["withheld"]:
+        return do
+    return f"{do}; to go on without it, once and for all: [plugins.{row['name']}] enabled = false, and restart"
 
 
 def worst(findings: Iterable[Finding]) -> int:

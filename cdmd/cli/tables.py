@@ -96,7 +96,7 @@ def _target(row: Mapping[str, Any]) -> list[Any]:
 
 def plugin_table(rows: list[Mapping[str, Any]]) -> Table:
     """Plugins with their state and why, what they bring and what their extensions took; an older daemon says less."""
-    headers = ("name", "version", "state", "calls", "failed", "time", "process", "brings", "error")
+    headers = ("name", "version", "state", "calls", "failed", "held", "time", "process", "brings", "error")
     shown = [
         [row["name"], row["version"], row["state"], *_figures(row), process(row), brief(row["brings"]), row["error"]]
         for row in rows
@@ -121,6 +121,6 @@ def brief(brings: list[str]) -> str | None:
     return ", ".join(f"{kinds.count(kind)} {kind}{'s' if kinds.count(kind) > 1 else ''}" for kind in dict.fromkeys(kinds))
 
 
-def _figures(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    calls = row.get("calls", 0)
-    return (calls, row["failures"], span(row["seconds"])) if calls else (None, None, None)
+def _figures(row: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
+    calls, held = row.get("calls", 0), row.get("held", 0) or None
+    return (calls, row["failures"], held, span(row["seconds"])) if calls else (None, None, held, None)

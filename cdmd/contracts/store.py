@@ -157,6 +157,10 @@ class Store(Protocol):
         """When the next parked event is due."""
         ...
 
+    async def waiting_for(self) -> dict[str, int]:
+        """How many parked events wait for each extension, by its name."""
+        ...
+
     async def parked(self, *, limit: int) -> list[Parked]:
         """Parked events in order of sequence."""
         ...

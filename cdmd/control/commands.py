@@ -74,7 +74,7 @@ async def plugins(runtime: Runtime, actor: Actor) -> list[PluginRow]:
 async def plugin(runtime: Runtime, actor: Actor, name: str) -> PluginInfo:
     """All about one. Raises ``NotFound``."""
     permit(actor, Role.READER)
-    return runtime.plugin(name)
+    return await runtime.plugin(name)
 
 
 async def pause(runtime: Runtime, actor: Actor, name: str) -> Done:

@@ -155,6 +155,8 @@ class PluginRow(_Shape, frozen=True, kw_only=True):
 
     ``calls``, ``failures`` and ``seconds`` are of its extensions together since the start; ``error`` is why it is not well.
     ``process`` is null unless it is isolated.
+    ``held`` events wait on disk for its extensions; ``withheld`` are the types of event that all wait, because it is not there
+    or not well configured.
     """
 
     name: str
@@ -166,10 +168,15 @@ class PluginRow(_Shape, frozen=True, kw_only=True):
     failures: int = 0
     seconds: float = 0.0
     process: ProcessRow | None = None
+    held: int = 0
+    withheld: tuple[str, ...] = ()
 
 
 class ExtensionRow(_Shape, frozen=True, kw_only=True):
-    """One extension: what it listens to, its declaration and its figures since the start."""
+    """One extension: what it listens to, its declaration and its figures since the start.
+
+    ``held`` events wait on disk for it; ``withheld`` is why it is not called at all.
+    """
 
     name: str
     on: tuple[str, ...]
@@ -183,6 +190,8 @@ class ExtensionRow(_Shape, frozen=True, kw_only=True):
     waiting: int = 0
     not_called_until: datetime | None = None
     error: str | None = None
+    held: int = 0
+    withheld: str | None = None
 
 
 class PluginInfo(PluginRow, frozen=True, kw_only=True):

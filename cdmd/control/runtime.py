@@ -94,7 +94,7 @@ class Runtime(Protocol):
         """Everything that ``status`` shows, measured now."""
         ...
 
-    def plugin(self, name: str) -> PluginInfo:
+    async def plugin(self, name: str) -> PluginInfo:
         """All about one plugin. Raises ``NotFound``."""
         ...
 

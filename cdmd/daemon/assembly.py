@@ -21,6 +21,7 @@ from cdmd.daemon.history import keep_history
 from cdmd.daemon.listening import Sockets, limits, sockets, tls
 from cdmd.daemon.naming import Names
 from cdmd.daemon.parts import Parts
+from cdmd.daemon.remembering import remember, why_withheld
 from cdmd.daemon.running import Running
 from cdmd.daemon.sharing import shared_journal
 from cdmd.daemon.status_line import keep_status_line, status_line
@@ -48,6 +49,7 @@ async def run(given: Given) -> None:
             # From here on no signal ends the process by itself: SIGHUP during the start would look like a clean end.
             stopping = Stopping(given, stack.enter_context(given.signals()))
             parts = await _open(given, stack)
+            parts.absent = await remember(given.plugins, parts.store)
             listening = await stack.enter_async_context(sockets(given.config, given.systemd))
             if parts.tracing is not None:
                 await stack.enter_async_context(parts.tracing.running())
@@ -115,6 +117,8 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await tasks.start(parts.queue.run, name="journal queue")
         await given.plugins.startup(parts.contexts)
         await tasks.start(parts.isolating.run, name="isolated plugins")
+        for plugin, why in why_withheld(given.plugins).items():
+            parts.extensions.withhold(plugin, why)
         await tasks.start(parts.pipeline.run, name="pipeline")
         await tasks.start(parts.deriving.run, name="deriving")
         await tasks.start(parts.counting.run, name="counting")

@@ -39,6 +39,7 @@ class Overview:
         self._parts, self._rebuilding = parts, rebuilding
         self._expiry_lag = 0.0
         self._targets: list[TargetRow] = []
+        self._held: Mapping[str, int] = {}
         self._applied: Mapping[tuple[str, str], int] = {}
         self._totals = StoreTotals(events=0, profiles=0, activities=0, dead_letters=0, parked=0, bytes=0, parked_bytes=0)
 
@@ -51,7 +52,7 @@ class Overview:
         unread = await self._ask_store()
         journal, totals, queue = await parts.journal.statistics(), self._totals, parts.queue.statistics()
         rows = [row async for row in _connectors(parts, self._applied)]
-        plugins = plugin_rows(parts)
+        plugins = plugin_rows(parts, self._held)
         warnings = _warnings(parts, {"journal": journal.failure, "store": unread or parts.store.failure})
         unwell = warnings or any(row.state not in _WELL for row in rows) or any(row.error for row in plugins)
         unwell = unwell or any(_is_unwell(row) for row in self._targets)
@@ -93,6 +94,7 @@ class Overview:
             self._applied, self._totals = await self._parts.store.counts(), await self._parts.store.totals()
             self._expiry_lag = await self._parts.expiry.lag()
             self._targets = await self._parts.outbound.rows()
+            self._held = await self._parts.store.waiting_for() if self._totals.parked else {}
         except CdmdError as error:
             return f"the store cannot be read, its figures are those of before: {error}"
         return None

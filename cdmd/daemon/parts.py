@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Witness
+from cdmd.contracts import Extension, Witness
 from cdmd.control.protocol import DaemonState
 from cdmd.daemon.blaming import Blaming
 from cdmd.daemon.budgets import Budgets
@@ -27,6 +27,7 @@ from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.naming import Names, guarded, reconciled
 from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.privacy import Privacy
+from cdmd.daemon.remembering import in_order
 from cdmd.daemon.tracing import Tracing, tracing
 from cdmd.daemon.upkeep import Upkeep
 from cdmd.deliveries.subscribing import Subscriptions
@@ -59,8 +60,9 @@ _DOOR_PAGE: Final = 2_000
 class Parts:
     """Everything that runs, by name; each is made when it is first asked for.
 
-    ``state``, ``config``, ``kinds`` and ``projection`` change while it runs (``take``). ``trust`` are the certificates that
-    outgoing connections are checked with, ``counts`` what the door had counted before.
+    ``absent`` are extensions whose plugin is not there. ``state``, ``config``, ``kinds`` and ``projection`` change while it
+    runs (``take``). ``trust`` are the certificates that outgoing connections are checked with, ``counts`` what the door had
+    counted before.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Parts:
         self.privacy = Privacy(opened, self)
         self.projection = Projection(given.config.indicators, given.config.traits, given.config.privacy)
         self.audiences = Audiences(given.config.audiences, self.projection)
+        self.absent: Sequence[tuple[str, Extension]] = ()
         self.log: Any = structlog.get_logger()
 
     # ---- on the way in ---------------------------------------------------------------------------------------------
@@ -168,8 +171,8 @@ class Parts:
 
     @cached_property
     def registered(self) -> list[Registered]:
-        """Every extension with its context."""
-        found, isolating = self.plugins.extensions(), self.isolating
+        """Every extension with its context, and what stands in for those that are not there."""
+        found, isolating = in_order([*self.plugins.extensions(), *self.absent]), self.isolating
         return [Registered(plugin, isolating.extension(plugin, one), self.contexts[plugin]) for plugin, one in found]
 
     @cached_property

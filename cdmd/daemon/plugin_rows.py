@@ -1,5 +1,7 @@
 """Plugins as commands show them: what each brings, what its extensions took, and TOML to paste for it."""
 
+from collections.abc import Mapping
+
 from cdmd.config.example import example
 from cdmd.contracts import Extension
 from cdmd.control.protocol import ExtensionRow, PluginInfo, PluginRow, ProcessRow
@@ -11,9 +13,9 @@ from cdmd.models import from_micros
 from cdmd.plugins.brought import Brought
 
 
-def plugin_rows(parts: Parts) -> list[PluginRow]:
-    """A row for each, by name."""
-    states = parts.extensions.states()
+def plugin_rows(parts: Parts, held: Mapping[str, int]) -> list[PluginRow]:
+    """A row for each, by name. ``held`` is how many events wait for each extension (``Store.waiting_for``)."""
+    states, declared = parts.extensions.states(), parts.extensions.declared()
     found = []
     for row in parts.plugins.rows():
         own = [one for one in states if one.plugin == row.name]
@@ -29,6 +31,10 @@ def plugin_rows(parts: Parts) -> list[PluginRow]:
                 failures=sum(one.failures for one in own),
                 seconds=round(sum(one.seconds for one in own), 3),
                 process=_process(parts.isolating.state(row.name)),
+                held=sum(held.get(one.extension, 0) for one in own),
+                withheld=tuple(
+                    sorted({glob for one in own if one.withheld is not None for glob in declared[one.extension].on})
+                ),
             )
         )
     return found
@@ -48,16 +54,21 @@ def _process(state: ProcessState | None) -> ProcessRow | None:
     )
 
 
-def plugin_info(parts: Parts, name: str) -> PluginInfo:
-    """All about one. Raises ``NotFound``."""
-    row = next((one for one in plugin_rows(parts) if one.name == name), None)
+async def plugin_info(parts: Parts, name: str) -> PluginInfo:
+    """All about one. Raises ``NotFound``, and ``CdmdError`` where the store cannot be read."""
+    held = await parts.store.waiting_for()
+    row = next((one for one in plugin_rows(parts, held) if one.name == name), None)
     if row is None:
         raise NotFound(f"there is no plugin {name}: cdmctl plugins lists those there are")
     declared = parts.extensions.declared()
     brought = parts.plugins.brought(name)
     return PluginInfo(
         **{field: getattr(row, field) for field in row.__struct_fields__},
-        extensions=tuple(_row(one, declared[one.extension]) for one in parts.extensions.states() if one.plugin == name),
+        extensions=tuple(
+            _row(one, declared[one.extension], held.get(one.extension, 0))
+            for one in parts.extensions.states()
+            if one.plugin == name
+        ),
         example="" if brought is None else examples(name, brought),
     )
 
@@ -75,7 +86,7 @@ def examples(name: str, brought: Brought) -> str:
     return "\n".join(tables)
 
 
-def _row(state: ExtensionState, declared: Extension) -> ExtensionRow:
+def _row(state: ExtensionState, declared: Extension, held: int) -> ExtensionRow:
     return ExtensionRow(
         name=state.extension,
         on=tuple(declared.on),
@@ -89,4 +100,6 @@ def _row(state: ExtensionState, declared: Extension) -> ExtensionRow:
         waiting=state.waiting,
         not_called_until=None if state.open_until is None else from_micros(state.open_until),
         error=state.error,
+        held=held,
+        withheld=state.withheld,
     )

@@ -119,9 +119,9 @@ class Running:
         """Measured now."""
         return await self._overview.status(uptime=self._parts.clock.monotonic() - self._began)
 
-    def plugin(self, name: str) -> PluginInfo:
+    async def plugin(self, name: str) -> PluginInfo:
         """See ``plugin_rows``."""
-        return plugin_info(self._parts, name)
+        return await plugin_info(self._parts, name)
 
     async def pause(self, name: str) -> str | None:
         """See ``LiveConnectors.pause``."""

@@ -26,6 +26,7 @@ from cdmd.models import Bury, Discard, Event, Extended, Fault, Hold, Micros, Out
 _KEPT_DURATIONS: Final = 512
 _SOONEST: Final = 0.1
 _LATEST: Final = 366 * 86_400.0
+_WITHHELD: Final = (5.0, 300.0)
 
 
 class Registered(NamedTuple):
@@ -50,6 +51,7 @@ def keys(registered: Sequence[Registered]) -> list[str]:
 class ExtensionState(msgspec.Struct, frozen=True, kw_only=True):
     """A row for ``status`` and ``plugins``. ``open_until`` is when the breaker probes; ``error`` names no value.
 
+    ``withheld`` is why it is not called at all and its events wait.
     ``seconds`` is what its calls took altogether, most of which an async one waits.
     """
 
@@ -63,6 +65,7 @@ class ExtensionState(msgspec.Struct, frozen=True, kw_only=True):
     p95_seconds: float | None
     seconds: float
     error: str | None
+    withheld: str | None = None
 
 
 class Verdict(NamedTuple):
@@ -91,6 +94,7 @@ class Caller:
         self._breaker = Breaker()
         self._calls = self._failures = 0
         self._error: str | None = None
+        self._withheld: str | None = None
         self._durations: deque[float] = deque(maxlen=_KEPT_DURATIONS)
         self._seconds = 0.0
 
@@ -102,6 +106,8 @@ class Caller:
         What it asks of others is part of the trace of ``span``.
         """
         begun = self._clock.monotonic()
+        if self._withheld is not None:
+            return self._kept_from(event, attempts, self._withheld)
         if not self._breaker.admits(begun):
             return self._refused(event, attempts, begun)
         self._calls += 1
@@ -133,11 +139,23 @@ class Caller:
             p95_seconds=durations[int(len(durations) * 0.95)] if durations else None,
             seconds=self._seconds,
             error=self._error,
+            withheld=self._withheld,
         )
 
     def blame(self, text: str) -> None:
         """Show ``text`` as its last error (it blocked the event loop, say)."""
         self._error = text
+
+    def withhold(self, why: str) -> None:
+        """Never call it: its events wait, because of ``why``, for a restart that finds it well."""
+        self._withheld = why
+
+    def _kept_from(self, event: Event, attempts: int, why: str) -> Verdict:
+        """Looked at again after a quarter of its age or so: soon after a short outage, seldom in a long one."""
+        age = (self._clock.now() - event.received).total_seconds()
+        shortest, longest = _WITHHELD
+        wait = min(max(age / 4, shortest), longest) * (0.75 + self._chance() / 4)
+        return Verdict(event, Hold(self.key, self._in(wait), attempts, why), Extended(self.key, 0.0, "held"))
 
     def _went_well(self, before: Event, after: Event, begun: float) -> Verdict:
         self._breaker.succeeded(self._clock.monotonic())

@@ -183,6 +183,12 @@ class Extensions:
         """Each as its plugin declared it, by the name that tells it apart."""
         return {key: line.caller.extension for key, line in self._lines.items()}
 
+    def withhold(self, plugin: str, why: str) -> None:
+        """Let events wait for those extensions of the plugin that they must not pass by; none of them is called."""
+        for line in self._lines.values():
+            if line.caller.plugin == plugin and line.caller.extension.on_failure != "store":
+                line.caller.withhold(why)
+
     def blame(self, extension: str, text: str) -> None:
         """Show ``text`` as that extension's last error."""
         if (line := self._lines.get(extension)) is not None:

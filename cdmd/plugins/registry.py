@@ -116,7 +116,7 @@ class Plugins:
                 taking = partial(plugins._taking, point, own, patience=patience, describe=describe)
                 plugins._take(point.name, taking, own, version=_version(point))
         for name in settings.keys() - plugins._rows.keys():
-            plugins._row(name, None, "bad config", "it is configured but not installed")
+            plugins._take_absent(name, settings[name])
         return plugins
 
     @staticmethod
@@ -142,6 +142,10 @@ class Plugins:
         row = self._rows[name]
         if error is not None or row.state == "failed":
             self._row(name, row.version, state, error)
+
+    def missing(self, name: str, why: str) -> None:
+        """Show a plugin that was here before and is neither found nor configured."""
+        self._row(name, None, "load error", why)
 
     def blame(self, name: str, text: str) -> None:
         """Show ``text`` (no values in it) as what the plugin was last seen doing that it should not."""
@@ -220,6 +224,12 @@ class Plugins:
         found = one.brought()
         self._apart[point.name] = one
         return one, found
+
+    def _take_absent(self, name: str, settings: Mapping[str, Any]) -> None:
+        if settings.get("enabled", True) is False:
+            self._row(name, None, "disabled", None)
+        else:
+            self._row(name, None, "bad config", "it is configured but not installed")
 
     def _load(self, name: str, taking: _Taking, *, version: str | None) -> None:
         try:

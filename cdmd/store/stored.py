@@ -175,6 +175,10 @@ class StoredStore(Store):
         return None if due is None else Micros(due)
 
     @override
+    async def waiting_for(self) -> dict[str, int]:
+        return dict(await self._reading.rows("waiting_for"))
+
+    @override
     async def parked(self, *, limit: int) -> list[Parked]:
         return [read_parked(row) for row in await self._reading.rows("parked", (limit,))]
 

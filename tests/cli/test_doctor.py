@@ -82,6 +82,11 @@ def test_of_what_is_well_nothing_is_said() -> None:
             {"plugins": [PluginRow(name="warranty", state="load error", error="ImportError: x")]},
             "problem", "plugin warranty", "load error: ImportError: x", "restart cdmd",
         ),
+        (
+            {"plugins": [PluginRow(name="w", state="load error", error="gone", held=3, withheld=("tv.*", "radio"))]},
+            "problem", "plugin w", "gone; tv.*, radio events are kept until it is well, 3 of them now",
+            "to go on without it, once and for all: [plugins.w] enabled = false",
+        ),
         ({"plugins": [PluginRow(name="w", state="enabled", error="slow")]}, "warning", "plugin w", "slow", "README"),
         (
             {"plugins": [PluginRow(name="w", state="enabled", process=ProcessRow(state="failed", reason="SIGSEGV"))]},

@@ -534,7 +534,7 @@ class MemoryRuntime:
             raise NotFound(f"there is no connector {name}: see `cdmctl connectors`")
         return name
 
-    def plugin(self, name: str) -> PluginInfo:
+    async def plugin(self, name: str) -> PluginInfo:
         if name != "warranty":
             raise NotFound(f"there is no plugin {name!r}")
         one = ExtensionRow(name="warranty", on=("tv.*",), timeout=2.0, on_failure="hold", calls=9, failures=1, seconds=0.5)

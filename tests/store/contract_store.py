@@ -349,6 +349,7 @@ class StoreContract:
             assert await store.due(Micros(NOW + 5), limit=10) == [waiting[1], waiting[0]]
             assert await store.due(Micros(NOW + 5), limit=1) == [waiting[1]]
             assert await store.parked(limit=2) == waiting[:2]
+            assert await store.waiting_for() == {waiting[0].extension: 3}
             totals = await store.totals()
             assert (totals.parked, totals.parked_bytes > 300) == (3, True)
             again = msgspec.structs.replace(waiting[2], due=Micros(NOW + 99), attempts=2)

@@ -171,6 +171,9 @@ WITH RECURSIVE step (extension) AS (
 )
 SELECT extension FROM step WHERE extension IS NOT NULL;
 
+-- name: waiting_for
+SELECT extension, count(*) FROM parked GROUP BY extension;
+
 -- name: due
 SELECT seq, bytes FROM parked
 WHERE extension = :extension AND due <= :now AND seq NOT IN (SELECT value FROM json_each(:without))
