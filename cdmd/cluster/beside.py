@@ -6,6 +6,7 @@ that the bucket goes with, and wipes the changes from the stream. After a crash 
 Not here: when (``journal``).
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ import anyio
 import msgspec
 
 from cdmd.cluster.abreast import abreast
+from cdmd.cluster.commits import split
 from cdmd.cluster.entries import Counted
 from cdmd.cluster.stream import Stream
 from cdmd.contracts import Append
@@ -47,6 +49,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
     counts: tuple[Counted, ...] = ()
 
 
+_WRAPPED: Final = b"\0cdmd\0"
+"""How a message of the bucket begins that is not simply a value."""
+_LONG: Final = "L"
+_LONGEST_KEY: Final = 1_900
+_LOOKS: Final = 5
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _CHANGES: Final = msgspec.msgpack.Decoder(Changes)
 _CHECKPOINT: Final = msgspec.json.Decoder(Checkpoint)
@@ -76,8 +83,26 @@ def counts_of(appends: Sequence[Append]) -> list[Counted]:
     return [(*key, value) for key, value in counts.items()]
 
 
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """What stands behind ``_WRAPPED`` in a message of the bucket: a key that no subject can hold, and a value.
+
+    ``chunks``: the value lies in so many messages of their own instead, under that ``version``.
+    """
+
+    key: bytes | None
+    value: bytes = b""
+    chunks: int = 0
+    version: int = 0
+
+
+_KEPT: Final = msgspec.msgpack.Decoder(Kept)
+
+
 class Bucket:
-    """Subjects for names and keys of any bytes: hexadecimal, with a token for each part between slashes."""
+    """Subjects for names and keys of any bytes: hexadecimal, with a token for each part between slashes.
+
+    A key that is too long for that is there by its digest.
+    """
 
     def __init__(self, name: str) -> None:
         self._top = f"$KV.{name}"
@@ -95,6 +120,8 @@ class Bucket:
 
     def key(self, connector: str, key: bytes) -> str:
         """Where a connector's value lies."""
+        if is_long(key):
+            return f"{self._of(connector)}.{_LONG}.{_digest(key)}"
         return f"{self._of(connector)}.{'.'.join(f'x{part.hex()}' for part in key.split(b'/'))}"
 
     def under(self, connector: str, prefix: bytes) -> str:
@@ -102,18 +129,41 @@ class Bucket:
         whole = prefix.split(b"/")[:-1]
         return ".".join([self._of(connector), *(f"x{part.hex()}" for part in whole), ">"])
 
+    def long(self, connector: str) -> str:
+        """A pattern for all keys that are there by their digest."""
+        return f"{self._of(connector)}.{_LONG}.*"
+
+    @property
+    def chunks(self) -> str:
+        """A pattern for all parts of values."""
+        return f"{self._top}.large.>"
+
+    def chunk(self, subject: str, version: int, number: int) -> str:
+        """Where a part of the value of that subject lies."""
+        return f"{self.chunks[:-1]}{_digest(subject.encode())}.{version}.{number}"
+
     @property
     def everyone(self) -> str:
         """A pattern for all state."""
         return f"{self._top}.state.>"
 
-    def read(self, subject: str) -> tuple[str, bytes]:
-        """The connector and the key of a subject."""
+    def read(self, subject: str) -> tuple[str, bytes | None]:
+        """The connector and the key of a subject; None for one that is there by its digest."""
         connector, *parts = subject.removeprefix(f"{self._top}.state.").split(".")
-        return bytes.fromhex(connector[1:]).decode(), b"/".join(bytes.fromhex(part[1:]) for part in parts)
+        key = None if parts[0] == _LONG else b"/".join(bytes.fromhex(part[1:]) for part in parts)
+        return bytes.fromhex(connector[1:]).decode(), key
 
     def _of(self, connector: str) -> str:
         return f"{self._top}.state.x{connector.encode().hex()}"
+
+
+def is_long(key: bytes) -> bool:
+    """Whether a subject cannot hold it: a server takes lines of up to 4,096 bytes."""
+    return len(key) > _LONGEST_KEY
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 class Beside:
@@ -191,7 +241,8 @@ class Beside:
         """The keys under ``prefix``, sorted."""
         before = self._changes(connector)
         subjects = await self._stream.subjects(self._bucket.under(connector, prefix))
-        kept = {key for _, key in map(self._bucket.read, subjects) if key.startswith(prefix)}
+        kept = {key for _, key in map(self._bucket.read, subjects) if key is not None and key.startswith(prefix)}
+        kept |= {key for key in await self._long_keys(connector) if key.startswith(prefix)}
         changed = before | self._changes(connector)
         kept |= {key for key, value in changed.items() if value is not None and key.startswith(prefix)}
         return sorted(kept - {key for key, value in changed.items() if value is None})
@@ -209,12 +260,38 @@ class Beside:
         values: dict[bytes, bytes] = {}
 
         async def fetch(key: bytes) -> None:
-            message = await self._stream.last(self._bucket.key(connector, key))
-            if message is not None:
-                values[key] = message.data
+            value = await self._value(self._bucket.key(connector, key))
+            if value is not None:
+                values[key] = value
 
         await abreast(partial(fetch, key) for key in keys)
         return values
+
+    async def _long_keys(self, connector: str) -> list[bytes]:
+        found = list[bytes]()
+        for subject in await self._stream.subjects(self._bucket.long(connector)):
+            message = await self._stream.last(subject)
+            if message is not None and (key := _unwrapped(message.data).key) is not None:
+                found.append(key)
+        return found
+
+    async def _value(self, subject: str) -> bytes | None:
+        """Raises ``Damaged`` where a part of it stays missing."""
+        for _ in range(_LOOKS):
+            message = await self._stream.last(subject)
+            if message is None:
+                return None
+            if not message.data.startswith(_WRAPPED):
+                return message.data
+            kept = _unwrapped(message.data)
+            if not kept.chunks:
+                return kept.value
+            parts = [await self._stream.last(self._bucket.chunk(subject, kept.version, n)) for n in range(kept.chunks)]
+            whole = [part.data for part in parts if part is not None]
+            if len(whole) == kept.chunks:
+                return b"".join(whole)
+            # It is being replaced by another one.
+        raise Damaged(f"a part of a connector's state in {self._stream.name} is missing")
 
     # ---- into the bucket ---------------------------------------------------------------------------------------------
 
@@ -226,9 +303,10 @@ class Beside:
             size, self.size, commits, self.commits = self.size, 0, self.commits, 0
             try:
                 changed = [(name, key, value) for name, keys in leaving.items() for key, value in keys.items()]
-                put = self._stream.replace
-                await abreast(partial(put, self._bucket.key(name, key), value) for name, key, value in changed)
-                await put(self._bucket.checkpoint, msgspec.json.encode(place))
+                version = place.changes
+                await abreast(partial(self._keep, name, key, value, version) for name, key, value in changed)
+                await self._drop_chunks({self._bucket.key(name, key) for name, key, _ in changed}, but=version)
+                await self._stream.replace(self._bucket.checkpoint, msgspec.json.encode(place))
             except BaseException:
                 self._changed = _over(leaving, self._changed)
                 self.size, self.commits = self.size + size, self.commits + commits
@@ -236,6 +314,31 @@ class Beside:
             finally:
                 self._leaving = {}
         return place
+
+    async def _keep(self, name: str, key: bytes, value: bytes | None, version: int) -> None:
+        """Let the bucket have that value: as it is, or wrapped where a message or a subject cannot hold it so."""
+        subject, put, most = self._bucket.key(name, key), self._stream.replace, self._stream.most
+        if value is not None and (is_long(key) or len(value) > most or value.startswith(_WRAPPED)):
+            chunks = split(value, most) if len(value) + len(key) > most else []
+            for number, chunk in enumerate(chunks):
+                await put(self._bucket.chunk(subject, version, number), chunk)
+            kept = Kept(key if is_long(key) else None, b"" if chunks else value, len(chunks), version)
+            value = _WRAPPED + _ENCODE(kept)
+        await put(subject, value)
+
+    async def _drop_chunks(self, subjects: Iterable[str], *, but: int) -> None:
+        """Erase parts of what these subjects had before."""
+        there = await self._stream.subjects(self._bucket.chunks)
+        if there:
+            ours = {_digest(subject.encode()) for subject in subjects}
+            for chunk in there:
+                *_, digest, version, _ = chunk.split(".")
+                if digest in ours and version != str(but):
+                    await self._stream.replace(chunk, None)
+
+
+def _unwrapped(data: bytes) -> Kept:
+    return _KEPT.decode(data[len(_WRAPPED) :])
 
 
 def _over(before: Mapping[str, Mapping[bytes, bytes | None]], after: Changed) -> Changed:

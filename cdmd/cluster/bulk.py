@@ -22,7 +22,6 @@ from cdmd.store.blocks import Block
 from cdmd.store.moves import JOURNAL_OWNER
 
 _PATIENCE: Final = 10.0
-_SLACK: Final = 16_384
 _BLOCK_ENTRIES: Final = 5_000
 
 
@@ -101,7 +100,7 @@ class JetStreamBulk(JetStreamJournal):
         """
         async with self._appending:
             await self._lane.settle()
-            pieces = [piece for block in blocks for piece in pieces_of(block, most=self._link.max_payload - _SLACK)]
+            pieces = [piece for block in blocks for piece in pieces_of(block, most=self._streams.entries.most)]
             places = await self._lane.write([encode_piece(piece) for piece in pieces])
             if places is None:
                 raise NotDurable(f"the stream {self._streams.entries.name} is being written by another daemon")

@@ -1,10 +1,12 @@
 """Commits on a stream: each is one message or several, whole or not there, written by one daemon at a time.
 
+What no message can hold is said in several, one behind the other, and read as one again (``joined``).
+
 Every message says which place it expects. So an acknowledgement that got lost is found out about before the next commit
 (``settle``); and whoever opens the stream puts a message there, after which nobody who opened it before can write.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -19,12 +21,17 @@ _OPENINGS: Final = 5
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
-    """One message: who wrote it, which part of its commit it is and whether the last, what it says (an opening nothing)."""
+    """One message: who wrote it, which part of its commit it is and whether the last, what it says (an opening nothing).
+
+    ``of`` counts the messages in front of it that begin what it says, ``more``: the next one goes on with it.
+    """
 
     writer: str
     part: int
     ends: bool
     body: bytes
+    of: int = 0
+    more: bool = False
 
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -37,6 +44,22 @@ def read_frame(data: bytes, where: str) -> Frame:
         return _DECODER.decode(data)
     except msgspec.DecodeError as error:
         raise Damaged(f"{where} is not a message of cdmd's journal: {error}") from error
+
+
+def split(body: bytes, most: int) -> list[bytes]:
+    """``body`` in pieces of at most ``most`` bytes; one where it is empty."""
+    return [body[start : start + most] for start in range(0, len(body), most)] or [b""]
+
+
+def joined(frames: Iterable[tuple[int, Frame]]) -> Iterator[tuple[int, bytes]]:
+    """What whole messages say, each with the number of the message in which it begins."""
+    at, bodies = 0, list[bytes]()
+    for seq, frame in frames:
+        if not frame.of:
+            at, bodies = seq, []
+        bodies.append(frame.body)
+        if not frame.more:
+            yield at, b"".join(bodies)
 
 
 class Commits:
@@ -69,25 +92,29 @@ class Commits:
             await self._settle()
 
     async def write(self, bodies: Sequence[bytes], *, hasty: bool = False) -> list[int] | None:
-        """Write one commit: its numbers; None where the stream did not end where it should: ``settle``, and decide again.
+        """Write one commit; the numbers where its bodies begin. None where the stream did not end where it should.
 
-        Raises ``NotDurable``; then what it came to is found out by the next ``settle``.
+        Then ``settle``, and decide again. Raises ``NotDurable``; then what it came to is found out by the next ``settle``.
         """
         self._commits += 1
         self._uncertain = True
-        written = list[int]()
-        for part, body in enumerate(bodies):
-            if not await self._put(body, ends=part == len(bodies) - 1, part=part, hasty=hasty):
-                return None
-            written.append(self._written)
+        written, messages = list[int](), [split(body, self._stream.most) for body in bodies]
+        part, parts = 0, sum(map(len, messages))
+        for pieces in messages:
+            for of, piece in enumerate(pieces):
+                more, ends = of < len(pieces) - 1, part == parts - 1
+                if not await self._put(piece, ends=ends, part=part, of=of, more=more, hasty=hasty):
+                    return None
+                part += 1
+            written.append(self._written - len(pieces) + 1)
         self._uncertain = False
         self.end = self._written
         return written
 
-    async def _put(self, body: bytes, *, ends: bool, part: int, hasty: bool = False) -> bool:
+    async def _put(self, body: bytes, *, ends: bool, part: int, of: int = 0, more: bool = False, hasty: bool = False) -> bool:
         name = f"{self._writer}.{self._written}.{self._commits}.{part}"
         headers = {"Nats-Expected-Last-Sequence": str(self._written), "Nats-Msg-Id": name}
-        payload = _ENCODE(Frame(self._writer, part, ends, body))
+        payload = _ENCODE(Frame(self._writer, part, ends, body, of, more))
         seq = await self._stream.publish(self._stream.subject, payload, headers=headers, hasty=hasty)
         if seq is None:
             return False
@@ -120,13 +147,14 @@ class Commits:
                 begun.clear()
         for seq in [*orphans, *(seq for seq, _ in begun)]:
             await self._stream.erase(seq)
-        self._written = self.end = last
+        # What came after the question where it ends was read, too, where all that was left in front of it is erased.
+        self._written = self.end = max(last, at)
         self._uncertain = False
 
     def _take(self, commit: Sequence[tuple[int, Frame]]) -> None:
-        for seq, frame in commit:
-            if frame.body:
-                self._adopt(seq, frame.body)
+        for seq, body in joined(commit):
+            if body:
+                self._adopt(seq, body)
         self.end = commit[-1][0]
 
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from cdmd.cluster.abreast import abreast
-from cdmd.cluster.commits import Frame, read_frame
+from cdmd.cluster.commits import Frame, read_frame, split
 from cdmd.cluster.stream import Stream
 from cdmd.errors import Damaged, NotDurable
 from cdmd.models import Micros, Seq, encode_entry
@@ -40,13 +40,16 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Found(NamedTuple):
-    """A piece, and the number of its message; ``frame`` is what it was wrapped in."""
+    """A piece, the numbers of its first and its last message; ``frame`` is what the first was wrapped in."""
 
     at: int
+    last: int
     frame: Frame
     piece: Piece
 
 
+_LOOKS: Final = 5
+_EXCHANGED: Final = Found(0, 0, Frame("", 0, ends=False, body=b""), Piece(Seq(0), Seq(0), Micros(0), b"", b""))
 encode_piece: Final = msgspec.msgpack.Encoder().encode
 _DECODER: Final = msgspec.msgpack.Decoder(Piece)
 
@@ -62,7 +65,7 @@ def decode_piece(body: bytes, where: str) -> Piece:
 def cut(first: Seq, encoded: Sequence[bytes], *, written: Micros, most: int, counts: Sequence[Counted]) -> list[Piece]:
     """Entries numbered from ``first`` as pieces of at most ``most`` bytes, the counts with the last of them.
 
-    Raises ``NotDurable`` where one entry is larger than that.
+    An entry that is larger is a piece of its own.
     """
     pieces, start = list[Piece](), 0
     while start < len(encoded):
@@ -70,10 +73,7 @@ def cut(first: Seq, encoded: Sequence[bytes], *, written: Micros, most: int, cou
         while end < len(encoded) and size + len(encoded[end]) <= most:
             size += len(encoded[end])
             end += 1
-        if end == start:
-            raise NotDurable(
-                f"an event of {len(encoded[start])} bytes is more than the NATS server's max_payload allows: enlarge it there"
-            )
+        end = max(end, start + 1)
         block = pack(Seq(first + start), encoded[start:end], written=written)
         pieces.append(Piece(*block, counts=tuple(counts) if end == len(encoded) else ()))
         start = end
@@ -81,7 +81,7 @@ def cut(first: Seq, encoded: Sequence[bytes], *, written: Micros, most: int, cou
 
 
 def pieces_of(block: Block, *, most: int) -> list[Piece]:
-    """The pieces of another journal's block, with the numbers and the time that it has. Raises as ``cut``, and ``Damaged``."""
+    """The pieces of another journal's block, with the numbers and the time that it has. Raises ``Damaged``."""
     if len(block.body) <= most:
         return [Piece(*block)]
     encoded = [encode_entry(entry) for entry in unpack(block)]
@@ -112,13 +112,35 @@ class Entries:
         self._places.clear()
 
     async def at(self, seq: int) -> Found | None:
-        """What message ``seq`` says now; None where it never was of a whole commit, and for an opening."""
-        message = await self._stream.get(seq) or await self._patches.last(self._key(seq))
+        """What begins in message ``seq`` now; None where that never was whole, says nothing, or goes on with another.
+
+        Raises ``Damaged``.
+        """
+        for _ in range(_LOOKS):
+            found = await self._look(seq)
+            if found is not _EXCHANGED:
+                return found
+        raise Damaged(f"the journal is damaged: what begins in message {seq} of {self._stream.name} does not end")
+
+    async def _look(self, seq: int) -> Found | None:
+        """``_EXCHANGED`` where a part of it is not there: it is being exchanged."""
+        own = await self._stream.get(seq)
+        message = own or await self._patches.last(self._key(seq))
         if message is None:
             return None
         where = f"message {seq} of {self._stream.name}"
-        frame = read_frame(message.data, where)
-        return Found(seq, frame, decode_piece(frame.body, where)) if frame.body else None
+        first = frame = read_frame(message.data, where)
+        if frame.of or not frame.body:
+            return None
+        bodies, last = [frame.body], seq
+        while frame.more:
+            last += 1
+            further = await (self._stream.get(last) if own is not None else self._patches.last(self._key(last)))
+            if further is None:
+                return _EXCHANGED
+            frame = read_frame(further.data, where)
+            bodies.append(frame.body)
+        return Found(seq, last, first, decode_piece(b"".join(bodies), where))
 
     async def behind(self, after: Seq, *, end: int) -> AsyncIterator[Found]:
         """Pieces in order from the one that holds the entry after ``after``, up to message ``end``. Raises ``Damaged``."""
@@ -153,7 +175,7 @@ class Entries:
             if blocks and size + len(block.body) > _READ_BYTES:
                 break
             blocks.append(block)
-            self.note(block.last, found.at)
+            self.note(block.last, found.last)
             size += len(block.body)
             entries += block.last - max(block.first - 1, after)
             if entries >= limit:
@@ -181,7 +203,7 @@ class Entries:
             if found is None or not behind(found.piece):
                 high = middle
             else:
-                low = found.at + 1
+                low = found.last + 1
         return low
 
     async def _from(self, seq: int, high: int) -> Found | None:
@@ -192,11 +214,18 @@ class Entries:
         return None
 
     async def exchange(self, found: Found, block: Block) -> None:
-        """Put ``block`` in place of what was found, and erase that."""
-        piece = Piece(*block, counts=found.piece.counts)
-        frame = Frame(found.frame.writer, found.frame.part, found.frame.ends, encode_piece(piece))
-        await self._patches.replace(self._key(found.at), encode_piece(frame))
-        await self._stream.erase(found.at)
+        """Put ``block`` in place of what was found, and erase that. Raises ``NotDurable``, also where it is a larger one."""
+        pieces = split(encode_piece(Piece(*block, counts=found.piece.counts)), self._stream.most)
+        messages = found.last - found.at + 1
+        if len(pieces) > messages:
+            raise NotDurable(f"what stands in for entry {block.first} is larger than that")
+        for of in range(messages):
+            body, more = (pieces[of] if of < len(pieces) else b""), of < len(pieces) - 1
+            frame = Frame(found.frame.writer, found.frame.part + of, found.frame.ends, body, of, more)
+            await self._patches.replace(self._key(found.at + of), encode_piece(frame))
+        # The first one first: from then on all of the others' stand-ins count.
+        for at in range(found.at, found.last + 1):
+            await self._stream.erase(at)
 
 
 def fault_of(found: Found) -> str | None:

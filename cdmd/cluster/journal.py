@@ -30,7 +30,6 @@ from cdmd.store.revising import revised
 from cdmd.store.tail import Tail
 
 _TRIES: Final = 3
-_SLACK: Final = 16_384
 _PAGE: Final = 500
 _REVISED: Final = 5_000
 _CHECKPOINT_COMMITS: Final = 500
@@ -145,7 +144,7 @@ class JetStreamJournal(Journal):
         hasty = self._failure is not None
         for _ in range(_TRIES):
             await self._lane.settle()
-            first, most = Seq(self._head + 1), self._link.max_payload - _SLACK
+            first, most = Seq(self._head + 1), self._streams.entries.most
             if not encoded:
                 return first
             pieces = cut(first, encoded, written=to_micros(self._clock.now()), most=most, counts=counts)
@@ -159,7 +158,7 @@ class JetStreamJournal(Journal):
 
     async def _append_changes(self, appends: Sequence[Append], counts: Sequence[Counted]) -> None:
         hasty = self._failure is not None
-        bodies = changes_of(appends, most=self._link.max_payload - _SLACK, counts=counts)
+        bodies = changes_of(appends, most=self._streams.entries.most, counts=counts)
         for _ in range(_TRIES):
             await self._log.settle()
             places = await self._log.write(bodies, hasty=hasty)

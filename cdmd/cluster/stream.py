@@ -81,11 +81,19 @@ class _Got(msgspec.Struct, frozen=True):
     message: _Raw
 
 
+_SLACK: Final = 16_384
+
+
 class Stream:
     """A stream with one subject or several. All methods raise ``NotDurable``."""
 
     def __init__(self, link: Link, shape: Shape) -> None:
         self.link, self.shape, self.name, self.subject = link, shape, shape.name, shape.subjects[0]
+
+    @property
+    def most(self) -> int:
+        """Bytes that a message may have of what is to be said, beside what it is wrapped in."""
+        return self.link.max_payload - _SLACK
 
     async def ensure(self) -> Info:
         """Make it, or bring it to its shape. Raises ``CdmdError`` where the servers cannot."""

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from cdmd.cluster.beside import changes_of
-from cdmd.cluster.commits import Frame, read_frame
+from cdmd.cluster.commits import Commits, Frame, read_frame
 from cdmd.cluster.connection import Access, Link
 from cdmd.cluster.entries import cut, decode_piece, encode_piece
 from cdmd.cluster.journal import JetStreamJournal
@@ -25,11 +25,11 @@ from cdmd.cluster.stream import Shape, Stream
 from cdmd.contracts import Append, Holding
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.kit.secret import Secret
-from cdmd.models import Seq, encode_entry, to_micros, tombstone
+from cdmd.models import Entry, Seq, encode_entry, to_micros, tombstone
 from cdmd.store.journal import SqliteJournal
 from tests.cluster.servers import NatsServer, needed, serving
 from tests.store.contract_journal import JournalContract, erasing, filled
-from tests.store.samples import START, HandClock, append_of, entry
+from tests.store.samples import START, HandClock, append_of, entry, event
 
 pytestmark = [needed, pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -289,11 +289,98 @@ async def test_a_full_stream_takes_nothing_until_it_is_pruned(
         assert await journal.verify() == []
 
 
-async def test_an_event_that_no_message_can_hold_is_refused_by_itself(reopen: Reopen) -> None:
+LARGE = b"\0cdmd\0" + b"x" * 2_500_000
+"""A value that no message can hold, and that begins as if it were wrapped."""
+
+
+def large(number: int) -> Append:
+    entries = [entry(number), Entry(event(number + 1, traits={"text": "y" * 2_500_000})), entry(number + 2)]
+    encoded = [encode_entry(one) for one in entries]
+    return Append(connector="shop", entries=entries, encoded=encoded, state={b"row": LARGE}, counts={"accepted": 3})
+
+
+async def test_what_no_message_can_hold_is_kept_in_several_and_hinders_nobody(reopen: Reopen) -> None:
+    beside = append_of(4, connector="other", state={b"k": LARGE[:6], b"l": b"1"})
     async with reopen() as journal:
-        with pytest.raises(NotDurable, match="max_payload"):
-            await journal.append([Append(connector="shop", entries=[entry(1)], encoded=[b"x" * 1_100_000])])
-        assert await journal.append([append_of(1)]) == 1
+        assert await journal.append([large(1), beside]) == 1
+        assert await journal.get("shop", [b"row"]) == {b"row": LARGE}
+        assert await journal.append([append_of(5)]) == 5
+    for _ in range(2):  # from the changes, then from the bucket
+        async with reopen() as journal:
+            found = [one.entry for one in await journal.read(Seq(0), limit=9)]
+            assert found == [*large(1).entries, entry(4), entry(5)]
+            assert [one.entry for one in await journal.read(Seq(2), limit=9)] == found[2:]
+            assert [row async for row in journal.scan("shop", b"")] == [(b"row", LARGE)]
+            assert await journal.get("other", [b"k", b"l"]) == {b"k": LARGE[:6], b"l": b"1"}
+            assert await journal.counts() == {("shop", "accepted"): 3}
+            assert await journal.verify() == []
+            await journal.check(Seq(0))
+
+
+async def test_what_lies_in_several_messages_is_exchanged_replaced_and_pruned_whole(
+    reopen: Reopen, nats: NatsServer, name: str, clock: HandClock
+) -> None:
+    async with reopen() as journal, streams(nats, name) as (_, _, kept):
+        await journal.append([large(1)])
+        await journal.settled()
+        assert len(await kept.subjects(f"$KV.{name}.large.>")) == 3
+        await journal.append([Append(connector="shop", state={b"row": b"small"})])
+        await journal.settled()
+        assert await kept.subjects(f"$KV.{name}.large.>") == []
+        last, exchanged = await journal.revise(erasing(2), holding=Holding(None), after=Seq(0))
+        assert (last, exchanged) == (3, 1)
+        found = [one.entry for one in await journal.read(Seq(0), limit=9)]
+        assert found == [entry(1), tombstone(large(1).entries[1]), entry(3)]
+        assert await journal.verify() == []
+    async with reopen() as journal, streams(nats, name) as (_, _, kept):
+        assert [one.entry for one in await journal.read(Seq(0), limit=9)] == found
+        await journal.append([append_of(4)])
+        await journal.prune(before=to_micros(clock.now() + timedelta(days=1)), upto=Seq(3))
+        assert (await journal.statistics()).first == 4
+        assert await kept.subjects(f"$KV.{name}.patch.*") == []
+        assert [one.entry for one in await journal.read(Seq(3), limit=9)] == [entry(4)]
+        assert await journal.verify() == []
+
+
+@pytest.mark.parametrize("length", [1_900, 1_901, 20_000])
+async def test_a_key_may_be_of_any_length(reopen: Reopen, length: int) -> None:
+    keys = [b"a/" + bytes([n]) * (length - 2) for n in range(3)]
+    state = {key: str(n).encode() for n, key in enumerate(keys)}
+    async with reopen() as journal:
+        await journal.append([Append(connector="shop", state={**state, b"a/x": b"short"})])
+    async with reopen() as journal:
+        assert await journal.owners() == ["shop"]
+        assert await journal.get("shop", keys) == state
+        assert [row async for row in journal.scan("shop", b"a/\1")] == [(keys[1], b"1")]
+        assert [key async for key, _ in journal.scan("shop", b"a/")] == [*keys, b"a/x"]
+        assert await journal.forget("shop") == 4
+    async with reopen() as journal:
+        assert await journal.owners() == []
+
+
+async def test_what_comes_while_the_end_is_looked_for_is_adopted_once(nats: NatsServer, name: str) -> None:
+    """The end was told, then what lay in front of it turned out to be erased and something had come behind it."""
+    adopted = list[int]()
+    async with streams(nats, name) as (entries, _, _):
+        await entries.ensure()
+        commits = Commits(entries, writer="w", adopt=lambda at, _: adopted.append(at))
+        await commits.open(0)
+        for part, ends in enumerate((False, True)):
+            await entries.publish(entries.subject, msgspec.msgpack.encode(Frame("w", part, ends, b"x")), headers={})
+        asked = entries.info
+
+        async def told_late() -> Any:
+            found = await asked()
+            entries.info = asked  # type: ignore[method-assign]
+            await entries.erase(2)
+            await entries.erase(3)
+            await entries.publish(entries.subject, msgspec.msgpack.encode(Frame("w", 0, ends=True, body=b"y")), headers={})
+            return found
+
+        entries.info = told_late  # type: ignore[method-assign]
+        for _ in range(2):
+            await commits._settle()
+        assert (adopted, commits.end) == ([4], 4)
 
 
 async def test_a_server_that_is_not_there_or_lets_nobody_in_is_named(tmp_path: Path, clock: HandClock) -> None:
