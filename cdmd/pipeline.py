@@ -3,6 +3,7 @@
 This page names the steps in order; each is a room of its own. What happens to an event before it is durable is the intake's.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -49,7 +50,7 @@ class Pipeline:
 
     ``pull`` names the connectors whose freshness is measured from effective time; ``applied`` is told each new position,
     ``lengthen`` whether threads may keep the interpreter for long now (``cdmd.batches.pacing.Turns``); ``witness`` hears of
-    each step.
+    each step. ``used`` is the processor's time that went by (seconds), also for whoever else writes the store.
     """
 
     def __init__(  # noqa: PLR0913 - the rooms it joins, each by its name
@@ -72,6 +73,7 @@ class Pipeline:
         applied: Callable[[Seq], None] = lambda position: None,
         lengthen: Callable[[bool], None] = lambda long: None,
         witness: Witness | None = None,
+        used: Callable[[], float] = time.process_time,
     ) -> None:
         self._witness = witness
         self._journal, self._store, self._extensions, self._clock = journal, store, extensions, clock
@@ -95,7 +97,7 @@ class Pipeline:
         self._begun = 0  # how many of them are under way into the store, from the first
         self._under_way: list[Turn] = []
         self._changed = anyio.Event()
-        self._pace = Pace(clock, lambda: self._changed.wait())  # noqa: PLW0108 - another event each time
+        self._pace = Pace(clock, lambda: self._changed.wait(), used=used)  # noqa: PLW0108 - another event each time
         self._turns = Turns(clock, lengthen)
         self._woken = anyio.Event()
         self.tail = tail or Tail()

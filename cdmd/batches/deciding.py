@@ -60,7 +60,7 @@ class Decision:
     """
 
     def __init__(self, ready: Preparation, *, position: Seq | None, parked: int, now: Micros) -> None:
-        self._ready, self._position, self._parked, self._now = ready, position, parked, now
+        self.ready, self.position, self.parked, self.now = ready, position, parked, now
         self.wanted = ready.wanted
         self._swayed = parked > 0 or ready.swayed
         self.fates: list[Fate] = []
@@ -69,12 +69,12 @@ class Decision:
     def __call__(self, known: Known) -> Changes:
         """What the batch changes. Pure but for ``fates`` and ``broke``."""
         try:
-            decider = _Decider(self._ready.rules, known, parked=self._parked, now=self._now)
-            self.fates = [decider.decide(one) for one in self._ready.items]
+            decider = _Decider(self.ready.rules, known, parked=self.parked, now=self.now)
+            self.fates = [decider.decide(one) for one in self.ready.items]
         except Exception as error:
             self.broke = error
             raise
-        changes = decider.changes(self._position)
+        changes = decider.changes(self.position)
         changes.swayed = self._swayed
         return changes
 

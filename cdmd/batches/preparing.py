@@ -74,13 +74,17 @@ def work_of(items: Iterable[Prepared]) -> Work:
 
 def _preparation(rules: Rules, items: list[Prepared]) -> Preparation:
     items.sort(key=_SEQ)
-    wanted = Wanted(
+    waits = any(_waits(one.item) for one in items)
+    return Preparation(rules, items, wanted_by(items), waits or any(one.item.trace for one in items), not waits)
+
+
+def wanted_by(items: Sequence[Prepared]) -> Wanted:
+    """What a decision about them must know."""
+    return Wanted(
         [one.digest for one in items if one.digest is not None],
         list({pair: None for one in items for pair in one.forms.pairs}),
         [one.item.seq for one in items if one.item.resumed],
     )
-    waits = any(_waits(one.item) for one in items)
-    return Preparation(rules, items, wanted, waits or any(one.item.trace for one in items), not waits)
 
 
 def _prepared(rules: Rules, item: Item, original: Event) -> Prepared:

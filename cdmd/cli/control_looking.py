@@ -166,7 +166,8 @@ def _servers(journal: Mapping[str, Any]) -> str:
 
 def _store(row: Mapping[str, Any]) -> str:
     busy = f"; {row['working']}" if row["working"] else ""
-    return f"{size(row['bytes'])}, {row['parked']} parked ({size(row['parked_bytes'])}){busy}"
+    own = "" if row["process"] is None else f", written by process {row['process']}"
+    return f"{size(row['bytes'])}, {row['parked']} parked ({size(row['parked_bytes'])}){own}{busy}"
 
 
 def _erasing(erasures: Mapping[str, Any]) -> list[tuple[str, str]]:

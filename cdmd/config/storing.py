@@ -1,7 +1,7 @@
 """``[store]`` as a struct: what is known of customers may lie in a database on a server instead of the state directory."""
 
 import importlib.util
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,9 +26,19 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = None
     password: Annotated[Secret | None, Meta(description="With `url`: that user's password, where one is asked for.")] = None
 
+    process: Annotated[
+        Literal["shared", "own"],
+        Meta(
+            description="`own`: a process of its own decides about batches and writes the store, so that two processors work"
+            " off a backlog. Only for a store in the state directory."
+        ),
+    ] = "shared"
+
     def __post_init__(self) -> None:
         if self.url is None:
             problem = "`password` goes with `url`: without it the store lies in the state directory" if self.password else None
+        elif self.process == "own":
+            problem = '`process = "own"` goes with a store in the state directory: take it away, or `url`'
         else:
             problem = _problem(self.url)
         if problem:

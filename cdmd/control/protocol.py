@@ -56,12 +56,16 @@ class JournalRow(_Shape, frozen=True, kw_only=True):
 
 
 class StoreRow(_Shape, frozen=True, kw_only=True):
-    """The store's bytes on disk, how many events (and bytes of them) are parked, and what it is busy with for long."""
+    """The store's bytes on disk, how many events (and bytes of them) are parked, and what it is busy with for long.
+
+    ``process`` is the number of its own process, where one writes it (``store.process``).
+    """
 
     bytes: int
     parked: int
     parked_bytes: int
     working: str | None = None
+    process: int | None = None
 
 
 class DiskRow(_Shape, frozen=True, kw_only=True):

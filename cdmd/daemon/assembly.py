@@ -12,6 +12,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
+from cdmd.batches.crossing import DecisionCrossing
 from cdmd.config.storing import StoreSettings
 from cdmd.console.app import with_console
 from cdmd.control.actors import system_lookups
@@ -33,6 +34,7 @@ from cdmd.kit.listener import listen
 from cdmd.kit.serving import serve
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import Server, open_state
+from cdmd.store.remote import Own
 
 _COMMANDS_FINISH = Limits(stop_seconds=1.0)
 
@@ -76,6 +78,7 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
             config.journal, holder=f"{socket.gethostname()}:{directory.root}", clock=given.clock, new_id=_new_id
         ),
         server=_server(config.store),
+        own=Own("cdmd.batches.store_process", DecisionCrossing()) if config.store.process == "own" else None,
     )
     opened = await stack.enter_async_context(opening)
     trust = await anyio.to_thread.run_sync(ssl.create_default_context)

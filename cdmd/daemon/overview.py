@@ -66,6 +66,7 @@ class Overview:
                 bytes=totals.bytes,
                 parked=totals.parked,
                 parked_bytes=totals.parked_bytes,
+                process=None if parts.store.process is None else parts.store.process.pid,
                 working="; ".join(filter(None, (parts.deriving.progress, parts.counting.progress, self._rebuilding()))) or None,
             ),
             disk=DiskRow(free_bytes=parts.disk.free, reserve_bytes=parts.disk.reserve, days_left=parts.disk.days_left(now)),

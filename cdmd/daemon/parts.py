@@ -5,6 +5,7 @@ What each part does stands in its own room. Not here: starting and stopping them
 
 import random
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
@@ -205,6 +206,7 @@ class Parts:
             applied=self.door.applied,
             lengthen=self.given.lengthen,
             witness=self._witness,
+            used=self._used,
         )
 
     @cached_property
@@ -360,6 +362,10 @@ class Parts:
 
     def _usable(self, identifiers: Mapping[str, str]) -> Sequence[tuple[str, str]]:
         return self.kinds.forms(identifiers).pairs  # the kinds as they are configured at that moment
+
+    def _used(self) -> float:
+        beside = self.store.process
+        return time.process_time() + (0.0 if beside is None else beside.seconds)
 
     def _remap(self, entry: Entry) -> Event | Fault | None:
         return self.connectors.again(entry)

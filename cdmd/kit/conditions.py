@@ -6,6 +6,7 @@ boolean is a fault, which says why without any value. What a fault means is the 
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -58,6 +59,11 @@ class Condition:
 
     def __init__(self, text: str, program: "cel.Program", names: Sequence[str]) -> None:
         self.text, self._program, self._names, self._plain = text, program, tuple(names), plain_answer(text)
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, in another process too, is compiled anew."""
+        return partial(Condition.parse, names=self._names), (self.text,)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -64,6 +64,11 @@ class Expression:
         self.steps = _steps(node)
         self.look: _Look = self._interpreted(node) if self.steps is None else _direct(self.steps)
 
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, in another process too, is compiled anew."""
+        return Expression, (self.text,)
+
     def _interpreted(self, node: _Node) -> _Look:
         tree: Any = node
         plain = None if self.roots & CONTEXT_NAMES else jmespath.visitor.TreeInterpreter()
@@ -108,6 +113,11 @@ class Template:
         self._look = found[0].look if len(self.parts) == 1 and found else None
         self.plain: _Look | None = self._look if self._look is not None and found[0].steps is not None else None
         """Does what ``render`` does without ever raising, where the template is one plain path; else None."""
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, in another process too, is compiled anew."""
+        return Template.parse, (self.text,)
 
     @classmethod
     def parse(cls, text: str) -> "Template":

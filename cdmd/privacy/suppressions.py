@@ -6,7 +6,7 @@ daemon's, what it means for an event stands in ``screening``.
 
 from collections.abc import Callable, Collection, Iterable
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from typing_extensions import override
@@ -26,14 +26,27 @@ class Suppression(msgspec.Struct, frozen=True, array_like=True):
     erased: bool = False
 
 
+def _again(key: bytes, naming: Naming, digests: set[bytes] | None) -> "Suppressions":
+    copied = Suppressions(key=key, naming=lambda: naming)
+    if digests is not None:
+        copied.load(digests)
+    return copied
+
+
 class Suppressions(Screen):
     """The list in memory, 16 bytes for each identifier. Until it was read (``load``) nobody passes."""
 
     def __init__(self, *, key: bytes, naming: Callable[[], Naming]) -> None:
+        self._key = key
         self._base = blake2b(key=key, digest_size=DIGEST_BYTES, person=b"cdmd suppressed")
         self._naming = naming
         self._digests: set[bytes] | None = None
         self._changes = 1
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, in another process too, is the list as it is now."""
+        return _again, (self._key, self._naming(), self._digests)
 
     def __len__(self) -> int:
         return len(self._digests or ())

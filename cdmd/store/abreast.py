@@ -3,14 +3,17 @@
 A batch by itself is one transaction on the writer's thread. One that comes while another is under way is looked up between that
 one's look-up and its writing, decided on a thread of its own while it is written, and written next. What was decided and not
 yet written is laid over what was looked up; where that is not written after all, neither is what was decided upon it. Whoever
-else writes waits until no batch is between its look-up and its writing. What it gains and costs:
+else writes waits until no batch is between its look-up and its writing. Batches that are decided in another process are only
+sent there, one behind the other. What it gains and costs:
 tests/bench/end_to_end.py. Not here: the tables.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Protocol
+from itertools import count
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -21,6 +24,8 @@ from cdmd.models import Changes, Digest, Known, ProfileKey, ProfileState, Seq, W
 from cdmd.store.batches import Found, look_up
 from cdmd.store.tables import Tables
 from cdmd.store.writer import Writer
+
+T = TypeVar("T")
 
 
 class Put(Protocol):
@@ -34,9 +39,10 @@ class Put(Protocol):
 class _Batch:
     """What is known of one that is under way; ``written`` is the writer's thread's to say."""
 
-    __slots__ = ("changes", "decided", "ended", "written")
+    __slots__ = ("changes", "decided", "ended", "number", "sent", "written")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, *, sent: bool = False) -> None:
+        self.number, self.sent = number, sent
         self.changes: Changes | None = None
         self.decided = anyio.Event()
         self.ended = self.written = False
@@ -50,18 +56,38 @@ class Abreast:
         self._gate = anyio.Lock(fast_acquire=True)
         self._others = self._at_work = 0
         self._batches: list[_Batch] = []
+        self._numbers = count(1)
         self._changed = anyio.Event()
 
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
         """One batch. Raises what looking up, deciding and writing raise, and ``NotDurable`` where an earlier one's failed."""
-        # Its place is taken before anything is waited for: one that failed since must not let it go first.
-        earlier, mine = [one for one in self._batches if not one.written], _Batch()
+        async with self._placed(_Batch(next(self._numbers))) as (mine, earlier):
+            if earlier:
+                return await self._in_steps(mine, earlier, wanted, decide)
+            return await self._writer.run(partial(self._at_once, mine, wanted, decide))
+
+    async def send(self, fn: "Callable[[Tables, int, int], Future[T]]") -> T:
+        """One batch that is decided and written elsewhere, after those that were sent there before.
+
+        ``fn(tables, number, upon)`` sends it as number ``number``: it may be written only if ``upon`` was. Raises as ``apply``.
+        """
+        async with self._placed(_Batch(next(self._numbers), sent=True)) as (mine, earlier):
+            while any(not one.sent and not one.ended for one in earlier):
+                await self._changed.wait()
+            if any(one.ended and not one.written for one in earlier):
+                raise _overtaken()
+            upon = max([one.number for one in earlier if not one.written], default=0)
+            return await self._writer.send(partial(_sent, mine, upon, fn))
+
+    @asynccontextmanager
+    async def _placed(self, mine: _Batch) -> AsyncIterator[tuple[_Batch, list[_Batch]]]:
+        """In its place behind the earlier ones, which are those that are not written yet."""
+        # It is taken before anything is waited for: one that failed since must not let it go first.
+        earlier = [one for one in self._batches if not one.written]
         self._batches.append(mine)
         try:
             async with self._begun():
-                if earlier:
-                    return await self._in_steps(mine, earlier, wanted, decide)
-                return await self._writer.run(partial(self._at_once, mine, wanted, decide))
+                yield mine, earlier
         finally:
             mine.ended = True
             mine.decided.set()
@@ -128,6 +154,15 @@ class Abreast:
         self._put(tables, changes, found)
         mine.written = True
         return changes
+
+
+def _sent(mine: _Batch, upon: int, fn: "Callable[[Tables, int, int], Future[T]]", tables: Tables) -> "Future[T]":
+    def came(outcome: "Future[T]") -> None:
+        mine.written = outcome.exception() is None
+
+    future = fn(tables, mine.number, upon)
+    future.add_done_callback(came)
+    return future
 
 
 def _looked_up(wanted: Wanted, earlier: Sequence[_Batch], tables: Tables) -> tuple[Found, list[_Batch]]:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,12 +15,16 @@ from cdmd.errors import CdmdError, InUse
 
 SCRATCH: Final = "scratch-"
 """How folders are named that a backup or restore works in; what a kill left of them goes with the next start."""
+_BETWEEN_LOOKS: Final = 0.02
+_LOOKS: Final = 500
+"""Ten seconds: the store's own process ends at once, but for a write that the disk has not answered yet."""
 
 
 class StateDirectory(NamedTuple):
-    """The paths below one state directory."""
+    """The paths below one state directory. ``handles`` are open where it is held: of the lock."""
 
     root: Path
+    handles: tuple[int, ...] = ()
 
     @property
     def journal(self) -> Path:
@@ -84,7 +89,7 @@ class StateDirectory(NamedTuple):
         """
         handle = self._take()
         try:
-            yield self
+            yield self._replace(handles=(handle,))
         finally:
             os.close(handle)
 
@@ -93,7 +98,7 @@ class StateDirectory(NamedTuple):
         """``held`` for a coroutine."""
         handle = await anyio.to_thread.run_sync(self._take)
         try:
-            yield self
+            yield self._replace(handles=(handle,))
         finally:
             os.close(handle)
 
@@ -119,12 +124,28 @@ class StateDirectory(NamedTuple):
 
 
 def _lock(handle: int, root: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    """Where whoever holds it is gone, the store's own process, which holds it too, is about to follow: it is waited for."""
+    looks = 0
+    while not _locked(handle):
         other = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        raise InUse(
-            f"the state directory {root} is used by another cdmd (process {other}); stop it first or choose another"
-        ) from error
+        if looks >= _LOOKS or _lives(other):
+            raise InUse(
+                f"the state directory {root} is used by another cdmd (process {other}); stop it first or choose another"
+            )
+        looks += 1
+        threading.Event().wait(_BETWEEN_LOOKS)
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _lives(process: str) -> bool:
+    """Whether there is such a process; one that nobody knows the number of is taken to live."""
+    return not process.isdecimal() or Path(f"/proc/{process}").exists()

@@ -8,9 +8,10 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from typing_extensions import override
 
 from cdmd.errors import Damaged, NotDurable
 from cdmd.models import Digest, Event
@@ -52,6 +53,10 @@ def _make(path: Path, key: bytes) -> bytes:
     return key
 
 
+def _again(key: bytes, named: Callable[[str], str]) -> "Digester":
+    return Digester(key, named=named)
+
+
 class Digester:
     """Keyed BLAKE2b digests of occurrences and of contents.
 
@@ -63,6 +68,11 @@ class Digester:
         self._occurrence = hashlib.blake2b(key=key, digest_size=16, person=b"cdmd occurrence")
         self._key = key
         self._content = hashlib.blake2b(key=key, digest_size=8, person=b"cdmd content")
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, in another process too, is made with the same key."""
+        return _again, (self._key, self._named)
 
     def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
         """16 bytes that name (source, id); the source's length in front keeps ("a", "bc") and ("ab", "c") apart."""

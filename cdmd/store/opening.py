@@ -21,6 +21,7 @@ from cdmd.store.files import StateDirectory
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.keys import Digester, load_key
 from cdmd.store.moves import JOURNAL_MOVE, JOURNAL_OWNER, MOVED_WHOLE, refuse_moved
+from cdmd.store.remote import Own
 from cdmd.store.store import SqliteStore
 from cdmd.store.stored import KEY_CHECK, StoredStore
 
@@ -54,12 +55,14 @@ async def open_state(
     named: Callable[[str], str] = str,
     shared: Callable[[Path], AbstractAsyncContextManager[Journal]] | None = None,
     server: Server | None = None,
+    own: Own | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the databases of a directory that is held (``StateDirectory.held``).
 
     ``new_id`` names a new journal, ``random`` makes a new key, ``named`` gives the name that a source's digests are made by,
     ``shared`` opens a journal that lies elsewhere, with its mark in the file that it is given; ``server`` has the store, if not
-    the directory. Raises ``Damaged``, ``NotDurable``, ``SchemaUnknown``, and ``CdmdError`` where one was elsewhere before.
+    the directory, ``own`` has it written by a process of its own.
+    Raises ``Damaged``, ``NotDurable``, ``SchemaUnknown``, and ``CdmdError`` where one was elsewhere before.
     """
     await anyio.to_thread.run_sync(check_place, directory, server)
     await anyio.to_thread.run_sync(partial(check_journal, directory, shared=shared is not None))
@@ -72,7 +75,7 @@ async def open_state(
         refuse_moved("journal", (await journal.get(JOURNAL_OWNER, [JOURNAL_MOVE])).get(JOURNAL_MOVE))
         if shared is not None:
             await _same_key(journal, digester, directory)
-        opening = partial(_store, directory, server)
+        opening = partial(_store, directory, server, own)
         async with (
             opening(clock=clock, journal_id=journal.id, digest=digester.occurrence) as store,
             SqliteFeeds.open(directory.feeds) as feeds,
@@ -84,9 +87,11 @@ async def open_state(
             yield Opened(journal, store, digester, feeds)
 
 
-def _store(directory: StateDirectory, server: Server | None, **opening: Any) -> AbstractAsyncContextManager[StoredStore]:
+def _store(
+    directory: StateDirectory, server: Server | None, own: Own | None, **opening: Any
+) -> AbstractAsyncContextManager[StoredStore]:
     if server is None:
-        return SqliteStore.open(directory.store, **opening)
+        return SqliteStore.open(directory.store, own=own and own._replace(keep=directory.handles), **opening)
     # The driver is an extra: only who names a server needs it.
     chosen: Any = import_module("cdmd.store.postgres.store")
     store: AbstractAsyncContextManager[StoredStore] = chosen.PostgresStore.open(server.url, server.password, **opening)

@@ -6,10 +6,12 @@ otherwise. Not here: what is the same in every database (``stored``).
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, cast
 
 import anyio.to_thread
 from typing_extensions import override
@@ -17,24 +19,15 @@ from typing_extensions import override
 from cdmd.contracts import Clock, Decide, Derive
 from cdmd.errors import Damaged
 from cdmd.models import Changes, ProfileKey, Seq, Wanted
-from cdmd.store import letters
-from cdmd.store.batches import Found, look_up, write
+from cdmd.store import applying, letters
+from cdmd.store.applying import PLAN, SqliteWriterTables, Sway, WriterTables
+from cdmd.store.batches import Found
 from cdmd.store.checking import verify_store
 from cdmd.store.checkpoints import Checkpoints
 from cdmd.store.copying import copy_database
-from cdmd.store.database import (
-    Connect,
-    Plan,
-    Readers,
-    connect_beside,
-    connect_writer,
-    emptied,
-    not_durable,
-    opening,
-    synced_commits,
-    why,
-)
-from cdmd.store.sql import load_migrations
+from cdmd.store.database import Connect, Readers, connect_beside, not_durable, opening, why
+from cdmd.store.remote import Own, OwnProcess, RemoteTables
+from cdmd.store.served import Written
 from cdmd.store.sqlite_tables import SqliteReading, SqliteTables
 from cdmd.store.standing import belong, check_position, position_of
 from cdmd.store.stored import KEY_CHECK, StoredStore
@@ -46,20 +39,19 @@ _MISFITS: Final = (
     *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError),
     OverflowError,  # a number that no column holds
 )
-_PLAN: Final = Plan(name="store", migrations=load_migrations("store"), synchronous="NORMAL", autocheckpoint=16_000)
-"""Checkpoints go beside the writer; it begins its log anew itself where those never find it at rest."""
+_USABLE: Final = attrgetter("usable")
 
 
 class SqliteStore(StoredStore):
     """``Store`` on one SQLite file."""
 
-    def __init__(self, path: Path, *, clock: Clock, digests: letters.Digests, connect: Connect) -> None:
-        self._path, self._connect = path, connect
-        super().__init__(Writer(self._open_tables, name="store"), clock=clock, digests=digests)
+    def __init__(self, path: Path, *, clock: Clock, digests: letters.Digests, connect: Connect, own: Own | None = None) -> None:
+        self._path, self._connect, self._sway = path, connect, Sway()
+        self.process = None if own is None else OwnProcess(own, path)
+        writer: Writer[WriterTables] = Writer(self._open_tables, name="store", usable=_USABLE)
+        super().__init__(writer, clock=clock, digests=digests)
         self._checkpoints = Checkpoints(self._open_beside, self._checkpoint)
-        self._tables: SqliteTables
         self._synced = Seq(0)
-        self._swayed = False  # whether an extension had a say in what may not be on the disk yet
 
     @classmethod
     @asynccontextmanager
@@ -71,14 +63,18 @@ class SqliteStore(StoredStore):
         journal_id: str,
         digest: letters.Digests,
         connect: Connect = sqlite3.connect,
+        own: Own | None = None,
     ) -> AsyncIterator[Self]:
         """Open or make the store at ``path`` that belongs to the journal ``journal_id``.
 
-        ``digest`` names an occurrence (source, id). Raises ``Damaged`` (no database, another journal's, another key's),
+        ``digest`` names an occurrence (source, id); ``own`` has it written in a process of its own.
+        Raises ``Damaged`` (no database, another journal's, another key's),
         ``NotDurable`` (the disk) and ``SchemaUnknown``.
         """
-        store = cls(path, clock=clock, digests=digest, connect=connect)
+        store = cls(path, clock=clock, digests=digest, connect=connect, own=own)
         async with AsyncExitStack() as stack:
+            if store.process is not None:
+                stack.push_async_callback(anyio.to_thread.run_sync, store.process.end)
             await stack.enter_async_context(store._writer)
             with opening("store", path):
                 await store._writer.run(partial(_belong, journal_id, digest(*KEY_CHECK)))
@@ -103,36 +99,40 @@ class SqliteStore(StoredStore):
 
     @override
     def _apply(self, wanted: Wanted, decide: Decide, tables: Tables) -> Changes:
-        with tables.transaction():
-            found = look_up(tables, wanted)
-            changes = decide(found.known)
-            at_once = not self._names(changes)
-            if at_once:
-                write(tables, changes, found, now=self._clock.now())
-        if at_once:
-            self._moved(changes)
-        else:
-            # How hard it syncs cannot be changed within a transaction; nobody else writes, so ``found`` still holds.
-            self._put(tables, changes, found)
+        changes = applying.apply(wanted, decide, cast("WriterTables", tables), now=self._clock.now)
+        self._moved(changes.position)
         return changes
 
     @override
     def _put(self, tables: Tables, changes: Changes, found: Found) -> None:
-        names = self._names(changes)
-        with synced_commits(self._tables.connection, _PLAN) if names else nullcontext():
-            super()._put(tables, changes, found)
-        self._swayed = self._swayed and not names
-
-    def _names(self, changes: Changes) -> bool:
-        """Whether it names or joins people while an extension had a say in what may not be on the disk yet."""
-        self._swayed |= changes.swayed
-        return self._swayed and bool(changes.owners or changes.merges)
+        applying.put(cast("WriterTables", tables), changes, found, now=self._clock.now)
+        self._moved(changes.position)
 
     @override
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
+        if self.process is not None and self.process.crossing.takes(decide):
+            return await self._sent(decide)
         changes = await super().apply(wanted, decide)
         self._checkpoints.grown(len(changes.profiles) + len(changes.seen))
         return changes
+
+    async def _sent(self, decide: Decide) -> Changes:
+        """Decided and written in the process; of the changes only the position and the counts come back."""
+        written = await self._mapped(self._abreast.send(partial(self._send, decide)))
+        self._checkpoints.grown(written.grown)
+        if written.targets:
+            self.outbox.written(set(written.targets))
+        counts = {(connector, name): number for connector, one in written.counts.items() for name, number in one.items()}
+        return Changes(position=written.position, counts=counts)
+
+    def _send(self, decide: Decide, tables: Tables, number: int, upon: int) -> "Future[Written]":
+        future = cast("RemoteTables", tables).decide(decide, number=number, upon=upon, now=self._clock.now())
+        future.add_done_callback(self._came)
+        return future
+
+    def _came(self, outcome: "Future[Written]") -> None:
+        if outcome.exception() is None:
+            self._moved(outcome.result().position)
 
     @override
     async def derive(self, more: Derive, *, after: ProfileKey, limit: int) -> ProfileKey | None:
@@ -142,7 +142,7 @@ class SqliteStore(StoredStore):
 
     async def _settled(self) -> bool:
         """What was removed was overwritten where it lay (``secure_delete``); what is left is the write-ahead log."""
-        return await self._write(lambda tables: emptied(self._tables.connection))
+        return await self._write(_emptied)
 
     @override
     async def sync(self) -> Seq:
@@ -190,9 +190,9 @@ class SqliteStore(StoredStore):
 
     # ---- opening -----------------------------------------------------------------------------------------------------
 
-    def _open_tables(self) -> SqliteTables:
+    def _open_tables(self) -> WriterTables:
         """On the writer's thread, at the start and after every failure: the position must not have gone back."""
-        tables = SqliteTables(connect_writer(self._path, _PLAN, connect=self._connect))
+        tables = self._tables_here() if self.process is None else self.process.open()
         try:
             stored = position_of(tables)
             known, self._position = self._position, max(stored, self._position)
@@ -200,11 +200,17 @@ class SqliteStore(StoredStore):
         except BaseException:
             tables.close()
             raise
-        self._tables = tables
         return tables
 
+    def _tables_here(self) -> WriterTables:
+        return SqliteWriterTables.open(self._path, self._sway, connect=self._connect)
+
     def _open_beside(self) -> sqlite3.Connection:
-        return connect_beside(self._path, _PLAN, connect=self._connect)
+        return connect_beside(self._path, PLAN, connect=self._connect)
+
+
+def _emptied(tables: Tables) -> bool:
+    return cast("WriterTables", tables).emptied()
 
 
 def _belong(journal_id: str, key_check: bytes, tables: Tables) -> None:

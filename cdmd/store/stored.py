@@ -33,6 +33,7 @@ from cdmd.store.directory import StoredDirectory, read_audit
 from cdmd.store.forgetting import Settle, StoredForgetting
 from cdmd.store.membership import StoredMembership
 from cdmd.store.outbox import StoredOutbox
+from cdmd.store.remote import OwnProcess
 from cdmd.store.rows import read_letter, read_parked
 from cdmd.store.tables import Reading, Tables
 from cdmd.store.writer import Writer
@@ -47,10 +48,12 @@ class StoredStore(Store):
     """``Store`` over tables. ``failure`` says why the last write did not come about, None when it did.
 
     ``here``: on this machine's disk, whose trouble is the daemon's own. What is elsewhere may be away for a while.
+    ``process``: what writes it, if not the daemon itself.
     """
 
     outbox: StoredOutbox
     here: ClassVar[bool] = True
+    process: OwnProcess | None = None
 
     def __init__(self, writer: Writer[Tables], *, clock: Clock, digests: letters.Digests) -> None:
         self._clock, self._digests = clock, digests
@@ -97,18 +100,18 @@ class StoredStore(Store):
             found = look_up(tables, wanted)
             changes = decide(found.known)
             write(tables, changes, found, now=self._clock.now())
-        self._moved(changes)
+        self._moved(changes.position)
         return changes
 
     def _put(self, tables: Tables, changes: Changes, found: Found) -> None:
         """What was decided, in a transaction of its own."""
         with tables.transaction():
             write(tables, changes, found, now=self._clock.now())
-        self._moved(changes)
+        self._moved(changes.position)
 
-    def _moved(self, changes: Changes) -> None:
-        if changes.position is not None:
-            self._position = max(self._position, changes.position)
+    def _moved(self, position: Seq | None) -> None:
+        if position is not None:
+            self._position = max(self._position, position)
 
     @override
     async def derive(self, more: Derive, *, after: ProfileKey, limit: int) -> ProfileKey | None:

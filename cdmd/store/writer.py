@@ -4,6 +4,7 @@ One await per statement costs ten to thirty times more. Not here: any database, 
 """
 
 import asyncio
+import concurrent.futures
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -23,10 +24,10 @@ T = TypeVar("T")
 class _Job(Generic[C_co, T]):
     """One function for the writer's thread, and where its result goes."""
 
-    __slots__ = ("fn", "future", "loop", "then")
+    __slots__ = ("fn", "future", "loop", "sent", "then")
 
-    def __init__(self, fn: Callable[[C_co], T], then: Callable[[T], None] | None) -> None:
-        self.fn, self.then = fn, then
+    def __init__(self, fn: Callable[[C_co], Any], then: Callable[[T], None] | None, *, sent: bool = False) -> None:
+        self.fn, self.then, self.sent = fn, then, sent
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self.loop.create_future()
 
@@ -34,6 +35,11 @@ class _Job(Generic[C_co, T]):
         """Hand the outcome to the loop; a loop that is gone has nobody left to hear it."""
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._deliver, result, error)
+
+    def came(self, outcome: "concurrent.futures.Future[T]") -> None:
+        """Hand over what came of something that was only sent."""
+        error = outcome.exception()
+        self.post(None if error is not None else outcome.result(), error)
 
     def _deliver(self, result: Any, error: BaseException | None) -> None:
         if error is None and self.then is not None:
@@ -44,6 +50,10 @@ class _Job(Generic[C_co, T]):
             self.future.set_result(result)
         else:
             self.future.set_exception(error)
+
+
+def _always(_: object) -> bool:
+    return True
 
 
 class Closing(Protocol):
@@ -59,7 +69,7 @@ class Writer(Generic[C_co]):
 
     ``open`` is called on that thread for the first connection, and again after every error of the kind ``broken``: what failed
     once is closed, and nothing runs before it was opened (and thereby checked) anew. ``patience``: how long (seconds) the end
-    waits for what is under way; None where that ends by itself.
+    waits for what is under way; None where that ends by itself. One that is not ``usable`` any more is opened anew, too.
     """
 
     def __init__(
@@ -69,8 +79,10 @@ class Writer(Generic[C_co]):
         name: str,
         broken: type[Exception] = sqlite3.Error,
         patience: float | None = None,
+        usable: Callable[[C_co], bool] = _always,
     ) -> None:
         self._open, self._name, self._broken, self._patience = open_connection, name, broken, patience
+        self._usable = usable
         self._jobs: SimpleQueue[_Job[C_co, Any] | None] = SimpleQueue()
         self._connection: C_co | None = None
         self._thread = threading.Thread(target=self._serve, name=f"cdmd-{name}", daemon=True)
@@ -95,7 +107,13 @@ class Writer(Generic[C_co]):
 
     def start(self, fn: Callable[[C_co], T], *, then: Callable[[T], None] | None = None) -> "asyncio.Future[T]":
         """The same, on its way when this returns; for the loop's own thread."""
-        job = _Job(fn, then)
+        return self._put(_Job(fn, then))
+
+    async def send(self, fn: "Callable[[C_co], concurrent.futures.Future[T]]") -> T:
+        """The outcome of what ``fn(connection)`` only sends: the thread does what comes next meanwhile."""
+        return await self._put(_Job(fn, None, sent=True))
+
+    def _put(self, job: "_Job[C_co, T]") -> "asyncio.Future[T]":
         if self._closed:
             job.future.set_exception(NotDurable(f"the {self._name} is closed"))
         else:
@@ -111,10 +129,15 @@ class Writer(Generic[C_co]):
                     self._drop()
                 job.post(None, error)
             else:
-                job.post(result, None)
+                if job.sent:
+                    result.add_done_callback(job.came)
+                else:
+                    job.post(result, None)
         self._drop()
 
     def _connected(self) -> C_co:
+        if self._connection is not None and not self._usable(self._connection):
+            self._drop()
         if self._connection is None:
             self._connection = self._open()
         return self._connection

@@ -558,6 +558,12 @@ NOBODY = "nobody can be known: [identity.identifiers] lists none of the kinds th
             "store: everybody sees `url`: write the password beside it as `password`, a reference",
         ),
         ('password = "env:TOKEN"', "store: `password` goes with `url`: without it the store lies in the state directory"),
+        ('process = "own"', None),
+        (
+            'url = "postgresql://db/cdmd"\nprocess = "own"',
+            'store: `process = "own"` goes with a store in the state directory: take it away, or `url`',
+        ),
+        ('process = "owm"', 'store.process: "owm" is none of "shared", "own" (did you mean own?)'),
     ],
 )
 def test_a_store_on_a_server_has_an_address_that_everybody_may_see(
