@@ -117,6 +117,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(stopping.follow, parts, running, tasks.cancel_scope), name="signals")
         await tasks.start(parts.watch.run, name="loop watch")
+        tasks.start_soon(parts.leaks.run, name="leak watch")
         await tasks.start(parts.queue.run, name="journal queue")
         await given.plugins.startup(parts.contexts)
         await tasks.start(parts.isolating.run, name="isolated plugins")

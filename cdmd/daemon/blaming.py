@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 
 from cdmd.daemon.isolating import Isolating
-from cdmd.extensions import Extensions, Stall
+from cdmd.extensions import Extensions, Leak, Stall
 from cdmd.plugins import Plugins
 
 
@@ -30,6 +30,15 @@ class Blaming:
             self._extensions.blame(stall.extension, stall.describe())
         elif stall.plugin is not None:
             self._plugins.blame(stall.plugin, stall.describe())
+
+    def leaks(self, leak: Leak | None, grown: int) -> None:
+        """The process grows; None where by nothing that a plugin's line made."""
+        if leak is None:
+            self._log.info("memory_grows", bytes=grown)
+            return
+        where = f"{leak.file}:{leak.line}"
+        self._log.error("plugin_leaks_memory", plugin=leak.plugin, file=where, bytes=leak.kept, seconds=round(leak.seconds, 1))
+        self._plugins.blame(leak.plugin, leak.describe())
 
     def noticed(self, plugin: str, extension: str | None, text: str) -> None:
         """An isolated plugin, or one of its extensions, was seen doing what it should not."""

@@ -33,7 +33,8 @@ from cdmd.daemon.tracing import Tracing, tracing
 from cdmd.daemon.upkeep import Upkeep
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import CdmdError
-from cdmd.extensions import Extensions, LoopWatch, PluginContext, Registered
+from cdmd.extensions import Extensions, LeakWatch, LoopWatch, PluginContext, Registered
+from cdmd.extensions.leakwatch import LeakLimits
 from cdmd.identity.identifiers import Kinds
 from cdmd.intake.admission import EdgeLimits
 from cdmd.intake.courtesy import Courtesy
@@ -45,6 +46,7 @@ from cdmd.intake.shared import Intake
 from cdmd.intake.tally import Tally
 from cdmd.kit.addresses import hosts_in, parse_networks
 from cdmd.kit.egress import GuardedHttp
+from cdmd.kit.memory import resident
 from cdmd.kit.trusting import trust_of
 from cdmd.models import Entry, Event, Fault, Seq
 from cdmd.pipeline import Pipeline, PipelineSettings
@@ -55,6 +57,8 @@ from cdmd.store.opening import Opened
 from cdmd.supervisor import ChildState, Supervisor
 
 RECENT_IDS: Final = 200_000
+BUILTIN: Final = "builtin"
+LEAK_LIMITS: Final = LeakLimits()
 _DOOR_PAGE: Final = 2_000
 
 
@@ -282,6 +286,13 @@ class Parts:
         return LoopWatch(self.registered, clock=self.clock, notice=blaming.stalled, report=blaming.free_again, owner=owner)
 
     @cached_property
+    def leaks(self) -> LeakWatch:
+        """Notices that the process grows."""
+        return LeakWatch(
+            owner=self._foreign, resident=resident, clock=self.clock, report=self.blaming.leaks, limits=LEAK_LIMITS
+        )
+
+    @cached_property
     def blaming(self) -> Blaming:
         """Says who does."""
         return Blaming(self.plugins, self.extensions, self.isolating)
@@ -359,6 +370,10 @@ class Parts:
     def subscriptions(self) -> Subscriptions | None:
         """What targets want to be told; None where there is nothing."""
         return self.outbound.dispatcher.subscriptions or None
+
+    def _foreign(self, module: str) -> str | None:
+        owner = self.plugins.owner(module)
+        return None if owner == BUILTIN else owner
 
     def _usable(self, identifiers: Mapping[str, str]) -> Sequence[tuple[str, str]]:
         return self.kinds.forms(identifiers).pairs  # the kinds as they are configured at that moment

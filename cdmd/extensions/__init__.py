@@ -7,12 +7,15 @@ from cdmd.extensions.calling import ExtensionState, Registered
 from cdmd.extensions.context import PluginContext
 from cdmd.extensions.declaring import extension
 from cdmd.extensions.dispatch import Extensions, Visit
+from cdmd.extensions.leakwatch import Leak, LeakWatch
 from cdmd.extensions.loopwatch import LoopWatch, Stall
 from cdmd.extensions.performing import Limits
 
 __all__ = [
     "ExtensionState",
     "Extensions",
+    "Leak",
+    "LeakWatch",
     "Limits",
     "LoopWatch",
     "PluginContext",

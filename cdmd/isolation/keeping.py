@@ -9,7 +9,6 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -26,6 +25,7 @@ from cdmd.isolation.process import AGAIN, Ended, Process
 from cdmd.kit.children import Child, plain_environment, spawn
 from cdmd.kit.logs import escaped
 from cdmd.kit.measures import size
+from cdmd.kit.memory import resident
 from cdmd.models import Event
 from cdmd.supervisor import State, Supervisor
 
@@ -34,7 +34,6 @@ ENDING: Final = 6.0
 """Seconds for being ready, and for ending when it is told."""
 
 _LOOK: Final = 1.0
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,14 +217,6 @@ class _Function:
 
     async def __call__(self, event: Event, context: Context) -> Event | None:
         return await self._call_it(event, context)
-
-
-def resident(pid: int) -> int | None:
-    """The memory that a process has, in bytes; None where it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
-    except (OSError, IndexError, ValueError):
-        return None
 
 
 def _how(status: int) -> str:

@@ -251,3 +251,21 @@ def test_one_that_never_ends_being_imported_or_registering_is_left_behind(tmp_pa
             assert told(running, name) == ("load error", "it was not loaded within 10 s")
         serve(running, "innocent")
         assert running.stop() == 0
+
+
+def test_one_that_keeps_a_megabyte_of_every_event_is_named_with_its_line(tmp_path: Path) -> None:
+    """And another that makes as much of every event, and lets go of it, is not."""
+    leaking = Path(__file__).with_name("leaking_plugin.py")
+    line = 1 + leaking.read_text().splitlines().index("    KEPT.append(bytes([len(event.id) % 256]) * MIB)")
+    config = '[connectors.inbox]\ntype = "webhook"\nverify = "none"\n'
+    with DaemonProcess(tmp_path, config, plugins={"leaky": "leaking_plugin"}, paths=[leaking.parent], patience=60) as daemon:
+        for number in range(400):
+            serve(daemon, str(number), "leak.one")
+            if number % 10 == 9 and told(daemon, "leaky")[1]:
+                break
+        state, why = told(daemon, "leaky")
+        assert state == "enabled"
+        assert re.fullmatch(rf"the daemon's memory has grown by \d+ MiB, and leaking_plugin.py:{line} kept .+ within .+", why)
+        assert f"leaking_plugin.py:{line} kept" in daemon.cdmctl("doctor", check=False).stdout
+        assert daemon.log_file.read_text().count('"plugin_leaks_memory"') == 1
+        check_sums(settled(daemon)["inbox"])

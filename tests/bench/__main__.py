@@ -15,6 +15,7 @@ from tests.bench import (
     erasure,
     growth,
     intake,
+    isolated,
     merging,
     pacing,
     presets,
@@ -31,7 +32,7 @@ def main() -> int:
         if "--folder" not in arguments:
             arguments += ["--folder", kept]
         benches = (intake, presets, applications, end_to_end, growth, merging, showing, thin, start, erasure, pacing)
-        benches = (*benches, deliveries, dead_endpoint, commands, sftp, bulk)
+        benches = (*benches, deliveries, dead_endpoint, isolated, commands, sftp, bulk)
         beyond = sum(bench.main(arguments) for bench in benches)
     print(f"\n{beyond} figures are beyond their budget; {time.perf_counter() - began:.0f} s", flush=True)
     return min(beyond, 1)
