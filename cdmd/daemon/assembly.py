@@ -13,6 +13,7 @@ import anyio.abc
 import anyio.to_thread
 
 from cdmd.batches.crossing import DecisionCrossing
+from cdmd.config.naming import Names
 from cdmd.config.storing import StoreSettings
 from cdmd.console.app import with_console
 from cdmd.control.actors import system_lookups
@@ -20,7 +21,6 @@ from cdmd.control.server import control_app
 from cdmd.daemon.given import Given
 from cdmd.daemon.history import keep_history
 from cdmd.daemon.listening import Sockets, limits, sockets, tls
-from cdmd.daemon.naming import Names
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.remembering import remember, why_withheld
 from cdmd.daemon.running import Running

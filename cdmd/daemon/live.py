@@ -11,12 +11,12 @@ import anyio
 import anyio.lowlevel
 import structlog
 
+from cdmd.config.naming import Names
 from cdmd.config.schema import Absent, Config, ConnectorConfig
 from cdmd.contracts import Append, PullConnector, PushConnector
 from cdmd.control.protocol import ConnectorVerdict, ReloadRow
 from cdmd.daemon.gate import Live, PushGate
 from cdmd.daemon.kept import OWNER, Kept
-from cdmd.daemon.naming import Names
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
 from cdmd.intake.edge import Edge
 from cdmd.intake.mapping import Mapper

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from cdmd.config.naming import Names, guarded, reconciled
 from cdmd.config.schema import Config
 from cdmd.contracts import Extension, Witness
 from cdmd.control.protocol import DaemonState
@@ -25,7 +26,6 @@ from cdmd.daemon.given import Given
 from cdmd.daemon.isolating import Isolating
 from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
-from cdmd.daemon.naming import Names, guarded, reconciled
 from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.privacy import Privacy
 from cdmd.daemon.remembering import in_order

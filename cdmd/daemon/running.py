@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from cdmd import __version__
 from cdmd.config.differing import differences
+from cdmd.config.naming import guarded
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Journal
 from cdmd.control.profile_shapes import SplitReport
@@ -18,7 +19,6 @@ from cdmd.daemon.counting import Counting
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.history import History
 from cdmd.daemon.metrics import render
-from cdmd.daemon.naming import guarded
 from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.overview import Overview
 from cdmd.daemon.parts import Parts

@@ -5,10 +5,10 @@ metadata services are refused even when written out: only a listed network no wi
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final, TypeAlias
 
-import httpx
 import msgspec
 
 from cdmd.kit.secret import Secret
@@ -106,6 +106,8 @@ def _in_url(text: str) -> Iterator[tuple[str, int | None]]:
     authority = text.strip().partition("://")[2].partition("/")[0].partition("?")[0]
     if not authority or set(authority) & set("{}\\"):
         return
+    # Imported where an address is looked for: it brings a command line along that takes 7 MiB.
+    httpx: Any = import_module("httpx")
     try:
         url = httpx.URL(text.strip())
     except (httpx.InvalidURL, ValueError):

@@ -1,12 +1,17 @@
 """What decisions go by survives the way into another process, whatever is configured."""
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from cdmd.batches.deciding import Decision
 from cdmd.batches.preparing import prepare
 from cdmd.batches.rules import Rules
+from cdmd.config.naming import Names
 from cdmd.config.outbound import TargetConfig, TargetFrame
 from cdmd.config.schema import AudienceSettings, IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.deliveries.subscribing import Subscriptions
@@ -77,6 +82,27 @@ def test_decisions_go_by_the_same_rules_there() -> None:
     assert here.outgoing is not None
     assert [one.audience for one in here.notices] == ["good"]
     assert decided(pickle.loads(pickle.dumps(rules()))) == here
+
+
+def test_nothing_is_needed_there_but_what_decides_and_writes(tmp_path: Path) -> None:
+    """The daemon's parts, its servers and clients would take twenty MiB more, and longer to start than all the rest."""
+    named = Digester(bytes(32), named=Names({}).earliest)
+    (tmp_path / "rules").write_bytes(pickle.dumps(msgspec.structs.replace(rules(), digester=named)))
+    script = (
+        "import pickle, sys; import cdmd.batches.store_process\n"
+        "pickle.load(sys.stdin.buffer)\n"
+        "print(*{'cdmd.daemon', 'cdmd.cli', 'httpx', 'asyncssh', 'structlog'} & sys.modules.keys())"
+    )
+    with (tmp_path / "rules").open("rb") as content:
+        ran = subprocess.run(
+            [sys.executable, "-c", script],
+            stdin=content,
+            capture_output=True,
+            cwd=Path(__file__).parents[2],
+            timeout=30,
+            check=True,
+        )
+    assert ran.stdout == b"\n"
 
 
 def test_a_list_of_the_suppressed_that_is_not_read_yet_is_not_read_there_either() -> None:

@@ -18,10 +18,10 @@ import msgspec
 import cdmd
 import cdmd.builtin
 from cdmd.config.loading import load
+from cdmd.config.naming import Names
 from cdmd.config.schema import Config
 from cdmd.contracts import Source
 from cdmd.daemon import Given
-from cdmd.daemon.naming import Names
 from cdmd.daemon.parts import Parts
 from cdmd.errors import ConfigInvalid
 from cdmd.kit.clock import SystemClock

@@ -1,5 +1,5 @@
+from cdmd.config.naming import Names
 from cdmd.config.schema import ConnectorConfig, ConnectorFrame
-from cdmd.daemon.naming import Names
 
 
 def connector(name: str, *was: str, reconcile: str | None = None) -> ConnectorConfig:
