@@ -64,7 +64,7 @@ class JetStreamJournal(Journal):
         clock: Clock,
         mark_path: Path,
         new_id: Callable[[], str],
-        tail_events: int = 20_000,
+        tail_events: int = 4_000,
         tail_bytes: int = 32 * 2**20,
         patience: float = 3.0,
     ) -> AsyncIterator[Self]:

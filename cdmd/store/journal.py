@@ -20,7 +20,7 @@ from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, R
 from cdmd.errors import CdmdError, Damaged
 from cdmd.models import Entry, Journaled, Micros, Seq, encode_entry, to_micros
 from cdmd.store.beside import counts_of, put_beside
-from cdmd.store.blocks import examine_run, pack, reach, unpack_after
+from cdmd.store.blocks import Block, examine_run, pack, reach, unpack_after
 from cdmd.store.chunks import Row
 from cdmd.store.copying import copy_database
 from cdmd.store.database import (
@@ -50,16 +50,21 @@ _TAIL_BLOCKS: Final = 64
 _PRUNE_BLOCKS: Final = 16
 _PAGE: Final = 500
 _REVISED: Final = 5_000
+_AT_ONCE_BYTES: Final = 65_536
+"""A commit up to this is packed before the writer gets it: to touch each entry from another thread costs the loop more."""
+
 _READ_BYTES: Final = 8 * 2**20
 """Encoded bytes read at once: as large as a commit may become twice over, however large each entry is."""
 
 
-class _Committed(NamedTuple):
-    """What one commit put into the journal."""
+class _Commit(NamedTuple):
+    """What goes into the journal together, from ``first`` on if nothing before it fails; ``block`` is it packed, if it is."""
 
-    first: Seq
+    appends: Sequence[Append]
     entries: Sequence[Entry]
-    sizes: Sequence[int]
+    encoded: Sequence[bytes]
+    first: Seq
+    block: Block | None
 
 
 class SqliteJournal(Journal):
@@ -71,6 +76,7 @@ class SqliteJournal(Journal):
         self._readers: Readers
         self._id = ""
         self._head = self._written = Seq(0)  # what the loop knows of, and what the writer's thread has committed
+        self._begun = Seq(0)  # what was on its way last, if nothing before it fails
         self._marker = Marker(mark_path)
         self._failure: str | None = None
         self._grown = anyio.Event()
@@ -85,7 +91,7 @@ class SqliteJournal(Journal):
         clock: Clock,
         mark_path: Path,
         new_id: Callable[[], str],
-        tail_events: int = 20_000,
+        tail_events: int = 4_000,
         tail_bytes: int = 32 * 2**20,
         connect: Connect = sqlite3.connect,
     ) -> AsyncIterator[Self]:
@@ -133,21 +139,27 @@ class SqliteJournal(Journal):
         """As promised; the commit is on its way when this returns, whenever it is awaited."""
         entries = [entry for append in appends for entry in append.entries]
         encoded = [body for append in appends for body in append.encoded or map(encode_entry, append.entries)]
-        return self._appended(self._writer.start(partial(self._commit, appends, entries, encoded), then=self._take))
+        first = Seq(self._begun + 1)
+        self._begun = Seq(self._begun + len(encoded))
+        block = self._packed(first, encoded) if sum(map(len, encoded)) <= _AT_ONCE_BYTES else None
+        commit = _Commit(appends, entries, encoded, first, block)
+        return self._appended(self._writer.start(partial(self._commit, commit), then=partial(self._take, commit)))
 
-    async def _appended(self, commit: Awaitable[_Committed]) -> Seq:
+    def _packed(self, first: Seq, encoded: Sequence[bytes]) -> Block | None:
+        return pack(first, encoded, written=to_micros(self._clock.now())) if encoded else None
+
+    async def _appended(self, commit: Awaitable[Seq]) -> Seq:
         try:
-            committed = await commit
+            return await commit
         except (sqlite3.Error, Damaged) as error:
             self._failure = why(error)
             raise not_durable("journal", error) from error
-        return committed.first
 
-    def _commit(
-        self, appends: Sequence[Append], entries: Sequence[Entry], encoded: Sequence[bytes], connection: sqlite3.Connection
-    ) -> _Committed:
+    def _commit(self, commit: _Commit, connection: sqlite3.Connection) -> Seq:
+        appends, _, encoded, expected, block = commit
         first = Seq(self._written + 1)
-        block = pack(first, encoded, written=to_micros(self._clock.now())) if encoded else None
+        if block is None or first != expected:
+            block = self._packed(first, encoded)
         if block is not None and not any(append.state for append in appends):
             # For a single ``execute`` the interpreter is let go of once more, to ask for the row's number.
             connection.executemany(_SQL["append_at_once"], ((*block, counts_of(appends) or "[]"),))
@@ -157,14 +169,16 @@ class SqliteJournal(Journal):
                     connection.execute(_SQL["append"], block)
                 put_beside(connection, appends)
         self._written = Seq(first + len(encoded) - 1)
-        return _Committed(first, entries, [len(body) for body in encoded])
+        return first
 
-    def _take(self, committed: _Committed) -> None:
+    def _take(self, commit: _Commit, first: Seq) -> None:
         self._failure = None
         # Entries of a commit that was told to have failed and had not lie before ``first``: they are there to be read, too.
-        head = Seq(committed.first + len(committed.entries) - 1)
-        if committed.entries:
-            self._tail.extend(*committed)
+        head = Seq(first + len(commit.entries) - 1)
+        if first != commit.first:
+            self._begun = head
+        if commit.entries:
+            self._tail.extend(first, commit.entries, [len(body) for body in commit.encoded])
         if head > self._head:
             self._head = head
             self._grown.set()
@@ -302,6 +316,7 @@ class SqliteJournal(Journal):
 
     def _adopt(self, found: tuple[str, Seq]) -> None:
         self._id, self._head = found
+        self._begun = self._head
 
 
 def _check_tail(connection: sqlite3.Connection, *, acknowledged: Seq) -> None:

@@ -121,19 +121,26 @@ class Writer(Generic[C_co]):
         return job.future
 
     def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                result = job.fn(self._connected())
-            except BaseException as error:  # noqa: BLE001 - it belongs to the one who asked, and the thread lives on
-                if isinstance(error, self._broken):
-                    self._drop()
-                job.post(None, error)
-            else:
-                if job.sent:
-                    result.add_done_callback(job.came)
-                else:
-                    job.post(result, None)
+        while self._serve_one(self._jobs.get()):
+            pass
         self._drop()
+
+    def _serve_one(self, job: "_Job[C_co, Any] | None") -> bool:
+        """Run it, and hold nothing of it while waiting for the next: what it held goes where it is in a cache, in the loop."""
+        if job is None:
+            return False
+        try:
+            result = job.fn(self._connected())
+        except BaseException as error:  # noqa: BLE001 - it belongs to the one who asked, and the thread lives on
+            if isinstance(error, self._broken):
+                self._drop()
+            job.post(None, error)
+        else:
+            if job.sent:
+                result.add_done_callback(job.came)
+            else:
+                job.post(result, None)
+        return True
 
     def _connected(self) -> C_co:
         if self._connection is not None and not self._usable(self._connection):
