@@ -7,13 +7,13 @@ known by Python's own keyed hash, two of 64 bits: they need to mean something as
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NewType, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from cdmd.models import Event, Seq
 
-Name = NewType("Name", int)
+Name: TypeAlias = int
 """What (source, id) is known by while the process lives."""
 
 Occurrence: TypeAlias = tuple[Name, int]
@@ -24,7 +24,7 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 
 def name_of(source: str, id: str) -> Name:  # noqa: A002 - an event's own word
     """What an occurrence is known by."""
-    return Name(hash((source, id)))
+    return hash((source, id))
 
 
 def content_of(event: Event, *, adjusted: bool) -> int:
@@ -71,32 +71,32 @@ class Recent:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def met(self, name: Name, content: int) -> Flight | bool:
-        """Whether the same occurrence with the same content is durable already; the commit that carries it just now."""
+    def depart(self, name: Name, content: int, flight: Flight, *, brief: bool = False) -> Flight | bool:
+        """True where the same occurrence with the same content is durable already, or the commit that carries it just now.
+
+        Else False, and ``flight`` carries it from now on; so it is where it is durable, but was named only ``brief``ly.
+        """
         known = self._young.get(name)
         if known is None:
             known = self._old.get(name)
-        if known == content:
+        if known == content and not brief:
             return True
         flying = self._flying.get(name)
-        return flying[1] if flying is not None and flying[0] == content else False
-
-    def depart(self, name: Name, content: int, flight: Flight) -> None:
-        """It is being committed."""
-        known = self._flying.get(name)
-        if known is None or known[1] is flight:
+        if flying is not None and flying[0] == content:
+            return flying[1]
+        if flying is None or flying[1] is flight:
             self._flying[name] = content, flight
+        return False
 
     def land(self, occurrences: Sequence[Occurrence], flight: Flight, seq: Seq) -> None:
         """Their commit succeeded."""
-        flying = self._flying
+        self.recall(occurrences, flight)
+        young, half = self._young, self._half
         for name, content in occurrences:
-            known = flying.get(name)
-            if known is not None and known[1] is flight:
-                del flying[name]
-            if len(self._young) >= self._half:
-                self._young, self._old = {}, self._young
-            self._young[name] = content
+            if len(young) >= half:
+                self._old, young = young, {}
+            young[name] = content
+        self._young = young
         flight.land(seq)
 
     def crash(self, occurrences: Sequence[Occurrence], flight: Flight, error: BaseException) -> None:

@@ -108,8 +108,14 @@ class IntakeSource:
         Returned are those that have to be emitted instead, because it takes waiting for more than a commit: for a place, for
         the store, for another's commit. Raises what ``emit`` raises before anything is queued; then nothing of it is taken.
         """
+        checked: datetime | None = None  # what arrives together was received at one moment
         for one in several:
-            _check(one.wanted.records, one.wanted.state)
+            wanted = one.wanted
+            for record in wanted.records:
+                if record.received is not checked:
+                    checked = _moment(record)
+            if wanted.state:
+                _check_state(wanted.state)
         if self.closed or not self._push:
             return several
         left = self._way.take(several)
@@ -212,10 +218,19 @@ class IntakeSource:
 
 def _check(records: Sequence[Record], state: Mapping[Any, Any]) -> None:
     """A commit is shared: what would fail in it, or be unreadable after it, must not come from one connector to all."""
-    for key, value in state.items() if state else ():
+    _check_state(state)
+    for record in records:
+        _moment(record)
+
+
+def _check_state(state: Mapping[Any, Any]) -> None:
+    for key, value in state.items():
         if not isinstance(key, bytes) or not isinstance(value, bytes | None):
             raise TypeError("a connector's state maps bytes to bytes or None")
-    for record in records:
-        received: Any = record.received
-        if not isinstance(received, datetime) or received.tzinfo is None:
-            raise TypeError("a record's received is a datetime with a time zone")
+
+
+def _moment(record: Record) -> datetime:
+    received: Any = record.received
+    if not isinstance(received, datetime) or received.tzinfo is None:
+        raise TypeError("a record's received is a datetime with a time zone")
+    return received

@@ -5,7 +5,7 @@ what else a connector sees of the daemon (``source``).
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import anyio.lowlevel
@@ -35,6 +35,8 @@ class _Suppressed(msgspec.Struct, frozen=True):
 
 
 _Decided: TypeAlias = Entry | Filtered | _Suppressed
+_Group: TypeAlias = tuple[Iterable[_Decided], list[Verdict]]
+"""What became of the records of one request, and where their verdicts go."""
 
 
 class WayIn:
@@ -72,7 +74,7 @@ class WayIn:
         mark = parcel.mark()
         taken = self._entered(parcel, mark, several)
         states = [one.wanted.state for one, _ in taken if one.wanted.state]
-        size = parcel.bytes - mark[2] + sum(size_of((), state) for state in states)
+        size = parcel.bytes - mark[2] + (sum([size_of((), state) for state in states]) if states else 0)
         if not taken or not self._queue.book(self._connector, len(parcel.entries) - mark[0], size):
             parcel.cut(mark)
             return several if len(several) == 1 else [one for each in several for one in self.take((each,))]
@@ -88,20 +90,18 @@ class WayIn:
     def _entered(self, parcel: Parcel, mark: Mark, several: Sequence[E]) -> "list[tuple[E, list[Verdict]]]":
         """Those that are in the parcel now, with their verdicts: as many as belong into one. None where one has to wait."""
         taken: list[tuple[E, list[Verdict]]] = []
-        screened = bool(self._intake.screen.version)
-        try:
+        screened, decide = bool(self._intake.screen.version), self._mapper.decide
+
+        def groups() -> Iterator[_Group]:
             for one in several:
-                verdicts: list[Verdict] = []
-                decided: Iterable[_Decided] = map(self._mapper.decide, one.wanted.records)
-                if self._enter(parcel, mark, self._screened(decided) if screened else decided, verdicts):
-                    return []
-                taken.append((one, verdicts))
                 if parcel.full:
-                    break
-        except BaseException:
-            parcel.cut(mark)
-            raise
-        return taken
+                    return
+                verdicts: list[Verdict] = []
+                taken.append((one, verdicts))
+                decided: Iterable[_Decided] = map(decide, one.wanted.records)
+                yield self._screened(decided) if screened else decided, verdicts
+
+        return [] if self._enter(parcel, mark, groups()) else taken
 
     def _send(self, parcel: Parcel) -> None:
         """On its way; at once to an end where there is nothing to commit."""
@@ -135,7 +135,7 @@ class WayIn:
                 decided: Iterable[_Decided] = await self._at_the_door(some)
                 if self._intake.screen.version:
                     decided = self._screened(decided)
-                fates += [flight.fate() for flight in self._enter(parcel, parcel.mark(), decided, verdicts)]
+                fates += [flight.fate() for flight in self._enter(parcel, parcel.mark(), [(decided, verdicts)])]
         except BaseException:
             self._intake.recent.crash(parcel.occurrences, parcel.flight, Overloaded("given up before it was whole"))
             raise
@@ -162,44 +162,46 @@ class WayIn:
                 found.append(one)
         return found
 
-    def _enter(self, parcel: Parcel, mark: Mark, decided: Iterable[_Decided], verdicts: list[Verdict]) -> list[Flight]:
+    def _enter(self, parcel: Parcel, mark: Mark, groups: Iterable[_Group]) -> list[Flight]:
         """Put them into the parcel, but for those that are not wanted or are repeats: all of them or none, whatever happens.
 
         ``mark`` is where it is now. Returned are the commits of others that carry the same already, once for each that they
         carry. It runs for every event (tests/bench/intake.py).
         """
-        recent, shared = self._intake.recent, list[Flight]()
+        recent, encode, flight, shared = self._intake.recent, self._mapper.encode, parcel.flight, list[Flight]()
+        entries, bodies, occurrences = parcel.entries, parcel.encoded, parcel.occurrences
         try:
-            for one in decided:
-                if isinstance(one, Filtered):
-                    parcel.filtered += 1
-                    verdicts.append(one)
-                    continue
-                if isinstance(one, _Suppressed):
-                    parcel.suppressed += 1
-                    verdicts.append(Accepted(one.id) if self._push else Filtered("suppressed"))
-                    continue
-                entry, encoded = self._mapper.encode(one)
-                if entry.fault is not None:
-                    verdicts.append(Rejected(entry.fault.code, entry.fault.message))
-                else:
-                    event = entry.event
-                    verdicts.append(Accepted(event.id))
-                    name, content = name_of(event.source, event.id), content_of(event, adjusted=entry.adjusted)
-                    met = recent.met(name, content)
-                    # How long ago an id was met is not known here: one that names its occurrence only briefly is the store's
-                    # to judge.
-                    if met is parcel.flight or (met is True and not entry.brief):
-                        parcel.repeats += 1
+            for decided, verdicts in groups:
+                for one in decided:
+                    if isinstance(one, Filtered):
+                        parcel.filtered += 1
+                        verdicts.append(one)
                         continue
-                    if isinstance(met, Flight):
-                        shared.append(met)
+                    if isinstance(one, _Suppressed):
+                        parcel.suppressed += 1
+                        verdicts.append(Accepted(one.id) if self._push else Filtered("suppressed"))
                         continue
-                    recent.depart(name, content, parcel.flight)
-                    parcel.occurrences.append((name, content))
-                parcel.entries.append(entry)
-                parcel.encoded.append(encoded)
-                parcel.bytes += len(encoded)
+                    entry, encoded = encode(one)
+                    fault = entry.fault
+                    if fault is not None:
+                        verdicts.append(Rejected(fault.code, fault.message))
+                    else:
+                        event = entry.event
+                        verdicts.append(Accepted(event.id))
+                        name, content = name_of(event.source, event.id), content_of(event, adjusted=entry.adjusted)
+                        # How long ago an id was met is not known here: one that names its occurrence only briefly is the
+                        # store's to judge.
+                        met = recent.depart(name, content, flight, brief=entry.brief)
+                        if met is not False:
+                            if met is True or met is flight:
+                                parcel.repeats += 1
+                            else:
+                                shared.append(met)
+                            continue
+                        occurrences.append((name, content))
+                    entries.append(entry)
+                    bodies.append(encoded)
+                    parcel.bytes += len(encoded)
         except BaseException:
             parcel.cut(mark)
             raise

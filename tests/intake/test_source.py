@@ -619,28 +619,47 @@ async def test_a_connector_idles_until_its_time_or_until_it_is_poked() -> None:
 
 
 async def test_ids_older_than_the_memory_are_forgotten_there() -> None:
-    recent = Recent(size=4)
+    recent, later = Recent(size=4), Flight()
     for n in range(5):
         name, flight = name_of("s", str(n)), Flight()
-        recent.depart(name, n, flight)
-        assert recent.met(name, n) is flight
+        assert recent.depart(name, n, flight) is False
+        assert recent.depart(name, n, later) is flight
         recent.land([(name, n)], flight, Seq(n))
     assert len(recent) <= 4
-    assert recent.met(name_of("s", "0"), 0) is False
-    assert recent.met(name_of("s", "4"), 4) is True
-    assert recent.met(name_of("s", "4"), 5) is False
-    assert recent.met(name_of("s4", ""), 4) is False
+    assert recent.depart(name_of("s", "0"), 0, later) is False
+    assert recent.depart(name_of("s", "4"), 4, later) is True
+    assert recent.depart(name_of("s", "4"), 5, later) is False
+    assert recent.depart(name_of("s4", ""), 4, later) is False
+
+
+async def test_many_that_land_together_are_no_more_than_the_memory_holds() -> None:
+    recent, flight = Recent(size=4), Flight()
+    names = [name_of("s", str(n)) for n in range(9)]
+    for n, name in enumerate(names):
+        recent.depart(name, n, flight)
+    recent.land(list(zip(names, range(9), strict=True)), flight, Seq(1))
+    assert len(recent) <= 4
+    assert [recent.depart(name, n, Flight()) for n, name in enumerate(names)] == [False] * 6 + [True] * 3
 
 
 async def test_an_id_under_way_with_other_content_stays_the_first_ones() -> None:
-    recent, name, first, second = Recent(size=4), name_of("s", "1"), Flight(), Flight()
-    recent.depart(name, 1, first)
-    recent.depart(name, 2, second)
-    assert (recent.met(name, 1), recent.met(name, 2)) == (first, False)
+    recent, name, first, second, later = Recent(size=4), name_of("s", "1"), Flight(), Flight(), Flight()
+    assert recent.depart(name, 1, first) is False
+    assert recent.depart(name, 2, second) is False
+    assert recent.depart(name, 1, later) is first
+    assert recent.depart(name, 2, later) is False
     recent.crash([(name, 2)], second, NotDurable("full"))
-    assert recent.met(name, 1) is first
-    recent.depart(name, 3, first)
-    assert (recent.met(name, 1), recent.met(name, 3)) == (False, first)
+    assert recent.depart(name, 1, later) is first
+    assert recent.depart(name, 3, first) is False
+    assert (recent.depart(name, 1, later), recent.depart(name, 3, later)) == (False, first)
+
+
+async def test_an_id_that_named_its_occurrence_briefly_is_on_its_way_again() -> None:
+    recent, name, flight = Recent(size=4), name_of("s", "1"), Flight()
+    recent.depart(name, 1, flight, brief=True)
+    recent.land([(name, 1)], flight, Seq(1))
+    assert recent.depart(name, 1, flight, brief=True) is False
+    assert recent.depart(name, 1, Flight(), brief=True) is flight
 
 
 async def test_appends_without_records_may_share_a_commit() -> None:

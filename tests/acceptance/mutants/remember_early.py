@@ -13,9 +13,10 @@ _MOMENT = threading.Event()
 _depart, _commit = Recent.depart, SqliteJournal._commit
 
 
-def _remembering(self: Recent, name: Name, content: int, flight: Flight) -> None:
+def _remembering(self: Recent, name: Name, content: int, flight: Flight, *, brief: bool = False) -> Flight | bool:
+    met = _depart(self, name, content, flight, brief=brief)
     self._young[name] = content
-    _depart(self, name, content, flight)
+    return met
 
 
 def _slowly(self: SqliteJournal, *arguments: Any) -> Any:
