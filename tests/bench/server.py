@@ -146,10 +146,10 @@ async def run(kind: str, folder: Path, config: Config) -> None:
 class Server:
     """The process; a context manager that ends it. ``port`` is where it listens."""
 
-    def __init__(self, kind: str, folder: Path, *, config: str = CONFIG) -> None:
+    def __init__(self, kind: str, folder: Path, *, config: str = CONFIG, module: str = "tests.bench.server") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "cdmd.toml").write_text(config)
-        self._command = [sys.executable, "-m", "tests.bench.server", kind, str(folder)]
+        self._command = [sys.executable, "-m", module, kind, str(folder)]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
