@@ -42,7 +42,7 @@ def decode_json(body: bytes, *, max_depth: int = 100) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise _malformed(fault, empty=not body.strip()) from None
     like = body.translate(_LIKE)
-    if like.count(b"{") > max_depth or _LONG_NUMBER in like:
+    if like.count(b"{") > max_depth or like.find(_LONG_NUMBER) >= 0:  # "in" asks for a buffer and takes half as long again
         _inspect(value, max_depth)
     return value
 
