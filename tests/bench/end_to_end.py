@@ -25,6 +25,8 @@ from tests.bench.prepared import copied, event, open_in
 from tests.bench.setup import CONFIG, RICH, with_extension
 
 PACE = 4_000
+_LOOK = 0.1
+"""Seconds between two looks at what is left: each takes the daemon a millisecond of what it is measured at."""
 
 
 class Daemon(DaemonProcess):
@@ -54,7 +56,7 @@ class Daemon(DaemonProcess):
         until = time.monotonic() + seconds
         while (row := self.shop())["backlog"] > left:
             assert time.monotonic() < until, f"the backlog is still {row['backlog']}"
-            time.sleep(0.02)
+            time.sleep(_LOOK)
         return row
 
 
