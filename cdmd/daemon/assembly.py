@@ -47,11 +47,13 @@ async def run(given: Given) -> None:
     """
     parts: Parts | None = None
     try:
-        async with AsyncExitStack() as stack:
+        async with anyio.create_task_group() as beside, AsyncExitStack() as stack:
             # From here on no signal ends the process by itself: SIGHUP during the start would look like a clean end.
             stopping = Stopping(given, stack.enter_context(given.signals()))
+            beside.start_soon(stopping.heed, beside.cancel_scope, name="signals of the start")
             parts = await _open(given, stack)
             parts.absent = await remember(given.plugins, parts.store)
+            await stopping.opened()
             listening = await stack.enter_async_context(sockets(given.config, given.systemd))
             if parts.tracing is not None:
                 await stack.enter_async_context(parts.tracing.running())

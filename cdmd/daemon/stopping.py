@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import anyio
 import anyio.abc
+import structlog
 
 from cdmd.daemon.given import Given
 from cdmd.daemon.parts import Parts
@@ -18,11 +19,32 @@ _MARGIN: Final = 30.0
 
 
 class Stopping:
-    """Follows ``signals``: SIGHUP reloads, the first SIGTERM or SIGINT drains and stops, a second one stops at once."""
+    """Follows ``signals``: SIGHUP reloads, the first SIGTERM or SIGINT drains and stops, a second one stops at once.
+
+    Before anything was taken there is nothing to drain: then the first one does.
+    """
 
     def __init__(self, given: Given, signals: AsyncIterator[signal.Signals]) -> None:
         self._given, self._signals = given, signals
         self._stop, self._closed = anyio.Event(), anyio.Event()
+        self._opening, self._opened = anyio.CancelScope(), anyio.Event()
+
+    async def heed(self, everything: anyio.CancelScope) -> None:
+        """While the state is opened, which may wait a minute for servers: one signal to stop ends ``everything`` at once."""
+        try:
+            with self._opening:
+                async for number in self._signals:
+                    if number != signal.SIGHUP:
+                        structlog.get_logger().warning("daemon_stopped_at_once", state="starting")
+                        everything.cancel()
+                        return
+        finally:
+            self._opened.set()
+
+    async def opened(self) -> None:
+        """From here on ``follow`` has the signals."""
+        self._opening.cancel()
+        await self._opened.wait()
 
     async def listen(
         self, serve: Callable[..., Awaitable[Any]], *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED

@@ -11,11 +11,14 @@ import anyio.from_thread
 import anyio.to_thread
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
+import cdmd.store.postgres.store  # noqa: F401 - its queries are read ahead of the loop
 from cdmd.daemon import run
 from cdmd.daemon.listening import address
 from cdmd.errors import CdmdError, ConfigInvalid, Damaged, InUse
 from cdmd.extensions import Stall
+from cdmd.store.files import StateDirectory
 from cdmd.supervisor import Policy, Supervisor
 from tests.daemon.doubles import Fetcher, World, hooks
 
@@ -270,3 +273,23 @@ def test_addresses_are_shown_as_a_url_has_them(tmp_path: Path) -> None:
         unix.bind(str(tmp_path / "s"))
         assert address(six) == f"[::1]:{six.getsockname()[1]}"
         assert address(unix) == str(tmp_path / "s")
+
+
+async def test_a_signal_ends_a_start_that_waits_for_a_server(tmp_path: Path) -> None:
+    """Seen to fail when signals were first looked at once the state was open, after the minute that a server is waited for."""
+    with socket.socket() as nobody, capture_logs() as logged:
+        nobody.bind(("127.0.0.1", 0))
+        world = World(tmp_path, f'[store]\nurl = "postgresql://cdmd@127.0.0.1:{nobody.getsockname()[1]}/cdmd"\n')
+        running = Running(world)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(running.run)
+                while not any(line["event"] == "store_is_waited_for" for line in logged):  # noqa: ASYNC110 - only the log says so
+                    await anyio.sleep(0.02)
+                running.signal(signal.SIGHUP)
+                running.signal(signal.SIGTERM)
+                await running.ended.wait()
+    assert logged[-1]["event"] == "daemon_stopped_at_once"
+    assert not running.ready.is_set()
+    async with StateDirectory(tmp_path / "state").hold():
+        pass
