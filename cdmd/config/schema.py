@@ -109,6 +109,13 @@ class MetricsSettings(_Table, frozen=True, kw_only=True):
         str | None,
         Meta(description="Where `GET /metrics` is answered, as `HOST:PORT`; nowhere by default. It asks nobody who they are."),
     ] = None
+    names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Under which names with a dot it is also answered (`cdmd.example.com`); under addresses, `localhost`,"
+            " names of one word and the one in `listen` it always is."
+        ),
+    ] = ()
 
 
 class NetworkSettings(_Table, frozen=True, kw_only=True):

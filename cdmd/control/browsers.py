@@ -55,6 +55,15 @@ def local(host: str) -> bool:
     return "." not in name.removesuffix(".localhost")
 
 
+def addressed(host: str) -> bool:
+    """Whether a ``Host`` header is an address and no name: such a one was not rebound, whoever sent it knew where to."""
+    try:
+        ipaddress.ip_address((_name(host) or "").strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 def _name(host: str) -> str | None:
     try:
         parts = urlsplit(f"//{host.lower()}")

@@ -139,7 +139,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await tasks.start(parts.privacy.requests(running).run, name="requests")
         await tasks.start(parts.upkeep.run, name="upkeep")
         await tasks.start(running.scraping.run, name="metrics")
-        await running.scraping.configure(config.metrics.listen)
+        await running.scraping.configure(config.metrics.listen, config.metrics.names)
         await tasks.start(keep_history, parts, running.history, name="history")
         await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
         await tasks.start(partial(stopping.listen, public), name="public")

@@ -193,7 +193,7 @@ class Running:
         kinds, projection = Kinds(config.identity), Projection(config.indicators, config.traits, config.privacy)
         audiences = Audiences(config.audiences, projection)
         plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
-        await self.scraping.configure(config.metrics.listen)
+        await self.scraping.configure(config.metrics.listen, config.metrics.names)
         parts.outbound.take(targets, audiences, config)
         parts.take(config, kinds=kinds, audiences=audiences, pull=plan.pull)
         if guarded(config) != guarded(before) or kinds.hashed != had:

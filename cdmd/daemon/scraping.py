@@ -1,12 +1,14 @@
 """A listener of its own for the metrics: off unless ``metrics.listen`` names an address, exchanged by a reload.
 
 Whoever reaches it may read figures and the names of connectors, targets and plugins, and nothing else. It asks nobody who they
-are and takes nothing, so a few connections are all it needs; however often it is asked, it measures once a second.
+are and takes nothing, so a few connections are all it needs; however often it is asked, it measures once a second. It answers
+under an address, a name of this machine and the names that are configured: a page of somebody else's, whose name was made to
+lead here (DNS rebinding), is refused.
 Not here: what is measured (``metrics``).
 """
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -15,6 +17,7 @@ import anyio.abc
 import anyio.to_thread
 
 from cdmd.contracts import Clock
+from cdmd.control.browsers import addressed, local
 from cdmd.daemon.listening import address
 from cdmd.errors import CdmdError
 from cdmd.kit.bounded_http import Limits
@@ -38,6 +41,7 @@ class Scraping:
         self._now: _Listening | None = None
         self._turn = anyio.Lock()
         self._measured: tuple[float, bytes] | None = None
+        self._names: frozenset[str] = frozenset()
 
     @property
     def address(self) -> str | None:
@@ -50,8 +54,12 @@ class Scraping:
             task_status.started()
             await anyio.sleep_forever()
 
-    async def configure(self, listen: str | None) -> None:
-        """Answer at ``listen`` from now on, and nowhere else. Raises ``CdmdError``; then all is as it was."""
+    async def configure(self, listen: str | None, names: Sequence[str] = ()) -> None:
+        """Answer at ``listen`` from now on and nowhere else, also under these names. Raises ``CdmdError``: all is as it was."""
+        await self._move(listen)
+        self._names = frozenset(name.lower() for name in (*names, *([_host(listen)] if listen else [])))
+
+    async def _move(self, listen: str | None) -> None:
         before = self._now
         if listen == (None if before is None else before.listen):
             return
@@ -79,6 +87,9 @@ class Scraping:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: GET and HEAD of ``/metrics``, and nothing else."""
+        if not self._is_ours(next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")):
+            await _refuse(send)
+            return
         found, allowed = scope["path"] == PATH, scope["method"] in {"GET", "HEAD"}
         body = await self._text() if found and allowed else b""
         headers = [(b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
@@ -89,6 +100,10 @@ class Scraping:
         status = 200 if body else 405 if found else 404
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body if scope["method"] == "GET" else b""})
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a page of another name cannot have sent it here; nobody who says no name (HTTP/1.0) is a browser."""
+        return not host or addressed(host) or local(host) or _host(host).lower() in self._names
 
     async def _text(self) -> bytes:
         """What was measured within the last second, else what is measured now: once, for all who wait."""
@@ -118,6 +133,19 @@ async def _end(listening: _Listening | None) -> None:
     if listening is not None:
         listening.stop.set()
         await listening.gone.wait()
+
+
+async def _refuse(send: Send) -> None:
+    body = b"this is answered under an address, a name of this machine, or one that metrics.names lists\n"
+    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": 421, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _host(text: str) -> str:
+    """``HOST`` of ``HOST:PORT``, or all of it where it has no port."""
+    name, colon, port = text.rpartition(":")
+    return name if colon and port.isdigit() else text
 
 
 def _port(listen: str) -> str:

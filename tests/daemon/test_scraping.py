@@ -68,6 +68,21 @@ async def test_it_answers_one_path_and_takes_nothing() -> None:
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
+async def test_a_name_that_somebody_made_lead_here_is_refused() -> None:
+    async def under(host: str) -> int:
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"http://{found.address}/metrics", headers={"host": host})).status_code
+
+    async with scraping(Measure()) as found:
+        await found.configure("localhost:0", ["Cdmd.example.com"])
+        for host in ("localhost:9464", "10.0.0.7:9464", "[::1]:9464", "cdmd", "cdmd.example.com", "CDMD.example.com:9464"):
+            assert await under(host) == 200, host
+        for host in ("attacker.example", "localhost.attacker.example:9464", "10.0.0.7.attacker.example", "a@b"):
+            assert await under(host) == 421, host
+        await found.configure("localhost:0")
+        assert await under("cdmd.example.com") == 421
+
+
 async def test_however_often_it_is_asked_it_measures_once_a_second() -> None:
     measure, clock = Measure(), HandClock()
     async with scraping(measure, clock) as found:
