@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +40,44 @@ def test_a_plugin_does_not_open_what_is_ours_however_it_is_spelled(tmp_path: Pat
     assert {plugin for plugin, _ in told} == {"acme"}
     with pytest.raises(Forbidden):
         ask(guard, "os.rename", tmp_path / "mine", path.partition("?")[0].removeprefix("file:"), module="cdmd_acme")
+
+
+def test_a_path_relative_to_an_open_folder_is_followed_there(tmp_path: Path, guarded: Any) -> None:
+    guard, told = guarded
+    (tmp_path / "sub").mkdir()
+    ours, other = (os.open(folder, os.O_RDONLY) for folder in (tmp_path, tmp_path / "sub"))
+    try:
+        refused = [
+            ("os.remove", "store.db", ours), ("os.remove", "../store.db", other), ("os.rename", "store.db", "/x", ours, -1),
+            ("os.rename", "/x", "store.db", -1, ours), ("os.link", "store.db", "y", ours, other),
+            ("os.symlink", "/x", "store.db", ours), ("open", "store.db", None, 0),
+        ]  # fmt: skip
+        for event, *arguments in refused:
+            with pytest.raises(Forbidden):
+                ask(guard, str(event), *arguments, module="cdmd_acme")
+        count = len(told)
+        for event, *arguments in [("os.remove", "store.db", other), ("os.rename", "store.db", "z", other, other)]:
+            ask(guard, str(event), *arguments, module="cdmd_acme")
+        ask(guard, "open", str(tmp_path / "sub" / "store.db"), None, 0, module="cdmd_acme")
+        assert (count, len(told)) == (len(refused), len(refused))
+    finally:
+        os.close(ours)
+        os.close(other)
+
+
+def test_the_interpreter_tells_the_guard_of_folders_as_it_is_written_here(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nseen = []\n"
+        "sys.addaudithook(lambda event, given: seen.append((event, given)))\n"
+        "folder = os.open(sys.argv[1], os.O_RDONLY)\nos.close(os.open('a', os.O_CREAT | os.O_WRONLY, dir_fd=folder))\n"
+        "os.link('a', 'b', src_dir_fd=folder, dst_dir_fd=folder)\nos.rename('b', 'c', src_dir_fd=folder, dst_dir_fd=folder)\n"
+        "os.symlink('c', 'd', dir_fd=folder)\nos.remove('d', dir_fd=folder)\n"
+        "told = dict(seen)\n"
+        "print(told['open'][1], *(told[name][place] == folder for name, place in "
+        "(('os.link', 2), ('os.link', 3), ('os.rename', 2), ('os.rename', 3), ('os.symlink', 2), ('os.remove', 1))))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["None", *["True"] * 6]
 
 
 def test_what_is_not_ours_is_no_affair_of_the_guard(tmp_path: Path, guarded: Any) -> None:

@@ -23,6 +23,9 @@ _SIGNALS: Final = {"os.kill": 1, "os.killpg": -1}
 _WATCHED: Final = _FORKS | _FILES | frozenset(_SIGNALS)
 _BESIDE: Final = ("", "-wal", "-shm", "-journal")
 _MOST_PATHS: Final = 2
+_FOLDERS: Final = {"os.remove": (1,), "os.rename": (2, 3), "os.link": (2, 3), "os.symlink": (None, 2)}
+_NONE: Final = (None, None)
+"""Where the arguments of an event have the folder (a descriptor) that each of its paths is relative to."""
 
 
 class Owners(Protocol):
@@ -61,14 +64,19 @@ class Guard:
         elif event in _SIGNALS:
             if arguments[0] * _SIGNALS[event] in {os.getpid(), 0, -1, -os.getpgrp()}:
                 self._refuse("tried to send a signal to the daemon")
-        elif (name := self._ours(arguments)) is not None:
+        elif (name := self._ours(event, arguments)) is not None:
             self._refuse(f"tried to open or remove {name}, which belongs to the daemon alone")
 
-    def _ours(self, arguments: tuple[Any, ...]) -> str | None:
-        for argument in arguments[:_MOST_PATHS]:
+    def _ours(self, event: str, arguments: tuple[Any, ...]) -> str | None:
+        folders = [arguments[one] if one is not None and one < len(arguments) else None for one in _FOLDERS.get(event, _NONE)]
+        for argument, folder in zip(arguments[:_MOST_PATHS], folders, strict=False):
             path = _path(argument)
             name = path.rpartition("/")[2]
-            if name in self._names and os.path.realpath(path) in self._files:
+            if name not in self._names:
+                continue
+            if event == "open" and arguments[1:2] == (None,) and not path.startswith("/"):
+                return name  # os.open does not tell relative to which folder: nobody needs to name ours so
+            if os.path.realpath(_beneath(folder, path)) in self._files:
                 return name
         return None
 
@@ -129,6 +137,11 @@ class Fence:
                 break
             frame = frame.f_back
         raise Forbidden(what)
+
+
+def _beneath(folder: object, path: str) -> str:
+    """The path, relative to an open folder where one is given (-1 stands for none)."""
+    return f"/proc/self/fd/{folder}/{path}" if isinstance(folder, int) and folder >= 0 and not path.startswith("/") else path
 
 
 def _path(argument: object) -> str:
