@@ -35,6 +35,8 @@ _LOOPBACK: Final = "0100007F"
 _CONNECTIONS: Final = (("/proc/net/tcp", _LOOPBACK), ("/proc/net/tcp6", f"0000000000000000FFFF0000{_LOOPBACK}"))
 """Where the kernel lists connections, and how 127.0.0.1 is written there: a socket of IPv6 may connect to it, too."""
 
+NOBODY: Final = -1
+
 _AWAY: Final = "The daemon does not answer. {} Load this page again once it runs."
 _STRANGER: Final = "Open the address that cdmctl console printed. It works once: for another browser run cdmctl console again."
 
@@ -96,16 +98,22 @@ class Loopback(ThreadingHTTPServer):
 
 
 def owner(port: int, server_port: int) -> int | None:
-    """The user whose socket is the other end of a connection from 127.0.0.1:``port``; None where the kernel does not tell."""
+    """The user whose socket is the other end of a connection from 127.0.0.1:``port``.
+
+    None where the kernel tells of no connections at all; ``NOBODY`` where it tells of them and this one is not among them:
+    it is gone already, or comes through another network namespace, and nobody who was given the address sits there.
+    """
+    told = False
     for table, address in _CONNECTIONS:
         wanted = [f"{address}:{port:04X}", f"{address}:{server_port:04X}"]
         try:
             lines = Path(table).read_text("ascii").splitlines()[1:]
         except OSError:
             continue
+        told = True
         if found := next((row for row in map(str.split, lines) if row[1:3] == wanted), None):
             return int(found[7])
-    return None
+    return NOBODY if told else None
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cdmd.cli.loopback import Loopback, owner
+from cdmd.cli.loopback import NOBODY, Loopback, owner
 from cdmd.control.client import Client
 from tests.cli.calling import Cdmctl
 from tests.control.doubles import Daemon
@@ -118,8 +118,17 @@ def test_the_kernel_tells_whose_a_connection_is(loopback: Loopback) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", loopback.port, timeout=5)
     connection.connect()
     assert owner(connection.sock.getsockname()[1], loopback.port) == os.getuid()
-    assert owner(1, loopback.port) is None
+    assert owner(1, loopback.port) == NOBODY, "it lists connections, and that one is not among them"
     connection.close()
+
+
+def test_a_connection_that_the_kernel_lists_nowhere_is_not_answered(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    for server in _serving(daemon.client(), users={os.getuid()}):
+        monkeypatch.setattr("cdmd.cli.loopback._CONNECTIONS", (("/proc/net/tcp6", "0" * 32),))
+        with pytest.raises((http.client.HTTPException, OSError)):
+            ask(server, f"/?ticket={TICKET}")
+        monkeypatch.setattr("cdmd.cli.loopback._CONNECTIONS", (("/nowhere", "0" * 32),))
+        assert ask(server, f"/?ticket={TICKET}").status == 303, "where nothing is listed, the ticket has to do"
 
 
 def test_the_kernel_also_tells_of_a_socket_of_ipv6(loopback: Loopback) -> None:
