@@ -62,6 +62,21 @@ def check(config: Path | None, *, as_json: bool, online: bool, quiet: bool) -> i
     return 0
 
 
+def _about(config: Path | None, state_dir: Path | None) -> Config | None:
+    """The configuration that says where journal and store lie; None where there is none about this directory.
+
+    With ``--state-dir`` alone that is the usual one, if it can be read and is about that directory: a copy of a directory or
+    one that was restored beside it has none.
+    """
+    if state_dir is None or config is not None:
+        return load_all(config).config
+    try:
+        found = load_all(None).config
+    except ConfigInvalid:
+        return None
+    return found if found.state_dir.resolve() == state_dir.resolve() else None
+
+
 @click.command()
 @_CONFIG
 @_STATE
@@ -73,7 +88,7 @@ def verify(config: Path | None, state_dir: Path | None, *, as_json: bool) -> int
     cdmd verify
     cdmd verify --state-dir /var/lib/cdmd
     """
-    loaded = None if state_dir else load_all(config).config
+    loaded = _about(config, state_dir)
     directory = StateDirectory(state_dir or loaded.state_dir)  # type: ignore[union-attr]  # one of both is there
     elsewhere = loaded.journal.url if loaded else None
     if not any(path.exists() for path in (directory.journal, directory.store, directory.elsewhere)):

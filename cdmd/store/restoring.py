@@ -42,7 +42,16 @@ _MANIFEST: Final = "manifest.json"
 _NAMES: Final = ("store.db", "journal.db", "feeds.db")
 _OPTIONAL: Final = "feeds.db"
 _CHUNK: Final = 2**20
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ROOM: Final = "make room or name a file on another disk, and try again"
+_ALLOWED: Final = "name a file where the daemon's user may write (the service's own unit may forbid a folder, too)"
+_ADVICE: Final = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ALLOWED),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "make its folder first"),
+    errno.EEXIST: "a backup never takes the place of another file: name a new one",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENAMETOOLONG: "name it shorter",
+}
 _JOURNAL: Final = load_queries("journal")
 _STORE: Final = load_queries("store")
 
@@ -85,11 +94,11 @@ async def backup(
 
 
 def _why(error: OSError | CdmdError) -> str:
-    """The reason, and what to do."""
-    if isinstance(error, OSError) and error.errno not in _FULL:
-        return f"{error.strerror}; name a new file where the daemon's user may write"
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return f"{reason}; nothing of it is left; make room or name a file on another disk, and try again"
+    """The reason, and what to do about it."""
+    if not isinstance(error, OSError):
+        return f"{error}; nothing of it is left; try again, and look through the databases with: cdmctl verify"
+    advice = _ADVICE.get(error.errno or 0, "look into the system's log, or name a file on another disk")
+    return f"{error.strerror}; nothing of it is left; {advice}"
 
 
 def kept_state(directory: StateDirectory, owner: str) -> dict[bytes, bytes] | None:

@@ -344,6 +344,25 @@ def test_a_store_on_a_server_is_not_looked_for_here_nor_restored_here(cdmd: Any,
     assert "restore it there" in cdmd("restore", str(file), "--state-dir", str(state)).err
 
 
+def test_verify_of_a_named_directory_heeds_the_configuration_that_is_about_it(
+    cdmd: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    state, file = tmp_path / "state", tmp_path / "cdmd.toml"
+    with DaemonProcess(tmp_path, WEBHOOK) as daemon:
+        assert daemon.stop() == 0
+    (state / "journal.db").unlink()
+    file.write_text(f'[daemon]\nstate_dir = "{state}"\n[journal]\nurl = "nats://127.0.0.1:4222"\n{WEBHOOK}')
+    monkeypatch.setenv("CDMD_CONFIG", str(file))
+    said = cdmd("verify", "--state-dir", str(state))
+    assert (said.status, said.out) == (0, f"{state}: the store is whole\n")
+    assert "the journal lies at nats://127.0.0.1:4222" in said.err
+    assert cdmd("verify", "--state-dir", str(state), "--config", str(file)).status == 0
+    file.write_text(WEBHOOK)
+    assert cdmd("verify", "--state-dir", str(state)).status == 1, "this one is about another directory"
+    file.write_text("= ]")
+    assert cdmd("verify", "--state-dir", str(state)).status == 1, "and this one about none"
+
+
 # ---- the group ---------------------------------------------------------------------------------------------------------
 
 

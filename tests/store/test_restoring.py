@@ -205,10 +205,12 @@ async def test_a_backup_never_overwrites_and_a_failed_one_leaves_nothing(
 ) -> None:
     await filled(state, file)
     async with running(state) as opened:
-        with pytest.raises(CdmdError, match="File exists"):
+        with pytest.raises(CdmdError, match="File exists; nothing of it is left; a backup never takes the place of another"):
             await back_up(opened, file)
-        with pytest.raises(CdmdError, match="could not be written"):
+        with pytest.raises(CdmdError, match=r"could not be written: No such file or directory; .*; make its folder first"):
             await back_up(opened, tmp_path / "missing" / "backup.tar")
+        with pytest.raises(CdmdError, match=r"File name too long; .*; name it shorter"):
+            await back_up(opened, tmp_path / ("b" * 300))
 
 
 async def test_a_backup_that_finds_no_space_leaves_no_file(state: StateDirectory, file: Path, tmp_path: Path) -> None:
