@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ from cdmd.models import Changes, Merge, Micros, ProfileKey, Seen, SeenVerdict, S
 from cdmd.store.checking import verify_store
 from cdmd.store.checkpoints import STEP
 from cdmd.store.keys import Digester
+from cdmd.store.sql import load_queries
 from cdmd.store.store import SqliteStore
 from tests.store.contract_store import (
     DIGESTER,
@@ -35,6 +36,7 @@ from tests.store.contract_store import (
 )
 from tests.store.samples import Disk, HandClock
 
+_CAUSES = load_queries("store")["dead_letter_causes"]
 pytestmark = pytest.mark.anyio
 
 Reopen: TypeAlias = Callable[..., AbstractAsyncContextManager[SqliteStore]]
@@ -523,6 +525,7 @@ def as_earlier(path: Path, version: int) -> None:
         DROP TABLE targets;
         DROP TABLE outbox;
         DROP TABLE attempts;
+        DROP INDEX dead_letters_by_cause;
     """
     if version < 2:
         script += "DROP INDEX parked_turns; ALTER TABLE parked DROP COLUMN extension;"
@@ -551,6 +554,14 @@ async def test_a_store_of_the_first_release_shows_and_goes_on_with_all_that_its_
         assert found is not None
         assert [one.seq for one in found.activities] == [9, 7, 5, 3, 1]
         assert await store.verify() == []
+
+
+async def test_causes_of_dead_letters_are_counted_without_reading_them(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen():
+        pass
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {_CAUSES}", (100,))]
+    assert plan[0] == "SCAN dead_letters USING COVERING INDEX dead_letters_by_cause"
 
 
 async def test_what_an_earlier_version_parked_comes_back(reopen: Reopen, tmp_path: Path) -> None:
