@@ -31,7 +31,6 @@ from cdmd.config.schema import (
     HttpSettings,
     IdentitySettings,
     IndicatorSettings,
-    MetricsSettings,
     NetworkSettings,
     ParkedSettings,
     QueueSettings,
@@ -41,7 +40,7 @@ from cdmd.config.secrets import LITERAL, Secrets, StandIns, make_token, token
 from cdmd.config.sharing import JournalSettings
 from cdmd.config.storing import StoreSettings
 from cdmd.config.targeting import addressed, target
-from cdmd.config.telemetry import OpenTelemetrySettings
+from cdmd.config.telemetry import MetricsSettings, OpenTelemetrySettings
 from cdmd.config.typed import Check, Typed, Types
 from cdmd.contracts import Format
 from cdmd.errors import ConfigInvalid

@@ -15,7 +15,7 @@ from cdmd.config.governing import PrivacySettings
 from cdmd.config.outbound import DeliverySettings, TargetConfig
 from cdmd.config.sharing import JournalSettings
 from cdmd.config.storing import StoreSettings
-from cdmd.config.telemetry import OpenTelemetrySettings
+from cdmd.config.telemetry import MetricsSettings, OpenTelemetrySettings
 from cdmd.contracts import EventSettings
 from cdmd.kit.quantities import Duration, Size
 from cdmd.kit.secret import Secret
@@ -100,22 +100,6 @@ class ControlSettings(_Table, frozen=True, kw_only=True):
     readers: Annotated[tuple[str, ...], Meta(description="Users and `@groups` that may look; never at personal data.")] = (
         "@adm",
     )
-
-
-class MetricsSettings(_Table, frozen=True, kw_only=True):
-    """``[metrics]``."""
-
-    listen: Annotated[
-        str | None,
-        Meta(description="Where `GET /metrics` is answered, as `HOST:PORT`; nowhere by default. It asks nobody who they are."),
-    ] = None
-    names: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Under which names with a dot it is also answered (`cdmd.example.com`); under addresses, `localhost`,"
-            " names of one word and the one in `listen` it always is."
-        ),
-    ] = ()
 
 
 class NetworkSettings(_Table, frozen=True, kw_only=True):

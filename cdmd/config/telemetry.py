@@ -1,4 +1,4 @@
-"""``[opentelemetry]`` as a struct: whether and where events' ways are told as spans."""
+"""``[metrics]`` and ``[opentelemetry]`` as structs: where figures are read, and where events' ways are told as spans."""
 
 import importlib.util
 from typing import Annotated
@@ -8,6 +8,22 @@ import msgspec
 from msgspec import Meta
 
 from cdmd.kit.secret import Secret
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[metrics]``."""
+
+    listen: Annotated[
+        str | None,
+        Meta(description="Where `GET /metrics` is answered, as `HOST:PORT`; nowhere by default. It asks nobody who they are."),
+    ] = None
+    names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Under which names with a dot it is also answered (`cdmd.example.com`); under addresses, `localhost`,"
+            " names of one word and the one in `listen` it always is."
+        ),
+    ] = ()
 
 
 class OpenTelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

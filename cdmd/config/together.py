@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from cdmd.config.checking import nearest
 from cdmd.config.meaning import Found, listen_problem
 from cdmd.config.reading import Key
-from cdmd.config.schema import ConnectorConfig, ConnectorFrame, IdentitySettings, MetricsSettings
+from cdmd.config.schema import ConnectorConfig, ConnectorFrame, IdentitySettings
+from cdmd.config.telemetry import MetricsSettings
 from cdmd.kit.grants import Demand, impossible
 
 
