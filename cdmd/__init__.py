@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cdmd.errors import AddressRefused as AddressRefused
     from cdmd.errors import ConfigInvalid as ConfigInvalid
     from cdmd.errors import Drop as Drop
+    from cdmd.errors import Failed as Failed
     from cdmd.errors import FormatFault as FormatFault
     from cdmd.errors import NotDurable as NotDurable
     from cdmd.errors import Overloaded as Overloaded
@@ -77,6 +78,7 @@ _HOMES: Final = {
         "AddressRefused",
         "ConfigInvalid",
         "Drop",
+        "Failed",
         "FormatFault",
         "NotDurable",
         "Overloaded",

@@ -142,6 +142,17 @@ class RetryLater(CdmdError):
         self.seconds, self.reason = seconds, reason
 
 
+class Failed(CdmdError):
+    """Raised by an extension: this call failed, which counts as any failure does, and ``on_failure`` decides.
+
+    The reason is shown to administrators: no customer's values in it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Reject(CdmdError):
     """Raised by an extension: this event becomes a dead letter."""
 

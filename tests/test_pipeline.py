@@ -15,6 +15,7 @@ from cdmd.batches.extending import Passage
 from cdmd.batches.preparing import prepared
 from cdmd.batches.writing import Turn
 from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
+from cdmd.control.protocol import STAGES
 from cdmd.errors import Drop, NotDurable, Reject, RetryLater
 from cdmd.extensions import Extensions, Limits, Registered, extension
 from cdmd.extensions.dispatch import Visit
@@ -925,6 +926,31 @@ async def test_tail_shows_every_stage():
                     break
     assert stages[:5] == ["accepted"] * 5
     assert sorted(stages[5:]) == sorted(["extended"] * 4 + ["applied", "repeated", "filtered", "dead", "parked"])
+
+
+async def test_each_try_of_an_extension_is_shown_once_and_a_failed_one_as_that():
+    failing = True
+
+    async def asks(event, context):
+        if failing:
+            raise OSError
+        return event.enriched(x=1)
+
+    daemon, seen = Daemon(), []
+    with daemon.tail.subscribe() as subscriber:
+        async with daemon.running(on("tv", asks, name="e")):
+            daemon.journal.add(event("1", type="tv"))
+            await daemon.store.until(lambda: daemon.store.waiting)
+            failing = False
+            daemon.clock.advance(60)
+            await daemon.store.until(lambda: daemon.store.activities)
+            with anyio.fail_after(5):
+                async for passing in subscriber:
+                    seen.append(passing.stage)
+                    if passing.stage == "applied":
+                        break
+    assert seen == ["failed", "parked", "extended", "applied"]
+    assert set(seen) <= set(STAGES)
 
 
 async def test_a_reload_counts_from_the_next_batch():

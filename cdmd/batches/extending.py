@@ -53,6 +53,7 @@ class Passage:
         "resumed",
         "retry",
         "seq",
+        "told",
         "tries",
         "visit",
         "waits_for",
@@ -64,7 +65,7 @@ class Passage:
         self.visit: Visit | None = None
         self.left = self.resumed = self.retry = False
         self.parked_since: Micros | None = None
-        self.attempts = self.tries = 0
+        self.attempts = self.tries = self.told = 0
         self.digest: Digest | None = None
         self.before: Sequence[Extended] = ()
         self.waits_for = ""
@@ -99,7 +100,7 @@ class Passage:
             retry=self.retry,
             attempts=self.tries,
             digest=self.digest,
-            began=tuple(visit.began) if visit is not None else (),
+            began=tuple(visit.began[self.told :]) if visit is not None else (),
         )
         return item, self.entry.event
 
@@ -223,7 +224,7 @@ class Extending:
                 passage.left = True
                 passage_after = Passage(passage.seq, passage.entry)
                 passage_after.visit, passage_after.resumed, passage_after.parked_since = visit, True, now
-                passage_after.waits_for = visit.extension
+                passage_after.waits_for, passage_after.told = visit.extension, len(visit.trace)
                 self.running[passage.seq] = passage_after
         return batch.passages
 

@@ -17,7 +17,7 @@ _BUFFER: Final = 1000
 
 
 class Passing(msgspec.Struct, frozen=True):
-    """An event that passed a stage (accepted, extended, applied, filtered, repeated, dead, parked), and a word about it.
+    """An event that passed a stage (``cdmd.control.protocol.STAGES``), and a word about it.
 
     ``lost`` is how many the subscriber missed right before it.
     """

@@ -18,7 +18,7 @@ from cdmd.batches.rules import Rules
 from cdmd.batches.tail import Tail
 from cdmd.contracts import Clock, Store, Witness
 from cdmd.errors import CdmdError
-from cdmd.models import Changes, Count, Seq, to_micros
+from cdmd.models import FAILED, Changes, Count, Seq, to_micros
 
 _LONGEST_PAUSE: Final = 5.0
 _PATIENT: Final = 2
@@ -152,8 +152,9 @@ class Writing:
     def _show(self, fates: Sequence[Fate]) -> None:
         for stage, item, detail, *_ in fates:
             event = item.entry.event
-            for visit in item.trace:
-                self._tail.publish("extended", event, f"{visit.extension}: {visit.outcome}")
+            for visit in item.trace[len(item.trace) - len(item.began) :]:  # earlier ones were shown when they were made
+                called = "failed" if visit.outcome.startswith(FAILED) else "extended"
+                self._tail.publish(called, event, f"{visit.extension}: {visit.outcome}")
             if stage is not None:
                 self._tail.publish(stage, event, detail)
 

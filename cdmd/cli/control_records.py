@@ -24,7 +24,7 @@ _PEOPLE = "cdmd.cli.control_people"
 @click.command
 @click.option("--connector", metavar="NAME", shell_complete=connector_names, help="Only this connector's events.")
 @click.option("--type", "glob", metavar="GLOB", help="Only types that match (order.*).")
-@click.option("--stage", metavar="STAGE", help="Only events at this stage.")
+@click.option("--stage", metavar="STAGE", help="Only at this stage: accepted, extended, failed, applied, parked, dead ...")
 @click.option("--reveal", is_flag=True, help="With personal data (admins; leaves an audit row).")
 @click.option("--reattach/--once", default=None, help="Go on after a restart of the daemon, or end with it.")
 @talks

@@ -212,7 +212,7 @@ def delivery_retry(delivery: str | None, target: str | None, everything: bool, y
     cdmctl deliveries retry --target crm --yes
     """
     if (delivery is not None) + (target is not None) + everything != 1:
-        raise click.UsageError("name one delivery by its id, or say --target NAME, or --all")
+        raise click.UsageError("say one of the three: a delivery's id, --target NAME, or --all")
     body: dict[str, Any] = {"all": True} if everything else {"target": target} if target else {"id": delivery}
     if dry_run:
         listed = client().get("/v1/deliveries", {"target": target, "limit": MOST})

@@ -58,7 +58,8 @@ def check(config: Path | None, *, as_json: bool, online: bool, quiet: bool) -> i
     if not quiet:
         files = ", ".join(loaded.files) or "embedded defaults"
         targets = f", {len(loaded.targets)} target(s)" if loaded.targets else ""
-        click.echo(f"{files}: {len(loaded.connectors)} connector(s){targets}, no mistakes")
+        warned = f", {len(loaded.warnings)} warning(s)" if loaded.warnings else ""
+        click.echo(f"{files}: {len(loaded.connectors)} connector(s){targets}, no mistakes{warned}")
     return 0
 
 

@@ -74,7 +74,7 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
         return _show(sampled(built, one, loaded, limit=limit, given=None if input_ is None else _path(input_)), None, limit)
     source = RecordingSource(one.name, frame=one.frame, streams=getattr(built, "streams", {}))
     if not isinstance(built, PushConnector):
-        raise CdmdError(f"{connector} fetches by itself, and its type cannot be tried")
+        raise CdmdError(f"{connector} fetches by itself, and its type cannot be tried: it has no `sample`")
     if input_ is None:
         raise BadArguments(f"{connector} is told by its sender: give a request body with --input FILE")
     refused = anyio.run(_feed, built, source, input_.read(), headers)

@@ -183,7 +183,12 @@ def _plugin(row: Mapping[str, Any]) -> Iterator[Finding]:
     if row["state"] in {"load error", "bad config"}:
         yield Finding("problem", f"plugin {row['name']}", f"{row['state']}: {row['error']}{_kept(row)}", _mend(row))
     elif row["error"]:
-        yield Finding("warning", f"plugin {row['name']}", row["error"], "see what it needs: its README, and the log")
+        yield Finding(
+            "warning",
+            f"plugin {row['name']}",
+            row["error"],
+            f"mend what it says: its README tells what it needs; cdmctl plugins info {row['name']}",
+        )
     if process := row.get("process"):  # an older daemon has none
         yield from _process(row["name"], process)
 

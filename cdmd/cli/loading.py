@@ -2,11 +2,13 @@
 
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
 
 import cdmd.builtin
 from cdmd.config.library import Library
@@ -47,6 +49,7 @@ def load_all(path: Path | None, *, make_token: bool = False, alone: str | None =
         entry_points(group="cdmd"), tables, modules={"builtin": cdmd.builtin}, describe=partial(describe, private=private)
     )
     config = _load(path, plugins, environment, make_token=make_token, alone=alone)
+    config = msgspec.structs.replace(config, warnings=(*config.warnings, *_unwell(plugins)))
     for name, problems in config.plugin_problems.items():
         plugins.refuse(name, problems)
     return Loaded(plugins, config, path, environment, private)
@@ -81,6 +84,14 @@ def _absent(plugins: Plugins) -> str | None:
     """Which plugins brought nothing, and why; None where all did."""
     missing = [row for row in plugins.rows() if row.state in {"load error", "bad config", "disabled"}]
     return ", ".join(f"the plugin {row.name} is not there ({row.error or row.state})" for row in missing) or None
+
+
+def _unwell(plugins: Plugins) -> Iterator[str]:
+    """What is wrong with plugins before their settings are looked at: one that is not installed, say."""
+    for row in plugins.rows():
+        if row.state in {"load error", "bad config"}:
+            key = f"plugins.{row.name}"
+            yield str(row.error) if str(row.error).startswith(key) else f"{key}: {row.error}"
 
 
 def _build(config: Config, plugins: Plugins) -> None:

@@ -44,9 +44,7 @@ def check(directory: Path, at_least: str, as_json: bool) -> None:
             click.echo(f"{'-' if missing else '+'} {one.tier:<6}  {one.name}")
             for text in missing:
                 click.echo(f"            {clean(text)}")
-        click.echo(
-            f"\nit is {tier or 'below bronze'}" + ("; gold it is once these are answered with yes:" if tier == "gold" else "")
-        )
+        click.echo(f"\nit is {tier or 'below bronze'}" + (", if you can answer these with yes:" if tier == "gold" else ""))
         for text in QUESTIONS if tier == "gold" else ():
             click.echo(f"  ? {text}")
     if tier is None or TIERS.index(tier) < TIERS.index(at_least):

@@ -66,7 +66,9 @@ def _rights(state_dir: Path) -> Iterator[Finding]:
     """Whether somebody else may read what is kept; silent where we may not even look."""
     try:
         seen = [state_dir, *state_dir.iterdir()]
-        open_to_others = [path for path in seen if path.lstat().st_mode & _OTHERS]
+        # A socket is there to be connected to: who may is decided by who asks.
+        modes = [(path, path.lstat().st_mode) for path in seen]
+        open_to_others = [path for path, mode in modes if mode & _OTHERS and not stat.S_ISSOCK(mode)]
     except OSError:
         return
     if open_to_others:

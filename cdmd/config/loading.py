@@ -189,7 +189,9 @@ class _Loading:
         indicators = self._several("indicators", IndicatorSettings, stand_ins=_INDICATOR)
         audiences = self._several("audiences", AudienceSettings, stand_ins=_AUDIENCE)
         connectors, targets = self._connectors(), self._targets(indicators)
-        plugins = {name: self._plugins.table(name, table) for name, table in self._tables("plugins").items()}
+        # One that declares settings is told its defaults, and what it misses, also where there is no table of its own.
+        tables = {name: {} for name in self._plugins.declared} | self._tables("plugins")
+        plugins = {name: self._plugins.table(name, tables[name]) for name in sorted(tables)}
         for key, what in self._plugins.found():
             self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {what}")
         for found in (

@@ -67,6 +67,11 @@ class PluginTables:
             by_name.setdefault(key[1], []).append(f"{show(key)}: {what}")
         return by_name
 
+    @property
+    def declared(self) -> Iterable[str]:
+        """The plugins that declare their tables."""
+        return self._structs
+
     def found(self) -> Iterator[tuple[Key, str]]:
         """The mistakes, each by its key."""
         return iter(self._found)

@@ -15,9 +15,10 @@ from cdmd.control import audiences, commands, explaining, exporting, finding, in
 from cdmd.control.actors import Actor
 from cdmd.control.asking import body, flag, needed, number, text
 from cdmd.control.identity_handlers import IDENTITIES
-from cdmd.control.protocol import TailFilter
+from cdmd.control.protocol import STAGES, TailFilter
 from cdmd.control.runtime import Runtime
 from cdmd.control.target_handlers import TARGETS
+from cdmd.errors import BadArguments
 from cdmd.models import Seq
 
 Handler: TypeAlias = Callable[[Runtime, Actor, Request], Awaitable[Any]]
@@ -156,6 +157,8 @@ async def _audit(runtime: Runtime, actor: Actor, request: Request) -> Any:
 async def tail(runtime: Runtime, actor: Actor, request: Request) -> AsyncGenerator[dict[str, Any], None]:
     """`connector`, `type`, `stage`, `reveal`: live events as JSON Lines."""
     wanted = TailFilter(connector=text(request, "connector"), type=text(request, "type"), stage=text(request, "stage"))
+    if wanted.stage not in {None, *STAGES}:
+        raise BadArguments(f"there is no stage {wanted.stage!r}: it is one of {', '.join(STAGES)}")
     return await inspection.tail(runtime, actor, wanted, reveal=flag(request, "reveal"))
 
 

@@ -5,7 +5,7 @@ Not here: how it is served (``server``), who may ask (``actors``), or what the c
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -290,6 +290,10 @@ class AuditRow(_Shape, frozen=True, kw_only=True):
 
 
 # ---- events --------------------------------------------------------------------------------------------------------
+
+
+STAGES: Final = ("accepted", "extended", "failed", "applied", "filtered", "repeated", "dead", "parked")
+"""What a live event may have passed; ``failed``: a call of an extension."""
 
 
 class TailFilter(_Shape, frozen=True, kw_only=True):

@@ -182,9 +182,10 @@ def _dead(letter: DeadLetter) -> TraceStep:
 
 def _parked(row: Parked) -> TraceStep:
     due = from_micros(row.due)
+    tried = "" if not row.attempts else f", {row.attempts} {'has' if row.attempts == 1 else 'have'} failed"
     return TraceStep(
         step="parked",
-        text=f"waits for {row.extension}: {row.reason}; next try {show_time(due)} (after {row.attempts})",
+        text=f"waits for {row.extension}: {row.reason}; next try {show_time(due)}{tried}",
         time=from_micros(row.since),
         facts={"extension": row.extension, "attempts": row.attempts, "due": due},
     )

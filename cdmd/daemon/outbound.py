@@ -168,6 +168,8 @@ class Outbound:
             raise BadArguments(f"{name} is not sent to at once; let it go with: cdmctl targets send {name}")
         began = self._clock.monotonic()
         (verdict,) = await live.sender.verdicts([_sample(name, self._clock.now())])
+        if isinstance(verdict, Delivered):
+            self.dispatcher.hurry(name)
         said = verdict.answer[:1000].decode("utf-8", "backslashreplace")
         return Tried(
             target=name,

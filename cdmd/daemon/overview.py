@@ -164,7 +164,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         to_fetch=getattr(live.connector, "to_fetch", 0),
         last_event=parts.pipeline.freshness.last_event(name),
         next=live.working.next_look,
-        detail=_detail(live, child.detail),
+        detail=_detail(live, child.detail, paused=child.state == "paused"),
         streams=_streams(live),
         error=child.error,
     )
@@ -204,9 +204,11 @@ def freshness(parts: Parts, live: Live, now: datetime) -> float | None:
     return measured if since is None else max(measured or 0.0, (now - since).total_seconds())
 
 
-def _detail(live: Live, detail: str | None) -> str | None:
+def _detail(live: Live, detail: str | None, *, paused: bool) -> str | None:
     """What it does or waits for, and for one that is told how its senders prove who they are."""
     does = live.working.waiting_for or live.working.working_on or detail
+    if paused:
+        does = detail  # what it was last at is over
     proven = _verified(live) if live.gate is not None else None
     return "; ".join(part for part in (does, proven) if part) or None
 

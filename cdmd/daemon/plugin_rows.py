@@ -9,7 +9,7 @@ from cdmd.daemon.parts import Parts
 from cdmd.errors import NotFound
 from cdmd.extensions import ExtensionState
 from cdmd.isolation import ProcessState
-from cdmd.models import from_micros
+from cdmd.models import from_micros, show_time
 from cdmd.plugins.brought import Brought
 
 
@@ -19,7 +19,7 @@ def plugin_rows(parts: Parts, held: Mapping[str, int]) -> list[PluginRow]:
     found = []
     for row in parts.plugins.rows():
         own = [one for one in states if one.plugin == row.name]
-        errors = [row.error, *(f"{one.extension}: {one.error}" for one in own if one.error)]
+        errors = [row.error, *(f"{one.extension}: {_said(one)}" for one in own if one.error)]
         found.append(
             PluginRow(
                 name=row.name,
@@ -38,6 +38,11 @@ def plugin_rows(parts: Parts, held: Mapping[str, int]) -> list[PluginRow]:
             )
         )
     return found
+
+
+def _said(state: ExtensionState) -> str:
+    until = None if state.open_until is None else f"not called until {show_time(from_micros(state.open_until))}"
+    return "; ".join(filter(None, (state.error, until)))
 
 
 def _process(state: ProcessState | None) -> ProcessRow | None:

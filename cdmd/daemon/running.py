@@ -205,8 +205,8 @@ class Running:
         parts.log.info("configuration_reloaded", connectors=len(rows))
         failed = [f"connectors.{row.name}: {row.problem}" for row in rows if row.problem]
         failed += [f"targets.{row.name}: {row.problem}" for row in sent if row.problem]
-        problems = [*failed, *needs_restart(self._began_with, config)]
-        return ReloadReport(connectors=rows, targets=sent, problems=problems, warnings=list(config.warnings))
+        warnings = [*needs_restart(self._began_with, config), *config.warnings]
+        return ReloadReport(connectors=rows, targets=sent, problems=failed, warnings=warnings)
 
     async def reload_quietly(self) -> None:
         """After SIGHUP, where nobody waits for an answer."""

@@ -134,6 +134,8 @@ class Dispatcher:
             if name in self._live:
                 found[name] = Exchanged("unchanged")
                 continue
+            if name in found:
+                self.hurry(name)  # it was changed: what it was let alone for may be mended
             await self._start(name, one)
             if one.target is None:
                 found[name] = Exchanged("failed", _off(one))

@@ -16,12 +16,12 @@ import structlog
 
 from cdmd.contracts import Clock, Context, Extension
 from cdmd.errors import Drop, Reject, RetryLater
-from cdmd.extensions.breaker import Breaker, back_off
+from cdmd.extensions.breaker import WITHIN, Breaker, back_off
 from cdmd.extensions.context import Spanned
 from cdmd.extensions.performing import Function, Limits
 from cdmd.kit.globs import Globs
 from cdmd.kit.spans import SpanContext
-from cdmd.models import Bury, Discard, Event, Extended, Fault, Hold, Micros, Outcome, to_micros
+from cdmd.models import FAILED, Bury, Discard, Event, Extended, Fault, Hold, Micros, Outcome, show_time, to_micros
 
 _KEPT_DURATIONS: Final = 512
 _SOONEST: Final = 0.1
@@ -94,6 +94,8 @@ class Caller:
         self._breaker = Breaker()
         self._calls = self._failures = 0
         self._error: str | None = None
+        self._failed_at: float | None = None
+        self._failure: str | None = None
         self._withheld: str | None = None
         self._durations: deque[float] = deque(maxlen=_KEPT_DURATIONS)
         self._seconds = 0.0
@@ -138,7 +140,7 @@ class Caller:
             open_until=None if ahead is None else self._in(ahead),
             p95_seconds=durations[int(len(durations) * 0.95)] if durations else None,
             seconds=self._seconds,
-            error=self._error,
+            error="; ".join(filter(None, (self._failure, self._error))) or None,
             withheld=self._withheld,
         )
 
@@ -158,7 +160,7 @@ class Caller:
         return Verdict(event, Hold(self.key, self._in(wait), attempts, why), Extended(self.key, 0.0, "held"))
 
     def _went_well(self, before: Event, after: Event, begun: float) -> Verdict:
-        self._breaker.succeeded(self._clock.monotonic())
+        self._succeeded()
         added = tuple(name for name, value in after.data.items() if name not in before.data or before.data[name] != value)
         return Verdict(after, None, self._visit("extended" if added or after != before else "unchanged", begun, added))
 
@@ -176,16 +178,23 @@ class Caller:
                     return self._failed(event, "asked to be called later without a number of seconds", attempts, begun)
                 wait = min(max(float(seconds), _SOONEST), _LATEST)
                 outcome, word = Hold(self.key, self._in(wait), attempts, str(reason)), "later"
-        self._breaker.succeeded(self._clock.monotonic())
+        self._succeeded()
         return Verdict(event, outcome, self._visit(word, begun))
+
+    def _succeeded(self) -> None:
+        """What was wrong some time ago is over."""
+        now = self._clock.monotonic()
+        self._breaker.succeeded(now)
+        if self._failed_at is not None and now - self._failed_at > WITHIN:
+            self._failed_at = self._failure = None
 
     def _failed(self, event: Event, reason: str, attempts: int, begun: float) -> Verdict:
         self._failures += 1
-        self._error = reason
+        self._failed_at, self._failure = self._clock.monotonic(), f"{reason}, at {show_time(self._clock.now())}"
         self._log.warning("extension_failed", plugin=self.plugin, extension=self.key, error=reason, attempt=attempts + 1)
         if self._breaker.failed(self._clock.monotonic()):
             self._log.error("extension_not_called_for_a_while", plugin=self.plugin, extension=self.key)
-        visit = self._visit(f"failed: {reason}", begun)
+        visit = self._visit(f"{FAILED}: {reason}", begun)
         match self.extension.on_failure:
             case "store":
                 return Verdict(event, None, visit)
@@ -201,7 +210,8 @@ class Caller:
             return Verdict(event, None, Extended(self.key, 0.0, "skipped: it keeps failing"))
         ahead = max(0.0, (self._breaker.open_until or begun) - begun)
         due = self._in(ahead + self._chance() * (ahead + 1.0))
-        return Verdict(event, Hold(self.key, due, attempts, "it keeps failing"), Extended(self.key, 0.0, "held"))
+        why = f"it keeps failing and is let alone for a while: {self._failure}"
+        return Verdict(event, Hold(self.key, due, attempts, why), Extended(self.key, 0.0, "held"))
 
     def _visit(self, outcome: str, begun: float, added: Sequence[str] = ()) -> Extended:
         seconds = self._clock.monotonic() - begun

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 
 from cdmd.contracts import Context, Extension
-from cdmd.errors import Drop, Forbidden, Reject, RetryLater
+from cdmd.errors import AddressRefused, Drop, Failed, Forbidden, Reject, RequestFailed, RetryLater
 from cdmd.extensions.driving import DeadlinePassed, Driven, Misbehaved
 from cdmd.extensions.threads import Threads
 from cdmd.kit.frames import place
@@ -22,6 +22,9 @@ _DECODE: Final = msgspec.msgpack.Decoder(Event).decode
 _SHOW: Final = msgspec.json.Encoder().encode
 _ITS_OWN: Final = ("id", "source", "type", "received")
 """What of an event no extension may change."""
+
+_LONGEST: Final = 300
+"""Characters of a reason in a plugin's own words."""
 
 _OURS: Final = ("cdmd.extensions", "cdmd.plugins", "cdmd.isolation")
 
@@ -119,10 +122,26 @@ class Function:
         return kept
 
 
+def _said(raised: BaseException) -> str:
+    """What may be told of it: our client's own words, the status of an answer, else its class alone."""
+    name = type(raised).__name__
+    if isinstance(raised, Forbidden):
+        return str(raised)
+    if isinstance(raised, AddressRefused):
+        return f"{name} (no address that its settings name, or one that is not allowed)"  # its text may name what data named
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(raised.__traceback__)]
+    if isinstance(raised, RequestFailed) and modules and modules[-1].startswith("cdmd.kit."):
+        return f"{name} ({raised})"
+    status = getattr(getattr(raised, "response", None), "status_code", None)
+    return f"{name} {status}" if isinstance(status, int) else name
+
+
 def _reason(error: Exception) -> str:
-    """The exception's class and the plugin's own line; never its text, which may hold a customer's values."""
+    """The exception's class and the plugin's own line; never a stranger's text, which may hold a customer's values."""
     raised = error.what if isinstance(error, Misbehaved) else error
-    said = str(raised) if isinstance(raised, Forbidden) else type(raised).__name__
+    if isinstance(raised, Failed):
+        return " ".join(raised.reason.split())[:_LONGEST] or type(raised).__name__
+    said = _said(raised)
     places = [(str(frame.f_globals.get("__name__", "")), frame, line) for frame, line in walk_tb(raised.__traceback__)]
     places = [one for one in places if not one[0].startswith(_OURS)]
     if not places:

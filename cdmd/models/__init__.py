@@ -25,7 +25,7 @@ from cdmd.models.delivering import (
     TargetTotals,
 )
 from cdmd.models.journaled import ERASED, Entry, Journaled, decode_entry, encode_entry, tombstone
-from cdmd.models.outcomes import Apply, Bury, Discard, Extended, Hold, Item, Outcome
+from cdmd.models.outcomes import FAILED, Apply, Bury, Discard, Extended, Hold, Item, Outcome
 from cdmd.models.profiles import Activity, IdentifierState, IndicatorState, Merge, Notice, ProfileState, TraitState
 from cdmd.models.requests import Answer, Emission, Request, Route
 from cdmd.models.times import BRIEFLY, EPOCH, LANE, Digest, Micros, ProfileKey, Seq, from_micros, show_time, to_micros
@@ -34,6 +34,7 @@ __all__ = [
     "BRIEFLY",
     "EPOCH",
     "ERASED",
+    "FAILED",
     "LANE",
     "Accepted",
     "Activity",

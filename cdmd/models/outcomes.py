@@ -1,13 +1,16 @@
 """What the extensions made of an entry."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from cdmd.models.arriving import Fault
 from cdmd.models.journaled import Entry
 from cdmd.models.times import Digest, Micros, Seq
+
+FAILED: Final = "failed"
+"""What the outcome of a visit begins with where the call failed."""
 
 
 class Extended(msgspec.Struct, frozen=True, array_like=True, gc=False):

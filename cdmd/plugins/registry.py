@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
 import anyio.to_thread
 import msgspec
 
+from cdmd.config.checking import nearest
 from cdmd.config.plugins import Declared
 from cdmd.config.schema import Absent
 from cdmd.contracts import Connector, Context, Extension, Format, Source, Target
@@ -229,7 +230,7 @@ class Plugins:
         if settings.get("enabled", True) is False:
             self._row(name, None, "disabled", None)
         else:
-            self._row(name, None, "bad config", "it is configured but not installed")
+            self._row(name, None, "bad config", "it is configured but not installed" + nearest(name, self._rows))
 
     def _load(self, name: str, taking: _Taking, *, version: str | None) -> None:
         try:

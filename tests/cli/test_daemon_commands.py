@@ -103,6 +103,19 @@ def test_check_compiles_what_only_compiling_finds(cdmd: Any, config: Any) -> Non
     assert said.status == 6
 
 
+def test_check_warns_of_plugins_that_are_not_there(cdmd: Any, config: Any) -> None:
+    file = config(WEBHOOK + '[plugins.nosuch]\n[plugins.builtni]\nenabled = "no"\n')
+    said = cdmd("check", "--config", file)
+    assert said == (
+        0,
+        f"{file}: 1 connector(s), no mistakes, 2 warning(s)\n",
+        (
+            "warning: plugins.builtni: it is configured but not installed (did you mean builtin?)\n"
+            "warning: plugins.nosuch: it is configured but not installed\n"
+        ),
+    )
+
+
 def test_check_says_what_it_looked_at_unless_it_is_to_be_quiet(cdmd: Any, config: Any) -> None:
     file = config(WEBHOOK)
     assert cdmd("check", "--config", file)[:2] == (0, f"{file}: 1 connector(s), no mistakes\n")

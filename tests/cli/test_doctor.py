@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,10 @@ def test_a_state_that_others_may_read_is_a_problem(tmp_path: Path, monkeypatch: 
     state.mkdir(mode=0o700)
     (state / "store.db").touch(mode=0o600)
     assert list(surroundings.around(state)) == []
+    with socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(state / "c.sock"))
+        (state / "c.sock").chmod(0o660)
+        assert list(surroundings.around(state)) == [], "who may connect is asked there"
     (state / "store.db").chmod(0o644)
     (one,) = surroundings.around(state)
     assert (one.severity, one.what, one.do) == (

@@ -43,6 +43,13 @@ def test_a_mistake_is_its_plugins_alone_and_a_warning_with_its_key(tmp_path: Pat
     assert [warning.removeprefix(f"{tmp_path}/cdmd.toml: ") for warning in config.warnings] == config.plugin_problems["acme"]
 
 
+def test_one_that_has_no_table_has_its_defaults_and_is_told_what_is_missing(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "", plugins={"other": Settings})
+    assert config.plugins == {"acme": {}, "other": {"tries": 3}}
+    assert config.plugin_problems == {"other": ["plugins.other.url: missing key"]}
+    assert config.warnings[-1].endswith("plugins.other.url: missing key")
+
+
 def test_without_a_declaration_everything_is_taken(tmp_path: Path) -> None:
     config = loaded(tmp_path, 'whatever = ["env:ACME"]', plugins={})
     assert config.plugins["acme"] == {"whatever": ["s3cret"]}

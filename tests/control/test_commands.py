@@ -252,9 +252,11 @@ def test_an_event_is_found_by_any_id_that_a_sender_may_give(daemon: Daemon, name
 def test_the_live_tail_passes_its_filter_on_and_tells_what_was_lost(daemon: Daemon) -> None:
     [item] = lines([event()])
     daemon.runtime.items = [msgspec.structs.replace(item, lost=4, detail="warranty")]
-    [line] = daemon.client("reader").stream("/v1/tail", {"connector": "shop", "type": "order.*", "stage": "stored"})
+    [line] = daemon.client("reader").stream("/v1/tail", {"connector": "shop", "type": "order.*", "stage": "applied"})
+    with pytest.raises(BadArguments, match="there is no stage 'nosuch': it is one of accepted, extended, failed, applied"):
+        next(daemon.client("reader").stream("/v1/tail", {"stage": "nosuch"}))
     assert (line["stage"], line["lost"], line["detail"], line["time"]) == ("stored", 4, "warranty", "2026-11-23T10:00:00.120Z")
-    assert msgspec.structs.asdict(daemon.runtime.wanted) == {"connector": "shop", "type": "order.*", "stage": "stored"}
+    assert msgspec.structs.asdict(daemon.runtime.wanted) == {"connector": "shop", "type": "order.*", "stage": "applied"}
 
 
 # ---- profiles ------------------------------------------------------------------------------------------------------

@@ -141,6 +141,23 @@ async def test_a_sample_is_sent_at_once_and_judges_nothing(tmp_path: Path) -> No
         assert parts.outbound.dispatcher.note("crm").failures == 0
 
 
+@pytest.mark.parametrize("how", ["reload", "test"])
+async def test_a_target_that_was_to_be_let_alone_is_tried_once_it_is_changed_or_a_sample_arrives(
+    tmp_path: Path, how: str
+) -> None:
+    async with endpoint(429, 200) as one:
+        world = World(tmp_path, crm(one, 'events = ["order.*"]'))
+        async with world.parts() as parts:
+            await take(parts, "e1")
+            await eventually(lambda: parts.outbound.dispatcher.note("crm").state == "paused")
+            if how == "test":
+                assert (await parts.outbound.attempt("crm")).outcome == "delivered"
+            else:
+                world.configure(crm(one, 'events = ["order.*"]', "max_waiting = 9"))
+                assert verdicts((await Running(parts).reload()).targets) == {"crm": "restarted"}
+            assert (await sent(parts, 1)).state == "active"
+
+
 async def test_a_target_that_waits_for_a_time_is_woken_and_takes_no_sample(tmp_path: Path) -> None:
     text = SHOP + '[targets.file]\ntype = "nightly"\nevents = ["order.*"]\n'
     async with World(tmp_path, text, extra=NIGHTLY).parts() as parts:

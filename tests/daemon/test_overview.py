@@ -78,6 +78,12 @@ async def test_a_row_says_what_its_connector_waits_for_and_until_when(tmp_path: 
         await until(parts, "dead", "degraded", "failed")
         dead = await row(parts, "dead")
         assert "RuntimeError" in str(dead.error)
+        source = Fetcher.made["crm"].source
+        assert source is not None
+        source.working("listening to the till")
+        await parts.connectors.pause("crm")
+        paused = await row(parts)
+        assert (paused.state, paused.detail) == ("paused", None)
         assert "tried again in" in str(dead.detail)
         assert (await Running(parts).status()).state == "degraded"
 

@@ -9,11 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from cdmd.contracts import Extension
-from cdmd.errors import Drop, PluginFault, Reject, RetryLater
+from cdmd.errors import Drop, Failed, PluginFault, Reject, RetryLater
 from cdmd.extensions import Extensions, Limits, Registered, extension
 from cdmd.extensions.breaker import Breaker, back_off
 from cdmd.extensions.driving import DeadlinePassed, Driven
-from cdmd.models import Apply, Bury, Discard, Hold, to_micros
+from cdmd.models import Apply, Bury, Discard, Hold, show_time, to_micros
 from tests.batches.doubles import START, ManualClock, event
 
 pytestmark = pytest.mark.anyio
@@ -447,6 +447,7 @@ async def test_the_breaker_opens_after_five_failures_and_lets_one_probe_through(
         assert len(calls) == 5
         assert isinstance(outcome, Hold)
         assert outcome.attempts == 2
+        assert outcome.reason.startswith("it keeps failing and is let alone for a while: OSError at ")
         assert outcome.due >= to_micros(START + timedelta(seconds=29))
         assert extensions.states()[0].open_until is not None
         clock.advance(31)
@@ -460,6 +461,33 @@ async def test_the_breaker_opens_after_five_failures_and_lets_one_probe_through(
             assert (await extensions.run(event()))[1] == Apply()
         assert len(calls) == 9
         assert extensions.states()[0].open_until is None
+
+
+async def test_a_failure_is_shown_with_its_time_until_a_while_after_it_is_over():
+    clock, broken = ManualClock(), True
+
+    async def flaky(event, context):
+        if broken:
+            raise OSError
+
+    async with registry(flaky, clock=clock) as extensions:
+        await extensions.run(event())
+        broken = False
+        clock.advance(59)
+        await extensions.run(event())
+        assert extensions.states()[0].error.endswith(f", at {show_time(START)}"), "it may only be well between failures"
+        clock.advance(2)
+        assert extensions.states()[0].error is not None, "nothing says that it is well"
+        await extensions.run(event())
+        assert extensions.states()[0].error is None
+
+
+async def test_an_extension_may_fail_in_its_own_words():
+    async def refused(event, context):
+        raise Failed("the service  refuses\nour key")
+
+    _, outcome, trace = await outcome_of(refused)
+    assert (type(outcome), trace[0].outcome) == (Hold, "failed: the service refuses our key")
 
 
 async def test_with_store_an_open_breaker_lets_events_go_on_at_once():

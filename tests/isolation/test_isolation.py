@@ -120,7 +120,7 @@ async def test_what_an_extension_does_inside_it_does_apart(monkeypatch: pytest.M
             event, outcome, _ = await one.call("plain")
             assert (event.data["pid"], "APART_SECRET" in event.data["seen"]) == (pid, False)
             assert (await one.call("drops"))[1] == Discard("not wanted")
-            assert (await one.call("elsewhere"))[2].startswith("failed: AddressRefused at cdmd_apart.py:")
+            assert (await one.call("elsewhere"))[2].startswith("failed: AddressRefused (no address that its settings name")
             _, outcome, came = await one.call("rejects")
             assert (isinstance(outcome, Bury), came) == (True, "rejected")
             _, outcome, came = await one.call("waits", again="1")

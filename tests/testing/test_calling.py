@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 import cdmd
-from cdmd.testing import ManualClock, call_extension, make_event
+from cdmd.testing import FakeApi, ManualClock, call_extension, make_event
 
+pytest_plugins = ["cdmd.testing.fixtures"]
 EVENT = make_event("order.paid", data={"total": 5})
 
 
@@ -68,3 +69,27 @@ def test_its_deadline_and_its_clock_are_kept() -> None:
 
     clock = ManualClock()
     assert call_extension(declared(told), EVENT, clock=clock).event.data["now"] == clock.now().isoformat()
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [(401, "HTTPStatusError 401 at "), (0, "RequestFailed (the other side broke off or does not speak HTTP) at ")],
+)
+def test_what_an_answer_was_and_what_our_client_says_of_it_is_shown(fake_api: FakeApi, fails: int, said: str) -> None:
+    async def asks(event: cdmd.Event, context: cdmd.Context) -> None:
+        (await context.http.get(f"{context.settings['url']}/members/4711")).raise_for_status()
+
+    fake_api.fails(fails)
+    called = call_extension(declared(asks, timeout=5.0), EVENT, {"url": fake_api.url})
+    assert called.outcome.startswith(f"failed: {said}tests/testing/test_calling.py:")
+    assert "4711" not in called.outcome
+
+
+def test_what_a_plugin_says_in_our_name_and_an_address_out_of_data_are_not_shown() -> None:
+    async def asks(event: cdmd.Event, context: cdmd.Context) -> None:
+        await context.http.get("http://joe.example:99/")
+
+    said = call_extension(declared(raising(cdmd.RequestFailed("joe@example.com"))), EVENT, {}).outcome
+    assert said.startswith("failed: RequestFailed at ")
+    said = call_extension(declared(asks), EVENT, {}).outcome
+    assert said.startswith("failed: AddressRefused (no address that its settings name, or one that is not allowed) at ")
