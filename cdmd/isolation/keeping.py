@@ -109,14 +109,16 @@ class Isolated:
 
     async def live(self) -> None:
         """One process, from its start to its end. Raises ``SourceUnavailable`` with why it ended."""
+        child, loop = None, asyncio.get_running_loop()
         try:
-            child = self._child = spawn("cdmd.isolation.child", environment=plain_environment(os.environ))
+            child = spawn("cdmd.isolation.child", environment=plain_environment(os.environ))
+            _, process = await loop.create_connection(lambda: Process(self._begin, self._names, self), sock=child.socket)
         except OSError as error:
+            if child is not None:
+                child.end()
             self._note(reason := f"its process cannot be started: {error.strerror}")
             raise SourceUnavailable(reason) from error
-        self._gone = anyio.Event()
-        loop = asyncio.get_running_loop()
-        _, process = await loop.create_connection(lambda: Process(self._begin, self._names, self), sock=child.socket)
+        self._child, self._gone = child, anyio.Event()
         over = Ended("its process was ended")
         try:
             over = await self._watched(child, process)

@@ -4,6 +4,7 @@ They are the hostile ones of the acceptance tests (``cdmd_apart``).
 """
 
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -191,6 +192,17 @@ async def test_one_that_dies_again_and_again_is_left_alone_for_a_while() -> None
         assert one.isolated.state().state == "failed"
         _, outcome, came = await one.call("plain")
         assert (outcome, came) == (Apply(), "failed: its process does not run: its process was ended by SIGSEGV")
+
+
+async def test_one_whose_process_cannot_be_started_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    await anyio.to_thread.run_sync(declared)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    async with daemon() as one:
+        state = one.isolated.state()
+        assert (state.pid, state.reason) == (None, "its process cannot be started: No such file or directory")
+        _, outcome, came = await one.call("plain")
+        assert isinstance(outcome, Hold | Apply)
+        assert came == "later" or came.startswith("failed: its process does not run")
 
 
 async def test_what_is_the_daemons_is_out_of_reach_by_whatever_way(tmp_path: Path) -> None:
