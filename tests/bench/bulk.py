@@ -1,7 +1,7 @@
 """Bulk over SFTP, in the real daemon, from OpenSSH's sshd: a first load, a nightly register, and webhooks beside a load.
 
 Against sqlite-utils, dlt and duckdb with the same files in the same run (the extra ``bench``; what is missing is said). All
-files are computed from a seed. Run: python -m tests.bench.bulk [--long] [--folder FOLDER]. Needs sshd (openssh-server).
+files are computed from a seed. Run: python -m tests.bench.bulk [--long] [--own] [--folder FOLDER]. Needs sshd (openssh-server).
 """
 
 import time
@@ -20,10 +20,10 @@ PACE = 500
 """Webhooks a second beside a load."""
 
 
-def first_load(report: Report, server: Sshd, folder: Path, file: Path, count: int) -> float:
+def first_load(report: Report, server: Sshd, folder: Path, file: Path, count: int, *, own: bool = False) -> float:
     """Rows a second of a file of ``count`` new customers, all of them known in the end."""
     report.note(f"\n  First load of {count:,} customers ({file.stat().st_size >> 20} MiB) with identity resolution")
-    with Area(folder / "first", server) as daemon:
+    with Area(folder / "first", server, own=own) as daemon:
         watch = Watch(daemon)
         daemon.give(file, "customers.csv")
         daemon.until_done("customers.csv")
@@ -46,10 +46,10 @@ def peer(report: Report, which: str, folder: Path, *files: Path) -> bulk_peers.R
     return ran
 
 
-def loading(report: Report, server: Sshd, folder: Path, kept: Path, count: int) -> None:
+def loading(report: Report, server: Sshd, folder: Path, kept: Path, count: int, *, own: bool = False) -> None:
     """The first load and who else loads it."""
     file = register(kept, count)
-    took = first_load(report, server, folder, file, count)
+    took = first_load(report, server, folder, file, count, own=own)
     for which, least in (("sqlite-utils", 1.0), ("dlt", 2.0)):
         if (ran := peer(report, which, folder, file)) is not None:
             report.line(f"as fast as {which}", ran.seconds / took, "x", at_least=least)
@@ -104,10 +104,10 @@ def known_only(report: Report, server: Sshd, folder: Path, kept: Path, count: in
             report.line("rows looked at", count / seen.seconds, "1/s")
 
 
-def beside(report: Report, server: Sshd, folder: Path, kept: Path, count: int, seconds: float) -> None:
+def beside(report: Report, server: Sshd, folder: Path, kept: Path, count: int, seconds: float, *, own: bool = False) -> None:
     """Webhooks while a file loads, against the same webhooks alone."""
     report.note(f"\n  {PACE} webhooks a second while {count:,} rows load")
-    with Area(folder / "beside", server) as daemon:
+    with Area(folder / "beside", server, own=own) as daemon:
         alone = _webhooks(daemon, seconds, "alone")
         daemon.settle(seconds=60)
         daemon.give(register(kept, count), "customers.csv")
@@ -133,6 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the table; returns how many figures are beyond their budget."""
     parser = options("bulk", long_help="1,000,000 rows instead of 100,000, and registers of five times as many")
     parser.add_argument("--only", choices=("load", "nightly", "known", "beside"), help="one part of it")
+    parser.add_argument("--own", action="store_true", help="load and beside: the store is written by a process of its own")
     given = parser.parse_args(arguments)
     count, seconds = (1_000_000, 20.0) if given.long else (100_000, 3.0)
     report = Report("Bulk files over SFTP, in the real daemon")
@@ -142,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     with working_folder(given.folder) as folder, sshd(folder / "sshd") as server:
         kept = given.folder or folder
         if given.only in {None, "load"}:
-            loading(report, server, folder, kept, count)
+            loading(report, server, folder, kept, count, own=given.own)
         if given.only in {None, "nightly"}:
             nightly(report, server, folder, kept, count)
             if given.long:
@@ -151,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.only in {None, "known"}:
             known_only(report, server, folder, kept, count)
         if given.only in {None, "beside"}:
-            beside(report, server, folder, kept, count, seconds)
+            beside(report, server, folder, kept, count, seconds, own=given.own)
     return report.beyond
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from cdmd.testing import DaemonProcess
-from tests.bench.figures import cpu_seconds, quantile, resident_mib
-from tests.bench.setup import CONNECTOR
+from tests.bench.figures import cpu_seconds, processes, quantile, resident_mib
+from tests.bench.setup import CONNECTOR, OWN
 from tests.peers.sshd import Sshd
 
 _AREA = """
@@ -58,7 +58,7 @@ def cdmd_connectors():
 class Area(DaemonProcess):
     """The daemon with ``sup``, a watcher of ``area``, one of ``ours`` beside it, and the webhook connector ``shop``."""
 
-    def __init__(self, folder: Path, server: Sshd, *, more: str = "") -> None:
+    def __init__(self, folder: Path, server: Sshd, *, more: str = "", own: bool = False) -> None:
         self.area, self._ours, self._lag = folder / "area", folder / "ours", folder / "lag"
         for made in (folder, self.area, self._ours, folder / "modules"):
             made.mkdir()
@@ -67,6 +67,7 @@ class Area(DaemonProcess):
         config = server.connector(self.area) + _AREA.format(name="sup", more=more)
         config += server.connector(self._ours, name="ours") + _AREA.format(name="ours", more="")
         config += f'[connectors.meter]\ntype = "bench-meter"\nfile = "{self._lag}"\n{CONNECTOR}'
+        config += OWN if own else ""
         plugins, paths = {"bench-meter": "bench_meter"}, [folder / "modules"]
         super().__init__(folder, config, environment=server.environment, plugins=plugins, paths=paths)
 
@@ -75,6 +76,11 @@ class Area(DaemonProcess):
         """Of the process."""
         assert self.process is not None
         return self.process.pid
+
+    @property
+    def pids(self) -> list[int]:
+        """Of all its processes."""
+        return processes(self.pid, self.control)
 
     @property
     def port(self) -> int:
@@ -130,15 +136,15 @@ class Watch:
     def __init__(self, daemon: Area) -> None:
         self._daemon, self._lag = daemon, daemon.folder / "lag"
         self._from = self._lag.stat().st_size
-        self._cpu, self._began = cpu_seconds(daemon.pid), time.perf_counter()
+        self._cpu, self._began = cpu_seconds(*daemon.pids), time.perf_counter()
 
     def said(self) -> "Seen":
         """Until now."""
-        seconds, used = time.perf_counter() - self._began, cpu_seconds(self._daemon.pid) - self._cpu
+        seconds, used = time.perf_counter() - self._began, cpu_seconds(*self._daemon.pids) - self._cpu
         with self._lag.open() as lines:
             lines.seek(self._from)
             late = sorted(float(line.split()[1]) for line in lines if line.endswith("\n"))
-        return Seen(seconds, used, resident_mib(self._daemon.pid), late)
+        return Seen(seconds, used, resident_mib(*self._daemon.pids), late)
 
 
 class Seen:

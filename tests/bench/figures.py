@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from cdmd.control.client import Client
+
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -42,16 +44,22 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time that a process and its threads have used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def cpu_seconds(*pids: int) -> float:
+    """User and system time that processes and their threads have used."""
+    found = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum((int(fields[11]) + int(fields[12])) / TICKS for fields in found)
 
 
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process, at its highest."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+def resident_mib(*pids: int) -> float:
+    """Resident memory of processes, each at its highest; what they share is counted for each."""
+    lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def processes(pid: int, control: Client) -> list[int]:
+    """A daemon's, and the one that writes its store, where there is one."""
+    writer = control.get("/v1/status")["store"]["process"]
+    return [pid] if writer is None else [pid, writer]
 
 
 def quantile(sorted_values: Sequence[float], share: float) -> float:

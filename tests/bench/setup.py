@@ -53,6 +53,9 @@ where = "indicators.largest > 500.0"
 )
 """The same with three identifiers, five indicators of which two have a window, and three audiences."""
 
+OWN = '[store]\nprocess = "own"\n'
+"""The store is written by a process of its own."""
+
 PLUGIN = '''
 """One extension that adds an entry and does not wait."""
 import cdmd
