@@ -20,6 +20,7 @@ import msgspec
 from typing_extensions import override
 
 from cdmd.contracts import Decide
+from cdmd.errors import NotDurable
 from cdmd.models import Digest, ProfileKey, Seq
 from cdmd.store.applying import WriterTables
 from cdmd.store.process import StoreProcess, started
@@ -75,10 +76,8 @@ class RemoteTables(WriterTables):
     def decide(self, decide: Decide, *, number: int, upon: int, now: datetime) -> "concurrent.futures.Future[Written]":
         """Send a whole batch: number ``number``, to be written if ``upon`` was."""
         process, crossing = self._process, self._crossing
+        self._tell_rules(decide)
         try:
-            if (rules := crossing.rules(decide)) != process.rules:
-                process.tell(RULES, crossing.rules_sent(decide))
-                process.rules = rules
             batch = _ENCODE(Batch(number, upon, now, crossing.sent(decide)))
         except (TypeError, ValueError, OverflowError) as error:
             crossing.failed(decide, error)
@@ -86,6 +85,18 @@ class RemoteTables(WriterTables):
         future = process.send(BATCH, batch, read=partial(self._written, decide), failed=partial(crossing.failed, decide))
         future.add_done_callback(self._look)
         return future
+
+    def _tell_rules(self, decide: Decide) -> None:
+        """Where it goes by others than what was sent before. That they cannot be sent is no event's fault."""
+        process, crossing = self._process, self._crossing
+        if (rules := crossing.rules(decide)) == process.rules:
+            return
+        try:
+            sent = crossing.rules_sent(decide)
+        except (TypeError, AttributeError, pickle.PicklingError) as error:
+            raise NotDurable("the configuration cannot be told to the store's own process: take store.process away") from error
+        process.tell(RULES, sent)
+        process.rules = rules
 
     def _written(self, decide: Decide, answer: bytes) -> Written:
         written = _WRITTEN.decode(answer)

@@ -51,9 +51,14 @@ def cpu_seconds(*pids: int) -> float:
 
 
 def resident_mib(*pids: int) -> float:
-    """Resident memory of processes, each at its highest; what they share is counted for each."""
-    lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
-    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    """Resident memory of processes, each at its highest; the files (programs, libraries) that they share are counted once."""
+    highest, files = [_kib(pid, "VmHWM") for pid in pids], [_kib(pid, "RssFile") for pid in pids]
+    return (sum(highest) - sum(sorted(files)[:-1])) / 1024
+
+
+def _kib(pid: int, name: str) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1])
 
 
 def processes(pid: int, control: Client) -> list[int]:

@@ -258,6 +258,36 @@ class Incomparable:
         raise OddError("a", "b")
 
 
+async def test_rules_that_cannot_be_sent_are_no_fault_of_the_events(tmp_path: Path) -> None:
+    async with store_there(tmp_path, OWN._replace(start=in_thread)) as store:
+        made = decision(1, order("1"), rules=msgspec.structs.replace(RULES, reconciled={"x": lambda: None}))
+        with pytest.raises(NotDurable, match=r"take store\.process away"):
+            await store.apply(made.wanted, made)
+        assert made.broke is None
+
+
+class Unreadable:
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return refusing, ("joe@example.com",)
+
+
+def refusing(said: str) -> None:
+    raise ValueError(f"not {said}")
+
+
+async def test_a_process_that_ends_by_a_fault_of_its_own_says_where_and_not_what(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with store_there(tmp_path) as store:
+        made = decision(1, order("1"), rules=msgspec.structs.replace(RULES, reconciled={"x": Unreadable()}))
+        with pytest.raises(NotDurable, match="ended with 1"):
+            await store.apply(made.wanted, made)
+    said = capfd.readouterr().err
+    assert "ValueError" in said
+    assert "joe" not in said
+
+
 async def test_an_answer_that_cannot_be_read_is_told_to_its_sender_only(tmp_path: Path) -> None:
     class Deaf(DecisionCrossing):
         @override
