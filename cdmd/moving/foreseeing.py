@@ -20,7 +20,7 @@ from cdmd.store.moves import Move
 _ROWS_A_SECOND: Final = 20_000
 _ENTRIES_A_SECOND: Final = 10_000
 _MESSAGES_A_SECOND: Final = 500
-"""Measured by tests.bench.moving on two cores, where a commit of the journal is a message: rounded down."""
+"""Rounded down from tests.bench.cluster on two busy cores; a commit of the journal is a message on servers."""
 
 
 class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
