@@ -18,7 +18,8 @@ from cdmd.batches.extending import Batch, Extending
 from cdmd.batches.freshness import Freshness
 from cdmd.batches.pacing import Pace, Turns
 from cdmd.batches.preparing import Preparation, prepared, together
-from cdmd.batches.rules import Digester, PipelineSettings, Rules
+from cdmd.batches.rules import Digester, PipelineSettings, PipelineStatistics, Rules
+from cdmd.batches.sharing import Share, Shares
 from cdmd.batches.tail import Tail
 from cdmd.batches.writing import Turn, Writing
 from cdmd.contracts import Clock, Journal, Remap, Screen, Store, Witness
@@ -36,21 +37,13 @@ ABREAST: Final = 3
 """Batches under way into the store at once: one is written, one decided, one looked up."""
 
 
-class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures for ``status``: entries not applied, batches in the window, calls left behind or resumed, and what is wrong."""
-
-    backlog: int
-    window: int
-    parked_running: int
-    failure: str | None
-
-
 class Pipeline:
     """Takes what the journal holds through all steps into the store, in order, until cancelled.
 
     ``pull`` names the connectors whose freshness is measured from effective time; ``applied`` is told each new position,
-    ``lengthen`` whether threads may keep the interpreter for long now (``cdmd.batches.pacing.Turns``); ``witness`` hears of
-    each step. ``used`` is the processor's time that went by (seconds), also for whoever else writes the store.
+    ``lengthen`` whether threads may keep the interpreter for long now (``pacing.Turns``); ``witness`` hears of each step.
+    ``used`` is the processor's time that went by (seconds), also for whoever else writes the store. ``shares`` says which
+    part of the journal is this daemon's, where others apply the rest.
     """
 
     def __init__(  # noqa: PLR0913 - the rooms it joins, each by its name
@@ -74,8 +67,10 @@ class Pipeline:
         lengthen: Callable[[bool], None] = lambda long: None,
         witness: Witness | None = None,
         used: Callable[[], float] = time.process_time,
+        shares: Shares | None = None,
     ) -> None:
-        self._witness = witness
+        self._witness, self._shares = witness, shares
+        self._share: Share | None = None
         self._journal, self._store, self._extensions, self._clock = journal, store, extensions, clock
         self._settings = settings or PipelineSettings()
         rules = Rules(
@@ -91,7 +86,7 @@ class Pipeline:
         )
         self._extending = Extending(extensions, store, digester=digester, remap=remap, clock=clock, screen=screen)
         self._extending.on_return = self._notify
-        self._credit = Credit(head=journal.head, position=store.position)
+        self._credit = Credit(head=journal.head, position=store.position, shared=shares is not None)
         self._window: deque[Batch] = deque()
         self._read_upto = store.position
         self._begun = 0  # how many of them are under way into the store, from the first
@@ -100,22 +95,31 @@ class Pipeline:
         self._pace = Pace(clock, lambda: self._changed.wait(), used=used)  # noqa: PLW0108 - another event each time
         self._turns = Turns(clock, lengthen)
         self._woken = anyio.Event()
-        self.tail = tail or Tail()
+        self.tail = tail = tail or Tail()
         self._writing = Writing(
-            store, rules, clock=clock, pull=pull, credit=self._credit, tail=self.tail, applied=applied, witness=witness
+            store, rules, clock=clock, pull=pull, credit=self._credit, tail=tail, applied=applied, witness=witness
         )
+        self._writing.shares = shares
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Read ahead, call extensions, apply in order, and bring parked events back: side by side, until cancelled."""
-        self._read_upto, self._begun = self._store.position, 0
-        self._window.clear()
-        self._under_way.clear()
-        await self._writing.count_parked()
-        async with self._extensions, anyio.create_task_group() as tasks:
-            tasks.start_soon(self._read_ahead)
-            tasks.start_soon(self._bring_back)
-            task_status.started()
-            await self._apply_in_order()
+        """Read ahead, call extensions, apply in order, and bring parked events back: side by side, anew with each share."""
+        async with self._extensions:
+            while True:
+                self._share = None if self._shares is None else await self._shares.agreed()
+                self._read_upto, self._begun = self._store.position if self._share is None else self._share.begins, 0
+                self._window.clear()
+                self._under_way.clear()
+                self._extending.forget()
+                await self._writing.count_parked()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._read_ahead)
+                    if self._shares is None or self._shares.resumes:
+                        tasks.start_soon(self._bring_back)
+                    tasks.start_soon(self._apply_in_order)
+                    task_status.started()
+                    task_status = anyio.TASK_STATUS_IGNORED
+                    await (anyio.sleep_forever() if self._shares is None else self._shares.changed())
+                    tasks.cancel_scope.cancel()
 
     async def _read_ahead(self) -> None:
         """Step 1: the next entries of the journal become a batch of the window, and its extension calls start."""
@@ -123,7 +127,7 @@ class Pipeline:
             await self._read_on(tasks)
 
     async def _read_on(self, tasks: anyio.abc.TaskGroup) -> None:
-        while True:
+        while self._share is None or self._share.lanes:
             await self._writing.trying(lambda: self._journal.wait(self._read_upto))
             arrived = self._clock.monotonic()
             while self._waiting(self._settings.window * self._settings.batch):
@@ -135,8 +139,10 @@ class Pipeline:
             if not journaled:
                 continue
             now = self._clock.monotonic()
-            batch = Batch(journaled, release=max(arrived + self._settings.patience - _FLOOR, now + _FLOOR))
-            self._read_upto = batch.position
+            self._read_upto = position = journaled[-1].seq
+            if self._share is not None:
+                journaled = list(filter(self._share.holds, journaled))
+            batch = Batch(journaled, position=position, release=max(arrived + self._settings.patience - _FLOOR, now + _FLOOR))
             await self._extending.begin(batch)
             # Made ready while the store still writes what came before: it shall not wait for that.
             if batch.finished.is_set():
@@ -268,6 +274,12 @@ class Pipeline:
         if self.tail.watched:
             for entry in entries:
                 self.tail.publish("accepted", entry.event, entry.fault.code if entry.fault else "")
+
+    async def everywhere(self) -> None:
+        """What was applied, by whomever, may be more than before."""
+        self._writing.everywhere()
+        self._notify()
+        await self._writing.count_parked()
 
     def backlog(self, connector: str) -> int:
         """How many of the connector's events are durable and not applied; never too few."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cdmd.batches.extending import Passage
 from cdmd.batches.preparing import prepared
+from cdmd.batches.sharing import Share
 from cdmd.batches.writing import Turn
 from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.control.protocol import STAGES
@@ -46,7 +47,7 @@ class Daemon:
 
     @asynccontextmanager
     async def running(
-        self, *extensions, limits=None, known_only=(), projection=None, audiences=None, screen=None, **options
+        self, *extensions, limits=None, known_only=(), projection=None, audiences=None, screen=None, shares=None, **options
     ) -> AsyncIterator[Pipeline]:
         options.setdefault("look", 0.005)
         pipeline = Pipeline(
@@ -64,6 +65,7 @@ class Daemon:
             settings=PipelineSettings(**options),
             tail=self.tail,
             lengthen=self.lengthened.append,
+            shares=shares,
         )  # fmt: skip
         with anyio.fail_after(15):
             async with anyio.create_task_group() as tasks:
@@ -1244,3 +1246,70 @@ async def test_a_batch_is_not_even_handed_over_while_the_one_before_it_has_to_be
             assert (daemon.store.at_once, behind.failed) == (0, True)
             failed.done.set()
     assert daemon.store.at_once == 1
+
+
+# ---- one of several -----------------------------------------------------------------------------------------------
+
+
+class Parts:
+    """Says whose lanes they are: ``moved`` once with each new answer."""
+
+    def __init__(self, store: MemoryStore, *shares: Share, resumes: bool = False) -> None:
+        self.store, self.resumes, self._shares = store, resumes, list(shares)
+        self._moved = anyio.Event()
+
+    @property
+    def own(self) -> Seq:
+        return self.store.position
+
+    async def agreed(self) -> Share:
+        return self._shares.pop(0)
+
+    async def changed(self) -> None:
+        await self._moved.wait()
+        self._moved = anyio.Event()
+
+    def move(self) -> None:
+        self._moved.set()
+
+
+def placed(number: int, part: int) -> Entry:
+    return Entry(event(f"e{number}"), part=part)
+
+
+async def test_of_several_it_applies_its_own_lanes_from_where_each_was_left_and_others_once_it_has_them() -> None:
+    daemon = Daemon()
+    daemon.journal.add(placed(1, 0), placed(2, 1), placed(3, 2), placed(4, 5))
+    parts = Parts(daemon.store, Share({1: Seq(0)}, 4), Share({1: Seq(4), 2: Seq(1)}, 4))
+    async with daemon.running(shares=parts):
+        await daemon.store.until(lambda: daemon.store.position == 4)
+        assert sorted(daemon.store.activities) == [2, 4]
+        daemon.store.position = Seq(0)
+        parts.move()
+        await daemon.store.until(lambda: daemon.store.position == 4)
+        assert sorted(daemon.store.activities) == [2, 3, 4]
+
+
+async def test_without_a_lane_it_applies_nothing_until_it_has_one() -> None:
+    daemon = Daemon()
+    daemon.journal.add(placed(1, 0))
+    parts = Parts(daemon.store, Share({}, 4), Share({0: Seq(0)}, 4))
+    async with daemon.running(shares=parts):
+        await anyio.wait_all_tasks_blocked()
+        assert daemon.store.position == 0
+        parts.move()
+        await daemon.store.until(lambda: daemon.store.position == 1)
+
+
+async def test_a_connector_of_one_of_several_waits_until_all_have_applied_what_it_brought() -> None:
+    daemon = Daemon()
+    parts = Parts(daemon.store, Share({0: Seq(0)}, 2))
+    async with daemon.running(shares=parts) as pipeline:
+        entries = [placed(number, number % 2) for number in (1, 2, 3)]
+        pipeline.journaled(Seq(1), entries)
+        daemon.journal.add(*entries)
+        await daemon.store.until(lambda: daemon.store.position == 3)
+        assert pipeline.backlog("shop") == 3
+        daemon.store.position = Seq(2)
+        await pipeline.everywhere()
+        assert pipeline.backlog("shop") == 1

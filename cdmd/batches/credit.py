@@ -1,6 +1,6 @@
 """How many of a connector's events are durable and not applied yet, so that a pull connector waits."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -12,9 +12,13 @@ CREDIT: Final = 5000
 
 
 class Credit:
-    """Counts what went into the journal against what was applied. What an earlier run left behind counts for everybody."""
+    """Counts what went into the journal against what was applied. What an earlier run left behind counts for everybody.
 
-    def __init__(self, *, head: Seq, position: Seq) -> None:
+    ``shared``: others apply, too, so that it is known only up to where everything is applied (``everywhere``).
+    """
+
+    def __init__(self, *, head: Seq, position: Seq, shared: bool = False) -> None:
+        self._shared, self._waiting = shared, deque[tuple[Seq, str]]()
         self._head_at_start, self._position = head, position
         self._behind: Counter[str] = Counter()
         self._applied = anyio.Event()
@@ -25,6 +29,15 @@ class Credit:
         for seq, entry in enumerate(entries, first):
             if seq > done:
                 self._behind[entry.event.connector] += 1
+                if self._shared:
+                    self._waiting.append((Seq(seq), entry.event.connector))
+
+    def everywhere(self, position: Seq) -> None:
+        """Everything up to ``position`` is done, whoever did it."""
+        done = list[tuple[Seq, str]]()
+        while self._waiting and self._waiting[0][0] <= position:
+            done.append(self._waiting.popleft())
+        self.applied(position, done)
 
     def applied(self, position: Seq, connectors: Iterable[tuple[Seq, str]]) -> None:
         """Everything up to ``position`` is done, among it these (sequence number, connector)."""

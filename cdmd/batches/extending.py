@@ -106,15 +106,15 @@ class Passage:
 
 
 class Batch:
-    """Passages in journal order; ``position`` is the last one's sequence number, ``release`` when it waits no longer.
+    """Passages in journal order; ``position`` is the last entry that was looked at, ``release`` when it waits no longer.
 
     ``ready`` is what of its decision was made while others were written, where its calls had ended by then; ``preparing`` ends
     with that. Nothing more is made of one that is ``taken``.
     """
 
-    def __init__(self, journaled: Sequence[Journaled], *, release: float) -> None:
+    def __init__(self, journaled: Sequence[Journaled], *, position: Seq, release: float) -> None:
         self.passages = [Passage(one.seq, one.entry) for one in journaled]
-        self.position = journaled[-1].seq
+        self.position = position
         self.release = release
         self.unfinished = 0
         self.finished = anyio.Event()
@@ -176,6 +176,12 @@ class Extending:
             self._start(passage, lambda passage=passage: self._ended_in(batch, passage))  # type: ignore[misc]
         if batch.unfinished == 0:
             batch.finished.set()
+
+    def forget(self) -> None:
+        """What is under way is somebody else's from now on, or begins anew."""
+        self._in_flight.clear()
+        self.running.clear()
+        self.returned.clear()
 
     def admitted(self, due: Sequence[Parked], *, share: int) -> list[Parked]:
         """Of these, what is not under way and makes no more than ``share`` under way of one extension.
@@ -252,7 +258,8 @@ class Extending:
 
     def _ended_in(self, batch: Batch, passage: Passage) -> None:
         if passage.left:
-            self._back(self.running[passage.seq])
+            if (after := self.running.get(passage.seq)) is not None:
+                self._back(after)
             return
         batch.unfinished -= 1
         if batch.unfinished == 0:

@@ -84,6 +84,7 @@ def wanted_by(items: Sequence[Prepared]) -> Wanted:
         [one.digest for one in items if one.digest is not None],
         list({pair: None for one in items for pair in one.forms.pairs}),
         [one.item.seq for one in items if one.item.resumed],
+        journaled=True,
     )
 
 

@@ -57,6 +57,15 @@ def allowed(screen: Screen | None, entry: Entry) -> Entry | None:
     return entry if screen is None or not screen.version else screen.screened(entry)
 
 
+class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures for ``status``: entries not applied, batches in the window, calls left behind or resumed, and what is wrong."""
+
+    backlog: int
+    window: int
+    parked_running: int
+    failure: str | None
+
+
 class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds. ``patience`` is how long (seconds) an event waits for another's extension; ``parked_keep`` is in seconds.
 

@@ -15,6 +15,7 @@ from cdmd.batches.extending import Batch, Passage
 from cdmd.batches.freshness import Freshness
 from cdmd.batches.preparing import Preparation, Prepared, prepare, work_of
 from cdmd.batches.rules import Rules
+from cdmd.batches.sharing import Shares
 from cdmd.batches.tail import Tail
 from cdmd.contracts import Clock, Store, Witness
 from cdmd.errors import CdmdError
@@ -52,7 +53,10 @@ class Turn:
 
 
 class Writing:
-    """Writes turns. ``rules`` and ``pull`` are today's; ``parked`` is how many events wait, ``failure`` what is wrong."""
+    """Writes turns. ``rules`` and ``pull`` are today's; ``parked`` is how many events wait, ``failure`` what is wrong.
+
+    With ``shares`` others write, too: up to where all is applied is told otherwise then.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Writing:
         witness: Witness | None = None,
     ) -> None:
         self._witness = witness
+        self.shares: Shares | None = None
         self._store, self.rules, self._clock, self.pull = store, rules, clock, pull
         self._credit, self._tail, self._applied = credit, tail, applied
         self.freshness = Freshness()
@@ -108,7 +113,7 @@ class Writing:
             self._log.error("store_apply_failed", error=type(fault).__name__, attempt=attempt, events=len(ready.items))
             await self._clock.sleep(min(_LONGEST_PAUSE, 0.05 * 2 ** min(attempt, 10)))
             attempt += 1
-            if position is not None and self._store.position >= position:
+            if position is not None and self._reached >= position:
                 # The transaction was told to have failed and had not.
                 await self.count_parked()
                 self._moved(position, ready.items)
@@ -130,7 +135,19 @@ class Writing:
         await self._write(prepare(self.rules, work_of(items[middle:])), position=position, turn=turn)
         return True
 
+    @property
+    def _reached(self) -> Seq:
+        """Up to where the store has what is written here."""
+        return self._store.position if self.shares is None else self.shares.own
+
+    def everywhere(self) -> None:
+        """Everything up to the store's position is applied, whoever did it."""
+        self._credit.everywhere(self._store.position)
+        self._applied(self._store.position)
+
     def _moved(self, position: Seq, items: Sequence[Prepared]) -> None:
+        if self.shares is not None:
+            return
         done = [(one.item.seq, one.original.connector) for one in items if not one.item.resumed]
         self._credit.applied(position, done)
         self._applied(position)

@@ -1,6 +1,6 @@
 """The commands of ``cdmctl`` that look at the daemon as a whole and change nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -145,6 +145,7 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("queue", f"{queue['events']} of {queue['max_events']} events, {size(queue['bytes'])} of {size(queue['max_bytes'])}"),
         ("journal", f"{journal['backlog']} waiting, {size(journal['bytes'])}{_servers(journal)}"),
         ("store", _store(store)),
+        *_nodes(document.get("nodes", ())),
         *_late(document["audiences"]),
         *_erasing(document["erasures"]),
         ("disk", f"{size(disk['free_bytes'])} free{days}"),
@@ -162,6 +163,17 @@ def _servers(journal: Mapping[str, Any]) -> str:
     copies = journal["copies"]
     late = [f"{one['server']} is {one['lag']} behind" for one in copies if not one["current"]]
     return ", ".join([f" at {server or 'no server'}", *([f"{len(copies) + 1} copies"] if copies else []), *late])
+
+
+def _nodes(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Who applies the journal, where several do."""
+    return [("node" if row["leads"] else "", _node(row)) for row in sorted(rows, key=lambda row: not row["leads"])]
+
+
+def _node(row: Mapping[str, Any]) -> str:
+    lanes = row["lanes"]
+    leads = ", leads" if row["leads"] else ""
+    return f"{row['name']}{leads}: {len(lanes)} lanes, {max(lanes.values(), default=0)} behind"
 
 
 def _store(row: Mapping[str, Any]) -> str:

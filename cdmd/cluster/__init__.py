@@ -12,7 +12,8 @@ Only with the extra ``cdmd[cluster]``, and only where the configuration says so:
   acknowledged.
 * **Counters** travel in the message of their entries; the bucket's checkpoint says up to which place they are summed up.
 
-Later: a stream for each partition of the strongest identifier ("lane"), each written as this one is and each read by the one
-daemon that holds its lease. Positions stay in the store, in the transaction of what was done: a durable consumer of the server
-would be a second position beside it, so reading is by number.
+* **Several daemons** apply what one writes: the stream stays one, so that there is one order and one number for each entry, and
+  an entry says which lane it is of (its ``part``, by its strongest identifier). Each reads all of it (``following``),
+  applying its lanes. Positions are in the store, in the transaction of what was done, as is who has which lane: only who can
+  write there needs one. A durable consumer of the server would be a second position beside it, so reading is by number.
 """

@@ -74,14 +74,17 @@ class Commits:
         self._opened = False
         self.ousted = False
 
-    async def open(self, end: int) -> None:
-        """Adopt what lies behind ``end``, and let nobody write who opened it before. Raises ``Damaged`` and ``NotDurable``."""
+    async def open(self, end: int) -> int:
+        """Adopt what lies behind ``end``, and let nobody write who opened it before; returns the number of this opening.
+
+        Raises ``Damaged`` and ``NotDurable``.
+        """
         self.end = self._written = end
         for _ in range(_OPENINGS):
             await self._settle()
             if await self._put(b"", ends=True, part=0):
                 self._opened, self.end = True, self._written
-                return
+                return self.end
         raise NotDurable(f"the stream {self._stream.name} is being written by another daemon")
 
     async def settle(self) -> None:
@@ -90,6 +93,18 @@ class Commits:
             raise NotDurable(f"another daemon has opened the journal (stream {self._stream.name}): stop one of them")
         if self._uncertain:
             await self._settle()
+
+    async def follow(self) -> None:
+        """Adopt the whole commits that another one wrote behind ``end``; never writes, nor erases."""
+        begun, at = list[tuple[int, Frame]](), self.end
+        while (found := await self._stream.following(at + 1)) is not None:
+            at, frame = found.seq, read_frame(found.data, f"message {found.seq} of {self._stream.name}")
+            if begun and not _goes_on(begun[-1][1], frame):
+                begun.clear()
+            begun.append((at, frame))
+            if frame.ends and begun[0][1].part == 0:
+                self._take(begun)
+                begun.clear()
 
     async def write(self, bodies: Sequence[bytes], *, hasty: bool = False) -> list[int] | None:
         """Write one commit; the numbers where its bodies begin. None where the stream did not end where it should.

@@ -39,7 +39,7 @@ _UNBEARABLE: Final = 4
 
 
 class JetStreamJournal(Journal):
-    """``Journal`` on two streams and a bucket."""
+    """``Journal`` on two streams and a bucket. ``tenure`` is greater than that of whoever wrote it before."""
 
     def __init__(self, link: Link, place: Place, *, writer: str, clock: Clock, mark_path: Path, tail: Tail) -> None:
         self._link, self._clock, self._tail = link, clock, tail
@@ -48,8 +48,7 @@ class JetStreamJournal(Journal):
         self._entries = Entries(streams.entries, streams.kept, key=streams.bucket.patch)
         self._lane = Commits(streams.entries, writer=writer, adopt=self._adopt)
         self._log = Commits(streams.changes, writer=writer, adopt=self._beside.adopt)
-        self._id = ""
-        self._head = Seq(0)
+        self.tenure, self._id, self._head = 0, "", Seq(0)
         self._marker = Marker(mark_path)
         self._failure: str | None = None
         self._grown = anyio.Event()
@@ -101,7 +100,7 @@ class JetStreamJournal(Journal):
             await streams.kept.replace(streams.bucket.checkpoint, msgspec.json.encode(checkpoint))
         self._id, self._head = checkpoint.journal_id, checkpoint.head
         self._entries.begin(checkpoint.begins, checkpoint.first)
-        await self._lane.open(checkpoint.entries)
+        self.tenure = await self._lane.open(checkpoint.entries)
         await self._log.open(checkpoint.changes)
         await self._marker.check(Mark(self._id, self._head))
 

@@ -12,6 +12,7 @@ from cdmd.kit.secret import Secret
 
 _SCHEMES: Final = frozenset(("nats", "tls"))
 _SHARED: Final = ("max_bytes", "username", "password", "token", "ca")
+_ONE: Final = ("replicas", "partitions")
 _MOST_COPIES: Final = 5
 
 
@@ -33,6 +34,15 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     replicas: Annotated[
         int, Meta(description="With `url`: on how many servers of the cluster it lies; 3 outlive one of them.", ge=1)
     ] = 1
+    partitions: Annotated[
+        int,
+        Meta(
+            description="With `url` and `store.url`: into how many lanes what arrives is divided, by customer, so that so many"
+            " nodes can apply it side by side (`cdmd run --role process`). The same on all nodes.",
+            ge=1,
+            le=256,
+        ),
+    ] = 1
     max_bytes: Annotated[
         Size | None, Meta(description="With `url`: how much its entries may take there; when full nothing is acknowledged.")
     ] = None
@@ -53,7 +63,7 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return tuple(one.strip() for one in (self.url or "").split(",") if one.strip())
 
     def _alone(self) -> str | None:
-        given = [key for key in _SHARED if getattr(self, key) is not None] + (["replicas"] if self.replicas != 1 else [])
+        given = [key for key in _SHARED if getattr(self, key) is not None] + [key for key in _ONE if getattr(self, key) != 1]
         return f"`{given[0]}` goes with `url`: without it the journal lies in the state directory" if given else None
 
     def _shared(self) -> str | None:

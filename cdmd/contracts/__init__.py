@@ -25,6 +25,7 @@ from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Rem
 from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
 from cdmd.contracts.journal import Append, Feeds, Journal, JournalReplica, JournalStatistics, Revise
+from cdmd.contracts.lanes import Lanes, Node
 from cdmd.contracts.leases import Lease, Leases
 from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
 from cdmd.contracts.outbox import AttemptFilter, Outbox
@@ -74,12 +75,14 @@ __all__ = [
     "Journal",
     "JournalReplica",
     "JournalStatistics",
+    "Lanes",
     "Lease",
     "Leases",
     "LookingConnector",
     "Member",
     "Membership",
     "Naming",
+    "Node",
     "NotifiedConnector",
     "Outbox",
     "Outlet",

@@ -76,6 +76,18 @@ class DiskRow(_Shape, frozen=True, kw_only=True):
     days_left: float | None = None
 
 
+class NodeRow(_Shape, frozen=True, kw_only=True):
+    """One of several daemons on one journal. ``lanes`` are its own, each with how many entries the journal is ahead of it.
+
+    ``leads``: it takes what arrives, and does all that is no batch.
+    """
+
+    name: str
+    roles: Sequence[str]
+    leads: bool
+    lanes: Mapping[int, int]
+
+
 class StreamRow(_Shape, frozen=True, kw_only=True):
     """One stream of a connector that looks: when it was looked at last and is next, ``why`` then, and what it falls short of.
 
@@ -231,6 +243,7 @@ class Status(_Shape, frozen=True, kw_only=True):
     targets: list[TargetRow] = []
     audiences: AudiencesRow = AudiencesRow()
     erasures: ErasuresRow = ErasuresRow()
+    nodes: list[NodeRow] = []
     warnings: list[str] = []
 
 

@@ -5,6 +5,7 @@ import secrets
 import socket
 import ssl
 import uuid
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -14,7 +15,7 @@ import anyio.to_thread
 
 from cdmd.batches.crossing import DecisionCrossing
 from cdmd.config.naming import Names
-from cdmd.config.storing import StoreSettings
+from cdmd.config.schema import Config
 from cdmd.console.app import with_console
 from cdmd.control.actors import system_lookups
 from cdmd.control.server import control_app
@@ -27,7 +28,7 @@ from cdmd.daemon.running import Running
 from cdmd.daemon.sharing import shared_journal
 from cdmd.daemon.status_line import keep_status_line, status_line
 from cdmd.daemon.stopping import Stopping
-from cdmd.errors import CdmdError
+from cdmd.errors import CdmdError, ConfigInvalid
 from cdmd.kit.bounded_http import Limits
 from cdmd.kit.frames import leaf, sentence
 from cdmd.kit.listener import listen
@@ -52,14 +53,14 @@ async def run(given: Given) -> None:
             stopping = Stopping(given, stack.enter_context(given.signals()))
             beside.start_soon(stopping.heed, beside.cancel_scope, name="signals of the start")
             parts = await _open(given, stack)
-            parts.absent = await remember(given.plugins, parts.store)
+            parts.absent = await remember(given.plugins, parts.store, keep=not given.applies_only)
             await stopping.opened()
-            listening = await stack.enter_async_context(sockets(given.config, given.systemd))
+            listening = await stack.enter_async_context(sockets(given.config, given.systemd, public=not given.applies_only))
             if parts.tracing is not None:
                 await stack.enter_async_context(parts.tracing.running())
             for client in parts.plugin_clients.values():
                 await stack.enter_async_context(client)
-            await _serve(parts, listening, stopping)
+            await (_apply if given.applies_only else _serve)(parts, listening, stopping)
     except BaseExceptionGroup as group:
         raise _plain(group) from group
     finally:
@@ -69,17 +70,17 @@ async def run(given: Given) -> None:
 async def _open(given: Given, stack: AsyncExitStack) -> Parts:
     """The state directory, held, with both databases open, and the parts over them."""
     config, names = given.config, Names(given.config.connectors)
+    _check_sharing(given)
     directory = await stack.enter_async_context(StateDirectory(config.state_dir).hold())
+    name = f"{socket.gethostname()}:{directory.root}"
     opening = open_state(
         directory,
         clock=given.clock,
         new_id=_new_id,
         random=secrets.token_bytes,
         named=names.earliest,
-        shared=shared_journal(
-            config.journal, holder=f"{socket.gethostname()}:{directory.root}", clock=given.clock, new_id=_new_id
-        ),
-        server=_server(config.store),
+        shared=shared_journal(config.journal, holder=name, clock=given.clock, new_id=_new_id, follows=given.applies_only),
+        server=_server(config, name, given.roles),
         own=Own("cdmd.batches.store_process", DecisionCrossing()) if config.store.process == "own" else None,
     )
     opened = await stack.enter_async_context(opening)
@@ -87,14 +88,54 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
     return Parts(given, opened, names=names, trust=trust, counts=await opened.journal.counts())
 
 
+def _check_sharing(given: Given) -> None:
+    journal, store = given.config.journal, given.config.store
+    if journal.partitions > 1 and store.url is None:
+        raise ConfigInvalid(["journal.partitions: it goes with store.url, the database that several nodes write"])
+    if given.applies_only and journal.partitions == 1:
+        raise ConfigInvalid(["journal.partitions: it is 1, so one node applies everything, and there is no part for this one"])
+
+
 def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-def _server(settings: StoreSettings) -> Server | None:
+def _server(config: Config, name: str, roles: Sequence[str]) -> Server | None:
+    settings = config.store
     if settings.url is None:
         return None
-    return Server(settings.url, None if settings.password is None else settings.password.reveal().decode())
+    password = None if settings.password is None else settings.password.reveal().decode()
+    return Server(settings.url, password, config.journal.partitions, name, roles)
+
+
+async def _apply(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
+    """The same for one that only applies what another node takes."""
+    config, given, running = parts.config, parts.given, Running(parts)
+    commands = control_app(running, own_uid=os.getuid(), lookups=system_lookups())
+    app = with_console(commands, secret=secrets.token_bytes(32), clock=parts.clock)
+    plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
+    await parts.outbound.load()
+    parts.outbound.take(targets, parts.audiences, config)
+    parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)
+    await parts.upkeep.look_at_disk()
+    parts.upkeep.leads = False
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(stopping.follow, parts, running, tasks.cancel_scope), name="signals")
+        await tasks.start(parts.watch.run, name="loop watch")
+        await given.plugins.startup(parts.contexts)
+        await tasks.start(parts.isolating.run, name="isolated plugins")
+        await tasks.start(parts.pipeline.run, name="pipeline")
+        await tasks.start(parts.supervisor.run, name="supervisor")
+        await tasks.start(parts.upkeep.run, name="upkeep")
+        await tasks.start(running.scraping.run, name="metrics")
+        await running.scraping.configure(config.metrics.listen)
+        await tasks.start(keep_history, parts, running.history, name="history")
+        await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
+        parts.state = "running"
+        given.systemd.ready(line := status_line(parts))
+        tasks.start_soon(keep_status_line, parts, line, name="status line")
+        parts.log.info("daemon_ready", listen=listening.addresses, connectors=0)
+        await anyio.to_thread.run_sync(given.ready, config, listening.addresses)
 
 
 async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import anyio
 import msgspec
@@ -16,6 +17,10 @@ from cdmd.kit.logs import Logs
 from cdmd.kit.systemd import Systemd
 from cdmd.plugins import Plugins
 
+ROLES: Final = ("ingest", "pull", "process", "deliver")
+"""All of a daemon's work: it takes what is sent and fetches the rest, applies it, and sends what follows."""
+APPLIES: Final = ("process",)
+
 Signals = Callable[[], AbstractContextManager[AsyncIterator[signal.Signals]]]
 
 
@@ -25,6 +30,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     ``ready`` is told, in a thread, the configuration and the public addresses once all of them accept; ``left`` at the very
     end, when all is closed, which connectors did not stop when told: whoever runs the loop cannot wait for them. ``lengthen``
     is told whether threads may keep the interpreter for long now. ``private`` are places that no isolated plugin may reach.
+    ``roles``: what of the daemon's work this one does.
     """
 
     config: Config
@@ -38,3 +44,9 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     private: Sequence[Path] = ()
     signals: Signals = partial(anyio.open_signal_receiver, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     clock: Clock = SystemClock()
+    roles: Sequence[str] = ROLES
+
+    @property
+    def applies_only(self) -> bool:
+        """Whether another node takes what arrives, and this one only applies it."""
+        return tuple(self.roles) == APPLIES

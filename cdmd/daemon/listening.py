@@ -34,8 +34,10 @@ class Sockets(NamedTuple):
 
 
 @asynccontextmanager
-async def sockets(config: Config, systemd: Systemd) -> AsyncIterator[Sockets]:
+async def sockets(config: Config, systemd: Systemd, *, public: bool = True) -> AsyncIterator[Sockets]:
     """Bind what is configured; closed at the end, and the control socket's path removed unless systemd owns it.
+
+    Not ``public``: only the control socket.
 
     Raises ``CdmdError`` with the address and the reason.
     """
@@ -43,9 +45,10 @@ async def sockets(config: Config, systemd: Systemd) -> AsyncIterator[Sockets]:
     async with AsyncExitStack() as stack:
         for one in (one for handed in inherited.values() for one in handed):
             stack.callback(one.close)
-        public = [one for text in config.http.listen for one in await _bound(text, inherited, stack)]
+        wanted = config.http.listen if public else ()
+        bound = [one for text in wanted for one in await _bound(text, inherited, stack)]
         control = inherited.get("control") or await _control(config.control_socket, stack)
-        yield Sockets(public, control)
+        yield Sockets(bound, control)
 
 
 async def _bound(text: str, inherited: Mapping[str, Sequence[socket.socket]], stack: AsyncExitStack) -> list[socket.socket]:

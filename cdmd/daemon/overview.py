@@ -7,7 +7,7 @@ from typing import Final
 import anyio.lowlevel
 
 from cdmd import __version__
-from cdmd.contracts import JournalStatistics, LookingConnector, StoreTotals, StreamingConnector
+from cdmd.contracts import JournalStatistics, Lanes, LookingConnector, StoreTotals, StreamingConnector
 from cdmd.control.audience_shapes import AudiencesRow
 from cdmd.control.privacy_shapes import ErasuresRow
 from cdmd.control.protocol import (
@@ -15,6 +15,7 @@ from cdmd.control.protocol import (
     DiskRow,
     JournalReplicaRow,
     JournalRow,
+    NodeRow,
     QueueRow,
     Status,
     StoreRow,
@@ -40,6 +41,7 @@ class Overview:
         self._expiry_lag = 0.0
         self._targets: list[TargetRow] = []
         self._held: Mapping[str, int] = {}
+        self._nodes: list[NodeRow] = []
         self._applied: Mapping[tuple[str, str], int] = {}
         self._totals = StoreTotals(events=0, profiles=0, activities=0, dead_letters=0, parked=0, bytes=0, parked_bytes=0)
 
@@ -86,6 +88,7 @@ class Overview:
                 counting=parts.counting.progress,
             ),
             erasures=ErasuresRow(pending=len(parts.privacy.erasures.pending), progress=parts.privacy.removing.progress),
+            nodes=self._nodes,
             warnings=warnings,
         )
 
@@ -96,9 +99,26 @@ class Overview:
             self._expiry_lag = await self._parts.expiry.lag()
             self._targets = await self._parts.outbound.rows()
             self._held = await self._parts.store.waiting_for() if self._totals.parked else {}
+            self._nodes = await _nodes(self._parts)
         except CdmdError as error:
             return f"the store cannot be read, its figures are those of before: {error}"
         return None
+
+
+async def _nodes(parts: Parts) -> list[NodeRow]:
+    """Who applies the journal, where several do. Raises CdmdError."""
+    if not isinstance(parts.store, Lanes):
+        return []
+    reached, head = await parts.store.reached(), parts.journal.head
+    return [
+        NodeRow(
+            name=one.name,
+            roles=one.roles,
+            leads=one.leads,
+            lanes={lane: max(0, head - reached.get(lane, head)) for lane in one.lanes},
+        )
+        for one in await parts.store.nodes()
+    ]
 
 
 def _journal(found: JournalStatistics, *, backlog: int) -> JournalRow:
@@ -226,7 +246,12 @@ def _verified(live: Live) -> str | None:
 
 
 def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:
-    background = (parts.expiry.problem, parts.counting.problem, *parts.privacy.problems)
+    background = (
+        None if parts.laning is None else parts.laning.problem,
+        parts.expiry.problem,
+        parts.counting.problem,
+        *parts.privacy.problems,
+    )
     reasons = (parts.disk.blocked(), parts.pipeline.failure, *background, parts.outbound.dispatcher.settling.problem)
     found = [*parts.upkeep.problems.values(), *(reason for reason in reasons if reason)]
     return found + [_named(database, failure) for database, failure in failures.items() if failure]

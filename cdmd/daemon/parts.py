@@ -24,6 +24,7 @@ from cdmd.daemon.disk import Disk
 from cdmd.daemon.expiring import Expiry
 from cdmd.daemon.given import Given
 from cdmd.daemon.isolating import Isolating
+from cdmd.daemon.laning import laning_of
 from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.outbound import Outbound
@@ -83,6 +84,7 @@ class Parts:
         self.projection = Projection(given.config.indicators, given.config.traits, given.config.privacy)
         self.audiences = Audiences(given.config.audiences, self.projection)
         self.absent: Sequence[tuple[str, Extension]] = ()
+        self.laning = laning_of(self)
         self.log: Any = structlog.get_logger()
 
     # ---- on the way in ---------------------------------------------------------------------------------------------
@@ -137,6 +139,7 @@ class Parts:
             scratch=StateDirectory(self.config.state_dir).scratch,
             room=self.disk.room,
             observe=self.privacy.minimising.observe,
+            partition=None if self.laning is None else self.laning.partition,
         )
 
     @cached_property
@@ -152,12 +155,11 @@ class Parts:
     @cached_property
     def edge(self) -> Edge:
         """What the public listeners call."""
-        limits = EdgeLimits(max_body=self.config.http.max_body.bytes)
         return Edge(
             clock=self.clock,
             ready=self.readiness,
             degraded=self._degraded,
-            limits=limits,
+            limits=EdgeLimits(max_body=self.config.http.max_body.bytes),
             proxies=proxies(self.config.http.proxies),
         )
 
@@ -211,6 +213,7 @@ class Parts:
             lengthen=self.given.lengthen,
             witness=self._witness,
             used=self._used,
+            shares=self.laning,
         )
 
     @cached_property
@@ -324,12 +327,11 @@ class Parts:
         self.names.configure(config.connectors)
         self.disk.reserve = config.journal.reserve.bytes
         self.door.guarded = guarded(config)
-        shared = reconciled(config.connectors)
         self.pipeline.configure(
             kinds=kinds,
             audiences=audiences,
             known_only=guarded(config),
-            reconciled=shared,
+            reconciled=reconciled(config.connectors),
             pull=pull,
             subscriptions=self.subscriptions(),
         )

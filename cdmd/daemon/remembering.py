@@ -16,10 +16,10 @@ _NOTE: Final = "extensions"
 GONE: Final = "it is not installed any more"
 
 
-async def remember(plugins: Plugins, store: Store) -> list[tuple[str, Extension]]:
+async def remember(plugins: Plugins, store: Store, *, keep: bool = True) -> list[tuple[str, Extension]]:
     """Keep what plugins declare now; returns what stands in for those that are not there, each with its plugin's name.
 
-    A plugin that is gone without a table of its own gets a row. Raises ``CdmdError``.
+    Not ``keep``: another node does. A plugin that is gone without a table of its own gets a row. Raises ``CdmdError``.
     """
     noted = await store.noted(_NOTE)
     before = [] if noted is None else msgspec.json.decode(noted, type=list[Remembered])
@@ -27,7 +27,7 @@ async def remember(plugins: Plugins, store: Store) -> list[tuple[str, Extension]
     loaded = [(row.name, found.extensions) for row in rows if (found := plugins.brought(row.name)) is not None]
     known = standing(before, loaded, {row.name: row.state for row in rows})
     now = msgspec.json.encode(known.remembered).decode()
-    if now != noted and (known.remembered or before):
+    if keep and now != noted and (known.remembered or before):
         await store.note(_NOTE, now)
     for name in sorted({one.plugin for one in known.absent} - {row.name for row in rows}):
         plugins.missing(name, GONE)

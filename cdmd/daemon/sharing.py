@@ -12,10 +12,15 @@ from cdmd.contracts import Clock, Journal
 Opening: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Journal]]
 
 
-def shared_journal(settings: JournalSettings, *, holder: str, clock: Clock, new_id: Callable[[], str]) -> Opening | None:
-    """What opens it, given the file of the mark; None where it lies here. ``holder`` is told to others who want to write it."""
+def shared_journal(
+    settings: JournalSettings, *, holder: str, clock: Clock, new_id: Callable[[], str], follows: bool
+) -> Opening | None:
+    """What opens it, given the file of the mark; None where it lies here. ``holder`` is told to others who want to write it.
+
+    One that ``follows`` only reads it.
+    """
     if settings.url is None:
         return None
     cluster: Any = import_module("cdmd.cluster.opening")
-    opening: Opening = cluster.journal_at(settings, holder=holder, clock=clock, new_id=new_id)
+    opening: Opening = cluster.journal_at(settings, holder=holder, clock=clock, new_id=new_id, follows=follows)
     return opening

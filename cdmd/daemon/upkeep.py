@@ -31,6 +31,7 @@ LARGEST_LEAP: Final = timedelta(hours=1)
 DISK_EVERY: Final = 1.0
 COUNTS_EVERY: Final = 5.0
 GARBAGE_EVERY: Final = 10.0
+_OWN: Final = ("sync", "disk", "mend", "garbage")
 OWNER: Final = "daemon:upkeep"
 """Whose state the trial writes are; no connector can have this name."""
 
@@ -65,7 +66,10 @@ class Agreement:
 
 
 class Upkeep:
-    """All timers. ``well`` answers the watchdog: the loop runs it, the supervisor and the store have to agree."""
+    """All timers. ``well`` answers the watchdog: the loop runs it, the supervisor and the store have to agree.
+
+    One that does not lead (``leads``) keeps only what is its own: the journal and the store are kept by another.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class Upkeep:
         systemd: Systemd,
         well: Callable[[], bool],
     ) -> None:
+        self.leads = True
         self._config, self._journal, self._store, self._intake = config, journal, store, intake
         self._disk, self._clock, self._systemd, self._well = disk, clock, systemd, well
         self._agreement = Agreement(clock)
@@ -96,6 +101,8 @@ class Upkeep:
             ("counts", COUNTS_EVERY, partial(write_counts, self._intake)),
             ("garbage", GARBAGE_EVERY, collect_garbage),
         ]
+        if not self.leads:
+            timers = [timer for timer in timers if timer[0] in _OWN]
         if watched := self._systemd.watchdog_seconds():
             timers.append(("watchdog", watched, self.watchdog))
         async with anyio.create_task_group() as tasks:
@@ -141,7 +148,7 @@ class Upkeep:
 
     async def mend(self) -> None:
         """After a failed write try another one: without it a daemon that nobody is sent to would never be ready again."""
-        if self._journal.failure is not None and self._disk.blocked() is None:
+        if self.leads and self._journal.failure is not None and self._disk.blocked() is None:
             tried = str(to_micros(self._clock.now())).encode()
             await self._journal.append([Append(connector=OWNER, state={b"tried": tried})])
         if self._store.failure is not None:

@@ -13,7 +13,7 @@ from cdmd.intake.queue import JournalQueue
 from cdmd.intake.recent import Recent
 from cdmd.intake.tally import Tally
 from cdmd.kit.quantities import Rate
-from cdmd.models import Entry, Record, Seq
+from cdmd.models import Entry, Event, Record, Seq
 
 
 class Digesting(Protocol):
@@ -35,8 +35,9 @@ class Budgets(Protocol):
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back.
 
-    ``courtesy`` holds bulk back while live events arrive. ``public_url`` is what senders write before the path.
-    ``scratch`` is the folder below which each connector has one, ``room()`` the bytes that may be written there.
+    ``courtesy`` holds bulk back while live events arrive. ``public_url`` is what senders write before the path. ``partition``
+    says which lane an event goes into, where there are several. ``scratch`` is the folder below which each connector has one,
+    ``room()`` the bytes that may be written there.
     """
 
     journal: Journal
@@ -56,3 +57,4 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     scratch: Path = Path("scratch")
     room: Callable[[], int] = lambda: 0
     observe: Callable[[str, Record], None] = lambda connector, record: None
+    partition: Callable[[Event], int] | None = None

@@ -5,7 +5,8 @@ what else a connector sees of the daemon (``source``).
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeAlias
 
 import anyio.lowlevel
@@ -19,7 +20,7 @@ from cdmd.intake.queue import size_of
 from cdmd.intake.recent import Flight, content_of, name_of
 from cdmd.intake.routes import E
 from cdmd.intake.shared import Intake
-from cdmd.models import Accepted, Count, Entry, Filtered, Record, Rejected, Seq, Verdict
+from cdmd.models import Accepted, Count, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
 
 PUSH_PATIENCE: Final = 1.0
 """Seconds that a push connector waits for a place in the queue."""
@@ -46,6 +47,7 @@ class WayIn:
         self._connector, self._intake, self._mapper, self._push = connector, intake, mapper, push
         self._queue, self._door = intake.queue, intake.door
         self._gathering: Parcel | None = None
+        self._encode = mapper.encode if intake.partition is None else partial(_placed, mapper.encode, intake.partition)
 
     async def emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
         """See ``cdmd.contracts.Source.emit``."""
@@ -168,7 +170,7 @@ class WayIn:
         ``mark`` is where it is now. Returned are the commits of others that carry the same already, once for each that they
         carry. It runs for every event (tests/bench/intake.py).
         """
-        recent, encode, flight, shared = self._intake.recent, self._mapper.encode, parcel.flight, list[Flight]()
+        recent, encode, flight, shared = self._intake.recent, self._encode, parcel.flight, list[Flight]()
         entries, bodies, occurrences = parcel.entries, parcel.encoded, parcel.occurrences
         try:
             for decided, verdicts in groups:
@@ -223,6 +225,13 @@ class WayIn:
                 self._intake.tally.refused(self._connector, len(fates) - place, type(error).__name__)
                 raise
             self._intake.tally.counted(self._connector, {Count.RECEIVED: 1, Count.ACCEPTED: 1, Count.REPEATS: 1})
+
+
+def _placed(
+    encode: Callable[[Entry], tuple[Entry, bytes]], partition: Callable[[Event], int], entry: Entry
+) -> tuple[Entry, bytes]:
+    """In its lane."""
+    return encode(msgspec.structs.replace(entry, part=partition(entry.event)))
 
 
 def _nothing() -> None:

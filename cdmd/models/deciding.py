@@ -79,13 +79,14 @@ class Known(msgspec.Struct, frozen=True):
 class Wanted(msgspec.Struct, frozen=True):
     """What ``Store.apply`` must look up for a batch: digests, normalised identifiers as (kind, value), and parked events.
 
-    ``profiles`` are looked up by their keys as they are, merged ones too.
+    ``profiles`` are looked up by their keys as they are, merged ones too. ``journaled``: it is about what the journal holds.
     """
 
     digests: Sequence[Digest]
     identifiers: Sequence[tuple[str, str]]
     parked: Sequence[Seq] = ()
     profiles: Sequence[ProfileKey] = ()
+    journaled: bool = False
 
 
 class Regrouped(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     With a ``fault``, ``event`` carries what is known (its ``id`` and ``type`` may be empty) and ``raw`` the record as JSON
     (empty where nothing of it may be kept). ``brief``: see ``Record``; the event's id names it for ``BRIEFLY`` only.
     ``adjusted``: see ``Record``. ``span``: the trace that it came with: no part of what it says, kept here and with what waits,
-    nowhere else.
+    nowhere else. ``part``: below 65,536; events with the same one are applied in order (``cdmd.identity.partition``).
     """
 
     event: Event
@@ -25,6 +25,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     brief: bool = False
     adjusted: bool = False
     span: SpanContext | None = None
+    part: int = 0
 
     def content(self, event: Event) -> Event:
         """What another delivery of the same occurrence says, too: ``event``, without its time where that was adjusted."""
@@ -49,7 +50,7 @@ def tombstone(entry: Entry) -> Entry:
     """What is left of an entry that nobody may know of any more."""
     event = entry.event
     place = Event(id="", source=event.source, type="", received=event.received)
-    return Entry(place, Fault(ERASED, "nothing of it is kept: its customer is suppressed"))
+    return Entry(place, Fault(ERASED, "nothing of it is kept: its customer is suppressed"), part=entry.part)
 
 
 class Journaled(msgspec.Struct, frozen=True, gc=False):

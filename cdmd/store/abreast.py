@@ -49,10 +49,15 @@ class _Batch:
 
 
 class Abreast:
-    """Applies batches in the order of the calls. ``whole`` is all of a batch in one transaction, ``put`` only its writing."""
+    """Applies batches in the order of the calls. ``whole`` is all of a batch in one transaction, ``put`` only its writing.
 
-    def __init__(self, writer: Writer[Tables], *, whole: Callable[[Wanted, Decide, Tables], Changes], put: Put) -> None:
-        self._writer, self._whole, self._put = writer, whole, put
+    Not ``in_steps``: each is one transaction, as it has to be where others write between two of them.
+    """
+
+    def __init__(
+        self, writer: Writer[Tables], *, whole: Callable[[Wanted, Decide, Tables], Changes], put: Put, in_steps: bool = True
+    ) -> None:
+        self._writer, self._whole, self._put, self._steps = writer, whole, put, in_steps
         self._gate = anyio.Lock(fast_acquire=True)
         self._others = self._at_work = 0
         self._batches: list[_Batch] = []
@@ -62,9 +67,9 @@ class Abreast:
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
         """One batch. Raises what looking up, deciding and writing raise, and ``NotDurable`` where an earlier one's failed."""
         async with self._placed(_Batch(next(self._numbers))) as (mine, earlier):
-            if earlier:
+            if earlier and self._steps:
                 return await self._in_steps(mine, earlier, wanted, decide)
-            return await self._writer.run(partial(self._at_once, mine, wanted, decide))
+            return await self._writer.run(partial(self._at_once, mine, earlier, wanted, decide))
 
     async def send(self, fn: "Callable[[Tables, int, int], Future[T]]") -> T:
         """One batch that is decided and written elsewhere, after those that were sent there before.
@@ -130,7 +135,9 @@ class Abreast:
         self._changed.set()
         self._changed = anyio.Event()
 
-    def _at_once(self, mine: _Batch, wanted: Wanted, decide: Decide, tables: Tables) -> Changes:
+    def _at_once(self, mine: _Batch, earlier: Sequence[_Batch], wanted: Wanted, decide: Decide, tables: Tables) -> Changes:
+        if not all(one.written for one in earlier):
+            raise _overtaken()
         changes = self._whole(wanted, decide, tables)
         mine.written = True
         return changes

@@ -20,7 +20,7 @@ def write_audiences(tables: Tables, changes: Changes) -> None:
     if changes.notices or changes.failures:
         ids = _ids(tables, {one.audience for one in changes.notices} | changes.failures.keys())
         _move(tables, changes.notices, ids)
-        failed = [(one.missing, one.failed, one.fault, ids[name]) for name, one in changes.failures.items()]
+        failed = [(one.missing, one.failed, one.fault, ids[name]) for name, one in sorted(changes.failures.items())]
         tables.run_many("audience_failed", failed)
 
 
@@ -40,10 +40,10 @@ def _move(tables: Tables, notices: list[Notice], ids: dict[str, int]) -> None:
     moved: Counter[int] = Counter()
     for audience, profile in left:
         moved[audience] -= tables.run("leave", (audience, profile))
-    for audience in {row[0] for row in entered}:
+    for audience in sorted({row[0] for row in entered}):
         fresh = [row for row in entered if row[0] == audience]
         moved[audience] += tables.insert("put_members", fresh)
-    tables.run_many("audience_moved", [(number, audience) for audience, number in moved.items() if number])
+    tables.run_many("audience_moved", [(number, audience) for audience, number in sorted(moved.items()) if number])
     rows = [(one.id, one.audience, one.profile, one.public, int(one.entered), one.at, one.reason) for one in notices]
     tables.insert("put_notices", rows)
     if rows:

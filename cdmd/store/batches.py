@@ -53,16 +53,25 @@ def _winners(
 ) -> tuple[dict[Pair, ProfileKey], Profiles]:
     """The owners after their merges, with their profiles, whose newest activities go into ``newest``."""
     profiles: Profiles = {}
-    gone: set[ProfileKey] = set()
+    gone: dict[ProfileKey, ProfileKey] = {}
     while missing := set(owners.values()) - profiles.keys():
         found = _profiles(tables, missing, newest)
         moved = {key: ProfileKey(state.merged_into) for key, state in found.items() if state.merged_into is not None}
-        if missing - found.keys() or missing & gone:
+        if missing - found.keys() or missing & gone.keys():
             raise Damaged("the store is damaged: identifiers belong to profiles that are not there; cdmd verify says more")
-        gone |= moved.keys()
+        gone |= moved
         profiles |= {key: state for key, state in found.items() if key not in moved}
-        owners = {pair: moved.get(key, key) for pair, key in owners.items()}
+        if moved:
+            owners = {pair: _winner(key, gone) for pair, key in owners.items()}
     return owners, profiles
+
+
+def _winner(key: ProfileKey, gone: Mapping[ProfileKey, ProfileKey]) -> ProfileKey:
+    """Where its merges end, as far as that is known: others may have merged it more than once since it was looked up."""
+    met = {key}
+    while (after := gone.get(key)) is not None and after not in met:
+        met.add(key := after)
+    return key
 
 
 def owners_of(tables: Tables, pairs: Sequence[Pair]) -> dict[Pair, ProfileKey]:
@@ -205,13 +214,13 @@ def _write_sources(tables: Tables, changes: Changes) -> None:
 
 
 def add_counts(tables: Tables, counts: Mapping[tuple[str, str], int]) -> None:
-    """Add to the counters of (connector, name)."""
-    tables.run_many("add_count", [(*key, value) for key, value in counts.items()])
+    """Add to the counters of (connector, name), in their order: others may add to them at the same time."""
+    tables.run_many("add_count", [(*key, value) for key, value in sorted(counts.items())])
 
 
 def add_totals(tables: Tables, totals: Mapping[str, int]) -> None:
-    """Add to the running totals."""
-    tables.run_many("add_total", [(value, name) for name, value in totals.items() if value])
+    """Add to the running totals, in their order."""
+    tables.run_many("add_total", [(value, name) for name, value in sorted(totals.items()) if value])
 
 
 def _seq(one: Activity) -> Seq:

@@ -4,7 +4,7 @@ The store lies in the directory too, or in a database on a server. It never move
 nothing is started.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib import import_module
@@ -30,10 +30,16 @@ _KEY: Final = b"check"
 
 
 class Server(NamedTuple):
-    """Where the store is, if not in the state directory: a database, and the password of its user."""
+    """Where the store is, if not in the state directory: a database, and the password of its user.
+
+    ``lanes``: into how many it is divided, where several daemons write it; ``name`` and ``roles`` are this one's.
+    """
 
     url: str
     password: str | None
+    lanes: int = 1
+    name: str = ""
+    roles: Sequence[str] = ()
 
 
 class Opened(NamedTuple):
@@ -75,7 +81,7 @@ async def open_state(
         refuse_moved("journal", (await journal.get(JOURNAL_OWNER, [JOURNAL_MOVE])).get(JOURNAL_MOVE))
         if shared is not None:
             await _same_key(journal, digester, directory)
-        opening = partial(_store, directory, server, own)
+        opening = partial(_store, directory, server, own, tenure=getattr(journal, "tenure", None))
         async with (
             opening(clock=clock, journal_id=journal.id, digest=digester.occurrence) as store,
             SqliteFeeds.open(directory.feeds) as feeds,
@@ -88,11 +94,15 @@ async def open_state(
 
 
 def _store(
-    directory: StateDirectory, server: Server | None, own: Own | None, **opening: Any
+    directory: StateDirectory, server: Server | None, own: Own | None, *, tenure: int | None, **opening: Any
 ) -> AbstractAsyncContextManager[StoredStore]:
     if server is None:
         return SqliteStore.open(directory.store, own=own and own._replace(keep=directory.handles), **opening)
     # The driver is an extra: only who names a server needs it.
+    if server.lanes > 1:
+        among: Any = import_module("cdmd.store.postgres.shared")
+        found: AbstractAsyncContextManager[StoredStore] = among.open_among(server, tenure=tenure, **opening)
+        return found
     chosen: Any = import_module("cdmd.store.postgres.store")
     store: AbstractAsyncContextManager[StoredStore] = chosen.PostgresStore.open(server.url, server.password, **opening)
     return store

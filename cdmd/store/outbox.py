@@ -39,10 +39,10 @@ _TOTALS: Final = (
 
 
 class StoredOutbox(Outbox):
-    """``written`` is told, in the loop, the targets for which something was written."""
+    """``written`` is told, in the loop, the targets for which something was written. ``beside`` writes beside batches."""
 
-    def __init__(self, reading: Reading, write: Write) -> None:
-        self._reading, self._write = reading, write
+    def __init__(self, reading: Reading, write: Write, beside: Write) -> None:
+        self._reading, self._write, self._beside = reading, write, beside
         self.written: Callable[[Collection[str]], None] = lambda targets: None
 
     def wrote(self, made: Outgoing | None) -> None:
@@ -80,7 +80,7 @@ class StoredOutbox(Outbox):
 
     @override
     async def settle(self, settled: Sequence[Settled]) -> None:
-        await self._write(partial(_settle, settled))
+        await self._beside(partial(_settle, settled))
 
     @override
     async def totals(self) -> list[TargetTotals]:

@@ -68,7 +68,7 @@ class StoredStore(Store):
         self._reading = reading
         self.membership = StoredMembership(reading, self._one)
         self.directory = StoredDirectory(reading)
-        self.outbox = StoredOutbox(reading, self._write)
+        self.outbox = StoredOutbox(reading, self._write, self._beside)
         self.forgetting = StoredForgetting(reading, self._write, settle, clock=self._clock, digests=self._digests)
 
     @property
@@ -118,7 +118,7 @@ class StoredStore(Store):
         return await self._write(partial(deriving.derive, more=more, after=after, limit=limit))
 
     async def _one(self, name: str, said: Sequence[Any]) -> int:
-        return await self._write(partial(_run, name, said))
+        return await self._beside(partial(_run, name, said))
 
     @override
     async def note(self, name: str, value: str) -> None:
@@ -153,6 +153,10 @@ class StoredStore(Store):
     async def _write(self, fn: Callable[[Tables], T]) -> T:
         async with self._abreast.alone():
             return await self._mapped(self._writer.run(fn))
+
+    async def _beside(self, fn: Callable[[Tables], T]) -> T:
+        """What gets on with whoever else writes, where there is somebody."""
+        return await self._write(fn)
 
     @abstractmethod
     async def _mapped(self, work: Awaitable[T]) -> T:

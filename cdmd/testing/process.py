@@ -28,8 +28,8 @@ class DaemonProcess:
     ``config`` is the TOML text of the configuration; where it does not name them, state directory, a free port, the control
     socket and a small disk reserve are added. ``plugins`` (name to module) are found by the daemon as if they were installed,
     where they are not; ``paths`` are folders their modules are in.
-    ``patience`` are the seconds it may take to start. ``url`` is where it listens. Nothing here is async: it is for tests
-    outside the daemon's loop.
+    ``options`` are those of ``cdmd run``. ``patience`` are the seconds it may take to start. ``url`` is where it listens.
+    Nothing here is async: it is for tests outside the daemon's loop.
     """
 
     def __init__(
@@ -41,9 +41,10 @@ class DaemonProcess:
         plugins: Mapping[str, str] | None = None,
         paths: Sequence[Path] = (),
         command: Sequence[str] = (sys.executable, "-m", "cdmd"),
+        options: Sequence[str] = (),
         patience: float = _START_SECONDS,
     ) -> None:
-        self.folder, self._command, self._patience = folder, tuple(command), patience
+        self.folder, self._command, self._patience, self._options = folder, tuple(command), patience, tuple(options)
         self.config_file = folder / "cdmd.toml"
         self.state_dir = folder / "state"
         self.socket = folder / "control.sock"
@@ -71,7 +72,7 @@ class DaemonProcess:
         """Start it (behind ``wrapper``, a command such as strace) and wait until it is ready. Raises CdmdError."""
         with self.log_file.open("a") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
-                [*wrapper, *self._command, "run", "--config", str(self.config_file)],
+                [*wrapper, *self._command, "run", "--config", str(self.config_file), *self._options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

@@ -21,6 +21,7 @@ from cdmd.store import letters
 from cdmd.store.checking import examine_tables
 from cdmd.store.postgres.connecting import Broken, connect, in_our_words, migrate, why
 from cdmd.store.postgres.fence import Fence
+from cdmd.store.postgres.nodes import divide
 from cdmd.store.postgres.tables import PostgresReading, PostgresTables
 from cdmd.store.sql import load_migrations
 from cdmd.store.standing import belong, position_of
@@ -28,7 +29,7 @@ from cdmd.store.stored import KEY_CHECK, StoredStore
 from cdmd.store.writer import Writer
 
 T = TypeVar("T")
-_MIGRATIONS: Final = load_migrations("postgres")
+MIGRATIONS: Final = load_migrations("postgres")
 _READERS: Final = 2
 _PATIENCE: Final = 60.0
 """Seconds. Longer than a fifth of what systemd's unit counts starts in, so that it never gives up."""
@@ -59,14 +60,19 @@ class PostgresStore(StoredStore):
         ``Damaged`` (another journal's, another key's), ``SchemaUnknown``, and ``CdmdError`` where the database does not do.
         """
         store = cls(url, password, clock=clock, journal_id=journal_id, digests=digest)
+        async with store._running():
+            yield store
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(store._writer)
-            await store._reach()
-            readers = [_thread(store._open_reader, "store-reader") for _ in range(_READERS)]
+            await stack.enter_async_context(self._writer)
+            await self._reach()
+            readers = [_thread(self._open_reader, "store-reader") for _ in range(_READERS)]
             for reader in readers:
                 await stack.enter_async_context(reader)
-            store._ask(PostgresReading(readers), settle=store._settled)
-            yield store
+            self._ask(PostgresReading(readers), settle=self._settled)
+            yield
 
     async def _reach(self) -> None:
         """Wait a minute for a server that is still starting: after a power cut both machines may be."""
@@ -137,12 +143,13 @@ class PostgresStore(StoredStore):
         """At the start and after every failure: the lane must still be ours, and where it was left."""
         connection = self._connect()
         try:
-            migrate(connection, _MIGRATIONS)
+            migrate(connection, MIGRATIONS)
             plain = PostgresTables(connection)
             with plain.transaction():
                 # Whoever does not belong here is refused before anybody is stopped from writing.
                 self._fence.opened(plain)
                 belong(*self._owner, plain)
+                divide(plain, 1)
         except BaseException:
             connection.close()
             raise

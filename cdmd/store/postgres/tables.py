@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -10,18 +10,31 @@ from typing_extensions import override
 
 from cdmd.models import Digest, ProfileKey, Seq
 from cdmd.store.postgres.connecting import Broken, Connection, in_our_words
-from cdmd.store.postgres.fence import Fence
 from cdmd.store.sql import load_families
 from cdmd.store.tables import Reading, Row, Said, Tables
 from cdmd.store.writer import Writer
 
-_SQL: Final = {name: text.encode() for name, text in load_families("store", "outbox", "seen", folder="postgres").items()}
+_SQL: Final = {
+    name: text.encode() for name, text in load_families("store", "outbox", "seen", "lanes", folder="postgres").items()
+}
+
+
+class Fencing(Protocol):
+    """What stands before each transaction, and is told when it is on the disk."""
+
+    def begin(self, tables: Tables) -> None:
+        """Its first statements. Raises ``NotDurable`` where nothing may be written."""
+        ...
+
+    def committed(self) -> None:
+        """That transaction is on the disk."""
+        ...
 
 
 class PostgresTables(Tables):
     """On one connection; ``fence`` stands before each transaction, where there is one."""
 
-    def __init__(self, connection: Connection, *, fence: Fence | None = None) -> None:
+    def __init__(self, connection: Connection, *, fence: Fencing | None = None) -> None:
         self._connection, self._fence = connection, fence
 
     @override

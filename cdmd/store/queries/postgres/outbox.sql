@@ -15,7 +15,8 @@ FROM unnest(
 ORDER BY place;
 
 -- name: targets_named
-SELECT name, id, waiting, bytes, full_since FROM targets WHERE name = ANY(%b::text[]);
+-- What waits for a target is changed by one at a time: who puts a delivery behind another must see it go.
+SELECT name, id, waiting, bytes, full_since FROM targets WHERE name = ANY(%b::text[]) ORDER BY name FOR UPDATE;
 
 -- name: add_target
 INSERT INTO targets (name) VALUES (%s) ON CONFLICT DO NOTHING;

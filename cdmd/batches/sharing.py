@@ -1,0 +1,42 @@
+"""The part of the journal that this daemon applies, where several do. Not here: which part that is, and who says so."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from cdmd.models import Journaled, Seq
+
+
+class Share(NamedTuple):
+    """``lanes`` of the ``number`` that there are, each with up to where it is applied."""
+
+    lanes: Mapping[int, Seq]
+    number: int
+
+    @property
+    def begins(self) -> Seq:
+        """Behind which entry there is something to do."""
+        return min(self.lanes.values(), default=Seq(0))
+
+    def holds(self, one: Journaled) -> bool:
+        """Whether it is for this daemon to apply, and not applied yet."""
+        position = self.lanes.get(one.entry.part % self.number)
+        return position is not None and one.seq > position
+
+
+class Shares(Protocol):
+    """What says which part that is: ``resumes`` where events that were parked are brought back here."""
+
+    resumes: bool
+
+    @property
+    def own(self) -> Seq:
+        """Up to where that part is applied, as the store has it."""
+        ...
+
+    async def agreed(self) -> Share:
+        """The part from now on. Nothing of the one before is under way any more."""
+        ...
+
+    async def changed(self) -> None:
+        """Return when it may be another one."""
+        ...

@@ -1,0 +1,59 @@
+"""Several daemons that apply one journal side by side, each its lanes of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from cdmd.models import Seq
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One of them: what it is called, does, and has. One that ``leads`` writes the journal, and what is no batch."""
+
+    name: str
+    roles: Sequence[str]
+    lanes: Sequence[int]
+    leads: bool
+
+
+@runtime_checkable
+class Lanes(Protocol):
+    """A store that several write (``Store`` beside).
+
+    Promise: a lane is applied by one node at a time, and what that one did of it stands in the position that the next one goes
+    on from. Who is not heard of for some seconds loses its lanes, and whatever it writes after that is refused. Nobody waits
+    for ever for another, and what several do comes to what it would come to one after the other. Raise ``NotDurable``.
+    """
+
+    @property
+    def own(self) -> Seq:
+        """Up to where all lanes of this node are applied."""
+        ...
+
+    async def look(self) -> bool:
+        """Say that this node is there; whether ``balance`` would change what it does. To be called every second or so."""
+        ...
+
+    async def balance(self) -> Mapping[int, Seq]:
+        """Give up or take lanes, so that all nodes have their part: those of this one, each with up to where it is applied.
+
+        Nothing of this node may be on its way into the store then.
+        """
+        ...
+
+    async def nodes(self) -> list[Node]:
+        """Who is at work."""
+        ...
+
+    async def reached(self) -> Mapping[int, Seq]:
+        """Up to where each lane is applied."""
+        ...
+
+    def tells(self, suppressions: Callable[[], str]) -> None:
+        """Of the one that leads: what says which list is in force. With whatever it writes next the others know it, too."""
+        ...
+
+    def goes_by(self, suppressions: str | None) -> None:
+        """Which list of suppressed people this node goes by, None: its own. Batches are refused while another is in force."""
+        ...

@@ -1,0 +1,198 @@
+"""Which daemons apply one journal side by side, whose each lane is, and who may write what: fences for several writers.
+
+A node is a row with a time that each of its transactions and looks puts off. Whoever finds one whose time is over removes it,
+and its lanes are anybody's: so every transaction begins by moving the node's own row on, and of a node that woke up late that
+row is not there. The time is the server's alone. A node has as many lanes as the others, one more or less, gives up what is too
+much and takes what nobody has. Functions for the writer's thread. Not here: what is applied.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+from typing_extensions import override
+
+from cdmd.contracts import Node
+from cdmd.errors import CdmdError, Damaged, NotDurable
+from cdmd.models import Seq
+from cdmd.store.postgres.tables import Fencing
+from cdmd.store.tables import Row, Tables
+
+SECONDS: Final = 10.0
+"""How long nothing may be heard of a node before others take its lanes."""
+_WRITING: Final = 0x63646D65
+"""The advisory lock of all who write ("cdme"): batches of lanes share it, everything else has it alone."""
+
+
+class Way(msgspec.Struct, frozen=True):
+    """How a transaction goes: a ``batch`` of this node's lanes, or what only who leads writes; beside others or ``alone``."""
+
+    batch: bool = False
+    alone: bool = True
+
+
+class Nodes(Fencing):
+    """This node among the others. ``lanes`` are its own, each with its position, as of the last ``balance``.
+
+    ``suppressions`` is which list of suppressed people it goes by; what is applied by another one than the store's is refused.
+    One with a ``tenure`` leads, in place of whoever has a smaller one, and ``tells`` the others which list that is.
+    """
+
+    def __init__(self, name: str, roles: Sequence[str], *, tenure: int | None = None, seconds: float = SECONDS) -> None:
+        self._name, self._roles, self._seconds = name, " ".join(roles), seconds
+        self.tenure = tenure
+        self.tells: Callable[[], str] | None = None
+        self.node: int | None = None
+        self._version = 0
+        self.lanes: Mapping[int, Seq] = {}
+        self.way = Way()
+        self.suppressions: str | None = None
+
+    @contextmanager
+    def going(self, way: Way) -> Iterator[None]:
+        """Transactions go that way inside."""
+        before, self.way = self.way, way
+        try:
+            yield
+        finally:
+            self.way = before
+
+    # ---- the fence ---------------------------------------------------------------------------------------------------
+
+    def opened(self, tables: Tables) -> None:
+        """On a new connection: whether what was written last is really the last. Raises ``NotDurable`` and ``Damaged``."""
+        if self.node is not None:
+            self._look(tables)
+
+    @override
+    def begin(self, tables: Tables) -> None:
+        """The first statements of a transaction. Raises ``NotDurable`` where nothing may be written then."""
+        tables.rows("lanes.alone" if self.way.alone else "lanes.among_others", (_WRITING,))
+        said = {"node": self.node, "version": self._version, "desk": not self.way.batch, "seconds": self._seconds}
+        for (suppressions,) in tables.rows("lanes.pass", said):
+            if self.way.batch and self.suppressions is not None and suppressions != self.suppressions:
+                raise NotDurable("the list of who is suppressed is another one by now; it is read again")
+            self._tell(tables, suppressions)
+            return
+        self._look(tables)
+        raise NotDurable("this is for the node to write that leads; this one does not")
+
+    def _tell(self, tables: Tables, suppressions: str) -> None:
+        """With the next that is written: nothing is removed of anybody before all others know that nothing may come anew."""
+        if not self.way.batch and self.tells is not None and (mine := self.tells()) != suppressions:
+            tables.run("note", ("note: suppressions", mine))
+
+    @override
+    def committed(self) -> None:
+        """That transaction is on the disk."""
+        self._version += 1
+
+    def _look(self, tables: Tables) -> None:
+        for (version,) in tables.rows("lanes.version", (self.node,)):
+            if version < self._version:
+                raise Damaged("the store went back to an earlier moment; restart cdmd: it applies what is missing again")
+            if version > self._version:
+                self._version = version
+                self.lanes = _owned(tables, self.node)
+                raise NotDurable("the store was written after all; what was to be applied must be chosen again")
+            return
+        self.node, self.lanes = None, {}
+        raise NotDurable("nothing was heard of this node for too long, and others do its work; it begins again")
+
+    def moved(self, seq: Seq) -> None:
+        """All that this node has is applied up to there."""
+        self.lanes = {lane: max(before, seq) for lane, before in self.lanes.items()}
+
+    # ---- who there is ------------------------------------------------------------------------------------------------
+
+    def look(self, tables: Tables) -> bool:
+        """Say that this node is there, remove who is not any more; whether ``balance`` has something to do."""
+        with tables.transaction():
+            if not self._stays(tables):
+                return True
+            tables.run("lanes.bury")
+            tables.run("lanes.orphan")
+            share = self._share(tables)
+            free = any(node is None for _, _, node in tables.rows("lanes.lanes"))
+            mine = _owned(tables, self.node)
+        return mine.keys() != self.lanes.keys() or len(mine) > share or (free and len(mine) < share)
+
+    def balance(self, tables: Tables) -> None:
+        """Join the others if this node is not among them; give up and take lanes. Nothing of this node may be under way."""
+        with tables.transaction():
+            tables.rows("lanes.alone", (_WRITING,))
+            if not self._stays(tables):
+                ((self.node,),) = tables.rows("lanes.join", (self._name, self._roles, self._seconds))
+                self._version = 0
+            tables.run("lanes.bury")
+            tables.run("lanes.orphan")
+            share, mine = self._share(tables), list(_owned(tables, self.node))
+            for lane in mine[share:]:
+                tables.run("lanes.let_go", (lane, self.node))
+            free = [lane for lane, _, node in tables.rows("lanes.lanes") if node is None and lane not in mine]
+            for lane in free[: max(0, share - len(mine))]:
+                tables.run("lanes.take_lane", (self.node, lane))
+            owned = _owned(tables, self.node)
+            if self.tenure is not None and not tables.run("lanes.take_desk", (self.node, self.tenure)):
+                raise NotDurable("another node leads by now: restart this one, and it goes on behind that one")
+        self.lanes = owned
+
+    def leave(self, tables: Tables) -> None:
+        """The others need not wait for this node's time to be over."""
+        with tables.transaction():
+            tables.run("lanes.leave", (self.node,))
+            tables.run("lanes.orphan")
+
+    def _stays(self, tables: Tables) -> bool:
+        return self.node is not None and bool(tables.run("lanes.stay", (self._seconds, self.node)))
+
+    def _share(self, tables: Tables) -> int:
+        """How many lanes are this node's part."""
+        working = [node for node, _, roles, _ in tables.rows("lanes.nodes") if WORKS in roles.split()]
+        if self.node not in working:
+            return 0
+        lanes = len(tables.rows("lanes.lanes"))
+        return lanes // len(working) + (working.index(self.node) < lanes % len(working))
+
+
+DESK: Final = -1
+"""What is no batch, as a lane."""
+WORKS: Final = "process"
+"""The role of who has lanes."""
+
+
+def _owned(tables: Tables, node: int | None) -> dict[int, Seq]:
+    return {lane: Seq(seq) for lane, seq, owner in tables.rows("lanes.lanes") if owner == node}
+
+
+def nodes_of(rows: Iterable[Row]) -> list[Node]:
+    """Who is at work, of the rows that say so."""
+    return [
+        Node(name=name, roles=roles.split(), lanes=[lane for lane in lanes if lane != DESK], leads=DESK in lanes)
+        for _, name, roles, lanes in rows
+    ]
+
+
+def divide(tables: Tables, lanes: int, *, leads: bool = True) -> None:
+    """Within a transaction: let there be so many lanes. Raises ``CdmdError`` where that cannot be now."""
+    there = tables.rows("lanes.lanes")
+    if len(there) in {0, lanes}:
+        return
+    if not leads:
+        raise CdmdError("journal.partitions is another number than at the node that leads: write the same here")
+    tables.run("lanes.bury")
+    positions = {seq for _, seq, _ in there}
+    had = f"the store is divided into {len(there)} lanes, and journal.partitions says {lanes}"
+    if tables.rows("lanes.nodes"):
+        raise CdmdError(f"{had}: stop all nodes before it is divided anew, or write {len(there)} here")
+    if len(positions) > 1:
+        raise CdmdError(
+            f"{had}: it can be divided anew when all lanes have come equally far; start with {len(there)}, wait until the "
+            "backlog is 0, and stop"
+        )
+    (position,) = positions
+    tables.run("lanes.drop_lanes", (lanes,))
+    for lane in range(len(there), lanes):
+        tables.run("lanes.make_lane", (lane, position))
+    tables.rows("lanes.begin_numbers")

@@ -1,0 +1,87 @@
+-- name: among_others
+SELECT pg_advisory_xact_lock_shared(%s);
+
+-- name: alone
+SELECT pg_advisory_xact_lock(%s);
+
+-- name: pass
+-- ``desk``: only who has it may. ``said``: what the node knows of who is suppressed is what everybody has to know.
+UPDATE nodes SET version = version + 1, until = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE id = %(node)s AND version = %(version)s
+    AND (NOT %(desk)s OR EXISTS (SELECT 1 FROM positions WHERE lane = -1 AND node = nodes.id))
+RETURNING coalesce((SELECT value FROM meta WHERE name = 'note: suppressions'), '');
+
+-- name: version
+SELECT version FROM nodes WHERE id = %s;
+
+-- name: join
+INSERT INTO nodes (name, roles, until) VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s)) RETURNING id;
+
+-- name: stay
+UPDATE nodes SET until = clock_timestamp() + make_interval(secs => %s) WHERE id = %s;
+
+-- name: leave
+DELETE FROM nodes WHERE id = %s;
+
+-- name: bury
+-- One that is in the middle of a transaction is not gone.
+DELETE FROM nodes WHERE id IN (SELECT id FROM nodes WHERE until < clock_timestamp() FOR UPDATE SKIP LOCKED);
+
+-- name: orphan
+UPDATE positions SET node = NULL WHERE node NOT IN (SELECT id FROM nodes);
+
+-- name: nodes
+SELECT n.id, n.name, n.roles, array_remove(array_agg(p.lane ORDER BY p.lane), NULL)
+FROM nodes AS n LEFT JOIN positions AS p ON p.node = n.id GROUP BY n.id ORDER BY n.id;
+
+-- name: lanes
+SELECT lane, seq, node FROM positions WHERE lane >= 0 ORDER BY lane;
+
+-- name: take_lane
+UPDATE positions SET node = %s WHERE lane = %s AND node IS NULL;
+
+-- name: let_go
+UPDATE positions SET node = NULL WHERE lane = %s AND node = %s;
+
+-- name: take_desk
+INSERT INTO positions (lane, seq, node, token) VALUES (-1, 0, %s, %s)
+ON CONFLICT (lane) DO UPDATE SET node = excluded.node, token = excluded.token WHERE positions.token <= excluded.token;
+
+-- name: make_lane
+INSERT INTO positions (lane, seq) VALUES (%s, %s);
+
+-- name: drop_lanes
+DELETE FROM positions WHERE lane >= %s;
+
+-- name: position
+SELECT min(seq) FROM positions WHERE lane >= 0;
+
+-- name: set_position
+UPDATE positions SET seq = greatest(seq, %s) WHERE lane >= 0 AND node = %s;
+
+-- name: begin_numbers
+SELECT setval('profile_numbers', greatest(nextval('profile_numbers'), (SELECT max(id) FROM profiles),
+    (SELECT value::bigint FROM meta WHERE name = 'last_profile')));
+
+-- name: more_numbers
+SELECT nextval('profile_numbers');
+
+-- name: still_parked
+-- Of two that bring one back the second finds it gone.
+SELECT seq FROM parked WHERE seq = ANY(%b::bigint[]) ORDER BY seq FOR UPDATE;
+
+-- name: people
+-- Whoever changes one of them is waited for: in the order of their numbers, so that two do not wait for each other.
+SELECT id, public, sum, body, newest FROM profiles WHERE id = ANY(%b::bigint[]) ORDER BY id FOR UPDATE;
+
+-- name: more_people
+-- Out of that order nobody is waited for.
+SELECT id, public, sum, body, newest FROM profiles WHERE id = ANY(%b::bigint[]) ORDER BY id FOR UPDATE NOWAIT;
+
+-- name: put_new_identifiers
+INSERT INTO identifiers (kind, value, profile, sum)
+SELECT * FROM unnest(%b::bigint[], %b::text[], %b::bigint[], %b::bytea[]) ON CONFLICT DO NOTHING;
+
+-- name: put_seen
+INSERT INTO {table} (digest, seq, verdict, content)
+SELECT * FROM unnest(%b::bytea[], %b::bigint[], %b::bigint[], %b::bigint[]) ON CONFLICT DO NOTHING;

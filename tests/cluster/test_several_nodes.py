@@ -1,0 +1,89 @@
+"""Several real daemons on one real nats-server and one real PostgreSQL: one takes events, both apply them, and one is lost."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from cdmd.testing import DaemonProcess
+from tests.cluster.servers import NatsServer, eventually, needed
+from tests.cluster.test_daemon_on_jetstream import ROOT, acknowledged, configuration, further, sending, status
+from tests.store.postgres import Database, Server, running
+
+pytestmark = [needed, pytest.mark.timeout(180), pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as one:
+        yield one
+
+
+class Nodes(NamedTuple):
+    leads: DaemonProcess
+    helps: DaemonProcess
+    database: Database
+
+    def lanes(self) -> dict[str, list[int]]:
+        rows = self.database.run(
+            "SELECT n.name, p.lane FROM positions AS p JOIN nodes AS n ON n.id = p.node WHERE p.lane >= 0 ORDER BY p.lane"
+        )
+        found: dict[str, list[int]] = {}
+        for name, lane in rows:
+            found.setdefault(Path(name.partition(":")[2]).parent.name, []).append(lane)
+        return found
+
+
+@contextmanager
+def nodes(folder: Path, nats: NatsServer, server: Server) -> Iterator[Nodes]:
+    database = server.database()
+    told = configuration(nats.url, name=f"lanes{os.getpid()}{folder.name[-3:]}".replace("_", ""), partitions=4)
+    told += f"[store]\nurl = {json.dumps(database.url)}\n"
+    made = {}
+    for name, role in (("leads", "all"), ("helps", "process")):
+        (folder / name).mkdir()
+        made[name] = DaemonProcess(folder / name, told, paths=[ROOT], options=("--role", role), patience=60)
+    leads, helps = made["leads"], made["helps"]
+    with leads:
+        keys = helps.state_dir / "keys"
+        keys.mkdir(parents=True, mode=0o700)
+        helps.state_dir.chmod(0o700)
+        shutil.copy(leads.state_dir / "keys/digest.key", keys / "digest.key")
+        with helps:
+            yield Nodes(leads, helps, database)
+
+
+def test_what_a_node_leaves_another_goes_on_with_and_nothing_is_done_twice(
+    tmp_path: Path, nats: NatsServer, server: Server
+) -> None:
+    """One is stopped for longer than its lease, goes on, and then the one that takes events is killed, under load."""
+    with nodes(tmp_path, nats, server) as both:
+        eventually(lambda: sorted(map(len, both.lanes().values())) == [2, 2])
+        with sending(both.leads) as senders:
+            further(senders, 50)
+            assert both.helps.process is not None
+            os.kill(both.helps.process.pid, signal.SIGSTOP)
+            eventually(lambda: both.lanes() == {"leads": [0, 1, 2, 3]})
+            further(senders, 50)
+            os.kill(both.helps.process.pid, signal.SIGCONT)
+            eventually(lambda: sorted(map(len, both.lanes().values())) == [2, 2])
+            further(senders, 50)
+            both.leads.kill()
+            both.leads.start()
+            further(senders, 50)
+        eventually(lambda: status(both.leads)["journal"]["backlog"] == 0)
+        ((events,),) = both.database.run("SELECT value FROM totals WHERE name = 'events'")
+        assert len(acknowledged(senders)) <= events <= len(acknowledged(senders)) + len(senders)
+        assert both.database.run("SELECT count(*) FROM seen") == [(events,)]
+        # A profile's activities are a chain in the order in which they were applied.
+        assert both.database.run("SELECT count(*) FROM activities WHERE before > seq") == [(0,)]
+        assert [(row["leads"], sorted(row["lanes"].values())) for row in status(both.helps)["nodes"]] in (
+            [(False, [0, 0]), (True, [0, 0])],
+            [(False, [0, 0, 0, 0]), (True, [])],
+        )

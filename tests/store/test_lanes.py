@@ -1,0 +1,396 @@
+"""Several daemons apply one journal side by side: whose the lanes are, who may write, and that it comes to the same."""
+
+import itertools
+import random
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from cdmd.batches.deciding import Decision
+from cdmd.batches.preparing import prepare
+from cdmd.batches.rules import Rules
+from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
+from cdmd.errors import CdmdError, Damaged, NotDurable
+from cdmd.identity.identifiers import Kinds
+from cdmd.models import Apply, Changes, Entry, Event, Item, Known, Micros, Seq, Wanted, to_micros
+from cdmd.profiles.audiences import Audiences
+from cdmd.profiles.projection import Projection
+from cdmd.store.keys import Digester
+from cdmd.store.postgres.nodes import Nodes
+from cdmd.store.postgres.shared import SharedStore
+from cdmd.store.postgres.store import PostgresStore
+from cdmd.testing import ManualClock
+from tests.store.postgres import Database, Server, running
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+DIGESTER = Digester(bytes(32))
+RULES = Rules(
+    journal_id="journal",
+    kinds=Kinds(IdentitySettings(identifiers={kind: IdentifierSettings(priority=1, limit=500) for kind in ("a", "b", "c")})),
+    audiences=Audiences({}, Projection({"orders": IndicatorSettings(on=("order",))})),
+    digester=DIGESTER,
+)
+LANES = 4
+_TENURES = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as one:
+        yield one
+
+
+@pytest.fixture
+def database(server: Server) -> Database:
+    return server.database()
+
+
+@asynccontextmanager
+async def node(
+    database: Database, name: str, *, leads: bool = False, lanes: int = LANES, seconds: float = 10.0, roles: str = "process"
+) -> AsyncIterator[SharedStore]:
+    store = SharedStore.open_among(
+        database.url,
+        clock=ManualClock(),
+        journal_id="journal",
+        digest=DIGESTER.occurrence,
+        nodes=Nodes(name, [roles], tenure=next(_TENURES) if leads else None, seconds=seconds),
+        lanes=lanes,
+    )
+    async with store as opened:
+        yield opened
+
+
+def order(number: int, identifiers: Mapping[str, str], *, id: str = "") -> Event:
+    now = ManualClock().now()
+    return Event(id=id or f"e{number}", source="shop", type="order", received=now, identifiers=dict(identifiers))
+
+
+def decision(work: Sequence[tuple[int, Event]], position: int) -> Decision:
+    now = to_micros(ManualClock().now())
+    items = [(Item(seq=Seq(seq), entry=Entry(event), outcome=Apply()), event) for seq, event in work]
+    return Decision(prepare(RULES, items), position=Seq(position), parked=0, now=Micros(now))
+
+
+async def give(store: SharedStore | PostgresStore, *work: tuple[int, Event], position: int = 0) -> None:
+    made = decision(work, position or work[-1][0])
+    await store.apply(made.wanted, made)
+
+
+async def run(database: Database, sql: str) -> list[tuple[Any, ...]]:
+    return await anyio.to_thread.run_sync(database.run, sql)
+
+
+# ---- whose the lanes are ------------------------------------------------------------------------------------------
+
+
+async def test_lanes_are_spread_evenly_and_move_when_a_node_comes_and_goes(database: Database) -> None:
+    async with node(database, "a", leads=True) as a:
+        assert sorted(await a.balance()) == [0, 1, 2, 3]
+        async with node(database, "b") as b, node(database, "c") as c:
+            assert await a.look()
+            mine = {name: list(await one.balance()) for name, one in (("a", a), ("b", b), ("c", c))}
+            assert sorted(map(len, mine.values())) == [1, 1, 2]
+            assert sorted(lane for lanes in mine.values() for lane in lanes) == [0, 1, 2, 3]
+            assert {one.name: list(one.lanes) for one in await a.nodes()} == mine
+            assert not any([await one.look() for one in (a, b, c)])
+        assert await a.look()
+        assert sorted(await a.balance()) == [0, 1, 2, 3]
+
+
+async def test_a_node_without_the_role_has_no_lanes(database: Database) -> None:
+    async with node(database, "a", leads=True, roles="ingest") as a, node(database, "b") as b:
+        assert (list(await a.balance()), len(await b.balance())) == ([], LANES)
+
+
+async def test_a_lane_goes_on_where_it_was_left(database: Database) -> None:
+    async with node(database, "a", leads=True) as a:
+        await give(a, (1, order(1, {"a": "x"})), position=5)
+        async with node(database, "b") as b:
+            await a.balance()
+            lanes = await b.balance()
+            assert set(lanes.values()) == {5}
+            await give(b, (7, order(7, {"a": "y"})))
+            assert await b.reached() == dict.fromkeys(range(4), 5) | dict.fromkeys(lanes, 7)
+            assert (await a.sync(), a.position, b.own) == (5, 5, 7)
+
+
+async def test_another_number_of_lanes_is_refused_until_all_have_come_equally_far(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        await a.balance()
+        await b.balance()
+        await give(b, (3, order(3, {"a": "x"})))
+        with pytest.raises(CdmdError, match="stop all nodes"):
+            async with node(database, "c", leads=True, lanes=8):
+                pass
+        with pytest.raises(CdmdError, match="write the same here"):
+            async with node(database, "c", lanes=8):
+                pass
+    for lanes in (8, 1):
+        with pytest.raises(CdmdError, match=f"4 lanes, and journal.partitions says {lanes}: it can be divided anew"):
+            async with node(database, "a", leads=True, lanes=lanes):
+                pass
+    async with node(database, "a", leads=True) as a:
+        await give(a, (4, order(4, {"a": "y"})))
+    async with node(database, "a", leads=True, lanes=6) as a:
+        assert await a.balance() == dict.fromkeys(range(6), 4)
+    async with PostgresStore.open(database.url, clock=ManualClock(), journal_id="journal", digest=DIGESTER.occurrence) as alone:
+        assert alone.position == 4
+        await give(alone, (5, order(5, {"a": "z"})))
+        assert (await alone.totals()).profiles == 3
+
+
+# ---- who may write ------------------------------------------------------------------------------------------------
+
+
+async def test_a_node_that_was_silent_for_too_long_writes_nothing_and_begins_again(database: Database) -> None:
+    async with node(database, "late", leads=True) as late, node(database, "b") as b:
+        await run(database, "UPDATE nodes SET until = now() - interval '1s' WHERE name = 'late'")
+        assert await b.look()
+        assert len(await b.balance()) == LANES
+        for attempt in (
+            lambda: give(late, (1, order(1, {"a": "x"}))),
+            lambda: late.note("x", "y"),
+            lambda: late.expire(dead_before=Micros(0), seen_before=Micros(0)),
+        ):
+            with pytest.raises(NotDurable, match="others do its work"):
+                await attempt()
+        assert (await b.totals()).events == 0
+        assert await late.look()
+        await late.balance()
+        await late.note("x", "y")
+        assert await b.noted("x") == "y"
+
+
+async def test_one_in_the_middle_of_a_transaction_is_not_taken_for_gone(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        a._nodes._seconds = 0.01
+        inside, go_on = threading.Event(), threading.Event()
+        made = decision([(1, order(1, {"a": "x"}))], 1)
+
+        def decide(known: Known) -> Changes:
+            inside.set()
+            assert go_on.wait(20)
+            return made(known)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(a.apply, made.wanted, decide)
+            assert await anyio.to_thread.run_sync(inside.wait, 20)
+            await b.look()
+            assert [one.name for one in await b.nodes()] == ["a", "b"]
+            go_on.set()
+        assert (await b.totals()).events == 1
+
+
+async def test_what_is_no_batch_waits_for_the_batches_under_way(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        inside, go_on, ended = threading.Event(), threading.Event(), list[str]()
+        made = decision([(1, order(1, {"a": "x"}))], 1)
+
+        def decide(known: Known) -> Changes:
+            inside.set()
+            assert go_on.wait(20)
+            return made(known)
+
+        async def batch() -> None:
+            await b.apply(made.wanted, decide)
+            ended.append("batch")
+
+        async def other() -> None:
+            await a.expire(dead_before=Micros(0), seen_before=Micros(0))
+            ended.append("other")
+
+        await b.balance()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(batch)
+            assert await anyio.to_thread.run_sync(inside.wait, 20)
+            tasks.start_soon(other)
+            waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            await anyio.to_thread.run_sync(database.wait, waits)
+            go_on.set()
+        assert ended == ["batch", "other"]
+
+
+async def test_lanes_that_were_given_up_are_not_written(database: Database) -> None:
+    async with node(database, "a", leads=True) as a:
+        await run(database, "UPDATE positions SET node = 99 WHERE lane = 2")
+        with pytest.raises(NotDurable, match="not this node's lanes"):
+            await give(a, (1, order(1, {"a": "x"})))
+        assert ((await a.totals()).events, await a.look()) == (0, True)
+
+
+async def test_what_is_no_batch_is_written_by_the_one_that_leads(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        with pytest.raises(NotDurable, match="node to write that leads"):
+            await b.note("x", "y")
+        await a.note("x", "y")
+        async with node(database, "c", leads=True):
+            with pytest.raises(NotDurable, match="node to write that leads"):
+                await a.note("x", "z")
+        assert await b.noted("x") == "y"
+
+
+async def test_batches_wait_while_another_list_of_suppressed_people_is_in_force(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        await b.balance()
+        b.goes_by("")
+        await a.note("suppressions", "1")
+        with pytest.raises(NotDurable, match="it is read again"):
+            await give(b, (1, order(1, {"a": "x"})))
+        b.goes_by("1")
+        await give(b, (1, order(1, {"a": "x"})))
+
+
+async def test_a_commit_whose_answer_was_lost_is_noticed(database: Database) -> None:
+    async with node(database, "a", leads=True) as a:
+        await give(a, (1, order(1, {"a": "x"})))
+        await run(database, "UPDATE nodes SET version = version + 1")
+        await run(database, "UPDATE positions SET seq = 2 WHERE lane >= 0")
+        with pytest.raises(NotDurable, match="after all"):
+            await give(a, (2, order(2, {"a": "y"})))
+        assert a.own == 2
+        await give(a, (3, order(3, {"a": "y"})))
+
+
+async def test_with_what_the_one_that_leads_writes_next_all_know_which_list_is_in_force(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        versions = ["1"]
+        a.tells(lambda: versions[-1])
+        await a.note("x", "y")
+        first = await b.noted("suppressions")
+        b.goes_by(first)
+        await b.balance()
+        await give(b, (1, order(1, {"a": "x"})))
+        versions.append("2")
+        await a.forgetting.hide([("a", "x")])
+        with pytest.raises(NotDurable, match="it is read again"):
+            await give(b, (2, order(2, {"a": "x"})))
+
+
+async def test_one_that_led_before_does_not_lead_again_behind_another(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b", leads=True) as b:
+        await run(database, "DELETE FROM nodes WHERE name = 'a'")
+        assert await a.look()
+        with pytest.raises(NotDurable, match="another node leads by now"):
+            await a.balance()
+        await b.note("x", "y")
+
+
+async def test_after_a_broken_connection_it_goes_on_where_it_was_and_notices_a_server_that_went_back(
+    database: Database,
+) -> None:
+    async with node(database, "a", leads=True) as a:
+        await give(a, (1, order(1, {"a": "x"})))
+        await run(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cdmd'")
+        with pytest.raises(NotDurable):
+            await give(a, (2, order(2, {"a": "y"})))
+        await give(a, (2, order(2, {"a": "y"})))
+        assert a.own == 2
+        await run(database, "UPDATE nodes SET version = version - 1")
+        with pytest.raises(Damaged, match="went back"):
+            await give(a, (3, order(3, {"a": "z"})))
+
+
+async def test_one_batch_that_only_moves_on_and_what_has_no_position_beside_it(database: Database) -> None:
+    async with node(database, "a", leads=True) as a:
+        made = decision([], 5)
+        await a.apply(made.wanted, made)
+        await a.apply(Wanted((), ()), lambda known: Changes())
+        assert (a.own, await a.sync()) == (5, 5)
+
+
+# ---- what several come to -----------------------------------------------------------------------------------------
+
+_DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+
+
+def history(seed: int, events: int) -> list[tuple[int, Event]]:
+    """Few people who are met by other identifiers every time, so that many become one in many places; some events twice."""
+    draw = random.Random(seed)
+    made: list[tuple[int, Event]] = []
+    for number in range(1, events + 1):
+        if made and draw.random() < 0.1:
+            made.append((number, draw.choice(made)[1]))
+        else:
+            held = {kind: f"{draw.randrange(12)}" for kind in draw.sample("abc", draw.choice([1, 1, 2]))}
+            made.append((number, order(number, held)))
+    return made
+
+
+async def look(store: PostgresStore) -> list[tuple[Any, ...]]:
+    """Who there is: whose the identifiers are, and what is counted; not by which number, and who was there first."""
+    found = []
+    rows = await store.membership.profiles(after=0, limit=1000)  # type: ignore[arg-type]
+    for _, state in rows:
+        if state.merged_into is None:
+            found.append((sorted((one.kind, one.value) for one in state.identifiers), repr(state.indicators)))
+    return sorted(found)
+
+
+def _late(made: Decision, known: Known, pauses: float) -> Changes:
+    """Others go on while this one decides."""
+    threading.Event().wait(pauses)
+    return made(known)
+
+
+_MET = 30
+"""After so many events most identifiers were met, so that it is people whom the nodes meet each other at."""
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_side_by_side_they_come_to_the_same_as_one_alone(server: Server, seed: int) -> None:
+    work = history(seed, 90)
+    one, several = server.database(), server.database()
+    before = await run(one, _DEADLOCKS)
+    async with node(one, "a", leads=True) as alone:
+        await give(alone, *work)
+        expected, totals = await look(alone), await alone.totals()
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(node(several, name, leads=name == "a")) for name in "abc"]
+
+        async def goes(store: SharedStore, part: int) -> None:
+            draw = random.Random(seed + part)
+            mine = [one for one in work[_MET:] if one[0] % len(nodes) == part]
+            for start in range(0, len(mine), 4):
+                made = decision(mine[start : start + 4], mine[-1][0])
+                pauses = draw.choice([0.0, 0.01])
+                await store.apply(made.wanted, lambda known, made=made, pauses=pauses: _late(made, known, pauses))  # type: ignore[misc]
+
+        for store in nodes:
+            await store.balance()
+        await give(nodes[0], *work[:_MET])
+        async with anyio.create_task_group() as tasks:
+            for part, store in enumerate(nodes):
+                tasks.start_soon(goes, store, part)
+        assert await look(nodes[0]) == expected
+        found = await nodes[0].totals()
+        assert (found.events, found.activities) == (totals.events, totals.activities)
+        assert await nodes[0].verify() == []
+    assert await run(one, _DEADLOCKS) == before
+
+
+async def test_who_was_merged_twice_since_it_was_looked_up_is_found_all_the_same(database: Database) -> None:
+    async with node(database, "a", leads=True) as a:
+        for number, held in enumerate(({"a": "1"}, {"b": "2"}, {"c": "3"}, {"b": "2", "c": "3"}, {"a": "1", "b": "2"}), 1):
+            await give(a, (number, order(number, held)))
+        ((first, second, third),) = await run(database, "SELECT min(id), min(id) + 1, min(id) + 2 FROM profiles")
+        # As they were when somebody else read whose they are, before both merges.
+        await run(database, f"UPDATE identifiers SET profile = {second} WHERE value = '2'")
+        await run(database, f"UPDATE identifiers SET profile = {third} WHERE value = '3'")
+        await give(a, (6, order(6, {"b": "2", "c": "3"})))
+        assert await run(database, "SELECT profile FROM activities WHERE seq = 6") == [(first,)]
+
+
+async def test_the_same_occurrence_in_two_lanes_has_one_effect(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        await a.balance()
+        await b.balance()
+        async with anyio.create_task_group() as tasks:
+            for store, seq in ((a, 1), (b, 2)):
+                tasks.start_soon(give, store, (seq, order(seq, {"a": f"{seq}"}, id="same")))
+        assert ((await a.totals()).events, (await a.counts())["shop", "repeats"]) == (1, 1)
