@@ -196,6 +196,9 @@ WITH RECURSIVE step (extension) AS (
 )
 SELECT extension FROM step WHERE extension IS NOT NULL;
 
+-- name: waiting_for
+SELECT extension, count(*) FROM parked GROUP BY extension;
+
 -- name: due
 SELECT seq, bytes FROM parked
 WHERE extension = %(extension)s AND due <= %(now)s
