@@ -11,7 +11,7 @@ from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.tables import connector_table, plugin_table, stream_table, target_table
 from cdmd.cli.terminal import note, print_json, print_pairs, print_table, span
-from cdmd.errors import Unreachable
+from cdmd.errors import NotFound, Unreachable
 from cdmd.kit.measures import size
 
 
@@ -209,6 +209,16 @@ def _connector_list(*, as_json: bool) -> None:
         print_table(connector_table(rows))
         if any(row["streams"] for row in rows):
             print_table(stream_table(rows))
+        for name in _gone():
+            note(f"{name} left the configuration, its state is kept; drop it with: cdmctl connectors forget {name}")
+
+
+def _gone() -> list[str]:
+    try:
+        found: list[str] = client().get("/v1/connectors/gone")
+    except NotFound:
+        return []  # an older daemon does not say
+    return found
 
 
 def _remarks(document: Mapping[str, Any]) -> None:

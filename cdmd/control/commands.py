@@ -66,6 +66,12 @@ async def connectors(runtime: Runtime, actor: Actor) -> list[ConnectorRow]:
     return (await status(runtime, actor)).connectors
 
 
+async def gone(runtime: Runtime, actor: Actor) -> list[str]:
+    """The connectors that left the configuration and whose state is still there."""
+    permit(actor, Role.READER)
+    return await runtime.gone()
+
+
 async def plugins(runtime: Runtime, actor: Actor) -> list[PluginRow]:
     """Every plugin's row of the status."""
     return (await status(runtime, actor)).plugins

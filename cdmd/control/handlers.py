@@ -70,6 +70,11 @@ async def _last_reload(runtime: Runtime, actor: Actor, request: Request) -> Any:
     return await commands.last_reload(runtime, actor)
 
 
+async def _gone(runtime: Runtime, actor: Actor, _: Request) -> Any:
+    """Connectors that left the configuration and whose state is still there."""
+    return await commands.gone(runtime, actor)
+
+
 async def _connectors(runtime: Runtime, actor: Actor, request: Request) -> Any:
     """The connectors' rows of the status."""
     return await commands.connectors(runtime, actor)
@@ -260,6 +265,7 @@ TABLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/me", _caller),
     ("GET", "/v1/history", _history),
     ("GET", "/v1/connectors", _connectors),
+    ("GET", "/v1/connectors/gone", _gone),
     ("POST", "/v1/connectors/{name}/pause", _pause),
     ("POST", "/v1/connectors/{name}/resume", _resume),
     ("POST", "/v1/connectors/{name}/poll", _poll),

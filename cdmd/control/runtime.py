@@ -114,6 +114,10 @@ class Runtime(Protocol):
         """Let connectors take up those of these dead letters that they retry themselves; returns how many are dead no more."""
         ...
 
+    async def gone(self) -> list[str]:
+        """The connectors that left the configuration and whose state is still there."""
+        ...
+
     async def forget(self, name: str) -> int:
         """Drop the state of a connector that left the configuration; returns how many keys went.
 

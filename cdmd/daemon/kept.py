@@ -13,7 +13,10 @@ from cdmd.contracts import Append, Clock, Journal
 from cdmd.errors import NotDurable
 from cdmd.models import Micros, to_micros
 
-OWNER: Final = "daemon:connectors"
+OURS: Final = "daemon:"
+"""What the owners of our own state begin with."""
+
+OWNER: Final = f"{OURS}connectors"
 """Whose state it is; no connector can have this name."""
 
 _PAUSED: Final = b"paused/"

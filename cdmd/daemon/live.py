@@ -16,7 +16,7 @@ from cdmd.config.schema import Absent, Config, ConnectorConfig
 from cdmd.contracts import Append, PullConnector, PushConnector
 from cdmd.control.protocol import ConnectorVerdict, ReloadRow
 from cdmd.daemon.gate import Live, PushGate
-from cdmd.daemon.kept import OWNER, Kept
+from cdmd.daemon.kept import OURS, OWNER, Kept
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
 from cdmd.intake.edge import Edge
 from cdmd.intake.mapping import Mapper
@@ -318,6 +318,11 @@ class LiveConnectors:
         if state in {"degraded", "failed"} and live.puller.trouble is None:
             await self.resume(name)
         live.puller.poke()
+
+    async def gone(self) -> list[str]:
+        """The connectors that left the configuration and whose state is still there."""
+        owners = await self._intake.journal.owners()
+        return [one for one in owners if not one.startswith(OURS) and self._names.today(one) not in self._live]
 
     async def forget(self, name: str) -> int:
         """Drop the state of a connector that is no longer configured."""

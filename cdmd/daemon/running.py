@@ -139,6 +139,10 @@ class Running:
         """See ``taking_back``."""
         return await take_back(self._parts.connectors, self._parts.store, which, now=to_micros(self.clock.now()))
 
+    async def gone(self) -> list[str]:
+        """See ``LiveConnectors.gone``."""
+        return await self._parts.connectors.gone()
+
     async def forget(self, name: str) -> int:
         """See ``LiveConnectors.forget``."""
         return await self._parts.connectors.forget(name)

@@ -106,6 +106,12 @@ def test_json_is_one_document_on_stdout_and_nothing_else(full: Daemon, cdmctl: C
     assert ended.err == "" or command == "pause"
 
 
+def test_a_connector_that_left_the_configuration_is_named_while_its_state_is_kept(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    daemon.runtime.left = ["till"]
+    said = "till left the configuration, its state is kept; drop it with: cdmctl connectors forget till\n"
+    assert cdmctl("connectors").err == said
+
+
 @pytest.mark.parametrize("command", DOCUMENTS)
 def test_without_json_data_is_on_stdout_and_remarks_on_stderr(full: Daemon, cdmctl: Cdmctl, command: str) -> None:
     if command == "audit":

@@ -487,6 +487,7 @@ class MemoryRuntime:
         self.erasing = ErasuresRow()
         self.states = {"shop": "running"}
         self.asked_back: list[DeadLetterFilter] = []
+        self.left: list[str] = []
         self.takes_back = 0
         self.identities = MemoryIdentities()
         self.splits: list[tuple[tuple[str, str], tuple[str, str], str]] = []
@@ -556,6 +557,9 @@ class MemoryRuntime:
         self.asked_back.append(which)
         taken, self.takes_back = self.takes_back, 0
         return taken
+
+    async def gone(self) -> list[str]:
+        return self.left
 
     async def forget(self, name: str) -> int:
         if name != "gone":

@@ -201,8 +201,11 @@ async def test_what_left_can_be_forgotten_with_its_pause(tmp_path: Path) -> None
     async with world.parts() as parts:
         await fetched(parts, "crm")
         await parts.connectors.pause("crm")
+        assert await parts.connectors.gone() == []
         assert await change(world, parts, "") == {"crm": "stopped"}
+        assert await parts.connectors.gone() == ["crm"]
         assert await parts.connectors.forget("crm") == 2
+        assert await parts.connectors.gone() == []
         assert await change(world, parts, PULL) == {"crm": "started"}
         await until(parts, "crm", "running")
 
