@@ -12,23 +12,27 @@ import msgspec
 from typing_extensions import override
 
 from cdmd.errors import CdmdError
+from cdmd.models import LANE
 from cdmd.store.moves import MOVE
 from cdmd.store.sql import Migration
 from cdmd.store.tables import Row
 
 _WIDTH: Final = 2**128
 META: Final = "meta"
+POSITIONS: Final = "positions"
 PROGRESS: Final = "moving_progress"
 """Where a store that is being filled remembers how far it is; it goes with the end of that."""
 STAY: Final[Mapping[str, str]] = {
     "migrations": "which steps of its own schema a database has taken",
     "seen": "in PostgreSQL the parent of the tables of what was seen: it has no rows of its own",
+    "nodes": "which daemons apply now: each says so itself",
     PROGRESS: "how far a store is filled",
 }
 """Tables that are not moved, each with the reason."""
 STAY_COLUMNS: Final[Mapping[tuple[str, str], str]] = {
     ("positions", "token"): "who may write a lane: whoever opens the store next",
     ("positions", "version"): "counts what was written by whom",
+    ("positions", "node"): "whose a lane is now",
 }
 """Columns that are not moved, each with the reason."""
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -149,8 +153,14 @@ def _common(name: str, source: Table, target: Table) -> Table:
 
 
 def rows_of(bulk: Bulk, name: str, table: Table, *, after: Row | None = None) -> Iterator[Row]:
-    """The rows to be moved. What a store says of its own move is none."""
+    """The rows to be moved. What a store says of its own move is none; of several lanes the one that is least far counts.
+
+    What others have applied behind it is remembered as seen.
+    """
     rows = bulk.each(name, table, after=after)
+    if name == POSITIONS:
+        reached = [seq for lane, seq in rows if lane >= LANE]
+        return iter([(LANE, min(reached))] if reached and after is None else [])
     return (row for row in rows if row[0] != MOVE) if name == META else rows
 
 

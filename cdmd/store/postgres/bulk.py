@@ -19,7 +19,7 @@ from cdmd.store.tables import Row
 _SQL: Final = load_queries("postgres/moving")
 _PACK: Final = msgspec.msgpack.Encoder().encode
 _AT_ONCE: Final = 500
-NUMBERED: Final[Mapping[str, tuple[str, str]]] = {}
+NUMBERED: Final[Mapping[str, tuple[str, str]]] = {"profile_numbers": ("profiles", "id")}
 """Sequences that belong to no column, each with the table and the column that it gives numbers to."""
 
 
