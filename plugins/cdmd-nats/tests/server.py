@@ -58,7 +58,7 @@ def asked(port: int, work: Callable[[Client], Awaitable[Any]], **login: Any) -> 
     return asyncio.run(run())
 
 
-def eventually(look: Callable[[], Any], *, seconds: float = 25.0) -> Any:
+def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
     """What ``look`` finds once it finds something."""
     until, pause = monotonic() + seconds, threading.Event()
     while not (found := look()):
