@@ -78,8 +78,8 @@ async def test_half_a_commit_is_never_read(place: Place, tmp_path: Path) -> None
         with pytest.raises(NotDurable, match="cut"):
             await journal.append(large)
         assert len(parts) > 1
-        await followed._read_on()
-        assert followed.head == 1
+        async with FollowedJournal.open(place, clock=HandClock()) as later:
+            assert later.head == 1
         journal._lane._put = put  # type: ignore[method-assign]
         await journal.append([append_of(2)])
         await followed.wait(Seq(1))
