@@ -296,6 +296,12 @@ def test_settings_for_a_plugin_that_is_not_installed_are_reported() -> None:
     ]
 
 
+def test_what_is_not_installed_is_told_what_is_that_it_may_mean() -> None:
+    rows = Plugins.load([Point("warranty", plugin())], {"waranty": {}, "warant": {}}).rows()
+    said = "it is configured but not installed (did you mean warranty?)"
+    assert {row.name: row.error for row in rows} == {"warranty": None, "waranty": said, "warant": said}
+
+
 def test_a_plugin_that_is_not_installed_and_disabled_is_as_it_should_be() -> None:
     assert Plugins.load([], {"it": {"enabled": False}}).rows() == [PluginRow(name="it", version=None, state="disabled")]
 

@@ -116,8 +116,9 @@ class Plugins:
                 own = settings.get(point.name, {})
                 taking = partial(plugins._taking, point, own, patience=patience, describe=describe)
                 plugins._take(point.name, taking, own, version=_version(point))
-        for name in settings.keys() - plugins._rows.keys():
-            plugins._take_absent(name, settings[name])
+        installed = frozenset(plugins._rows)
+        for name in settings.keys() - installed:
+            plugins._take_absent(name, settings[name], installed)
         return plugins
 
     @staticmethod
@@ -226,11 +227,11 @@ class Plugins:
         self._apart[point.name] = one
         return one, found
 
-    def _take_absent(self, name: str, settings: Mapping[str, Any]) -> None:
+    def _take_absent(self, name: str, settings: Mapping[str, Any], installed: Iterable[str]) -> None:
         if settings.get("enabled", True) is False:
             self._row(name, None, "disabled", None)
         else:
-            self._row(name, None, "bad config", "it is configured but not installed" + nearest(name, self._rows))
+            self._row(name, None, "bad config", "it is configured but not installed" + nearest(name, installed))
 
     def _load(self, name: str, taking: _Taking, *, version: str | None) -> None:
         try:
