@@ -62,6 +62,7 @@ class Laning(Shares):
 
     def __init__(self, whole: Whole, lanes: Lanes) -> None:
         self._whole, self._lanes, self._clock = whole, lanes, whole.clock
+        self._number = whole.config.journal.partitions  # as the store was opened with: another one waits for a restart
         self.resumes = not whole.given.applies_only
         self.partition = Partition(whole.digester.secret(_OWNER, "lanes"), lambda: whole.kinds)
         """Which lane an event goes into."""
@@ -93,7 +94,7 @@ class Laning(Shares):
             else:
                 self.problem = None
                 self._log.info("lanes_agreed", count=len(lanes))
-                return Share(lanes, self._whole.config.journal.partitions)
+                return Share(lanes, self._number)
 
     @override
     async def changed(self) -> None:

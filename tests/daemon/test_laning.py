@@ -95,6 +95,8 @@ async def test_the_one_that_leads_says_which_list_is_in_force_and_sends_what_oth
     assert (laning.resumes, laning.own, store.told()) == (True, 7, "4")
     assert await laning.agreed() == Share({1: Seq(3)}, 4)
     assert store.notes == {"suppressions told": "4"}
+    whole.config.journal.partitions = 8
+    assert (await laning.agreed()).number == 4, "the configuration was read anew, and the store is still divided into 4"
     whole.privacy.suppressions.version = 5
     store.changes = [False, True]
     await laning.changed()

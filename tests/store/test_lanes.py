@@ -128,7 +128,7 @@ async def test_another_number_of_lanes_is_refused_until_all_have_come_equally_fa
         with pytest.raises(CdmdError, match="stop all nodes"):
             async with node(database, "c", leads=True, lanes=8):
                 pass
-        with pytest.raises(CdmdError, match="write the same here"):
+        with pytest.raises(CdmdError, match=r"says 8, and the store is divided into 4 lanes: .* leads first, or write 4 here"):
             async with node(database, "c", lanes=8):
                 pass
     for lanes in (8, 1):
@@ -143,6 +143,29 @@ async def test_another_number_of_lanes_is_refused_until_all_have_come_equally_fa
         assert alone.position == 4
         await give(alone, (5, order(5, {"a": "z"})))
         assert (await alone.totals()).profiles == 3
+
+
+async def test_one_that_was_alone_writes_nothing_once_the_store_is_divided(database: Database) -> None:
+    async with PostgresStore.open(database.url, clock=ManualClock(), journal_id="journal", digest=DIGESTER.occurrence) as alone:
+        await give(alone, (1, order(1, {"a": "x"})))
+        follower = SharedStore(
+            database.url,
+            None,
+            clock=ManualClock(),
+            journal_id="journal",
+            digests=DIGESTER.occurrence,
+            nodes=Nodes("b", ["process"]),
+            lanes=LANES,
+        )
+        with pytest.raises(NotDurable, match="start the node that leads"):
+            await anyio.to_thread.run_sync(follower._open_tables)
+        await give(alone, (2, order(2, {"a": "x"})))
+        async with node(database, "a", leads=True) as a:
+            assert await a.reached() == dict.fromkeys(range(LANES), 2)
+            for attempt in (give(alone, (3, order(3, {"a": "y"}))), alone.note("x", "y")):
+                with pytest.raises(NotDurable, match="taken the store over"):
+                    await attempt
+            assert (await a.reached(), await a.noted("x")) == (dict.fromkeys(range(LANES), 2), None)
 
 
 # ---- who may write ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from cdmd.contracts import Node
 from cdmd.errors import CdmdError, Damaged, NotDurable
-from cdmd.models import Seq
+from cdmd.models import LANE, Seq
 from cdmd.store.postgres.tables import Fencing
 from cdmd.store.tables import Row, Tables
 
@@ -175,12 +175,23 @@ def nodes_of(rows: Iterable[Row]) -> list[Node]:
 
 
 def divide(tables: Tables, lanes: int, *, leads: bool = True) -> None:
-    """Within a transaction: let there be so many lanes. Raises ``CdmdError`` where that cannot be now."""
+    """Within a transaction: let there be so many lanes.
+
+    Raises ``CdmdError`` where that cannot be now, ``NotDurable`` where the node that leads has yet to do it.
+    """
     there = tables.rows("lanes.lanes")
     if len(there) in {0, lanes}:
         return
+    if not leads and len(there) == 1:
+        raise NotDurable("the store is not divided into lanes yet: start the node that leads")
     if not leads:
-        raise CdmdError("journal.partitions is another number than at the node that leads: write the same here")
+        raise CdmdError(
+            f"journal.partitions says {lanes}, and the store is divided into {len(there)} lanes: start the node that leads "
+            f"first, or write {len(there)} here"
+        )
+    if len(there) == 1:  # one that is alone may still be at work: it is waited for, and writes nothing any more
+        tables.rows("take", (LANE,))
+        there = tables.rows("lanes.lanes")
     tables.run("lanes.bury")
     positions = {seq for _, seq, _ in there}
     had = f"the store is divided into {len(there)} lanes, and journal.partitions says {lanes}"
