@@ -55,4 +55,4 @@ def test_a_mistake_names_its_file_and_table(mistakes: Callable[[str], list[str]]
 
 
 def test_a_journal_without_servers_lies_here() -> None:
-    assert shared_journal(JournalSettings(), holder="a", clock=SystemClock(), new_id=lambda: "1") is None
+    assert shared_journal(JournalSettings(), holder="a", clock=SystemClock(), new_id=lambda: "1", follows=False) is None

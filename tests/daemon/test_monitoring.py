@@ -38,6 +38,7 @@ async def test_every_metric_that_they_name_exists(tmp_path: Path) -> None:
         "cdmd_event_visible_seconds",
         "cdmd_journal_backlog_seconds",
         "cdmd_plugin_seconds",
+        "cdmd_spans_total",
     }
 
 

@@ -116,6 +116,7 @@ def test_an_events_whole_way_through_the_daemon_is_one_trace(tmp_path: Path, mon
             daemon.settle(held=True)
             until(lambda: len(listener.said("/hook")) == 2)
             assert "cdmd_spans_total" in daemon.cdmctl("metrics").stdout
+            until(lambda: len(receiver.spans) == 10)
         spans = receiver.spans
     ours = {one.name: one for one in spans if one.trace == TRACE}
     assert sorted(ours) == ["deliver hook", "event shop", "extend asking.ask", "journal", "store"]

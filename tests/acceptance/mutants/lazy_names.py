@@ -5,9 +5,9 @@ Nor anything else of the store for a while, so that a cut takes more back.
 
 from contextlib import nullcontext
 
-from cdmd.store import store
+from cdmd.store import applying
 from tests.acceptance import hurrying
 
-store.synced_commits = lambda _connection, _plan: nullcontext()  # type: ignore[assignment]
+applying.synced_commits = lambda _connection, _plan: nullcontext()  # type: ignore[assignment]
 hurrying.upkeep.SYNC_EVERY = 60.0  # type: ignore[misc]
 hurrying.upkeep.PRUNE_EVERY = 60.0  # type: ignore[misc]

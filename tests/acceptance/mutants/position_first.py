@@ -12,7 +12,7 @@ _apply = SqliteStore._apply
 
 
 def _sabotaged(self: SqliteStore, wanted: Wanted, decide: Any, tables: SqliteTables) -> Changes:
-    position = decide._position
+    position = decide.position
     if position is not None:
         with tables.transaction():
             tables.connection.execute("UPDATE positions SET seq = ?", (position,))
