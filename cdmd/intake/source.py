@@ -26,6 +26,8 @@ from cdmd.models import Record, Verdict
 SAMPLED: Final = 128
 """Of so many requests or batches the first record of one is shown to ``Intake.observe``."""
 
+_NOTHING: Final = object()
+
 
 class Guarded(Http, Protocol):
     """A guarded client that also opens plain connections (``cdmd.kit.egress.GuardedHttp`` fulfils it)."""
@@ -108,7 +110,7 @@ class IntakeSource:
         Returned are those that have to be emitted instead, because it takes waiting for more than a commit: for a place, for
         the store, for another's commit. Raises what ``emit`` raises before anything is queued; then nothing of it is taken.
         """
-        checked: datetime | None = None  # what arrives together was received at one moment
+        checked: object = _NOTHING  # what arrives together was received at one moment
         for one in several:
             wanted = one.wanted
             for record in wanted.records:

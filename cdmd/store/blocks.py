@@ -14,6 +14,7 @@ from cdmd.errors import Damaged
 from cdmd.models import Entry, Journaled, Micros, Seq
 
 _DECODER: Final = msgspec.msgpack.Decoder(list[Entry])
+_RESTORE: Final = "put a backup in place with: cdmd restore FILE"
 _FIX, _SHORT = 15, 0xFFFF
 
 
@@ -34,11 +35,15 @@ def pack(first: Seq, encoded: Sequence[bytes], *, written: Micros) -> Block:
 
 
 def unpack(block: Block) -> list[Entry]:
-    """The entries of a block. Raises ``Damaged`` where they are not what was written."""
+    """The entries of a block. Raises ``Damaged`` where they are not what was written, or none that can be read."""
     fault = examine(block)
     if fault is not None:
-        raise Damaged(f"the journal is damaged: {fault}; put a backup in place with: cdmd restore FILE")
-    return _DECODER.decode(block.body)
+        raise Damaged(f"the journal is damaged: {fault}; {_RESTORE}")
+    try:
+        return _DECODER.decode(block.body)
+    except msgspec.DecodeError as error:
+        fault = f"the entries {block.first} to {block.last} are as they were written, but cannot be read: {error}"
+        raise Damaged(f"the journal is damaged: {fault}; {_RESTORE}") from error
 
 
 def unpack_after(rows: Sequence[Sequence[Any]], after: Seq, limit: int) -> list[Journaled]:

@@ -739,7 +739,7 @@ async def test_state_that_no_journal_keeps_is_refused_before_it_is_in_anybodys_c
         assert w.journal.commits == []
 
 
-@pytest.mark.parametrize("received", ["2026-11-24T12:00:00Z", 5, datetime(2026, 11, 24)])  # noqa: DTZ001 - the fault
+@pytest.mark.parametrize("received", ["2026-11-24T12:00:00Z", 5, None, datetime(2026, 11, 24)])  # noqa: DTZ001 - the fault
 async def test_a_receipt_that_is_no_moment_is_refused_before_it_is_journaled(received: Any) -> None:
     async with world() as w:
         with pytest.raises(TypeError, match="received"):

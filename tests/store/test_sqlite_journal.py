@@ -16,8 +16,8 @@ import pytest
 
 from cdmd.contracts import Append
 from cdmd.errors import CdmdError, Damaged, NotDurable, SchemaUnknown
-from cdmd.models import Micros, Seq
-from cdmd.store.blocks import reach
+from cdmd.models import Entry, Event, Micros, Seq, encode_entry
+from cdmd.store.blocks import pack, reach, unpack
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.journal_checking import verify_journal
 from tests.store.contract_journal import JournalContract
@@ -613,3 +613,9 @@ def test_a_read_reaches_as_far_as_its_limits_and_always_one_block() -> None:
     assert reach(blocks, limit=3, most=9_999) == 4
     assert reach(blocks, limit=9, most=9_999) == 6
     assert reach([], limit=9, most=9_999) == 0
+
+
+def test_entries_that_are_as_they_were_written_but_cannot_be_read_are_told_as_damage() -> None:
+    odd = Entry(Event(id="1", source="shop", type="x", received=None))  # type: ignore[arg-type]  # the fault
+    with pytest.raises(Damaged, match=r"entries 5 to 5 are as they were written, but cannot be read: .*cdmd restore"):
+        unpack(pack(Seq(5), [encode_entry(odd)], written=Micros(1)))
