@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from cdmd.store.frames import receive, send
@@ -99,10 +99,15 @@ class StoreProcess:
         self._link.close()
 
     def _listen(self) -> None:
-        while (answer := receive(self._link)) is not None:
-            _came(self._sent.popleft(), *answer)
-        self.gone = True
-        self._give_up()
+        try:
+            while (answer := receive(self._link)) is not None:
+                _came(self._sent.popleft(), *answer)
+        except BaseException:
+            self._child.kill()  # nobody hears it any more
+            raise
+        finally:
+            self.gone = True
+            self._give_up()
 
     def _give_up(self) -> None:
         """Nothing that was sent is answered any more."""
@@ -115,9 +120,11 @@ class StoreProcess:
 def started(module: str, keep: Sequence[int]) -> StoreProcess:
     """A new one that runs the ``main`` of ``module`` and keeps these descriptors open. Raises OSError."""
     link, there = socket.socketpair()
-    with there:
+    with ExitStack() as unless_started, there:
+        unless_started.callback(link.close)
         command = [sys.executable, "-c", _START.format(module), str(there.fileno()), *sys.path]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[there.fileno(), *keep])  # noqa: S603 - our own module
+        unless_started.pop_all()
     return StoreProcess(link, child)
 
 

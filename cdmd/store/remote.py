@@ -212,8 +212,6 @@ class OwnProcess:
     def __init__(self, own: Own, path: Path) -> None:
         self._own, self._path, self.crossing = own, path, own.crossing
         self._process: StoreProcess | None = None
-        self.started = 0
-        """How many times."""
 
     @property
     def pid(self) -> int | None:
@@ -235,7 +233,6 @@ class OwnProcess:
                 self._process = self._own.start(self._own.module, self._own.keep)
             except OSError as error:
                 raise sqlite3.OperationalError(f"the store's own process cannot be started: {error.strerror}") from error
-            self.started += 1
         return RemoteTables(self._process, self._path, self.crossing)
 
     def end(self) -> None:

@@ -82,7 +82,7 @@ class Deciding(Protocol):
 
 
 class Served:
-    """Does what comes over ``link``; ``left`` is called, on a thread beside, when nobody is there any more."""
+    """Does what comes over ``link``; ``left`` is called, on a thread beside, when nobody is there any more, or can be heard."""
 
     def __init__(self, link: socket.socket, deciding: Deciding, left: Callable[[], None]) -> None:
         self._link, self._deciding, self._left = link, deciding, left
@@ -99,10 +99,12 @@ class Served:
         self._close()
 
     def _read(self, jobs: "SimpleQueue[tuple[bytes, bytes]]") -> None:
-        while (job := receive(self._link)) is not None:
-            jobs.put(job)
-        self._left()
-        jobs.put((END, b""))
+        try:
+            while (job := receive(self._link)) is not None:
+                jobs.put(job)
+        finally:
+            self._left()
+            jobs.put((END, b""))
 
     def _do(self, kind: bytes, content: bytes) -> None:
         if kind == CLOSE:

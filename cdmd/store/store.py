@@ -13,6 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, Self, TypeVar, cast
 
+import anyio
 import anyio.to_thread
 from typing_extensions import override
 
@@ -74,7 +75,7 @@ class SqliteStore(StoredStore):
         store = cls(path, clock=clock, digests=digest, connect=connect, own=own)
         async with AsyncExitStack() as stack:
             if store.process is not None:
-                stack.push_async_callback(anyio.to_thread.run_sync, store.process.end)
+                stack.push_async_callback(_end, store.process)
             await stack.enter_async_context(store._writer)
             with opening("store", path):
                 await store._writer.run(partial(_belong, journal_id, digest(*KEY_CHECK)))
@@ -207,6 +208,12 @@ class SqliteStore(StoredStore):
 
     def _open_beside(self) -> sqlite3.Connection:
         return connect_beside(self._path, PLAN, connect=self._connect)
+
+
+async def _end(process: OwnProcess) -> None:
+    """Also where what used the store was cancelled."""
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(process.end)
 
 
 def _emptied(tables: Tables) -> bool:

@@ -402,7 +402,6 @@ async def test_where_the_process_is_killed_nothing_counts_as_written_and_another
         await store.apply(two.wanted, two)
         assert (store.position, store.failure) == (2, None)
         assert store.process.pid not in {None, before}
-        assert store.process.started == 2
         with pytest.raises(ProcessLookupError):
             os.kill(before, 0)
 
@@ -438,7 +437,7 @@ async def test_the_process_is_gone_with_the_store(tmp_path: Path) -> None:
             os.kill(process, one)
         made = decision(1, order("1", email="a@example.com"))
         await store.apply(made.wanted, made)
-        assert store.process.started == 1, "signals for both of them are for the daemon to follow"
+        assert store.process.pid == process, "signals for both of them are for the daemon to follow"
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
 
@@ -510,7 +509,7 @@ def test_what_cannot_be_started_is_an_error_of_the_database(tmp_path: Path) -> N
     own = OwnProcess(OWN._replace(start=refused), tmp_path / "store.db")
     with pytest.raises(sqlite3.OperationalError, match="cannot be started: Resource temporarily"):
         own.open()
-    assert (own.pid, own.seconds, own.started) == (None, 0.0, 0)
+    assert (own.pid, own.seconds) == (None, 0.0)
 
 
 def test_the_other_end_notices_that_nobody_is_there_any_more(tmp_path: Path) -> None:
@@ -524,3 +523,52 @@ def test_the_other_end_notices_that_nobody_is_there_any_more(tmp_path: Path) -> 
     with pytest.raises(sqlite3.OperationalError):
         tables.rows("kinds")
     process.end()
+
+
+def test_one_whose_answers_are_not_heard_any_more_is_ended_and_everybody_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, unheard = list[threading.ExceptHookArgs](), threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda given: (said.append(given), unheard.set()))
+    process = started(OWN.module, ())
+    process.tell(OPEN, os.fsencode(tmp_path / "store.db"))  # an answer comes that nobody waits for
+    assert unheard.wait(10)
+    with pytest.raises(sqlite3.OperationalError, match="was ended by SIGKILL"):
+        process.send(OPEN, os.fsencode(tmp_path / "store.db"), read=bytes).result(10)
+    process.end()
+    assert [one.exc_type for one in said] == [IndexError]
+
+
+def test_the_other_end_is_over_when_it_can_hear_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: socket.socket) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("cdmd.store.served.receive", full)
+    said = list[threading.ExceptHookArgs]()
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    link, there = socket.socketpair()
+    with link:
+        child = InThread(there)
+        assert child.left.wait(5)
+        child.wait(5)
+        assert link.recv(1) == b""
+    assert [one.exc_type for one in said] == [MemoryError]
+
+
+async def test_the_process_is_gone_with_a_store_that_is_left_by_a_cancellation(tmp_path: Path) -> None:
+    with anyio.CancelScope() as scope:
+        async with store_there(tmp_path) as store:
+            assert store.process is not None
+            process = store.process.pid or 0
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_one_that_could_not_be_started_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = socket.socketpair()
+    monkeypatch.setattr(socket, "socketpair", lambda: pair)
+    with pytest.raises(ValueError, match="fds_to_keep"):
+        started(OWN.module, (-1,))
+    assert [one.fileno() for one in pair] == [-1, -1]
