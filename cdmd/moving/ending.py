@@ -5,7 +5,6 @@ No file is deleted: what a directory had is put aside under a new name.
 
 import shutil
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -14,8 +13,6 @@ from cdmd.models import Seq
 from cdmd.moving.places import Files, Installation
 from cdmd.store.files import StateDirectory
 from cdmd.store.mark import Mark, sync_directory, write_mark
-
-_ELSEWHERE: Final = "The store of this directory is a database on a server: the one that store.url names.\n"
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +51,7 @@ def put_in_place(target: Installation, whole: Whole, *, stores: bool, journals: 
         if target.store.url is None:
             directory.elsewhere.unlink(missing_ok=True)
         else:
-            directory.elsewhere.write_text(_ELSEWHERE)
+            directory.say_elsewhere()
     if journals:
         _place(files.journal, directory.journal, aside, here=target.journal.url is None)
         write_mark(directory.mark, Mark(whole.journal_id, whole.head))

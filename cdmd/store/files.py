@@ -41,6 +41,10 @@ class StateDirectory(NamedTuple):
         """Is there where the store is a database on a server, so that nobody begins an empty one here by mistake."""
         return self.root / "store.elsewhere"
 
+    def say_elsewhere(self) -> None:
+        """Put that there. Raises OSError."""
+        self.elsewhere.write_text("The store of this directory is a database on a server: the one that store.url names.\n")
+
     @property
     def feeds(self) -> Path:
         """The big tables of connectors."""

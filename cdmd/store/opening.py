@@ -25,7 +25,6 @@ from cdmd.store.remote import Own
 from cdmd.store.store import SqliteStore
 from cdmd.store.stored import KEY_CHECK, StoredStore
 
-_ELSEWHERE: Final = "The store of this directory is a database on a server: the one that store.url names.\n"
 _KEY: Final = b"check"
 
 
@@ -88,7 +87,7 @@ async def open_state(
         ):
             check_together(first=(await journal.statistics()).first, head=journal.head, position=store.position)
             if server is not None:
-                await anyio.to_thread.run_sync(directory.elsewhere.write_text, _ELSEWHERE)
+                await anyio.to_thread.run_sync(directory.say_elsewhere)
             await journal.check(store.synced)
             yield Opened(journal, store, digester, feeds)
 
