@@ -122,7 +122,8 @@ class Caller:
         if came.asked is not None:
             return self._asked(event, came.asked, attempts, begun)
         if came.failure is not None:
-            return self._failed(event, came.failure, attempts, begun)._replace(dropped=came.dropped)
+            failed = self._failed(event, came.failure, attempts, begun, logged=came.logged)
+            return failed._replace(dropped=came.dropped)
         return self._went_well(event, event if came.event is None else came.event, begun)
 
     def state(self, *, running: int, waiting: int) -> ExtensionState:
@@ -169,7 +170,7 @@ class Caller:
         word: str
         match asked:
             case Drop(reason=reason):
-                outcome, word = Discard(str(reason)), "dropped"
+                outcome, word = Discard(reason), "dropped"
             case Reject(reason=reason):
                 outcome, word = Bury(Fault("rejected", f"{self.key}: {reason}")), "rejected"
             case RetryLater(reason=reason):
@@ -177,7 +178,7 @@ class Caller:
                 if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
                     return self._failed(event, "asked to be called later without a number of seconds", attempts, begun)
                 wait = min(max(float(seconds), _SOONEST), _LATEST)
-                outcome, word = Hold(self.key, self._in(wait), attempts, str(reason)), "later"
+                outcome, word = Hold(self.key, self._in(wait), attempts, reason), "later"
         self._succeeded()
         return Verdict(event, outcome, self._visit(word, begun))
 
@@ -188,10 +189,12 @@ class Caller:
         if self._failed_at is not None and now - self._failed_at > WITHIN:
             self._failed_at = self._failure = None
 
-    def _failed(self, event: Event, reason: str, attempts: int, begun: float) -> Verdict:
+    def _failed(self, event: Event, reason: str, attempts: int, begun: float, *, logged: str | None = None) -> Verdict:
+        """``logged`` in place of a reason in the plugin's own words: those stand in rows, and the log is read by more."""
         self._failures += 1
         self._failed_at, self._failure = self._clock.monotonic(), f"{reason}, at {show_time(self._clock.now())}"
-        self._log.warning("extension_failed", plugin=self.plugin, extension=self.key, error=reason, attempt=attempts + 1)
+        told = logged or reason
+        self._log.warning("extension_failed", plugin=self.plugin, extension=self.key, error=told, attempt=attempts + 1)
         if self._breaker.failed(self._clock.monotonic()):
             self._log.error("extension_not_called_for_a_while", plugin=self.plugin, extension=self.key)
         visit = self._visit(f"{FAILED}: {reason}", begun)

@@ -15,6 +15,7 @@ from cdmd.errors import AddressRefused, Drop, Failed, Forbidden, Reject, Request
 from cdmd.extensions.driving import DeadlinePassed, Driven, Misbehaved
 from cdmd.extensions.threads import Threads
 from cdmd.kit.frames import place
+from cdmd.kit.logs import escaped
 from cdmd.models import Event
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -38,18 +39,27 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(Exception):
-    """A call failed; the text is the reason an administrator reads and names no value."""
+    """A call failed; the text is the reason an administrator reads and names no value.
+
+    ``logged`` is what the log says in its place, where the text is the plugin's own.
+    """
+
+    def __init__(self, reason: str, *, logged: str | None = None) -> None:
+        super().__init__(reason)
+        self.logged = logged
 
 
 class Came(NamedTuple):
     """What came of a call: the event as it is now (None: as it was), what the extension asked for, or why it failed.
 
+    ``logged``: what of a failure may stand in the log, where its text is the plugin's own.
     ``dropped``: the call's coroutine would not end, so the state of the task it ran in can no longer be trusted.
     """
 
     event: Event | None = None
     asked: Drop | RetryLater | Reject | None = None
     failure: str | None = None
+    logged: str | None = None
     dropped: bool = False
 
 
@@ -77,14 +87,14 @@ class Function:
             returned = await Driven(call, timeout=seconds, suspended=suspended)
             return Came(None if returned is None else self._checked(event, returned))
         except (Drop, RetryLater, Reject) as asked:
-            return Came(asked=asked)
+            return _asked(asked)
         except DeadlinePassed as late:
             how = " and would not end when it was cancelled" if late.dropped else ""
             return Came(failure=f"no answer within {seconds:g} s{how}", dropped=late.dropped)
         except Failure as failure:
-            return Came(failure=str(failure))
+            return Came(failure=str(failure), logged=failure.logged)
         except (Exception, Misbehaved) as error:  # noqa: BLE001 - whatever a plugin raises is a verdict about this event
-            return Came(failure=_reason(error))
+            return _failed(error.what if isinstance(error, Misbehaved) else error)
 
     def _start(self, event: Event, context: Context) -> Coroutine[Any, Any, Any]:
         if not self.is_async:
@@ -136,11 +146,33 @@ def _said(raised: BaseException) -> str:
     return f"{name} {status}" if isinstance(status, int) else name
 
 
-def _reason(error: Exception) -> str:
+def _asked(asked: Drop | RetryLater | Reject) -> Came:
+    """What it asked for, in one line; a failure where that cannot be read."""
+    try:
+        reason = escaped(str(asked.reason))
+        match asked:
+            case Drop():
+                return Came(asked=Drop(reason))
+            case Reject():
+                return Came(asked=Reject(reason))
+            case RetryLater():
+                return Came(asked=RetryLater(asked.seconds, reason))
+    except Exception:  # noqa: BLE001 - an author may hand in anything, or skip our constructor
+        return Came(failure=f"raised {type(asked).__name__} without what it is made with")
+
+
+def _failed(raised: BaseException) -> Came:
+    """A failure in the plugin's own words, else by what may be told of the exception."""
+    try:
+        where = _where(raised)
+        own = escaped(" ".join(str(raised.reason).split()), longest=_LONGEST) if isinstance(raised, Failed) else ""
+        return Came(failure=own or where, logged=where)
+    except Exception:  # noqa: BLE001 - what is asked of an exception is foreign code, too
+        return Came(failure=type(raised).__name__)
+
+
+def _where(raised: BaseException) -> str:
     """The exception's class and the plugin's own line; never a stranger's text, which may hold a customer's values."""
-    raised = error.what if isinstance(error, Misbehaved) else error
-    if isinstance(raised, Failed):
-        return " ".join(raised.reason.split())[:_LONGEST] or type(raised).__name__
     said = _said(raised)
     places = [(str(frame.f_globals.get("__name__", "")), frame, line) for frame, line in walk_tb(raised.__traceback__)]
     places = [one for one in places if not one[0].startswith(_OURS)]

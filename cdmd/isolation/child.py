@@ -164,7 +164,7 @@ def _answer(number: int, came: Came) -> Answer:
         case None:
             pass
     if came.failure is not None:
-        return Answer(number, "failed", reason=came.failure)
+        return Answer(number, "failed", reason=came.failure, logged=came.logged)
     return Answer(number, "unchanged") if came.event is None else Answer(number, "event", event=came.event)
 
 

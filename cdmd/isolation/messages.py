@@ -66,13 +66,14 @@ class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """What came of a call; ``reason`` without values, ``seconds`` for ``later``."""
+    """What came of a call; ``reason`` without values, ``seconds`` for ``later``, ``logged``: see ``Came``."""
 
     number: int
     outcome: Outcome
     event: Event | None = None
     reason: str = ""
     seconds: float = 0.0
+    logged: str | None = None
 
 
 class Line(msgspec.Struct, frozen=True, tag=True, array_like=True):

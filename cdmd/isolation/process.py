@@ -213,4 +213,4 @@ def _result(answer: Answer) -> Event | None:
         case "later":
             raise RetryLater(answer.seconds, reason)
         case "failed":
-            raise Failure(reason)
+            raise Failure(reason, logged=None if answer.logged is None else escaped(answer.logged))

@@ -490,6 +490,65 @@ async def test_an_extension_may_fail_in_its_own_words():
     assert (type(outcome), trace[0].outcome) == (Hold, "failed: the service refuses our key")
 
 
+@pytest.mark.parametrize("suspends", [False, True])
+async def test_a_plugins_own_words_are_in_its_rows_and_only_where_it_failed_is_in_the_log(suspends):
+    async def refused(event, context):
+        if suspends:
+            await anyio.lowlevel.checkpoint()
+        raise Failed("no member joe@example.com")
+
+    with capture_logs() as lines:
+        async with registry(refused) as extensions:
+            await extensions.run(event())
+            assert extensions.states()[0].error.startswith("no member joe@example.com, at ")
+    (line,) = lines
+    assert line["error"].startswith("Failed at tests/extensions/test_extensions.py:")
+
+
+class Unreadable:
+    def __str__(self):
+        raise LookupError("joe@example.com")
+
+
+class Answered(OSError):
+    @property
+    def response(self):
+        raise RuntimeError("joe@example.com")
+
+
+class Bare(Reject):
+    def __init__(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Failed(None), "None"),
+        (Failed(ValueError("the service  is away")), "the service is away"),
+        (Failed("\ud800"), "\\xd800"),
+        (Failed(Unreadable()), "Failed"),
+        (Answered(), "Answered"),
+        (Drop(Unreadable()), "raised Drop without what it is made with"),
+        (RetryLater(5, Unreadable()), "raised RetryLater without what it is made with"),
+        (Bare(), "raised Bare without what it is made with"),
+    ],
+)
+async def test_whatever_is_raised_harms_only_its_own_event(error, reason):
+    async def refuses(event, context):
+        raise error
+
+    _, outcome, trace = await outcome_of(refuses)
+    assert (type(outcome), trace[0].outcome) == (Hold, f"failed: {reason}")
+
+
+async def test_the_reason_for_which_an_event_waits_or_is_left_out_is_one_line_that_can_be_stored():
+    async def drop(event, context):
+        raise Drop(ValueError("a\n\ud800"))
+
+    assert (await outcome_of(drop))[1] == Discard("a\\x0a\\xd800")
+
+
 async def test_with_store_an_open_breaker_lets_events_go_on_at_once():
     calls = []
 

@@ -10,10 +10,11 @@ import pytest
 
 from cdmd.errors import Drop, Forbidden, Reject, RetryLater
 from cdmd.extensions import extension
-from cdmd.extensions.performing import Came
+from cdmd.extensions.performing import Came, Failure
 from cdmd.hookspecs import hookimpl
 from cdmd.isolation.child import _answer, _described
 from cdmd.isolation.messages import Answer, Begin, Frames, Junk, Told, decode_from_child, framed, headers_of
+from cdmd.isolation.process import _result
 from cdmd.kit.confinement import _around
 from cdmd.kit.secret import Secret
 from cdmd.plugins import Plugins
@@ -33,6 +34,12 @@ def test_messages_are_whole_however_they_come() -> None:
     assert [decode_from_child(one) for one in Frames(1000).take(stream)] == sent
 
 
+def test_what_of_a_failure_may_be_logged_comes_with_it() -> None:
+    with pytest.raises(Failure) as raised:
+        _result(Answer(7, "failed", reason="no joe", logged="Failed at\nx.py:1"))
+    assert (str(raised.value), raised.value.logged) == ("no joe", "Failed at\\x0ax.py:1")
+
+
 def test_a_message_that_is_longer_than_any_may_be_is_not_waited_for() -> None:
     frames = Frames(1000)
     assert list(frames.take((66_000).to_bytes(4, "big"))) == []
@@ -46,6 +53,7 @@ def test_a_message_that_is_longer_than_any_may_be_is_not_waited_for() -> None:
         (Came(), Answer(7, "unchanged")),
         (Came(EVENT), Answer(7, "event", event=EVENT)),
         (Came(failure="KeyError at x.py:1"), Answer(7, "failed", reason="KeyError at x.py:1")),
+        (Came(failure="no joe", logged="Failed at x.py:1"), Answer(7, "failed", reason="no joe", logged="Failed at x.py:1")),
         (Came(asked=Drop("no\nline")), Answer(7, "drop", reason="no\\x0aline")),
         (Came(asked=Reject("\ud800")), Answer(7, "reject", reason="\\xd800")),
         (Came(asked=RetryLater(2, "busy")), Answer(7, "later", reason="busy", seconds=2.0)),
