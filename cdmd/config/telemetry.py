@@ -52,14 +52,21 @@ class OpenTelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_un
 
     def _problem(self) -> str | None:
         if self.endpoint is not None:
-            parts = urlsplit(self.endpoint)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                return f"`endpoint` is {self.endpoint!r}: write http://HOST:PORT"
-            if "@" in parts.netloc:
+            if "@" in self.endpoint:  # whatever else it is: a text that may hold a password is not repeated
                 return '`endpoint` holds a login: write it as a header (`headers = { authorization = "credential:NAME" }`)'
+            if not _is_address(self.endpoint):
+                return f"`endpoint` is {self.endpoint!r}: write http://HOST:PORT"
         if self.enabled and not _installed():
             return "`enabled` needs OpenTelemetry: pip install 'cdmd[otel]'"
         return None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets, or a port that is none
+        return False
 
 
 def _installed() -> bool:

@@ -74,10 +74,30 @@ def test_what_a_receiver_refuses_did_not_arrive() -> None:
     assert receiver.asked == 1
 
 
-@pytest.mark.parametrize("endpoint", ["localhost:4318", "grpc://localhost:4317", "http://", "http://joe:secret@localhost:4318"])
+@pytest.mark.parametrize(
+    "endpoint",
+    ["localhost:4318", "grpc://localhost:4317", "http://", "http://[::1:4318", "http://localhost:port", "http://a:0"],
+)
 def test_an_endpoint_that_is_none_is_a_mistake_of_the_configuration(endpoint: str) -> None:
-    with pytest.raises(ValueError, match="endpoint"):
+    with pytest.raises(ValueError, match=r"^`endpoint` is '.*': write http://HOST:PORT$"):
         OpenTelemetrySettings(enabled=True, endpoint=endpoint)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://joe:s3cret@localhost:4318",
+        "joe:s3cret@localhost:4318",
+        "http:/joe:s3cret@localhost",
+        "http://joe:s3cret\u2100@localhost",
+        "http://[joe:s3cret@localhost",
+        "http://joe:s3/cret@localhost:4318",
+    ],
+)
+def test_a_login_in_the_endpoint_is_refused_and_not_repeated(endpoint: str) -> None:
+    with pytest.raises(ValueError, match="holds a login") as refused:
+        OpenTelemetrySettings(endpoint=endpoint)
+    assert "s3" not in str(refused.value)
 
 
 def _gone(name: str) -> None:
