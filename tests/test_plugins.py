@@ -240,6 +240,12 @@ def test_how_an_isolated_plugin_was_when_it_started_is_its_row() -> None:
     plugins.refuse("it", ["plugins.it.url: missing"])
     plugins.started("it", "enabled", None)
     assert plugins.rows()[0].state == "bad config"
+    plugins.started("it", "failed", "startup: it raised KeyError")
+    plugins.started("it", "failed", "startup: it raised KeyError")
+    found = plugins.rows()[0]
+    assert (found.state, found.error) == ("bad config", "plugins.it.url: missing; startup: it raised KeyError")
+    plugins.started("it", "enabled", None)
+    assert (plugins.rows()[0].state, plugins.rows()[0].error) == ("bad config", "plugins.it.url: missing")
 
 
 def test_a_plugins_formats_are_taken_in() -> None:
@@ -370,6 +376,18 @@ async def test_a_startup_that_refuses_its_settings_is_bad_configuration_in_its_o
     (only,) = plugins.rows()
     assert (only.state, only.error) == ("bad config", "plugins.it.url: is missing; plugins.it.tokn: unknown key")
     assert [name for name, _ in plugins.extensions()] == ["it"]
+
+
+async def test_wrong_settings_stay_wrong_when_the_startup_fails_for_want_of_them() -> None:
+    def starts(context: Any) -> None:
+        context.settings["url"]
+
+    plugins = Plugins.load([Point("it", plugin(cdmd_startup=starts, cdmd_extensions=[extension("one")]))], {})
+    plugins.refuse("it", ["plugins.it.url: missing key"])
+    await plugins.startup({"it": types.SimpleNamespace(settings={})})  # type: ignore[dict-item]
+    (only,) = plugins.rows()
+    assert only.state == "bad config"
+    assert (only.error or "").startswith("plugins.it.url: missing key; startup: ")
 
 
 def test_hooks_of_later_versions_do_no_harm_and_are_named_in_its_row() -> None:

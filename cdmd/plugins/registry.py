@@ -91,6 +91,7 @@ class Plugins:
         self._owners: dict[str, str] = {}
         self._apart: dict[str, Apart] = {}
         self._blamed: dict[str, str] = {}
+        self._wrong: dict[str, str] = {}
 
     @classmethod
     def load(
@@ -136,14 +137,11 @@ class Plugins:
 
     def refuse(self, name: str, problems: Sequence[str]) -> None:
         """Say that the settings of an enabled plugin are wrong: by its key each. It goes on with what it brings."""
-        row = self._rows[name]
-        self._row(name, row.version, "bad config", "; ".join(problems))
+        self._was(name, "bad config", "; ".join(problems))
 
     def started(self, name: str, state: PluginState, error: str | None) -> None:
         """Note how an isolated plugin was once its process had started; wrong settings stay wrong."""
-        row = self._rows[name]
-        if error is not None or row.state == "failed":
-            self._row(name, row.version, state, error)
+        self._was(name, state, error)
 
     def missing(self, name: str, why: str) -> None:
         """Show a plugin that was here before and is neither found nor configured."""
@@ -265,6 +263,14 @@ class Plugins:
         brings = self._brought[name].lines(name) if name in self._brought else ()
         self._rows[name] = PluginRow(name=name, version=version, state=state, error=error, brings=brings)
 
+    def _was(self, name: str, state: PluginState, error: str | None) -> None:
+        """How a loaded plugin was found; one with wrong settings keeps that state, and the rest is told after what is wrong."""
+        if state == "bad config" and error is not None:
+            self._wrong.setdefault(name, error)
+        if (wrong := self._wrong.get(name)) is not None:
+            state, error = "bad config", "; ".join(dict.fromkeys(filter(None, (wrong, error))))
+        self._row(name, self._rows[name].version, state, error)
+
     # ---- making ------------------------------------------------------------------------------------------------------
 
     def connector(self, kind: str, name: str, settings: Any) -> Connector:
@@ -301,12 +307,11 @@ class Plugins:
             ended = await _called(partial(impl.function, *given), seconds=seconds, name=f"{hook} of {name}")
             if ended is None:
                 continue
-            version = self._rows[name].version
             if isinstance(ended, ConfigInvalid):
-                self._row(name, version, "bad config", "; ".join(f"plugins.{name}.{problem}" for problem in ended.problems))
+                self._was(name, "bad config", "; ".join(f"plugins.{name}.{problem}" for problem in ended.problems))
                 continue
             why = f"took longer than {seconds:g} s" if isinstance(ended, TimeoutError) else reason(ended)
-            self._row(name, version, "failed", f"{hook.removeprefix('cdmd_')}: {why}")
+            self._was(name, "failed", f"{hook.removeprefix('cdmd_')}: {why}")
 
 
 async def _called(function: Callable[[], object], *, seconds: float, name: str) -> Ended:
