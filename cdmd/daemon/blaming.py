@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 
 from cdmd.daemon.isolating import Isolating
-from cdmd.extensions import Extensions, Leak, Stall
+from cdmd.extensions import Extensions, Leak, Stall, key_of
 from cdmd.plugins import Plugins
 
 
@@ -45,4 +45,4 @@ class Blaming:
         if extension is None:
             self._plugins.blame(plugin, text)
         else:
-            self._extensions.blame(plugin if extension == plugin else f"{plugin}.{extension}", text)
+            self._extensions.blame(key_of(plugin, extension), text)

@@ -3,7 +3,7 @@
 Not here: finding plugins (``cdmd.plugins``) and what becomes of the verdicts (``cdmd.pipeline``).
 """
 
-from cdmd.extensions.calling import ExtensionState, Registered
+from cdmd.extensions.calling import ExtensionState, Registered, key_of
 from cdmd.extensions.context import PluginContext
 from cdmd.extensions.declaring import extension
 from cdmd.extensions.dispatch import Extensions, Visit
@@ -23,4 +23,5 @@ __all__ = [
     "Stall",
     "Visit",
     "extension",
+    "key_of",
 ]

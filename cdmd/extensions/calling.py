@@ -37,12 +37,17 @@ class Registered(NamedTuple):
     context: Context
 
 
+def key_of(plugin: str, extension: str) -> str:
+    """What an extension is called beside those of other plugins: ``plugin.extension``, or the plugin where it is its name."""
+    return plugin if extension == plugin else f"{plugin}.{extension}"
+
+
 def keys(registered: Sequence[Registered]) -> list[str]:
-    """A name for each that tells it apart: ``plugin.extension``, or just the plugin where both are called the same."""
+    """A name for each that tells it apart, also from one that is called the same (``key_of``)."""
     used: Counter[str] = Counter()
     found = []
     for one in registered:
-        key = one.plugin if one.extension.name == one.plugin else f"{one.plugin}.{one.extension.name}"
+        key = key_of(one.plugin, one.extension.name)
         used[key] += 1
         found.append(key if used[key] == 1 else f"{key}#{used[key]}")
     return found

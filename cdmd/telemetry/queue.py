@@ -29,6 +29,7 @@ class SpanQueue:
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._lacking = False
         self._log = structlog.get_logger("cdmd.telemetry")
+        self._dropping = threading.Lock()
         self.sent = self.dropped = 0
 
     def put(self, span: Span) -> None:
@@ -70,8 +71,9 @@ class SpanQueue:
             self._log.info("spans_arrive_again", dropped=self.dropped)
 
     def _drop(self, count: int) -> None:
-        """Said once, until some arrive again."""
-        self.dropped += count
-        if not self._lacking:
-            self._lacking = True
+        """Said once, until some arrive again. By whoever puts one in and by the thread that sends."""
+        with self._dropping:
+            self.dropped += count
+            first, self._lacking = not self._lacking, True
+        if first:
             self._log.warning("spans_dropped", dropped=self.dropped)

@@ -265,6 +265,9 @@ async def test_a_stall_is_logged_and_its_extension_blamed(tmp_path: Path) -> Non
         parts.extensions.blame = lambda name, what: blamed.append((name, what))  # type: ignore[method-assign]
         parts.blaming.free_again(Stall(seconds=1.0, plugin="p", extension="p.e", file="x.py", line=3))
         assert blamed == [("p.e", "blocked the event loop for 1.0 s at x.py:3")]
+        parts.isolating.noticed("p", "e", "hangs")
+        parts.isolating.noticed("p", "p", "hangs")
+        assert blamed[1:] == [("p.e", "hangs"), ("p", "hangs")]
 
 
 def test_addresses_are_shown_as_a_url_has_them(tmp_path: Path) -> None:
