@@ -60,6 +60,10 @@ class Forgetting(Protocol):
         """Look through ``limit`` activities behind ``after``."""
         ...
 
+    async def waiting(self) -> set[Seq]:
+        """The numbers of all events that are parked now."""
+        ...
+
     async def revise_activities(self, seqs: Sequence[Seq], revise: Callable[[Activity], Activity | None]) -> int:
         """Exchange these activities for what ``revise`` leaves of them; returns how many are others or gone."""
         ...

@@ -2,9 +2,11 @@
 
 Only from connectors that are named for it (``[privacy] requests_from``): whoever may send events may otherwise have anybody
 erased. What is stored is looked through in order, up to where the store remembers; a request that is met twice is harmless.
+What lanes that are ahead of the others have applied is looked at when all have come so far, what was parked when it is no more.
 """
 
 import os
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +51,8 @@ class Requests:
     ) -> None:
         self._store, self._erasures, self._settings, self._naming = store, erasures, settings, naming
         self._export, self._folder, self._clock = export, folder, clock
+        self._reached: Seq | None = None
+        self._parked = set[Seq]()
         self.problem: str | None = None
         self._log: Any = structlog.get_logger()
 
@@ -68,22 +72,34 @@ class Requests:
 
     async def look(self) -> None:
         """Answer what is stored since the last look. Raises CdmdError and OSError; then it is looked at again."""
-        settings, noted = self._settings(), await self._store.noted(_NOTE)
-        after = Seq(int(noted or 0))
-        if self._store.position <= after:
-            return
-        if not settings.requests_from:
-            await self._store.note(_NOTE, str(self._store.position))
-            return
+        settings, noted = self._settings(), Seq(int(await self._store.noted(_NOTE) or 0))
+        upto = self._store.position
+        # In this order: what is not parked any more is found among the activities.
+        parked = (
+            {seq for seq in await self._store.forgetting.waiting() if seq <= upto} if settings.requests_from else set[Seq]()
+        )
+        if settings.requests_from:
+            await self._look_at(sorted(self._parked - parked), self._reached or noted, upto, settings)
+        self._reached, self._parked = upto, parked
+        if (safe := min(upto, Seq(min(parked, default=upto + 1) - 1))) != noted:
+            await self._store.note(_NOTE, str(safe))
+
+    async def _look_at(self, freed: Sequence[Seq], after: Seq, upto: Seq, settings: PrivacySettings) -> None:
+        """Answer those of ``freed``, and all behind ``after`` up to ``upto``, page by page."""
         erase, tell = Globs(settings.erasure_requests), Globs(settings.access_requests)
         holding = Holding(_texts([*erase.patterns, *tell.patterns]))
-        upto = self._store.position
-        while (page := await self._store.forgetting.activities(holding, after=after, limit=_PAGE)).last is not None:
+        wanted = deque(seq for seq in freed if seq <= min(after, upto))
+        while wanted or after < upto:
+            begins = Seq(wanted[0] - 1) if wanted else after
+            page = await self._store.forgetting.activities(holding, after=begins, limit=_PAGE)
+            last = upto if page.last is None else min(page.last, upto)
+            asked = {seq for seq in wanted if seq <= last}
             for one in page.held:
-                if one.event.connector in settings.requests_from:
+                if one.event.connector in settings.requests_from and (one.seq in asked or after < one.seq <= upto):
                     await self._answer(one, erase=erase.matches(one.event.type), tell=tell.matches(one.event.type))
-            after = page.last
-        await self._store.note(_NOTE, str(max(after, upto)))
+            after = max(after, last)
+            while wanted and wanted[0] <= last:
+                wanted.popleft()
 
     async def _answer(self, one: Activity, *, erase: bool, tell: bool) -> None:
         """What the person of the event's strongest identifier asked for; access first, where it asks for both."""

@@ -58,6 +58,10 @@ class StoredForgetting(Forgetting):
         return await anyio.to_thread.run_sync(_looked_through, rows, holding)
 
     @override
+    async def waiting(self) -> set[Seq]:
+        return {Seq(seq) for (seq,) in await self._reading.rows("parked_seqs")}
+
+    @override
     async def revise_activities(self, seqs: Sequence[Seq], revise: Callable[[Activity], Activity | None]) -> int:
         forget = partial(_revise_activities, seqs, revise, now=self._clock.now(), digests=self._digests)
         return await self._write(forget)

@@ -3,12 +3,16 @@
 import json
 import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import msgspec
 import pytest
 
+from cdmd.config.governing import PrivacySettings
 from cdmd.config.outbound import TargetConfig, TargetFrame
+from cdmd.contracts import ActivityPage, Holding
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.requesting import Requests
@@ -16,7 +20,7 @@ from cdmd.daemon.running import Running
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import NotDurable
 from cdmd.kit.clock import SystemClock
-from cdmd.models import Record
+from cdmd.models import Record, Seq
 from cdmd.profiles.telling import ToldValues
 from tests.daemon.doubles import World, applied, record
 
@@ -147,3 +151,92 @@ async def test_targets_that_want_to_know_are_told_the_ids_of_those_who_were_eras
         await Governing(parts).erase(ANN, by="ada")
         await erased(parts)
         assert (await Governing(parts).erasures())[0].targets == [], "a stranger has no id"
+
+
+class Stored:
+    """A store of requests: which are applied, which are parked, and up to where all of it is applied."""
+
+    def __init__(self) -> None:
+        self.forgetting, self.notes = self, dict[str, str]()
+        self.position, self.applied, self.parked = Seq(0), set[int](), set[int]()
+        self.rows = 0
+
+    async def noted(self, name: str) -> str | None:
+        return self.notes.get(name)
+
+    async def note(self, name: str, value: str) -> None:
+        self.notes[name] = value
+
+    async def waiting(self) -> set[int]:
+        return set(self.parked)
+
+    async def activities(self, holding: Holding, *, after: Seq, limit: int) -> ActivityPage:
+        event = SimpleNamespace(connector="shop", type="privacy.access_requested")
+        found: list[Any] = [SimpleNamespace(seq=seq, event=event) for seq in sorted(self.applied) if seq > after][:limit]
+        self.rows += len(found)
+        return ActivityPage([], found, found[-1].seq if found else None)
+
+
+def asked_of(
+    store: Any, answered: list[int], monkeypatch: pytest.MonkeyPatch, *, froms: tuple[str, ...] = ("shop",)
+) -> Requests:
+    async def answer(one: Any, *, erase: bool, tell: bool) -> None:
+        answered.append(one.seq)
+
+    nothing: Any = None
+    made = Requests(
+        store,
+        nothing,
+        settings=lambda: PrivacySettings(requests_from=froms),
+        naming=nothing,
+        export=nothing,
+        folder=Path(),
+        clock=SystemClock(),
+    )
+    monkeypatch.setattr(made, "_answer", answer)
+    return made
+
+
+async def test_what_a_lane_that_is_ahead_applied_does_not_hide_what_another_one_applies_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, answered = Stored(), list[int]()
+    requests = asked_of(store, answered, monkeypatch)
+    store.position, store.applied = Seq(1), {1, 4}
+    await requests.look()
+    assert (answered, store.notes) == ([1], {"requests": "1"})
+    store.position, store.applied = Seq(4), {1, 2, 3, 4}
+    await requests.look()
+    await requests.look()
+    assert (answered, store.notes) == ([1, 2, 3, 4], {"requests": "4"})
+
+
+async def test_a_request_that_was_parked_is_answered_once_when_it_is_applied_also_after_a_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, answered = Stored(), list[int]()
+    requests = asked_of(store, answered, monkeypatch)
+    store.position, store.applied, store.parked = Seq(9), {1, 3, 4, 5, 7, 9}, {2, 6, 8}
+    await requests.look()
+    assert (answered, store.notes) == ([1, 3, 4, 5, 7, 9], {"requests": "1"})
+    monkeypatch.setattr("cdmd.daemon.requesting._PAGE", 2)
+    store.applied |= {6, 8, 10}
+    store.position, store.parked = Seq(10), {2}
+    await requests.look()
+    assert answered[6:] == [6, 8, 10]
+    answered.clear()
+    store.rows, store.parked = 0, set()  # number 2 became a dead letter
+    await requests.look()
+    assert (answered, store.notes, store.rows) == ([], {"requests": "10"}, 2)
+    store.parked, store.position = {11}, Seq(12)
+    await requests.look()
+    store.applied, store.parked = {11, 12}, set()
+    await asked_of(store, answered, monkeypatch).look()
+    assert answered == [11, 12]
+
+
+async def test_where_nobody_may_ask_what_is_parked_keeps_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Stored()
+    store.position, store.parked = Seq(5), {2}
+    await asked_of(store, [], monkeypatch, froms=()).look()
+    assert store.notes == {"requests": "5"}

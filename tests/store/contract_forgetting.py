@@ -134,6 +134,7 @@ class ForgettingContract:
         async with reopen() as store:
             await give(store, burying(dead(1), dead(2), dead(3)))
             await give(store, Changes(parked=[parked(4), parked(5), parked(6)], counts={("shop", Count.PARKED): 3}))
+            assert await store.forgetting.waiting() == {4, 5, 6}
 
             def revise(entry: Entry) -> Entry | None:
                 number = int(entry.event.id.removeprefix("evt-"))

@@ -185,6 +185,9 @@ SELECT min(due) FROM parked;
 -- name: parked
 SELECT seq, connector, due, bytes, sum, body FROM parked ORDER BY seq LIMIT ?;
 
+-- name: parked_seqs
+SELECT seq FROM parked;
+
 -- name: parked_after
 SELECT seq, connector, due, bytes, sum, body FROM parked WHERE seq > ? ORDER BY seq LIMIT ?;
 

@@ -211,6 +211,9 @@ SELECT min(due) FROM parked;
 -- name: parked
 SELECT seq, connector, due, bytes, sum, body FROM parked ORDER BY seq LIMIT %s;
 
+-- name: parked_seqs
+SELECT seq FROM parked;
+
 -- name: parked_after
 SELECT seq, connector, due, bytes, sum, body FROM parked WHERE seq > %s ORDER BY seq LIMIT %s;
 
