@@ -165,6 +165,13 @@ async def test_what_is_accepted_is_in_the_journal_with_its_state() -> None:
         assert w.journal.counted == {("shop", Count.RECEIVED): 2, ("shop", Count.ACCEPTED): 2}
 
 
+async def test_what_is_accepted_says_which_lane_it_is_in() -> None:
+    async with world() as w:
+        w.intake = msgspec.structs.replace(w.intake, partition=lambda event: int(event.id))
+        await w.source().emit([record("1"), record("2")])
+        assert [(entry.event.id, entry.part) for entry in w.journal.entries] == [("1", 1), ("2", 2)]
+
+
 async def test_nothing_is_answered_before_the_commit_is_done() -> None:
     async with world() as w, anyio.create_task_group() as group:
         w.journal.gate = anyio.Event()

@@ -120,8 +120,10 @@ async def test_what_was_decided_upon_a_batch_that_is_not_written_is_not_written_
         assert sorted(one.seq for one in found.activities) == [1, 2, 3]
 
 
-async def test_what_follows_a_batch_that_cannot_be_decided_is_not_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_steps", [True, False])
+async def test_what_follows_a_batch_that_cannot_be_decided_is_not_written(tmp_path: Path, *, in_steps: bool) -> None:
     async with store_in(tmp_path) as store:
+        store._abreast._steps = in_steps
 
         def breaks(known: Known) -> Changes:
             raise LookupError("a fault of ours")

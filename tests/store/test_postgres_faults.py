@@ -113,6 +113,9 @@ async def test_a_state_directory_keeps_to_the_server_that_has_its_store(database
         await run(database, "UPDATE positions SET seq = 1, version = 3")
         async with opening(Server(database.url, None)) as opened:
             assert (opened.journal.head, opened.store.position) == (2, 1)
+        with pytest.raises(CdmdError, match="start the node that leads"):
+            async with opening(Server(database.url, None, lanes=2, name="b", roles=["process"])):
+                pass
     assert not (state.root / "store.db").exists()
     assert not (tmp_path / "x").exists()
 

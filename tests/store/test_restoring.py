@@ -213,6 +213,21 @@ async def test_a_backup_never_overwrites_and_a_failed_one_leaves_nothing(
             await back_up(opened, tmp_path / ("b" * 300))
 
 
+async def test_a_backup_of_what_cannot_be_copied_says_where_to_look(
+    state: StateDirectory, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(state, file)
+
+    def damaged(source: Path, target: Path) -> None:
+        raise Damaged("the store is damaged")
+
+    monkeypatch.setattr("cdmd.store.restoring.copy_database", damaged)
+    async with running(state) as opened:
+        with pytest.raises(CdmdError, match=r"could not be written: the store is damaged; .*; try again, .* cdmctl verify"):
+            await back_up(opened, file.with_name("second.tar"))
+    assert not file.with_name("second.tar").exists()
+
+
 async def test_a_backup_that_finds_no_space_leaves_no_file(state: StateDirectory, file: Path, tmp_path: Path) -> None:
     await filled(state, file)
     enough = os.stat(file).st_size  # noqa: PTH116
