@@ -196,7 +196,8 @@ def _plugin(row: Mapping[str, Any]) -> Iterator[Finding]:
 def _process(plugin: str, process: Mapping[str, Any]) -> Iterator[Finding]:
     """The process of a plugin that is isolated."""
     if process["state"] == "failed":
-        do = f"mend it, then restart cdmd; it is tried every 5 minutes, and events that need {plugin} are kept meanwhile"
+        kept = f'events that need {plugin} are kept meanwhile, but for those of on_failure = "store"'
+        do = f"mend it, then restart cdmd; it is tried every 5 minutes, and {kept}"
         yield Finding("problem", f"plugin {plugin}", f"its process does not run: {process['reason']}", do)
     elif process["restarts"]:
         times = "once" if process["restarts"] == 1 else f"{process['restarts']} times"

@@ -47,7 +47,7 @@ class Breaker:
         return True
 
     def withdraw(self) -> None:
-        """The admitted call was not finished (it was cancelled from outside): it says nothing."""
+        """The admitted call was not made or not finished (it was cancelled from outside): it says nothing."""
         self._probing = False
 
     def succeeded(self, now: float) -> None:

@@ -18,7 +18,7 @@ from cdmd.contracts import Clock, Context, Extension
 from cdmd.errors import Drop, Reject, RetryLater
 from cdmd.extensions.breaker import WITHIN, Breaker, back_off
 from cdmd.extensions.context import Spanned
-from cdmd.extensions.performing import Function, Limits
+from cdmd.extensions.performing import Function, Limits, NotCalled
 from cdmd.kit.globs import Globs
 from cdmd.kit.spans import SpanContext
 from cdmd.models import FAILED, Bury, Discard, Event, Extended, Fault, Hold, Micros, Outcome, show_time, to_micros
@@ -184,7 +184,10 @@ class Caller:
                     return self._failed(event, "asked to be called later without a number of seconds", attempts, begun)
                 wait = min(max(float(seconds), _SOONEST), _LATEST)
                 outcome, word = Hold(self.key, self._in(wait), attempts, reason), "later"
-        self._succeeded()
+        if isinstance(asked, NotCalled):
+            self._breaker.withdraw()
+        else:
+            self._succeeded()
         return Verdict(event, outcome, self._visit(word, begun))
 
     def _succeeded(self) -> None:

@@ -49,6 +49,10 @@ class Failure(Exception):
         self.logged = logged
 
 
+class NotCalled(RetryLater):
+    """The extension could not be called at all, and nothing of it is its doing: neither a success nor a failure."""
+
+
 class Came(NamedTuple):
     """What came of a call: the event as it is now (None: as it was), what the extension asked for, or why it failed.
 
@@ -86,6 +90,8 @@ class Function:
             call = self._start(_DECODE(_ENCODE(event)), context)
             returned = await Driven(call, timeout=seconds, suspended=suspended)
             return Came(None if returned is None else self._checked(event, returned))
+        except NotCalled as instead:
+            return Came(asked=instead)
         except (Drop, RetryLater, Reject) as asked:
             return _asked(asked)
         except DeadlinePassed as late:

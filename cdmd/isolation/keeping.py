@@ -18,8 +18,8 @@ import msgspec
 import structlog
 
 from cdmd.contracts import Context, Extension
-from cdmd.errors import RetryLater, SourceUnavailable
-from cdmd.extensions.performing import Failure
+from cdmd.errors import SourceUnavailable
+from cdmd.extensions.performing import Failure, NotCalled
 from cdmd.isolation.messages import Begin, Line, Noticed, Ready, headers_of
 from cdmd.isolation.process import AGAIN, Ended, Process
 from cdmd.kit.children import Child, plain_environment, spawn
@@ -34,6 +34,8 @@ ENDING: Final = 6.0
 """Seconds for being ready, and for ending when it is told."""
 
 _LOOK: Final = 1.0
+_LONG: Final = 30.0
+"""Seconds until an event is looked at again that needs a process which is let alone for minutes."""
 
 
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ class Isolated:
         blame: Callable[[str | None, str], None],
     ) -> None:
         self.name, self._begin, self._supervisor = begin.plugin, begin, supervisor
-        self._names = tuple(one.name for one in extensions)
+        self._declared = tuple(extensions)
         self._extensions = [
             msgspec.structs.replace(one, function=_Function(partial(self._call, place))) for place, one in enumerate(extensions)
         ]
@@ -112,7 +114,7 @@ class Isolated:
         child, loop = None, asyncio.get_running_loop()
         try:
             child = spawn("cdmd.isolation.child", environment=plain_environment(os.environ))
-            _, process = await loop.create_connection(lambda: Process(self._begin, self._names, self), sock=child.socket)
+            _, process = await loop.create_connection(lambda: Process(self._begin, self._declared, self), sock=child.socket)
         except OSError as error:
             if child is not None:
                 child.end()
@@ -186,9 +188,10 @@ class Isolated:
     async def _call(self, place: int, event: Event, context: Context) -> Event | None:
         if self._process is not None:
             return await self._process.call(place, event, headers_of(context))
-        if self._state() == "failed":
-            raise Failure(f"its process does not run: {self._reason}")
-        raise RetryLater(AGAIN, "its process is being started")
+        if self._state() != "failed":
+            raise NotCalled(AGAIN, "its process is being started")
+        why = f"its process does not run: {self._reason}"
+        raise Failure(why) if self._declared[place].on_failure == "store" else NotCalled(_LONG, why)
 
     def _state(self) -> State:
         kept = next((one.state for one in self._supervisor.states() if one.name == self.name), None)
@@ -204,8 +207,8 @@ class Isolated:
 
     def noticed(self, said: Noticed) -> None:
         """In its row, and in the log."""
-        known = said.extension is not None and 0 <= said.extension < len(self._names)
-        name = self._names[said.extension or 0] if known else None
+        known = said.extension is not None and 0 <= said.extension < len(self._declared)
+        name = self._declared[said.extension or 0].name if known else None
         text = escaped(said.text)
         self._log.warning("isolated_extension_noticed", plugin=self.name, extension=name, error=text)
         self._blame(name, text)

@@ -63,6 +63,8 @@ class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
     extensions: tuple[str, ...]
     kernel: bool
     """Whether the kernel keeps the process from what is private."""
+    plain: tuple[int, ...] = ()
+    """The places of those that are plain functions, which only so many threads run at once."""
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True, array_like=True):

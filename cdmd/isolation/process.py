@@ -5,14 +5,15 @@ long after its deadline; a fault is the end of the process (``keeping``). Not he
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, cast
 
 import msgspec
 from typing_extensions import override
 
+from cdmd.contracts import Extension
 from cdmd.errors import Drop, Reject, RetryLater
-from cdmd.extensions.performing import Failure
+from cdmd.extensions.performing import Failure, Limits, NotCalled
 from cdmd.isolation.messages import (
     Answer,
     Begin,
@@ -30,7 +31,7 @@ from cdmd.kit.logs import escaped
 from cdmd.models import Event
 
 OVERDUE: Final = 2.0
-"""Seconds after its deadline that a call may take to end."""
+"""Seconds after its deadline, as the process counts it, that a call may take to end."""
 
 AGAIN: Final = 1.0
 _LINES: Final = 100
@@ -59,11 +60,19 @@ class Hears(Protocol):
 
 
 class Process(asyncio.Protocol):
-    """One process; ``ready`` is its first word, ``fault`` why it has to end. ``extensions`` are the names it has to have."""
+    """One process; ``ready`` is its first word, ``fault`` why it has to end. ``extensions`` are those it has to have.
 
-    def __init__(self, begin: Begin, extensions: tuple[str, ...], hears: Hears) -> None:
+    Of calls of a plain function no more are out than it has threads for: one that waits for a thread would be taken for one
+    that hangs.
+    """
+
+    def __init__(self, begin: Begin, extensions: Sequence[Extension], hears: Hears) -> None:
         loop = self._loop = asyncio.get_running_loop()
-        self._begin, self._extensions, self._hears = begin, extensions, hears
+        self._begin, self._hears = begin, hears
+        self._extensions = tuple(one.name for one in extensions)
+        self._timeouts = [one.timeout for one in extensions]
+        self._threads: dict[int, asyncio.Semaphore] = {}
+        self._taken: dict[int, asyncio.Semaphore] = {}
         self._frames = Frames(begin.event_bytes)
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._overdue: dict[int, asyncio.TimerHandle] = {}
@@ -80,11 +89,19 @@ class Process(asyncio.Protocol):
     async def call(self, extension: int, event: Event, headers: Mapping[str, str]) -> Event | None:
         """What the extension makes of the event; raises what it asked for, or ``Failure``."""
         await self._room.wait()
+        threads = self._threads.get(extension)
+        if threads is not None:
+            await threads.acquire()
         if self._ended is not None:
-            raise _told(self._ended)
+            if threads is not None:
+                threads.release()  # for the next who waits, to be told the same
+            raise NotCalled(AGAIN, self._ended.reason)
         self._number += 1
         number, answer = self._number, self._loop.create_future()
         self._calls[number] = answer
+        if threads is not None:
+            self._taken[number] = threads
+        late = self._loop.time() + self._timeouts[extension] + OVERDUE
         self._send(framed(Call(number, extension, event, dict(headers))))
         try:
             return _result(await answer)
@@ -92,7 +109,7 @@ class Process(asyncio.Protocol):
             raise _told(over) from over
         except asyncio.CancelledError:  # its deadline has passed, or nobody wants to know any more
             if self._calls.pop(number, None) is not None:
-                self._overdue[number] = self._loop.call_later(OVERDUE, self._hang, extension)
+                self._overdue[number] = self._loop.call_at(late, self._hang, extension)
             raise
 
     def end(self) -> None:
@@ -106,7 +123,9 @@ class Process(asyncio.Protocol):
         self._room.set()
         for timer in self._overdue.values():
             timer.cancel()
-        waiting, self._calls, self._overdue = list(self._calls.values()), {}, {}
+        for threads in self._threads.values():
+            threads.release()
+        waiting, self._calls, self._overdue, self._taken = list(self._calls.values()), {}, {}, {}
         for answer in waiting:
             if not answer.done():
                 answer.set_exception(over)
@@ -146,6 +165,7 @@ class Process(asyncio.Protocol):
             case Answer():
                 self._answered(message)
             case Ready() if not self.ready.done() and message.extensions == self._extensions:
+                self._threads = {one: asyncio.Semaphore(Limits().threads) for one in message.plain}
                 self.ready.set_result(message)
             case Ready():
                 self._blame("it does not bring any more what it brought when it was loaded: restart cdmd")
@@ -159,6 +179,8 @@ class Process(asyncio.Protocol):
                 raise Junk("not its turn")
 
     def _answered(self, message: Answer) -> None:
+        if (threads := self._taken.pop(message.number, None)) is not None:
+            threads.release()
         if (timer := self._overdue.pop(message.number, None)) is not None:
             timer.cancel()
             return
@@ -198,7 +220,7 @@ class Process(asyncio.Protocol):
 
 
 def _told(over: Ended) -> Exception:
-    return RetryLater(AGAIN, over.reason) if over.innocent else Failure(over.reason)
+    return NotCalled(AGAIN, over.reason) if over.innocent else Failure(over.reason)
 
 
 def _result(answer: Answer) -> Event | None:

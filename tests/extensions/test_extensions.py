@@ -13,6 +13,7 @@ from cdmd.errors import Drop, Failed, PluginFault, Reject, RetryLater
 from cdmd.extensions import Extensions, Limits, Registered, extension
 from cdmd.extensions.breaker import Breaker, back_off
 from cdmd.extensions.driving import DeadlinePassed, Driven
+from cdmd.extensions.performing import NotCalled
 from cdmd.models import Apply, Bury, Discard, Hold, show_time, to_micros
 from tests.batches.doubles import START, ManualClock, event
 
@@ -655,6 +656,23 @@ async def test_a_withdrawn_probe_leaves_the_next_one_to_probe():
     assert not breaker.admits(31.0)
     breaker.withdraw()
     assert breaker.admits(31.0)
+
+
+async def test_a_call_that_could_not_be_made_is_no_success_that_makes_up_for_failures():
+    """A process that dies at every event is being started again in between."""
+    calls = 0
+
+    async def dies_and_is_started(event, context):
+        nonlocal calls
+        calls += 1
+        if calls % 3 == 1:
+            raise KeyError
+        raise NotCalled(1.0, "its process is being started")
+
+    async with registry(dies_and_is_started) as extensions:
+        for number in range(15):
+            await extensions.run(event(f"e{number}"))
+        assert extensions.states()[0].open_until is not None
 
 
 async def test_many_events_that_do_not_wait_share_one_task():
