@@ -3,6 +3,7 @@
 Not moved: what somebody has asked to be written there (``exports``), backups and what was put aside, and what is made anew.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cdmd.moving.stores import Difference
 from cdmd.store.bulk import Tally, tally
 from cdmd.store.copying import copy_database
 from cdmd.store.journal_bulk import FileJournal
+from cdmd.store.mark import sync_directory
 from cdmd.store.moves import JOURNAL_MOVE, JOURNAL_OWNER, MOVE, Move, decode_move
 from cdmd.store.sqlite_bulk import SqliteBulk
 
@@ -58,12 +60,24 @@ def take_along(source: Installation, target: Installation) -> None:
         (source.directory.key, target.directory.key),
         (source.root / TOKEN, target.root / TOKEN),
     ):
-        if other.exists() and other.read_bytes() != path.read_bytes():
+        if not path.exists():
+            continue
+        if not other.exists():
+            _copy(path, other)
+        elif other.read_bytes() != path.read_bytes():
             raise CdmdError(
                 f"{other} is another one than {path}, which belongs to what is moved: choose another daemon.state_dir"
             )
-        if path.exists() and not other.exists():
-            shutil.copy2(path, other)
+
+
+def _copy(path: Path, other: Path) -> None:
+    """There whole or not at all: half of one would be taken for another one."""
+    fresh = other.with_name(f"{other.name}.new")
+    shutil.copy2(path, fresh)
+    with fresh.open("rb") as file:
+        os.fsync(file.fileno())
+    fresh.replace(other)
+    sync_directory(other.parent)
 
 
 def copy_feeds(source: Path, target: Path) -> dict[str, Tally]:

@@ -10,7 +10,7 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from cdmd.contracts import Clock
-from cdmd.errors import BadArguments, CdmdError, NotFound
+from cdmd.errors import BadArguments, CdmdError, InUse, NotFound
 from cdmd.kit.frames import leaf
 from cdmd.models import Seq, show_time
 from cdmd.moving.beside import check_target, copy_feeds, take_along
@@ -27,7 +27,7 @@ from cdmd.moving.places import (
     write_store,
 )
 from cdmd.moving.stores import Difference, Told, claim, compare_stores, copy_store, copy_table
-from cdmd.store.bulk import Bulk, Tally, moved
+from cdmd.store.bulk import Bulk, Tally, moved, reached
 from cdmd.store.moves import MOVE, Move, decode_move, encode_move
 
 _DIFFERENT: Final = "nothing was changed where it came from; run the command again, and if it says this again: cdmd verify"
@@ -123,6 +123,7 @@ async def _held(plan: Plan) -> AsyncIterator[None]:
 
 
 async def _migrate(plan: Plan) -> Moved:
+    await _check_source(plan)
     whole, resumed = await run_sync(read_whole, plan.target.growing), True
     parts: Mapping[str, Mapping[str, Tally]] = {}
     if whole is not None and plan.places != (whole.source, whole.target):
@@ -131,10 +132,28 @@ async def _migrate(plan: Plan) -> Moved:
         )
     if whole is None or not await _gone(plan):
         whole, parts, resumed = await _copied(plan)
+        await _check_source(plan)  # nothing kept a node out that only applies
         await run_sync(write_whole, plan.target.growing, whole)
     await _said(plan, plan.move(whole.journal_id, gone=True))
     placing = partial(put_in_place, plan.target, whole, stores=plan.stores, journals=plan.journals)
     return Moved(parts=parts, resumed=resumed, aside=await run_sync(placing))
+
+
+async def _check_source(plan: Plan) -> None:
+    """Raises ``InUse`` while nodes apply, and ``CdmdError`` while what they applied cannot be moved."""
+    if plan.source.store.url is not None:
+        async with opened(partial(read_store, plan.source)) as store:
+            await asked(partial(_check_store, plan), store)
+
+
+def _check_store(plan: Plan, store: Bulk) -> None:
+    if users := store.users():
+        raise InUse(
+            f"the store at {plan.source.store_place} is used by {', '.join(users)}: stop all nodes, and run the command again "
+            "(one that was killed counts for some seconds more)"
+        )
+    if plan.stores and store.meta():
+        reached(store)
 
 
 # ---- copied and compared -----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import msgspec
 from typing_extensions import override
 
 from cdmd.errors import CdmdError
-from cdmd.models import LANE
+from cdmd.models import LANE, Seq
 from cdmd.store.moves import MOVE
 from cdmd.store.sql import Migration
 from cdmd.store.tables import Row
@@ -93,6 +93,10 @@ class Bulk(Protocol):
         """What the store knows of itself; empty where none was made yet."""
         ...
 
+    def users(self) -> list[str]:
+        """The names of the daemons that apply to it now, as far as nobody else keeps them out."""
+        ...
+
     def numbers(self) -> dict[str, int]:
         """The greatest number that was ever given out in each table whose numbers are never given again."""
         ...
@@ -124,6 +128,9 @@ class Bulk(Protocol):
         ...
 
 
+_POSITIONS: Final = Table(("lane", "seq"), ("lane",))
+
+
 def check_schema(what: str, version: int, migrations: Sequence[Migration]) -> None:
     """What is moved has today's schema, so that it is not changed for that. Raises ``CdmdError``."""
     if version != (newest := migrations[-1].number):
@@ -153,15 +160,26 @@ def _common(name: str, source: Table, target: Table) -> Table:
 
 
 def rows_of(bulk: Bulk, name: str, table: Table, *, after: Row | None = None) -> Iterator[Row]:
-    """The rows to be moved. What a store says of its own move is none; of several lanes the one that is least far counts.
-
-    What others have applied behind it is remembered as seen.
-    """
-    rows = bulk.each(name, table, after=after)
+    """The rows to be moved. What a store says of its own move is none; several lanes are one. Raises as ``reached``."""
     if name == POSITIONS:
-        reached = [seq for lane, seq in rows if lane >= LANE]
-        return iter([(LANE, min(reached))] if reached and after is None else [])
+        seq = reached(bulk)
+        return iter([] if seq is None or after is not None else [(LANE, seq)])
+    rows = bulk.each(name, table, after=after)
     return (row for row in rows if row[0] != MOVE) if name == META else rows
+
+
+def reached(bulk: Bulk) -> Seq | None:
+    """How far all of the store is applied. Raises ``CdmdError`` where its lanes are not equally far.
+
+    What one of them applied ahead of the others would be applied behind them again, and its sums with it.
+    """
+    seqs = {seq for lane, seq in bulk.each(POSITIONS, _POSITIONS) if lane >= LANE}
+    if len(seqs) > 1:
+        raise CdmdError(
+            "the store's lanes have not come equally far, and one for a single daemon has one position: start the nodes that "
+            "it is divided among, wait until the backlog is 0, stop them, and run the command again"
+        )
+    return Seq(seqs.pop()) if seqs else None
 
 
 def tally(rows: Iterable[Sequence[Any]]) -> Tally:

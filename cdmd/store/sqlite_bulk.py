@@ -73,6 +73,10 @@ class SqliteBulk(Bulk):
         return dict(self._connection.execute(_SQL["meta"]).fetchall())
 
     @override
+    def users(self) -> list[str]:
+        return []
+
+    @override
     def numbers(self) -> dict[str, int]:
         return dict(self._connection.execute(_SQL["numbers"]).fetchall())
 

@@ -1,6 +1,7 @@
 """What is moved, what is refused, and that a kill at any step leaves one installation that is whole and can go on."""
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -18,7 +19,8 @@ import pytest
 
 import cdmd.store.postgres.store  # noqa: F401 - it reads its files when it is imported, which would block the loop
 from cdmd.cluster import holding
-from cdmd.cluster.opening import journal_at
+from cdmd.cluster.bulk import JetStreamBulk
+from cdmd.cluster.opening import journal_at, place_of
 from cdmd.config.sharing import JournalSettings
 from cdmd.config.storing import StoreSettings
 from cdmd.contracts import Append, Audit, DeadLetterFilter
@@ -27,14 +29,16 @@ from cdmd.kit.clock import SystemClock
 from cdmd.kit.frames import leaf
 from cdmd.models import Changes, Entry, Micros, Seq, encode_entry, to_micros
 from cdmd.moving import beside, migration, stores
+from cdmd.moving.beside import take_along
 from cdmd.moving.foreseeing import foresee
 from cdmd.moving.journals import FileEnd
 from cdmd.moving.migration import Moved, Plan, migrate
-from cdmd.moving.places import Installation, asked, opened
+from cdmd.moving.places import TOKEN, Installation, asked, opened
 from cdmd.store.blocks import pack
 from cdmd.store.bulk import STAY, STAY_COLUMNS, Bulk, Table, moved, rows_of
 from cdmd.store.files import StateDirectory
 from cdmd.store.journal_bulk import FileJournal
+from cdmd.store.mark import Mark, read_mark
 from cdmd.store.opening import Opened, Server, open_state
 from cdmd.store.postgres.bulk import PostgresBulk
 from cdmd.store.sql import load_migrations
@@ -393,16 +397,19 @@ def test_every_table_and_column_of_both_databases_is_moved_or_named_as_not_moved
         other.close()
 
 
-def test_of_several_lanes_the_one_that_is_least_far_is_moved(home: Home) -> None:
+def test_several_lanes_are_moved_as_one_where_they_have_come_equally_far_and_refused_else(home: Home) -> None:
     one, other = schemas(home)
     try:
-        home.database("s").run("INSERT INTO positions (lane, seq) VALUES (-1, 0), (1, 7), (2, 5)")
-        home.database("s").run("UPDATE positions SET seq = 6 WHERE lane = 0")
+        home.database("s").run("INSERT INTO positions (lane, seq) VALUES (-1, 0), (1, 5), (2, 5)")
+        home.database("s").run("UPDATE positions SET seq = 5 WHERE lane = 0")
         home.database("s").run("CREATE SEQUENCE IF NOT EXISTS profile_numbers")
         tables = moved(other.tables(), one.tables())
         assert [*rows_of(other, "positions", tables["positions"])] == [(0, 5)]
         assert [*rows_of(other, "positions", tables["positions"], after=(0,))] == []
         assert ("profile_numbers", "profiles", "id") in other.sequences()
+        home.database("s").run("UPDATE positions SET seq = 6 WHERE lane = 0")
+        with pytest.raises(CdmdError, match="not come equally far"):
+            rows_of(other, "positions", tables["positions"])
     finally:
         one.close()
         other.close()
@@ -519,6 +526,84 @@ async def test_a_journal_that_another_machine_writes_is_not_moved(home: Home, mo
     async with opening(one):
         with pytest.raises(InUse, match="is written by me"):
             await move(home.at("two", journal="j", store="a"), home.at("two", journal="j", store="b"))
+
+
+async def test_a_store_that_nodes_apply_to_or_have_not_finished_is_not_moved(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes that only apply hold neither the directory nor the journal."""
+    here, there = home.at("state", store="s"), home.at("state")
+    await fill(here)
+    joined = "INSERT INTO nodes (name, roles, until) VALUES ('gone', 'process', now() - interval '1s'), "
+    joined += "('second', 'process', now() + interval '1h')"
+    run = home.database("s").run
+    await anyio.to_thread.run_sync(run, joined)
+    with pytest.raises(InUse, match="is used by second: stop all nodes"):
+        await move(here, there)
+    assert not there.growing.folder.exists()
+    await anyio.to_thread.run_sync(run, "DELETE FROM nodes")
+    await anyio.to_thread.run_sync(run, "INSERT INTO positions (lane, seq) VALUES (1, 9999)")
+    with pytest.raises(CdmdError, match="wait until the backlog is 0"):
+        await move(here, there)
+    assert not there.growing.folder.exists()
+    await anyio.to_thread.run_sync(run, "DELETE FROM positions WHERE lane = 1")
+
+    def joining(*given: Any, **named: Any) -> Any:
+        found = stores.compare_stores(*given, **named)
+        run(joined)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(migration, "compare_stores", joining)
+        with pytest.raises(InUse, match="is used by second"):
+            await move(here, there)
+    await anyio.to_thread.run_sync(run, "DELETE FROM nodes")
+    async with opening(here) as opened:
+        assert opened.store.position == 24, "it was not said to be moved"
+    await move(here, there)
+
+
+async def test_a_journal_on_servers_that_is_begun_anew_is_never_shorter_than_its_mark(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, mark, marks = home.at("one", journal="j"), home.folder / "mark", list[Mark | None]()
+    place = place_of(one.journal, holder=None)
+    async with JetStreamBulk.open_as(place, id="j", writer="w", clock=SystemClock(), mark_path=mark) as journal:
+        await journal.append([append_of(1, 2, 3)])
+        await journal.write_mark()
+        checkpoint = journal._checkpoint
+
+        async def marked() -> None:
+            marks.append(await anyio.to_thread.run_sync(read_mark, mark))
+            await checkpoint()
+
+        monkeypatch.setattr(journal, "_checkpoint", marked)
+        await journal.begin_at(Seq(1))
+    assert marks[0] == Mark(journal.id, Seq(0))
+
+
+def test_what_is_taken_along_is_there_whole_or_not_at_all_and_may_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = (
+        Installation(StateDirectory(tmp_path / name), JournalSettings(), StoreSettings()) for name in ("here", "there")
+    )
+    for one in (here, there):
+        one.directory.key.parent.mkdir(parents=True)
+    here.directory.key.write_bytes(b"k" * 32)
+    (there.root / TOKEN).write_bytes(b"t")
+
+    def half(path: Path, other: Path) -> None:
+        other.write_bytes(path.read_bytes()[:16])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(beside.shutil, "copy2", half)
+        with pytest.raises(OSError, match="No space"):
+            take_along(here, there)
+    take_along(here, there)
+    assert there.directory.key.read_bytes() == b"k" * 32
+    assert (there.root / TOKEN).read_bytes() == b"t", "where nothing is moved, what is there stays"
 
 
 # ---- foretold ------------------------------------------------------------------------------------------------------------

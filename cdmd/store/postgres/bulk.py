@@ -101,6 +101,10 @@ class PostgresBulk(Bulk):
         return dict(self._rows("meta")) if self.there() else {}
 
     @override
+    def users(self) -> list[str]:
+        return [name for (name,) in self._rows("users")] if self.there() else []
+
+    @override
     def numbers(self) -> dict[str, int]:
         return {table: self._number(sequence) for sequence, table, _ in self.sequences()}
 

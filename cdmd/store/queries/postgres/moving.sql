@@ -26,6 +26,9 @@ SELECT {columns} FROM {table} WHERE {behind} ORDER BY {key};
 -- name: meta
 SELECT name, value FROM meta;
 
+-- name: users
+SELECT name FROM nodes WHERE until >= clock_timestamp() ORDER BY id;
+
 -- name: sequences
 -- Of which table each is, if of one.
 SELECT s.relname::text, t.relname::text, a.attname::text
