@@ -5,7 +5,7 @@ import secrets
 import socket
 import ssl
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -22,12 +22,14 @@ from cdmd.control.server import control_app
 from cdmd.daemon.given import Given
 from cdmd.daemon.history import keep_history
 from cdmd.daemon.listening import Sockets, limits, sockets, tls
+from cdmd.daemon.live import Plan
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.remembering import remember, why_withheld
 from cdmd.daemon.running import Running
 from cdmd.daemon.sharing import shared_journal
 from cdmd.daemon.status_line import keep_status_line, status_line
 from cdmd.daemon.stopping import Stopping
+from cdmd.deliveries.dispatching import Built
 from cdmd.errors import CdmdError, ConfigInvalid
 from cdmd.kit.bounded_http import Limits
 from cdmd.kit.frames import leaf, sentence
@@ -110,46 +112,23 @@ def _server(config: Config, name: str, roles: Sequence[str]) -> Server | None:
 
 async def _apply(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     """The same for one that only applies what another node takes."""
-    config, given, running = parts.config, parts.given, Running(parts)
-    commands = control_app(running, own_uid=os.getuid(), lookups=system_lookups())
-    app = with_console(commands, secret=secrets.token_bytes(32), clock=parts.clock)
-    plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
-    await parts.outbound.load()
-    parts.outbound.take(targets, parts.audiences, config)
-    parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)
-    await parts.upkeep.look_at_disk()
+    running = Running(parts)
+    await _take(parts)
     parts.upkeep.leads = False
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(stopping.follow, parts, running, tasks.cancel_scope), name="signals")
-        await tasks.start(parts.watch.run, name="loop watch")
-        await given.plugins.startup(parts.contexts)
-        await tasks.start(parts.isolating.run, name="isolated plugins")
-        await tasks.start(parts.pipeline.run, name="pipeline")
+        await _start_extending(parts, tasks)
         await tasks.start(parts.supervisor.run, name="supervisor")
-        await tasks.start(parts.upkeep.run, name="upkeep")
-        await tasks.start(running.scraping.run, name="metrics")
-        await running.scraping.configure(config.metrics.listen)
-        await tasks.start(keep_history, parts, running.history, name="history")
-        await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
-        parts.state = "running"
-        given.systemd.ready(line := status_line(parts))
-        tasks.start_soon(keep_status_line, parts, line, name="status line")
-        parts.log.info("daemon_ready", listen=listening.addresses, connectors=0)
-        await anyio.to_thread.run_sync(given.ready, config, listening.addresses)
+        await _start_telling(parts, running, listening, tasks)
+        await _be_ready(parts, listening, tasks, connectors=0)
 
 
 async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     """Start in order, each when the one before is ready; return when it was told to stop."""
-    config, given, running = parts.config, parts.given, Running(parts)
+    config, running = parts.config, Running(parts)
     encrypted = await anyio.to_thread.run_sync(tls, config.http.tls)
     public = partial(listen, parts.edge, listening.public, limits=limits(config.http), tls=encrypted)
-    commands = control_app(running, own_uid=os.getuid(), lookups=system_lookups())
-    app = with_console(commands, secret=secrets.token_bytes(32), clock=parts.clock)
-    plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
-    await parts.outbound.load()
-    parts.outbound.take(targets, parts.audiences, config)
-    parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)
-    await parts.upkeep.look_at_disk()
+    plan, targets = await _take(parts)
     await parts.deriving.load()
     await parts.counting.load()
     await running.identities.load()
@@ -159,14 +138,8 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     await parts.budgets.load()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(stopping.follow, parts, running, tasks.cancel_scope), name="signals")
-        await tasks.start(parts.watch.run, name="loop watch")
-        tasks.start_soon(parts.leaks.run, name="leak watch")
         await tasks.start(parts.queue.run, name="journal queue")
-        await given.plugins.startup(parts.contexts)
-        await tasks.start(parts.isolating.run, name="isolated plugins")
-        for plugin, why in why_withheld(given.plugins).items():
-            parts.extensions.withhold(plugin, why)
-        await tasks.start(parts.pipeline.run, name="pipeline")
+        await _start_extending(parts, tasks)
         await tasks.start(parts.deriving.run, name="deriving")
         await tasks.start(parts.counting.run, name="counting")
         await tasks.start(running.identities.run, name="rebuilding")
@@ -178,17 +151,52 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await tasks.start(parts.privacy.removing.run, name="erasures")
         await tasks.start(parts.privacy.retaining.run, name="retention")
         await tasks.start(parts.privacy.requests(running).run, name="requests")
-        await tasks.start(parts.upkeep.run, name="upkeep")
-        await tasks.start(running.scraping.run, name="metrics")
-        await running.scraping.configure(config.metrics.listen, config.metrics.names)
-        await tasks.start(keep_history, parts, running.history, name="history")
-        await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
+        await _start_telling(parts, running, listening, tasks)
         await tasks.start(partial(stopping.listen, public), name="public")
-        parts.state = "running"
-        given.systemd.ready(line := status_line(parts))
-        tasks.start_soon(keep_status_line, parts, line, name="status line")
-        parts.log.info("daemon_ready", listen=listening.addresses, connectors=len(config.connectors))
-        await anyio.to_thread.run_sync(given.ready, config, listening.addresses)
+        await _be_ready(parts, listening, tasks, connectors=len(config.connectors))
+
+
+async def _take(parts: Parts) -> tuple[Plan, Mapping[str, Built]]:
+    """The configuration, of which no connector and no target runs yet. Raises ``ConfigInvalid``."""
+    config = parts.config
+    plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
+    await parts.outbound.load()
+    parts.outbound.take(targets, parts.audiences, config)
+    parts.take(config, kinds=parts.kinds, audiences=parts.audiences, pull=plan.pull)
+    await parts.upkeep.look_at_disk()
+    return plan, targets
+
+
+async def _start_extending(parts: Parts, tasks: anyio.abc.TaskGroup) -> None:
+    """What an event goes through on every node that applies some: plugins, those withheld that are not well, the pipeline."""
+    plugins = parts.given.plugins
+    await tasks.start(parts.watch.run, name="loop watch")
+    tasks.start_soon(parts.leaks.run, name="leak watch")
+    await plugins.startup(parts.contexts)
+    await tasks.start(parts.isolating.run, name="isolated plugins")
+    for plugin, why in why_withheld(plugins).items():
+        parts.extensions.withhold(plugin, why)
+    await tasks.start(parts.pipeline.run, name="pipeline")
+
+
+async def _start_telling(parts: Parts, running: Running, listening: Sockets, tasks: anyio.abc.TaskGroup) -> None:
+    """What keeps a node well and answers those who ask how it is."""
+    commands = control_app(running, own_uid=os.getuid(), lookups=system_lookups())
+    app = with_console(commands, secret=secrets.token_bytes(32), clock=parts.clock)
+    metrics = parts.config.metrics
+    await tasks.start(parts.upkeep.run, name="upkeep")
+    await tasks.start(running.scraping.run, name="metrics")
+    await running.scraping.configure(metrics.listen, metrics.names)
+    await tasks.start(keep_history, parts, running.history, name="history")
+    await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
+
+
+async def _be_ready(parts: Parts, listening: Sockets, tasks: anyio.abc.TaskGroup, *, connectors: int) -> None:
+    parts.state = "running"
+    parts.given.systemd.ready(line := status_line(parts))
+    tasks.start_soon(keep_status_line, parts, line, name="status line")
+    parts.log.info("daemon_ready", listen=listening.addresses, connectors=connectors)
+    await anyio.to_thread.run_sync(parts.given.ready, parts.config, listening.addresses)
 
 
 def _plain(group: BaseExceptionGroup) -> CdmdError:

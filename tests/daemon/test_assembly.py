@@ -31,8 +31,8 @@ PUSH = '[connectors.shop]\ntype = "told"\n'
 class Running:
     """A daemon with its listeners; signals come from the test."""
 
-    def __init__(self, world: World) -> None:
-        self.world, self.ready, self.ended = world, anyio.Event(), anyio.Event()
+    def __init__(self, world: World, **given: Any) -> None:
+        self.world, self.ready, self.ended, self._given = world, anyio.Event(), anyio.Event(), given
         self.addresses: Sequence[str] = ()
         self.abandoned: list[str] | None = None
         self._send, self._receive = anyio.create_memory_object_stream[signal.Signals](10)
@@ -51,7 +51,7 @@ class Running:
     async def run(self) -> None:
         try:
             given = await anyio.to_thread.run_sync(
-                lambda: self.world.given(signals=self.signals, ready=self._ready, left=self._left)
+                lambda: self.world.given(signals=self.signals, ready=self._ready, left=self._left, **self._given)
             )
             await run(given)
         finally:
@@ -73,8 +73,8 @@ class Running:
 
 
 @asynccontextmanager
-async def daemon(world: World) -> AsyncIterator[Running]:
-    running = Running(world)
+async def daemon(world: World, **given: Any) -> AsyncIterator[Running]:
+    running = Running(world, **given)
     with anyio.fail_after(15):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(running.run)

@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 import cdmd
 import cdmd.builtin
+from cdmd.daemon.given import APPLIES
 from cdmd.errors import ConfigInvalid
+from cdmd.extensions import LeakWatch
 from cdmd.plugins import Plugins
 from tests.daemon.doubles import Both, Fetcher, Told, World, hooks
 from tests.daemon.test_assembly import Running, daemon
+from tests.daemon.test_scraping import free
 
 pytestmark = pytest.mark.anyio
 
@@ -151,6 +155,32 @@ async def test_events_wait_where_a_plugin_says_that_its_settings_are_wrong(tmp_p
         assert (row["state"], row["held"], row["withheld"]) == ("bad config", 1, ["seen"])
         (one,) = (await running.control("GET", "/v1/plugin?name=till"))["extensions"]
         assert one["withheld"] == "the plugin till is not well configured: plugins.till.url: is missing"
+
+
+async def test_a_node_that_only_applies_lets_events_wait_too_and_is_watched_and_measured_as_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses() -> None:
+        raise ConfigInvalid(["url: is missing"])
+
+    watched = anyio.Event()
+
+    async def watches(_: LeakWatch) -> None:
+        watched.set()
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr("cdmd.daemon.assembly._check_sharing", lambda given: None)  # it goes through files of its own here
+    monkeypatch.setattr(LeakWatch, "run", watches)
+    world = World(tmp_path, f'[metrics]\nlisten = "127.0.0.1:{(port := free())}"\nnames = ["cdmd.example.com"]\n')
+    installed(world, till("reject", cdmd_startup=refuses))
+    async with daemon(world, roles=APPLIES) as running:
+        assert running.addresses == []
+        (one,) = (await running.control("GET", "/v1/plugin?name=till"))["extensions"]
+        assert one["withheld"] == "the plugin till is not well configured: plugins.till.url: is missing"
+        async with httpx.AsyncClient() as client:
+            asked = await client.get(f"http://127.0.0.1:{port}/metrics", headers={"host": "cdmd.example.com"})
+        assert asked.status_code == 200
+        await watched.wait()
 
 
 async def test_one_that_failed_at_its_startup_is_called_all_the_same(tmp_path: Path) -> None:
