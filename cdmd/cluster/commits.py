@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from cdmd.cluster.connection import StreamFull
 from cdmd.cluster.stream import Stream
 from cdmd.errors import Damaged, NotDurable
 
@@ -148,23 +149,40 @@ class Commits:
                 )
             raise NotDurable(f"the stream {self._stream.name} is not yet where it was: the NATS server has not caught up")
         begun, orphans, at = list[tuple[int, Frame]](), list[int](), self.end
-        while at < last and (found := await self._stream.following(at + 1)) is not None:
-            at, frame = found.seq, read_frame(found.data, f"message {found.seq} of {self._stream.name}")
-            if self._opened and frame.writer != self._writer:
-                self.ousted = True
-                raise NotDurable(f"another daemon has opened the journal (stream {self._stream.name}): stop one of them")
-            if begun and not _goes_on(begun[-1][1], frame):
-                orphans += [seq for seq, _ in begun]
-                begun.clear()
-            begun.append((at, frame))
-            if frame.ends and begun[0][1].part == 0:
-                self._take(begun)
-                begun.clear()
+        for _ in range(_OPENINGS):
+            while at < last and (found := await self._stream.following(at + 1)) is not None:
+                at, frame = found.seq, read_frame(found.data, f"message {found.seq} of {self._stream.name}")
+                if self._opened and frame.writer != self._writer:
+                    self.ousted = True
+                    raise NotDurable(f"another daemon has opened the journal (stream {self._stream.name}): stop one of them")
+                if begun and not _goes_on(begun[-1][1], frame):
+                    orphans += [seq for seq, _ in begun]
+                    begun.clear()
+                begun.append((at, frame))
+                if frame.ends and begun[0][1].part == 0:
+                    self._take(begun)
+                    begun.clear()
+            # What came after the question where it ends was read, too, where all that was left in front of it is erased.
+            self._written = max(last, at)
+            if not begun or await self._given_up():
+                break
+            last = (await self._stream.info()).state.last_seq
+        else:
+            raise NotDurable(f"the stream {self._stream.name} is being written by another daemon")
         for seq in [*orphans, *(seq for seq, _ in begun)]:
             await self._stream.erase(seq)
-        # What came after the question where it ends was read, too, where all that was left in front of it is erased.
-        self._written = self.end = max(last, at)
+        self.end = self._written
         self._uncertain = False
+
+    async def _given_up(self) -> bool:
+        """Take the place of what the last commit lacks, so that it cannot arrive any more: who follows might take it for whole.
+
+        False where something arrived there.
+        """
+        try:
+            return await self._put(b"", ends=True, part=0)
+        except StreamFull:
+            return True  # nor does it take what is longer; what is erased now makes room
 
     def _take(self, commit: Sequence[tuple[int, Frame]]) -> None:
         for seq, body in joined(commit):

@@ -4,6 +4,7 @@ It reads on behind the end, whole commits only, as they come. Connectors' state 
 writes changes it meanwhile. Not here: whose turn it is to write (``holding``).
 """
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from cdmd.cluster.connection import Link
 from cdmd.cluster.entries import Entries, decode_piece
 from cdmd.cluster.place import Place, Streams
 from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
-from cdmd.errors import CdmdError, NotDurable
+from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Journaled, Micros, Seq
 from cdmd.store.blocks import Block, unpack, unpack_after
 from cdmd.store.tail import Tail
@@ -39,7 +40,7 @@ class FollowedJournal(Journal):
         self._streams = streams = Streams.of(place, link)
         self._entries = Entries(streams.entries, streams.kept, key=streams.bucket.patch)
         self._lane = Commits(streams.entries, writer="", adopt=self._adopt)
-        self._came: list[Block] = []
+        self._came = deque[tuple[int, Block]]()
         self._id, self._head = "", Seq(0)
         self._failure: str | None = None
         self._grown = anyio.Event()
@@ -96,23 +97,34 @@ class FollowedJournal(Journal):
                     await anyio.sleep(_LOOK)
 
     async def _read_on(self) -> bool:
-        """Whether anything came."""
-        await self._lane.follow()
-        came, self._came = self._came, []
-        for block in came:
+        """Whether anything came. What cannot be read stays the next one to be read: it is said until it is mended."""
+        if not self._whole():
+            await self._lane.follow()
+        came = False
+        while self._whole():
+            _, block = self._came[0]
             entries = await anyio.to_thread.run_sync(unpack, block)
             self._tail.extend(block.first, entries, [len(block.body) // len(entries)] * len(entries))
-            self._head = block.last
+            self._head, came = block.last, True
+            self._came.popleft()
         if came:
             self._grown.set()
             self._grown = anyio.Event()
-        return bool(came)
+        return came
+
+    def _whole(self) -> bool:
+        """Whether there is a block of a commit all of which could be taken."""
+        return bool(self._came) and self._came[0][0] <= self._lane.end
 
     def _adopt(self, at: int, body: bytes) -> None:
+        adopted, reached = (self._came[-1][0], self._came[-1][1].last) if self._came else (self._lane.end, self._head)
+        if at <= adopted:
+            return
         piece = decode_piece(body, f"message {at} of {self._streams.entries.name}")
+        if piece.first != reached + 1:
+            raise Damaged(f"the journal is damaged: entry {piece.first} follows on entry {reached}; restart this node")
         self._entries.note(piece.last, at)
-        if piece.last > self._head:
-            self._came.append(piece.block)
+        self._came.append((at, piece.block))
 
     @property
     @override

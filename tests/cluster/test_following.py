@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
-from cdmd.cluster.connection import Access
+from cdmd.cluster.commits import Frame
+from cdmd.cluster.connection import Access, Link
+from cdmd.cluster.entries import Piece, encode_piece
 from cdmd.cluster.following import FollowedJournal
 from cdmd.cluster.journal import JetStreamJournal
 from cdmd.cluster.place import Place
 from cdmd.contracts import Append, Holding
-from cdmd.errors import NotDurable
-from cdmd.models import Micros, Seq
+from cdmd.errors import Damaged, NotDurable
+from cdmd.models import Micros, Seq, encode_entry
+from cdmd.store.blocks import pack
+from cdmd.store.tail import Tail
 from tests.cluster.servers import NatsServer, needed
 from tests.store.samples import HandClock, append_of, entry
 
@@ -122,3 +127,87 @@ async def test_where_the_entries_begin_is_looked_at_again(place: Place, tmp_path
         while (await followed.statistics()).first != 2:  # noqa: ASYNC110 - another connection's doing
             await anyio.sleep(0.01)
         assert [one.seq for one in await followed.read(Seq(1), limit=9)] == [2]
+
+
+@asynccontextmanager
+async def reading(place: Place) -> AsyncIterator[FollowedJournal]:
+    """One that reads on when it is told to."""
+    async with Link.open(place.access, name="cdmd test") as link:
+        followed = FollowedJournal(link, place, clock=HandClock(), tail=Tail(max_events=99, max_bytes=10**6))
+        await followed._begin()
+        yield followed
+
+
+def piece(*numbers: int) -> Piece:
+    encoded = [encode_entry(entry(n)) for n in numbers]
+    return Piece(*pack(Seq(numbers[0]), encoded, written=Micros(0)))
+
+
+async def test_what_arrives_when_its_commit_was_given_up_is_taken_by_nobody(place: Place, tmp_path: Path) -> None:
+    async with writing(place, tmp_path) as journal, reading(place) as followed:
+        await journal.append([append_of(1)])
+        stream, put = journal._streams.entries, journal._lane._put
+        late = dict[str, Any]()
+
+        async def lost(body: bytes, *, ends: bool, part: int, **more: Any) -> bool:
+            if not part:
+                return await put(body, ends=ends, part=part, **more)
+            late.update(payload=msgspec.msgpack.encode(Frame(journal._lane._writer, part, ends, body)))
+            late.update(headers={"Nats-Expected-Last-Sequence": str(journal._lane._written)})
+            raise NotDurable("the way is cut")
+
+        journal._lane._put = lost  # type: ignore[method-assign]
+        large = [Append(connector="shop", entries=[entry(n)], encoded=[b"\xc0" * 700_000]) for n in (2, 3)]
+        with pytest.raises(NotDurable, match="cut"):
+            await journal.append(large)
+        journal._lane._put = put  # type: ignore[method-assign]
+        erase, arrived = stream.erase, list[int | None]()
+
+        async def arriving(seq: int) -> None:
+            arrived.append(await stream.publish(stream.subject, **late))
+            await followed._lane.follow()
+            await erase(seq)
+
+        journal._lane._stream.erase = arriving  # type: ignore[method-assign]
+        assert await journal.append([append_of(2)]) == 2
+        assert arrived == [None]
+        while followed.head < 2:
+            await followed._read_on()
+        assert [(one.seq, one.entry) for one in await followed.read(Seq(0), limit=9)] == [(1, entry(1)), (2, entry(2))]
+
+
+async def test_what_was_missing_of_a_commit_and_comes_after_all_makes_it_whole(place: Place, tmp_path: Path) -> None:
+    async with writing(place, tmp_path) as journal:
+        lane, asked = journal._lane, journal._streams.entries.info
+        first = msgspec.msgpack.encode(Frame(lane._writer, 0, False, encode_piece(piece(1))))
+        second = msgspec.msgpack.encode(Frame(lane._writer, 1, True, encode_piece(piece(2))))
+        await lane._stream.publish(lane._stream.subject, first, headers={})
+
+        async def told_before() -> Any:
+            found = await asked()
+            lane._stream.info = asked  # type: ignore[method-assign]
+            await lane._stream.publish(lane._stream.subject, second, headers={})
+            return found
+
+        lane._stream.info = told_before  # type: ignore[method-assign]
+        lane._uncertain = True
+        assert await journal.append([append_of(3)]) == 3
+        assert [one.entry for one in await journal.read(Seq(0), limit=9)] == [entry(1), entry(2), entry(3)]
+
+
+@pytest.mark.parametrize("how", ["no piece", "another sum", "once more"])
+async def test_what_is_damaged_is_said_at_every_look_and_takes_no_more_memory(place: Place, tmp_path: Path, how: str) -> None:
+    bad = {
+        "no piece": b"junk",
+        "another sum": encode_piece(msgspec.structs.replace(piece(3), checksum=bytes(16))),
+        "once more": encode_piece(piece(1, 2, 3)),
+    }
+    async with writing(place, tmp_path) as journal, reading(place) as followed:
+        await journal._lane.write([encode_piece(piece(1))])
+        assert await followed._read_on()
+        await journal._lane.write([encode_piece(piece(2)), bad[how]])
+        for _ in range(4):
+            with pytest.raises(Damaged, match=r"message 4 of|entries 3 to 3 do not|entry 1 follows on entry 2; restart"):
+                await followed._read_on()
+            assert len(followed._came) == 1
+        assert followed.head == (2 if how == "another sum" else 1), "of a commit that is not whole nothing is read"
