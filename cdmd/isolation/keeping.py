@@ -106,18 +106,27 @@ class Isolated:
         self._stopping = True
         if self._process is not None:
             self._process.end()
+        elif self._child is not None:  # it is loading the plugin still, and is told nothing
+            self._child.kill()
         with anyio.move_on_after(ENDING):
             await self._gone.wait()
 
     async def live(self) -> None:
-        """One process, from its start to its end. Raises ``SourceUnavailable`` with why it ended."""
+        """One process, from its start to its end; none any more once it was told to stop.
+
+        Raises ``SourceUnavailable`` with why it ended.
+        """
+        if self._stopping:
+            await anyio.sleep_forever()
         child, loop = None, asyncio.get_running_loop()
         try:
             child = spawn("cdmd.isolation.child", environment=plain_environment(os.environ))
             _, process = await loop.create_connection(lambda: Process(self._begin, self._declared, self), sock=child.socket)
-        except OSError as error:
+        except BaseException as error:
             if child is not None:
                 child.end()
+            if not isinstance(error, OSError):
+                raise
             self._note(reason := f"its process cannot be started: {error.strerror}")
             raise SourceUnavailable(reason) from error
         self._child, self._gone = child, anyio.Event()

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final, Self
 
 _OURS: Final = 3
@@ -33,6 +34,7 @@ class Child:
         self.pid, self.socket = pid, ours
         self._handle = os.pidfd_open(pid)
         self._status: int | None = None
+        self._reaped = False
 
     def __enter__(self) -> Self:
         return self
@@ -54,31 +56,37 @@ class Child:
 
     def status(self) -> int | None:
         """How it ended (see ``ended``), or None while it runs."""
-        if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self._status = os.waitstatus_to_exitcode(status) if pid else None
+        if self._status is None:  # only looked at: until it is reaped its number is nobody else's, nor is its group's
+            self._look(os.WNOHANG)
         return self._status
 
     def kill(self) -> None:
-        """End it at once, and whatever it started in its session."""
-        if self.status() is None:
-            os.killpg(self.pid, signal.SIGKILL)
+        """End it at once, and whatever it started in its process group, which may outlive it."""
+        if not self._reaped:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def end(self) -> int:
         """Kill it where it still runs and close what is ours of it; its exit status. It may block for a moment."""
         self.kill()
-        if self._status is None:
-            _, status = os.waitpid(self.pid, 0)  # killed by a signal that nobody can keep back: within a moment
-            self._status = os.waitstatus_to_exitcode(status)
+        self._look(0)  # killed by a signal that nobody can keep back: within a moment
         self.close()
+        assert self._status is not None  # noqa: S101 - it was waited for
         return self._status
 
     def close(self) -> None:
         """Close what is ours of one that has ended."""
+        if not self._reaped and self._status is not None:
+            os.waitpid(self.pid, 0)
+            self._reaped = True
         self.socket.close()
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+    def _look(self, how: int) -> None:
+        if self._status is None and (found := os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | how)):
+            self._status = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
 def spawn(module: str, arguments: Sequence[str] = (), *, environment: Mapping[str, str], quiet: bool = True) -> Child:
@@ -109,7 +117,13 @@ def spawn(module: str, arguments: Sequence[str] = (), *, environment: Mapping[st
         finally:
             if moved != theirs.fileno():
                 os.close(moved)
-    return Child(pid, ours)
+    try:
+        return Child(pid, ours)
+    except BaseException:  # no descriptor is left for it
+        ours.close()
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def parent() -> tuple[socket.socket, list[str]]:

@@ -17,10 +17,12 @@ import pytest
 import structlog
 
 from cdmd.contracts import Extension
+from cdmd.errors import SourceUnavailable
 from cdmd.extensions import Extensions, Limits, Registered
-from cdmd.isolation import Isolated, describe
+from cdmd.isolation import Isolated, describe, keeping
 from cdmd.isolation.messages import Begin
 from cdmd.kit.backoff import Backoff, Budget
+from cdmd.kit.children import Child, spawn
 from cdmd.kit.clock import SystemClock
 from cdmd.models import Apply, Bury, Discard, Event, Hold, Outcome
 from cdmd.plugins.described import Apart, Isolation
@@ -203,6 +205,57 @@ async def test_one_whose_process_cannot_be_started_holds_up_nobody(monkeypatch: 
         _, outcome, came = await one.call("plain")
         assert isinstance(outcome, Hold | Apply)
         assert came == "later" or came.startswith("failed: its process does not run")
+
+
+async def test_a_process_that_ended_as_it_was_told_is_not_started_again() -> None:
+    async with daemon() as one:
+        await one.isolated.stop()
+        await one.until(lambda: one.isolated.state().pid is None)
+        await anyio.sleep(0.2)  # its supervisor would start it after 0.02 s
+        assert (one.isolated.state().pid, one.isolated.state().restarts) == (None, 0)
+
+
+async def test_one_that_is_being_loaded_is_not_waited_for_when_the_daemon_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "ENDING", 60.0)
+    isolated = alone()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(loads, isolated)
+        with anyio.fail_after(20):
+            while True:
+                if (pid := isolated.state().pid) is not None:
+                    break
+                await anyio.sleep(0.001)
+        with anyio.fail_after(20):
+            await isolated.stop()
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_start_that_is_given_up_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Child] = []
+
+    def spawned(*arguments: Any, **given: Any) -> Child:
+        made.append(spawn(*arguments, **given))
+        scope.cancel()
+        return made[0]
+
+    monkeypatch.setattr(keeping, "spawn", spawned)
+    with anyio.CancelScope() as scope:
+        await alone().live()
+    with pytest.raises(ProcessLookupError):
+        os.kill(made[0].pid, 0)
+
+
+def alone() -> Isolated:
+    supervisor = Supervisor(clock=SystemClock(), random=lambda: 0.5, policy=SOON)
+    begin = Begin(plugin="apart", value="cdmd_apart", event_bytes=1000)
+    return Isolated(begin, declared(), supervisor=supervisor, started=lambda _: None, blame=lambda *_: None)
+
+
+async def loads(isolated: Isolated) -> None:
+    with pytest.raises(SourceUnavailable):
+        await isolated.live()
 
 
 async def test_what_is_the_daemons_is_out_of_reach_by_whatever_way(tmp_path: Path) -> None:

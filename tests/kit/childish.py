@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -19,6 +20,10 @@ match what:
         pair.sendall(repr((open_files, os.environ.get("TOKEN"), os.environ["PATH"], os.getsid(0) == os.getpid())).encode())
     case "dies":
         os.kill(os.getpid(), signal.SIGSEGV)
+    case "leaves":
+        helper = subprocess.Popen(["sleep", "60"])
+        pair.sendall(str(helper.pid).encode())
+        sys.exit(3)
     case "hangs":
         pair.sendall(b"x")
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

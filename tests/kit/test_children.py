@@ -1,5 +1,6 @@
 """Child processes that are real ones: what they see, how they end, and that none outlives who started it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -80,6 +81,45 @@ def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
         threading.Event().wait(0.02)
     os.kill(int(left.name), signal.SIGKILL)
     pytest.fail("it outlived its parent")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_what_it_started_does_not_outlive_it(noticed: bool) -> None:
+    child = run("leaves")
+    with anyio.fail_after(10):
+        helper = int(await anyio.to_thread.run_sync(child.socket.recv, 100))
+        if noticed:
+            assert await child.ended() == 3
+        assert not gone(helper)
+        await anyio.to_thread.run_sync(child.end)
+        while True:
+            if gone(helper):
+                break
+            await anyio.sleep(0.02)
+    child.kill()  # its number may be another's by now
+
+
+def gone(pid: int) -> bool:
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_one_that_cannot_be_watched_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(pid: int) -> int:
+        found.append(pid)
+        raise OSError(errno.EMFILE, "too many open files")
+
+    found: list[int] = []
+    monkeypatch.setattr(os, "pidfd_open", full)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="too many"):
+        run("hangs")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(found[0], os.WNOHANG)
 
 
 def test_what_cannot_be_started_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
