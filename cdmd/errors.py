@@ -14,8 +14,9 @@ class ConfigInvalid(CdmdError):
     """The configuration is invalid. ``problems`` holds one line for each mistake."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        found = (problems,) if isinstance(problems, str) else tuple(problems)  # a text is a sequence, too: of its letters
+        super().__init__("\n".join(found))
+        self.problems = found
 
 
 class Overloaded(CdmdError):

@@ -378,6 +378,15 @@ async def test_a_startup_that_refuses_its_settings_is_bad_configuration_in_its_o
     assert [name for name, _ in plugins.extensions()] == ["it"]
 
 
+async def test_one_mistake_may_be_told_without_a_list_around_it() -> None:
+    def refuses() -> None:
+        raise ConfigInvalid("url: is missing")
+
+    plugins = Plugins.load([Point("it", plugin(cdmd_startup=refuses))], {})
+    await plugins.startup({})
+    assert plugins.rows()[0].error == "plugins.it.url: is missing"
+
+
 async def test_wrong_settings_stay_wrong_when_the_startup_fails_for_want_of_them() -> None:
     def starts(context: Any) -> None:
         context.settings["url"]
