@@ -1306,7 +1306,8 @@ async def test_a_connector_of_one_of_several_waits_until_all_have_applied_what_i
     parts = Parts(daemon.store, Share({0: Seq(0)}, 2))
     async with daemon.running(shares=parts) as pipeline:
         entries = [placed(number, number % 2) for number in (1, 2, 3)]
-        pipeline.journaled(Seq(1), entries)
+        pipeline.journaled(Seq(1), entries[:2])
+        pipeline.journaled(Seq(3), entries[2:])
         daemon.journal.add(*entries)
         await daemon.store.until(lambda: daemon.store.position == 3)
         assert pipeline.backlog("shop") == 3

@@ -9,6 +9,9 @@ import anyio
 from cdmd.models import Entry, Seq
 
 CREDIT: Final = 5000
+_ITEMS: Final = 1000
+_TOGETHER: Final = 256
+"""Where so many appends wait for others the newest are counted so many events at a time: what is far behind takes no memory."""
 
 
 class Credit:
@@ -18,7 +21,7 @@ class Credit:
     """
 
     def __init__(self, *, head: Seq, position: Seq, shared: bool = False) -> None:
-        self._shared, self._waiting = shared, deque[tuple[Seq, str]]()
+        self._shared, self._waiting = shared, deque[tuple[Seq, Counter[str]]]()
         self._head_at_start, self._position = head, position
         self._behind: Counter[str] = Counter()
         self._applied = anyio.Event()
@@ -29,15 +32,20 @@ class Credit:
         for seq, entry in enumerate(entries, first):
             if seq > done:
                 self._behind[entry.event.connector] += 1
-                if self._shared:
-                    self._waiting.append((Seq(seq), entry.event.connector))
+        if self._shared:
+            self._wait(Seq(first + len(entries) - 1), [entry.event.connector for entry in entries[max(0, done + 1 - first) :]])
+
+    def _wait(self, last: Seq, connectors: Sequence[str]) -> None:
+        came = Counter(connectors)
+        if len(self._waiting) >= _ITEMS and self._waiting[-1][1].total() < _TOGETHER:
+            came += self._waiting.pop()[1]
+        self._waiting.append((last, came))
 
     def everywhere(self, position: Seq) -> None:
         """Everything up to ``position`` is done, whoever did it."""
-        done = list[tuple[Seq, str]]()
         while self._waiting and self._waiting[0][0] <= position:
-            done.append(self._waiting.popleft())
-        self.applied(position, done)
+            self._behind.subtract(self._waiting.popleft()[1])
+        self.applied(position, ())
 
     def applied(self, position: Seq, connectors: Iterable[tuple[Seq, str]]) -> None:
         """Everything up to ``position`` is done, among it these (sequence number, connector)."""
