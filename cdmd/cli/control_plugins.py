@@ -101,9 +101,19 @@ def _about(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield "at most", size(found["max_memory_bytes"])
         if found["reason"]:
             yield "last ended", found["reason"]
-        yield "kept away", "by the kernel" if found["kernel"] else "by the interpreter alone (this kernel has no Landlock)"
+        yield "kept away", _kept(found)
     for one in document["brings"]:
         yield "brings", one
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    if not row["kernel"]:
+        return "by the interpreter alone (this kernel has no Landlock)"
+    return (
+        "by the kernel"
+        if row.get("signals")
+        else "by the kernel, but from signalling others by the interpreter alone (Linux before 6.12)"
+    )
 
 
 def _extensions(rows: list[Mapping[str, Any]]) -> Table:

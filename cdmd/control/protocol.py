@@ -154,7 +154,8 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
 class ProcessRow(_Shape, frozen=True, kw_only=True):
     """The process of a plugin that is isolated: its state (``starting``, ``running``, ``degraded``, ``failed``) and memory.
 
-    ``memory_bytes`` is resident; ``reason`` is why the last one ended, ``kernel`` whether the kernel keeps it from our files.
+    ``memory_bytes`` is resident; ``reason`` is why the last one ended, ``kernel`` whether the kernel keeps it from our files,
+    ``signals`` from signalling other processes.
     """
 
     state: str
@@ -164,6 +165,7 @@ class ProcessRow(_Shape, frozen=True, kw_only=True):
     restarts: int = 0
     reason: str | None = None
     kernel: bool = False
+    signals: bool = False
 
 
 class PluginRow(_Shape, frozen=True, kw_only=True):

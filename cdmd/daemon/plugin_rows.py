@@ -56,6 +56,7 @@ def _process(state: ProcessState | None) -> ProcessRow | None:
         restarts=state.restarts,
         reason=state.reason,
         kernel=state.kernel,
+        signals=state.signals,
     )
 
 

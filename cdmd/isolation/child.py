@@ -46,6 +46,7 @@ from cdmd.isolation.messages import (
 from cdmd.kit.addresses import hosts_in, parse_networks
 from cdmd.kit.children import parent
 from cdmd.kit.clock import SystemClock
+from cdmd.kit.confinement import Kept
 from cdmd.kit.egress import GuardedHttp
 from cdmd.kit.logs import Line as LogLine
 from cdmd.kit.logs import Logs, escaped
@@ -86,8 +87,8 @@ class Pair:
 class Host:
     """Serves calls of the extensions of one plugin."""
 
-    def __init__(self, pair: Pair, begin: Begin, plugins: Plugins, *, kernel: bool) -> None:
-        self._pair, self._begin, self._plugins, self._kernel = pair, begin, plugins, kernel
+    def __init__(self, pair: Pair, begin: Begin, plugins: Plugins, *, kept: Kept) -> None:
+        self._pair, self._begin, self._plugins, self._kept = pair, begin, plugins, kept
         self._clock = SystemClock()
         self._limits = Limits(event_bytes=begin.event_bytes)
         self._answers: list[FromChild] = []
@@ -115,7 +116,7 @@ class Host:
             (row,) = self._plugins.rows()
             declared = tuple(one.extension.name for one in registered)
             plain = tuple(place for place, one in enumerate(self._functions) if not one.is_async)
-            self._pair.send(Ready(row.state, row.error, declared, self._kernel, plain))
+            self._pair.send(Ready(row.state, row.error, declared, self._kept.files, self._kept.signals, plain))
             take = functools.partial(self._take, tasks)
             ours = asyncio.get_running_loop(), contextvars.copy_context()
             threading.Thread(target=self._listen, args=(take, *ours), daemon=True).start()
@@ -222,13 +223,13 @@ def main() -> None:
         raise TypeError("the first message is no beginning")
     share_arenas()
     point = EntryPoint(begin.plugin, begin.value, "cdmd")
-    kernel = confine(begin, lambda text: pair.send(Noticed(None, text)))
+    kept = confine(begin, lambda text: pair.send(Noticed(None, text)))
     _logs(pair, begin.level).install()
     plugins = Plugins.load([point], {})
     if begin.describe:
         pair.send(Told(_described(plugins, begin)))
     else:
-        anyio.run(Host(pair, begin, plugins, kernel=kernel).run, backend_options={"use_uvloop": True})
+        anyio.run(Host(pair, begin, plugins, kept=kept).run, backend_options={"use_uvloop": True})
     os._exit(0)  # whatever the plugin left running
 
 

@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from cdmd.isolation.messages import Begin
-from cdmd.kit.confinement import keep_from, refuse_local_sockets
+from cdmd.kit.confinement import Kept, keep_from, refuse_calls
 from cdmd.plugins.guarding import Fence
 
 
-def confine(begin: Begin, notice: Callable[[str], None]) -> bool:
-    """Confine this process, before any code of the plugin and any thread is there; whether the kernel takes part."""
+def confine(begin: Begin, notice: Callable[[str], None]) -> Kept:
+    """Confine this process, before any code of the plugin and any thread is there; what the kernel itself holds of it."""
     os.umask(0o077)
     os.chdir("/")
     with suppress(OSError, ValueError):  # less is allowed already, or nothing may be set: the daemon looks at the memory, too
@@ -26,7 +26,7 @@ def confine(begin: Begin, notice: Callable[[str], None]) -> bool:
         if begin.max_memory is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (begin.max_memory, begin.max_memory))
     private = [Path(one) for one in begin.private]
-    kernel = keep_from(private, writable=[Path(tempfile.gettempdir()), Path("/dev")])
-    kernel = refuse_local_sockets() and kernel
+    kept = keep_from(private, writable=[Path(tempfile.gettempdir()), Path("/dev")])
+    kept = kept._replace(files=refuse_calls() and kept.files)
     sys.addaudithook(Fence(private, package=begin.value.partition(":")[0], daemon=os.getppid(), notice=notice))
-    return kernel
+    return kept

@@ -41,7 +41,7 @@ _LONG: Final = 30.0
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     """How a plugin's process is. ``reason`` is why the last one ended, or why there is none; ``memory`` in bytes is resident.
 
-    ``kernel``: whether the kernel itself keeps it from the daemon's files.
+    ``kernel``: whether the kernel itself keeps it from the daemon's files, ``signals`` from signalling other processes.
     """
 
     state: State
@@ -51,6 +51,7 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
     reason: str | None
     kernel: bool
+    signals: bool
 
 
 class Isolated:
@@ -79,7 +80,7 @@ class Isolated:
         self._process: Process | None = None
         self._reason: str | None = None
         self._memory: int | None = None
-        self._restarts, self._kernel, self._stopping = 0, False, False
+        self._restarts, self._kernel, self._signals, self._stopping = 0, False, False, False
         self.settled, self._gone = anyio.Event(), anyio.Event()
         self._gone.set()
         self._log: Any = structlog.get_logger("cdmd.isolation")
@@ -99,6 +100,7 @@ class Isolated:
             restarts=self._restarts,
             reason=self._reason,
             kernel=self._kernel,
+            signals=self._signals,
         )
 
     async def stop(self) -> None:
@@ -169,7 +171,7 @@ class Isolated:
     async def _begun(self, process: Process, scope: anyio.CancelScope, found: list[Ended]) -> None:
         with anyio.move_on_after(LOADING):
             ready = await asyncio.shield(process.ready)
-            self._kernel = ready.kernel
+            self._kernel, self._signals = ready.kernel, ready.signals
             self._started(ready)
             self._process = process
             self._supervisor.started(self.name)

@@ -62,7 +62,8 @@ class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
     error: str | None
     extensions: tuple[str, ...]
     kernel: bool
-    """Whether the kernel keeps the process from what is private."""
+    """Whether the kernel keeps the process from what is private, and from signalling others."""
+    signals: bool
     plain: tuple[int, ...] = ()
     """The places of those that are plain functions, which only so many threads run at once."""
 

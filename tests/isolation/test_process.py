@@ -62,7 +62,7 @@ def connected(extension: Extension, *, plain: bool = False) -> tuple[Process, Wi
     wire, ears = Wire(), Ears()
     made = Process(BEGIN, [extension], ears)
     made.connection_made(wire)
-    made.data_received(framed(Ready("enabled", None, ("it",), True, plain=(0,) if plain else ())))
+    made.data_received(framed(Ready("enabled", None, ("it",), True, True, plain=(0,) if plain else ())))
     return made, wire, ears
 
 
