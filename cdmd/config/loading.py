@@ -36,7 +36,7 @@ from cdmd.config.schema import (
     QueueSettings,
     TraitSettings,
 )
-from cdmd.config.secrets import LITERAL, Secrets, StandIns, make_token, token
+from cdmd.config.secrets import LITERAL, Secrets, StandIns, files_named, make_token, token
 from cdmd.config.sharing import JournalSettings
 from cdmd.config.storing import StoreSettings
 from cdmd.config.targeting import addressed, target
@@ -133,7 +133,7 @@ def plugin_tables(path: Path | None, environment: Mapping[str, str], *, default:
 def private_places(
     path: Path | None, environment: Mapping[str, str], *, default: Path = places.DEFAULT_FILE
 ) -> tuple[Path, ...]:
-    """What nobody may reach but the daemon: its configuration, credentials, state and control socket.
+    """What nobody may reach but the daemon: its configuration, credentials, files with secrets, state and control socket.
 
     Before it is known whether the configuration is right; mistakes are left to ``load``. Reads files; blocks.
     """
@@ -141,6 +141,7 @@ def private_places(
     tables = read(file, required=asked).tables
     found = [file, file.parent / "conf.d"]
     found += [Path(named)] if (named := environment.get("CREDENTIALS_DIRECTORY")) else []
+    found += files_named(tables, file.parent)
     with suppress(ValueError):
         found.append(state := places.state_directory(_text(tables, "daemon", "state_dir"), environment))
         found.append(places.control_socket(_text(tables, "control", "socket"), environment, state_dir=state))

@@ -7,7 +7,7 @@ import base64
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,20 @@ _STAND_IN: Final = b"stand-in"
 def names_a_secret(name: str) -> bool:
     """Whether a key of this name most likely holds a secret: what a plugin's own table says is not declared anywhere."""
     return _SECRET_NAME.search(name) is not None
+
+
+def files_named(tables: object, folder: Path) -> Iterator[Path]:
+    """Each file that a ``file:`` reference anywhere in ``tables`` names, whether it is there or not; ``folder`` as below."""
+    if isinstance(tables, Mapping):
+        for one in tables.values():
+            yield from files_named(one, folder)
+    elif isinstance(tables, list):
+        for one in tables:
+            yield from files_named(one, folder)
+    elif isinstance(tables, str) and tables.startswith("file:") and "\0" not in tables:
+        path = folder / tables.removeprefix("file:")
+        if not os.path.isdir(path):  # noqa: PTH112 - one that may not be looked at is none
+            yield path
 
 
 class Secrets:

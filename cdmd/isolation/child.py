@@ -21,7 +21,6 @@ import anyio.abc
 
 from cdmd.config.example import example
 from cdmd.config.plugins import settle
-from cdmd.contracts import Extension
 from cdmd.errors import Drop, Reject, RetryLater
 from cdmd.extensions import Limits, LoopWatch, PluginContext, Registered, Stall
 from cdmd.extensions.calling import keys
@@ -195,10 +194,6 @@ def _described(plugins: Plugins, begin: Begin) -> Described:
         defaults=defaults,
         example="" if struct is None else example(f"plugins.{name}", struct),
     )
-
-
-def _declared(one: Extension) -> Declared:
-    return Declared(name=one.name, on=tuple(one.on), timeout=one.timeout, on_failure=one.on_failure)
 
 
 def _unread(text: str, _key: tuple[str, ...]) -> Secret:

@@ -3,7 +3,8 @@
 The other side of the daemon is not trusted: a message that is too long or none of these is the end of that process.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime, time
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -96,8 +97,33 @@ class Noticed(msgspec.Struct, frozen=True, tag=True, array_like=True):
 ToChild: TypeAlias = Begin | Call | End
 FromChild: TypeAlias = Told | Ready | Answer | Line | Noticed
 
+_MOMENTS: Final[Mapping[int, Callable[[str], object]]] = {
+    1: datetime.fromisoformat,
+    2: date.fromisoformat,
+    3: time.fromisoformat,
+}
+"""TOML's dates and times by the type of the extension they are sent as: by themselves they would come as text."""
+
+
+def _moment(kind: int, data: memoryview) -> object:
+    return _MOMENTS[kind](bytes(data).decode())
+
+
+def _with_moments(found: Any) -> Any:
+    match found:
+        case Mapping():
+            return {key: _with_moments(one) for key, one in found.items()}
+        case list() | tuple():
+            return [_with_moments(one) for one in found]
+        case datetime() | date() | time():
+            kind = 1 if isinstance(found, datetime) else 2 if isinstance(found, date) else 3
+            return msgspec.msgpack.Ext(kind, found.isoformat().encode())
+        case _:
+            return found
+
+
 encode = msgspec.msgpack.Encoder().encode
-decode_to_child = msgspec.msgpack.Decoder(Begin | Call | End).decode
+decode_to_child = msgspec.msgpack.Decoder(Begin | Call | End, ext_hook=_moment).decode
 decode_from_child = msgspec.msgpack.Decoder(Told | Ready | Answer | Line | Noticed).decode
 
 
@@ -107,6 +133,8 @@ class Junk(Exception):
 
 def framed(message: ToChild | FromChild) -> bytes:
     """The message as it is sent."""
+    if isinstance(message, Begin):
+        message = msgspec.structs.replace(message, settings=_with_moments(message.settings))
     body = encode(message)
     return len(body).to_bytes(_LENGTH, "big") + body
 

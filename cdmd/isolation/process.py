@@ -82,7 +82,7 @@ class Process(asyncio.Protocol):
         self._room.set()
         self._second, self._said = 0.0, 0
         self._ended: Ended | None = None
-        self.left_out = 0
+        self._left_out = 0
         self.ready: asyncio.Future[Ready] = loop.create_future()
         self.fault: asyncio.Future[Ended] = loop.create_future()
 
@@ -174,7 +174,7 @@ class Process(asyncio.Protocol):
             case Noticed() if self._may_say():
                 self._hears.noticed(message)
             case Line() | Noticed():
-                self.left_out += 1
+                self._left_out += 1
             case _:
                 raise Junk("not its turn")
 
@@ -193,7 +193,9 @@ class Process(asyncio.Protocol):
     def _may_say(self) -> bool:
         now = self._loop.time()
         if now - self._second >= 1.0:
-            self._second, self._said = now, 0
+            self._second, self._said, left_out, self._left_out = now, 0, self._left_out, 0
+            if left_out:
+                self._hears.line(Line("warning", {"event": "isolated_lines_left_out", "lines": left_out}))
         self._said += 1
         if self._said > _FLOOD:
             self._blame("it floods the log")

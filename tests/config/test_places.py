@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from cdmd.config.loading import private_places
 from cdmd.config.places import client_socket, control_socket, state_directory
 
 
@@ -35,3 +36,15 @@ def test_the_client_looks_in_the_same_places() -> None:
     assert client_socket("/option.sock", environment) == Path("/option.sock")
     assert client_socket(None, environment) == Path("/env.sock")
     assert client_socket(None, {"HOME": "/home/u"}) == Path("/home/u/.local/state/cdmd/control.sock")
+
+
+def test_files_with_secrets_are_private_too_wherever_in_the_tables_they_are_named(tmp_path: Path) -> None:
+    """Not folders: nobody could read anything after ``file:/``."""
+    file = tmp_path / "cdmd.toml"
+    file.write_text(
+        '[connectors.shop]\ntype = "webhook"\nauth = { secrets = ["file:/run/keys/shop", "literal"] }\n'
+        '[plugins.tiers]\ntoken = "file:secrets/tiers"\nodd = "file:/"\nnone = "file:"\nlist = ["file:a\\u0000b", 5]\n'
+    )
+    found = private_places(file, {})
+    assert {Path("/run/keys/shop"), tmp_path / "secrets/tiers", file} <= set(found)
+    assert not {Path("/"), tmp_path} & set(found)

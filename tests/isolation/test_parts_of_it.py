@@ -1,6 +1,7 @@
 """What decides within the isolation, without a process: messages, who is kept from what, and what came of a call."""
 
 import os
+import tomllib
 import types
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from cdmd.extensions import extension
 from cdmd.extensions.performing import Came, Failure
 from cdmd.hookspecs import hookimpl
 from cdmd.isolation.child import _answer, _described
-from cdmd.isolation.messages import Answer, Begin, Frames, Junk, Told, decode_from_child, framed, headers_of
+from cdmd.isolation.messages import Answer, Begin, Frames, Junk, Told, decode_from_child, decode_to_child, framed, headers_of
 from cdmd.isolation.process import _result
 from cdmd.kit.confinement import _around
 from cdmd.kit.secret import Secret
@@ -38,6 +39,16 @@ def test_what_of_a_failure_may_be_logged_comes_with_it() -> None:
     with pytest.raises(Failure) as raised:
         _result(Answer(7, "failed", reason="no joe", logged="Failed at\nx.py:1"))
     assert (str(raised.value), raised.value.logged) == ("no joe", "Failed at\\x0ax.py:1")
+
+
+def test_settings_come_as_they_are_in_the_daemon_dates_and_times_included() -> None:
+    settings = tomllib.loads(
+        "at = 2026-01-31T10:00:00+02:00\nlocal = 2026-01-31T10:00:00.5\ndays = [2026-01-31, 2026-02-01]\n"
+        'deep.hour = 10:30:00\ntext = "2026-01-31"\nmost = 5\nrate = 0.5\non = true'
+    )
+    begin = decode_to_child(framed(Begin(plugin="it", value="it", settings=settings))[4:])
+    assert isinstance(begin, Begin)
+    assert begin.settings == settings
 
 
 def test_a_message_that_is_longer_than_any_may_be_is_not_waited_for() -> None:

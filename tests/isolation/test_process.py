@@ -141,3 +141,14 @@ async def test_events_wait_for_a_process_that_is_let_alone_unless_they_may_pass_
     supervisor.mark("it", "starting", kind="isolated")
     with pytest.raises(NotCalled, match="is being started"):
         await function(EVENT, object())
+
+
+async def test_lines_beyond_what_may_be_said_are_counted_in_the_log() -> None:
+    made, _, ears = connected(declared())
+    said = framed(Line("info", {"event": "busy"}))
+    made.data_received(said * 130)
+    assert len(ears.lines) == 100
+    made._second -= 1.0
+    made.data_received(said)
+    assert ears.lines[100:] == [{"event": "isolated_lines_left_out", "lines": 30}, {"event": "busy"}]
+    made.close(Ended("gone"))
