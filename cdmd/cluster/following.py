@@ -121,7 +121,7 @@ class FollowedJournal(Journal):
         if at <= adopted:
             return
         piece = decode_piece(body, f"message {at} of {self._streams.entries.name}")
-        if piece.first != reached + 1:
+        if piece.first <= reached:  # behind a gap goes on whoever was away while that was pruned
             raise Damaged(f"the journal is damaged: entry {piece.first} follows on entry {reached}; restart this node")
         self._entries.note(piece.last, at)
         self._came.append((at, piece.block))

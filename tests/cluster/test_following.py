@@ -195,6 +195,16 @@ async def test_what_was_missing_of_a_commit_and_comes_after_all_makes_it_whole(p
         assert [one.entry for one in await journal.read(Seq(0), limit=9)] == [entry(1), entry(2), entry(3)]
 
 
+async def test_one_that_was_away_while_entries_were_pruned_goes_on_behind_them(place: Place, tmp_path: Path) -> None:
+    async with writing(place, tmp_path) as journal, reading(place) as followed:
+        for number in (1, 2, 3):
+            await journal.append([append_of(number)])
+        assert await journal.prune(before=Micros(2**62), upto=Seq(2)) == 2
+        while followed.head < 3:
+            await followed._read_on()
+        assert [one.seq for one in await followed.read(Seq(2), limit=9)] == [3]
+
+
 @pytest.mark.parametrize("how", ["no piece", "another sum", "once more"])
 async def test_what_is_damaged_is_said_at_every_look_and_takes_no_more_memory(place: Place, tmp_path: Path, how: str) -> None:
     bad = {
