@@ -151,7 +151,7 @@ def _examine(connection: sqlite3.Connection) -> list[str]:
     faults = check_integrity(connection)
     for generation, connector, name, blocks in connection.execute(_SQL["all"]).fetchall():
         if blocks is None:
-            continue  # it was interrupted, or is being written
+            continue  # it was interrupted, or is being written or removed
         first = generation * MOST_BLOCKS
         rows = connection.execute(_SQL["range"], (first, first + MOST_BLOCKS))
         whole = [number == first + place and _sum(number, body) == kept for place, (number, kept, body) in enumerate(rows)]
@@ -179,9 +179,13 @@ def _finish(about: dict[str, int], connection: sqlite3.Connection) -> int:
 
 
 def _drop_some(generation: int, connection: sqlite3.Connection) -> int:
-    """How many blocks went; the generation itself goes with the last ones, so that an interruption leaves none behind."""
+    """How many blocks went; the generation itself goes with the last ones, so that an interruption leaves none behind.
+
+    From the first ones on it counts as interrupted: what is left of it is no damage.
+    """
     first = generation * MOST_BLOCKS
     with transaction(connection):
+        connection.execute(_SQL["unfinish"], (generation,))
         went = connection.execute(_SQL["drop_blocks"], (first, first + MOST_BLOCKS, _DROPPED_AT_ONCE)).rowcount
         if not went:
             connection.execute(_SQL["drop"], (generation,))

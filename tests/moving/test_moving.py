@@ -392,6 +392,7 @@ def test_every_table_and_column_of_both_databases_is_moved_or_named_as_not_moved
         assert all(found[name].key == theirs[name].key for name in found)
         assert {"profiles", "seen_202610", "outbox", "meta", "positions"} <= {*found}
         assert {name for _, name, _ in other.sequences()} >= {"outbox", "notices", "attempts", "audit"}
+        assert (one.users(), other.users()) == ([], [])
     finally:
         one.close()
         other.close()

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -13,7 +14,7 @@ import pytest
 from anyio.to_thread import run_sync as in_thread
 
 from cdmd.errors import CdmdError, Damaged, NotDurable
-from cdmd.store.feeds import MOST_BLOCKS, SqliteFeeds, verify_feeds
+from cdmd.store.feeds import MOST_BLOCKS, SqliteFeeds, _drop_some, verify_feeds
 from tests.store.contract_feeds import FeedsContract, Reopen, written
 from tests.store.samples import Disk
 
@@ -140,6 +141,19 @@ async def test_what_was_finished_survives_a_kill(tmp_path: Path) -> None:
             assert await feeds.verify() == []
             assert await feeds.size(last) == 20
             assert await feeds.get(last, [19]) == [b"%d" % last * 1000]
+
+
+async def test_what_a_kill_left_of_one_that_was_being_removed_is_no_damage(tmp_path: Path) -> None:
+    """Seen to fail where it counted as finished until its last blocks went."""
+    path = tmp_path / "feeds.db"
+    async with SqliteFeeds.open(path) as feeds:
+        first = await written(feeds, *[b"x"] * 300)
+        await feeds._write(partial(_drop_some, first))
+    async with SqliteFeeds.open(path) as feeds:
+        assert await feeds.verify() == []
+        assert await feeds.size(first) is None
+        await feeds.tidy("supplier", "register", keep=None)
+        assert await feeds.verify() == []
 
 
 async def test_nothing_is_removed_while_a_backup_is_taken(tmp_path: Path) -> None:

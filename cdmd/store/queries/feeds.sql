@@ -22,6 +22,9 @@ SELECT id, sum, body FROM blocks WHERE id IN ({});
 -- name: range
 SELECT id, sum, body FROM blocks WHERE id >= ? AND id < ? ORDER BY id;
 
+-- name: unfinish
+UPDATE generations SET blocks = NULL WHERE id = ? AND blocks IS NOT NULL;
+
 -- name: drop_blocks
 DELETE FROM blocks WHERE id IN (SELECT id FROM blocks WHERE id >= ? AND id < ? LIMIT ?);
 
