@@ -5,18 +5,9 @@ from typing import Any, Final
 
 from cdmd.cli.drawing import Table
 from cdmd.cli.terminal import span
+from cdmd.control.remarks import REMARKS
 from cdmd.kit.measures import size
 
-_REMARKS: Final = (
-    "unattributed",
-    "unusable",
-    "kept_apart",
-    "id_conflicts",
-    "clock_ahead",
-    "ignored_traits",
-    "skipped_values",
-    "missed",
-)
 _MOST_REASONS: Final = 4
 _MOST_BROUGHT: Final = 4
 _OPTIONAL: Final = (
@@ -63,7 +54,7 @@ def _why(stream: Mapping[str, Any]) -> str | None:
 
 
 def _connector(row: Mapping[str, Any], counters: tuple[str, ...]) -> list[Any]:
-    counted = [f"{row[name]} {name.replace('_', ' ')}" for name in _REMARKS if row.get(name)]
+    counted = [f"{row[name]} {name.replace('_', ' ')}" for name in REMARKS if row.get(name)]
     refused = ", ".join(f"{reason} {count}" for reason, count in list(row.get("refusals", {}).items())[:_MOST_REASONS])
     told = [row["error"] or row["detail"], *counted, f"refused since the start: {refused}" if refused else None]
     remark = "; ".join(filter(None, told)) or None

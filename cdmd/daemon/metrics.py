@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from cdmd.control.protocol import Status
+from cdmd.control.remarks import REMARKS
 from cdmd.daemon.figures import FAMILIES
 from cdmd.daemon.gate import Live
 from cdmd.daemon.parts import Parts
@@ -18,16 +19,6 @@ from cdmd.models import from_micros
 
 _AT_DOOR = (("received", "received"), ("refused", "refused"), ("accepted", "accepted"), ("filtered", "filtered_at_door"))
 _APPLIED = ("applied", "repeats", "suppressed")
-_REMARKS = (
-    "unattributed",
-    "unusable",
-    "kept_apart",
-    "id_conflicts",
-    "clock_ahead",
-    "ignored_traits",
-    "skipped_values",
-    "missed",
-)
 _CURRENT = ("dead_letters", "parked", "backlog")
 _KINDS = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "histogram": HistogramMetricFamily}
 
@@ -88,7 +79,7 @@ class _Snapshot:
             add("cdmd_events_total", row.filtered - row.filtered_at_door, row.name, "store", "filtered")
             for name in _APPLIED:
                 add("cdmd_events_total", getattr(row, name), row.name, "store", name)
-            for name in _REMARKS:
+            for name in REMARKS:
                 add("cdmd_remarks_total", getattr(row, name), row.name, name)
             for name, count in row.refusals.items():
                 add("cdmd_refusals_total", count, row.name, name)

@@ -11,13 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cdmd.testing import DaemonProcess
+from tests.peers.serving import serving
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(90)]
 
@@ -44,8 +45,6 @@ class Receiver:
         receiver, never = self, threading.Event()
 
         class Hook(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode() + body
@@ -57,18 +56,8 @@ class Receiver:
                 self.send_response(204 if good else 401)
                 self.end_headers()
 
-            def log_message(self, *_: Any) -> None: ...
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/hook"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with serving(Hook) as url:
+            yield f"{url}/hook"
 
 
 def pending(daemon: DaemonProcess) -> int:

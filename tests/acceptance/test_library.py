@@ -3,10 +3,9 @@
 import hmac
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,6 +15,7 @@ from cdmd.config.library import Library
 from cdmd.testing import DaemonProcess
 from tests.acceptance.trial import Reply, check_sums, control, post, rows, settled, status, until
 from tests.library.senders import Delivery, deliveries, put_secrets, secret, sent
+from tests.peers.serving import serving
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 
@@ -63,17 +63,11 @@ class Api(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        """Nothing is written."""
-
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Api) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

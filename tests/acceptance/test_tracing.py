@@ -1,9 +1,8 @@
 """A sender's trace goes through the real daemon: to what an extension asks, to the targets, and into `events show`."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from cdmd.testing import DaemonProcess
 from tests.acceptance.test_deliveries import until
+from tests.peers.serving import serving
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 
@@ -52,8 +52,6 @@ class Listener:
         listener = self
 
         class Taking(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
             def do_GET(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
                 listener.asked.append((self.path, {name.lower(): text for name, text in self.headers.items()}))
@@ -65,18 +63,8 @@ class Listener:
             def do_POST(self) -> None:
                 self.do_GET()
 
-            def log_message(self, *_: Any) -> None: ...
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with serving(Taking) as url:
+            yield url
 
     def said(self, path: str) -> list[dict[str, str]]:
         """Of the requests for ``path``: their trace headers."""

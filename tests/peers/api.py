@@ -1,12 +1,13 @@
 """An HTTP API on loopback that answers with JSON, whatever a function of the test says."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
+
+from tests.peers.serving import serving
 
 
 class Asked(NamedTuple):
@@ -28,8 +29,6 @@ def served(answer: Callable[[Asked], tuple[int, Any]]) -> Iterator[str]:
     """Its address; ``answer`` gives status and value, in the thread of the request."""
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
         def do(self) -> None:
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -44,16 +43,5 @@ def served(answer: Callable[[Asked], tuple[int, Any]]) -> Iterator[str]:
 
         do_POST = do_PUT = do_PATCH = do_DELETE = do_GET = do  # noqa: N815 - the library's names
 
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as url:
+        yield url

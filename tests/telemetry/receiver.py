@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+
+from tests.peers.serving import serving
 
 
 class Got(NamedTuple):
@@ -52,19 +54,11 @@ class Receiver:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            def log_message(self, *_: Any) -> None: ...
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            self.speaking.set()
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with serving(Taking) as url:
+            try:
+                yield url
+            finally:
+                self.speaking.set()
 
     def take(self, path: str, body: bytes, headers: Mapping[str, str]) -> None:
         assert path == "/v1/traces"
