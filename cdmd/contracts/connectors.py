@@ -130,6 +130,15 @@ class Format(Protocol):
         ...
 
 
+@runtime_checkable
+class Examining(Protocol):
+    """A format that can tell which records are sound without making anything of them: every file is looked through first."""
+
+    def examined(self, stream: BinaryIO) -> Iterator[Row]:
+        """As ``Format.rows``, but what ``value`` a sound record has is not said."""
+        ...
+
+
 class ChosenFormat(msgspec.Struct, frozen=True):
     """A format with its settings, as a connector's settings hold it: annotate a field with it, and read it with ``make``.
 

@@ -92,7 +92,7 @@ class _Writer:
     def event(self, settings: EventSettings) -> str:
         """The function's text. Raises ``_Irregular``."""
         id_ = "record.id or record.fallback_id" if settings.id is None else self._text(settings.id)
-        type_ = "record.type" if settings.type is None else self._text(settings.type)
+        type_ = "record.type or source.partition('.')[0] + '.received'" if settings.type is None else self._text(settings.type)
         time = "record.time" if settings.time is None else self._look(settings.time)
         tables = [_IDENTIFIER.format(look=look, key=key) for key, look in self._table(settings.identifiers)]
         for table, wanted in (("traits", settings.traits), ("data", settings.data)):

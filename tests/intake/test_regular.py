@@ -82,6 +82,15 @@ def test_what_nearly_every_source_sends_goes_the_short_way(settings: EventSettin
     assert event == decided.event
 
 
+def test_rows_of_a_file_without_a_type_of_their_own_go_the_short_way_too() -> None:
+    short = regular(SETTINGS["defaults"])
+    assert short is not None
+    event = short(record(REGULAR, type=None, stream="people"), "shop.people")
+    assert event is not None
+    assert (event.type, event.source) == ("shop.received", "shop.people")
+    assert event == getattr(mappers(SETTINGS["defaults"])[1].decide(record(REGULAR, type=None, stream="people")), "event", None)
+
+
 def test_what_a_name_holds_is_never_code() -> None:
     name = "'] or exit() or value['"
     short = regular(EventSettings(type="x", data={name: f'{{"{name}"."{name}\\\\"}}'}))

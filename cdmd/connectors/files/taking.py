@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from glob import escape
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, BinaryIO, Final, NamedTuple, Self, TypeVar
 
 import anyio.to_thread
 import msgspec
@@ -22,7 +22,7 @@ from cdmd.connectors.files.ledger import Entry
 from cdmd.connectors.files.names import shown
 from cdmd.connectors.files.settings import FileSettings, Share
 from cdmd.connectors.files.spool import Spool
-from cdmd.contracts import Format, Source
+from cdmd.contracts import Examining, Format, Source
 from cdmd.errors import FormatFault, SourceUnavailable
 from cdmd.kit.pgp import Gpg
 from cdmd.kit.unpacking import BOUNDS, Bounds, entries, unpacked
@@ -199,29 +199,31 @@ class Reading:
 
     def _count(self, so_far: Checked) -> Checked | None:
         records, bad, first = so_far
-        for row in self._some(_CHECKED_AT_ONCE):
+        for row in self._some(_CHECKED_AT_ONCE, examined=True):
             records += 1
             if row.fault is not None:
                 bad += 1
                 first = first or row
         return None if records == so_far.records else Checked(records, bad, first)
 
-    def _some(self, limit: int) -> Iterator[Row]:
+    def _some(self, limit: int, *, examined: bool = False) -> Iterator[Row]:
         try:
             if self._rows is None:
-                self._rows = self._all()
+                self._rows = self._all(
+                    self._format.examined if examined and isinstance(self._format, Examining) else self._format.rows
+                )
             yield from islice(self._rows, limit)
         except FormatFault as fault:
             raise Unreadable(str(fault)) from fault
 
-    def _all(self) -> Iterator[Row]:
+    def _all(self, rows: Callable[[BinaryIO], Iterator[Row]]) -> Iterator[Row]:
         how, before, last = self._packing, 0, 0
         for entry in self._entries():
             with ExitStack() as stack:
                 self._stack.push(stack)  # left open where nobody reads to the end
                 packed = stack.enter_context(self._spool.reader())
                 opened = unpacked(packed, bounds=how.bounds, entry=entry or "*", gpg=how.gpg, password=how.password)
-                for row in self._format.rows(stack.enter_context(opened)):
+                for row in rows(stack.enter_context(opened)):
                     last = before + row.number
                     yield msgspec.structs.replace(row, number=last) if before else row
             before = last

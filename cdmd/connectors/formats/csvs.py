@@ -4,19 +4,27 @@ Columns are known by name. Records without any value (blank lines) are passed ov
 """
 
 import csv
-from collections.abc import Iterator
-from typing import Annotated, Any, BinaryIO, ClassVar, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, BinaryIO, ClassVar, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from cdmd.connectors.formats.columns import Columns, ColumnSettings
+from cdmd.connectors.formats.lines import Lines
 from cdmd.connectors.formats.records import Splitter, encoding_of, in_bytes, is_open
+from cdmd.connectors.formats.stretches import Stretches
 from cdmd.errors import ConfigInvalid, FormatFault
 from cdmd.kit.quantities import Size
 from cdmd.models import Fault, Row
 
 _SEPARATOR: Final = "sep="
+_SIGN_BY_SIGN: Final = {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"}
+"""Encodings in which a text is the same whether it is read at once or line by line, and can be written again."""
+
+
+ValueOf: TypeAlias = Callable[[Sequence[str], Sequence[Any]], dict[str, Any] | Fault]
+"""What a record's texts under these names are."""
 
 
 class CsvSettings(ColumnSettings, frozen=True, kw_only=True):
@@ -56,12 +64,17 @@ class Csv:
 
     def rows(self, stream: BinaryIO) -> Iterator[Row]:
         """See ``cdmd.contracts.Format``."""
-        reading = self.reading(stream)
-        for place, raw in reading.records:
-            if raw is None or not raw.isspace():
-                row = reading.row(place, raw)
-                if row is not None:
-                    yield row
+        return self._rows(stream, examined=False)
+
+    def examined(self, stream: BinaryIO) -> Iterator[Row]:
+        """See ``cdmd.contracts.Examining``."""
+        return self._rows(stream, examined=True)
+
+    def _rows(self, stream: BinaryIO, *, examined: bool) -> Iterator[Row]:
+        plain, encoding = in_bytes(stream, self._encoding)
+        lines = Stretches(plain)
+        reading = CsvReading(lines, encoding, settings=self._settings, columns=self._columns)
+        yield from reading.rows(lines, self._columns.judge if examined else self._columns.value)
         reading.check_end()
 
     def reading(self, stream: BinaryIO) -> "CsvReading":
@@ -77,17 +90,79 @@ class CsvReading:
     ``trailed`` what the trailer counted: whoever passes over records sets them.
     """
 
-    def __init__(self, stream: BinaryIO, encoding: str, *, settings: CsvSettings, columns: Columns) -> None:
+    def __init__(self, stream: Lines, encoding: str, *, settings: CsvSettings, columns: Columns) -> None:
         self._settings, self._columns, self.encoding = settings, columns, encoding
         self._delimiter = settings.delimiter or ","
         self.trailed: int | None = None
         self._text: str | None = None
         self.number = 0
         quote, escape = settings.quote.encode(), settings.escape.encode()
-        splitter = Splitter(quote=quote, escape=escape, open_after=self._is_open, limit=settings.max_record.bytes)
-        self.records = splitter.split(stream)
+        self._splitter = Splitter(quote=quote, escape=escape, open_after=self._is_open, limit=settings.max_record.bytes)
+        self.records = self._splitter.split(stream)
         self.names = self._header()
         self._parse = self._parser()
+
+    def rows(self, lines: Stretches, value_of: ValueOf) -> Iterator[Row]:
+        """All that are left of ``lines``, which it was made of; many at once where each line is a record by itself."""
+        before = end = 0
+        while (record := next(self.records, None)) is not None:
+            row = self._kept(record[0] + before, record[1])
+            if row is not None:
+                yield row
+            while not self._splitter.ahead and lines.passed >= end and (stretch := lines.stretch()):
+                if (alone := self._alone(stretch)) is None:
+                    end = lines.passed + len(stretch)
+                    break
+                first = lines.number + 1
+                lines.take(stretch)
+                before += len(alone)
+                yield from self._at_once(alone, first, value_of)
+
+    def _kept(self, place: int, raw: bytes | None) -> Row | None:
+        return None if raw is not None and raw.isspace() else self.row(place, raw)
+
+    def _alone(self, stretch: bytes) -> list[str] | None:
+        """Its lines, where each is a record by itself for all that can be told from their signs; else None."""
+        settings = self._settings
+        if self.encoding not in _SIGN_BY_SIGN or len(self.names) <= 1 or self._delimiter.isspace() or settings.escape:
+            return None
+        plain = stretch.replace(b"\r\n", b"\n") if b"\r" in stretch else stretch
+        if b"\0" in plain or len(stretch) > settings.max_record.bytes:
+            return None
+        try:
+            lines = plain.decode(self.encoding).split("\n")
+        except UnicodeDecodeError:
+            return None
+        lines.pop()
+        quote = settings.quote
+        odd = quote and quote.encode() in plain and any(line.count(quote) % 2 for line in lines)
+        return None if odd else lines
+
+    def _at_once(self, lines: Sequence[str], first: int, value_of: ValueOf) -> Iterator[Row]:
+        """One reader for all of them, from line ``first`` on; one that is no sound record goes its way by itself.
+
+        It takes a third of the time (tests/bench/bulk.py).
+        """
+        width, trailer, at = len(self.names), self._settings.trailer, 0
+        while at < len(lines):
+            begun, left = at, csv.reader(lines[at:], strict=True, **_dialect(self._settings, self._delimiter))
+            try:
+                for texts in left if self.trailed is None else ():
+                    if len(texts) != width or not any(texts) or texts[0] == trailer or left.line_num != at - begun + 1:
+                        break
+                    value = value_of(self.names, texts)
+                    if isinstance(value, Fault):
+                        break
+                    self.number += 1
+                    yield Row(self.number, first + at, value)
+                    at += 1
+            except csv.Error:
+                pass
+            if at < len(lines):
+                row = self._kept(first + at, lines[at].encode(self.encoding))
+                if row is not None:
+                    yield row
+                at += 1
 
     def row(self, place: int, raw: bytes | None) -> Row | None:
         """The record ``raw`` that begins at line ``place``."""

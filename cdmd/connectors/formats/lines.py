@@ -1,12 +1,20 @@
 """Lines of a binary stream, each bounded: a file without line ends is not read whole into memory. Not for: CSV records."""
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 BOM = b"\xef\xbb\xbf"
 
 
-def bounded_lines(stream: BinaryIO, *, limit: int) -> Iterator[tuple[int, bytes | None]]:
+class Lines(Protocol):
+    """What lines are read from: any stream."""
+
+    def readline(self, limit: int, /) -> bytes:
+        """The next one with its end, or its first ``limit`` bytes; nothing at the end."""
+        ...
+
+
+def bounded_lines(stream: Lines, *, limit: int) -> Iterator[tuple[int, bytes | None]]:
     """(line number from 1, line with its end); None instead of a line of more than ``limit`` bytes, which is passed over."""
     number, most = 0, limit + len(BOM) + 3  # room for the mark, the line's end, and one byte that is too many
     while piece := stream.readline(most):

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from typing_extensions import override
 
-from cdmd.connectors.formats.lines import bounded_lines, without_end
+from cdmd.connectors.formats.lines import Lines, bounded_lines, without_end
 
 MOST_LINES: Final = 1_000
 """How many lines one record may have; an open quote beyond is a mistake of its first line."""
@@ -99,15 +99,19 @@ class _Recoded(io.RawIOBase):
 
 
 class Splitter:
-    """Splits lines into records. ``quote`` and ``escape`` are single bytes or empty; ``open_after(record)`` asks exactly."""
+    """Splits lines into records. ``quote`` and ``escape`` are single bytes or empty; ``open_after(record)`` asks exactly.
+
+    ``ahead`` are lines that were read and are still to be given out.
+    """
 
     def __init__(self, *, quote: bytes, escape: bytes, open_after: Callable[[bytes], bool], limit: int) -> None:
         self._quote, self._escape, self._open_after, self._limit = quote, escape, open_after, limit
+        self.ahead: deque[tuple[int, bytes | None]] = deque()
 
-    def split(self, stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    def split(self, stream: Lines) -> Iterator[tuple[int, bytes | None]]:
         """(number of its first line, the record without its end) in order; None where it is larger than ``limit`` bytes."""
         lines = bounded_lines(stream, limit=self._limit)
-        ahead: deque[tuple[int, bytes | None]] = deque()
+        ahead = self.ahead
         while (first := ahead.popleft() if ahead else next(lines, None)) is not None:
             number, line = first
             if line is None:

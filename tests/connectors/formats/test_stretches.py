@@ -1,0 +1,126 @@
+"""Records read many at once are those that are read one by one, whatever the file holds and wherever a stretch ends."""
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cdmd.connectors.formats.csvs import Csv, CsvReading, CsvSettings
+from cdmd.connectors.formats.lines import BOM
+from cdmd.connectors.formats.records import in_bytes
+from cdmd.connectors.formats.stretches import Stretches
+from cdmd.errors import FormatFault
+from cdmd.kit.quantities import Size
+from cdmd.models import Row
+
+PIECES = st.sampled_from(
+    [
+        b"1",
+        b"x",
+        b"",
+        b" ",
+        b"\xc3\xa9",
+        b"\xff",
+        b'"',
+        b'"a,b"',
+        b'"a""b"',
+        b'"a\nb"',
+        b'a"b',
+        b"\\",
+        b"\0",
+        b"\r",
+        b"END",
+        b"\v",
+    ]
+)
+LINES = st.lists(st.tuples(st.lists(PIECES, min_size=1, max_size=4), st.sampled_from([b"\n", b"\n", b"\r\n"])), max_size=12)
+DIALECTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "typed": {"numbers": ("b",), "trim": True},
+    "trailer": {"trailer": "END"},
+    "short": {"short_rows": True, "encoding": "latin-1"},
+    "unquoted": {"quote": ""},
+    "escaped": {"escape": "\\"},
+    "tabs": {"delimiter": "\t"},
+    "named": {"columns": ("a", "b")},
+    "three": {"columns": ("a", "b", "c")},
+    "one": {"columns": ("a",)},
+    "small": {"max_record": Size.parse("6B")},
+}
+
+
+def made(reading: CsvReading, rows: Any) -> list[Any]:
+    found: list[Any] = []
+    try:
+        found.extend(rows)
+        reading.check_end()
+    except FormatFault as fault:
+        found.append(str(fault))
+    return found
+
+
+def one_by_one(csv: Csv, text: bytes) -> list[Any]:
+    reading = csv.reading(io.BytesIO(text))
+    records = ((place, raw) for place, raw in reading.records if raw is None or not raw.isspace())
+    return made(reading, (row for row in (reading.row(*record) for record in records) if row is not None))
+
+
+def at_once(csv: Csv, given: CsvSettings, text: bytes, size: int, *, examined: bool = False) -> list[Any]:
+    plain, encoding = in_bytes(io.BytesIO(text), csv._encoding)
+    lines = Stretches(plain, size=size)
+    reading = CsvReading(lines, encoding, settings=given, columns=csv._columns)
+    return made(reading, reading.rows(lines, csv._columns.judge if examined else csv._columns.value))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@settings(max_examples=40)
+@given(lines=LINES, size=st.sampled_from([1, 7, 20, 60, 1_000]))
+@example(lines=[([b"1", b"x"], b"\n"), ([b'"a\nb"', b"x"], b"\n"), ([b"1", b"x"], b"\n")] * 3, size=20)
+@example(lines=[([b'a"b', b'"'], b"\n"), ([b'"', b'a"b'], b"\n"), ([b"1", b"x", b"y"], b"\n")] * 2, size=1_000)
+@example(lines=[([b"1", b"x"], b"\n"), ([b"", b""], b"\n"), ([b" ", b"\v"], b"\n"), ([b"1", b"x"], b"\n")], size=1_000)
+@example(lines=[([b"1", b"x"], b"\n"), ([b"END", b"1"], b"\n"), ([b"1", b"x"], b"\n")], size=1_000)
+def test_many_at_once_are_the_same_as_one_by_one(dialect: str, lines: list[tuple[list[bytes], bytes]], size: int) -> None:
+    given = CsvSettings(**DIALECTS[dialect])
+    sign = (given.delimiter or ",").encode()
+    text = (b"" if given.encoding == "latin-1" else BOM) + b"".join(
+        sign.join(parts) + end for parts, end in [([b"a", b"b"], b"\n"), *lines]
+    )
+    csv = Csv(given)
+    expected = one_by_one(csv, text)
+    assert at_once(csv, given, text, size) == expected
+    judged = at_once(csv, given, text, size, examined=True)
+    assert [_told(one) for one in judged] == [_told(one) for one in expected]
+
+
+def _told(one: Any) -> Any:
+    """A row without its value."""
+    return (one.number, one.line, one.fault, one.raw) if isinstance(one, Row) else one
+
+
+@given(
+    text=st.lists(st.sampled_from([b"a", b"\n", b"bb", b"\r\n"]), max_size=30), size=st.integers(1, 12), limit=st.integers(1, 9)
+)
+def test_lines_come_as_from_the_stream_itself(text: list[bytes], size: int, limit: int) -> None:
+    whole = b"".join(text)
+    stream, lines, found = io.BytesIO(whole), Stretches(io.BytesIO(whole), size=size), list[bytes]()
+    while line := stream.readline(limit):
+        shown = lines.stretch()
+        assert shown == b"" or whole.startswith(b"".join(found) + shown)
+        assert lines.readline(limit) == line
+        found.append(line)
+        assert (lines.passed, lines.number) == (len(b"".join(found)), b"".join(found).count(b"\n"))
+    assert (lines.readline(limit), lines.stretch()) == (b"", b"")
+
+
+def test_sound_records_of_a_large_file_are_read_at_once() -> None:
+    text = b"a,b\n" + b"".join(b"%d,x\r\n" % n for n in range(20_000))
+    reading = CsvReading(
+        lines := Stretches(io.BytesIO(text)), "utf-8", settings=CsvSettings(), columns=Csv(CsvSettings())._columns
+    )
+    reading.row = None  # type: ignore[assignment,method-assign]
+    next(reading.records)
+    found = list(reading._at_once(reading._alone(lines.stretch()) or [], 3, reading._columns.value))
+    assert found[-1].line == found[-1].number + 2
+    assert len(found) > 5_000
