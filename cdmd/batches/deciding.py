@@ -225,7 +225,7 @@ class _Decider:
 
     def _apply(self, one: Prepared) -> Fate:
         item, event = one.item, one.item.entry.event
-        if event.connector in self._rules.known_only and not self._is_known(one.forms.pairs):
+        if self._rules.known_only and event.connector in self._rules.known_only and not self._is_known(one.forms.pairs):
             return self._filter(one, "not about a known customer")
         self._leave_parked(item)
         self._remember(one, SeenVerdict.APPLIED)

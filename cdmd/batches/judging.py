@@ -21,6 +21,7 @@ NOT_CONFIGURED: Final = "no longer configured"
 
 _AHEAD: Final = 64
 _LONGEST_REASON: Final = 200
+_DIGEST: Final = blake2b(digest_size=16, person=b"cdmd audience")
 
 
 class Judging:
@@ -93,9 +94,11 @@ class Judging:
 
     def _say(self, key: ProfileKey, state: ProfileState, name: str, *, entered: bool, at: Micros, why: str, seq: int) -> None:
         named = f"{self._journal_id}:{state.public}:{name}:{entered}:{at}:{seq}"
-        digest = blake2b(named.encode(), digest_size=16, person=b"cdmd audience").hexdigest()
+        digest = _DIGEST.copy()
+        digest.update(named.encode())
         why = why[:_LONGEST_REASON]
-        notice = Notice(id=digest, audience=name, profile=key, public=state.public, entered=entered, at=at, reason=why)
+        shown = digest.hexdigest()
+        notice = Notice(id=shown, audience=name, profile=key, public=state.public, entered=entered, at=at, reason=why)
         self._notices.append(notice)
         if self._telling is not None:
             self._telling.notice(notice, state, by_clock=not seq)

@@ -119,7 +119,8 @@ class Kinds:
 
     def left_out(self, identifiers: Mapping[str, str], forms: Forms) -> int:
         """How many identifiers of configured kinds are none of the ``forms`` that were made of them."""
-        return sum([kind in self._rules for kind in identifiers]) - len(forms.pairs) + len(forms.derived)
+        usable = len(forms.pairs) - len(forms.derived)
+        return 0 if len(identifiers) == usable else sum([kind in self._rules for kind in identifiers]) - usable
 
     def normalise(self, kind: str, value: str) -> Pair | None:
         """The pair to look up for what somebody typed, or None where no profile can own it."""

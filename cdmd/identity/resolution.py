@@ -107,7 +107,8 @@ class People:
         identifiers, derived = forms
         if not identifiers:
             return Resolution(None, "no usable identifier")
-        owners = [self._owner(pair) for pair in identifiers]
+        moved, stored = self.owners, self._known.owners
+        owners = [moved.get(pair) or stored.get(pair) for pair in identifiers]  # no key is 0
         known = owners[0]
         if known is None and not any(owners) and not self._protected:
             return Resolution(self._newcomer(forms, seq=seq, at=at, source=source), "new")

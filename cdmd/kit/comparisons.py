@@ -10,8 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-Answer: TypeAlias = Callable[[Mapping[str, Any]], bool | None]
+Answer: TypeAlias = Callable[[Any], bool | None]
 """True, False, or None where a value is missing. Raises ``Unsure``."""
+
+Find: TypeAlias = Callable[[Any], Any]
+"""What stands at the end of a path in what is asked about, or ``MISSING``. Raises ``Unsure``."""
 
 
 class Unsure(Exception):
@@ -34,17 +37,37 @@ _RESERVED: Final = frozenset(("in", "null", "true", "false", "has", "as", "if", 
 _EXACT: Final = 2**53
 """Up to it a whole number is a double, so that it does not matter which of the two it is compared as."""
 
-_MISSING: Final = object()
+MISSING: Final = object()
+"""Nothing stands there."""
+
 _MOST: Final = 100
 
 
-def plain_answer(text: str) -> Answer | None:
-    """The function that answers the condition ``text``; None where CEL has to."""
+def in_mappings(path: Sequence[str]) -> Find:
+    """Where mappings are asked about: what stands there; only at the end of a path may something be missing."""
+    *outer, last = path
+
+    def find(scope: Mapping[str, Any]) -> Any:
+        value: Any = scope
+        for name in outer:
+            value = value.get(name, MISSING)
+            if type(value) is not dict:
+                raise Unsure
+        return value.get(last, MISSING)
+
+    return find
+
+
+def plain_answer(text: str, finding: Callable[[Sequence[str]], Find] = in_mappings) -> Answer | None:
+    """The function that answers the condition ``text``; None where CEL has to.
+
+    ``finding`` makes of a path what finds its value in whatever is asked about; it raises ValueError where it cannot.
+    """
     tokens = _tokens(text)
     if tokens is None or len(tokens) > _MOST:
         return None
     try:
-        parser = _Parser(tokens)
+        parser = _Parser(tokens, finding)
         answer = parser.either()
     except (ValueError, IndexError):
         return None
@@ -65,8 +88,8 @@ def _tokens(text: str) -> Sequence[tuple[str, str]] | None:
 class _Parser:
     """Recursive descent; raises ValueError and IndexError on what is not of the grammar."""
 
-    def __init__(self, tokens: Sequence[tuple[str, str]]) -> None:
-        self._tokens, self._place = tokens, 0
+    def __init__(self, tokens: Sequence[tuple[str, str]], finding: Callable[[Sequence[str]], Find]) -> None:
+        self._tokens, self._place, self._finding = tokens, 0, finding
 
     @property
     def done(self) -> bool:
@@ -94,15 +117,15 @@ class _Parser:
         if self._tokens[self._place] == ("word", "has"):
             self._place += 1
             self._needs("(")
-            path = self._path()
+            find = self._path()
             self._needs(")")
-            return _has(path)
+            return _has(find)
         return self._comparison()
 
     def _comparison(self) -> Answer:
-        path = self._path()
+        find = self._path()
         if self.done or self._tokens[self._place][1] not in _COMPARE:
-            return _truth(path)
+            return _truth(find)
         compare = _COMPARE[self._tokens[self._place][1]]
         self._place += 1
         kind, text = self._tokens[self._place]
@@ -111,20 +134,20 @@ class _Parser:
             number = float(text) if "." in text else int(text)
             if abs(number) > _EXACT:
                 raise ValueError(text)
-            return _against_number(path, compare, number)
+            return _against_number(find, compare, number)
         if kind == "text":
-            return _against_text(path, compare, text[1:-1])
+            return _against_text(find, compare, text[1:-1])
         if (kind, text) in {("word", "true"), ("word", "false")} and compare in {operator.eq, operator.ne}:
-            return _against_truth(path, compare, said=text == "true")
+            return _against_truth(find, compare, said=text == "true")
         raise ValueError(text)
 
-    def _path(self) -> tuple[str, ...]:
+    def _path(self) -> Find:
         path = [self._word()]
         while self._takes("."):
             path.append(self._word())
         if len(path) == 1:
             raise ValueError("a name alone")
-        return tuple(path)
+        return self._finding(path)
 
     def _word(self) -> str:
         kind, text = self._tokens[self._place]
@@ -144,63 +167,53 @@ class _Parser:
             raise ValueError(sign)
 
 
-def _find(scope: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    """What stands there, or ``_MISSING``; only at the end of a path may something be missing."""
-    value: Any = scope
-    for name in path[:-1]:
-        value = value.get(name, _MISSING)
-        if type(value) is not dict:
-            raise Unsure
-    return value.get(path[-1], _MISSING)
+def _has(find: Find) -> Answer:
+    return lambda scope: find(scope) is not MISSING
 
 
-def _has(path: tuple[str, ...]) -> Answer:
-    return lambda scope: _find(scope, path) is not _MISSING
-
-
-def _truth(path: tuple[str, ...]) -> Answer:
-    def answer(scope: Mapping[str, Any]) -> bool | None:
-        value = _find(scope, path)
+def _truth(find: Find) -> Answer:
+    def answer(scope: Any) -> bool | None:
+        value = find(scope)
         if value is True or value is False:
             return bool(value)
-        if value is _MISSING:
+        if value is MISSING:
             return None
         raise Unsure
 
     return answer
 
 
-def _against_number(path: tuple[str, ...], compare: Callable[[Any, Any], bool], number: float) -> Answer:
-    def answer(scope: Mapping[str, Any]) -> bool | None:
-        value = _find(scope, path)
+def _against_number(find: Find, compare: Callable[[Any, Any], bool], number: float) -> Answer:
+    def answer(scope: Any) -> bool | None:
+        value = find(scope)
         kind = type(value)
         if kind is float or (kind is int and -_EXACT <= value <= _EXACT):
             return compare(value, number)
-        if value is _MISSING:
+        if value is MISSING:
             return None
         raise Unsure
 
     return answer
 
 
-def _against_text(path: tuple[str, ...], compare: Callable[[Any, Any], bool], text: str) -> Answer:
-    def answer(scope: Mapping[str, Any]) -> bool | None:
-        value = _find(scope, path)
+def _against_text(find: Find, compare: Callable[[Any, Any], bool], text: str) -> Answer:
+    def answer(scope: Any) -> bool | None:
+        value = find(scope)
         if type(value) is str:
             return compare(value, text)
-        if value is _MISSING:
+        if value is MISSING:
             return None
         raise Unsure
 
     return answer
 
 
-def _against_truth(path: tuple[str, ...], compare: Callable[[Any, Any], bool], *, said: bool) -> Answer:
-    def answer(scope: Mapping[str, Any]) -> bool | None:
-        value = _find(scope, path)
+def _against_truth(find: Find, compare: Callable[[Any, Any], bool], *, said: bool) -> Answer:
+    def answer(scope: Any) -> bool | None:
+        value = find(scope)
         if value is True or value is False:
             return compare(value, said)
-        if value is _MISSING:
+        if value is MISSING:
             return None
         raise Unsure
 
@@ -208,7 +221,7 @@ def _against_truth(path: tuple[str, ...], compare: Callable[[Any, Any], bool], *
 
 
 def _not(inner: Answer) -> Answer:
-    def answer(scope: Mapping[str, Any]) -> bool | None:
+    def answer(scope: Any) -> bool | None:
         found = inner(scope)
         return None if found is None else not found
 
@@ -216,7 +229,7 @@ def _not(inner: Answer) -> Answer:
 
 
 def _all(parts: Sequence[Answer]) -> Answer:
-    def answer(scope: Mapping[str, Any]) -> bool | None:
+    def answer(scope: Any) -> bool | None:
         unknown = False
         for part in parts:
             found = part(scope)
@@ -229,7 +242,7 @@ def _all(parts: Sequence[Answer]) -> Answer:
 
 
 def _any(parts: Sequence[Answer]) -> Answer:
-    def answer(scope: Mapping[str, Any]) -> bool | None:
+    def answer(scope: Any) -> bool | None:
         unknown = False
         for part in parts:
             found = part(scope)

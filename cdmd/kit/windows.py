@@ -72,23 +72,31 @@ class Rolling(Window):
 class Calendar(Window):
     """The current ``unit`` of the calendar in ``zone``. A bucket is numbered by its first second since 1970."""
 
-    __slots__ = ("_recent", "_unit", "_zone")
+    __slots__ = ("_last", "_recent", "_unit", "_zone")
 
     def __init__(self, unit: str, zone: str) -> None:
         self._unit, self._zone = unit, ZoneInfo(zone)
         self._recent: list[tuple[int, int]] = []
+        self._last = (0, 0, 0)
 
     @override
     def bucket(self, at: int) -> int:
-        return self._around(max(at // 1_000_000, _EARLIEST))[0]
+        begin, end, number = self._last
+        if begin <= at < end:
+            return number
+        number, after = self._around(max(at // 1_000_000, _EARLIEST))
+        self._last = number * 1_000_000, after * 1_000_000, number
+        return number
 
     @override
     def oldest(self, now: int) -> int:
-        return self.bucket(now)
+        begin, end, number = self._last
+        return number if begin <= now < end else self.bucket(now)
 
     @override
     def expires(self, bucket: int) -> int:
-        return self._around(max(bucket, _EARLIEST))[1] * 1_000_000
+        _, end, number = self._last
+        return end if bucket == number and end else self._around(max(bucket, _EARLIEST))[1] * 1_000_000
 
     def _around(self, second: int) -> tuple[int, int]:
         """The period around it; the last few that were asked for are remembered, because dates are dear."""

@@ -73,7 +73,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
         """Whether it may be used, for all of these purposes."""
         if self.restricted is not None and self.restricted.value:
             return False
-        return all(name in self.purposes and self.purposes[name].value for name in purposes)
+        return not purposes or all(name in self.purposes and self.purposes[name].value for name in purposes)
 
 
 class Merge(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,11 +6,15 @@ here: when a profile is judged, and what is said about it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
+
+from typing_extensions import override
 
 from cdmd.config.meaning import AUDIENCE_NAMES, PROFILE_NAMES, audience_problems
 from cdmd.config.schema import AudienceSettings
 from cdmd.errors import ConditionFault, ConfigInvalid
+from cdmd.kit.comparisons import MISSING, Answer, Find, Unsure, plain_answer
 from cdmd.kit.conditions import Condition, Failures
 from cdmd.models import Micros, ProfileState, from_micros
 from cdmd.profiles.projection import Projection
@@ -31,7 +35,8 @@ class Audience(NamedTuple):
     """A compiled audience and what it reads of a profile: ``traits`` by name (``*``: any), ``parts``, and ``moments``.
 
     ``indicators`` are all that it needs, with those that others are calculated from; ``windowed`` those of them that the clock
-    changes; ``moving``: it reads the clock itself; ``purposes`` have to be granted.
+    changes; ``moving``: it reads the clock itself; ``purposes`` have to be granted. ``direct`` answers for (state, now) where
+    the condition is plain and asks for single traits and counted indicators: nothing has to be laid out for it.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Audience(NamedTuple):
     moments: tuple[str, ...]
     moving: bool
     purposes: tuple[str, ...] = ()
+    direct: Answer | None = None
 
     def scope(self, projection: Projection, state: ProfileState, now: Micros) -> dict[str, Any]:
         """What the condition sees: no more of a profile than it reads, because CEL converts everything that it is given."""
@@ -87,15 +93,21 @@ class Audiences:
         ]
         if problems:
             raise ConfigInvalid(problems)
-        self.projection = projection
+        self.projection, self._settings = projection, dict(settings)
+        compiled = (_compiled(name, one.where, projection, purposes=one.required_purposes) for name, one in settings.items())
         self._all = tuple(
-            _compiled(name, entry.where, projection, purposes=entry.required_purposes) for name, entry in settings.items()
+            one._replace(direct=plain_answer(one.condition.text, partial(_finding, projection))) for one in compiled
         )
         self._windowed = frozenset(name for one in self._all for name in one.windowed)
         self._by_clock = tuple(one for one in self._all if one.windowed)
         self._plans: dict[tuple[str, ...], tuple[Audience, ...]] = {}
         self._of_new: dict[tuple[str, ...], tuple[Audience, ...]] = {}
         self._of_traits = any(one.traits for one in self._all)
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, in another process too, is compiled anew."""
+        return Audiences, (self._settings, self.projection)
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -153,13 +165,21 @@ class Audiences:
             return False
         fault = None
         try:
-            holds = one.condition.answer(one.scope(self.projection, state, now))
+            holds = self._answer(one, state, now)
         except ConditionFault as found:
             holds, fault = None, found
         if holds is None:
             failures[one.name] = failures.get(one.name, Failures()).with_one(fault)
             return False
         return holds
+
+    def _answer(self, one: Audience, state: ProfileState, now: Micros) -> bool | None:
+        if one.direct is not None:
+            try:
+                return one.direct((state, now))
+            except Unsure:
+                pass
+        return one.condition.answer(one.scope(self.projection, state, now))
 
     def shown(self, state: ProfileState) -> list[str]:
         """The configured audiences that the profile is in."""
@@ -215,3 +235,21 @@ def _compiled(
         moments=tuple(name for name in ("created", "updated") if (name,) in {path[:1] for path in about}),
         moving=("now",) in paths,
     )
+
+
+def _finding(projection: Projection, path: Sequence[str]) -> Find:
+    match path:
+        case ["indicators", name]:
+            return projection.finding(name)
+        case ["profile", "traits", name]:
+            return _trait(name)
+        case _:
+            raise ValueError(path)
+
+
+def _trait(name: str) -> Find:
+    def find(judged: tuple[ProfileState, int]) -> Any:
+        held = judged[0].traits.get(name)
+        return MISSING if held is None or held.value is None else held.value
+
+    return find

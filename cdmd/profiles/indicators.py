@@ -173,7 +173,7 @@ def _sum(state: IndicatorState, value: Any, _time: int, _seq: int) -> IndicatorS
     amount = number(value)
     if amount is None:
         return None
-    total, rest = _exact([state.total, amount, *state.rest])
+    total, rest = _exact([state.total, amount, *state.rest]) if state.rest else _exact_of_two(state.total, amount)
     return IndicatorState(state.definition, state.count + 1, total, rest=rest)
 
 
@@ -295,6 +295,14 @@ def _exact(parts: list[float]) -> tuple[float, list[float]]:
         if head:
             rest.append(head)
     return total, rest
+
+
+def _exact_of_two(one: float, other: float) -> tuple[float, list[float]]:
+    """The same of two, as most are: the nearest double, and what it leaves, which is one itself (Knuth's TwoSum)."""
+    total = one + other
+    back = total - one
+    left = (one - (total - back)) + (other - back)
+    return total, [left] if left else []
 
 
 def _moment(seen: TraitState) -> tuple[int, int]:

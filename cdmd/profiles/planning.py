@@ -39,7 +39,8 @@ class Planned(NamedTuple):
         state = held if held is not None and held.definition == self.definition else IndicatorState(self.definition)
         if self.window is None:
             return self.add(state, value, at, seq)
-        bucket, oldest, parts = self.window.bucket(at), self.window.oldest(now), state.parts
+        window, parts = self.window, state.parts
+        bucket, oldest = window.bucket(at), window.oldest(now)
         if parts and min(parts) < oldest:
             parts = {each: part for each, part in parts.items() if each >= oldest}
         if bucket < oldest:
@@ -71,13 +72,11 @@ class Planned(NamedTuple):
         """The next moment after ``now`` at which something falls out of its window."""
         if self.window is None or held is None or not held.parts or held.definition != self.definition:
             return None
-        first, oldest = min(held.parts), self.window.oldest(now)
-        if first < oldest:
-            inside = [bucket for bucket in held.parts if bucket >= oldest]
-            if not inside:
-                return None
-            first = min(inside)
-        return max(self.window.expires(first), now + 1)
+        if (moment := self.window.expires(min(held.parts))) > now:
+            return moment
+        oldest = self.window.oldest(now)
+        inside = [bucket for bucket in held.parts if bucket >= oldest]
+        return max(self.window.expires(min(inside)), now + 1) if inside else None
 
 
 def planned(name: str, settings: IndicatorSettings, problems: list[str]) -> Planned:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from cdmd.config.governing import PrivacySettings
 from cdmd.config.schema import IndicatorSettings, TraitSettings
 from cdmd.errors import ConditionFault, ConfigInvalid, TemplateFault
+from cdmd.kit.comparisons import MISSING, Find
 from cdmd.models import Event, IndicatorState, Micros, ProfileState, Seq, TraitState, show_time
 from cdmd.profiles import indicators
 from cdmd.profiles.planning import Planned, calculated, calculations, planned, record_of
@@ -186,6 +187,19 @@ class Projection:
             self._calculate(shown, among)
         return shown
 
+    def finding(self, name: str) -> Find:
+        """What finds the same value of one counted indicator in (state, now). Raises ValueError for any other name."""
+        entry = self._indicators.get(name)
+        if entry is None:
+            raise ValueError(name)
+        shown, neutral = entry.shown, indicators.NEUTRAL.get(entry.compute, MISSING)
+
+        def find(judged: tuple[ProfileState, int]) -> Any:
+            value = shown(judged[0].indicators.get(name), judged[1])
+            return neutral if value is None else value
+
+        return find
+
     def estimated(self, state: ProfileState, now: Micros) -> list[str]:
         """Which of the indicators shown are estimates."""
         held = [(name, entry.at(state.indicators.get(name), now)) for name, entry in self._indicators.items()]
@@ -231,11 +245,16 @@ class Projection:
                     continue
                 if value is None and entry.value is not None:
                     continue
-            added = entry.after(held.get(entry.name), value, at=at, seq=seq, now=now)
-            if added is None:
-                skipped.append(entry.name)
+            name = entry.name
+            own = held.get(name)
+            if entry.window is None and own is not None and own.definition == entry.definition:
+                added = entry.add(own, value, at, seq)
             else:
-                held[entry.name] = added
+                added = entry.after(own, value, at=at, seq=seq, now=now)
+            if added is None:
+                skipped.append(name)
+            else:
+                held[name] = added
         return skipped
 
     def _set_traits(self, held: dict[str, TraitState], event: Event, at: Micros, seq: Seq) -> int:

@@ -23,6 +23,8 @@ _PADDED: Final = re.compile(r"[+-]?0[0-9].*", re.DOTALL)
 
 def number(value: Any) -> float | None:
     """``value`` as a double, when it is a number or text that reads as one (decimal point, optional exponent); else None."""
+    if type(value) is float:  # as most are, or are by the time that they are read
+        return value + 0.0 if -GREATEST <= value <= GREATEST else None
     if isinstance(value, str):
         text = value.strip()
         if len(text) > _MOST_DIGITS or _NUMBER.fullmatch(text) is None:

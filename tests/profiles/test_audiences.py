@@ -1,13 +1,14 @@
 """Audiences: what is asked of whom."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from cdmd.config.schema import AudienceSettings, IndicatorSettings
 from cdmd.errors import ConfigInvalid
 from cdmd.kit.conditions import Failures
-from cdmd.models import IdentifierState, Micros, ProfileState, TraitState, to_micros
+from cdmd.models import Event, IdentifierState, Micros, ProfileState, Seq, TraitState, from_micros, to_micros
 from cdmd.profiles import audiences as module
 from cdmd.profiles.audiences import Audiences, Move, trial
 from cdmd.profiles.projection import Projection
@@ -65,6 +66,28 @@ def test_a_condition_sees_the_profile_its_indicators_and_the_clock(where: str, h
 def test_only_what_a_condition_reads_is_handed_to_it() -> None:
     (one,) = settings(x="profile.traits.vip == true && indicators.orders > 1").every
     assert one.scope(PROJECTION, profile(), NOW) == {"profile": {"traits": {"vip": True}}, "indicators": {"orders": 0}}
+
+
+@pytest.mark.parametrize("hours", [None, 3.5])
+@pytest.mark.parametrize("vip", [None, True, False, "yes", 1.5])
+def test_what_needs_nothing_laid_out_is_answered_as_what_does(hours: float | None, vip: Any) -> None:
+    """Seen to fail with zero for every number that is not there, and with a trait that was removed for one that is there."""
+    state, failures = profile(), {}
+    state.traits["vip"] = TraitState(vip, NOW, 1)
+    if hours is not None:
+        for kind, at in (("tv.runtime", NOW), ("order.paid", Micros(NOW - 40 * DAY))):
+            one = Event(id=kind, source="shop", type=kind, received=from_micros(NOW), data={"hours": hours})
+            PROJECTION.project(state, one, at=at, seq=Seq(1), now=NOW)
+    texts = ["indicators.hours > 3.0", "has(indicators.hours)", "indicators.orders >= 1 || indicators.recent >= 1"]
+    texts += ["profile.traits.vip == true", "!has(profile.traits.vip)", "profile.traits.vip && indicators.recent < 1"]
+    texts += ["profile.traits.gone == 'x' || indicators.orders == 0", "profile.traits.vip == 'yes'", "indicators.rate == 0.0"]
+    found = settings(**{f"x{number}": text for number, text in enumerate(texts)})
+    assert [one.direct is None for one in found.every] == [False] * 8 + [True]
+    for one in found.every:
+        laid_out = one._replace(direct=None)
+        assert found.holds(one, state, NOW, failures) is found.holds(laid_out, state, NOW, failures), one.condition
+        counted = failures.pop(one.name, Failures())
+        assert (counted.missing, counted.failed) in {(0, 0), (2, 0), (0, 2)}
 
 
 def test_judging_says_what_changed_and_notes_it() -> None:
