@@ -93,6 +93,11 @@ class Freshness:
                 return float(_SMALLEST * _GROWTH**bucket)
         return None
 
+    def measured(self, now: datetime) -> dict[str, float]:
+        """Of every connector whose events became visible here within the hour."""
+        found = {name: self.seconds(name, now) for name in list(self._hours)}
+        return {name: seconds for name, seconds in found.items() if seconds is not None}
+
     def last_event(self, connector: str) -> datetime | None:
         """When the connector's last event became visible; None before the first since the start."""
         hour = self._hours.get(connector)

@@ -171,9 +171,18 @@ def _nodes(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _node(row: Mapping[str, Any]) -> str:
-    lanes = row["lanes"]
-    leads = ", leads" if row["leads"] else ""
-    return f"{row['name']}{leads}: {len(lanes)} lanes, {max(lanes.values(), default=0)} behind"
+    """An older daemon says less."""
+    lanes, silent = row["lanes"], row.get("silent_seconds", 0.0)
+    if row.get("lost"):
+        return f"{row['name']}: lost, last heard of {span(silent)} ago"
+    said = [f"{len(lanes)} lanes, {max(lanes.values(), default=0)} behind"]
+    said += [f"{row['connectors']} connectors"] if row.get("connectors") else []
+    said += [f"events visible within {span(row['freshness_seconds'])}"] if row.get("freshness_seconds") is not None else []
+    said += [f"{row['state']} for {span(row['uptime_seconds'])}"] if row.get("state") else []
+    said += [f"version {row['version']}"] if row.get("version") else []
+    said += [f"silent for {span(silent)}"] if silent > _LATE else []
+    said += [] if row.get("alike", True) else ["other settings than the one that leads"]
+    return f"{row['name']} ({', '.join(row['roles'])}{'; leads' if row['leads'] else ''}): {', '.join(said)}"
 
 
 def _store(row: Mapping[str, Any]) -> str:

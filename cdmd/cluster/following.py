@@ -17,7 +17,7 @@ from typing_extensions import override
 from cdmd.cluster.beside import Beside, Checkpoint
 from cdmd.cluster.commits import Commits
 from cdmd.cluster.connection import Link
-from cdmd.cluster.entries import Entries, decode_piece
+from cdmd.cluster.entries import Counted, Entries, decode_piece
 from cdmd.cluster.place import Place, Streams
 from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
 from cdmd.errors import CdmdError, Damaged, NotDurable
@@ -41,6 +41,7 @@ class FollowedJournal(Journal):
         self._entries = Entries(streams.entries, streams.kept, key=streams.bucket.patch)
         self._lane = Commits(streams.entries, writer="", adopt=self._adopt)
         self._came = deque[tuple[int, Block]]()
+        self._counted = deque[tuple[int, tuple[Counted, ...]]]()
         self._id, self._head = "", Seq(0)
         self._failure: str | None = None
         self._grown = anyio.Event()
@@ -74,7 +75,13 @@ class FollowedJournal(Journal):
             raise error if isinstance(error, NotDurable) else NotDurable(f"there is no journal yet: {error}") from error
         if found is None:
             raise NotDurable("there is no journal yet: start the node that writes it")
+        self._settle(found)
         return found
+
+    def _settle(self, checkpoint: Checkpoint) -> None:
+        """Forget what was counted until then: the checkpoint knows it."""
+        while self._counted and self._counted[0][0] <= checkpoint.entries:
+            self._counted.popleft()
 
     # ---- reading on --------------------------------------------------------------------------------------------------
 
@@ -125,6 +132,8 @@ class FollowedJournal(Journal):
             raise Damaged(f"the journal is damaged: entry {piece.first} follows on entry {reached}; restart this node")
         self._entries.note(piece.last, at)
         self._came.append((at, piece.block))
+        if piece.counts:
+            self._counted.append((at, piece.counts))
 
     @property
     @override
@@ -163,6 +172,10 @@ class FollowedJournal(Journal):
         log = Commits(self._streams.changes, writer="", adopt=beside.adopt)
         log.end = 0 if checkpoint is None else checkpoint.changes
         await log.follow()
+        if checkpoint is not None:
+            self._settle(checkpoint)
+        for _, counts in self._counted:
+            beside.count(counts)
         return beside
 
     @override

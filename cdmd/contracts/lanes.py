@@ -9,12 +9,20 @@ from cdmd.models import Seq
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One of them: what it is called, does, and has. One that ``leads`` writes the journal, and what is no batch."""
+    """One of them: what it is called, does, and has. One that ``leads`` writes the journal, and what is no batch.
+
+    ``silent``: seconds since something was heard of it. ``report`` is what it said of itself last, empty where nothing.
+    ``alike``: its settings are those in force. One that is ``lost`` was silent for too long and had not said that it stops.
+    """
 
     name: str
     roles: Sequence[str]
     lanes: Sequence[int]
     leads: bool
+    silent: float = 0.0
+    report: str = ""
+    alike: bool = True
+    lost: bool = False
 
 
 @runtime_checkable
@@ -25,6 +33,11 @@ class Lanes(Protocol):
     on from. Who is not heard of for some seconds loses its lanes, and whatever it writes after that is refused. Nobody waits
     for ever for another, and what several do comes to what it would come to one after the other. Raise ``NotDurable``.
     """
+
+    @property
+    def name(self) -> str:
+        """What this node is called."""
+        ...
 
     @property
     def own(self) -> Seq:
@@ -43,7 +56,18 @@ class Lanes(Protocol):
         ...
 
     async def nodes(self) -> list[Node]:
-        """Who is at work."""
+        """Who is at work, and who was lost of late."""
+        ...
+
+    async def report(self, said: str) -> None:
+        """Let all nodes know that of this one."""
+        ...
+
+    def settled(self, settings: str) -> None:
+        """Which settings this node goes by, as a digest: it has no part while the one that leads has noted another one.
+
+        That is what it notes as ``settings`` (``Store.note``).
+        """
         ...
 
     async def reached(self) -> Mapping[int, Seq]:

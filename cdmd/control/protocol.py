@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from cdmd.control.audience_shapes import AudiencesRow
+from cdmd.control.node_shapes import NodeRow
 from cdmd.control.privacy_shapes import ErasuresRow
 from cdmd.control.target_shapes import TargetRow
 from cdmd.models import Event
@@ -74,18 +75,6 @@ class DiskRow(_Shape, frozen=True, kw_only=True):
     free_bytes: int
     reserve_bytes: int
     days_left: float | None = None
-
-
-class NodeRow(_Shape, frozen=True, kw_only=True):
-    """One of several daemons on one journal. ``lanes`` are its own, each with how many entries the journal is ahead of it.
-
-    ``leads``: it takes what arrives, and does all that is no batch.
-    """
-
-    name: str
-    roles: Sequence[str]
-    leads: bool
-    lanes: Mapping[int, int]
 
 
 class StreamRow(_Shape, frozen=True, kw_only=True):

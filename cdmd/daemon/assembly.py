@@ -5,7 +5,7 @@ import secrets
 import socket
 import ssl
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -14,13 +14,16 @@ import anyio.abc
 import anyio.to_thread
 
 from cdmd.batches.crossing import DecisionCrossing
+from cdmd.config.alike import whole
 from cdmd.config.naming import Names
-from cdmd.config.schema import Config
 from cdmd.console.app import with_console
+from cdmd.contracts import Lanes
 from cdmd.control.actors import system_lookups
 from cdmd.control.server import control_app
+from cdmd.daemon.gathering import keep_reporting
 from cdmd.daemon.given import Given
 from cdmd.daemon.history import keep_history
+from cdmd.daemon.laning import settings_of
 from cdmd.daemon.listening import Sockets, limits, sockets, tls
 from cdmd.daemon.live import Plan
 from cdmd.daemon.parts import Parts
@@ -82,7 +85,7 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
         random=secrets.token_bytes,
         named=names.earliest,
         shared=shared_journal(config.journal, holder=name, clock=given.clock, new_id=_new_id, follows=given.applies_only),
-        server=_server(config, name, given.roles),
+        server=_server(given, name),
         own=Own("cdmd.batches.store_process", DecisionCrossing()) if config.store.process == "own" else None,
     )
     opened = await stack.enter_async_context(opening)
@@ -102,12 +105,13 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-def _server(config: Config, name: str, roles: Sequence[str]) -> Server | None:
-    settings = config.store
+def _server(given: Given, name: str) -> Server | None:
+    config, settings = given.config, given.config.store
     if settings.url is None:
         return None
     password = None if settings.password is None else settings.password.reveal().decode()
-    return Server(settings.url, password, config.journal.partitions, name, roles)
+    goes_by = whole(settings_of(config, given.plugins))
+    return Server(settings.url, password, config.journal.partitions, name, given.roles, goes_by)
 
 
 async def _apply(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
@@ -188,6 +192,8 @@ async def _start_telling(parts: Parts, running: Running, listening: Sockets, tas
     await tasks.start(running.scraping.run, name="metrics")
     await running.scraping.configure(metrics.listen, metrics.names)
     await tasks.start(keep_history, parts, running.history, name="history")
+    if isinstance(parts.store, Lanes):
+        await tasks.start(keep_reporting, parts, parts.store, running.report, name="reports")
     await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
 
 

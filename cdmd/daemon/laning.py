@@ -3,12 +3,15 @@
 Not here: whose each lane is (the store's ``Lanes``), and what is applied (``cdmd.pipeline``).
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+import msgspec
 import structlog
 from typing_extensions import override
 
 from cdmd.batches.sharing import Share, Shares
+from cdmd.config import alike
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, Lanes
 from cdmd.daemon.given import Given
@@ -19,6 +22,7 @@ from cdmd.identity.identifiers import Kinds
 from cdmd.identity.partition import Partition
 from cdmd.models import Seq
 from cdmd.pipeline import Pipeline
+from cdmd.plugins import Plugins
 from cdmd.store.keys import Digester
 from cdmd.store.stored import StoredStore
 
@@ -26,6 +30,10 @@ LOOK: Final = 0.5
 """Seconds: a twentieth of how long a node may be silent."""
 _NOTE: Final = "suppressions"
 _TOLD: Final = "suppressions told"
+_SETTINGS: Final = "settings"
+"""A digest of those of the node that leads: what all go by."""
+_PLACES: Final = "settings in detail"
+"""Their digests one by one."""
 _OWNER: Final = "daemon:lanes"
 """Whose key an event's lane is chosen with; no connector can have this name."""
 
@@ -40,6 +48,7 @@ class Whole(Protocol):
     digester: Digester
     privacy: Privacy
     config: Config
+    plugins: Plugins
 
     @property
     def pipeline(self) -> Pipeline:
@@ -57,8 +66,17 @@ def laning_of(whole: Whole) -> "Laning | None":
     return Laning(whole, whole.store) if isinstance(whole.store, Lanes) else None
 
 
+def settings_of(config: Config, plugins: Plugins) -> dict[str, str]:
+    """What has to be the same on all nodes, as digests."""
+    return alike.digests(config, {row.name: row.version or "" for row in plugins.rows() if row.state != "disabled"})
+
+
 class Laning(Shares):
-    """One node's part of the journal. ``problem`` says what is wrong with the store, in words for the administrator."""
+    """One node's part of the journal.
+
+    A node whose settings are not those of the one that leads has no part until they are: what it made of an event would be
+    something else than what the others make of the next one.
+    """
 
     def __init__(self, whole: Whole, lanes: Lanes) -> None:
         self._whole, self._lanes, self._clock = whole, lanes, whole.clock
@@ -67,10 +85,50 @@ class Laning(Shares):
         self.partition = Partition(whole.digester.secret(_OWNER, "lanes"), lambda: whole.kinds)
         """Which lane an event goes into."""
         self._list: str | None = None
-        self.problem: str | None = None
+        self._trouble: str | None = None
+        self._differing: Sequence[str] = ()
         self._log: Any = structlog.get_logger()
+        self._go_by(whole.config)
         if self.resumes:
             lanes.tells(self._version)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the store, or with this node's settings, in words for the administrator."""
+        if self._trouble is None and self._differing:
+            return (
+                "this node applies nothing, because its settings are not those of the node that leads: "
+                f"{alike.sentence(self._differing)}; make them the same and reload"
+            )
+        return self._trouble
+
+    async def configure(self, config: Config) -> None:
+        """To be called just before everything uses ``config``: who leads stops the others, until they have the same one."""
+        self._go_by(config)
+        if self.resumes:
+            try:
+                await self._say_settings()
+            except CdmdError as error:  # it is said again with the next look
+                self._failed(error)
+
+    def _go_by(self, config: Config) -> None:
+        self._settings = settings_of(config, self._whole.plugins)
+        self._digest, self._said = alike.whole(self._settings), False
+        self._lanes.settled(self._digest)
+
+    async def _say_settings(self) -> None:
+        await self._whole.store.note(_PLACES, msgspec.json.encode(self._settings).decode())
+        await self._whole.store.note(_SETTINGS, self._digest)
+        self._said = True
+
+    async def _compare(self) -> None:
+        in_force, theirs = await self._whole.store.noted(_SETTINGS), dict[str, str]()
+        if in_force not in {None, self._digest}:
+            theirs = msgspec.json.decode(await self._whole.store.noted(_PLACES) or "{}", type=dict[str, str])
+        found = alike.differing(self._settings, theirs) if theirs else []
+        if found != self._differing:
+            self._differing = found
+            self._log.warning("settings_differ", count=len(found)) if found else self._log.info("settings_alike")
 
     def _version(self) -> str:
         return str(self._whole.privacy.suppressions.version)
@@ -92,7 +150,7 @@ class Laning(Shares):
                 self._failed(error)
                 await self._clock.sleep(LOOK)
             else:
-                self.problem = None
+                self._trouble = None
                 self._log.info("lanes_agreed", count=len(lanes))
                 return Share(lanes, self._number)
 
@@ -108,13 +166,15 @@ class Laning(Shares):
             except CdmdError as error:
                 self._failed(error)
             else:
-                self.problem = None
+                self._trouble = None
             await self._clock.sleep(LOOK)
 
     async def _catch_up(self) -> None:
-        """Let all nodes go by the list of suppressed people that is in force."""
+        """Let all nodes go by the list of suppressed people that is in force, and by the same settings."""
         store = self._whole.store
         if self.resumes:
+            if not self._said:
+                await self._say_settings()
             if (mine := self._version()) != self._list:
                 await store.note(_TOLD, mine)  # the others are told with whatever is written
                 self._list = mine
@@ -122,6 +182,8 @@ class Laning(Shares):
             await self._whole.privacy.listed.load()
             self._list = noted
             self._lanes.goes_by(noted)
+        if not self.resumes:
+            await self._compare()
 
     async def _everywhere(self) -> None:
         """What others applied is applied, and what they put into the outbox is to be sent."""
@@ -130,6 +192,6 @@ class Laning(Shares):
             self._whole.store.outbox.written({live.built.config.name for live in self._whole.outbound.dispatcher})
 
     def _failed(self, error: CdmdError) -> None:
-        if self.problem is None:
+        if self._trouble is None:
             self._log.warning("lanes_failed", error=error)
-        self.problem = f"this node may lose its lanes: {error}"
+        self._trouble = f"this node may lose its lanes: {error}"

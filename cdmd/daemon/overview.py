@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import anyio.lowlevel
+import msgspec
 
 from cdmd import __version__
-from cdmd.contracts import JournalStatistics, Lanes, LookingConnector, StoreTotals, StreamingConnector
+from cdmd.contracts import JournalStatistics, LookingConnector, StoreTotals, StreamingConnector
 from cdmd.control.audience_shapes import AudiencesRow
 from cdmd.control.privacy_shapes import ErasuresRow
 from cdmd.control.protocol import (
@@ -15,7 +16,6 @@ from cdmd.control.protocol import (
     DiskRow,
     JournalReplicaRow,
     JournalRow,
-    NodeRow,
     QueueRow,
     Status,
     StoreRow,
@@ -24,10 +24,10 @@ from cdmd.control.protocol import (
 )
 from cdmd.control.target_shapes import TargetRow
 from cdmd.daemon.gate import Live
+from cdmd.daemon.gathering import Gathered, Report, counted, gather
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.plugin_rows import plugin_rows
 from cdmd.errors import CdmdError
-from cdmd.models import Count
 
 _AT_ONCE: Final = 50
 _WELL: Final = frozenset(("running", "paused", "starting"))
@@ -41,21 +41,39 @@ class Overview:
         self._expiry_lag = 0.0
         self._targets: list[TargetRow] = []
         self._held: Mapping[str, int] = {}
-        self._nodes: list[NodeRow] = []
+        self._gathered = Gathered()
         self._applied: Mapping[tuple[str, str], int] = {}
         self._totals = StoreTotals(events=0, profiles=0, activities=0, dead_letters=0, parked=0, bytes=0, parked_bytes=0)
 
-    async def status(self, *, uptime: float) -> Status:
-        """The whole of it. ``uptime`` in seconds.
+    async def report(self, *, uptime: float) -> Report:
+        """What this node has to say to the others."""
+        found = await self.status(uptime=uptime, alone=True)
+        return Report(
+            state=found.state,
+            uptime=found.uptime_seconds,
+            warnings=found.warnings,
+            connectors=found.connectors,
+            freshness=self._parts.pipeline.freshness.measured(self._parts.clock.now()),
+            erasures=found.erasures,
+            working=found.store.working,
+        )
+
+    async def status(self, *, uptime: float, alone: bool = False) -> Status:
+        """The whole of it. ``uptime`` in seconds. Of several nodes all, or this one ``alone``.
 
         The store is asked before the door: what is applied in between makes a backlog look larger for a moment, never negative.
         """
         parts, now = self._parts, self._parts.clock.monotonic()
-        unread = await self._ask_store()
+        unread = await self._ask_store(alone=alone)
         journal, totals, queue = await parts.journal.statistics(), self._totals, parts.queue.statistics()
         rows = [row async for row in _connectors(parts, self._applied)]
+        gathered = Gathered() if alone else self._gathered
+        if gathered.nodes:
+            rows = [_latest(row, gathered.late(row.name)) for row in rows]
+            rows += gathered.elsewhere(parts, [row.name for row in rows], self._applied)
         plugins = plugin_rows(parts, self._held)
         warnings = _warnings(parts, {"journal": journal.failure, "store": unread or parts.store.failure})
+        warnings += gathered.warnings()
         unwell = warnings or any(row.state not in _WELL for row in rows) or any(row.error for row in plugins)
         unwell = unwell or any(_is_unwell(row) for row in self._targets)
         return Status(
@@ -87,38 +105,38 @@ class Overview:
                 clock_lag_seconds=parts.counting.lag(),
                 counting=parts.counting.progress,
             ),
-            erasures=ErasuresRow(pending=len(parts.privacy.erasures.pending), progress=parts.privacy.removing.progress),
-            nodes=self._nodes,
+            erasures=self._erasures(gathered),
+            nodes=gathered.rows(parts.journal.head),
             warnings=warnings,
         )
 
-    async def _ask_store(self) -> str | None:
+    def _erasures(self, gathered: Gathered) -> ErasuresRow:
+        """Who only applies knows of none by itself."""
+        privacy = self._parts.privacy
+        said = gathered.erasures() if self._parts.given.applies_only else None
+        return said or ErasuresRow(pending=len(privacy.erasures.pending), progress=privacy.removing.progress)
+
+    async def _ask_store(self, *, alone: bool) -> str | None:
         """The store's figures; why they are not today's where it cannot be read."""
         try:
             self._applied, self._totals = await self._parts.store.counts(), await self._parts.store.totals()
             self._expiry_lag = await self._parts.expiry.lag()
             self._targets = await self._parts.outbound.rows()
             self._held = await self._parts.store.waiting_for() if self._totals.parked else {}
-            self._nodes = await _nodes(self._parts)
+            if not alone:
+                self._gathered = await gather(self._parts)
+            if self._parts.given.applies_only:  # what the door counts is another node's to count
+                self._parts.tally.reload(await self._parts.journal.counts())
         except CdmdError as error:
             return f"the store cannot be read, its figures are those of before: {error}"
         return None
 
 
-async def _nodes(parts: Parts) -> list[NodeRow]:
-    """Who applies the journal, where several do. Raises CdmdError."""
-    if not isinstance(parts.store, Lanes):
-        return []
-    reached, head = await parts.store.reached(), parts.journal.head
-    return [
-        NodeRow(
-            name=one.name,
-            roles=one.roles,
-            leads=one.leads,
-            lanes={lane: max(0, head - reached.get(lane, head)) for lane in one.lanes},
-        )
-        for one in await parts.store.nodes()
-    ]
+def _latest(row: ConnectorRow, late: float | None) -> ConnectorRow:
+    """With what the slowest of several nodes says."""
+    if late is None:
+        return row
+    return msgspec.structs.replace(row, freshness_seconds=round(max(row.freshness_seconds or 0.0, late), 3))
 
 
 def _journal(found: JournalStatistics, *, backlog: int) -> JournalRow:
@@ -144,15 +162,6 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
     name, frame = live.config.name, live.config.frame
     child, fresh = parts.supervisor.state(name), freshness(parts, live, parts.clock.now())
 
-    def door(counter: str) -> int:
-        return parts.tally.of(name, counter)
-
-    def store(counter: str) -> int:
-        return applied.get((name, counter), 0)
-
-    repeats = door(Count.REPEATS) + store(Count.REPEATS)
-    suppressed = door(Count.SUPPRESSED) + store(Count.SUPPRESSED)
-    settled = suppressed + sum(store(one) for one in (Count.APPLIED, Count.FILTERED, Count.DEAD, Count.PARKED))
     return ConnectorRow(
         name=name,
         type=frame.type,
@@ -160,26 +169,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         since=parts.clock.now() - timedelta(seconds=parts.clock.monotonic() - child.since),
         freshness_objective_seconds=_objective(live),
         freshness_seconds=None if fresh is None else round(fresh, 3),
-        received=door(Count.RECEIVED),
-        refused=door(Count.REFUSED),
-        accepted=door(Count.ACCEPTED),
-        applied=store(Count.APPLIED),
-        duplicates=repeats,
-        repeats=repeats,
-        filtered=door(Count.FILTERED) + store(Count.FILTERED),
-        filtered_at_door=door(Count.FILTERED),
-        suppressed=suppressed,
-        dead_letters=store(Count.DEAD),
-        parked=store(Count.PARKED),
-        backlog=door(Count.ACCEPTED) - repeats - settled,
-        unattributed=store(Count.UNATTRIBUTED),
-        unusable=store(Count.UNUSABLE),
-        kept_apart=store(Count.KEPT_APART),
-        id_conflicts=store(Count.ID_CONFLICTS),
-        clock_ahead=store(Count.CLOCK_AHEAD),
-        ignored_traits=store(Count.IGNORED_TRAITS),
-        skipped_values=store(Count.SKIPPED_VALUES),
-        missed=store(Count.MISSED),
+        **counted(parts, name, applied),
         refusals=parts.tally.refusals(name),
         to_fetch=getattr(live.connector, "to_fetch", 0),
         last_event=parts.pipeline.freshness.last_event(name),

@@ -16,6 +16,7 @@ from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import PluginInfo, ReloadReport, Status, TailFilter, TailItem
 from cdmd.control.watching_shapes import DifferenceRow, LastReload
 from cdmd.daemon.counting import Counting
+from cdmd.daemon.gathering import Report
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.history import History
 from cdmd.daemon.metrics import render
@@ -119,6 +120,10 @@ class Running:
         """Measured now."""
         return await self._overview.status(uptime=self._parts.clock.monotonic() - self._began)
 
+    async def report(self) -> Report:
+        """What this node has to say to others."""
+        return await self._overview.report(uptime=self._parts.clock.monotonic() - self._began)
+
     async def plugin(self, name: str) -> PluginInfo:
         """See ``plugin_rows``."""
         return await plugin_info(self._parts, name)
@@ -198,6 +203,8 @@ class Running:
         audiences = Audiences(config.audiences, projection)
         plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
         await self.scraping.configure(config.metrics.listen, config.metrics.names)
+        if parts.laning is not None:
+            await parts.laning.configure(config)
         parts.outbound.take(targets, audiences, config)
         parts.take(config, kinds=kinds, audiences=audiences, pull=plan.pull)
         if guarded(config) != guarded(before) or kinds.hashed != had:
@@ -245,8 +252,9 @@ class Running:
         self._parts.logs.set_level(level, seconds=seconds)
 
     async def metrics(self) -> bytes:
-        """The Prometheus text format, measured now."""
-        return await render(await self.status(), self._parts)
+        """The Prometheus text format, measured now: what is this node's, so that nothing is counted on several."""
+        found = await self._overview.status(uptime=self._parts.clock.monotonic() - self._began, alone=True)
+        return await render(found, self._parts)
 
     async def backup(self, target: Path) -> int:
         """Write a backup to the new file ``target``; returns its bytes."""

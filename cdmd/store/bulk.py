@@ -26,6 +26,8 @@ STAY: Final[Mapping[str, str]] = {
     "migrations": "which steps of its own schema a database has taken",
     "seen": "in PostgreSQL the parent of the tables of what was seen: it has no rows of its own",
     "nodes": "which daemons apply now: each says so itself",
+    "reports": "how those are: they say so again",
+    "lost_nodes": "which of them were lost",
     PROGRESS: "how far a store is filled",
 }
 """Tables that are not moved, each with the reason."""

@@ -31,7 +31,8 @@ _KEY: Final = b"check"
 class Server(NamedTuple):
     """Where the store is, if not in the state directory: a database, and the password of its user.
 
-    ``lanes``: into how many it is divided, where several daemons write it; ``name`` and ``roles`` are this one's.
+    ``lanes``: into how many it is divided, where several daemons write it; ``name``, ``roles`` and ``settings`` (their digest)
+    are this one's.
     """
 
     url: str
@@ -39,6 +40,7 @@ class Server(NamedTuple):
     lanes: int = 1
     name: str = ""
     roles: Sequence[str] = ()
+    settings: str = ""
 
 
 class Opened(NamedTuple):

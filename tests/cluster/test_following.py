@@ -56,6 +56,21 @@ async def test_it_brings_what_another_one_writes_before_and_after_it_was_opened(
             assert (figures.first, figures.head, figures.failure) == (1, 9, None)
 
 
+async def test_what_the_door_counted_is_known_with_what_it_came_with(place: Place, tmp_path: Path) -> None:
+    async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=HandClock()) as followed:
+        for number in range(1, 4):
+            one = append_of(number)
+            await journal.append([Append(connector="shop", entries=one.entries, counts={"accepted": number})])
+        await followed.wait(Seq(2))
+        assert await followed.counts() == {("shop", "accepted"): 6}
+        await journal.settled()  # the counts are in the checkpoint now
+        assert await followed.counts() == {("shop", "accepted"): 6}
+        await journal.append([Append(connector="shop", counts={"refused": 2})])
+        await journal.append([Append(connector="shop", entries=append_of(4).entries, counts={"accepted": 4})])
+        await followed.wait(Seq(3))
+        assert await followed.counts() == {("shop", "accepted"): 10, ("shop", "refused"): 2}
+
+
 async def test_state_is_what_it_is_at_that_moment(place: Place, tmp_path: Path) -> None:
     async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=HandClock()) as followed:
         for value in (b"1", b"2"):

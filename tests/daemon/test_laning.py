@@ -31,6 +31,7 @@ class Together:
         self.outbox = SimpleNamespace(written=lambda names: self.happened.append(f"sent {sorted(names)}"))
         self.happened: list[str] = []
         self.own = Seq(7)
+        self.name, self.said, self.digest = "n1", list[str](), ""
 
     async def look(self) -> bool:
         if self.fails:
@@ -49,6 +50,12 @@ class Together:
 
     async def reached(self) -> dict[int, Seq]:
         return {}
+
+    async def report(self, said: str) -> None:
+        self.said.append(said)
+
+    def settled(self, settings: str) -> None:
+        self.digest = settings
 
     def tells(self, suppressions: Any) -> None:
         self.told = suppressions
@@ -77,7 +84,8 @@ def daemon(store: Any, *, applies_only: bool = False, clock: Any = None) -> Any:
         store=store,
         digester=Digester(bytes(32)),
         privacy=SimpleNamespace(suppressions=SimpleNamespace(version=4), listed=SimpleNamespace(load=load)),
-        config=SimpleNamespace(journal=SimpleNamespace(partitions=4)),
+        config=SimpleNamespace(journal=SimpleNamespace(partitions=4), effective={"identity": {"blocked": ["x"]}}),
+        plugins=SimpleNamespace(rows=lambda: [SimpleNamespace(name="warranty", version="1.0", state="enabled")]),
         pipeline=SimpleNamespace(everywhere=everywhere),
         outbound=SimpleNamespace(dispatcher=[SimpleNamespace(built=SimpleNamespace(config=SimpleNamespace(name="crm")))]),
     )
@@ -94,13 +102,14 @@ async def test_the_one_that_leads_says_which_list_is_in_force_and_sends_what_oth
     laning = Laning(whole, store)
     assert (laning.resumes, laning.own, store.told()) == (True, 7, "4")
     assert await laning.agreed() == Share({1: Seq(3)}, 4)
-    assert store.notes == {"suppressions told": "4"}
+    told = {"settings": store.digest, "settings in detail": store.notes["settings in detail"]}
+    assert store.notes == {"suppressions told": "4", **told}
     whole.config.journal.partitions = 8
     assert (await laning.agreed()).number == 4, "the configuration was read anew, and the store is still divided into 4"
     whole.privacy.suppressions.version = 5
     store.changes = [False, True]
     await laning.changed()
-    assert store.notes == {"suppressions told": "5"}
+    assert store.notes == {"suppressions told": "5", **told}
     assert (store.happened, store.by) == (["everywhere", "sent ['crm']"], [])
 
 
@@ -136,3 +145,46 @@ async def test_while_no_server_answers_it_says_so_and_goes_on_by_itself() -> Non
         await anyio.wait_all_tasks_blocked()
         assert laning.problem is not None
         whole.clock.advance(1)
+
+
+async def test_settings_that_are_not_those_of_the_node_that_leads_are_named_until_they_are_the_same() -> None:
+    store = Together()
+    leads, helps = daemon(store), daemon(store, applies_only=True)
+    helps.config.effective = {"identity": {"blocked": ["x", "y"]}, "indicators": {"hours": {"window": "1d"}}}
+    helps.config.effective["plugins"] = {"warranty": {"url": "https://a.example", "token": "env:TOKEN"}}
+    first, second = Laning(leads, store), Laning(helps, store)
+    await second.agreed()
+    assert second.problem is None, "nobody has said yet what is in force"
+    await first.agreed()
+    await second.agreed()
+    assert second.problem == (
+        "this node applies nothing, because its settings are not those of the node that leads: identity.blocked, "
+        "indicators.hours.window, plugins.warranty.url; make them the same and reload"
+    )
+    await second.configure(leads.config)
+    assert store.digest == store.notes["settings"]
+    await second.agreed()
+    assert (second.problem, first.problem) == (None, None)
+
+
+async def test_who_leads_says_which_settings_are_in_force_before_it_uses_them() -> None:
+    store = Together()
+    whole = daemon(store, clock=ManualClock())
+    laning = Laning(whole, store)
+    await laning.agreed()
+    before = store.notes["settings"]
+    whole.config.effective = {"identity": {"blocked": []}}
+    await laning.configure(whole.config)
+    assert store.notes["settings"] == store.digest != before
+    store.fails, store.changes = 0, [True]
+
+    async def fails(name: str, value: str) -> None:
+        raise NotDurable("no server answers")
+
+    told, store.note = store.note, fails  # type: ignore[method-assign]
+    whole.config.effective = {}
+    await laning.configure(whole.config)
+    assert laning.problem == "this node may lose its lanes: no server answers"
+    store.note = told  # type: ignore[method-assign]
+    await laning.agreed()
+    assert (store.notes["settings"], laning.problem) == (store.digest, None)

@@ -15,6 +15,7 @@ from cdmd.batches.deciding import Decision
 from cdmd.batches.preparing import prepare
 from cdmd.batches.rules import Rules
 from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
+from cdmd.contracts import Audit
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Apply, Changes, Entry, Event, Item, Known, Micros, Seq, Wanted, to_micros
@@ -52,14 +53,21 @@ def database(server: Server) -> Database:
 
 @asynccontextmanager
 async def node(
-    database: Database, name: str, *, leads: bool = False, lanes: int = LANES, seconds: float = 10.0, roles: str = "process"
+    database: Database,
+    name: str,
+    *,
+    leads: bool = False,
+    lanes: int = LANES,
+    seconds: float = 10.0,
+    roles: str = "process",
+    settings: str = "",
 ) -> AsyncIterator[SharedStore]:
     store = SharedStore.open_among(
         database.url,
         clock=ManualClock(),
         journal_id="journal",
         digest=DIGESTER.occurrence,
-        nodes=Nodes(name, [roles], tenure=next(_TENURES) if leads else None, seconds=seconds),
+        nodes=Nodes(name, [roles], tenure=next(_TENURES) if leads else None, seconds=seconds, settings=settings),
         lanes=lanes,
     )
     async with store as opened:
@@ -267,6 +275,59 @@ async def test_batches_wait_while_another_list_of_suppressed_people_is_in_force(
             await give(b, (1, order(1, {"a": "x"})))
         b.goes_by("1")
         await give(b, (1, order(1, {"a": "x"})))
+
+
+async def test_a_node_with_other_settings_than_the_one_that_leads_applies_nothing_until_it_has_the_same(
+    database: Database,
+) -> None:
+    async with node(database, "a", leads=True, settings="new") as a, node(database, "b", settings="old") as b:
+        await a.note("settings", "old")
+        assert (len(await a.balance()), len(await b.balance())) == (0, LANES)
+        await a.note("settings", "new")
+        with pytest.raises(NotDurable, match="applies nothing with its own"):
+            await give(b, (1, order(1, {"a": "x"})))
+        assert {one.name: one.alike for one in await b.nodes()} == {"a": True, "b": False}
+        assert await b.look()
+        assert (len(await b.balance()), len(await a.balance())) == (0, LANES)
+        await give(a, (1, order(1, {"a": "x"})))
+        b.settled("new")
+        await b.look()
+        assert await a.look()
+        await a.balance()
+        assert len(await b.balance()) == LANES // 2
+        await give(b, (2, order(2, {"a": "y"})))
+        assert (await b.totals()).events == 2
+
+
+async def test_what_a_node_says_of_itself_goes_with_it_and_one_that_is_lost_is_remembered(database: Database) -> None:
+    async with node(database, "a", leads=True) as a:
+        async with node(database, "b") as b, node(database, "c") as c:
+            await b.report("well")
+            await c.report("first")
+            await c.report("second")
+            found = {one.name: one for one in await a.nodes()}
+            assert {name: one.report for name, one in found.items()} == {"a": "", "b": "well", "c": "second"}
+            assert all(0 <= one.silent < 10 and not one.lost for one in found.values())
+            await run(database, "UPDATE nodes SET until = now() - interval '20s' WHERE name = 'b'")
+            await a.look()
+            lost = next(one for one in await a.nodes() if one.name == "b")
+            assert (lost.lost, lost.lanes, lost.report, lost.silent > 29) == (True, [], "", True)
+            await b.report("too late")
+            await b.balance()
+            assert [(one.name, one.lost, one.report) for one in await a.nodes()][1] == ("b", False, "")
+        assert [one.name for one in await a.nodes()] == ["a"], "who says that it stops is not lost"
+        assert await run(database, "SELECT count(*) FROM reports") == [(0,)]
+
+
+async def test_every_node_keeps_a_row_of_what_was_done_there(database: Database) -> None:
+    async with node(database, "a", leads=True), node(database, "b") as b:
+        await b.audit(
+            Audit(time=Micros(1), uid=0, user="root", role="admin", command="log-level", arguments="{}", outcome="done")
+        )
+        assert [row.command for row in await b.audits(limit=5)] == ["log-level"]
+        await run(database, "DELETE FROM nodes WHERE name = 'b'")
+        with pytest.raises(NotDurable, match="others do its work"):
+            await b.note("x", "y")
 
 
 async def test_a_commit_whose_answer_was_lost_is_noticed(database: Database) -> None:

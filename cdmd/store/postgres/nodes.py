@@ -26,10 +26,14 @@ _WRITING: Final = 0x63646D65
 
 
 class Way(msgspec.Struct, frozen=True):
-    """How a transaction goes: a ``batch`` of this node's lanes, or what only who leads writes; beside others or ``alone``."""
+    """How a transaction goes: a ``batch`` of this node's lanes, or what only who leads writes (``desk``) or every node may.
+
+    Beside others or ``alone``.
+    """
 
     batch: bool = False
     alone: bool = True
+    desk: bool = True
 
 
 class Nodes(Fencing):
@@ -37,10 +41,15 @@ class Nodes(Fencing):
 
     ``suppressions`` is which list of suppressed people it goes by; what is applied by another one than the store's is refused.
     One with a ``tenure`` leads, in place of whoever has a smaller one, and ``tells`` the others which list that is.
+    ``settings`` is a digest of those that it goes by: while the node that leads has noted others as those in force, this one
+    has no part.
     """
 
-    def __init__(self, name: str, roles: Sequence[str], *, tenure: int | None = None, seconds: float = SECONDS) -> None:
-        self._name, self._roles, self._seconds = name, " ".join(roles), seconds
+    def __init__(
+        self, name: str, roles: Sequence[str], *, tenure: int | None = None, seconds: float = SECONDS, settings: str = ""
+    ) -> None:
+        self.name, self._roles, self._seconds = name, " ".join(roles), seconds
+        self.settings = settings
         self.tenure = tenure
         self.tells: Callable[[], str] | None = None
         self.node: int | None = None
@@ -69,10 +78,19 @@ class Nodes(Fencing):
     def begin(self, tables: Tables) -> None:
         """The first statements of a transaction. Raises ``NotDurable`` where nothing may be written then."""
         tables.rows("lanes.alone" if self.way.alone else "lanes.among_others", (_WRITING,))
-        said = {"node": self.node, "version": self._version, "desk": not self.way.batch, "seconds": self._seconds}
-        for (suppressions,) in tables.rows("lanes.pass", said):
+        desk = self.way.desk and not self.way.batch
+        said = {
+            "node": self.node,
+            "version": self._version,
+            "desk": desk,
+            "seconds": self._seconds,
+            "settings": self.settings,
+        }
+        for suppressions, alike in tables.rows("lanes.pass", said):
             if self.way.batch and self.suppressions is not None and suppressions != self.suppressions:
                 raise NotDurable("the list of who is suppressed is another one by now; it is read again")
+            if self.way.batch and not alike:
+                raise NotDurable("the settings of the node that leads are others by now; this one applies nothing with its own")
             self._tell(tables, suppressions)
             return
         self._look(tables)
@@ -111,8 +129,7 @@ class Nodes(Fencing):
         with tables.transaction():
             if not self._stays(tables):
                 return True
-            tables.run("lanes.bury")
-            tables.run("lanes.orphan")
+            self._bury(tables)
             share = self._share(tables)
             free = any(node is None for _, _, node in tables.rows("lanes.lanes"))
             mine = _owned(tables, self.node)
@@ -123,10 +140,10 @@ class Nodes(Fencing):
         with tables.transaction():
             tables.rows("lanes.alone", (_WRITING,))
             if not self._stays(tables):
-                ((self.node,),) = tables.rows("lanes.join", (self._name, self._roles, self._seconds))
+                ((self.node,),) = tables.rows("lanes.join", (self.name, self._roles, self.settings, self._seconds))
+                tables.run("lanes.back", (self.name,))
                 self._version = 0
-            tables.run("lanes.bury")
-            tables.run("lanes.orphan")
+            self._bury(tables)
             share, mine = self._share(tables), list(_owned(tables, self.node))
             for lane in mine[share:]:
                 tables.run("lanes.let_go", (lane, self.node))
@@ -144,12 +161,28 @@ class Nodes(Fencing):
             tables.run("lanes.leave", (self.node,))
             tables.run("lanes.orphan")
 
+    def report(self, tables: Tables, *, said: str) -> None:
+        """Let the others know how this node is."""
+        tables.run("lanes.report", (said, self.node))
+
+    def known(self) -> Mapping[str, float]:
+        """What ``nodes_of`` has to be asked with."""
+        return {"seconds": self._seconds}
+
     def _stays(self, tables: Tables) -> bool:
-        return self.node is not None and bool(tables.run("lanes.stay", (self._seconds, self.node)))
+        return self.node is not None and bool(tables.run("lanes.stay", (self._seconds, self.settings, self.node)))
+
+    def _bury(self, tables: Tables) -> None:
+        tables.run("lanes.bury", (self._seconds,))
+        tables.run("lanes.forget_lost")
+        tables.run("lanes.orphan")
 
     def _share(self, tables: Tables) -> int:
         """How many lanes are this node's part."""
-        working = [node for node, _, roles, _ in tables.rows("lanes.nodes") if WORKS in roles.split()]
+        in_force = next((settings for (settings,) in tables.rows("lanes.in_force")), "")
+        working = [
+            node for node, roles, settings in tables.rows("lanes.nodes") if WORKS in roles.split() and settings == in_force
+        ]
         if self.node not in working:
             return 0
         lanes = len(tables.rows("lanes.lanes"))
@@ -167,10 +200,19 @@ def _owned(tables: Tables, node: int | None) -> dict[int, Seq]:
 
 
 def nodes_of(rows: Iterable[Row]) -> list[Node]:
-    """Who is at work, of the rows that say so."""
+    """Who is at work, and who is lost, of the rows that say so."""
     return [
-        Node(name=name, roles=roles.split(), lanes=[lane for lane in lanes if lane != DESK], leads=DESK in lanes)
-        for _, name, roles, lanes in rows
+        Node(
+            name=name,
+            roles=roles.split(),
+            lanes=[lane for lane in lanes if lane != DESK],
+            leads=DESK in lanes,
+            silent=silent,
+            report=report,
+            alike=alike,
+            lost=lost,
+        )
+        for name, roles, lanes, silent, report, alike, lost in rows
     ]
 
 
@@ -192,7 +234,7 @@ def divide(tables: Tables, lanes: int, *, leads: bool = True) -> None:
     if len(there) == 1:  # one that is alone may still be at work: it is waited for, and writes nothing any more
         tables.rows("take", (LANE,))
         there = tables.rows("lanes.lanes")
-    tables.run("lanes.bury")
+    tables.run("lanes.bury", (SECONDS,))
     positions = {seq for _, seq, _ in there}
     had = f"the store is divided into {len(there)} lanes, and journal.partitions says {lanes}"
     if tables.rows("lanes.nodes"):

@@ -8,13 +8,15 @@ waits in a circle, and nobody for ever. What is not a batch is written alone, as
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Any, Final, Self, TypeVar
 
+import msgspec
 import psycopg
 from psycopg import errors
 from typing_extensions import override
 
-from cdmd.contracts import Clock, Decide, Lanes, Node
+from cdmd.contracts import Audit, Clock, Decide, Lanes, Node
 from cdmd.errors import NotDurable
 from cdmd.models import Changes, ProfileKey, Seq, Wanted
 from cdmd.store import letters
@@ -178,6 +180,11 @@ class SharedStore(PostgresStore, Lanes):
 
     @property
     @override
+    def name(self) -> str:
+        return self._nodes.name
+
+    @property
+    @override
     def own(self) -> Seq:
         return min(self._nodes.lanes.values(), default=Seq(0))
 
@@ -195,7 +202,23 @@ class SharedStore(PostgresStore, Lanes):
 
     @override
     async def nodes(self) -> list[Node]:
-        return nodes_of(await self._reading.rows("lanes.nodes"))
+        return nodes_of(await self._reading.rows("lanes.known", self._nodes.known()))
+
+    @override
+    async def report(self, said: str) -> None:
+        await self._plainly(partial(self._nodes.report, said=said))
+
+    @override
+    def settled(self, settings: str) -> None:
+        self._nodes.settings = settings
+
+    @override
+    async def audit(self, row: Audit) -> None:
+        await self._write(partial(self._audited, row))
+
+    def _audited(self, row: Audit, tables: Tables) -> None:
+        with self._nodes.going(Way(alone=False, desk=False)), tables.transaction():
+            tables.run("audit", msgspec.structs.astuple(row))
 
     @override
     async def reached(self) -> Mapping[int, Seq]:
@@ -276,6 +299,6 @@ def open_among(
         clock=clock,
         journal_id=journal_id,
         digest=digest,
-        nodes=Nodes(server.name, server.roles, tenure=tenure),
+        nodes=Nodes(server.name, server.roles, tenure=tenure, settings=server.settings),
         lanes=server.lanes,
     )

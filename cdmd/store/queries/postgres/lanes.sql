@@ -9,30 +9,63 @@ SELECT pg_advisory_xact_lock(%s);
 UPDATE nodes SET version = version + 1, until = clock_timestamp() + make_interval(secs => %(seconds)s)
 WHERE id = %(node)s AND version = %(version)s
     AND (NOT %(desk)s OR EXISTS (SELECT 1 FROM positions WHERE lane = -1 AND node = nodes.id))
-RETURNING coalesce((SELECT value FROM meta WHERE name = 'note: suppressions'), '');
+RETURNING coalesce((SELECT value FROM meta WHERE name = 'note: suppressions'), ''),
+    coalesce((SELECT value FROM meta WHERE name = 'note: settings'), '') = %(settings)s;
 
 -- name: version
 SELECT version FROM nodes WHERE id = %s;
 
 -- name: join
-INSERT INTO nodes (name, roles, until) VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s)) RETURNING id;
+INSERT INTO nodes (name, roles, settings, until) VALUES (%s, %s, %s, clock_timestamp() + make_interval(secs => %s))
+RETURNING id;
+
+-- name: back
+DELETE FROM lost_nodes WHERE name = %s;
 
 -- name: stay
-UPDATE nodes SET until = clock_timestamp() + make_interval(secs => %s) WHERE id = %s;
+UPDATE nodes SET until = clock_timestamp() + make_interval(secs => %s), settings = %s WHERE id = %s;
 
 -- name: leave
-DELETE FROM nodes WHERE id = %s;
+WITH gone AS (DELETE FROM nodes WHERE id = %s RETURNING id) DELETE FROM reports WHERE node IN (SELECT id FROM gone);
 
 -- name: bury
 -- One that is in the middle of a transaction is not gone.
-DELETE FROM nodes WHERE id IN (SELECT id FROM nodes WHERE until < clock_timestamp() FOR UPDATE SKIP LOCKED);
+WITH gone AS (
+    DELETE FROM nodes WHERE id IN (SELECT id FROM nodes WHERE until < clock_timestamp() FOR UPDATE SKIP LOCKED)
+    RETURNING id, name, roles, until
+), silent AS (
+    DELETE FROM reports WHERE node IN (SELECT id FROM gone)
+)
+INSERT INTO lost_nodes (name, roles, seen)
+SELECT DISTINCT ON (name) name, roles, until - make_interval(secs => %s) FROM gone
+WHERE name NOT IN (SELECT name FROM nodes WHERE until >= clock_timestamp()) ORDER BY name, until DESC
+ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, seen = excluded.seen;
+
+-- name: forget_lost
+DELETE FROM lost_nodes WHERE seen < clock_timestamp() - interval '7 days';
+
+-- name: report
+INSERT INTO reports (node, report) SELECT id, %s FROM nodes WHERE id = %s
+ON CONFLICT (node) DO UPDATE SET report = excluded.report;
+
+-- name: in_force
+SELECT value FROM meta WHERE name = 'note: settings';
 
 -- name: orphan
 UPDATE positions SET node = NULL WHERE node NOT IN (SELECT id FROM nodes);
 
 -- name: nodes
-SELECT n.id, n.name, n.roles, array_remove(array_agg(p.lane ORDER BY p.lane), NULL)
-FROM nodes AS n LEFT JOIN positions AS p ON p.node = n.id GROUP BY n.id ORDER BY n.id;
+SELECT id, roles, settings FROM nodes ORDER BY id;
+
+-- name: known
+SELECT n.name, n.roles, array_remove(array_agg(p.lane ORDER BY p.lane), NULL),
+    greatest(0, extract(epoch FROM clock_timestamp() - n.until) + %(seconds)s)::float8,
+    coalesce((SELECT report FROM reports AS r WHERE r.node = n.id), ''),
+    coalesce((SELECT value FROM meta WHERE name = 'note: settings'), '') = n.settings, false
+FROM nodes AS n LEFT JOIN positions AS p ON p.node = n.id GROUP BY n.id
+UNION ALL
+SELECT name, roles, '{}', extract(epoch FROM clock_timestamp() - seen)::float8, '', true, true FROM lost_nodes
+ORDER BY 1;
 
 -- name: lanes
 SELECT lane, seq, node FROM positions WHERE lane >= 0 ORDER BY lane;

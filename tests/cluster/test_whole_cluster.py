@@ -1,0 +1,63 @@
+"""Two real daemons on one nats-server and one PostgreSQL: what either of them shows and does is about both."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cdmd.testing import DaemonProcess
+from tests.cluster.servers import NatsServer, eventually, needed
+from tests.cluster.test_daemon_on_jetstream import sending, status
+from tests.cluster.test_several_nodes import Nodes, nodes
+from tests.store.postgres import running
+
+pytestmark = [needed, pytest.mark.timeout(180), pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> Iterator[Nodes]:
+    with running() as server, nodes(tmp_path_factory.mktemp("whole"), nats, server) as found:
+        eventually(lambda: sorted(map(len, found.lanes().values())) == [2, 2])
+        with sending(found.leads, 1) as senders:
+            eventually(lambda: len(senders[0].acknowledged) >= 20)
+        yield found
+
+
+def at_rest(one: DaemonProcess) -> dict[str, Any]:
+    """Its status once nothing waits and both nodes have said how they are."""
+
+    def look() -> dict[str, Any] | None:
+        found = status(one)
+        told = [row for row in found["nodes"] if row["version"] is not None and row["freshness_seconds"] is not None]
+        return found if found["journal"]["backlog"] == 0 and len(told) == 2 else None
+
+    found: dict[str, Any] = eventually(look)
+    return found
+
+
+def test_either_node_shows_both_and_the_sums_of_all(both: Nodes) -> None:
+    seen = [at_rest(one) for one in (both.leads, both.helps)]
+    for found in seen:
+        assert sorted((row["roles"], row["leads"], row["lost"], row["alike"]) for row in found["nodes"]) == [
+            (["ingest", "pull", "process", "deliver"], True, False, True),
+            (["process"], False, False, True),
+        ]
+        (row,) = found["connectors"]
+        assert row["state"] == "running"
+        assert row["received"] == row["accepted"] == row["applied"] + row["repeats"] >= 20
+        assert (row["backlog"], row["freshness_seconds"] > 0) == (0, True)
+        assert (found["totals"]["events"], found["state"]) == (row["applied"], "running")
+    assert seen[0]["connectors"][0]["accepted"] == seen[1]["connectors"][0]["accepted"]
+
+
+def test_a_node_whose_settings_differ_says_in_what_and_leaves_all_to_the_others(both: Nodes) -> None:
+    told = both.helps.config_file.read_text()
+    both.helps.config_file.write_text(f"{told}\n[identity.identifiers]\nemail = {{ priority = 1, limit = 1 }}\n")
+    both.helps.control.post("/v1/reload")
+    eventually(lambda: both.lanes() == {"leads": [0, 1, 2, 3]})
+    eventually(lambda: "not those of the node that leads: identity.identifiers." in str(status(both.leads)["warnings"]))
+    assert [row["alike"] for row in status(both.leads)["nodes"] if not row["leads"]] == [False]
+    both.helps.config_file.write_text(told)
+    both.helps.control.post("/v1/reload")
+    eventually(lambda: sorted(map(len, both.lanes().values())) == [2, 2])
+    eventually(lambda: status(both.leads)["warnings"] == [])
