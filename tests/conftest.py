@@ -1,6 +1,7 @@
 """What every test has: one asyncio backend, no blocking call in a coroutine. In CI nothing may be skipped.
 
-Whole folders are tried in several processes at once (pytest-xdist): a test owns what it makes, and takes free ports.
+Whole folders are tried in several processes at once (pytest-xdist): a test owns what it makes, and takes free ports. What
+fails there is looked at twice (tests/looks.py); where only files are named, a failure is a failure at once.
 """
 
 import os
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from tests.house.promises import promises
+from tests.looks import Looks, is_second
 from tests.turns import Turns
 
 _MOST_CORES = 4
+_LOOKS = pytest.StashKey[Looks]()
 
 
 @pytest.fixture
@@ -32,9 +36,12 @@ def blockbuster() -> Iterator[BlockBuster]:
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """For folders three processes for two cores, as real daemons are often waited for; none where only files are named."""
-    files = [one for one in config.args if one.partition("::")[0].endswith(".py")]
     cores = min(os.cpu_count() or 1, _MOST_CORES)
-    return 0 if len(files) == len(config.args) else cores + cores // 2
+    return 0 if _names_only_files(config) else cores + cores // 2
+
+
+def _names_only_files(config: pytest.Config) -> bool:
+    return all(one.partition("::")[0].endswith(".py") for one in config.args)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,17 +56,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """A test marked ``alone`` waits for those in the other processes and they for it, before its own time begins."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A test marked ``alone`` waits for those in the other processes and they for it, before its own time begins.
+
+    So does one that is looked at again.
+    """
     turns = Turns(Path(item.config.rootpath) / ".pytest_cache")
-    with turns.alone() if item.get_closest_marker("alone") else turns.beside():
-        return (yield)
+    with turns.alone() if item.get_closest_marker("alone") or is_second(item) else turns.beside():
+        done = yield
+    if looks := item.config.stash.get(_LOOKS, None):
+        looks.again(item, nextitem)
+    return done
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """A runner in the background has SIGINT ignored, and what the tests start would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not _names_only_files(config):
+        rows = promises((config.rootpath / "README.md").read_text())
+        config.stash[_LOOKS] = Looks({name.partition("[")[0] for row in rows for name in row.tests})
+        config.pluginmanager.register(config.stash[_LOOKS], "looks")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

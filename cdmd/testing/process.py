@@ -19,7 +19,7 @@ from cdmd.control.client import Client
 from cdmd.errors import CdmdError
 
 _READY: Final = "cdmd is ready"
-_START_SECONDS: Final = 15.0
+_START_SECONDS: Final = 60.0
 
 
 class DaemonProcess:
@@ -100,7 +100,7 @@ class DaemonProcess:
         """SIGKILL, as a crash would."""
         self._end(signal.SIGKILL)
 
-    def stop(self, *, seconds: float = 20.0) -> int:
+    def stop(self, *, seconds: float = 60.0) -> int:
         """SIGTERM; returns the exit status. Raises subprocess.TimeoutExpired."""
         return self._end(signal.SIGTERM, seconds=seconds)
 
@@ -108,7 +108,7 @@ class DaemonProcess:
         """Run ``cdmctl`` against it."""
         command = [sys.executable, "-m", "cdmd.cli.control_commands", "--socket", str(self.socket), *arguments]
         return subprocess.run(  # noqa: S603 - our own command
-            command, capture_output=True, text=True, env=self.environment, check=check, timeout=30
+            command, capture_output=True, text=True, env=self.environment, check=check, timeout=60
         )
 
     def ask(self, *arguments: str) -> Any:
@@ -131,7 +131,7 @@ class DaemonProcess:
         given = {"content-type": "application/json", **(headers or {})}
         request = urllib.request.Request(f"{self.url}{path}", body, given)  # noqa: S310 - our own daemon
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                 text = answer.read().decode()
                 return json.loads(text) if answer.headers.get_content_type().endswith("json") else text
         except urllib.error.HTTPError as error:
@@ -140,7 +140,7 @@ class DaemonProcess:
         except OSError as error:
             raise CdmdError(f"{path} cannot be reached: {error}") from error
 
-    def settle(self, *, seconds: float = 10.0, held: bool = False) -> None:
+    def settle(self, *, seconds: float = 60.0, held: bool = False) -> None:
         """Return once all that was acknowledged is applied or parked; with ``held`` once nothing is parked either.
 
         Raises CdmdError when that takes longer.
@@ -164,7 +164,7 @@ class DaemonProcess:
             self.kill()
         self._close()
 
-    def _end(self, number: signal.Signals, *, seconds: float = 20.0) -> int:
+    def _end(self, number: signal.Signals, *, seconds: float = 60.0) -> int:
         if self.process is None:
             raise CdmdError("the daemon was not started")
         self.process.send_signal(number)

@@ -45,12 +45,12 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaemonPr
 
 
 def eventually(look: Callable[[], Any]) -> Any:
-    """What ``look`` gives once it gives something; looked at for ten seconds."""
-    deadline = time.monotonic() + 10
+    """What ``look`` gives once it gives something; looked at for half a minute."""
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if found := look():
             return found
-    raise AssertionError("it never came")
+    raise TimeoutError("it never came")
 
 
 def connector(daemon: DaemonProcess, name: str) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def row(daemon: DaemonProcess) -> dict[str, Any]:
 def until(holds: Callable[[], bool], *, seconds: float = 30.0) -> None:
     end, pause = monotonic() + seconds, Event()
     while not holds():
-        assert monotonic() < end, "it did not come about in time"
+        if monotonic() > end:
+            raise TimeoutError(f"it did not come about in {seconds:g} s")
         pause.wait(0.05)
 
 

@@ -23,11 +23,12 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
-    """What ``look`` finds once it finds something."""
+def eventually(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, seconds: float = 60.0) -> Any:
+    """What ``look`` finds once it finds something, or what ``holds``; where time runs out, what it found at last is told."""
     until, pause = monotonic() + seconds, threading.Event()
-    while not (found := look()):
-        assert monotonic() < until, "it did not happen in time"
+    while not holds(found := look()):
+        if monotonic() > until:
+            raise TimeoutError(f"it did not happen in {seconds:g} s: the last look found {found!r}")
         pause.wait(0.02)
     return found
 

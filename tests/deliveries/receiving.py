@@ -119,7 +119,7 @@ def webhook(name: str, url: str, frame: TargetFrame | None = None, **keys: Any) 
     return built(name, WebhookTarget(name, settings), frame, settings)
 
 
-async def eventually(holds: Callable[[], bool], *, seconds: float = 10.0) -> None:
+async def eventually(holds: Callable[[], bool], *, seconds: float = 30.0) -> None:
     """Return once it holds; it is looked at every few milliseconds."""
     with anyio.fail_after(seconds):
         while True:

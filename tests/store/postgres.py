@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -99,8 +99,10 @@ class Server:
         assert self._process is not None
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for one in (pid, *map(int, children)):
-            os.kill(one, number)
+        os.kill(pid, number)
+        for child in map(int, children):
+            with suppress(ProcessLookupError):  # who served a connection may have ended meanwhile
+                os.kill(child, number)
 
     def kill(self) -> None:
         """Its first process, hard; the others notice and end by themselves."""
