@@ -13,6 +13,7 @@ import msgspec
 
 from cdmd.batches.judging import Judging
 from cdmd.batches.moments import effective_time
+from cdmd.batches.newcomers import Newcomers
 from cdmd.batches.preparing import Preparation, Prepared, forms_of
 from cdmd.batches.rules import Rules, allowed, telling
 from cdmd.deliveries.telling import Happened
@@ -69,8 +70,8 @@ class Decision:
     def __call__(self, known: Known) -> Changes:
         """What the batch changes. Pure but for ``fates`` and ``broke``."""
         try:
-            decider = _Decider(self.ready.rules, known, parked=self.parked, now=self.now)
-            self.fates = [decider.decide(one) for one in self.ready.items]
+            decider = Decider(self.ready.rules, known, parked=self.parked, now=self.now)
+            self.fates = self.decided(decider)
         except Exception as error:
             self.broke = error
             raise
@@ -78,8 +79,12 @@ class Decision:
         changes.swayed = self._swayed
         return changes
 
+    def decided(self, decider: "Decider") -> list[Fate]:
+        """What becomes of each."""
+        return [decider.decide(one) for one in self.ready.items]
 
-class _Decider:
+
+class Decider:
     """One pass over one batch."""
 
     def __init__(self, rules: Rules, known: Known, *, parked: int, now: Micros) -> None:
@@ -96,17 +101,20 @@ class _Decider:
         self._judging = Judging(rules.audiences, journal_id=rules.journal_id, now=now, telling=self._telling)
         self._lost_traits, self._received, self._joined = 0, Micros(0), False
         self._before: Seen | None = None
+        self.newcomers = Newcomers(known, self._people, self._changes)
 
     def changes(self, position: Seq | None) -> Changes:
         """All of it."""
         changes, people = self._changes, self._people
         changes.position, changes.merges = position, people.merges
         changes.profiles, changes.owners = people.profiles, people.owners
+        changes.newcomers = self.newcomers.all()
         self._judging.into(changes)
         return changes
 
     def decide(self, one: Prepared) -> Fate:
         """What becomes of one item, after those before it."""
+        self.newcomers.make_known(one.forms.pairs)
         entry = allowed(self._rules.screen, one.item.entry)
         if entry is not None and entry is not one.item.entry:
             one = self._reduced(one, entry)

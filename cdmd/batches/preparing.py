@@ -80,12 +80,9 @@ def _preparation(rules: Rules, items: list[Prepared]) -> Preparation:
 
 def wanted_by(items: Sequence[Prepared]) -> Wanted:
     """What a decision about them must know."""
-    return Wanted(
-        [one.digest for one in items if one.digest is not None],
-        list({pair: None for one in items for pair in one.forms.pairs}),
-        [one.item.seq for one in items if one.item.resumed],
-        journaled=True,
-    )
+    digests = [one.digest for one in items if one.digest is not None]
+    pairs = {pair: None for one in items for pair in one.forms.pairs}
+    return Wanted(digests, list(pairs), [one.item.seq for one in items if one.item.resumed], journaled=True)
 
 
 def _prepared(rules: Rules, item: Item, original: Event) -> Prepared:

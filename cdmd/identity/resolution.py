@@ -102,6 +102,24 @@ class People:
         """The profiles that own any of these now, the oldest first; not to be altered."""
         return [self._view(key) for key in self._owners_of(pairs)]
 
+    def newcomer(self, pairs: Iterable[Pair]) -> ProfileKey | None:
+        """The key of a new profile, whoever keeps it, where nobody owns any of these; else None.
+
+        What owns them has to be said (``keep``) before one of them is asked for.
+        """
+        owners, known = self.owners, self._known.owners
+        for pair in pairs:
+            if pair in owners or pair in known:
+                return None
+        key = self._next
+        self._next = ProfileKey(key + 1)
+        return key
+
+    def keep(self, key: ProfileKey, state: ProfileState) -> None:
+        """The profile ``key`` is this one, and its identifiers are its own."""
+        self.profiles[key] = state
+        self.owners.update(dict.fromkeys([(one.kind, one.value) for one in state.identifiers], key))
+
     def resolve(self, forms: Forms, *, seq: Seq, at: Micros, source: str) -> Resolution:
         """Find, make or merge the profile of an event with these ``forms`` of its identifiers."""
         identifiers, derived = forms

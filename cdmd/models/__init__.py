@@ -7,7 +7,7 @@ process are aware datetimes in UTC, times that are compared or stored are ``Micr
 
 from cdmd.models.arriving import Accepted, Event, Fault, Filtered, Parts, Record, Rejected, Row, Verdict
 from cdmd.models.carried import Carried, Emerged
-from cdmd.models.deciding import Changes, Count, DeadLetter, Known, Parked, Regrouped, Seen, SeenVerdict, Wanted
+from cdmd.models.deciding import Changes, Count, DeadLetter, Known, Newcomer, Parked, Regrouped, Seen, SeenVerdict, Wanted
 from cdmd.models.delivering import (
     Attempt,
     Bound,
@@ -26,7 +26,20 @@ from cdmd.models.delivering import (
 )
 from cdmd.models.journaled import ERASED, Entry, Journaled, decode_entry, encode_entry, tombstone
 from cdmd.models.outcomes import FAILED, Apply, Bury, Discard, Extended, Hold, Item, Outcome
-from cdmd.models.profiles import Activity, IdentifierState, IndicatorState, Merge, Notice, ProfileState, TraitState
+from cdmd.models.profiles import (
+    Activity,
+    IdentifierState,
+    IndicatorState,
+    Merge,
+    Notice,
+    PackedActivity,
+    ProfileState,
+    TraitState,
+    pack_activity,
+    pack_profile,
+    unpack_activity,
+    unpack_profile,
+)
 from cdmd.models.requests import Answer, Emission, Request, Route
 from cdmd.models.times import BRIEFLY, EPOCH, LANE, Digest, Micros, ProfileKey, Seq, from_micros, show_time, to_micros
 
@@ -70,9 +83,11 @@ __all__ = [
     "Merge",
     "Micros",
     "Never",
+    "Newcomer",
     "Notice",
     "Outcome",
     "Outgoing",
+    "PackedActivity",
     "Parked",
     "Parts",
     "ProfileKey",
@@ -97,7 +112,11 @@ __all__ = [
     "decode_entry",
     "encode_entry",
     "from_micros",
+    "pack_activity",
+    "pack_profile",
     "show_time",
     "to_micros",
     "tombstone",
+    "unpack_activity",
+    "unpack_profile",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,19 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     seq: Seq
     verdict: int
     content: int
+
+
+class Newcomer(NamedTuple):
+    """An event that made a profile of its own, both as bodies of rows; ``at`` is its effective time."""
+
+    seq: Seq
+    key: ProfileKey
+    public: str
+    at: Micros
+    source: str
+    pairs: Sequence[tuple[str, str]]
+    profile: bytes
+    activity: bytes
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +120,7 @@ class Changes(msgspec.Struct, kw_only=True):
     ``profiles`` holds new and changed rows; ``owners`` new or moved identifiers; ``unparked`` the rows whose effects are here;
     ``counts`` adds to (connector, counter). ``swayed``: extensions have a say in it or in what waits, so it may be other when
     applied again. ``due``: what it was before, where it is another one; ``notices`` in their order, ``failures`` by audience.
-    ``outgoing``: what goes to targets because of it.
+    ``outgoing``: what goes to targets because of it. ``newcomers`` are none of the ``profiles``, ``owners`` and ``activities``.
     ``regrouped`` where profiles were made anew.
     """
 
@@ -126,6 +139,7 @@ class Changes(msgspec.Struct, kw_only=True):
     notices: list[Notice] = []
     failures: dict[str, Failures] = {}
     outgoing: Outgoing | None = None
+    newcomers: Sequence[Newcomer] = ()
     regrouped: Regrouped | None = None
 
 

@@ -1,7 +1,7 @@
 """What is kept of a customer."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -98,6 +98,40 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     rule: str
     trace: Sequence[Extended] = ()
     clock_ahead: bool = False
+
+
+class PackedActivity(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an activity's row holds besides its columns."""
+
+    event: Event
+    rule: str
+    trace: Sequence[Extended] = ()
+    clock_ahead: bool = False
+
+
+_PACK: Final = msgspec.msgpack.Encoder().encode
+_ACTIVITY: Final = msgspec.msgpack.Decoder(PackedActivity)
+_PROFILE: Final = msgspec.msgpack.Decoder(ProfileState)
+
+
+def pack_profile(state: ProfileState) -> bytes:
+    """The body of its row."""
+    return _PACK(state)
+
+
+def unpack_profile(body: bytes) -> ProfileState:
+    """What ``pack_profile`` made. Raises msgspec.DecodeError or msgspec.ValidationError on anything else, as both do."""
+    return _PROFILE.decode(body)
+
+
+def pack_activity(event: Event, rule: str, trace: Sequence[Extended] = (), *, clock_ahead: bool = False) -> bytes:
+    """The body of its row."""
+    return _PACK(PackedActivity(event, rule, trace, clock_ahead))
+
+
+def unpack_activity(body: bytes) -> PackedActivity:
+    """What ``pack_activity`` made."""
+    return _ACTIVITY.decode(body)
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -111,4 +111,4 @@ def put(tables: WriterTables, changes: Changes, found: Found, *, now: Callable[[
 
 def _names(tables: WriterTables, changes: Changes) -> bool:
     """Whether it names or joins people while an extension had a say in what may not be on the disk yet."""
-    return tables.sway(more=changes.swayed) and bool(changes.owners or changes.merges)
+    return tables.sway(more=changes.swayed) and bool(changes.owners or changes.newcomers or changes.merges)

@@ -16,7 +16,16 @@ from cdmd.store import seen
 from cdmd.store.audiences import write_audiences
 from cdmd.store.outgoing import write_outgoing
 from cdmd.store.regrouping import regroup
-from cdmd.store.rows import activity_row, identifier_row, letter_row, merge_row, parked_row, profile_row, read_profile
+from cdmd.store.rows import (
+    activity_row,
+    identifier_row,
+    letter_row,
+    merge_row,
+    newcomer_rows,
+    parked_row,
+    profile_row,
+    read_profile,
+)
 from cdmd.store.tables import Tables
 
 Pair: TypeAlias = tuple[str, str]
@@ -100,16 +109,16 @@ def _profiles(tables: Tables, keys: Iterable[ProfileKey], newest: dict[ProfileKe
 def write(tables: Tables, changes: Changes, found: Found, *, now: datetime) -> None:
     """All of ``changes`` in sorted, many-row statements. ``now`` decides in which table new digests lie."""
     activities, newest = _chained(tables, changes.activities, found)
-    write_people(tables, changes, newest)
+    tables.insert("put_activities", [*activities, *write_people(tables, changes, newest)])
     regroup(tables, changes)
     write_audiences(tables, changes)
     _write_seen(tables, changes, found, now=now)
-    tables.insert("put_activities", activities)
     tables.insert("put_merges", list(map(merge_row, changes.merges)))
+    came, living = len(changes.newcomers), changes.profiles.items()
     totals = Counter(
-        events=len(changes.activities),
-        activities=len(changes.activities),
-        profiles=sum((state.merged_into is None) - _was_living(found.known, key) for key, state in changes.profiles.items()),
+        events=len(changes.activities) + came,
+        activities=len(changes.activities) + came,
+        profiles=sum((state.merged_into is None) - _was_living(found.known, key) for key, state in living) + came,
     )
     _write_waiting(tables, changes, totals)
     _write_sources(tables, changes)
@@ -145,15 +154,22 @@ def _chained(
     return rows, ahead
 
 
-def write_people(tables: Tables, changes: Changes, newest: Mapping[ProfileKey, Seq]) -> None:
-    """Profiles and whose identifiers are; ``newest`` is the newest activity of each profile that has a new one."""
+def write_people(tables: Tables, changes: Changes, newest: Mapping[ProfileKey, Seq]) -> list[tuple[Any, ...]]:
+    """Profiles and whose identifiers are; ``newest`` is the newest activity of each profile that has a new one.
+
+    Returned are the rows of the newcomers' activities.
+    """
     people = sorted(changes.profiles.items(), key=_first)
+    came = list(map(newcomer_rows, changes.newcomers))
     tables.insert("put_profiles", [(*profile_row(key, state), newest.get(key)) for key, state in people])
+    tables.insert("put_profiles", [profile for profile, _ in came])
     moved = sorted((key, seq) for key, seq in newest.items() if key not in changes.profiles)
     tables.run_many("chain_ahead", [(seq, key) for key, seq in moved])
-    kinds = _kinds(tables, {kind for kind, _ in changes.owners})
-    rows = sorted(identifier_row(kinds[kind], value, key) for (kind, value), key in changes.owners.items())
-    tables.insert("put_identifiers", rows)
+    owned = [(pair, one.key) for one in changes.newcomers for pair in one.pairs]
+    owned += changes.owners.items()
+    kinds = _kinds(tables, {kind for (kind, _), _ in owned})
+    tables.insert("put_identifiers", sorted([identifier_row(kinds[kind], value, key) for (kind, value), key in owned]))
+    return [activity for _, activity in came]
 
 
 def _kinds(tables: Tables, names: set[str]) -> dict[str, int]:
@@ -206,7 +222,7 @@ def drop_dead(tables: Tables, seqs: Sequence[Seq], totals: Counter[str]) -> None
 
 def _write_sources(tables: Tables, changes: Changes) -> None:
     """The sources met, for a trace that names none. A counter's connector stands for one that only had filtered events."""
-    met = {one.event.source for one in changes.activities}
+    met = {one.event.source for one in changes.activities} | {one.source for one in changes.newcomers}
     met |= {one.entry.event.source for one in changes.dead} | {one.entry.event.source for one in changes.parked}
     met |= {connector for connector, _ in changes.counts}
     new = met - {name for (name,) in tables.rows("sources")}

@@ -17,25 +17,21 @@ from cdmd.models import (
     DeadLetter,
     Delivery,
     Entry,
-    Event,
     Extended,
     Fault,
     Merge,
+    Newcomer,
+    PackedActivity,
     Parked,
     ProfileKey,
     ProfileState,
     Queued,
+    pack_activity,
+    pack_profile,
 )
 
 T = TypeVar("T")
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
-
-
-class _Activity(msgspec.Struct, array_like=True):
-    event: Event
-    rule: str
-    trace: Sequence[Extended]
-    clock_ahead: bool
 
 
 class _Letter(msgspec.Struct, array_like=True):
@@ -72,7 +68,7 @@ class _Delivery(msgspec.Struct, array_like=True):
 
 
 _PROFILE: Final = msgspec.msgpack.Decoder(ProfileState)
-_ACTIVITY: Final = msgspec.msgpack.Decoder(_Activity)
+_ACTIVITY: Final = msgspec.msgpack.Decoder(PackedActivity)
 _LETTER: Final = msgspec.msgpack.Decoder(_Letter)
 _PARKED: Final = msgspec.msgpack.Decoder(_Parked)
 _MERGE: Final = msgspec.msgpack.Decoder(_Merge)
@@ -97,12 +93,19 @@ def _open(row: Sequence[Any], decoder: msgspec.msgpack.Decoder[T], what: str) ->
 
 def profile_row(key: ProfileKey, state: ProfileState) -> tuple[Any, ...]:
     """(id, public, sum, body)."""
-    return _row((key, state.public), _ENCODE(state))
+    return _row((key, state.public), pack_profile(state))
 
 
 def read_profile(row: Sequence[Any]) -> ProfileState:
     """The state in (id, public, sum, body). Raises ``Damaged``, as all the others do."""
     return _open(row, _PROFILE, "profile")
+
+
+def newcomer_rows(one: Newcomer) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Those of its profile and of its activity, each with what it has of their chain: (..., newest) and (..., before)."""
+    key, seq = one.key, one.seq
+    profile, activity = _row((key, one.public), one.profile), _row((seq, key, one.at), one.activity)
+    return (*profile, seq), (*activity, None)
 
 
 def identifier_row(kind: int, value: str, profile: ProfileKey) -> tuple[Any, ...]:
@@ -112,7 +115,8 @@ def identifier_row(kind: int, value: str, profile: ProfileKey) -> tuple[Any, ...
 
 def activity_row(one: Activity) -> tuple[Any, ...]:
     """(seq, profile, time, sum, body)."""
-    return _row((one.seq, one.profile, one.time), _ENCODE(_Activity(one.event, one.rule, one.trace, one.clock_ahead)))
+    body = pack_activity(one.event, one.rule, one.trace, clock_ahead=one.clock_ahead)
+    return _row((one.seq, one.profile, one.time), body)
 
 
 def read_activity(row: Sequence[Any]) -> Activity:

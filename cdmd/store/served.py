@@ -147,7 +147,7 @@ class Served:
         for (connector, name), number in changes.counts.items():
             counts.setdefault(connector, {})[name] = number
         sent = () if changes.outgoing is None else {one.target for one in changes.outgoing.deliveries}
-        grown = len(changes.profiles) + len(changes.seen)
+        grown = len(changes.profiles) + len(changes.newcomers) + len(changes.seen)
         return _ENCODE(
             Written(changes.position, counts, grown, sorted(sent), self._deciding.answer(decide), time.process_time())
         )
