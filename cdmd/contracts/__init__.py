@@ -22,6 +22,7 @@ from cdmd.contracts.connectors import (
     ShowingConnector,
 )
 from cdmd.contracts.directory import Audit, Directory, Person
+from cdmd.contracts.errands import Errand, Errands
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
 from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
@@ -61,6 +62,8 @@ __all__ = [
     "Derive",
     "Directory",
     "ErasingConnector",
+    "Errand",
+    "Errands",
     "EventSettings",
     "Examining",
     "Extension",

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from cdmd.contracts.errands import Errands
 from cdmd.models import Seq
 
 
@@ -33,6 +34,8 @@ class Lanes(Protocol):
     on from. Who is not heard of for some seconds loses its lanes, and whatever it writes after that is refused. Nobody waits
     for ever for another, and what several do comes to what it would come to one after the other. Raise ``NotDurable``.
     """
+
+    errands: Errands
 
     @property
     def name(self) -> str:

@@ -13,6 +13,14 @@ MAX_BODY: Final = 64 * 1024
 
 async def body(request: Request, shape: builtins.type[Any]) -> Any:
     """The body as ``shape``; raises ``BadArguments`` beyond 64 KiB, where it does not fit or is not whole."""
+    try:
+        return msgspec.json.decode(await whole(request) or b"{}", type=shape)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadArguments(f"the body is not understood: {error}") from error
+
+
+async def whole(request: Request) -> bytes:
+    """The body as it is; raises ``BadArguments`` beyond 64 KiB and where it is not whole."""
     body = b""
     try:
         async for chunk in request.stream():
@@ -21,10 +29,7 @@ async def body(request: Request, shape: builtins.type[Any]) -> Any:
                 raise BadArguments(f"a body of more than {MAX_BODY} bytes")
     except ClientDisconnect as error:
         raise BadArguments("the client left before the body was whole") from error
-    try:
-        return msgspec.json.decode(body or b"{}", type=shape)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadArguments(f"the body is not understood: {error}") from error
+    return body
 
 
 def text(request: Request, name: str) -> str | None:

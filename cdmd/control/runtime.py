@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal, Store
+from cdmd.control.carrying import Carrier
 from cdmd.control.needs import Counted, Governance, Identities, Shown, Targets
 from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import PluginInfo, ReloadReport, Status, TailFilter, TailItem
@@ -22,8 +23,27 @@ class Hour(Protocol):
         ...
 
 
+class Place(NamedTuple):
+    """Which of several nodes something is for: this one, the ``node`` of that name, or without a name the one that leads."""
+
+    here: bool
+    node: str | None = None
+
+
 class Runtime(Protocol):
-    """The running daemon as the commands see it. Names are connectors' names as configured now."""
+    """The running daemon as the commands see it. Names are connectors' names as configured now.
+
+    ``carrier`` takes requests to other nodes; None for a daemon that is alone.
+    """
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """The way to other nodes."""
+        ...
+
+    async def place(self, connector: str | None) -> Place:
+        """Whose it is to do something with that connector, or what only the node does that leads. Raises ``NotDurable``."""
+        ...
 
     @property
     def config(self) -> Config:

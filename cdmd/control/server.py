@@ -4,6 +4,7 @@ Who asks stands in the scope (``extensions["cdmd.peer"]``), put there by the soc
 nothing is allowed. Not here: binding the socket, and any check of a role (the commands do that).
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import anyio
@@ -16,6 +17,7 @@ from starlette.routing import Route
 
 from cdmd.control.actors import Actor, Lookups, Peer, actor_of
 from cdmd.control.browsers import refuse_strange
+from cdmd.control.carrying import Answer, Carried, about_connector, belongs_elsewhere, request_of
 from cdmd.control.documents import encoded
 from cdmd.control.handlers import STREAMS, TABLE, Handler, Opener
 from cdmd.control.problems import MEDIA_TYPE, internal_problem, problem_of
@@ -38,7 +40,13 @@ def control_app(runtime: Runtime, *, own_uid: int, lookups: Lookups, heartbeat: 
 
     def route(method: str, path: str, handler: Handler) -> Route:
         async def endpoint(request: Request) -> Response:
-            return await _answer(handler, request, runtime=runtime, own_uid=own_uid, lookups=lookups)
+            try:
+                refuse_strange(request.headers, changes=request.method not in _LOOKS)
+                actor = await _actor(request, runtime, own_uid=own_uid, lookups=lookups)
+                carried = await _carried(request, path, actor, runtime=runtime)
+            except CdmdError as error:
+                return _problem(problem_of(error))
+            return carried or await _answer(handler, runtime, actor, request)
 
         return Route(path, endpoint, methods=[method])
 
@@ -47,11 +55,35 @@ def control_app(runtime: Runtime, *, own_uid: int, lookups: Lookups, heartbeat: 
     return Starlette(routes=routes, exception_handlers={HTTPException: _no_path})
 
 
-async def _answer(handler: Handler, request: Request, *, runtime: Runtime, own_uid: int, lookups: Lookups) -> Response:
-    """Who asks, the command, and its shape or problem as a response: the one place where errors are mapped."""
+async def _carried(request: Request, path: str, actor: Actor, *, runtime: Runtime) -> Response | None:
+    """The answer of another node, where that is for another one to do; None where it is for this one."""
+    carrier = runtime.carrier
+    if carrier is None or not belongs_elsewhere(request.method, path):
+        return None
+    place = await runtime.place(request.path_params["name"] if about_connector(path) else None)
+    return None if place.here else await carrier.carry(request, path, actor, to=place.node)
+
+
+def doing(runtime: Runtime) -> Callable[[Carried], Awaitable[Answer]]:
+    """What does what other nodes ask of this one."""
+    handlers = {(method, path): handler for method, path, handler in TABLE}
+
+    async def do(said: Carried) -> Answer:
+        handler = handlers.get((said.method, said.path))
+        if handler is None:
+            return _as_answer(_problem(problem_of(NotFound("the node that has to do this is of another version"))))
+        return _as_answer(await _answer(handler, runtime, said.actor, request_of(said)))
+
+    return do
+
+
+def _as_answer(response: Response) -> Answer:
+    return Answer(status=response.status_code, media_type=str(response.media_type), body=bytes(response.body))
+
+
+async def _answer(handler: Handler, runtime: Runtime, actor: Actor, request: Request) -> Response:
+    """The command, and its shape or problem as a response: the one place where errors are mapped."""
     try:
-        refuse_strange(request.headers, changes=request.method not in _LOOKS)
-        actor = await _actor(request, runtime, own_uid=own_uid, lookups=lookups)
         shape = await handler(runtime, actor, request)
     except CdmdError as error:
         return _problem(problem_of(error))

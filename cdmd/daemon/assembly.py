@@ -20,6 +20,7 @@ from cdmd.console.app import with_console
 from cdmd.contracts import Lanes
 from cdmd.control.actors import system_lookups
 from cdmd.control.server import control_app
+from cdmd.daemon.errands import do_errands
 from cdmd.daemon.gathering import keep_reporting
 from cdmd.daemon.given import Given
 from cdmd.daemon.history import keep_history
@@ -193,6 +194,7 @@ async def _start_telling(parts: Parts, running: Running, listening: Sockets, tas
     await running.scraping.configure(metrics.listen, metrics.names)
     await tasks.start(keep_history, parts, running.history, name="history")
     if isinstance(parts.store, Lanes):
+        await tasks.start(do_errands, parts, parts.store.errands, running, name="errands")
         await tasks.start(keep_reporting, parts, parts.store, running.report, name="reports")
     await tasks.start(partial(serve, app, listening.control, limits=_COMMANDS_FINISH), name="control")
 

@@ -14,8 +14,10 @@ from cdmd.config.schema import Config
 from cdmd.contracts import Clock, DeadLetterFilter, Journal
 from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import PluginInfo, ReloadReport, Status, TailFilter, TailItem
+from cdmd.control.runtime import Place
 from cdmd.control.watching_shapes import DifferenceRow, LastReload
 from cdmd.daemon.counting import Counting
+from cdmd.daemon.errands import carrier_of, whose
 from cdmd.daemon.gathering import Report
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.history import History
@@ -65,6 +67,7 @@ class Running:
         self.governance = Governing(parts)
         self._splitting = Splitting(parts, journal_id=parts.journal.id)
         self.scraping = Scraping(self.metrics, clock=parts.clock)
+        self.carrier = carrier_of(parts)
 
     @property
     def config(self) -> Config:
@@ -119,6 +122,10 @@ class Running:
     async def status(self) -> Status:
         """Measured now."""
         return await self._overview.status(uptime=self._parts.clock.monotonic() - self._began)
+
+    async def place(self, connector: str | None) -> Place:
+        """See ``whose``."""
+        return await whose(self._parts, connector)
 
     async def report(self) -> Report:
         """What this node has to say to others."""

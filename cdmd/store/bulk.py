@@ -28,6 +28,7 @@ STAY: Final[Mapping[str, str]] = {
     "nodes": "which daemons apply now: each says so itself",
     "reports": "how those are: they say so again",
     "lost_nodes": "which of them were lost",
+    "errands": "what they ask each other",
     PROGRESS: "how far a store is filled",
 }
 """Tables that are not moved, each with the reason."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cdmd.errors import NotFound
 from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, needed
 from tests.cluster.test_daemon_on_jetstream import sending, status
@@ -61,3 +62,22 @@ def test_a_node_whose_settings_differ_says_in_what_and_leaves_all_to_the_others(
     both.helps.control.post("/v1/reload")
     eventually(lambda: sorted(map(len, both.lanes().values())) == [2, 2])
     eventually(lambda: status(both.leads)["warnings"] == [])
+
+
+def test_either_node_has_done_what_is_the_others_to_do(both: Nodes) -> None:
+    asked = both.helps.control
+    assert asked.post("/v1/connectors/inbox/pause")["done"] == "paused"
+    assert [row["state"] for row in status(both.leads)["connectors"]] == ["paused"]
+    assert asked.post("/v1/connectors/inbox/resume")["done"] == "resumed"
+    with pytest.raises(NotFound):
+        asked.post("/v1/connectors/nobody/pause")
+    person = both.leads.control.get("/v1/profile?identifier=email:u1@example.com")
+    asked.post("/v1/erasures", {"identifier": "email:u1@example.com"})
+    eventually(lambda: [row["state"] for row in asked.get("/v1/erasures")] == ["complete"])
+    with pytest.raises(NotFound):
+        both.leads.control.get(f"/v1/profile?profile={person['id']}")
+    asked.post("/v1/log-level", {"level": "info"})
+    done = [(row["command"], row["outcome"]) for row in both.leads.control.get("/v1/audit")]
+    assert [row for row in done if row[0] == "pause"] == [("pause", "failed: NotFound"), ("pause", "done")]
+    assert ("log-level", "done") in done
+    assert both.database.run("SELECT count(*) FROM errands") == [(0,)]

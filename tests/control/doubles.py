@@ -42,6 +42,7 @@ from cdmd.contracts import (
     Trace,
 )
 from cdmd.control.actors import Lookups
+from cdmd.control.carrying import Carrier
 from cdmd.control.client import Client
 from cdmd.control.privacy_shapes import (
     ErasureRow,
@@ -69,6 +70,7 @@ from cdmd.control.protocol import (
     TailItem,
     Totals,
 )
+from cdmd.control.runtime import Place
 from cdmd.control.server import control_app
 from cdmd.control.watching_shapes import ConnectorSeries, HistoryReport, LastReload
 from cdmd.errors import BadArguments, ClockDisturbed, Damaged, NotFound
@@ -471,6 +473,13 @@ class MemoryHour:
 
 class MemoryRuntime:
     """What the commands need of the daemon; what happened to it can be read from its attributes."""
+
+    carrier: Carrier | None = None
+    elsewhere = Place(here=True)
+
+    async def place(self, connector: str | None) -> Place:
+        self.done.append(("place", connector))
+        return self.elsewhere
 
     def __init__(self, folder: Path) -> None:
         self.config = Config(

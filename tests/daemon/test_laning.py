@@ -31,6 +31,7 @@ class Together:
         self.outbox = SimpleNamespace(written=lambda names: self.happened.append(f"sent {sorted(names)}"))
         self.happened: list[str] = []
         self.own = Seq(7)
+        self.errands: Any = None
         self.name, self.said, self.digest = "n1", list[str](), ""
 
     async def look(self) -> bool:

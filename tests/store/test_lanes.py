@@ -15,7 +15,7 @@ from cdmd.batches.deciding import Decision
 from cdmd.batches.preparing import prepare
 from cdmd.batches.rules import Rules
 from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
-from cdmd.contracts import Audit
+from cdmd.contracts import Audit, Errand
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Apply, Changes, Entry, Event, Item, Known, Micros, Seq, Wanted, to_micros
@@ -312,6 +312,7 @@ async def test_what_a_node_says_of_itself_goes_with_it_and_one_that_is_lost_is_r
             await a.look()
             lost = next(one for one in await a.nodes() if one.name == "b")
             assert (lost.lost, lost.lanes, lost.report, lost.silent > 29) == (True, [], "", True)
+            assert b.name == "b"
             await b.report("too late")
             await b.balance()
             assert [(one.name, one.lost, one.report) for one in await a.nodes()][1] == ("b", False, "")
@@ -328,6 +329,36 @@ async def test_every_node_keeps_a_row_of_what_was_done_there(database: Database)
         await run(database, "DELETE FROM nodes WHERE name = 'b'")
         with pytest.raises(NotDurable, match="others do its work"):
             await b.note("x", "y")
+
+
+async def test_what_one_node_asks_another_one_is_taken_once_and_answered(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        first, second = await b.errands.ask(None, b"to who leads"), await a.errands.ask("b", b"to b")
+        assert first is not None
+        assert second is not None
+        assert await b.errands.ask("nobody", b"x") is None
+        assert (await a.errands.waiting(), await b.errands.waiting()) == (True, True)
+        assert (await a.errands.take(), await a.errands.take(), await a.errands.waiting()) == (
+            [(first, b"to who leads")],
+            [],
+            False,
+        )
+        assert await b.errands.look(first) == Errand(answer=None, begun=True, there=True)
+        assert not await b.errands.withdraw(first), "somebody does it"
+        await a.errands.answer(first, b"done")
+        assert await b.errands.look(first) == Errand(answer=b"done", begun=True, there=True)
+        await b.errands.forget(first)
+        assert await b.errands.look(first) is None
+        assert await a.errands.withdraw(second)
+        assert await b.errands.take() == []
+        late = await a.errands.ask("b", b"to one that is lost")
+        assert late is not None
+        await run(database, "UPDATE nodes SET until = now() - interval '1s' WHERE name = 'b'")
+        await a.look()
+        assert (await a.errands.look(late), await a.errands.ask("b", b"x")) == (
+            Errand(answer=None, begun=False, there=False),
+            None,
+        )
 
 
 async def test_a_commit_whose_answer_was_lost_is_noticed(database: Database) -> None:

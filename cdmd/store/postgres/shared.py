@@ -23,6 +23,7 @@ from cdmd.store import letters
 from cdmd.store.abreast import Abreast
 from cdmd.store.opening import Server
 from cdmd.store.postgres.connecting import migrate
+from cdmd.store.postgres.errands import PostgresErrands
 from cdmd.store.postgres.nodes import SECONDS, Nodes, Way, divide, nodes_of
 from cdmd.store.postgres.store import MIGRATIONS, PostgresStore
 from cdmd.store.postgres.tables import PostgresTables
@@ -147,6 +148,7 @@ class SharedStore(PostgresStore, Lanes):
     ) -> None:
         super().__init__(url, password, clock=clock, journal_id=journal_id, digests=digests)
         self._nodes, self._count = nodes, lanes
+        self.errands = PostgresErrands(nodes, self._plainly, lambda: self._reading)
         self._abreast = Abreast(self._writer, whole=self._apply, put=self._put, in_steps=False)
 
     @classmethod

@@ -15,7 +15,8 @@ from cdmd.store.tables import Reading, Row, Said, Tables
 from cdmd.store.writer import Writer
 
 _SQL: Final = {
-    name: text.encode() for name, text in load_families("store", "outbox", "seen", "lanes", folder="postgres").items()
+    name: text.encode()
+    for name, text in load_families("store", "outbox", "seen", "lanes", "errands", folder="postgres").items()
 }
 
 
