@@ -167,7 +167,8 @@ class Extending:
     async def begin(self, batch: Batch) -> None:
         """Start the calls that the batch's events need; repeats need none."""
         wanting = [one for one in batch.passages if one.entry.fault is None and self._extensions.plan(one.entry.event.type)]
-        wanting = [one for one in wanting if self._may_be_shown(one)]
+        if self._screen is not None and self._screen.version:
+            wanting = [one for one in wanting if self._may_be_shown(one)]
         for passage, digest in await self._not_yet_seen(wanting):
             # An earlier entry of the same occurrence is decided first, so this one will be a repeat.
             if self._in_flight.setdefault(digest, passage.seq) != passage.seq:

@@ -106,13 +106,12 @@ class Caller:
         self._seconds = 0.0
 
     async def call(
-        self, event: Event, *, attempts: int, suspended: Callable[[], None], span: SpanContext | None = None
+        self, event: Event, *, attempts: int, begun: float, suspended: Callable[[], None], span: SpanContext | None = None
     ) -> Verdict:
         """Call it once if its breaker admits it. ``attempts`` failed before; ``suspended``: see ``Driven``.
 
-        What it asks of others is part of the trace of ``span``.
+        What it asks of others is part of the trace of ``span``; it takes from ``begun`` (monotonic seconds) on.
         """
-        begun = self._clock.monotonic()
         if self._withheld is not None:
             return self._kept_from(event, attempts, self._withheld)
         if not self._breaker.admits(begun):
@@ -166,9 +165,12 @@ class Caller:
         return Verdict(event, Hold(self.key, self._in(wait), attempts, why), Extended(self.key, 0.0, "held"))
 
     def _went_well(self, before: Event, after: Event, begun: float) -> Verdict:
-        self._succeeded()
-        added = tuple(name for name, value in after.data.items() if name not in before.data or before.data[name] != value)
-        return Verdict(after, None, self._visit("extended" if added or after != before else "unchanged", begun, added))
+        ended = self._succeeded()
+        if after is before:
+            return Verdict(after, None, self._visit("unchanged", ended - begun))
+        held = before.data
+        added = tuple([name for name, value in after.data.items() if name not in held or held[name] != value])
+        return Verdict(after, None, self._visit("extended" if added or after != before else "unchanged", ended - begun, added))
 
     def _asked(self, event: Event, asked: Drop | RetryLater | Reject, attempts: int, begun: float) -> Verdict:
         outcome: Outcome
@@ -188,14 +190,15 @@ class Caller:
             self._breaker.withdraw()
         else:
             self._succeeded()
-        return Verdict(event, outcome, self._visit(word, begun))
+        return Verdict(event, outcome, self._visit(word, self._clock.monotonic() - begun))
 
-    def _succeeded(self) -> None:
-        """What was wrong some time ago is over."""
+    def _succeeded(self) -> float:
+        """What was wrong some time ago is over. The moment (monotonic seconds)."""
         now = self._clock.monotonic()
         self._breaker.succeeded(now)
         if self._failed_at is not None and now - self._failed_at > WITHIN:
             self._failed_at = self._failure = None
+        return now
 
     def _failed(self, event: Event, reason: str, attempts: int, begun: float, *, logged: str | None = None) -> Verdict:
         """``logged`` in place of a reason in the plugin's own words: those stand in rows, and the log is read by more."""
@@ -205,7 +208,7 @@ class Caller:
         self._log.warning("extension_failed", plugin=self.plugin, extension=self.key, error=told, attempt=attempts + 1)
         if self._breaker.failed(self._clock.monotonic()):
             self._log.error("extension_not_called_for_a_while", plugin=self.plugin, extension=self.key)
-        visit = self._visit(f"{FAILED}: {reason}", begun)
+        visit = self._visit(f"{FAILED}: {reason}", self._clock.monotonic() - begun)
         match self.extension.on_failure:
             case "store":
                 return Verdict(event, None, visit)
@@ -224,8 +227,7 @@ class Caller:
         why = f"it keeps failing and is let alone for a while: {self._failure}"
         return Verdict(event, Hold(self.key, due, attempts, why), Extended(self.key, 0.0, "held"))
 
-    def _visit(self, outcome: str, begun: float, added: Sequence[str] = ()) -> Extended:
-        seconds = self._clock.monotonic() - begun
+    def _visit(self, outcome: str, seconds: float, added: Sequence[str] = ()) -> Extended:
         self._durations.append(seconds)
         self._seconds += seconds
         return Extended(self.key, round(seconds, 6), outcome, added)

@@ -237,7 +237,9 @@ class Extensions:
             self._serve_more(line)
 
         try:
-            verdict = await line.caller.call(visit.event, attempts=visit.attempts, suspended=suspended, span=visit.span)
+            verdict = await line.caller.call(
+                visit.event, attempts=visit.attempts, begun=begun, suspended=suspended, span=visit.span
+            )
         finally:
             line.suspended -= waits
         visit.event, visit.outcome, visit.called = verdict.event, verdict.outcome, False

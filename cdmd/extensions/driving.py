@@ -36,13 +36,26 @@ class Driven:
     the coroutine raises, ``DeadlinePassed``, or ``Misbehaved``; a cancellation of the awaiting task passes through.
     """
 
+    # No more than the first four are set as long as it does not wait, as most calls never do.
+    __slots__ = (
+        "_cancels_before",
+        "_closing",
+        "_coroutine",
+        "_dropped",
+        "_exiting",
+        "_grace",
+        "_overdue",
+        "_own_cancels",
+        "_suspended",
+        "_task",
+        "_timeout",
+        "_timers",
+    )
+
     def __init__(
         self, coroutine: Coroutine[Any, Any, Any], *, timeout: float, suspended: Callable[[], None], grace: float = GRACE
     ) -> None:
         self._coroutine, self._timeout, self._suspended, self._grace = coroutine, timeout, suspended, grace
-        self._timers: list[asyncio.TimerHandle] = []
-        self._overdue = self._closing = self._dropped = self._exiting = False
-        self._own_cancels = self._cancels_before = 0
 
     def __await__(self) -> Generator[Any, Any, Any]:
         try:
@@ -54,7 +67,9 @@ class Driven:
         except BaseException as error:
             raise Misbehaved(error) from error
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._cancels_before = self._task.cancelling()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._overdue = self._closing = self._dropped = self._exiting = False
+        self._own_cancels, self._cancels_before = 0, self._task.cancelling()
         self._later(self._timeout, self._pass_deadline)
         self._suspended()
         try:

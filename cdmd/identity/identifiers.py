@@ -31,6 +31,9 @@ Pair = tuple[str, str]
 # What needs no more than lower case, as nearly every address does: it saves a third of what an event's identifiers cost.
 _PLAIN_EMAIL: Final = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+").fullmatch
 
+# Nor is there anything to do about what is printable, ASCII and without blanks where only blanks are taken away.
+_AS_IT_IS: Final = re.compile(r"[!-~]+").fullmatch
+
 
 class Limit(NamedTuple):
     """How many values of a kind one profile may have, first seen within ``period`` microseconds (None: ever)."""
@@ -190,7 +193,10 @@ def _usable(rule: _Rule, text: str) -> str | None:
     form, region, blocked = rule
     if len(text) > LONGEST:
         return None
-    value = text.lower() if form == "email" and _PLAIN_EMAIL(text) else normalise(form, text, region=region)
+    if form == "trim" and _AS_IT_IS(text):
+        value: str | None = text
+    else:
+        value = text.lower() if form == "email" and _PLAIN_EMAIL(text) else normalise(form, text, region=region)
     if value is None:
         return None
     for matches in blocked:

@@ -151,7 +151,8 @@ class Audiences:
             if entered is not (one.name in state.audiences):
                 moves.append(Move(one.name, entered))
         if moves:
-            kept = {name: since for name, since in state.audiences.items() if Move(name, False) not in moves}
+            moved = {move.audience for move in moves}
+            kept = {name: since for name, since in state.audiences.items() if name not in moved}
             state.audiences = kept | {move.audience: int(now) for move in moves if move.entered}
         return moves
 
