@@ -157,9 +157,9 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _servers(journal: Mapping[str, Any]) -> str:
-    """Where it lies, where that is not here; an older daemon says nothing of it."""
+    """Where it lies and who writes it, where that is not here; an older daemon says nothing of it."""
     if (server := journal.get("server")) is None:
-        return ""
+        return f", written by process {own}" if (own := journal.get("process")) else ""
     copies = journal["copies"]
     late = [f"{one['server']} is {one['lag']} behind" for one in copies if not one["current"]]
     return ", ".join([f" at {server or 'no server'}", *([f"{len(copies) + 1} copies"] if copies else []), *late])

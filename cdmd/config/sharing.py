@@ -1,7 +1,7 @@
 """``[journal]`` as a struct: how long what arrived is kept, and whether on this disk or on servers that machines share."""
 
 import importlib.util
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,6 +21,13 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     keep: Annotated[Duration, Meta(description="How long what arrived stays in the journal.")] = Duration.parse("7d")
     reserve: Annotated[Size, Meta(description="Below this much free disk nothing is acknowledged.")] = Size.parse("1GiB")
+    process: Annotated[
+        Literal["shared", "own"],
+        Meta(
+            description="`own`: a process of its own writes the journal, so that acknowledging leaves the daemon's processor to"
+            " what arrives. Only for a journal in the state directory."
+        ),
+    ] = "shared"
     url: Annotated[
         str | None,
         Meta(
@@ -67,6 +74,8 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return f"`{given[0]}` goes with `url`: without it the journal lies in the state directory" if given else None
 
     def _shared(self) -> str | None:
+        if self.process == "own":
+            return '`process = "own"` goes with a journal in the state directory: take it away, or `url`'
         for server in self.servers or ("",):
             parts = urlsplit(server)
             if parts.scheme not in _SCHEMES or not parts.hostname or _port(server) is None:

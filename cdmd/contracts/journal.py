@@ -41,6 +41,7 @@ class JournalStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Figures for ``status``: first and last sequence kept, bytes on disk, and whether appends work (else why not).
 
     Of a journal that lies on servers also which one is talked to (None: the journal lies here), and who else has it.
+    ``process`` is the number of its own process, where one writes it.
     """
 
     first: Seq
@@ -49,6 +50,7 @@ class JournalStatistics(msgspec.Struct, frozen=True, kw_only=True):
     failure: str | None = None
     server: str | None = None
     copies: Sequence[JournalReplica] = ()
+    process: int | None = None
 
 
 class Journal(Protocol):

@@ -46,7 +46,7 @@ class JournalReplicaRow(_Shape, frozen=True, kw_only=True):
 class JournalRow(_Shape, frozen=True, kw_only=True):
     """The journal: ``backlog`` counts events acknowledged and not yet applied or parked.
 
-    Where it lies on servers (``journal.url``): the one that is talked to (empty: none), and those that have copies.
+    On servers (``journal.url``): the one that is talked to (empty: none), and those that have copies; ``process``: its own one.
     """
 
     backlog: int
@@ -54,6 +54,7 @@ class JournalRow(_Shape, frozen=True, kw_only=True):
     failure: str | None = None
     server: str | None = None
     copies: Sequence[JournalReplicaRow] = ()
+    process: int | None = None
 
 
 class StoreRow(_Shape, frozen=True, kw_only=True):

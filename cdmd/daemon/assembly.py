@@ -40,7 +40,7 @@ from cdmd.kit.frames import leaf, sentence
 from cdmd.kit.listener import listen
 from cdmd.kit.serving import serve
 from cdmd.store.files import StateDirectory
-from cdmd.store.opening import Server, open_state
+from cdmd.store.opening import Apart, Server, open_state
 from cdmd.store.remote import Own
 
 _COMMANDS_FINISH = Limits(stop_seconds=1.0)
@@ -87,7 +87,10 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
         named=names.earliest,
         shared=shared_journal(config.journal, holder=name, clock=given.clock, new_id=_new_id, follows=given.applies_only),
         server=_server(given, name),
-        own=Own("cdmd.batches.store_process", DecisionCrossing()) if config.store.process == "own" else None,
+        apart=Apart(
+            store=Own("cdmd.batches.store_process", DecisionCrossing()) if config.store.process == "own" else None,
+            journal=config.journal.process == "own",
+        ),
     )
     opened = await stack.enter_async_context(opening)
     trust = await anyio.to_thread.run_sync(ssl.create_default_context)

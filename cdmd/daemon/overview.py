@@ -141,7 +141,14 @@ def _latest(row: ConnectorRow, late: float | None) -> ConnectorRow:
 
 def _journal(found: JournalStatistics, *, backlog: int) -> JournalRow:
     copies = [JournalReplicaRow(server=one.server, current=one.current, lag=one.lag) for one in found.copies]
-    return JournalRow(backlog=backlog, bytes=found.bytes, failure=found.failure, server=found.server, copies=copies)
+    return JournalRow(
+        backlog=backlog,
+        bytes=found.bytes,
+        failure=found.failure,
+        server=found.server,
+        copies=copies,
+        process=found.process,
+    )
 
 
 def _is_unwell(row: TargetRow) -> bool:

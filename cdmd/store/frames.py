@@ -1,23 +1,24 @@
 """Messages between two processes over a socket: a kind of one byte and a length, then the content."""
 
+import pickle
 import socket
 import struct
 from typing import Final
 
-_HEAD: Final = struct.Struct(">cI")
+HEAD: Final = struct.Struct(">cI")
 
 
 def send(link: socket.socket, kind: bytes, content: bytes = b"") -> None:
     """Send one. Raises OSError where the other side is gone."""
-    link.sendall(_HEAD.pack(kind, len(content)) + content)
+    link.sendall(HEAD.pack(kind, len(content)) + content)
 
 
 def receive(link: socket.socket) -> tuple[bytes, bytes] | None:
     """The next one: its kind and content; None where the other side is gone."""
-    head = _exactly(link, _HEAD.size)
+    head = _exactly(link, HEAD.size)
     if head is None:
         return None
-    kind, length = _HEAD.unpack(head)
+    kind, length = HEAD.unpack(head)
     content = _exactly(link, length)
     return None if content is None else (kind, bytes(content))
 
@@ -34,3 +35,12 @@ def _exactly(link: socket.socket, count: int) -> bytearray | None:
             return None
         have += more
     return found
+
+
+def sendable(error: Exception) -> Exception:
+    """The same where it can be made again from what it says, else its name."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - just made
+    except Exception:  # noqa: BLE001 - what a plugin's or a library's error is made of is its own affair
+        return RuntimeError(type(error).__name__)
+    return error

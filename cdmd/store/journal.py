@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 import anyio
 import anyio.to_thread
@@ -19,35 +19,20 @@ from typing_extensions import override
 from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
 from cdmd.errors import CdmdError, Damaged
 from cdmd.models import Entry, Journaled, Micros, Seq, encode_entry, to_micros
-from cdmd.store.beside import counts_of, put_beside
-from cdmd.store.blocks import Block, examine_run, pack, reach, unpack_after
+from cdmd.store.appending import Appender, Commit, forget, identify, prune
+from cdmd.store.blocks import pack, reach, unpack_after
 from cdmd.store.chunks import Row
 from cdmd.store.copying import copy_database
-from cdmd.store.database import (
-    Connect,
-    Plan,
-    Readers,
-    connect_writer,
-    emptied,
-    inspect,
-    not_durable,
-    opening,
-    transaction,
-    why,
-)
-from cdmd.store.journal_checking import examine_since, head_of, verify_journal
+from cdmd.store.database import Connect, Readers, emptied, inspect, not_durable, opening, why
+from cdmd.store.journal_checking import examine_since, verify_journal
+from cdmd.store.journal_remote import OwnJournal, OwnWriter
 from cdmd.store.mark import Mark, Marker
 from cdmd.store.revising import exchange, revised
-from cdmd.store.sql import load_migrations, load_queries
+from cdmd.store.sql import load_queries
 from cdmd.store.tail import Tail
 from cdmd.store.writer import Writer
 
 _SQL: Final = load_queries("journal")
-_PLAN: Final = Plan(
-    name="journal", migrations=load_migrations("journal"), synchronous="FULL", autocheckpoint=1_000, cache_kib=4_096
-)
-_TAIL_BLOCKS: Final = 64
-_PRUNE_BLOCKS: Final = 16
 _PAGE: Final = 500
 _REVISED: Final = 5_000
 _AT_ONCE_BYTES: Final = 65_536
@@ -57,25 +42,22 @@ _READ_BYTES: Final = 8 * 2**20
 """Encoded bytes read at once: as large as a commit may become twice over, however large each entry is."""
 
 
-class _Commit(NamedTuple):
-    """What goes into the journal together, from ``first`` on if nothing before it fails; ``block`` is it packed, if it is."""
-
-    appends: Sequence[Append]
-    entries: Sequence[Entry]
-    encoded: Sequence[bytes]
-    first: Seq
-    block: Block | None
-
-
 class SqliteJournal(Journal):
-    """``Journal`` on one SQLite file."""
+    """``Journal`` on one SQLite file. Its writer is a thread, or a process of its own."""
 
-    def __init__(self, path: Path, *, clock: Clock, mark_path: Path, tail: Tail, connect: Connect) -> None:
-        self._path, self._clock, self._mark_path, self._tail, self._connect = path, clock, mark_path, tail, connect
-        self._writer = Writer(self._open_connection, name="journal")
+    def __init__(
+        self, path: Path, *, clock: Clock, mark_path: Path, tail: Tail, connect: Connect, own: OwnJournal | None = None
+    ) -> None:
+        self._path, self._clock, self._mark_path, self._tail = path, clock, mark_path, tail
+        self._appender = Appender(path, connect=connect)
+        self._writer: Writer[sqlite3.Connection] | OwnWriter
+        if own is None:
+            self._writer = Writer(lambda: self._appender.open(self._head), name="journal")
+        else:
+            self._writer = OwnWriter(own, path, lambda: self._head)
         self._readers: Readers
         self._id = ""
-        self._head = self._written = Seq(0)  # what the loop knows of, and what the writer's thread has committed
+        self._head = Seq(0)  # what the loop knows of
         self._begun = Seq(0)  # what was on its way last, if nothing before it fails
         self._marker = Marker(mark_path)
         self._failure: str | None = None
@@ -94,17 +76,20 @@ class SqliteJournal(Journal):
         tail_events: int = 4_000,
         tail_bytes: int = 32 * 2**20,
         connect: Connect = sqlite3.connect,
+        own: OwnJournal | None = None,
     ) -> AsyncIterator[Self]:
         """Open or make the journal at ``path``; ``new_id`` names a new one, the tail cache is bounded as given.
+
+        ``own`` has it written by a process of its own.
 
         Raises ``Damaged`` (no database, or the mark contradicts it), ``NotDurable`` (the disk) and ``SchemaUnknown``.
         """
         tail = Tail(max_events=tail_events, max_bytes=tail_bytes)
-        journal = cls(path, clock=clock, mark_path=mark_path, tail=tail, connect=connect)
+        journal = cls(path, clock=clock, mark_path=mark_path, tail=tail, connect=connect, own=own)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(journal._writer)
             with opening("journal", path):
-                await journal._writer.run(partial(_identify, new_id), then=journal._adopt)
+                await journal._writer.run(partial(identify, new_id()), then=journal._adopt)
                 journal._readers = await stack.enter_async_context(Readers.open(path, what="journal"))
             await journal._marker.check(Mark(journal._id, journal._head))
             await journal.write_mark()
@@ -141,12 +126,13 @@ class SqliteJournal(Journal):
         encoded = [body for append in appends for body in append.encoded or map(encode_entry, append.entries)]
         first = Seq(self._begun + 1)
         self._begun = Seq(self._begun + len(encoded))
-        block = self._packed(first, encoded) if sum(map(len, encoded)) <= _AT_ONCE_BYTES else None
-        commit = _Commit(appends, entries, encoded, first, block)
-        return self._appended(self._writer.start(partial(self._commit, commit), then=partial(self._take, commit)))
-
-    def _packed(self, first: Seq, encoded: Sequence[bytes]) -> Block | None:
-        return pack(first, encoded, written=to_micros(self._clock.now())) if encoded else None
+        commit = Commit(appends, encoded, first, to_micros(self._clock.now()))
+        then = partial(self._take, entries, commit)
+        if isinstance(self._writer, OwnWriter):
+            return self._appended(self._writer.commit(commit, then=then))
+        if encoded and sum(map(len, encoded)) <= _AT_ONCE_BYTES:
+            commit = commit._replace(block=pack(first, encoded, written=commit.written))
+        return self._appended(self._writer.start(partial(self._commit, commit), then=then))
 
     async def _appended(self, commit: Awaitable[Seq]) -> Seq:
         try:
@@ -155,30 +141,17 @@ class SqliteJournal(Journal):
             self._failure = why(error)
             raise not_durable("journal", error) from error
 
-    def _commit(self, commit: _Commit, connection: sqlite3.Connection) -> Seq:
-        appends, _, encoded, expected, block = commit
-        first = Seq(self._written + 1)
-        if block is None or first != expected:
-            block = self._packed(first, encoded)
-        if block is not None and not any(append.state for append in appends):
-            # For a single ``execute`` the interpreter is let go of once more, to ask for the row's number.
-            connection.executemany(_SQL["append_at_once"], ((*block, counts_of(appends) or "[]"),))
-        else:
-            with transaction(connection):
-                if block is not None:
-                    connection.execute(_SQL["append"], block)
-                put_beside(connection, appends)
-        self._written = Seq(first + len(encoded) - 1)
-        return first
+    def _commit(self, commit: Commit, connection: sqlite3.Connection) -> Seq:
+        return self._appender.commit(commit, connection)
 
-    def _take(self, commit: _Commit, first: Seq) -> None:
+    def _take(self, entries: Sequence[Entry], commit: Commit, first: Seq) -> None:
         self._failure = None
         # Entries of a commit that was told to have failed and had not lie before ``first``: they are there to be read, too.
-        head = Seq(first + len(commit.entries) - 1)
+        head = Seq(first + len(entries) - 1)
         if first != commit.first:
             self._begun = head
-        if commit.entries:
-            self._tail.extend(first, commit.entries, [len(body) for body in commit.encoded])
+        if entries:
+            self._tail.extend(first, entries, [len(body) for body in commit.encoded])
         if head > self._head:
             self._head = head
             self._grown.set()
@@ -186,13 +159,13 @@ class SqliteJournal(Journal):
 
     @override
     async def forget(self, connector: str) -> int:
-        return await self._write(lambda connection: connection.execute(_SQL["forget"], (connector,)).rowcount)
+        return await self._write(partial(forget, connector))
 
     @override
     async def prune(self, *, before: Micros, upto: Seq) -> int:
         pruned = 0
         async with self._pruning:
-            while count := await self._write(partial(_prune, before, upto)):
+            while count := await self._write(partial(prune, before, upto)):
                 pruned += count
         return pruned
 
@@ -276,7 +249,8 @@ class SqliteJournal(Journal):
         except CdmdError as error:
             return JournalStatistics(first=self._head, head=self._head, bytes=0, failure=self._failure or str(error))
         kept = Seq(first[0][0]) if first else Seq(self._head + 1)
-        return JournalStatistics(first=kept, head=self._head, bytes=size, failure=self._failure)
+        process = self._writer.pid if isinstance(self._writer, OwnWriter) else None
+        return JournalStatistics(first=kept, head=self._head, bytes=size, failure=self._failure, process=process)
 
     # ---- whole or damaged --------------------------------------------------------------------------------------------
 
@@ -302,46 +276,6 @@ class SqliteJournal(Journal):
 
     # ---- opening -----------------------------------------------------------------------------------------------------
 
-    def _open_connection(self) -> sqlite3.Connection:
-        """On the writer's thread, at the start and after every failure: what was acknowledged must be there."""
-        connection = connect_writer(self._path, _PLAN, connect=self._connect)
-        try:
-            connection.executescript(_SQL["appended"])
-            _check_tail(connection, acknowledged=self._head)
-            self._written = head_of(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
     def _adopt(self, found: tuple[str, Seq]) -> None:
         self._id, self._head = found
         self._begun = self._head
-
-
-def _check_tail(connection: sqlite3.Connection, *, acknowledged: Seq) -> None:
-    head = head_of(connection)
-    if head < acknowledged:
-        raise Damaged(f"the journal ends at {head}, but {acknowledged} was acknowledged")
-    rows = connection.execute(_SQL["tail"], (_TAIL_BLOCKS,)).fetchall()
-    faults = examine_run(rows[::-1], before=None)
-    if faults:
-        raise Damaged(f"the journal is damaged: {faults[0]}; put a backup in place with: cdmd restore FILE")
-
-
-def _identify(new_id: Callable[[], str], connection: sqlite3.Connection) -> tuple[str, Seq]:
-    with transaction(connection):
-        row = connection.execute(_SQL["id"]).fetchone()
-        if row is None:
-            row = (new_id(),)
-            connection.execute(_SQL["set_id"], row)
-    return row[0], head_of(connection)
-
-
-def _prune(before: Micros, upto: Seq, connection: sqlite3.Connection) -> int:
-    """A few blocks at a time, so that no append waits long behind it."""
-    with transaction(connection):
-        rows = connection.execute(_SQL["prunable"], {"before": before, "upto": upto, "limit": _PRUNE_BLOCKS}).fetchall()
-        if rows:
-            connection.execute(_SQL["prune"], (rows[-1][0],))
-    return sum(last - first + 1 for last, first in rows)

@@ -19,6 +19,7 @@ from cdmd.models import Seq
 from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.files import StateDirectory
 from cdmd.store.journal import SqliteJournal
+from cdmd.store.journal_remote import OwnJournal
 from cdmd.store.keys import Digester, load_key
 from cdmd.store.moves import JOURNAL_MOVE, JOURNAL_OWNER, MOVED_WHOLE, refuse_moved
 from cdmd.store.remote import Own
@@ -43,6 +44,13 @@ class Server(NamedTuple):
     settings: str = ""
 
 
+class Apart(NamedTuple):
+    """What is written by a process of its own, where it lies in the directory: the store by this one; whether the journal."""
+
+    store: Own | None = None
+    journal: bool = False
+
+
 class Opened(NamedTuple):
     """What a daemon keeps its data in."""
 
@@ -62,27 +70,33 @@ async def open_state(
     named: Callable[[str], str] = str,
     shared: Callable[[Path], AbstractAsyncContextManager[Journal]] | None = None,
     server: Server | None = None,
-    own: Own | None = None,
+    apart: Apart = Apart(),  # noqa: B008 - it holds nothing
 ) -> AsyncIterator[Opened]:
     """Open the databases of a directory that is held (``StateDirectory.held``).
 
     ``new_id`` names a new journal, ``random`` makes a new key, ``named`` gives the name that a source's digests are made by,
     ``shared`` opens a journal that lies elsewhere, with its mark in the file that it is given; ``server`` has the store, if not
-    the directory, ``own`` has it written by a process of its own.
+    the directory, ``apart`` has them written by processes of their own.
     Raises ``Damaged``, ``NotDurable``, ``SchemaUnknown``, and ``CdmdError`` where one was elsewhere before.
     """
     await anyio.to_thread.run_sync(check_place, directory, server)
     await anyio.to_thread.run_sync(partial(check_journal, directory, shared=shared is not None))
     digester = Digester(await anyio.to_thread.run_sync(lambda: _key(directory, random)), named=named)
     async with (
-        SqliteJournal.open(directory.journal, clock=clock, mark_path=directory.mark, new_id=new_id)
+        SqliteJournal.open(
+            directory.journal,
+            clock=clock,
+            mark_path=directory.mark,
+            new_id=new_id,
+            own=OwnJournal(directory.handles) if apart.journal else None,
+        )
         if shared is None
         else shared(directory.mark)
     ) as journal:
         refuse_moved("journal", (await journal.get(JOURNAL_OWNER, [JOURNAL_MOVE])).get(JOURNAL_MOVE))
         if shared is not None:
             await _same_key(journal, digester, directory)
-        opening = partial(_store, directory, server, own, tenure=getattr(journal, "tenure", None))
+        opening = partial(_store, directory, server, apart.store, tenure=getattr(journal, "tenure", None))
         async with (
             opening(clock=clock, journal_id=journal.id, digest=digester.occurrence) as store,
             SqliteFeeds.open(directory.feeds) as feeds,

@@ -113,19 +113,24 @@ class StoreProcess:
         """Nothing that was sent is answered any more."""
         with self._giving_up:
             while self._sent:
-                how = _ended(self._child.wait())
+                how = ended(self._child.wait())
                 self._sent.popleft().future.set_exception(sqlite3.OperationalError(f"the store's own process {how}"))
 
 
 def started(module: str, keep: Sequence[int]) -> StoreProcess:
     """A new one that runs the ``main`` of ``module`` and keeps these descriptors open. Raises OSError."""
+    return StoreProcess(*launched(module, keep))
+
+
+def launched(module: str, keep: Sequence[int]) -> tuple[socket.socket, Child]:
+    """The same as our end of its socket, and the process."""
     link, there = socket.socketpair()
     with ExitStack() as unless_started, there:
         unless_started.callback(link.close)
         command = [sys.executable, "-c", _START.format(module), str(there.fileno()), *sys.path]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[there.fileno(), *keep])  # noqa: S603 - our own module
         unless_started.pop_all()
-    return StoreProcess(link, child)
+    return link, child
 
 
 def _came(sent: _Sent, kind: bytes, content: bytes) -> None:
@@ -141,5 +146,6 @@ def _came(sent: _Sent, kind: bytes, content: bytes) -> None:
         sent.future.set_exception(error)
 
 
-def _ended(code: int) -> str:
+def ended(code: int) -> str:
+    """How, for a sentence."""
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"

@@ -24,7 +24,7 @@ from cdmd.errors import NotDurable
 from cdmd.models import Changes, Known, Seq, Wanted
 from cdmd.store.applying import PLAN, SqliteWriterTables, Sway, apply
 from cdmd.store.database import connect_writer
-from cdmd.store.frames import receive, send
+from cdmd.store.frames import receive, send, sendable
 
 OPEN, CALL, RULES, BATCH, CLOSE, END = b"o", b"c", b"r", b"b", b"x", b"e"
 DONE, FAILED = b"=", b"!"
@@ -212,9 +212,4 @@ def _failure(error: Exception) -> bytes:
     deciding, cause = isinstance(error, _DecisionError), error
     if isinstance(error, _DecisionError):
         cause = error.cause
-    try:
-        said = pickle.dumps(Failed(cause, deciding=deciding))
-        pickle.loads(said)  # noqa: S301 - just made
-    except Exception:  # noqa: BLE001 - what a plugin's or a library's error is made of is its own affair
-        said = pickle.dumps(Failed(RuntimeError(type(cause).__name__), deciding=deciding))
-    return said
+    return pickle.dumps(Failed(sendable(cause), deciding=deciding))

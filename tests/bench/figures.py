@@ -50,6 +50,12 @@ def cpu_seconds(*pids: int) -> float:
     return sum((int(fields[11]) + int(fields[12])) / TICKS for fields in found)
 
 
+def family(pid: int) -> list[int]:
+    """A process and those that it has started."""
+    started = [int(one) for file in Path(f"/proc/{pid}/task").glob("*/children") for one in file.read_text().split()]
+    return [pid, *started]
+
+
 def resident_mib(*pids: int) -> float:
     """Resident memory of processes, each at its highest; the files (programs, libraries) that they share are counted once."""
     highest, files = [_kib(pid, "VmHWM") for pid in pids], [_kib(pid, "RssFile") for pid in pids]

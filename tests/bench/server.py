@@ -1,7 +1,8 @@
 """The daemon's listener as a process of its own, with as much behind it as is asked for, so that each layer has its peer.
 
 ``bare`` answers without looking, ``mapping`` verifies and maps but journals nothing, ``durable`` is the real intake: queue,
-journal on disk, the door. Nothing is applied here. Run: python -m tests.bench.server KIND FOLDER
+journal on disk, the door; ``own`` is that with the journal written by a process of its own. Nothing is applied here.
+Run: python -m tests.bench.server KIND FOLDER
 """
 
 import json
@@ -41,10 +42,10 @@ from cdmd.kit.serving import bind
 from cdmd.models import Accepted, Filtered, Verdict
 from cdmd.privacy.suppressions import Suppressions
 from cdmd.store.files import StateDirectory
-from cdmd.store.opening import open_state
+from cdmd.store.opening import Apart, open_state
 from tests.bench.setup import CONFIG
 
-KINDS = ("bare", "mapping", "durable")
+KINDS = ("bare", "mapping", "durable", "own")
 _HEADERS, _BODY = (("content-type", "application/json"),), b'{"accepted":1,"filtered":0}'
 
 
@@ -89,13 +90,15 @@ class MapsOnly:
 
 
 @asynccontextmanager
-async def durable(config: Config, folder: Path) -> AsyncIterator[IntakeSource]:
+async def durable(config: Config, folder: Path, *, own: bool) -> AsyncIterator[IntakeSource]:
     """The real source on a real journal."""
     clock, directory = SystemClock(), StateDirectory(folder)
     async with AsyncExitStack() as stack:
-        stack.enter_context(directory.held())
+        directory = stack.enter_context(directory.held())
         opened = await stack.enter_async_context(
-            open_state(directory, clock=clock, new_id=lambda: uuid.uuid4().hex, random=secrets.token_bytes)
+            open_state(
+                directory, clock=clock, new_id=lambda: uuid.uuid4().hex, random=secrets.token_bytes, apart=Apart(journal=own)
+            )
         )
         queue = JournalQueue(
             opened.journal,
@@ -132,7 +135,8 @@ async def run(kind: str, folder: Path, config: Config) -> None:
     async with AsyncExitStack() as stack:
         handler: Any = Bare()
         if kind != "bare":
-            source: Any = MapsOnly(config) if kind == "mapping" else await stack.enter_async_context(durable(config, folder))
+            opening = durable(config, folder, own=kind == "own")
+            source: Any = MapsOnly(config) if kind == "mapping" else await stack.enter_async_context(opening)
             handler = Edge(clock=SystemClock(), ready=lambda: (True, ["ok"]), degraded=print)
             handler.swap([(_connector(config), source)])
         tasks = await stack.enter_async_context(anyio.create_task_group())

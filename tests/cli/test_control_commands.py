@@ -136,6 +136,12 @@ def test_the_status_says_what_is_running_and_how_well(full: Daemon, cdmctl: Cdmc
     assert ended.err == "warning: the journal takes nothing: no space\nwarning: the disk is slow\n"
 
 
+def test_the_status_says_who_writes_the_journal_where_the_daemon_does_not(full: Daemon, cdmctl: Cdmctl) -> None:
+    assert "written by" not in cdmctl("status").out
+    full.runtime.journal_process = 4_711
+    assert "waiting, 4.0 KiB, written by process 4711" in cdmctl("status").out
+
+
 def test_an_empty_list_says_so_on_stderr(cdmctl: Cdmctl) -> None:
     ended = cdmctl("dead-letters", "list")
     assert (ended.status, ended.out, ended.err) == (0, "", "no dead letters\n")

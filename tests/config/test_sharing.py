@@ -28,6 +28,7 @@ HERE = "nats://n1.example:4222"
         ({"url": HERE, "name": ""}, "`name` takes letters"),
         ({"url": HERE, "replicas": 6}, "at most 5"),
         ({"url": HERE, "username": "u"}, "go together"),
+        ({"url": HERE, "process": "own"}, 'process = "own"` goes with a journal in the state directory'),
         ({"replicas": 3}, "`replicas` goes with `url`"),
         ({"token": SECRET}, "`token` goes with `url`"),
     ],

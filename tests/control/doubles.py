@@ -513,6 +513,7 @@ class MemoryRuntime:
         self.last_reload: LastReload | None = None
         self.extra_connectors: list[ConnectorRow] = []
         self.failure: str | None = None
+        self.journal_process: int | None = None
 
     async def status(self) -> Status:
         self._fail()
@@ -521,7 +522,7 @@ class MemoryRuntime:
             state="running",
             uptime_seconds=12.5,
             queue=QueueRow(events=0, max_events=10_000, bytes=0, max_bytes=2**26),
-            journal=JournalRow(backlog=0, bytes=4096, failure=self.failure),
+            journal=JournalRow(backlog=0, bytes=4096, failure=self.failure, process=self.journal_process),
             store=StoreRow(bytes=8192, parked=0, parked_bytes=0),
             disk=DiskRow(free_bytes=2**34, reserve_bytes=2**30, days_left=80.0),
             connectors=[

@@ -26,6 +26,8 @@ MAY_CATCH_ALL = (
     "cdmd/batches/writing.py",  # an event that breaks the deciding is set apart, so that it does not stop all others
     "cdmd/store/writer.py",  # what failed belongs to the one who asked, and the writing thread lives on
     "cdmd/store/served.py",  # the same for the writing process
+    "cdmd/store/journal_process.py",  # and for the journal's
+    "cdmd/store/frames.py",  # what cannot be sent to the one who asked is named to him
     "cdmd/store/process.py",  # an answer that cannot be read belongs to the one who asked, and the next one is read
     "cdmd/control/server.py",
     "cdmd/console/app.py",

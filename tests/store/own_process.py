@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,6 +12,9 @@ from typing_extensions import override
 
 from cdmd.batches.crossing import DecisionCrossing, Decisions
 from cdmd.contracts import Clock
+from cdmd.store.database import Connect
+from cdmd.store.journal_process import JournalServed
+from cdmd.store.journal_remote import OwnJournal
 from cdmd.store.process import StoreProcess, started
 from cdmd.store.remote import Own
 from cdmd.store.served import CLOSE, Served
@@ -74,6 +78,38 @@ def reopening(path: Path, clock: Clock, own: Own) -> Callable[[], AbstractAsyncC
         return SqliteStore.open(path, clock=clock, journal_id="one", digest=DIGESTER.occurrence, own=own)
 
     return opening
+
+
+class JournalInThread:
+    """The same for the journal's process."""
+
+    pid = os.getpid()
+
+    def __init__(self, link: socket.socket, connect: Connect) -> None:
+        self._link, self._connect = link, connect
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with self._link:
+            JournalServed(self._link, lambda: None, connect=self._connect).run()
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._thread.join(timeout)
+        return 0
+
+    def kill(self) -> None:
+        raise AssertionError("it ends by itself")
+
+
+def journal_in_thread(connect: Connect = sqlite3.connect) -> OwnJournal:
+    """Everything but the process: what is done at its other end can be seen, and ``connect`` can fail."""
+
+    def start(module: str, keep: Sequence[int]) -> tuple[socket.socket, JournalInThread]:
+        link, there = socket.socketpair()
+        return link, JournalInThread(there, connect)
+
+    return OwnJournal(start=start)
 
 
 @asynccontextmanager
