@@ -1,12 +1,15 @@
 """``cdmd check`` and ``verify``: what is looked at while no daemon runs."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from cdmd.cli.loading import load_all
 from cdmd.cli.online import unreachable
+from cdmd.cli.roles import ROLE
+from cdmd.config.roles import role_problems
 from cdmd.config.schema import Config
 from cdmd.errors import ConfigInvalid
 from cdmd.store.checking import verify_store
@@ -33,18 +36,20 @@ _WHOLE = {
 @_JSON
 @click.option("--online", is_flag=True, help="Also look up every host that the configuration names.")
 @click.option("--quiet", is_flag=True, help="Say nothing where nothing is wrong.")
-def check(config: Path | None, *, as_json: bool, online: bool, quiet: bool) -> int:
+@ROLE
+def check(config: Path | None, *, as_json: bool, online: bool, quiet: bool, roles: Sequence[str]) -> int:
     r"""Report every mistake of the configuration; exit status 0, or 6.
 
     \b
     cdmd check
     cdmd check --config /etc/cdmd/cdmd.toml --online
+    cdmd check --role pull,deliver
     """
     problems: tuple[str, ...] = ()
     loaded: Config | None = None
     try:
         loaded = load_all(config).config
-        problems = tuple(unreachable(loaded)) if online else ()
+        problems = (*role_problems(loaded, roles), *(unreachable(loaded) if online else ()))
     except ConfigInvalid as error:
         problems = tuple(error.problems)
     if as_json:

@@ -12,10 +12,10 @@ import structlog
 
 from cdmd.cli.leaving import leave_within
 from cdmd.cli.loading import load_all
+from cdmd.cli.roles import ROLE
 from cdmd.config.schema import Config
 from cdmd.daemon import Given
 from cdmd.daemon import run as run_daemon
-from cdmd.daemon.given import APPLIES, ROLES
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.loglines import choose
 from cdmd.kit.logs import Logs
@@ -34,19 +34,14 @@ _COLLECT_AFTER = (500_000, 20, 50)
     epilog="Without any configuration it starts on embedded defaults: one webhook connector, inbox, on 127.0.0.1:8787."
 )
 @click.option("--config", type=click.Path(path_type=Path), help="The configuration file.")
-@click.option(
-    "--role",
-    type=click.Choice(["all", "process"]),
-    default="all",
-    help="process: apply a part of what another node takes (journal.partitions), and nothing else.",
-)
-def run(config: Path | None, role: str) -> None:
+@ROLE
+def run(config: Path | None, roles: Sequence[str]) -> None:
     r"""Run the daemon in the foreground.
 
     \b
     cdmd run
     cdmd run --config /etc/cdmd/cdmd.toml
-    cdmd run --role process
+    cdmd run --role process,deliver
     """
     os.umask(0o077)
     gc.disable()  # until it is ready (``tune_interpreter``): what is made by then stays, and looking through it takes a second
@@ -72,7 +67,7 @@ def run(config: Path | None, role: str) -> None:
         clock=clock,
         lengthen=_lengthen,
         private=loaded.private,
-        roles=APPLIES if role == "process" else ROLES,
+        roles=roles,
     )
     try:
         anyio.run(run_daemon, given, backend="asyncio", backend_options={"use_uvloop": True})

@@ -22,6 +22,7 @@ from cdmd.contracts.connectors import (
     ShowingConnector,
 )
 from cdmd.contracts.directory import Audit, Directory, Person
+from cdmd.contracts.duties import DELIVER, PULL, Duties, Holder, Part
 from cdmd.contracts.errands import Errand, Errands
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
 from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding
@@ -41,6 +42,8 @@ from cdmd.contracts.witnesses import Witness
 
 __all__ = [
     "BEGINNING",
+    "DELIVER",
+    "PULL",
     "ActivityPage",
     "Addressee",
     "Append",
@@ -61,6 +64,7 @@ __all__ = [
     "DeliveringTarget",
     "Derive",
     "Directory",
+    "Duties",
     "ErasingConnector",
     "Errand",
     "Errands",
@@ -73,6 +77,7 @@ __all__ = [
     "Format",
     "Hidden",
     "History",
+    "Holder",
     "Holding",
     "Http",
     "HttpAnswer",
@@ -91,6 +96,7 @@ __all__ = [
     "NotifiedConnector",
     "Outbox",
     "Outlet",
+    "Part",
     "Person",
     "ProfileFound",
     "PullConnector",

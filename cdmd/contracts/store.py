@@ -121,8 +121,11 @@ class Store(Protocol):
         """
         ...
 
-    async def note(self, name: str, value: str) -> None:
-        """Keep a small fact under ``name``, in place of the one before."""
+    async def note(self, name: str, value: str, *, target: str | None = None) -> None:
+        """Keep a small fact under ``name``, in place of the one before.
+
+        One of a ``target`` is refused where another node sends to that (``Duties``).
+        """
         ...
 
     async def noted(self, name: str) -> str | None:

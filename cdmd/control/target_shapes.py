@@ -16,7 +16,7 @@ class TargetRow(_Shape, frozen=True, kw_only=True):
     ``state`` is active, paused (it asked to wait, or did not answer), failing (one at a time tries), disabled, or gone (no
     longer configured); ``reason`` says why, ``next`` when it is tried again. ``dropped`` had no room (since ``full_since``
     while that lasts); ``failed`` are set aside; ``untold`` were not sent because the condition failed or a purpose was not
-    granted, as ``fault`` says.
+    granted, as ``fault`` says. ``node`` is who sends, where several nodes divide the targets among themselves.
     """
 
     name: str
@@ -38,6 +38,7 @@ class TargetRow(_Shape, frozen=True, kw_only=True):
     untold: int = 0
     fault: str | None = None
     detail: str | None = None
+    node: str | None = None
 
 
 class DeliveryRow(_Shape, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ import anyio.to_thread
 from cdmd.batches.crossing import DecisionCrossing
 from cdmd.config.alike import whole
 from cdmd.config.naming import Names
+from cdmd.config.roles import role_problems
 from cdmd.console.app import with_console
 from cdmd.contracts import Lanes
 from cdmd.control.actors import system_lookups
@@ -59,14 +60,14 @@ async def run(given: Given) -> None:
             stopping = Stopping(given, stack.enter_context(given.signals()))
             beside.start_soon(stopping.heed, beside.cancel_scope, name="signals of the start")
             parts = await _open(given, stack)
-            parts.absent = await remember(given.plugins, parts.store, keep=not given.applies_only)
+            parts.absent = await remember(given.plugins, parts.store, keep=given.leads)
             await stopping.opened()
-            listening = await stack.enter_async_context(sockets(given.config, given.systemd, public=not given.applies_only))
+            listening = await stack.enter_async_context(sockets(given.config, given.systemd, public=given.leads))
             if parts.tracing is not None:
                 await stack.enter_async_context(parts.tracing.running())
             for client in parts.plugin_clients.values():
                 await stack.enter_async_context(client)
-            await (_apply if given.applies_only else _serve)(parts, listening, stopping)
+            await (_serve if given.leads else _follow)(parts, listening, stopping)
     except BaseExceptionGroup as group:
         raise _plain(group) from group
     finally:
@@ -76,7 +77,8 @@ async def run(given: Given) -> None:
 async def _open(given: Given, stack: AsyncExitStack) -> Parts:
     """The state directory, held, with both databases open, and the parts over them."""
     config, names = given.config, Names(given.config.connectors)
-    _check_sharing(given)
+    if problems := role_problems(config, given.roles):
+        raise ConfigInvalid(problems)
     directory = await stack.enter_async_context(StateDirectory(config.state_dir).hold())
     name = f"{socket.gethostname()}:{directory.root}"
     opening = open_state(
@@ -85,7 +87,7 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
         new_id=_new_id,
         random=secrets.token_bytes,
         named=names.earliest,
-        shared=shared_journal(config.journal, holder=name, clock=given.clock, new_id=_new_id, follows=given.applies_only),
+        shared=shared_journal(config.journal, holder=name, clock=given.clock, new_id=_new_id, follows=not given.leads),
         server=_server(given, name),
         apart=Apart(
             store=Own("cdmd.batches.store_process", DecisionCrossing()) if config.store.process == "own" else None,
@@ -95,14 +97,6 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
     opened = await stack.enter_async_context(opening)
     trust = await anyio.to_thread.run_sync(ssl.create_default_context)
     return Parts(given, opened, names=names, trust=trust, counts=await opened.journal.counts())
-
-
-def _check_sharing(given: Given) -> None:
-    journal, store = given.config.journal, given.config.store
-    if journal.partitions > 1 and store.url is None:
-        raise ConfigInvalid(["journal.partitions: it goes with store.url, the database that several nodes write"])
-    if given.applies_only and journal.partitions == 1:
-        raise ConfigInvalid(["journal.partitions: it is 1, so one node applies everything, and there is no part for this one"])
 
 
 def _new_id() -> str:
@@ -118,15 +112,16 @@ def _server(given: Given, name: str) -> Server | None:
     return Server(settings.url, password, config.journal.partitions, name, given.roles, goes_by)
 
 
-async def _apply(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
-    """The same for one that only applies what another node takes."""
+async def _follow(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
+    """The same for one that takes nothing that is sent: another node leads."""
     running = Running(parts)
-    await _take(parts)
+    _, targets = await _take(parts)
     parts.upkeep.leads = False
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(stopping.follow, parts, running, tasks.cancel_scope), name="signals")
         await _start_extending(parts, tasks)
         await tasks.start(parts.supervisor.run, name="supervisor")
+        await _start_sending(parts, targets, tasks)
         await _start_telling(parts, running, listening, tasks)
         await _be_ready(parts, listening, tasks, connectors=0)
 
@@ -153,8 +148,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await tasks.start(running.identities.run, name="rebuilding")
         await tasks.start(parts.expiry.run, name="expiry")
         await tasks.start(parts.supervisor.run, name="supervisor")
-        await tasks.start(parts.outbound.run, name="targets")
-        await parts.outbound.carry_out(targets)
+        await _start_sending(parts, targets, tasks)
         await parts.connectors.carry_out(plan)
         await tasks.start(parts.privacy.removing.run, name="erasures")
         await tasks.start(parts.privacy.retaining.run, name="retention")
@@ -185,6 +179,14 @@ async def _start_extending(parts: Parts, tasks: anyio.abc.TaskGroup) -> None:
     for plugin, why in why_withheld(plugins).items():
         parts.extensions.withhold(plugin, why)
     await tasks.start(parts.pipeline.run, name="pipeline")
+
+
+async def _start_sending(parts: Parts, targets: Mapping[str, Built], tasks: anyio.abc.TaskGroup) -> None:
+    """Targets; where nodes divide them among themselves, those that become this one's part."""
+    await tasks.start(parts.outbound.run, name="targets")
+    await parts.outbound.carry_out(targets)
+    if parts.dividing is not None:
+        tasks.start_soon(parts.dividing.run, name="duties")
 
 
 async def _start_telling(parts: Parts, running: Running, listening: Sockets, tasks: anyio.abc.TaskGroup) -> None:

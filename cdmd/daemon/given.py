@@ -5,21 +5,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import anyio
 import msgspec
 
+from cdmd.config.roles import INGEST, PULL, ROLES
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.logs import Logs
 from cdmd.kit.systemd import Systemd
 from cdmd.plugins import Plugins
-
-ROLES: Final = ("ingest", "pull", "process", "deliver")
-"""All of a daemon's work: it takes what is sent and fetches the rest, applies it, and sends what follows."""
-APPLIES: Final = ("process",)
 
 Signals = Callable[[], AbstractContextManager[AsyncIterator[signal.Signals]]]
 
@@ -47,6 +43,11 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     roles: Sequence[str] = ROLES
 
     @property
-    def applies_only(self) -> bool:
-        """Whether another node takes what arrives, and this one only applies it."""
-        return tuple(self.roles) == APPLIES
+    def leads(self) -> bool:
+        """Whether it takes what is sent, and writes the journal: it does all that is one node's alone."""
+        return INGEST in self.roles
+
+    @property
+    def pulls(self) -> bool:
+        """Whether it fetches."""
+        return PULL in self.roles

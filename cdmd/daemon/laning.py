@@ -81,7 +81,7 @@ class Laning(Shares):
     def __init__(self, whole: Whole, lanes: Lanes) -> None:
         self._whole, self._lanes, self._clock = whole, lanes, whole.clock
         self._number = whole.config.journal.partitions  # as the store was opened with: another one waits for a restart
-        self.resumes = not whole.given.applies_only
+        self.resumes = whole.given.leads
         self.partition = Partition(whole.digester.secret(_OWNER, "lanes"), lambda: whole.kinds)
         """Which lane an event goes into."""
         self._list: str | None = None
@@ -188,8 +188,7 @@ class Laning(Shares):
     async def _everywhere(self) -> None:
         """What others applied is applied, and what they put into the outbox is to be sent."""
         await self._whole.pipeline.everywhere()
-        if self.resumes:
-            self._whole.store.outbox.written({live.built.config.name for live in self._whole.outbound.dispatcher})
+        self._whole.store.outbox.written({live.built.config.name for live in self._whole.outbound.dispatcher})
 
     def _failed(self, error: CdmdError) -> None:
         if self._trouble is None:

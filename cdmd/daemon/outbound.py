@@ -5,7 +5,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import partial
 from hashlib import blake2b
@@ -17,11 +17,13 @@ import anyio.abc
 import msgspec
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock, DeliveringTarget, Witness
+from cdmd.contracts import DELIVER, Clock, DeliveringTarget, Duties, Holder, Witness
 from cdmd.control.protocol import ReloadRow
 from cdmd.control.target_shapes import TargetRow, Tried
-from cdmd.deliveries.dispatching import Built, Dispatcher, HttpMaker, Live
+from cdmd.deliveries.dispatching import Built, Dispatcher, Live, off
+from cdmd.deliveries.outlets import HttpMaker
 from cdmd.deliveries.replaying import Replaying
+from cdmd.deliveries.standing import standing
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
 from cdmd.kit.globs import Globs
 from cdmd.kit.quantities import Rate
@@ -39,7 +41,10 @@ _GONE: Final = ("gone", "it is no longer configured; what waits for it is droppe
 
 
 class Outbound:
-    """Every target of the configuration. ``dispatcher`` does the work."""
+    """Every target of the configuration. ``dispatcher`` does the work.
+
+    Where nodes divide them only those that are this one's part: it is the ``cdmd.daemon.dividing.Work`` of that.
+    """
 
     def __init__(
         self,
@@ -53,6 +58,10 @@ class Outbound:
         audiences: Audiences,
         witness: Witness | None = None,
     ) -> None:
+        self._divided, self._here = isinstance(store, Duties), frozenset[str]()
+        self._built: Mapping[str, Built] = {}
+        self._holders: Mapping[str, Holder] = {}
+        self._exchanging = anyio.Lock()
         self._store, self._plugins, self._clock, self._journal_id = store, plugins, clock, journal_id
         self._replays: dict[str, Replaying] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -66,6 +75,8 @@ class Outbound:
             chance=random.random,
             witness=witness,
         )
+        if isinstance(store, Duties):
+            self.dispatcher.may = partial(store.holds, DELIVER)
         store.outbox.written = self.dispatcher.wake
 
     # ---- running -----------------------------------------------------------------------------------------------------
@@ -93,8 +104,47 @@ class Outbound:
 
     async def carry_out(self, built: Mapping[str, Built]) -> list[ReloadRow]:
         """Exchange the targets themselves; says of each what became of it."""
-        exchanged = await self.dispatcher.carry_out(built)
+        async with self._exchanging:
+            self._built = built
+            exchanged = await self.dispatcher.carry_out(self._part())
         return [ReloadRow(name=name, verdict=one.verdict, problem=one.problem) for name, one in sorted(exchanged.items())]
+
+    def _part(self) -> dict[str, Built]:
+        return {name: one for name, one in self._built.items() if not self._divided or name in self._here}
+
+    # ---- one node's part -----------------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> Collection[str]:
+        """See ``Work.names``."""
+        return self._built.keys()
+
+    @property
+    def here(self) -> Collection[str]:
+        """See ``Work.here``."""
+        return self._here & self._built.keys()
+
+    async def begin(self, name: str, token: int) -> None:
+        """See ``Work.begin``."""
+        async with self._exchanging:
+            await self.dispatcher.relearn()
+            self._here |= {name}
+            await self.dispatcher.carry_out(self._part())
+
+    async def end(self, name: str) -> None:
+        """See ``Work.end``."""
+        async with self._exchanging:
+            self._here -= {name}
+            await self.dispatcher.carry_out(self._part())
+
+    def seen(self, holders: Mapping[str, Holder]) -> None:
+        """See ``Work.seen``."""
+        self._holders = holders
+        self.dispatcher.elsewhere = {name: _elsewhere(holders.get(name)) for name in self._built if name not in self._here}
+
+    def said(self, name: str) -> str:
+        """See ``Work.said``."""
+        return self.dispatcher.problem(name) or ""
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
         """Send until cancelled."""
@@ -116,20 +166,25 @@ class Outbound:
         """Each one, configured or gone. Raises CdmdError."""
         totals = {one.name: one for one in await self._store.outbox.totals()}
         lives = {live.built.config.name: live for live in self.dispatcher}
+        if self._divided:
+            await self.dispatcher.relearn()
         return [
-            self._row(name, lives.get(name), totals.get(name) or TargetTotals(name=name)) for name in sorted({*totals, *lives})
+            self._row(name, lives.get(name), totals.get(name) or TargetTotals(name=name))
+            for name in sorted({*totals, *lives, *self._built})
         ]
 
     def _row(self, name: str, live: Live | None, total: TargetTotals) -> TargetRow:
         note = self.dispatcher.note(name)
-        state, reason = _GONE if live is None else self.dispatcher.standing(name)
+        built = self._built.get(name)
+        holder = self._holders.get(name) or Holder(None)
+        state, reason = self._standing(name, live)
         until = from_micros(note.until) if note.until > to_micros(self._clock.now()) else None
         replay = self._replays.get(name)
         told = None if replay is None else f"a replay goes on: {replay.done} told again"
         details = [None if live is None else live.outlet.detail, told]
         return TargetRow(
             name=name,
-            type=None if live is None else live.built.config.frame.type,
+            type=None if built is None else built.config.frame.type,
             state=state,
             reason=reason,
             since=_moment(note.since),
@@ -147,7 +202,16 @@ class Outbound:
             untold=total.untold,
             fault=total.fault,
             detail="; ".join(filter(None, details)) or None,
+            node=holder.node,
         )
+
+    def _standing(self, name: str, live: Live | None) -> tuple[str, str | None]:
+        if live is not None:
+            return self.dispatcher.standing(name)
+        if (built := self._built.get(name)) is None:
+            return _GONE
+        holder = self._holders.get(name)
+        return standing(self.dispatcher.note(name), off=off(built), problem=holder.said or None if holder else None)
 
     async def enable(self, name: str) -> str | None:
         """See ``Targets``."""
@@ -193,7 +257,7 @@ class Outbound:
 
     async def forget(self, name: str) -> int:
         """See ``Targets``."""
-        if any(live.built.config.name == name for live in self.dispatcher):
+        if name in self._built:
             raise BadArguments(f"{name} is configured: take it out of the configuration first")
         if name not in {one.name for one in await self._store.outbox.totals()}:
             raise NotFound(f"there is no target {name!r}, and nothing waits for one of that name")
@@ -239,6 +303,12 @@ class Outbound:
             self.dispatcher.log.info("replay_ended", target=name, count=replay.done)
         finally:
             del self._replays[name]
+
+
+def _elsewhere(holder: Holder | None) -> str:
+    if holder is None or holder.node is None:
+        return "is sent to by no node now: start one with the role deliver (cdmctl status shows them)"
+    return f"is sent to by the node {holder.node}: give the command there"
 
 
 def _sample(name: str, now: datetime) -> Delivery:

@@ -1,6 +1,6 @@
 """What ``cdmctl status`` shows, measured: every connector's counters with the sums of promise P9, freshness, disk, plugins."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -8,7 +8,8 @@ import anyio.lowlevel
 import msgspec
 
 from cdmd import __version__
-from cdmd.contracts import JournalStatistics, LookingConnector, StoreTotals, StreamingConnector
+from cdmd.config.roles import DELIVER, PROCESS, PULL
+from cdmd.contracts import JournalStatistics, LookingConnector, Node, StoreTotals, StreamingConnector
 from cdmd.control.audience_shapes import AudiencesRow
 from cdmd.control.privacy_shapes import ErasuresRow
 from cdmd.control.protocol import (
@@ -74,6 +75,7 @@ class Overview:
         plugins = plugin_rows(parts, self._held)
         warnings = _warnings(parts, {"journal": journal.failure, "store": unread or parts.store.failure})
         warnings += gathered.warnings()
+        warnings += _lacking(gathered.nodes)
         unwell = warnings or any(row.state not in _WELL for row in rows) or any(row.error for row in plugins)
         unwell = unwell or any(_is_unwell(row) for row in self._targets)
         return Status(
@@ -113,7 +115,7 @@ class Overview:
     def _erasures(self, gathered: Gathered) -> ErasuresRow:
         """Who only applies knows of none by itself."""
         privacy = self._parts.privacy
-        said = gathered.erasures() if self._parts.given.applies_only else None
+        said = gathered.erasures() if not self._parts.given.leads else None
         return said or ErasuresRow(pending=len(privacy.erasures.pending), progress=privacy.removing.progress)
 
     async def _ask_store(self, *, alone: bool) -> str | None:
@@ -125,7 +127,7 @@ class Overview:
             self._held = await self._parts.store.waiting_for() if self._totals.parked else {}
             if not alone:
                 self._gathered = await gather(self._parts)
-            if self._parts.given.applies_only:  # what the door counts is another node's to count
+            if not self._parts.given.leads:  # what the door counts is another node's to count
                 self._parts.tally.reload(await self._parts.journal.counts())
         except CdmdError as error:
             return f"the store cannot be read, its figures are those of before: {error}"
@@ -245,6 +247,7 @@ def _verified(live: Live) -> str | None:
 def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:
     background = (
         None if parts.laning is None else parts.laning.problem,
+        None if parts.dividing is None else parts.dividing.problem,
         parts.expiry.problem,
         parts.counting.problem,
         *parts.privacy.problems,
@@ -252,6 +255,23 @@ def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:
     reasons = (parts.disk.blocked(), parts.pipeline.failure, *background, parts.outbound.dispatcher.settling.problem)
     found = [*parts.upkeep.problems.values(), *(reason for reason in reasons if reason)]
     return found + [_named(database, failure) for database, failure in failures.items() if failure]
+
+
+_IDLE: Final = {
+    PULL: "nothing is fetched",
+    PROCESS: "nothing that arrives is applied",
+    DELIVER: "nothing is sent to targets",
+}
+
+
+def _lacking(nodes: Sequence[Node]) -> list[str]:
+    """Work that no node does, where several divide it."""
+    roles = {role for one in nodes if not one.lost for role in one.roles}
+    return [
+        f"no node has the role {role}: {so} (cdmd run --role {role})"
+        for role, so in _IDLE.items()
+        if nodes and role not in roles
+    ]
 
 
 def _named(database: str, failure: str) -> str:

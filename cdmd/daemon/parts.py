@@ -21,6 +21,7 @@ from cdmd.daemon.budgets import Budgets
 from cdmd.daemon.counting import Counting
 from cdmd.daemon.deriving import Deriving
 from cdmd.daemon.disk import Disk
+from cdmd.daemon.dividing import dividing_of
 from cdmd.daemon.expiring import Expiry
 from cdmd.daemon.given import Given
 from cdmd.daemon.isolating import Isolating
@@ -85,6 +86,7 @@ class Parts:
         self.audiences = Audiences(given.config.audiences, self.projection)
         self.absent: Sequence[tuple[str, Extension]] = ()
         self.laning = laning_of(self)
+        self.dividing = dividing_of(self)
         self.log: Any = structlog.get_logger()
 
     # ---- on the way in ---------------------------------------------------------------------------------------------

@@ -218,9 +218,8 @@ class Running:
             await parts.refill_door()
         if config.daemon.log_level != before.daemon.log_level:
             parts.logs.set_level(config.daemon.log_level, seconds=None)
-        applies = parts.given.applies_only
-        sent = [] if applies else await parts.outbound.carry_out(targets)
-        rows = [] if applies else await parts.connectors.carry_out(plan, wait=True)
+        sent = await parts.outbound.carry_out(targets)
+        rows = await parts.connectors.carry_out(plan, wait=True) if parts.given.leads else []
         parts.log.info("configuration_reloaded", connectors=len(rows))
         failed = [f"connectors.{row.name}: {row.problem}" for row in rows if row.problem]
         failed += [f"targets.{row.name}: {row.problem}" for row in sent if row.problem]

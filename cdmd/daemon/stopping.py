@@ -85,7 +85,7 @@ class Stopping:
 
     async def _drain(self, parts: Parts, seconds: float) -> bool:
         """Whether all that was acknowledged is applied or parked; what is not is applied after the next start."""
-        if parts.given.applies_only:
+        if not parts.given.leads:
             return True  # others go on with its lanes at once
         with anyio.move_on_after(seconds):
             await self._closed.wait()
@@ -99,7 +99,7 @@ class Stopping:
         """Counts that no append carried, and the store on the disk: so that the next start has little to do again."""
         with anyio.move_on_after(SYNC_SECONDS):
             try:
-                if not parts.given.applies_only:
+                if parts.given.leads:
                     await write_counts(parts.intake)
                 await parts.store.sync()
             except CdmdError as error:

@@ -6,7 +6,7 @@ Not here: sending to one (``sending``), how they are (``standing``), how they ar
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple
 
 import anyio
 import anyio.abc
@@ -18,37 +18,17 @@ from cdmd.config.outbound import TargetConfig
 from cdmd.contracts import Clock, DeliveringTarget, RunningTarget, Store, Values, Witness
 from cdmd.deliveries import endpoints
 from cdmd.deliveries.announcing import Announcing
-from cdmd.deliveries.outlets import Client, TargetOutlet
+from cdmd.deliveries.outlets import HttpMaker, Opened, TargetOutlet
 from cdmd.deliveries.sending import Sender
 from cdmd.deliveries.settling import Settling
 from cdmd.deliveries.standing import Standing, standing
 from cdmd.deliveries.subscribing import Subscriptions
-from cdmd.errors import CdmdError, NotFound
+from cdmd.errors import BadArguments, CdmdError, NotFound
 from cdmd.models import DeliveryVerdict, Micros, Settled, TargetNote, to_micros
 from cdmd.supervisor import UNSTOPPABLE, ChildState, Supervisor
 
 _NOTED_WITHIN: Final = 2.0
 _SPENT: Final = {"failed", "degraded"}
-
-
-class Opened(Client, Protocol):
-    """A client that its owner enters and leaves."""
-
-    async def __aenter__(self) -> Any:
-        """Open it."""
-        ...
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close it."""
-        ...
-
-
-class HttpMaker(Protocol):
-    """Makes a guarded client for what ``settings`` name."""
-
-    def __call__(self, settings: object) -> Opened:
-        """The client."""
-        ...
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -90,6 +70,10 @@ class Dispatcher:
         witness: Witness | None = None,
     ) -> None:
         self._witness = witness
+        self.may: Callable[[str], bool] = lambda name: True
+        """Whether it is this node that sends to the target of that name, where several could."""
+        self.elsewhere: Mapping[str, str] = {}
+        """Targets that another node sends to, each with why it is not to be steered here."""
         self._store, self._http, self._clock, self._scratch = store, http, clock, scratch
         self._journal_id, self.values, self._chance = journal_id, values, chance
         self._live: dict[str, Live] = {}
@@ -113,6 +97,10 @@ class Dispatcher:
     async def load(self) -> None:
         """Learn how the endpoints were before the restart. Raises CdmdError."""
         self._notes = await self._store.outbox.notes()
+
+    async def relearn(self) -> None:
+        """How the endpoints are to which others sent meanwhile. Raises CdmdError."""
+        self._notes |= {name: note for name, note in (await self._store.outbox.notes()).items() if name not in self._live}
 
     # ---- exchanging ------------------------------------------------------------------------------------------------
 
@@ -138,7 +126,7 @@ class Dispatcher:
                 self.hurry(name)  # it was changed: what it was let alone for may be mended
             await self._start(name, one)
             if one.target is None:
-                found[name] = Exchanged("failed", _off(one))
+                found[name] = Exchanged("failed", off(one))
             found.setdefault(name, Exchanged("started"))
         return found
 
@@ -192,6 +180,8 @@ class Dispatcher:
                 changed=partial(self._changed, name),
                 chance=self._chance,
             )
+            sender.may = partial(self.may, name)
+        outlet.may = partial(self.may, name)
         self._live[name] = Live(built=built, http=http, outlet=outlet, sender=sender)
         self._run(name)
         self._announcing.begin(name, self.standing(name))
@@ -201,7 +191,7 @@ class Dispatcher:
         live = self._live[name]
         target, kind = live.built.target, live.built.config.frame.type
         if not live.built.config.frame.enabled or target is None:
-            self.supervisor.mark(name, "paused", _off(live.built), kind=kind)
+            self.supervisor.mark(name, "paused", off(live.built), kind=kind)
         elif live.sender is not None:
             self.supervisor.start(name, live.sender.run, kind=kind)
         elif isinstance(target, RunningTarget):
@@ -214,10 +204,12 @@ class Dispatcher:
         return iter(list(self._live.values()))
 
     def get(self, name: str) -> Live:
-        """The live target of that name. Raises ``NotFound`` with the names there are."""
+        """The live target of that name. Raises ``NotFound`` with the names there are, and ``BadArguments``."""
         try:
             return self._live[name]
         except KeyError:
+            if (why := self.elsewhere.get(name)) is not None:
+                raise BadArguments(f"{name} {why}") from None
             names = ", ".join(sorted(self._live)) or "none"
             raise NotFound(f"there is no target {name!r}; configured are: {names}") from None
 
@@ -228,7 +220,11 @@ class Dispatcher:
     def standing(self, name: str) -> Standing:
         """How the live target of that name is. Raises ``NotFound``."""
         live = self.get(name)
-        return standing(self.note(name), off=_off(live.built), problem=self._spent(name) or live.outlet.problem)
+        return standing(self.note(name), off=off(live.built), problem=self.problem(name))
+
+    def problem(self, name: str) -> str | None:
+        """What the live target of that name says of itself, or what ended its task. Raises ``NotFound``."""
+        return self._spent(name) or self.get(name).outlet.problem
 
     def _spent(self, name: str) -> str | None:
         """What ended its task. While a target is exchanged there is none, though what it was answered is still being noted."""
@@ -337,7 +333,7 @@ def _same(one: Built, other: Built | None) -> bool:
     return other is not None and (one.config.frame, one.config.settings) == (other.config.frame, other.config.settings)
 
 
-def _off(built: Built) -> str | None:
+def off(built: Built) -> str | None:
     """Why nothing is sent at all, where that is so."""
     if built.target is None:
         return getattr(built.config.settings, "unavailable", None) or "its plugin is missing"

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 from typing_extensions import override
@@ -15,11 +15,15 @@ from cdmd.contracts import Addressee, Clock, Http, Outlet, Store, Values
 from cdmd.deliveries.fields import Fields
 from cdmd.deliveries.retrying import settled
 from cdmd.deliveries.settling import Settling
+from cdmd.errors import NotDurable
 from cdmd.kit.posting import Brief, Poster
 from cdmd.models import Delivery, DeliveryVerdict, ProfileKey, to_micros
 
 _LONGEST_SLEEP: Final = 60.0
 """Looked at so often at least: the wall clock may be set meanwhile."""
+
+
+_MOMENT: Final = 0.5
 
 
 class Client(Http, Protocol):
@@ -32,8 +36,31 @@ class Client(Http, Protocol):
         ...
 
 
+class Opened(Client, Protocol):
+    """A client that its owner enters and leaves."""
+
+    async def __aenter__(self) -> Any:
+        """Open it."""
+        ...
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        ...
+
+
+class HttpMaker(Protocol):
+    """Makes a guarded client for what ``settings`` name."""
+
+    def __call__(self, settings: object) -> Opened:
+        """The client."""
+        ...
+
+
 class TargetOutlet(Outlet):
-    """One target's. ``detail`` and ``problem`` are what it says about itself."""
+    """One target's. ``detail`` and ``problem`` are what it says about itself.
+
+    ``may`` says whether it is still this node that sends, where several could.
+    """
 
     def __init__(  # noqa: PLR0913 - each is one thing of the daemon that is handed in
         self,
@@ -50,6 +77,7 @@ class TargetOutlet(Outlet):
         changed: Callable[[], None],
         chance: Callable[[], float],
     ) -> None:
+        self.may: Callable[[], bool] = lambda: True
         self._name, self._frame, self._http, self._clock, self._scratch = name, frame, http, clock, scratch
         self._store, self._settling, self._values, self._judge, self._chance = store, settling, values, judge, chance
         self._changed = changed
@@ -100,6 +128,8 @@ class TargetOutlet(Outlet):
 
     @override
     async def waiting(self, *, limit: int, after: int = 0) -> list[Delivery]:
+        if not self.may():
+            raise NotDurable("another node may send to this target by now")
         return await self._store.outbox.waiting(self._name, limit=limit, after=after)
 
     @override
@@ -128,7 +158,7 @@ class TargetOutlet(Outlet):
 
     @override
     async def put(self, key: str, value: str) -> None:
-        await self._store.note(self._place(key), value)
+        await self._store.note(self._place(key), value, target=self._name)
 
     @override
     async def idle(self, until: datetime, reason: str) -> None:
@@ -137,6 +167,8 @@ class TargetOutlet(Outlet):
             while not woken.is_set() and (left := (until - self._clock.now()).total_seconds()) > 0:
                 with anyio.move_on_after(min(left, _LONGEST_SLEEP)):
                     await woken.wait()
+            while not self.may():  # another node goes on; whoever ends this one is on the way
+                await self._clock.sleep(_MOMENT)
         finally:
             self.detail = self.next = None
 

@@ -32,7 +32,10 @@ _GRACE: Final = 1.0
 
 
 class Sender:
-    """For a target that is handed its deliveries. ``note`` is how its endpoint is; ``changed`` hears of each change of it."""
+    """For a target that is handed its deliveries. ``note`` is how its endpoint is; ``changed`` hears of each change of it.
+
+    ``may`` says whether it is still this node that sends, where several could.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Sender:
         changed: Callable[[TargetNote], None],
         chance: Callable[[], float],
     ) -> None:
+        self.may: Callable[[], bool] = lambda: True
         self._frame, self._target, self._outlet, self._outbox, self._settling = frame, target, outlet, outbox, settling
         self._clock: Clock = outlet.clock
         self._note, self._note_changed, self._chance = note, changed, chance
@@ -103,6 +107,10 @@ class Sender:
         async with self._taking:
             while True:
                 await self._until_allowed()
+                if not self.may():
+                    self.refresh()
+                    await self._clock.sleep(_SOON)
+                    continue
                 if not self._buffer:
                     await self._fetch()
                     continue

@@ -29,6 +29,7 @@ STAY: Final[Mapping[str, str]] = {
     "reports": "how those are: they say so again",
     "lost_nodes": "which of them were lost",
     "errands": "what they ask each other",
+    "duties": "who fetches and sends now: each node says so itself",
     PROGRESS: "how far a store is filled",
 }
 """Tables that are not moved, each with the reason."""

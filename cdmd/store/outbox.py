@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 from typing_extensions import override
 
 from cdmd.contracts import AttemptFilter, Outbox
+from cdmd.errors import NotDurable
 from cdmd.models import (
     Activity,
     Attempt,
@@ -28,6 +29,8 @@ from cdmd.store.rows import read_activity, read_queued
 from cdmd.store.tables import Reading, Tables, Write
 
 T = TypeVar("T")
+Held: TypeAlias = Callable[[Tables, Collection[str]], Collection[str]]
+SENT_ELSEWHERE: Final = "another node sends to this target by now"
 _MOST_BYTES: Final = 4 * 2**20
 _NOTE: Final = msgspec.json.Decoder(TargetNote)
 _ATTEMPT: Final = (
@@ -148,15 +151,33 @@ class StoredOutbox(Outbox):
         return total
 
 
+class SharedOutbox(StoredOutbox):
+    """Where several nodes send: ``held`` says, within a transaction, which of some targets are this one's until its end."""
+
+    def __init__(self, reading: Reading, write: Write, beside: Write, *, held: Held) -> None:
+        super().__init__(reading, write, beside)
+        self._held = held
+
+    @override
+    async def settle(self, settled: Sequence[Settled]) -> None:
+        await self._beside(partial(_settle, settled, held=self._held))
+
+    @override
+    async def note(self, target: str, note: TargetNote) -> None:
+        await self._write(partial(_note, target, msgspec.json.encode(note).decode(), held=self._held))
+
+
 def _put(made: Outgoing, now: Micros, tables: Tables) -> int:
     with tables.transaction():
         return outgoing.write_outgoing(tables, made, now=now)
 
 
-def _note(target: str, note: str, tables: Tables) -> None:
+def _note(target: str, note: str, tables: Tables, *, held: Held | None = None) -> None:
     with tables.transaction():
+        if held is not None and target not in held(tables, [target]):
+            raise NotDurable(SENT_ELSEWHERE)
         tables.run("outbox.note_target", (target, note))
 
 
-def _settle(settled: Sequence[Settled], tables: Tables) -> None:
-    outgoing.settle(tables, settled)
+def _settle(settled: Sequence[Settled], tables: Tables, *, held: Held | None = None) -> None:
+    outgoing.settle(tables, settled, held=held)

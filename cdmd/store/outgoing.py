@@ -4,7 +4,7 @@ The figures of a target move in the transaction of its rows. Of a lane only the 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -77,9 +77,17 @@ def _busy(tables: Tables, target: int, lanes: Sequence[int]) -> set[int]:
     return {lane for (lane,) in tables.rows_in("outbox.busy_lanes", lanes, before=[target])}
 
 
-def settle(tables: Tables, settled: Sequence[Settled]) -> None:
-    """What became of each, in one transaction; what is no longer in the outbox only leaves its attempt."""
+def settle(
+    tables: Tables, settled: Sequence[Settled], *, held: Callable[[Tables, Collection[str]], Collection[str]] | None = None
+) -> None:
+    """What became of each, in one transaction; what is no longer in the outbox only leaves its attempt.
+
+    Of targets that are not among those which ``held`` says nothing is written: another node sends to them, and notes it.
+    """
     with tables.transaction():
+        if held is not None:
+            ours = held(tables, {one.delivery.target for one in settled})
+            settled = [one for one in settled if one.delivery.target in ours]
         names = _named(tables, {one.delivery.target for one in settled})
         places = [one.delivery.n for one in settled if one.delivery.n]
         there = {row[0]: row[1:] for row in tables.rows_in("outbox.still_waiting", places)}

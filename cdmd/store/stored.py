@@ -39,7 +39,7 @@ from cdmd.store.tables import Reading, Tables
 from cdmd.store.writer import Writer
 
 T = TypeVar("T")
-_NOTE: Final = "note: "
+NOTE: Final = "note: "
 KEY_CHECK: Final = ("", "the key that this store's digests are made with")
 """Under a source that no connector can have, so that no renaming touches it."""
 
@@ -121,12 +121,12 @@ class StoredStore(Store):
         return await self._beside(partial(_run, name, said))
 
     @override
-    async def note(self, name: str, value: str) -> None:
-        await self._one("note", (_NOTE + name, value))
+    async def note(self, name: str, value: str, *, target: str | None = None) -> None:
+        await self._one("note", (NOTE + name, value))
 
     @override
     async def noted(self, name: str) -> str | None:
-        rows = await self._reading.rows("meta", (_NOTE + name,))
+        rows = await self._reading.rows("meta", (NOTE + name,))
         return rows[0][0] if rows else None
 
     @override

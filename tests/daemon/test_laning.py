@@ -71,7 +71,7 @@ class Together:
         return self.notes.get(name)
 
 
-def daemon(store: Any, *, applies_only: bool = False, clock: Any = None) -> Any:
+def daemon(store: Any, *, leads: bool = True, clock: Any = None) -> Any:
     async def load() -> None:
         store.happened.append("read")
 
@@ -79,7 +79,7 @@ def daemon(store: Any, *, applies_only: bool = False, clock: Any = None) -> Any:
         store.happened.append("everywhere")
 
     return SimpleNamespace(
-        given=SimpleNamespace(applies_only=applies_only),
+        given=SimpleNamespace(leads=leads),
         kinds=Kinds(IdentitySettings()),
         clock=clock or HandClock(),
         store=store,
@@ -116,12 +116,12 @@ async def test_the_one_that_leads_says_which_list_is_in_force_and_sends_what_oth
 
 async def test_one_that_only_applies_reads_the_list_when_another_one_is_in_force() -> None:
     store = Together()
-    laning = Laning(daemon(store, applies_only=True), store)
+    laning = Laning(daemon(store, leads=False), store)
     assert (laning.resumes, store.told) == (False, None)
     await laning.agreed()
     store.changes = [False, False, True]
     await laning.changed()
-    assert (store.by, store.happened) == ([""], ["read", "everywhere", "everywhere"])
+    assert (store.by, store.happened) == ([""], ["read", *["everywhere", "sent ['crm']"] * 2])
     store.notes["suppressions"] = "9"
     await laning.agreed()
     assert (store.by, store.happened[-1]) == (["", "9"], "read")
@@ -150,7 +150,7 @@ async def test_while_no_server_answers_it_says_so_and_goes_on_by_itself() -> Non
 
 async def test_settings_that_are_not_those_of_the_node_that_leads_are_named_until_they_are_the_same() -> None:
     store = Together()
-    leads, helps = daemon(store), daemon(store, applies_only=True)
+    leads, helps = daemon(store), daemon(store, leads=False)
     helps.config.effective = {"identity": {"blocked": ["x", "y"]}, "indicators": {"hours": {"window": "1d"}}}
     helps.config.effective["plugins"] = {"warranty": {"url": "https://a.example", "token": "env:TOKEN"}}
     first, second = Laning(leads, store), Laning(helps, store)

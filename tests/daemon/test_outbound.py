@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import pytest
 
+from cdmd.contracts import DELIVER, Holder
 from cdmd.control.target_shapes import TargetRow
 from cdmd.daemon.metrics import render
 from cdmd.daemon.parts import Parts
@@ -15,8 +16,9 @@ from cdmd.daemon.running import Running
 from cdmd.errors import BadArguments, ConfigInvalid, NotDurable, NotFound
 from cdmd.kit.globs import Globs
 from cdmd.kit.quantities import Rate
-from cdmd.models import Delivered, Micros, Record, to_micros
+from cdmd.models import Delivered, Micros, Record, TargetNote, to_micros
 from cdmd.supervisor import UNSTOPPABLE, Policy
+from tests.daemon.dividing import Divided, divided
 from tests.daemon.doubles import Fetcher, World, applied, hooks, until, verdicts
 from tests.deliveries.receiving import SECRET, Endpoint, endpoint, eventually
 from tests.deliveries.test_sending import Nightly
@@ -356,3 +358,71 @@ async def test_whoever_is_erased_is_told_of_and_nothing_read_ahead_about_them_is
         said = msgspec.json.decode(only.body)
         assert (said["type"], set(said["data"]["profile"])) == ("profile.erased", {"id"})
         assert b"joe" not in only.body
+
+
+async def test_of_targets_that_nodes_divide_only_those_of_this_one_are_sent_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duties = Divided()
+    divided(monkeypatch, duties)
+    async with (
+        endpoint() as one,
+        World(tmp_path, crm(one, 'events = ["order.*"]') + quiet("night"), extra=NIGHTLY).parts() as parts,
+    ):
+        outbound, node = parts.outbound, parts.dividing
+        assert node is not None
+        assert (sorted(outbound.names), list(outbound.here)) == (["crm", "night"], [])
+        duties.has(DELIVER, "crm", "b")
+        await duties.take(DELIVER, "night")
+        duties.rows[DELIVER, "crm"] = Holder("b", "its disk is full")
+        await node.look(DELIVER, outbound)
+        await take(parts, "e1")
+        found = await row(parts)
+        assert (found.node, found.state, found.reason, found.waiting) == ("b", "failing", "its disk is full", 1)
+        assert ((await row(parts, "night")).node, (await row(parts, "night")).state) == ("a", "active")
+        for refused in (outbound.disable("crm"), outbound.send("crm"), outbound.forget("crm")):
+            with pytest.raises(BadArguments, match=r"the node b: give the command there|crm is configured"):
+                await refused
+        await parts.store.outbox.note("crm", TargetNote(state="paused", reason="as the other node left it"))
+        duties.has(DELIVER, "crm", None)
+        outbound.seen({})
+        with pytest.raises(BadArguments, match="by no node now: start one with the role deliver"):
+            await outbound.attempt("crm")
+        await node.look(DELIVER, outbound)
+        assert outbound.dispatcher.note("crm").reason == "as the other node left it"
+        await sent(parts, 1)
+        await node.look(DELIVER, outbound)
+        assert (await row(parts)).node == "a"
+        duties.over = True
+        await take(parts, "e2")
+        await eventually(lambda: not outbound.dispatcher.get("crm").sender._buffer)
+        assert len(one.got) == 1, "whoever may have lost it sends nothing"
+        await outbound.end("crm")
+        assert (list(outbound.here), (await row(parts)).waiting) == (["night"], 1)
+
+
+async def test_a_target_of_its_own_time_stays_where_it_was_when_it_may_be_another_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duties = Divided()
+    divided(monkeypatch, duties)
+    async with World(tmp_path, quiet("night"), extra=NIGHTLY).parts() as parts:
+        assert parts.dividing is not None
+        await parts.dividing.look(DELIVER, parts.outbound)
+        outlet, woken = parts.outbound.dispatcher.get("night").outlet, anyio.Event()
+        duties.over = True
+        with pytest.raises(NotDurable, match="another node may send"):
+            await outlet.waiting(limit=1)
+
+        async def idle() -> None:
+            await outlet.idle(parts.clock.now(), "for a moment")
+            woken.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(idle)
+            await anyio.wait_all_tasks_blocked()
+            assert not woken.is_set()
+            duties.over = False
+            parts.clock.shift += timedelta(seconds=1)  # type: ignore[attr-defined]
+            with anyio.fail_after(10):
+                await woken.wait()

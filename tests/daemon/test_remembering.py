@@ -11,7 +11,6 @@ import pytest
 
 import cdmd
 import cdmd.builtin
-from cdmd.daemon.given import APPLIES
 from cdmd.errors import ConfigInvalid
 from cdmd.extensions import LeakWatch
 from cdmd.plugins import Plugins
@@ -169,11 +168,11 @@ async def test_a_node_that_only_applies_lets_events_wait_too_and_is_watched_and_
         watched.set()
         await anyio.sleep_forever()
 
-    monkeypatch.setattr("cdmd.daemon.assembly._check_sharing", lambda given: None)  # it goes through files of its own here
+    monkeypatch.setattr("cdmd.daemon.assembly.role_problems", lambda config, roles: [])  # it goes through files of its own here
     monkeypatch.setattr(LeakWatch, "run", watches)
     world = World(tmp_path, f'[metrics]\nlisten = "127.0.0.1:{(port := free())}"\nnames = ["cdmd.example.com"]\n')
     installed(world, till("reject", cdmd_startup=refuses))
-    async with daemon(world, roles=APPLIES) as running:
+    async with daemon(world, roles=("process",)) as running:
         assert running.addresses == []
         (one,) = (await running.control("GET", "/v1/plugin?name=till"))["extensions"]
         assert one["withheld"] == "the plugin till is not well configured: plugins.till.url: is missing"

@@ -127,10 +127,10 @@ class Nodes(Fencing):
     def look(self, tables: Tables) -> bool:
         """Say that this node is there, remove who is not any more; whether ``balance`` has something to do."""
         with tables.transaction():
-            if not self._stays(tables):
+            if not self.stays(tables):
                 return True
-            self._bury(tables)
-            share = self._share(tables)
+            self.bury(tables)
+            share = self.share(tables, WORKS, len(tables.rows("lanes.lanes")))
             free = any(node is None for _, _, node in tables.rows("lanes.lanes"))
             mine = _owned(tables, self.node)
         return mine.keys() != self.lanes.keys() or len(mine) > share or (free and len(mine) < share)
@@ -139,12 +139,12 @@ class Nodes(Fencing):
         """Join the others if this node is not among them; give up and take lanes. Nothing of this node may be under way."""
         with tables.transaction():
             tables.rows("lanes.alone", (_WRITING,))
-            if not self._stays(tables):
+            if not self.stays(tables):
                 ((self.node,),) = tables.rows("lanes.join", (self.name, self._roles, self.settings, self._seconds))
                 tables.run("lanes.back", (self.name,))
                 self._version = 0
-            self._bury(tables)
-            share, mine = self._share(tables), list(_owned(tables, self.node))
+            self.bury(tables)
+            share, mine = self.share(tables, WORKS, len(tables.rows("lanes.lanes"))), list(_owned(tables, self.node))
             for lane in mine[share:]:
                 tables.run("lanes.let_go", (lane, self.node))
             free = [lane for lane, _, node in tables.rows("lanes.lanes") if node is None and lane not in mine]
@@ -169,24 +169,27 @@ class Nodes(Fencing):
         """What ``nodes_of`` has to be asked with."""
         return {"seconds": self._seconds}
 
-    def _stays(self, tables: Tables) -> bool:
+    def stays(self, tables: Tables) -> bool:
+        """Within a transaction: say that this node is there; whether it still is one of them."""
         return self.node is not None and bool(tables.run("lanes.stay", (self._seconds, self.settings, self.node)))
 
-    def _bury(self, tables: Tables) -> None:
+    def bury(self, tables: Tables) -> None:
+        """Within a transaction: remove who is not there any more."""
         tables.run("lanes.bury", (self._seconds,))
         tables.run("lanes.forget_lost")
         tables.run("lanes.orphan")
 
-    def _share(self, tables: Tables) -> int:
-        """How many lanes are this node's part."""
+    def working(self, tables: Tables, role: str) -> list[int]:
+        """Nodes that have the role, and go by the settings in force."""
         in_force = next((settings for (settings,) in tables.rows("lanes.in_force")), "")
-        working = [
-            node for node, roles, settings in tables.rows("lanes.nodes") if WORKS in roles.split() and settings == in_force
-        ]
+        return [node for node, roles, settings in tables.rows("lanes.nodes") if role in roles.split() and settings == in_force]
+
+    def share(self, tables: Tables, role: str, count: int) -> int:
+        """How many of ``count`` are this node's part, of those that have the role."""
+        working = self.working(tables, role)
         if self.node not in working:
             return 0
-        lanes = len(tables.rows("lanes.lanes"))
-        return lanes // len(working) + (working.index(self.node) < lanes % len(working))
+        return count // len(working) + (working.index(self.node) < count % len(working))
 
 
 DESK: Final = -1

@@ -23,9 +23,10 @@ from cdmd.store import letters
 from cdmd.store.abreast import Abreast
 from cdmd.store.opening import Server
 from cdmd.store.postgres.connecting import migrate
+from cdmd.store.postgres.divided import DividedStore
 from cdmd.store.postgres.errands import PostgresErrands
 from cdmd.store.postgres.nodes import SECONDS, Nodes, Way, divide, nodes_of
-from cdmd.store.postgres.store import MIGRATIONS, PostgresStore
+from cdmd.store.postgres.store import MIGRATIONS
 from cdmd.store.postgres.tables import PostgresTables
 from cdmd.store.standing import belong
 from cdmd.store.tables import Row, Said, Tables
@@ -132,7 +133,7 @@ class SharedTables(PostgresTables):
         return self._next
 
 
-class SharedStore(PostgresStore, Lanes):
+class SharedStore(DividedStore, Lanes):
     """``Store`` for one of several nodes. ``position`` is how far all lanes are, as of the last look."""
 
     def __init__(
@@ -146,8 +147,8 @@ class SharedStore(PostgresStore, Lanes):
         nodes: Nodes,
         lanes: int,
     ) -> None:
-        super().__init__(url, password, clock=clock, journal_id=journal_id, digests=digests)
-        self._nodes, self._count = nodes, lanes
+        super().__init__(url, password, clock=clock, journal_id=journal_id, digests=digests, nodes=nodes)
+        self._count = lanes
         self.errands = PostgresErrands(nodes, self._plainly, lambda: self._reading)
         self._abreast = Abreast(self._writer, whole=self._apply, put=self._put, in_steps=False)
 
@@ -192,13 +193,13 @@ class SharedStore(PostgresStore, Lanes):
 
     @override
     async def look(self) -> bool:
-        found = await self._plainly(self._nodes.look)
+        found = await self._heard(self._nodes.look)
         await self.sync()
         return found
 
     @override
     async def balance(self) -> Mapping[int, Seq]:
-        await self._plainly(self._nodes.balance)
+        await self._heard(self._nodes.balance)
         await self.sync()
         return dict(self._nodes.lanes)
 
@@ -233,10 +234,6 @@ class SharedStore(PostgresStore, Lanes):
     @override
     def tells(self, suppressions: Callable[[], str]) -> None:
         self._nodes.tells = lambda: f"{self._nodes.tenure}.{suppressions()}"
-
-    async def _plainly(self, fn: Callable[[Tables], T]) -> T:
-        """On the writer's thread and connection, behind what is under way, with no fence."""
-        return await self._mapped(self._writer.run(lambda tables: fn(tables.plain)))  # type: ignore[attr-defined]
 
     @override
     async def sync(self) -> Seq:

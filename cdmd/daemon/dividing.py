@@ -1,0 +1,139 @@
+"""Keeps this node's part of what one node at a time does: takes what is free, gives up what is too much, ends what it lost.
+
+Not here: whose each duty is (the store's ``Duties``), and the work itself (``Work``).
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Protocol
+
+import anyio
+import structlog
+
+from cdmd.config.schema import Config
+from cdmd.contracts import DELIVER, Clock, Duties, Holder, Part
+from cdmd.control.protocol import DaemonState
+from cdmd.daemon.given import Given
+from cdmd.daemon.outbound import Outbound
+from cdmd.errors import CdmdError
+from cdmd.store.stored import StoredStore
+
+LOOK: Final = 0.5
+"""Seconds between two looks: a twentieth of how long a node may be silent."""
+RARELY: Final = 2.0
+"""The same for a node that has no such work, and only shows who does."""
+
+
+class Work(Protocol):
+    """Duties of one kind, as the daemon's part that does them. Raise ``CdmdError``."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """All that there are, on whichever node."""
+        ...
+
+    @property
+    def here(self) -> Collection[str]:
+        """Those that this node does now."""
+        ...
+
+    async def begin(self, name: str, token: int) -> None:
+        """Do it from now on."""
+        ...
+
+    async def end(self, name: str) -> None:
+        """Do it no more; when it returns nothing of it is under way."""
+        ...
+
+    def seen(self, holders: Mapping[str, Holder]) -> None:
+        """Who does what."""
+        ...
+
+    def said(self, name: str) -> str:
+        """How it goes, for the other nodes to show."""
+        ...
+
+
+class Whole(Protocol):
+    """The daemon's parts that this needs (``Parts`` fulfils it)."""
+
+    given: Given
+    clock: Clock
+    store: StoredStore
+    state: DaemonState
+    config: Config
+
+    @property
+    def outbound(self) -> Outbound:
+        """What is sent."""
+        ...
+
+
+def dividing_of(whole: Whole) -> "Dividing | None":
+    """Of a daemon that is one of several; None where it is alone."""
+    return Dividing(whole, whole.store) if isinstance(whole.store, Duties) else None
+
+
+class Dividing:
+    """All kinds of duties. ``problem`` says why nothing can be taken now, in words for the administrator."""
+
+    def __init__(self, whole: Whole, duties: Duties) -> None:
+        self._whole, self.duties = whole, duties
+        self.problem: str | None = None
+        self._log: Any = structlog.get_logger()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            for kind, work in self._works().items():
+                tasks.start_soon(self._keep, kind, work, name=f"duties: {kind}")
+
+    def _works(self) -> Mapping[str, Work]:
+        return {DELIVER: self._whole.outbound}
+
+    async def _keep(self, kind: str, work: Work) -> None:
+        pause = LOOK if kind in self._whole.given.roles else RARELY
+        while True:
+            if self._whole.state == "running":
+                await self.look(kind, work)
+            await self._whole.clock.sleep(pause)
+
+    async def look(self, kind: str, work: Work) -> None:
+        """Once: whatever cannot be done now is done by the next look."""
+        try:
+            part = await self.duties.part(kind, work.names)
+            for name in set(work.here) - part.mine.keys():
+                await self._end(kind, name, work, "lost")
+            await self._give_up(kind, part, work)
+            await self._begin(kind, part, work)
+            work.seen(part.holders)
+            for name in set(work.here):
+                if (said := work.said(name)) != part.holders.get(name, Holder(None)).said:
+                    await self.duties.say(kind, name, said)
+        except CdmdError as error:
+            if self.problem is None:
+                self._log.warning("duties_failed", error=error)
+            self.problem = f"this node cannot take part in what nodes divide among themselves: {error}"
+            for name in [one for one in work.here if not self.duties.holds(kind, one)]:
+                await self._end(kind, name, work, "over")
+        else:
+            self.problem = None
+
+    async def _give_up(self, kind: str, part: Part, work: Work) -> None:
+        for name in part.surplus:
+            if name in work.here:
+                await self._end(kind, name, work, "given_up")
+        if part.surplus:
+            await self.duties.let_go(kind, part.surplus)
+
+    async def _begin(self, kind: str, part: Part, work: Work) -> None:
+        for name, token in part.mine.items():
+            if name not in part.surplus and name not in work.here:
+                await work.begin(name, token)
+        for name in part.free:
+            if (taken := await self.duties.take(kind, name)) is not None:
+                self._log.info("duty_taken", kind=kind, task=name)
+                await work.begin(name, taken)
+
+    async def _end(self, kind: str, name: str, work: Work, outcome: str) -> None:
+        self._log.info("duty_ended", kind=kind, task=name, outcome=outcome)
+        await work.end(name)

@@ -1,0 +1,21 @@
+-- name: add
+INSERT INTO duties (kind, name) SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING;
+
+-- name: orphan
+UPDATE duties SET node = NULL WHERE node NOT IN (SELECT id FROM nodes);
+
+-- name: there
+SELECT d.name, d.node, d.token, n.name, d.said FROM duties AS d LEFT JOIN nodes AS n ON n.id = d.node
+WHERE d.kind = %s AND d.name = ANY(%s::text[]) ORDER BY d.name;
+
+-- name: take
+UPDATE duties SET node = %s, token = token + 1, said = '' WHERE kind = %s AND name = %s AND node IS NULL RETURNING token;
+
+-- name: let_go
+UPDATE duties SET node = NULL WHERE node = %s AND kind = %s AND name = ANY(%s::text[]);
+
+-- name: held
+SELECT name FROM duties WHERE node = %s AND kind = %s AND name = ANY(%s::text[]);
+
+-- name: say
+UPDATE duties SET said = %s WHERE node = %s AND kind = %s AND name = %s;

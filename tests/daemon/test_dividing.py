@@ -1,0 +1,114 @@
+"""A node's part of what one node at a time does: taken, given up, lost, and what is shown of it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+
+from cdmd.contracts import DELIVER, Holder
+from cdmd.daemon.dividing import Dividing, dividing_of
+from cdmd.testing import ManualClock
+from tests.daemon.dividing import Divided, Done
+
+pytestmark = pytest.mark.anyio
+
+
+def dividing(duties: Divided, **more: Any) -> Dividing:
+    whole = SimpleNamespace(
+        given=SimpleNamespace(roles=("deliver",)), clock=ManualClock(), state="running", store=duties, **more
+    )
+    made = dividing_of(whole)  # type: ignore[arg-type]
+    assert made is not None
+    return made
+
+
+async def test_what_is_free_is_taken_and_what_is_too_much_is_ended_before_others_may_have_it() -> None:
+    duties, work = Divided(), Done("crm", "erp")
+    node = dividing(duties)
+    await node.look(DELIVER, work)
+    assert work.happened == ["begin crm 1", "begin erp 1"]
+    assert duties.rows[DELIVER, "crm"] == Holder("a", "crm goes well")
+    duties.count = 2
+
+    async def let_go(kind: str, names: Any) -> None:
+        work.happened.append(f"let go {names}")
+        await Divided.let_go(duties, kind, names)
+
+    duties.let_go = let_go  # type: ignore[method-assign]
+    await node.look(DELIVER, work)
+    assert work.happened[2:] == ["end erp", "let go ['erp']"]
+    duties.has(DELIVER, "erp", "b")
+    await node.look(DELIVER, work)
+    assert (list(work.here), work.holders["erp"]) == (["crm"], Holder("b"))
+
+
+async def test_what_another_node_has_by_now_is_ended_and_what_came_back_goes_on_with_a_new_token() -> None:
+    duties, work = Divided(), Done("crm")
+    node = dividing(duties)
+    await node.look(DELIVER, work)
+    duties.has(DELIVER, "crm", "b")
+    await node.look(DELIVER, work)
+    assert work.here == {}
+    duties.has(DELIVER, "crm", None)
+    await node.look(DELIVER, work)
+    assert work.happened == ["begin crm 1", "end crm", "begin crm 4"]
+
+
+async def test_of_two_that_are_equally_quick_the_slower_one_begins_nothing() -> None:
+    duties, work = Divided(), Done("crm")
+    part = duties.part
+
+    async def late(kind: str, names: Any) -> Any:
+        found = await part(kind, names)
+        duties.has(DELIVER, "crm", "b")
+        return found
+
+    duties.part = late  # type: ignore[method-assign]
+    await dividing(duties).look(DELIVER, work)
+    assert work.happened == []
+
+
+async def test_what_could_not_be_begun_is_begun_by_a_later_look() -> None:
+    duties, work = Divided(), Done("crm")
+    node = dividing(duties)
+    work.refuses = True
+    await node.look(DELIVER, work)
+    assert node.problem is not None
+    assert "the node that leads does not answer" in node.problem
+    work.refuses = False
+    await node.look(DELIVER, work)
+    assert (work.happened, node.problem) == (["begin crm 1"], None)
+
+
+async def test_while_nobody_can_be_asked_it_goes_on_until_others_may_have_it() -> None:
+    duties, work = Divided(), Done("crm")
+    node = dividing(duties)
+    await node.look(DELIVER, work)
+    duties.fails = True
+    await node.look(DELIVER, work)
+    assert list(work.here) == ["crm"]
+    assert node.problem is not None
+    duties.over = True
+    await node.look(DELIVER, work)
+    assert list(work.here) == []
+
+
+async def test_it_looks_again_and_again_but_not_while_the_daemon_starts_or_stops() -> None:
+    duties, work = Divided(), Done("crm")
+    node = dividing(duties, outbound=work)
+    whole: Any = node._whole
+    whole.state = "starting"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(node.run)
+        await anyio.wait_all_tasks_blocked()
+        assert work.happened == []
+        whole.state = "running"
+        whole.clock.advance(1)
+        await anyio.wait_all_tasks_blocked()
+        assert work.happened == ["begin crm 1"]
+        tasks.cancel_scope.cancel()
+
+
+def test_a_daemon_that_is_alone_divides_nothing() -> None:
+    assert dividing_of(SimpleNamespace(store=object())) is None  # type: ignore[arg-type]
