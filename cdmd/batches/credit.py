@@ -29,9 +29,8 @@ class Credit:
     def journaled(self, first: Seq, entries: Sequence[Entry]) -> None:
         """These entries are durable now; ``first`` is the first one's sequence number."""
         done = max(self._head_at_start, self._position)
-        for seq, entry in enumerate(entries, first):
-            if seq > done:
-                self._behind[entry.event.connector] += 1
+        for source, count in Counter([entry.event.source for entry in entries[max(0, done + 1 - first) :]]).items():
+            self._behind[source.partition(".")[0]] += count
         if self._shared:
             self._wait(Seq(first + len(entries) - 1), [entry.event.connector for entry in entries[max(0, done + 1 - first) :]])
 
@@ -47,12 +46,12 @@ class Credit:
             self._behind.subtract(self._waiting.popleft()[1])
         self.applied(position, ())
 
-    def applied(self, position: Seq, connectors: Iterable[tuple[Seq, str]]) -> None:
-        """Everything up to ``position`` is done, among it these (sequence number, connector)."""
-        self._position = position
-        for seq, connector in connectors:
-            if seq > self._head_at_start and self._behind[connector] > 0:
-                self._behind[connector] -= 1
+    def applied(self, position: Seq, done: Iterable[tuple[Seq, str]]) -> None:
+        """Everything up to ``position`` is done, among it these (sequence number, source)."""
+        self._position, before = position, self._head_at_start
+        for source, count in Counter([source for seq, source in done if seq > before]).items():
+            connector = source.partition(".")[0]
+            self._behind[connector] = max(0, self._behind[connector] - count)
         self._applied.set()
         self._applied = anyio.Event()
 

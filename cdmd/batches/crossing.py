@@ -6,14 +6,13 @@ go rarely, and as they are. Not here: the process, and the store that is written
 
 import pickle
 from collections.abc import Sequence
-from functools import partial
 from typing import Final, NamedTuple, cast
 
 import msgspec
 from typing_extensions import override
 
 from cdmd.batches.deciding import Decider, Decision, Fate
-from cdmd.batches.newcomers import RULE, First, first_of, may_be
+from cdmd.batches.newcomers import RULE, First, Making, may_be
 from cdmd.batches.preparing import Preparation, Prepared, wanted_by
 from cdmd.batches.rules import Rules
 from cdmd.contracts import Decide
@@ -105,7 +104,7 @@ class DecisionCrossing:
         """The decision for the other side. Raises TypeError and the like where an event holds what cannot be written."""
         decision = cast("Decision", decide)
         ready, items = decision.ready, decision.ready.items
-        first = partial(first_of, ready.rules) if may_be(ready.rules) else _never
+        first = Making(ready.rules).first_of if may_be(ready.rules) else _never
         parts = [items[n : n + _STRETCH] for n in range(0, len(items), _STRETCH)]
         stretches = [_ENCODE([first(one) or _sent(one) for one in part]) for part in parts]
         raw = [msgspec.Raw(one) for one in stretches]

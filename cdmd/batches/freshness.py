@@ -5,7 +5,7 @@ Delays are counted minute by minute in buckets that grow by a fifth, so a figure
 
 import math
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
@@ -45,22 +45,28 @@ class Freshness:
         self._begun[connector] = at
 
     def seen(self, happened: Iterable[tuple[str, Micros]], now: datetime) -> None:
-        """Events of these connectors became visible ``now``, to be measured from these moments unless that is history."""
-        moment, delays = to_micros(now), dict[str, list[float]]()
+        """Events of these connectors became visible ``now``, to be measured from these moments unless that is history.
+
+        ``happened`` may also count them.
+        """
+        moment, delays = to_micros(now), dict[str, list[tuple[float, int]]]()
         newest: dict[str, Micros] = {}
-        for connector, at in happened:
+        for (connector, at), times in Counter(happened).items():
             found = delays.setdefault(connector, [])
             if at >= self._begun.get(connector, at):
-                found.append(max(0, moment - at) / 1_000_000)
+                found.append((max(0, moment - at) / 1_000_000, times))
             if at > newest.get(connector, 0):
                 newest[connector] = at
         for connector, waited in delays.items():
-            self.note(connector, waited, now)
+            self._note(connector, waited, now)
             hour = self._hours[connector]
             hour.newest = max(hour.newest or Micros(0), newest.get(connector, Micros(0)))
 
     def note(self, connector: str, delays: Iterable[float], now: datetime) -> None:
         """Events became visible ``now``, so many seconds after they should be measured from (none: only history)."""
+        self._note(connector, [(delay, 1) for delay in delays], now)
+
+    def _note(self, connector: str, delays: Iterable[tuple[float, int]], now: datetime) -> None:
         hour = self._hours.get(connector)
         if hour is None:
             hour = self._hours[connector] = _Hour()
@@ -70,11 +76,11 @@ class Freshness:
             hour.minutes.append((minute, {}))
             _forget(hour, minute)
         counts = hour.minutes[-1][1]
-        for delay in delays:
+        for delay, times in delays:
             bucket = bisect_left(_BOUNDS, delay)
-            counts[bucket] = counts.get(bucket, 0) + 1
-            self._all[bucket] = self._all.get(bucket, 0) + 1
-            self._seconds += delay
+            counts[bucket] = counts.get(bucket, 0) + times
+            self._all[bucket] = self._all.get(bucket, 0) + times
+            self._seconds += delay * times
 
     def seconds(self, connector: str, now: datetime) -> float | None:
         """The 95th percentile of the last hour; None when nothing came."""

@@ -6,6 +6,7 @@ of is taken out of it again and decided as any other. Not here: whatever goes by
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -14,7 +15,7 @@ from cdmd.batches.moments import effective_time
 from cdmd.batches.preparing import Prepared
 from cdmd.batches.rules import Rules
 from cdmd.identity.identifiers import Forms
-from cdmd.identity.naming import public_id
+from cdmd.identity.naming import Naming
 from cdmd.identity.resolution import MOST_IDENTIFIERS, People
 from cdmd.models import (
     Activity,
@@ -76,27 +77,46 @@ def may_be(rules: Rules) -> bool:
     )
 
 
-def first_of(rules: Rules, one: Prepared) -> First | None:
-    """What is made ready of one; None where there is more to it than an event that goes to a profile as it is."""
-    item, digest, (pairs, derived) = one.item, one.digest, one.forms
-    entry = item.entry
-    event = entry.event
-    if digest is None or not pairs or derived or len(pairs) > MOST_IDENTIFIERS or event.connector in rules.known_only:
-        return None
-    if not isinstance(item.outcome, Apply) or item.resumed or item.trace or one.original is not event:
-        return None
-    if entry.fault is not None or entry.brief or entry.adjusted or entry.span is not None:
-        return None
-    received = to_micros(event.received)
-    at, ahead = effective_time(event, received)
-    if ahead or rules.kinds.left_out(event.identifiers, one.forms):
-        return None
-    public, source = public_id(rules.journal_id, item.seq, at), event.source
-    state = ProfileState(public, at, at, [IdentifierState(kind, value, at, at, source) for kind, value in pairs])
-    if rules.audiences.projection.project(state, event, at=at, seq=item.seq, now=received) is not None:
-        return None
-    packed = pack_profile(state), pack_activity(event, RULE)
-    return First(item.seq, digest, one.content, pairs, source, public, at, received, *packed)
+class Making:
+    """Makes what comes of the events of one batch; what is the same for all of them it finds once."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules, self._named = rules, Naming(rules.journal_id)
+        self._received: tuple[datetime | None, Micros] = None, Micros(0)
+
+    def first_of(self, one: Prepared) -> First | None:
+        """What is made ready of one; None where there is more to it than an event that goes to a profile as it is."""
+        item, original, digest, content, (pairs, derived) = one
+        entry, rules = item.entry, self._rules
+        event = entry.event
+        if digest is None or not pairs or derived or len(pairs) > MOST_IDENTIFIERS or original is not event:
+            return None
+        if type(item.outcome) is not Apply or item.resumed or item.trace or _is_more(entry):
+            return None
+        if rules.known_only and event.connector in rules.known_only:
+            return None
+        received = self._moment(event.received)
+        at, ahead = effective_time(event, received)
+        if ahead or (len(pairs) < len(event.identifiers) and rules.kinds.left_out(event.identifiers, one.forms)):
+            return None
+        seq, source = item.seq, event.source
+        public = self._named.public_id(seq, at)
+        state = ProfileState(public, at, at, [IdentifierState(kind, value, at, at, source) for kind, value in pairs])
+        if rules.audiences.projection.project(state, event, at=at, seq=seq, now=received) is not None:
+            return None
+        packed = pack_profile(state), pack_activity(event, RULE)
+        return First(seq, digest, content, pairs, source, public, at, received, *packed)
+
+    def _moment(self, received: datetime) -> Micros:
+        """The rows of a file were received at one moment."""
+        if received is not self._received[0]:
+            self._received = received, to_micros(received)
+        return self._received[1]
+
+
+def _is_more(entry: Entry) -> bool:
+    """Whether there is more to it than its event."""
+    return entry.fault is not None or entry.brief or entry.adjusted or entry.span is not None
 
 
 class Newcomers:

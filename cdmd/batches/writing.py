@@ -3,6 +3,7 @@
 Several may be under way, each after the one before it (``Turn``). Not here: what is decided, and which batch comes when.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
@@ -19,7 +20,7 @@ from cdmd.batches.sharing import Shares
 from cdmd.batches.tail import Tail
 from cdmd.contracts import Clock, Store, Witness
 from cdmd.errors import CdmdError
-from cdmd.models import FAILED, Changes, Count, Seq, to_micros
+from cdmd.models import FAILED, Changes, Count, Micros, Seq, to_micros
 
 _LONGEST_PAUSE: Final = 5.0
 _PATIENT: Final = 2
@@ -148,17 +149,20 @@ class Writing:
     def _moved(self, position: Seq, items: Sequence[Prepared]) -> None:
         if self.shares is not None:
             return
-        done = [(one.item.seq, one.original.connector) for one in items if not one.item.resumed]
+        done = [(one.item.seq, one.original.source) for one in items if not one.item.resumed]
         self._credit.applied(position, done)
         self._applied(position)
 
     def _account(self, changes: Changes, fates: Sequence[Fate]) -> None:
         """After the transaction: figures, freshness, and whoever watches."""
         self.parked += sum(number for (_, counter), number in changes.counts.items() if counter == Count.PARKED)
-        applied = [fate for fate in fates if fate.stage == "applied"]
-        connectors = [fate.item.entry.event.connector for fate in applied]
-        since = [fate.at if one in self.pull else fate.received for one, fate in zip(connectors, applied, strict=True)]
-        self.freshness.seen(zip(connectors, since, strict=True), self._clock.now())
+        # The rows of a file have one moment: what is told of them is told once.
+        applied = Counter([(one.item.entry.event.source, one.at, one.received) for one in fates if one.stage == "applied"])
+        happened = Counter[tuple[str, Micros]]()
+        for (source, at, received), times in applied.items():
+            connector = source.partition(".")[0]
+            happened[connector, at if connector in self.pull else received] += times
+        self.freshness.seen(happened, self._clock.now())
         if self._tail.watched:
             self._show(fates)
         if self._witness is not None:

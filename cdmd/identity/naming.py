@@ -9,6 +9,19 @@ from cdmd.kit.ulid import ulid
 from cdmd.models import Micros, Seq
 
 
+class Naming:
+    """The names of profiles that the events of one journal create."""
+
+    def __init__(self, journal_id: str) -> None:
+        self._journal = blake2b(f"{journal_id}:".encode(), digest_size=10, person=b"cdmd profile")
+
+    def public_id(self, seq: Seq, at: Micros) -> str:
+        """The ULID of the one that the event at ``seq`` creates: its time is ``at``, the rest a digest of both."""
+        digest = self._journal.copy()
+        digest.update(str(seq).encode())
+        return ulid(at, digest.digest())
+
+
 def public_id(journal_id: str, seq: Seq, at: Micros) -> str:
-    """The ULID of the profile that the event at ``seq`` creates: its time is ``at``, the rest a digest of both."""
-    return ulid(at, blake2b(f"{journal_id}:{seq}".encode(), digest_size=10, person=b"cdmd profile").digest())
+    """The same, for a single one."""
+    return Naming(journal_id).public_id(seq, at)

@@ -54,7 +54,7 @@ _TEXT: Final = """
         return None"""
 _IDENTIFIER: Final = """
     found = {look}
-    if type(found) is str and found.isascii():
+    if type(found) is str and (found.isascii() or has_utf8(found)):
         if found:
             identifiers[{key!r}] = found
     elif found is not None:
@@ -71,11 +71,19 @@ def regular(settings: EventSettings) -> Map | None:
         source = _Writer().event(settings)
     except _Irregular:
         return None
-    made: dict[str, Any] = {"Event": Event, "as_time": as_time}
+    made: dict[str, Any] = {"Event": Event, "as_time": as_time, "has_utf8": _has_utf8}
     # Of what the configuration says only names and texts are in it, each written as a literal.
     exec(source, made)  # noqa: S102 - the code above with literals of the configuration, never anything that was sent
     event: Map = made["event"]
     return event
+
+
+def _has_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Irregular(Exception):

@@ -126,7 +126,7 @@ class WayIn:
         A thousand rows of a file would hold the loop for tens of milliseconds (tests/bench/bulk.py).
         """
         fates: list[asyncio.Future[Seq]] = []
-        start = 0
+        start, remember = 0, not all(record.once for record in records)
         try:
             while start < len(records):
                 if start:
@@ -137,7 +137,8 @@ class WayIn:
                 decided: Iterable[_Decided] = await self._at_the_door(some)
                 if self._intake.screen.version:
                     decided = self._screened(decided)
-                fates += [flight.fate() for flight in self._enter(parcel, parcel.mark(), [(decided, verdicts)])]
+                shared = self._enter(parcel, parcel.mark(), [(decided, verdicts)], remember=remember)
+                fates += [flight.fate() for flight in shared]
         except BaseException:
             self._intake.recent.crash(parcel.occurrences, parcel.flight, Overloaded("given up before it was whole"))
             raise
@@ -164,11 +165,11 @@ class WayIn:
                 found.append(one)
         return found
 
-    def _enter(self, parcel: Parcel, mark: Mark, groups: Iterable[_Group]) -> list[Flight]:
+    def _enter(self, parcel: Parcel, mark: Mark, groups: Iterable[_Group], *, remember: bool = True) -> list[Flight]:
         """Put them into the parcel, but for those that are not wanted or are repeats: all of them or none, whatever happens.
 
         ``mark`` is where it is now. Returned are the commits of others that carry the same already, once for each that they
-        carry. It runs for every event (tests/bench/intake.py).
+        carry. Without ``remember`` nobody asks whether they were met. It runs for every event (tests/bench/intake.py).
         """
         recent, encode, flight, shared = self._intake.recent, self._encode, parcel.flight, list[Flight]()
         entries, bodies, occurrences = parcel.entries, parcel.encoded, parcel.occurrences
@@ -190,17 +191,18 @@ class WayIn:
                     else:
                         event = entry.event
                         verdicts.append(Accepted(event.id))
-                        name, content = name_of(event.source, event.id), content_of(event, adjusted=entry.adjusted)
-                        # How long ago an id was met is not known here: one that names its occurrence only briefly is the
-                        # store's to judge.
-                        met = recent.depart(name, content, flight, brief=entry.brief)
-                        if met is not False:
-                            if met is True or met is flight:
-                                parcel.repeats += 1
-                            else:
-                                shared.append(met)
-                            continue
-                        occurrences.append((name, content))
+                        if remember:
+                            name, content = name_of(event.source, event.id), content_of(event, adjusted=entry.adjusted)
+                            # How long ago an id was met is not known here: one that names its occurrence only briefly is the
+                            # store's to judge.
+                            met = recent.depart(name, content, flight, brief=entry.brief)
+                            if met is not False:
+                                if met is True or met is flight:
+                                    parcel.repeats += 1
+                                else:
+                                    shared.append(met)
+                                continue
+                            occurrences.append((name, content))
                     entries.append(entry)
                     bodies.append(encoded)
                     parcel.bytes += len(encoded)

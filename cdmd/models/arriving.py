@@ -63,7 +63,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     ``final`` its connector has said all of the event, and the ``event`` table is not asked.
     ``beside`` are names that templates find among the record's own, though ``"*"`` keeps none of them. ``adjusted`` says that
     ``time`` was brought to our clock, so that two deliveries of one occurrence may differ in it. ``span`` is the trace that its
-    sender says it is part of (``Request.span``).
+    sender says it is part of (``Request.span``). ``once``: where it was brought is kept with it (``emit``'s state), so that its
+    connector brings it no second time, and nobody need remember it in case it does.
     """
 
     value: Any
@@ -81,6 +82,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     beside: Mapping[str, Any] = {}
     final: bool = False
     span: SpanContext | None = None
+    once: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cdmd.batches.crossing import DecisionCrossing, Decisions
 from cdmd.batches.deciding import Decision
-from cdmd.batches.newcomers import First, first_of, may_be
+from cdmd.batches.newcomers import First, Making, may_be
 from cdmd.batches.preparing import Prepared, prepare
 from cdmd.batches.rules import Rules
 from cdmd.config.outbound import TargetConfig, TargetFrame
@@ -157,7 +157,7 @@ def one(**changed: Any) -> Prepared:
 
 
 def test_a_customer_of_a_first_load_is_made_ready() -> None:
-    first = first_of(RULES, one())
+    first = Making(RULES).first_of(one())
     assert isinstance(first, First)
     assert first.whole() == one()
 
@@ -185,7 +185,7 @@ def test_a_customer_of_a_first_load_is_made_ready() -> None:
     ],
 )
 def test_what_is_more_than_an_event_that_goes_to_a_profile_is_not(item: Prepared) -> None:
-    assert first_of(RULES, item) is None
+    assert Making(RULES).first_of(item) is None
 
 
 def test_nobody_is_made_ready_where_others_have_a_say() -> None:
@@ -196,4 +196,4 @@ def test_nobody_is_made_ready_where_others_have_a_say() -> None:
     listed.load([listed.digest(("email", "gone@example.com"))])
     for changed in [{"screen": listed}, *OTHERS.values()]:
         assert not may_be(msgspec.structs.replace(RULES, **changed))
-    assert first_of(msgspec.structs.replace(RULES, known_only=frozenset({"sup"})), one()) is None
+    assert Making(msgspec.structs.replace(RULES, known_only=frozenset({"sup"}))).first_of(one()) is None

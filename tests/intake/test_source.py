@@ -214,6 +214,15 @@ async def test_a_repeat_is_accepted_without_a_second_entry() -> None:
         assert w.counts() == {Count.RECEIVED: 3, Count.ACCEPTED: 3, Count.REPEATS: 2}
 
 
+async def test_what_is_brought_only_once_is_not_remembered_and_a_repeat_is_the_stores_to_find() -> None:
+    async with world() as w:
+        source, once = w.source(push=False), msgspec.structs.replace(record("2"), once=True)
+        for one in (record("1"), once, once, record("1")):
+            assert await source.emit([one]) == [Accepted(one.value["id"])]
+        assert [entry.event.id for entry in w.journal.entries] == ["1", "2", "2"]
+        assert w.counts() == {Count.RECEIVED: 4, Count.ACCEPTED: 4, Count.REPEATS: 1}
+
+
 async def test_a_repeat_whose_time_was_adjusted_otherwise_is_a_repeat_all_the_same() -> None:
     async with world() as w:
         for adjusted, entries in ((True, 1), (False, 3)):

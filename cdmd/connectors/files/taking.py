@@ -315,7 +315,9 @@ class Emitting:
             where = f"record {row.number}" if row.line is None else f"line {row.line}"
             fault = msgspec.structs.replace(fault, message=f"{self._last}, {where}: {fault.message}")
             value = row.raw.decode("utf-8", "backslashreplace")
-        return Record(value=value, received=now, fallback_id=f"{self._id}:{row.number}", context=context, fault=fault)
+        return Record(
+            value=value, received=now, fallback_id=f"{self._id}:{row.number}", context=context, fault=fault, once=True
+        )
 
 
 def finished(path: bytes, entry: Entry, *, source: Source, state: str, reason: str = "") -> tuple[Entry, ledger.Changes]:
