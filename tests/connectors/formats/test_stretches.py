@@ -75,7 +75,7 @@ def at_once(csv: Csv, given: CsvSettings, text: bytes, size: int, *, examined: b
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(lines=LINES, size=st.sampled_from([1, 7, 20, 60, 1_000]))
 @example(lines=[([b"1", b"x"], b"\n"), ([b'"a\nb"', b"x"], b"\n"), ([b"1", b"x"], b"\n")] * 3, size=20)
 @example(lines=[([b'a"b', b'"'], b"\n"), ([b'"', b'a"b'], b"\n"), ([b"1", b"x", b"y"], b"\n")] * 2, size=1_000)
@@ -99,6 +99,7 @@ def _told(one: Any) -> Any:
     return (one.number, one.line, one.fault, one.raw) if isinstance(one, Row) else one
 
 
+@settings(deadline=None)
 @given(
     text=st.lists(st.sampled_from([b"a", b"\n", b"bb", b"\r\n"]), max_size=30), size=st.integers(1, 12), limit=st.integers(1, 9)
 )
