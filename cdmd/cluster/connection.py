@@ -4,7 +4,7 @@ Every failure leaves as ``NotDurable`` with a sentence: whoever waits for an ans
 """
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from itertools import count
@@ -167,6 +167,42 @@ class Link:
             raise NotDurable(f"the NATS server does not say what is in {stream}: {headers.get('Description', 'no answer')}")
         return Message(int(headers["Nats-Sequence"]), headers["Nats-Subject"], bytes(answer.data))
 
+    async def say(self, subject: str, payload: bytes) -> None:
+        """Send it to whoever listens; nobody is waited for. Raises ``NotDurable``."""
+        if not self.connected:
+            raise NotDurable("no NATS server can be reached", retry_after=2)
+        nats = _library()
+        try:
+            await self._client.publish(subject, payload)
+        except (nats.Error, OSError) as error:
+            raise NotDurable(f"the NATS server did not take it ({type(error).__name__})", retry_after=2) from error
+
+    async def request(self, subject: str, payload: bytes) -> bytes:
+        """What whoever answers there says. Raises ``NotDurable``."""
+        return bytes((await self._request(subject, payload, seconds=_REQUEST)).data)
+
+    async def answer(self, subject: str, answer: Callable[[bytes], Awaitable[bytes | None]]) -> None:
+        """Until cancelled: say what ``answer`` does to each message there; they come in the order of who sent them."""
+        async with anyio.create_task_group() as tasks:
+
+            async def reply(message: "Msg") -> None:
+                try:
+                    said = await answer(bytes(message.data))
+                    if said is not None:
+                        await self.say(message.reply, said)
+                except (CdmdError, msgspec.MsgspecError):
+                    return  # whoever hears nothing asks again; what nobody of ours sent has no answer
+
+            async def heard(message: "Msg") -> None:
+                tasks.start_soon(reply, message)
+
+            subscription = await self._client.subscribe(subject, cb=heard)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True), suppress(Exception), anyio.fail_after(_CLOSING):
+                    await subscription.unsubscribe()
+
     async def _request(
         self, subject: str, payload: bytes, *, seconds: float, headers: Mapping[str, str] | None = None
     ) -> "Msg":
@@ -180,7 +216,8 @@ class Link:
                 f"{len(payload)} bytes are more than the NATS server's max_payload ({self.max_payload})"
             ) from error
         except nats.NoRespondersError as error:
-            raise NotDurable("no NATS server answers for JetStream (is it on, and has it a leader?)", retry_after=2) from error
+            where = "for JetStream (is it on, and has it a leader?)" if subject.startswith("$JS.") else f"to {subject}"
+            raise NotDurable(f"no NATS server answers {where}", retry_after=2) from error
         except (nats.Error, TimeoutError, OSError) as error:
             raise NotDurable(f"the NATS server did not answer ({type(error).__name__})", retry_after=2) from error
 

@@ -1,4 +1,4 @@
-"""``Journal`` for a daemon that applies what another one writes: it reads, and never writes.
+"""``Journal`` for a daemon that applies what another one writes: it reads, and asks that one to append what it fetches itself.
 
 It reads on behind the end, whole commits only, as they come. Connectors' state is read anew whenever it is asked for: whoever
 writes changes it meanwhile. Not here: whose turn it is to write (``holding``).
@@ -18,6 +18,7 @@ from cdmd.cluster.beside import Beside, Checkpoint
 from cdmd.cluster.commits import Commits
 from cdmd.cluster.connection import Link
 from cdmd.cluster.entries import Counted, Entries, decode_piece
+from cdmd.cluster.forwarding import Asking
 from cdmd.cluster.place import Place, Streams
 from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
 from cdmd.errors import CdmdError, Damaged, NotDurable
@@ -32,14 +33,22 @@ _REFRESH: Final = 30.0
 """Seconds between two looks at where the entries begin: what is pruned is asked for by nobody who is up to date."""
 
 
+_ASKED: Final = frozenset(("daemon:connectors", "daemon:budgets"))
+"""What of the daemon's own state goes with connectors that this node fetches for."""
+_LARGE: Final = 4 * 2**20
+
+
 class FollowedJournal(Journal):
-    """``open`` it. What would write raises ``NotDurable``."""
+    """``open`` it. What would write raises ``NotDurable``, but for what this node fetches."""
 
     def __init__(self, link: Link, place: Place, *, clock: Clock, tail: Tail) -> None:
         self._link, self._clock, self._tail = link, clock, tail
         self._streams = streams = Streams.of(place, link)
         self._entries = Entries(streams.entries, streams.kept, key=streams.bucket.patch)
         self._lane = Commits(streams.entries, writer="", adopt=self._adopt)
+        self._leader = Asking(link, place.name, clock=clock)
+        self._state: tuple[Beside, Commits] | None = None
+        self._refreshing = anyio.Lock()
         self._came = deque[tuple[int, Block]]()
         self._counted = deque[tuple[int, tuple[Counted, ...]]]()
         self._id, self._head = "", Seq(0)
@@ -178,18 +187,33 @@ class FollowedJournal(Journal):
             beside.count(counts)
         return beside
 
+    async def _state_now(self) -> Beside:
+        """State alone: what is new behind what was read before, or all of it anew where that was much."""
+        async with self._refreshing:
+            fresh = Beside(self._streams.kept, self._streams.bucket)
+            checkpoint = await fresh.load()
+            begins = 0 if checkpoint is None else checkpoint.changes
+            if self._state is None or self._state[1].end < begins or self._state[0].size > _LARGE:
+                log = Commits(self._streams.changes, writer="", adopt=fresh.adopt)
+                log.end, self._state = begins, None
+            else:
+                fresh, log = self._state
+            await log.follow()
+            self._state = fresh, log
+        return fresh
+
     @override
     async def get(self, connector: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        return await (await self._beside()).get(connector, keys)
+        return await (await self._state_now()).get(connector, keys)
 
     @override
     async def scan(self, connector: str, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
-        async for row in (await self._beside()).scan(connector, prefix, page=500):
+        async for row in (await self._state_now()).scan(connector, prefix, page=500):
             yield row
 
     @override
     async def owners(self) -> list[str]:
-        return await (await self._beside()).owners()
+        return await (await self._state_now()).owners()
 
     @override
     async def counts(self) -> dict[tuple[str, str], int]:
@@ -205,7 +229,10 @@ class FollowedJournal(Journal):
 
     @override
     async def append(self, appends: Sequence[Append]) -> Seq:
-        _refuse()
+        """What this node fetches is appended by the one that leads; all else is refused here."""
+        if not all(one.fence or one.connector in _ASKED or not (one.entries or one.state) for one in appends):
+            _refuse()
+        return await self._leader.append(appends)
 
     @override
     async def forget(self, connector: str) -> int:

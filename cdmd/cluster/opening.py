@@ -10,7 +10,7 @@ import structlog
 
 from cdmd.cluster.connection import Access
 from cdmd.cluster.following import FollowedJournal
-from cdmd.cluster.journal import JetStreamJournal
+from cdmd.cluster.leading import LeadingJournal
 from cdmd.cluster.place import Place
 from cdmd.config.sharing import JournalSettings
 from cdmd.contracts import Clock, Journal
@@ -31,7 +31,7 @@ def journal_at(
     place = place_of(settings, holder=holder)
     if follows:
         return lambda _: _waited_for(partial(FollowedJournal.open, place, clock=clock), clock)
-    opening = partial(JetStreamJournal.open, place, clock=clock, new_id=new_id)
+    opening = partial(LeadingJournal.open, place, clock=clock, new_id=new_id)
     return lambda mark: _waited_for(lambda: opening(mark_path=mark), clock)
 
 

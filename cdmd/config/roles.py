@@ -35,8 +35,6 @@ def role_problems(config: Config, roles: Sequence[str]) -> list[str]:
     journal, store = config.journal, config.store
     if journal.partitions > 1 and store.url is None:
         return ["journal.partitions: it goes with store.url, the database that several nodes write"]
-    if (INGEST in roles) != (PULL in roles):
-        return [f"{INGEST} and {PULL}: one node has both"]
     if tuple(roles) == ROLES or (journal.url and store.url and journal.partitions > 1):
         return []
     lacks = [key for key, there in (("journal.url", journal.url), ("store.url", store.url)) if not there]

@@ -27,7 +27,7 @@ from cdmd.contracts.errands import Errand, Errands
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
 from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
-from cdmd.contracts.journal import Append, Feeds, Journal, JournalReplica, JournalStatistics, Revise
+from cdmd.contracts.journal import Answering, Append, Feeds, Journal, JournalReplica, JournalStatistics, Revise, Take
 from cdmd.contracts.lanes import Lanes, Node
 from cdmd.contracts.leases import Lease, Leases
 from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
@@ -46,6 +46,7 @@ __all__ = [
     "PULL",
     "ActivityPage",
     "Addressee",
+    "Answering",
     "Append",
     "AttemptFilter",
     "AudienceTotals",
@@ -117,6 +118,7 @@ __all__ = [
     "StreamFrame",
     "StreamOutlook",
     "StreamingConnector",
+    "Take",
     "Target",
     "Trace",
     "Turn",

@@ -1,9 +1,9 @@
 """The journal, and the bulk tables beside it. Their contract test-suites are ``tests/store/contract_*.py``."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -20,13 +20,21 @@ Revise: TypeAlias = Callable[[Sequence[Journaled]], Mapping[Seq, Entry]]
 
 
 class Append(msgspec.Struct, frozen=True, kw_only=True):
-    """What one ``emit`` journals: entries with their encoding, the connector's state, and what its door counted."""
+    """What one ``emit`` journals: entries with their encoding, the connector's state, and what its door counted.
+
+    ``fence`` is the token of whoever fetches for the connector, where several nodes might (0: nobody else does).
+    """
 
     connector: str
     entries: Sequence[Entry] = ()
     encoded: Sequence[bytes] = ()
     state: Mapping[bytes, bytes | None] = {}
     counts: Mapping[str, int] = {}
+    fence: int = 0
+
+
+Take: TypeAlias = Callable[[Sequence[Append]], Awaitable[Seq]]
+"""Makes what another node brings durable, as ``Journal.append`` does."""
 
 
 class JournalReplica(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +88,7 @@ class Journal(Protocol):
         """Make all of it durable at once; returns the first sequence number given (they follow in order).
 
         Raises ``NotDurable``; then nothing of it counts. After a failed sync, it verifies and repairs before the next append.
+        Where several nodes may append, one with a smaller ``fence`` than there was before for its connector is refused.
         """
         ...
 
@@ -149,6 +158,15 @@ class Journal(Protocol):
 
     async def statistics(self) -> JournalStatistics:
         """Figures for ``status``."""
+        ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A journal that one node writes for several (``Journal`` beside)."""
+
+    async def answer(self, take: Take) -> None:
+        """Until cancelled: what other nodes append goes through ``take``."""
         ...
 
 

@@ -34,6 +34,8 @@ _ELSEWHERE: Final = frozenset(
 """What only the node knows that leads, of what is only looked at."""
 _CONNECTOR: Final = ("/v1/connectors/{name}/pause", "/v1/connectors/{name}/resume", "/v1/connectors/{name}/poll")
 """For the node that runs that connector."""
+_TARGET: Final = tuple(f"/v1/targets/{{name}}/{what}" for what in ("enable", "disable", "test", "send"))
+"""For the node that sends to that target."""
 _PAUSE: Final = 0.1
 _TRIES: Final = 5
 _AGAIN: Final = 2.0
@@ -74,6 +76,11 @@ def belongs_elsewhere(method: str, path: str) -> bool:
 def about_connector(path: str) -> bool:
     """Whether it is for the node that runs the connector that it names."""
     return path in _CONNECTOR
+
+
+def about_target(path: str) -> bool:
+    """Whether it is for the node that sends to the target that it names."""
+    return path in _TARGET
 
 
 class Carrier:

@@ -22,12 +22,13 @@ from cdmd.contracts import Lanes
 from cdmd.control.actors import system_lookups
 from cdmd.control.server import control_app
 from cdmd.daemon.errands import do_errands
+from cdmd.daemon.forwarded import answer_others, keep_door
+from cdmd.daemon.gate import Plan
 from cdmd.daemon.gathering import keep_reporting
 from cdmd.daemon.given import Given
 from cdmd.daemon.history import keep_history
 from cdmd.daemon.laning import settings_of
 from cdmd.daemon.listening import Sockets, limits, sockets, tls
-from cdmd.daemon.live import Plan
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.remembering import remember, why_withheld
 from cdmd.daemon.running import Running
@@ -115,13 +116,14 @@ def _server(given: Given, name: str) -> Server | None:
 async def _follow(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
     """The same for one that takes nothing that is sent: another node leads."""
     running = Running(parts)
-    _, targets = await _take(parts)
+    plan, targets = await _take(parts)
     parts.upkeep.leads = False
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(stopping.follow, parts, running, tasks.cancel_scope), name="signals")
+        await tasks.start(parts.queue.run, name="journal queue")
         await _start_extending(parts, tasks)
         await tasks.start(parts.supervisor.run, name="supervisor")
-        await _start_sending(parts, targets, tasks)
+        await _start_working(parts, plan, targets, tasks)
         await _start_telling(parts, running, listening, tasks)
         await _be_ready(parts, listening, tasks, connectors=0)
 
@@ -148,8 +150,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await tasks.start(running.identities.run, name="rebuilding")
         await tasks.start(parts.expiry.run, name="expiry")
         await tasks.start(parts.supervisor.run, name="supervisor")
-        await _start_sending(parts, targets, tasks)
-        await parts.connectors.carry_out(plan)
+        await _start_working(parts, plan, targets, tasks)
         await tasks.start(parts.privacy.removing.run, name="erasures")
         await tasks.start(parts.privacy.retaining.run, name="retention")
         await tasks.start(parts.privacy.requests(running).run, name="requests")
@@ -181,11 +182,19 @@ async def _start_extending(parts: Parts, tasks: anyio.abc.TaskGroup) -> None:
     await tasks.start(parts.pipeline.run, name="pipeline")
 
 
-async def _start_sending(parts: Parts, targets: Mapping[str, Built], tasks: anyio.abc.TaskGroup) -> None:
-    """Targets; where nodes divide them among themselves, those that become this one's part."""
+async def _start_working(parts: Parts, plan: Plan, targets: Mapping[str, Built], tasks: anyio.abc.TaskGroup) -> None:
+    """Targets and connectors; where nodes divide them among themselves, those that become this one's part."""
     await tasks.start(parts.outbound.run, name="targets")
     await parts.outbound.carry_out(targets)
     if parts.dividing is not None:
+        parts.connectors.pulling = parts.dividing.pulling
+    if parts.given.leads or parts.given.pulls:
+        await parts.connectors.carry_out(plan)
+    if parts.dividing is not None:
+        if parts.given.leads:
+            tasks.start_soon(answer_others, parts, name="other nodes")
+        elif parts.given.pulls:
+            tasks.start_soon(keep_door, parts, name="the door")
         tasks.start_soon(parts.dividing.run, name="duties")
 
 

@@ -10,10 +10,11 @@ import anyio
 import structlog
 
 from cdmd.config.schema import Config
-from cdmd.contracts import DELIVER, Clock, Duties, Holder, Part
+from cdmd.contracts import DELIVER, PULL, Clock, Duties, Holder, Part
 from cdmd.control.protocol import DaemonState
 from cdmd.daemon.given import Given
 from cdmd.daemon.outbound import Outbound
+from cdmd.daemon.pulling import Fetched, Pulling
 from cdmd.errors import CdmdError
 from cdmd.store.stored import StoredStore
 
@@ -53,7 +54,7 @@ class Work(Protocol):
         ...
 
 
-class Whole(Protocol):
+class Whole(Fetched, Protocol):
     """The daemon's parts that this needs (``Parts`` fulfils it)."""
 
     given: Given
@@ -78,6 +79,7 @@ class Dividing:
 
     def __init__(self, whole: Whole, duties: Duties) -> None:
         self._whole, self.duties = whole, duties
+        self.pulling = Pulling(whole, duties, leads=whole.given.leads)
         self.problem: str | None = None
         self._log: Any = structlog.get_logger()
 
@@ -88,7 +90,7 @@ class Dividing:
                 tasks.start_soon(self._keep, kind, work, name=f"duties: {kind}")
 
     def _works(self) -> Mapping[str, Work]:
-        return {DELIVER: self._whole.outbound}
+        return {PULL: self.pulling, DELIVER: self._whole.outbound}
 
     async def _keep(self, kind: str, work: Work) -> None:
         pause = LOOK if kind in self._whole.given.roles else RARELY

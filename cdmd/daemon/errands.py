@@ -30,10 +30,14 @@ def carrier_of(parts: Parts) -> Carrier | None:
     return Carrier(parts.store.errands, _seal(parts), clock=parts.clock) if isinstance(parts.store, Lanes) else None
 
 
-async def whose(parts: Parts, connector: str | None) -> Place:
-    """A connector is for the node that runs it, as those say; everything else is for the one that leads."""
+async def whose(parts: Parts, connector: str | None, *, target: str | None = None) -> Place:
+    """A connector is for the node that runs it, as those say, a target for the one that sends to it; the rest for who leads."""
     leads = parts.laning is None or parts.laning.resumes
-    if connector is None or connector in {live.config.name for live in parts.connectors}:
+    if target is not None:
+        node = parts.outbound.sender(target)
+        return Place(here=target in parts.outbound.here or (leads and node is None), node=node)
+    live = next((live for live in parts.connectors if live.config.name == connector), None)
+    if connector is None or (live is not None and parts.connectors.works_here(live)):
         return Place(here=leads or connector is not None)
     found = await gather(parts)
     runs = [name for name, said in found.reports.items() if connector in {row.name for row in said.connectors}]

@@ -1,6 +1,7 @@
 """One connector that is live, and the gate before a push connector: paused or not started ones answer 503."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -112,3 +113,53 @@ class Live(msgspec.Struct, kw_only=True, eq=False):
         if self.puller is not None and isinstance(self.connector, PullConnector):
             self.puller.unwell(None)
             await self.connector.run(self.puller)
+
+
+class HttpMaker(Protocol):
+    """Makes a guarded client for what ``settings`` name."""
+
+    def __call__(self, settings: object) -> GuardedHttp:
+        """The client; its owner enters and leaves it."""
+        ...
+
+
+class Plan(NamedTuple):
+    """A change that can be carried out: ``built`` are new or changed connectors, ``leaving`` the names that go.
+
+    ``pull`` are the names of all that fetch by themselves.
+    """
+
+    wanted: Mapping[str, ConnectorConfig]
+    built: Mapping[str, Live]
+    leaving: Sequence[str] = ()
+    pull: frozenset[str] = frozenset()
+
+    @property
+    def same(self) -> list[str]:
+        """Names of those that nothing happens to."""
+        return [name for name in self.wanted if name not in self.built]
+
+
+class Fetching(Protocol):
+    """Who fetches, where several nodes divide that among themselves (``cdmd.daemon.pulling``)."""
+
+    def let_in(self, live: Live) -> bool:
+        """Whether this one works here; then it may, with its token, for as long as that is so."""
+        ...
+
+    def elsewhere(self, live: Live) -> str | None:
+        """Why it is not to be steered here; None where it is."""
+        ...
+
+    def works_here(self, live: Live) -> bool:
+        """Whether this node takes or fetches for it."""
+        ...
+
+    def node_of(self, live: Live) -> str | None:
+        """Who fetches for it."""
+        ...
+
+
+def mounts(lives: Iterable[Live]) -> list[tuple[PushGate, IntakeSource]]:
+    """What the edge is to have."""
+    return [(live.gate, live.source) for live in lives if live.gate is not None]

@@ -4,8 +4,8 @@ A pull connector is a supervised task; a push connector is a set of routes at th
 (``kept``). A change is planned first, which finds every mistake, and then carried out.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -15,14 +15,13 @@ from cdmd.config.naming import Names
 from cdmd.config.schema import Absent, Config, ConnectorConfig
 from cdmd.contracts import Append, PullConnector, PushConnector
 from cdmd.control.protocol import ConnectorVerdict, ReloadRow
-from cdmd.daemon.gate import Live, PushGate
+from cdmd.daemon.gate import Fetching, HttpMaker, Live, Plan, PushGate, mounts
 from cdmd.daemon.kept import OURS, OWNER, Kept
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
 from cdmd.intake.edge import Edge
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.shared import Intake
 from cdmd.intake.source import IntakeSource
-from cdmd.kit.egress import GuardedHttp
 from cdmd.models import Entry, Event, Fault, Micros
 from cdmd.plugins import Plugins
 from cdmd.supervisor import UNSTOPPABLE, ChildState, Supervisor
@@ -30,31 +29,6 @@ from cdmd.supervisor import UNSTOPPABLE, ChildState, Supervisor
 _READINESS: Final = 10.0
 _IMPATIENT: Final = frozenset({"github"})
 """Verification presets of senders that never deliver again by themselves."""
-
-
-class HttpMaker(Protocol):
-    """Makes a guarded client for what ``settings`` name."""
-
-    def __call__(self, settings: object) -> GuardedHttp:
-        """The client; its owner enters and leaves it."""
-        ...
-
-
-class Plan(NamedTuple):
-    """A change that can be carried out: ``built`` are new or changed connectors, ``leaving`` the names that go.
-
-    ``pull`` are the names of all that fetch by themselves.
-    """
-
-    wanted: Mapping[str, ConnectorConfig]
-    built: Mapping[str, Live]
-    leaving: Sequence[str] = ()
-    pull: frozenset[str] = frozenset()
-
-    @property
-    def same(self) -> list[str]:
-        """Names of those that nothing happens to."""
-        return [name for name in self.wanted if name not in self.built]
 
 
 class LiveConnectors:
@@ -76,6 +50,9 @@ class LiveConnectors:
         self._live: dict[str, Live] = {}
         self._kept = Kept(intake.journal, clock=intake.clock, tell=began)
         self._moved = anyio.Event()
+        self._carrying = anyio.Lock()
+        self.pulling: Fetching | None = None
+        """Which of them this node fetches for, where several divide them among themselves."""
         self._log = structlog.get_logger()
 
     # ---- starting, exchanging and stopping -------------------------------------------------------------------------
@@ -83,6 +60,12 @@ class LiveConnectors:
     async def load(self) -> None:
         """Learn what was paused before the restart, and since when each is here."""
         await self._kept.load()
+
+    async def renew(self, names: Iterable[str]) -> None:
+        """Begin these anew, as they are configured now and by what is kept of them."""
+        lives = [self._live[name] for name in names if name in self._live]
+        built = {live.config.name: self._build(live.config, raw=live.mapper.raw) for live in lives}
+        await self.carry_out(Plan({name: one.config for name, one in built.items()}, built))
 
     async def plan(self, config: Config) -> Plan:
         """Build what is new or changed. Raises ConfigInvalid with every mistake; nothing is changed here.
@@ -102,7 +85,7 @@ class LiveConnectors:
             raise ConfigInvalid(problems)
         leaving = [name for name in self._live if name not in config.connectors]
         lives = {name: built.get(name) or self._live[name] for name in config.connectors}
-        self._edge.check(_mounts(lives.values()))
+        self._edge.check(mounts(lives.values()))
         return Plan(config.connectors, built, leaving, frozenset(name for name, live in lives.items() if live.gate is None))
 
     async def carry_out(self, plan: Plan, *, wait: bool = False) -> list[ReloadRow]:
@@ -110,6 +93,16 @@ class LiveConnectors:
 
         With ``wait`` a pull connector has up to ten seconds to show that it works.
         """
+        async with self._carrying:
+            verdicts = await self._exchange(plan)
+        if wait:
+            with anyio.move_on_after(_READINESS):
+                await self._settled(list(plan.built))
+            verdicts |= {name: self._judged(verdicts[name]) for name in plan.built}
+        verdicts |= {name: ReloadRow(name=name, verdict="unchanged") for name in plan.same}
+        return [verdicts[name] for name in sorted(verdicts)]
+
+    async def _exchange(self, plan: Plan) -> dict[str, ReloadRow]:
         retired: list[Live] = []
         verdicts = {name: await self._retire(name, "stopped", into=retired) for name in plan.leaving}
         await self._kept.begin(plan.pull, lambda name: plan.wanted[name].frame.was)
@@ -120,12 +113,7 @@ class LiveConnectors:
         self._mount()
         for one in retired:
             await one.http.__aexit__()
-        if wait:
-            with anyio.move_on_after(_READINESS):
-                await self._settled(list(plan.built))
-            verdicts |= {name: self._judged(verdicts[name]) for name in plan.built}
-        verdicts |= {name: ReloadRow(name=name, verdict="unchanged") for name in plan.same}
-        return [verdicts[name] for name in sorted(verdicts)]
+        return verdicts
 
     async def close(self) -> None:
         """Stop all of them, at once."""
@@ -186,6 +174,9 @@ class LiveConnectors:
             self._supervisor.mark(name, "failed", live.unstarted, kind=kind)
             return ReloadRow(name=name, verdict="failed", problem=live.unstarted)
         self._live[name] = live
+        if self.pulling is not None and not self.pulling.let_in(live):
+            self._supervisor.mark(name, "starting", kind=kind)  # until it is known how it goes there
+            return row
         paused = self._kept.is_paused(name)
         if live.gate is not None:
             live.gate.paused = paused
@@ -210,7 +201,7 @@ class LiveConnectors:
         return ReloadRow(name=name, verdict=verdict) if ended else ReloadRow(name=name, verdict="failed", problem=UNSTOPPABLE)
 
     def _mount(self) -> None:
-        self._edge.swap(_mounts(self._live.values()))
+        self._edge.swap(mounts(self._live.values()))
 
     async def _inherit(self, config: ConnectorConfig) -> None:
         """Take over state and pause of the connector's earlier names; the old keys go in the same transaction.
@@ -238,6 +229,17 @@ class LiveConnectors:
         except KeyError:
             names = ", ".join(sorted(self._live)) or "none"
             raise NotFound(f"there is no connector {name!r}; configured are: {names}") from None
+
+    def here(self, name: str) -> Live:
+        """The same, of one that this node fetches for. Raises ``BadArguments`` where another one does."""
+        live = self.get(name)
+        if self.pulling is not None and (why := self.pulling.elsewhere(live)) is not None:
+            raise BadArguments(f"{name} {why}")
+        return live
+
+    def works_here(self, live: Live) -> bool:
+        """Whether this node is the one that takes or fetches it."""
+        return self.pulling is None or self.pulling.works_here(live)
 
     def changed(self, child: ChildState) -> None:
         """The supervisor says that a connector's state changed."""
@@ -282,7 +284,7 @@ class LiveConnectors:
 
     async def pause(self, name: str) -> str | None:
         """Hold it back over restarts; a warning where its sender does not deliver again by itself."""
-        live = self.get(name)
+        live = self.here(name)
         await self._kept.pause(name, paused=True)
         if live.gate is not None:
             live.gate.paused = True
@@ -294,10 +296,10 @@ class LiveConnectors:
 
     async def resume(self, name: str) -> None:
         """Let it go on; one that failed is tried at once."""
-        live = self.get(name)
+        live = self.here(name)
         await self._kept.pause(name, paused=False)
         if live.unstarted is not None:
-            await self.carry_out(Plan({name: live.config}, {name: self._build(live.config, raw=live.mapper.raw)}))
+            await self.renew([name])
             return
         if live.gate is not None:
             live.gate.paused = False
@@ -309,7 +311,7 @@ class LiveConnectors:
 
         Raises ``BadArguments`` for one that only listens or is paused.
         """
-        live = self.get(name)
+        live = self.here(name)
         if live.puller is None:
             raise BadArguments(f"{name} is told by its sender; there is nothing to poll")
         state = self._supervisor.state(name).state
@@ -336,7 +338,9 @@ class LiveConnectors:
 
     def desk(self, live: Live) -> IntakeSource:
         """A source for commands about the connector, also while it is paused."""
-        return IntakeSource(live.config.name, intake=self._intake, mapper=live.mapper, http=live.http, push=True)
+        source = IntakeSource(live.config.name, intake=self._intake, mapper=live.mapper, http=live.http, push=True)
+        source.fence = live.source.fence
+        return source
 
     def again(self, entry: Entry) -> Event | Fault | None:
         """Map a dead letter's record with today's configuration (see ``cdmd.contracts.Remap``)."""
@@ -344,7 +348,3 @@ class LiveConnectors:
         if live is None:
             return Fault("no_connector", f"the connector {entry.event.connector} is no longer configured")
         return live.mapper.again(entry)
-
-
-def _mounts(lives: Iterable[Live]) -> list[tuple[PushGate, IntakeSource]]:
-    return [(live.gate, live.source) for live in lives if live.gate is not None]

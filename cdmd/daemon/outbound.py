@@ -142,6 +142,11 @@ class Outbound:
         self._holders = holders
         self.dispatcher.elsewhere = {name: _elsewhere(holders.get(name)) for name in self._built if name not in self._here}
 
+    def sender(self, name: str) -> str | None:
+        """The node that sends to it, where several could and one does."""
+        holder = self._holders.get(name)
+        return None if holder is None else holder.node
+
     def said(self, name: str) -> str:
         """See ``Work.said``."""
         return self.dispatcher.problem(name) or ""

@@ -9,7 +9,7 @@ import msgspec
 
 from cdmd import __version__
 from cdmd.config.roles import DELIVER, PROCESS, PULL
-from cdmd.contracts import JournalStatistics, LookingConnector, Node, StoreTotals, StreamingConnector
+from cdmd.contracts import JournalStatistics, Lanes, LookingConnector, Node, StoreTotals, StreamingConnector
 from cdmd.control.audience_shapes import AudiencesRow
 from cdmd.control.privacy_shapes import ErasuresRow
 from cdmd.control.protocol import (
@@ -161,7 +161,7 @@ def _is_unwell(row: TargetRow) -> bool:
 
 async def _connectors(parts: Parts, applied: Mapping[tuple[str, str], int]) -> AsyncIterator[ConnectorRow]:
     """A row for each, some at a time: many of them must not keep the loop from what arrives."""
-    for number, live in enumerate(parts.connectors, start=1):
+    for number, live in enumerate(filter(parts.connectors.works_here, parts.connectors), start=1):
         yield _connector(parts, live, applied)
         if number % _AT_ONCE == 0:
             await anyio.lowlevel.checkpoint()
@@ -186,6 +186,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         detail=_detail(live, child.detail, paused=child.state == "paused"),
         streams=_streams(live),
         error=child.error,
+        node=parts.store.name if isinstance(parts.store, Lanes) else None,
     )
 
 

@@ -123,9 +123,9 @@ class Running:
         """Measured now."""
         return await self._overview.status(uptime=self._parts.clock.monotonic() - self._began)
 
-    async def place(self, connector: str | None) -> Place:
+    async def place(self, connector: str | None, *, target: str | None = None) -> Place:
         """See ``whose``."""
-        return await whose(self._parts, connector)
+        return await whose(self._parts, connector, target=target)
 
     async def report(self) -> Report:
         """What this node has to say to others."""
@@ -219,7 +219,7 @@ class Running:
         if config.daemon.log_level != before.daemon.log_level:
             parts.logs.set_level(config.daemon.log_level, seconds=None)
         sent = await parts.outbound.carry_out(targets)
-        rows = await parts.connectors.carry_out(plan, wait=True) if parts.given.leads else []
+        rows = await parts.connectors.carry_out(plan, wait=True) if parts.given.leads or parts.given.pulls else []
         parts.log.info("configuration_reloaded", connectors=len(rows))
         failed = [f"connectors.{row.name}: {row.problem}" for row in rows if row.problem]
         failed += [f"targets.{row.name}: {row.problem}" for row in sent if row.problem]

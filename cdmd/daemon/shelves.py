@@ -26,6 +26,10 @@ class Lives(Protocol):
         """Each of them."""
         ...
 
+    def here(self, name: str) -> Live:
+        """The one of that name. Raises ``BadArguments`` where another node fetches for it."""
+        ...
+
     def desk(self, live: Live) -> Source:
         """A source for commands about it: it takes state also while the connector is paused."""
         ...
@@ -69,6 +73,7 @@ class Shelves:
         name = one.live.config.name
         if command not in one.commands:
             raise BadArguments(f"{kind} of {name} can be told to: {', '.join(one.commands) or 'nothing'}")
+        self._lives().here(name)
         count = await _answered(name, lambda: one.connector.command(kind, command, self._lives().desk(one.live), names=names))
         one.live.source.poke()
         return name, count

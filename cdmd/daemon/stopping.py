@@ -86,6 +86,9 @@ class Stopping:
     async def _drain(self, parts: Parts, seconds: float) -> bool:
         """Whether all that was acknowledged is applied or parked; what is not is applied after the next start."""
         if not parts.given.leads:
+            with anyio.move_on_after(seconds):
+                await parts.connectors.close()
+                await parts.queue.flush()
             return True  # others go on with its lanes at once
         with anyio.move_on_after(seconds):
             await self._closed.wait()

@@ -31,7 +31,7 @@ LARGEST_LEAP: Final = timedelta(hours=1)
 DISK_EVERY: Final = 1.0
 COUNTS_EVERY: Final = 5.0
 GARBAGE_EVERY: Final = 10.0
-_OWN: Final = ("sync", "disk", "mend", "garbage")
+_OWN: Final = ("sync", "disk", "mend", "garbage", "counts")
 OWNER: Final = "daemon:upkeep"
 """Whose state the trial writes are; no connector can have this name."""
 

@@ -17,7 +17,8 @@ _PARCEL_BYTES: Final = 2**20
 class Parcel:
     """What goes to the journal together: requests of one connector, and who waits for them. It grows until it leaves."""
 
-    def __init__(self, connector: str, intake: Intake, left: Callable[[], None]) -> None:
+    def __init__(self, connector: str, intake: Intake, left: Callable[[], None], *, fence: int = 0) -> None:
+        self._fence = fence
         self.connector, self._intake, self._left = connector, intake, left
         self.flight = Flight()
         self.entries: list[Entry] = []
@@ -71,7 +72,12 @@ class Parcel:
         for name, count in self._pending.items():
             self._counts[name] = self._counts.get(name, 0) + count
         return Append(
-            connector=self.connector, entries=self.entries, encoded=self.encoded, state=self.state, counts=self._counts
+            connector=self.connector,
+            entries=self.entries,
+            encoded=self.encoded,
+            state=self.state,
+            counts=self._counts,
+            fence=self._fence,
         )
 
     def screen_again(self) -> None:

@@ -27,6 +27,7 @@ SAMPLED: Final = 128
 """Of so many requests or batches the first record of one is shown to ``Intake.observe``."""
 
 _NOTHING: Final = object()
+_MOMENT: Final = 0.5
 
 
 class Guarded(Http, Protocol):
@@ -41,7 +42,8 @@ class IntakeSource:
     """One connector's way in. ``push`` sources wait a second for a place; pull sources wait for credit instead.
 
     ``alive`` is called whenever a pull connector shows that it does its work: it idles, or something it emitted is durable.
-    A ``closed`` one takes nothing: a connector that did not stop when told must not write beside its successor.
+    A ``closed`` one takes nothing: a connector that did not stop when told must not write beside its successor; nor does one
+    that ``may`` not, where another node may fetch by now. ``fence`` goes with what it appends.
     ``working_on`` says what it does, ``waiting_for`` and ``next_look`` what it idles for and until when, ``looked`` when it
     last came that far without trouble; ``trouble`` is what the connector says of itself (``unwell``).
     """
@@ -62,6 +64,7 @@ class IntakeSource:
         self._calls = 0
         self._way = WayIn(name, intake=intake, mapper=mapper, push=push)
         self._alive, self._troubled, self._freshness, self.closed = alive, troubled, freshness, False
+        self.may: Callable[[], bool] = lambda: True
         self.trouble: str | None = None
         self._wake = anyio.Event()
         self.waiting_for: str | None = None
@@ -73,6 +76,15 @@ class IntakeSource:
     def name(self) -> str:
         """The connector's name."""
         return self._name
+
+    @property
+    def fence(self) -> int:
+        """The token of this node's duty to fetch; 0 where there are no others."""
+        return self._way.fence
+
+    @fence.setter
+    def fence(self, token: int) -> None:
+        self._way.fence = token
 
     @property
     def public_url(self) -> str | None:
@@ -131,7 +143,7 @@ class IntakeSource:
         self._calls += calls
 
     async def _emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
-        if self.closed:
+        if self.closed or not self.may():
             raise Overloaded("this connector was stopped; what it still brings is not taken")
         verdicts = await self._way.emit(records, state)
         if not self._push:
@@ -167,6 +179,8 @@ class IntakeSource:
         self._show_life()
         try:
             await self._sleep(max(0.0, (until - now).total_seconds()))
+            while not self.may():  # another node goes on; whoever ends this one is on the way
+                await self.clock.sleep(_MOMENT)
             self._wake = anyio.Event()
         finally:
             self.waiting_for = self.next_look = None

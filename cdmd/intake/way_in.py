@@ -41,17 +41,21 @@ _Group: TypeAlias = tuple[Iterable[_Decided], list[Verdict]]
 
 
 class WayIn:
-    """One connector's. ``push``: it waits at most ``PUSH_PATIENCE`` for a place, a pull connector as long as it takes."""
+    """One connector's. ``push``: it waits at most ``PUSH_PATIENCE`` for a place, a pull connector as long as it takes.
+
+    ``fence`` goes with what it appends (``Append.fence``).
+    """
 
     def __init__(self, connector: str, *, intake: Intake, mapper: Mapper, push: bool) -> None:
         self._connector, self._intake, self._mapper, self._push = connector, intake, mapper, push
         self._queue, self._door = intake.queue, intake.door
         self._gathering: Parcel | None = None
+        self.fence = 0
         self._encode = mapper.encode if intake.partition is None else partial(_placed, mapper.encode, intake.partition)
 
     async def emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
         """See ``cdmd.contracts.Source.emit``."""
-        parcel, verdicts = Parcel(self._connector, self._intake, _nothing), list[Verdict]()
+        parcel, verdicts = Parcel(self._connector, self._intake, _nothing, fence=self.fence), list[Verdict]()
         fates = await self._enter_all(parcel, records, verdicts)
         parcel.state.update(state)
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from cdmd.contracts import Errand, Errands
 from cdmd.control.actors import Actor, Role
-from cdmd.control.carrying import Carried, Carrier, Doing, about_connector, belongs_elsewhere, request_of
+from cdmd.control.carrying import Carried, Carrier, Doing, about_connector, about_target, belongs_elsewhere, request_of
 from cdmd.control.handlers import STREAMS, TABLE
 from cdmd.control.server import doing
 from cdmd.errors import CdmdError, NotDurable
@@ -176,3 +176,9 @@ async def test_an_answer_that_cannot_be_left_is_left_again(tmp_path: Path) -> No
 async def _in_vain(there: Doing, number: int, sealed: bytes) -> None:
     with pytest.raises(NotDurable):
         await there.do(number, sealed)
+
+
+def test_what_is_about_a_target_is_for_the_node_that_sends_to_it() -> None:
+    paths = {path for method, path, _ in TABLE if method == "POST" and path.startswith("/v1/targets/")}
+    assert {path for path in paths if not about_target(path)} == {"/v1/targets/{name}/forget"}
+    assert all(belongs_elsewhere("POST", path) for path in paths)

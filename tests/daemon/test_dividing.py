@@ -16,7 +16,12 @@ pytestmark = pytest.mark.anyio
 
 def dividing(duties: Divided, **more: Any) -> Dividing:
     whole = SimpleNamespace(
-        given=SimpleNamespace(roles=("deliver",)), clock=ManualClock(), state="running", store=duties, **more
+        given=SimpleNamespace(roles=("deliver",), leads=True),
+        connectors=[],
+        clock=ManualClock(),
+        state="running",
+        store=duties,
+        **more,
     )
     made = dividing_of(whole)  # type: ignore[arg-type]
     assert made is not None

@@ -19,8 +19,17 @@ from tests.daemon.test_gathering import CRM, Several, node, said
 pytestmark = pytest.mark.anyio
 
 
+class Lives(list[Any]):
+    """Connectors of one node."""
+
+    away: str | None = None
+
+    def works_here(self, live: Any) -> bool:
+        return live.config.name != self.away
+
+
 def parts(store: Any, *live: str, leads: bool = True) -> Any:
-    connectors = [SimpleNamespace(config=SimpleNamespace(name=name)) for name in live]
+    connectors = Lives(SimpleNamespace(config=SimpleNamespace(name=name)) for name in live)
     laning = SimpleNamespace(resumes=leads)
     return SimpleNamespace(store=store, laning=laning, connectors=connectors, digester=Digester(bytes(32)), clock=ManualClock())
 
@@ -33,10 +42,25 @@ async def test_a_connector_is_for_the_node_that_runs_it_and_the_rest_for_the_one
     assert await whose(leads, "crm") == await whose(follows, "crm") == Place(here=False, node="n2")
     assert await whose(follows, "nobody's") == Place(here=False)
     assert await whose(parts(store, "shop", leads=False), "shop") == Place(here=True)
+    divides = parts(store, "shop", "crm")
+    divides.connectors.away = "crm"
+    assert await whose(divides, "crm") == Place(here=False, node="n2"), "it is configured here, and runs there"
     alone = parts(SimpleNamespace())
     alone.laning = None
     assert (await whose(alone, None), carrier_of(alone)) == (Place(here=True), None)
     assert isinstance(carrier_of(leads), Carrier)
+
+
+async def test_a_target_is_for_the_node_that_sends_to_it() -> None:
+    follows, leads = parts(Several(), leads=False), parts(Several())
+    for one in (follows, leads):
+        one.outbound = SimpleNamespace(here={"mine"}, sender={"mine": "n1", "theirs": "n2"}.get)
+        assert (await whose(one, None, target="mine")).here
+        assert await whose(one, None, target="theirs") == Place(here=False, node="n2")
+    assert (await whose(follows, None, target="nobody's"), await whose(leads, None, target="nobody's")) == (
+        Place(here=False),
+        Place(here=True),
+    )
 
 
 async def test_what_is_asked_is_done_again_and_again_and_a_store_that_is_away_stops_nothing(

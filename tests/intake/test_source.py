@@ -1121,3 +1121,26 @@ async def test_one_of_several_that_cannot_be_screened_leaves_nothing_of_any_of_t
         assert await first.outcome == [Accepted("1")]
         assert [entry.event.id for entry in w.journal.entries] == ["1"]
         assert w.counts() == {Count.RECEIVED: 1, Count.ACCEPTED: 1}
+
+
+async def test_what_is_fetched_says_whose_it_is_and_is_not_taken_of_one_that_may_not_any_more() -> None:
+    async with world() as w:
+        source = w.source(push=False)
+        source.fence = 7
+        assert source.fence == 7
+        await source.emit([record("1")])
+        assert [one.fence for one in w.journal.commits[-1]] == [7]
+        source.may = lambda: False
+        with pytest.raises(Overloaded, match="was stopped"):
+            await source.emit([record("2")])
+        assert len(w.journal.entries) == 1
+
+
+async def test_one_that_may_not_look_any_more_when_it_wakes_waits_for_its_end() -> None:
+    async with world() as w:
+        source, clock, may = w.source(push=False), w.intake.clock, [False, False, True]
+        source.may = lambda: may.pop(0)
+        assert isinstance(clock, ManualClock)
+        clock.released.set()
+        await source.idle(clock.now() - timedelta(seconds=1), "overdue")
+        assert (may, clock.slept) == ([], [0.0, 0.5, 0.5])

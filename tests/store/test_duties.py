@@ -85,16 +85,17 @@ async def test_of_two_that_take_the_same_only_one_has_it(database: Database) -> 
     async with node(database, "a", leads=True) as a, node(database, "b") as b:
         free = [(await one.part(PULL, ["crm"])).free for one in (a, b)]
         assert free == [["crm"], []]
-        assert (await a.take(PULL, "crm"), await b.take(PULL, "crm")) == (1, None)
+        assert await a.take(PULL, "crm")
+        assert await b.take(PULL, "crm") is None
         assert (a.holds(PULL, "crm"), b.holds(PULL, "crm"), a.holds(DELIVER, "crm")) == (True, False, False)
 
 
 async def test_a_node_that_was_not_heard_of_for_too_long_has_nothing_and_takes_nothing(database: Database) -> None:
     async with node(database, "a", leads=True) as a, node(database, "b") as b:
-        assert await a.take(PULL, (await a.part(PULL, ["crm"])).free[0]) == 1
+        had = await a.take(PULL, (await a.part(PULL, ["crm"])).free[0])
         await forget(database, "a")
         assert (await b.part(PULL, ["crm"])).free == ["crm"]
-        assert await b.take(PULL, "crm") == 2
+        assert (await b.take(PULL, "crm") or 0) > (had or 0)
         with pytest.raises(NotDurable, match="nothing was heard of this node"):
             await a.take(PULL, "crm")
         await a.balance()  # it is there again, as another one

@@ -9,7 +9,10 @@ SELECT d.name, d.node, d.token, n.name, d.said FROM duties AS d LEFT JOIN nodes 
 WHERE d.kind = %s AND d.name = ANY(%s::text[]) ORDER BY d.name;
 
 -- name: take
-UPDATE duties SET node = %s, token = token + 1, said = '' WHERE kind = %s AND name = %s AND node IS NULL RETURNING token;
+-- A token is greater than all before it, also where the database was put back to an earlier moment.
+UPDATE duties SET node = %s, said = '',
+    token = greatest((SELECT max(token) + 1 FROM duties), (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+WHERE kind = %s AND name = %s AND node IS NULL RETURNING token;
 
 -- name: let_go
 UPDATE duties SET node = NULL WHERE node = %s AND kind = %s AND name = ANY(%s::text[]);

@@ -1,0 +1,183 @@
+"""What nodes append that do not write the journal: they ask the one that does, over NATS, and wait until it is durable there.
+
+A request is one or several messages, numbered by who asks; who does not hear asks again under the same number, and is told the
+same. So what was taken once is not taken twice by the same writer; by another one it may be, where ids make the repeat harmless
+and the state is the same again. Not here: what whoever writes does with it (``Take``).
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+import anyio.abc
+import msgspec
+
+from cdmd.cluster.commits import split
+from cdmd.cluster.connection import Link
+from cdmd.contracts import Append, Clock, Take
+from cdmd.errors import CdmdError, NotDurable
+from cdmd.models import Seq, decode_entry, encode_entry
+
+_PATIENCE: Final = 20.0
+"""Seconds: longer than another node takes to go on where the one that led is gone."""
+_PAUSE: Final = 0.25
+_SLACK: Final = 4_096
+_MOST_NODES: Final = 1_000
+
+
+class _Part(msgspec.Struct, frozen=True, array_like=True):
+    """One message of a request: who asks (one life of a node), the request's number, and which part of it this is."""
+
+    life: str
+    number: int
+    part: int
+    parts: int
+    body: bytes
+
+
+class _Carried(msgspec.Struct, frozen=True, array_like=True):
+    """``Append`` on its way."""
+
+    connector: str
+    encoded: tuple[bytes, ...]
+    state: tuple[tuple[bytes, bytes | None], ...]
+    counts: tuple[tuple[str, int], ...]
+    fence: int
+
+
+class _Reply(msgspec.Struct, frozen=True, array_like=True):
+    """``first``: it is durable; else ``problem``, where it is not whole with None."""
+
+    first: int | None = None
+    problem: str | None = None
+    retry_after: int = 1
+
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_PART: Final = msgspec.msgpack.Decoder(_Part)
+_APPENDS: Final = msgspec.msgpack.Decoder(tuple[_Carried, ...])
+_REPLY: Final = msgspec.msgpack.Decoder(_Reply)
+
+
+def subject_of(name: str) -> str:
+    """Where whoever writes the journal of that name is asked."""
+    return f"{name}.asked"
+
+
+class Asking:
+    """For one that does not write. What it appends is asked for one after the other."""
+
+    def __init__(self, link: Link, name: str, *, clock: Clock, patience: float = _PATIENCE) -> None:
+        self._link, self._subject, self._clock, self._patience = link, subject_of(name), clock, patience
+        self._life, self._number = uuid.uuid4().hex, 0
+        self._asking = anyio.Lock()
+
+    async def append(self, appends: Sequence[Append]) -> Seq:
+        """As ``Journal.append``. Raises ``NotDurable``."""
+        body = _ENCODE([_carried(one) for one in appends])
+        async with self._asking:
+            self._number += 1
+            reply = await self._asked(self._number, body)
+        if reply.first is None:
+            raise NotDurable(reply.problem or "it is not known whether that was taken", retry_after=reply.retry_after)
+        return Seq(reply.first)
+
+    async def _asked(self, number: int, body: bytes) -> _Reply:
+        until = self._clock.monotonic() + self._patience
+        while True:
+            try:
+                reply = await self._once(number, body)
+                if reply.first is not None or reply.problem is not None:
+                    return reply
+                problem = NotDurable("the node that leads did not hear all of it")
+            except NotDurable as error:
+                problem = error
+            if self._clock.monotonic() >= until:
+                raise NotDurable(f"the node that leads does not answer: {problem}", retry_after=2) from problem
+            await self._clock.sleep(_PAUSE)
+
+    async def _once(self, number: int, body: bytes) -> _Reply:
+        pieces = split(body, self._link.max_payload - _SLACK)
+        parts = [_ENCODE(_Part(self._life, number, at, len(pieces), piece)) for at, piece in enumerate(pieces)]
+        for part in parts[:-1]:
+            await self._link.say(self._subject, part)
+        return _REPLY.decode(await self._link.request(self._subject, parts[-1]))
+
+
+class Answers:
+    """For the one that writes."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._parts: dict[str, list[_Part]] = {}
+        self._taken: dict[str, tuple[int, _Reply | None, anyio.Event]] = {}
+
+    async def answer(self, message: bytes) -> bytes | None:
+        """What is answered to one message of a request; None for one that is not the last."""
+        part = _PART.decode(message)
+        body = self._whole(part)
+        if part.part < part.parts - 1:
+            return None
+        return _ENCODE(await self._once(part, body))
+
+    def _whole(self, part: _Part) -> bytes | None:
+        """All of the request, where its last part is there and so were all others."""
+        before = self._parts.pop(part.life, [])
+        so_far = [*before, part] if [one.number for one in before] == [part.number] * part.part else [part]
+        if part.part < part.parts - 1:
+            self._parts[part.life] = so_far
+            while len(self._parts) > _MOST_NODES:
+                del self._parts[next(iter(self._parts))]
+        return b"".join([one.body for one in so_far]) if len(so_far) == part.parts else None
+
+    async def _once(self, part: _Part, body: bytes | None) -> _Reply:
+        number, reply, done = self._taken.get(part.life, (0, None, anyio.Event()))
+        if number == part.number:
+            await done.wait()
+            _, reply, _ = self._taken[part.life]
+            return reply or _Reply()
+        if part.number < number:
+            return _Reply(problem="this was asked after something else")
+        if body is None:
+            return _Reply()
+        done = anyio.Event()
+        self._taken[part.life] = part.number, None, done
+        reply = None
+        try:
+            reply = await self._appended(body)
+        finally:
+            # What failed may be asked again, and is taken then.
+            if reply is None or reply.first is None:
+                self._taken[part.life] = part.number - 1, None, done
+            else:
+                self._taken[part.life] = part.number, reply, done
+            done.set()
+            while len(self._taken) > _MOST_NODES:
+                del self._taken[next(iter(self._taken))]
+        return reply
+
+    async def _appended(self, body: bytes) -> _Reply:
+        try:
+            return _Reply(first=await self._take([_append(one) for one in _APPENDS.decode(body)]))
+        except NotDurable as error:
+            return _Reply(problem=str(error), retry_after=error.retry_after or 1)
+        except (CdmdError, msgspec.DecodeError) as error:
+            return _Reply(problem=f"the node that leads cannot take it: {error}")
+
+
+def _carried(one: Append) -> _Carried:
+    encoded = one.encoded or [encode_entry(entry) for entry in one.entries]
+    return _Carried(one.connector, tuple(encoded), tuple(one.state.items()), tuple(one.counts.items()), one.fence)
+
+
+def _append(one: _Carried) -> Append:
+    entries = [decode_entry(body) for body in one.encoded]
+    return Append(
+        connector=one.connector,
+        entries=entries,
+        encoded=one.encoded,
+        state=dict(one.state),
+        counts=dict(one.counts),
+        fence=one.fence,
+    )

@@ -1,0 +1,43 @@
+"""``Journal`` on NATS JetStream for the node that writes it, also for what other nodes bring.
+
+Not here: the journal itself (``journal``), and how others ask (``forwarding``).
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anyio
+from typing_extensions import override
+
+from cdmd.cluster.connection import Link
+from cdmd.cluster.fences import OWNER, Fences
+from cdmd.cluster.forwarding import Answers, subject_of
+from cdmd.cluster.journal import JetStreamJournal
+from cdmd.cluster.place import Place
+from cdmd.contracts import Answering, Append, Clock, Take
+from cdmd.models import Seq
+from cdmd.store.tail import Tail
+
+
+class LeadingJournal(JetStreamJournal, Answering):
+    """Refuses what comes from a node that fetches no more for its connector, its own included."""
+
+    def __init__(self, link: Link, place: Place, *, writer: str, clock: Clock, mark_path: Path, tail: Tail) -> None:
+        super().__init__(link, place, writer=writer, clock=clock, mark_path=mark_path, tail=tail)
+        self._subject, self._fences, self._fencing = subject_of(place.name), Fences(), anyio.Lock()
+
+    @override
+    async def _begin(self, new_id: Callable[[], str]) -> None:
+        await super()._begin(new_id)
+        self._fences.load({key: value async for key, value in self.scan(OWNER, b"")})
+
+    @override
+    async def append(self, appends: Sequence[Append]) -> Seq:
+        async with self._fencing:
+            first = await super().append(self._fences.guarded(appends))
+            self._fences.passed(appends)
+        return first
+
+    @override
+    async def answer(self, take: Take) -> None:
+        await self._link.answer(self._subject, Answers(take).answer)

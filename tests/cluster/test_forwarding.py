@@ -1,0 +1,246 @@
+"""What nodes append that do not write the journal, on a real nats-server: taken once, and from nobody who was followed."""
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from cdmd.cluster.connection import Access, Link
+from cdmd.cluster.following import FollowedJournal
+from cdmd.cluster.forwarding import Answers, Asking
+from cdmd.cluster.leading import LeadingJournal
+from cdmd.cluster.place import Place
+from cdmd.contracts import Append
+from cdmd.errors import CdmdError, NotDurable
+from cdmd.models import Entry, Event, Seq, encode_entry
+from tests.cluster.servers import NatsServer, needed
+from tests.store.samples import START, HandClock, append_of, entry
+
+pytestmark = [needed, pytest.mark.anyio, pytest.mark.timeout(60)]
+_NAMES = itertools.count()
+
+
+@pytest.fixture
+def place(nats: NatsServer) -> Place:
+    return Place(access=Access(servers=(nats.url,)), name=f"forwarded{next(_NAMES)}")
+
+
+@asynccontextmanager
+async def leading(place: Place, folder: Path, *, take: Any = None) -> AsyncIterator[LeadingJournal]:
+    opened = LeadingJournal.open(place, clock=HandClock(), mark_path=folder / "mark", new_id=lambda: f"w{next(_NAMES)}")
+    async with opened as journal, anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.answer, take or journal.append)
+        try:
+            yield journal
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def asking(place: Place) -> AsyncIterator[Asking]:
+    """One that asks until it is answered."""
+    async with Link.open(place.access, name="cdmd test") as link:
+        yield Asking(link, place.name, clock=PatientClock())
+
+
+class PatientClock(HandClock):
+    """What is to be waited for takes real time, and none of the patience."""
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(0.01)
+
+
+def fetched(*numbers: int, fence: int, cursor: bytes = b"") -> Append:
+    one = append_of(*numbers)
+    state = {b"cursor": cursor} if cursor else {}
+    return Append(connector="shop", entries=one.entries, encoded=one.encoded, state=state, fence=fence)
+
+
+async def test_what_a_node_fetches_is_in_the_journal_with_its_state_when_it_is_told_so(place: Place, tmp_path: Path) -> None:
+    async with leading(place, tmp_path) as journal, FollowedJournal.open(place, clock=PatientClock()) as followed:
+        await journal.append([append_of(1)])
+        bare = Append(connector="shop", entries=[entry(3)], counts={"accepted": 1}, fence=5)
+        assert await followed.append([fetched(2, fence=5, cursor=b"2"), bare]) == 2
+        assert journal.head == 3
+        assert [one.entry for one in await journal.read(Seq(0), limit=9)] == [entry(n) for n in (1, 2, 3)]
+        assert await followed.get("shop", [b"cursor"]) == {b"cursor": b"2"}
+        await journal.settled()  # what was changed lies elsewhere now
+        await followed.append([fetched(4, fence=5, cursor=b"4")])
+        assert await followed.get("shop", [b"cursor"]) == {b"cursor": b"4"}
+        assert [row async for row in followed.scan("shop", b"")] == [(b"cursor", b"4")]
+        assert await journal.counts() == {("shop", "accepted"): 1}
+
+
+async def test_what_a_message_cannot_hold_goes_in_several(place: Place, tmp_path: Path) -> None:
+    event = Event(id="large", source="shop", type="order", received=START, data={"text": "x" * 2_500_000})
+    async with leading(place, tmp_path) as journal, asking(place) as asks:
+        assert await asks.append([Append(connector="shop", entries=[Entry(event)], fence=1)]) == 1
+        assert [one.entry.event for one in await journal.read(Seq(0), limit=1)] == [event]
+
+
+async def test_one_whose_answer_was_lost_is_asked_for_again_and_taken_once(place: Place, tmp_path: Path) -> None:
+    gate, taken = anyio.Event(), list[Seq]()
+
+    async def slow(appends: Sequence[Append]) -> Seq:
+        first = await journal.append(appends)
+        taken.append(first)
+        await gate.wait()
+        return first
+
+    async with leading(place, tmp_path, take=slow) as journal, asking(place) as asks:
+        request = asks._link.request
+
+        async def lost(subject: str, payload: bytes) -> bytes:
+            asks._link.request = request  # type: ignore[method-assign]
+            with anyio.move_on_after(0.2):
+                await request(subject, payload)
+            raise NotDurable("the NATS server did not answer")
+
+        asks._link.request = lost  # type: ignore[method-assign]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(asks.append, [fetched(1, fence=1)])
+            while not taken:  # noqa: ASYNC110 - another connection's doing
+                await anyio.sleep(0.01)
+            await anyio.sleep(0.3)
+            gate.set()
+        assert (taken, journal.head) == ([1], 1)
+
+
+async def test_nothing_is_taken_of_a_node_that_another_one_followed_whoever_writes(place: Place, tmp_path: Path) -> None:
+    """One that slept comes with the token that it had: its position does not stand in place of the one that is there."""
+    async with leading(place, tmp_path) as journal, asking(place) as asks:
+        await asks.append([fetched(1, fence=1, cursor=b"1")])
+        await asks.append([Append(connector="shop", fence=2)])
+        with pytest.raises(NotDurable, match="another node fetches for shop by now"):
+            await asks.append([fetched(2, fence=1, cursor=b"0")])
+        with pytest.raises(NotDurable, match="another node fetches"):
+            await journal.append([fetched(2, fence=1, cursor=b"0")])
+        await asks.append([fetched(2, fence=2, cursor=b"2")])
+        await journal.append([append_of(3)])  # what is told and not fetched has none
+        assert (journal.head, await journal.get("shop", [b"cursor"])) == (3, {b"cursor": b"2"})
+    async with leading(place, tmp_path) as journal:
+        with pytest.raises(NotDurable, match="another node fetches"):
+            await journal.append([fetched(4, fence=1, cursor=b"0")])
+        assert await journal.get("shop", [b"cursor"]) == {b"cursor": b"2"}
+
+
+async def test_why_it_was_not_taken_is_told_and_it_is_taken_when_it_is_asked_again(place: Place, tmp_path: Path) -> None:
+    failures: list[Exception] = [NotDurable("the disk is full", retry_after=7), CdmdError("something else")]
+
+    async def fails(appends: Sequence[Append]) -> Seq:
+        if failures:
+            raise failures.pop(0)
+        return await journal.append(appends)
+
+    async with leading(place, tmp_path, take=fails) as journal, asking(place) as asks:
+        with pytest.raises(NotDurable, match="the disk is full") as told:
+            await asks.append([fetched(1, fence=1)])
+        assert told.value.retry_after == 7
+        with pytest.raises(NotDurable, match="the node that leads cannot take it: something else"):
+            await asks.append([fetched(1, fence=1)])
+        assert await asks.append([fetched(1, fence=1)]) == 1
+
+
+async def test_where_nobody_leads_it_is_waited_for_and_then_said(place: Place, tmp_path: Path) -> None:
+    async with Link.open(place.access, name="cdmd test") as link:
+        with pytest.raises(
+            NotDurable, match=f"the node that leads does not answer: no NATS server answers to {place.name}.asked"
+        ):
+            await Asking(link, place.name, clock=HandClock(), patience=1.0).append([fetched(1, fence=1)])
+        patient = Asking(link, place.name, clock=PatientClock())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(patient.append, [fetched(1, fence=1)])
+            await anyio.sleep(0.05)
+            async with leading(place, tmp_path) as journal:
+                with anyio.fail_after(30):
+                    await journal.wait(Seq(0))
+                    while patient._asking.locked():  # noqa: ASYNC110 - another connection's doing
+                        await anyio.sleep(0.01)
+
+
+async def test_what_is_not_fetched_here_is_refused_here(place: Place, tmp_path: Path) -> None:
+    async with leading(place, tmp_path), FollowedJournal.open(place, clock=PatientClock()) as followed:
+        for refused in (append_of(1), Append(connector="daemon:privacy", state={b"a": b"b"})):
+            with pytest.raises(NotDurable, match="ask the node that leads"):
+                await followed.append([refused])
+        await followed.append([Append(connector="shop", counts={"refused": 1})])
+        await followed.append([Append(connector="daemon:budgets", state={b"a": b"b"})])
+        assert await followed.get("daemon:budgets", [b"a"]) == {b"a": b"b"}
+
+
+async def test_what_makes_no_sense_is_answered_by_nobody_and_harms_nobody(place: Place, tmp_path: Path) -> None:
+    async with leading(place, tmp_path) as journal, asking(place) as asks:
+        await asks._link.say(f"{place.name}.asked", b"nonsense")
+        assert await asks.append([fetched(1, fence=1)]) == 1
+        assert journal.head == 1
+
+
+# ---- requests by the message ----------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """What one node sends, message by message, to one that takes everything."""
+
+    def __init__(self) -> None:
+        self.taken: list[Sequence[Append]] = []
+        self.answers = Answers(self._take)
+        self._messages: list[bytes] = []
+        self.asks = Asking(self, "cdmd", clock=HandClock(), patience=0.0)  # type: ignore[arg-type]
+        self.max_payload = 4_096 + 64
+
+    async def _take(self, appends: Sequence[Append]) -> Seq:
+        self.taken.append(appends)
+        return Seq(len(self.taken))
+
+    async def say(self, _subject: str, payload: bytes) -> None:
+        self._messages.append(payload)
+
+    async def request(self, _subject: str, payload: bytes) -> bytes:
+        self._messages.append(payload)
+        raise NotDurable("it is taken by hand")
+
+    async def messages(self, *appends: Append) -> list[bytes]:
+        with pytest.raises(NotDurable):
+            await self.asks.append(appends)
+        made, self._messages = self._messages, []
+        return made
+
+
+async def test_a_request_of_which_a_part_is_missing_is_not_taken_and_asked_for_whole() -> None:
+    wire = Wire()
+    messages = await wire.messages(append_of(1))
+    assert len(messages) > 2
+    for one in messages[1:]:
+        found = await wire.answers.answer(one)
+    assert wire.taken == []
+    assert found is not None
+    for one in messages:
+        await wire.answers.answer(one)
+    ((one_append,),) = wire.taken
+    assert one_append.encoded == (encode_entry(entry(1)),)
+
+
+async def test_an_old_request_that_arrives_late_is_not_taken() -> None:
+    wire = Wire()
+    wire.max_payload = 2**20
+    old, new = (await wire.messages(append_of(1)))[0], (await wire.messages(append_of(2)))[0]
+    assert [await wire.answers.answer(one) for one in (old, new, new)] != [None] * 3
+    assert len(wire.taken) == 2
+    await wire.answers.answer(old)
+    assert len(wire.taken) == 2
+
+
+async def test_what_is_remembered_of_nodes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdmd.cluster.forwarding._MOST_NODES", 2)
+    wire = Wire()
+    for _ in range(4):
+        other = Wire()
+        for one in (await other.messages(append_of(1)))[:-1]:
+            await wire.answers.answer(one)
+        other.max_payload = 2**20
+        await wire.answers.answer((await other.messages(append_of(1)))[0])
+    assert (len(wire.answers._parts), len(wire.answers._taken)) == (0, 2)

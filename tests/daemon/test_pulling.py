@@ -1,0 +1,105 @@
+"""Connectors that nodes divide among themselves: which run here, with which token, and what is said of the others."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cdmd.contracts import PULL
+from cdmd.daemon.parts import Parts
+from cdmd.daemon.pulling import grouped
+from cdmd.daemon.running import Running
+from cdmd.errors import BadArguments, Overloaded
+from tests.daemon.dividing import Divided, divided
+from tests.daemon.doubles import Fetcher, World, record, until
+
+pytestmark = pytest.mark.anyio
+
+CRM = '[connectors.crm]\ntype = "fetcher"\n'
+SHOP = '[connectors.shop]\ntype = "told"\n'
+
+
+async def begun(parts: Parts) -> None:
+    """What the daemon does where nodes divide: nothing runs that is not this one's part."""
+    assert parts.dividing is not None
+    parts.connectors.pulling = parts.dividing.pulling
+    await parts.connectors.renew([live.config.name for live in parts.connectors])
+
+
+async def test_a_connector_runs_where_it_is_had_and_goes_on_from_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duties = Divided()
+    divided(monkeypatch, duties)
+    async with World(tmp_path, CRM + SHOP).parts() as parts:
+        await begun(parts)
+        dividing = parts.dividing
+        assert dividing is not None
+        pulling, runs = dividing.pulling, Fetcher.made["crm"].runs
+        assert (list(pulling.names), list(pulling.here), runs) == (["crm"], [], 0)
+        assert parts.supervisor.state("shop").state == "running", "what is told comes to the node that leads"
+        duties.tokens[PULL, "crm"] = 6
+        await dividing.look(PULL, pulling)
+        await until(parts, "crm", "running")
+        first = Fetcher.made["crm"]
+        await first.bring()
+        assert parts.connectors.get("crm").source.fence == 7
+        assert await parts.journal.get("crm", [b"cursor"]) == {b"cursor": b"1"}
+        old = parts.connectors.get("crm").source
+        duties.has(PULL, "crm", "b")
+        with pytest.raises(Overloaded):  # before anybody noticed
+            await old.emit([record("late")])
+        await dividing.look(PULL, pulling)
+        assert (list(pulling.here), parts.connectors.get("crm").source.may()) == ([], True)
+        assert old.closed
+        duties.has(PULL, "crm", None)
+        await dividing.look(PULL, pulling)
+        await until(parts, "crm", "running")
+        assert Fetcher.made["crm"] is not first, "nothing that an earlier life knew is believed"
+        await Fetcher.made["crm"].bring()
+        assert await parts.journal.get("crm", [b"cursor"]) == {b"cursor": b"2"}
+
+
+async def test_commands_for_a_connector_of_another_node_name_that_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    duties = Divided()
+    divided(monkeypatch, duties)
+    async with World(tmp_path, CRM + SHOP).parts() as parts:
+        await begun(parts)
+        dividing, live = parts.dividing, parts.connectors
+        assert dividing is not None
+        with pytest.raises(BadArguments, match="crm is fetched by no node now: start one with the role pull"):
+            await live.poll("crm")
+        duties.has(PULL, "crm", "n2")
+        await dividing.look(PULL, dividing.pulling)
+        for refused in (live.pause("crm"), live.resume("crm"), live.poll("crm")):
+            with pytest.raises(BadArguments, match="crm is fetched by the node n2: give the command there"):
+                await refused
+        assert dividing.pulling.node_of(live.get("crm")) == "n2"
+        assert [row.name for row in (await Running(parts).status()).connectors] == ["shop"], "of the others their nodes tell"
+        dividing.pulling._leads = False
+        with pytest.raises(BadArguments, match="shop belongs to the node that leads"):
+            live.here("shop")
+
+
+async def test_one_that_was_paused_elsewhere_stays_paused_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    duties = Divided()
+    divided(monkeypatch, duties)
+    async with World(tmp_path, CRM).parts() as parts:
+        await begun(parts)
+        assert parts.dividing is not None
+        await parts.dividing.look(PULL, parts.dividing.pulling)
+        await parts.connectors.pause("crm")
+        await parts.dividing.pulling.end("crm")
+        parts.connectors._kept._paused = frozenset()  # as a node that had not heard of it
+        await parts.dividing.pulling.begin("crm", 9)
+        assert parts.supervisor.state("crm").state in {"starting", "paused"}
+        await until(parts, "crm", "paused")
+
+
+def test_connectors_that_ask_the_same_host_go_together() -> None:
+    def live(name: str, *hosts: str) -> Any:
+        return SimpleNamespace(config=SimpleNamespace(name=name, settings=hosts))
+
+    lives = [live("a", "h1"), live("b", "h2"), live("c", "h3"), live("d", "h1", "h3"), live("e")]
+    assert grouped(lives, hosts=set) == {"a": ["a", "c", "d"], "b": ["b"], "e": ["e"]}  # type: ignore[arg-type]
