@@ -24,8 +24,8 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     process: Annotated[
         Literal["shared", "own"],
         Meta(
-            description="`own`: a process of its own writes the journal, so that acknowledging leaves the daemon's processor to"
-            " what arrives. Only for a journal in the state directory."
+            description="`own`: a process of its own writes the journal, which costs an acknowledgement less of the daemon's"
+            " processor. Only for a journal in the state directory."
         ),
     ] = "shared"
     url: Annotated[
