@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import anyio.to_thread
 
 from cdmd.contracts import Append, Clock, Journal
-from cdmd.errors import CdmdError, Damaged
+from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Seq
 from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.files import StateDirectory
@@ -27,6 +27,9 @@ from cdmd.store.store import SqliteStore
 from cdmd.store.stored import KEY_CHECK, StoredStore
 
 _KEY: Final = b"check"
+_PATIENCE: Final = 60.0
+"""Seconds. Longer than a fifth of what systemd's unit counts starts in, so that it never gives up."""
+_PAUSE: Final = 1.0
 
 
 class Server(NamedTuple):
@@ -95,7 +98,7 @@ async def open_state(
     ) as journal:
         refuse_moved("journal", (await journal.get(JOURNAL_OWNER, [JOURNAL_MOVE])).get(JOURNAL_MOVE))
         if shared is not None:
-            await _same_key(journal, digester, directory)
+            await _same_key(journal, digester, directory, clock)
         opening = partial(_store, directory, server, apart.store, tenure=getattr(journal, "tenure", None))
         async with (
             opening(clock=clock, journal_id=journal.id, digest=digester.occurrence) as store,
@@ -164,13 +167,20 @@ def _key(directory: StateDirectory, random: Callable[[int], bytes]) -> bytes:
     return load_key(directory.key, random=random)
 
 
-async def _same_key(journal: Journal, digester: Digester, directory: StateDirectory) -> None:
-    """A journal that outlives a state directory is read with the key that it began with. Raises ``Damaged``."""
-    mine = digester.occurrence(*KEY_CHECK)
-    kept = (await journal.get(JOURNAL_OWNER, [_KEY])).get(_KEY)
-    if kept is None:
-        await journal.append([Append(connector=JOURNAL_OWNER, state={_KEY: mine})])
-    elif kept != mine:
+async def _same_key(journal: Journal, digester: Digester, directory: StateDirectory, clock: Clock) -> None:
+    """A journal that outlives a state directory is read with the key that it began with. Raises ``Damaged``.
+
+    Who only follows it waits for the one that writes to say which one that is.
+    """
+    mine, until = digester.occurrence(*KEY_CHECK), clock.monotonic() + _PATIENCE
+    while (kept := (await journal.get(JOURNAL_OWNER, [_KEY])).get(_KEY)) is None:
+        try:
+            await journal.append([Append(connector=JOURNAL_OWNER, state={_KEY: mine})])
+        except NotDurable:
+            if clock.monotonic() >= until:
+                raise
+            await clock.sleep(_PAUSE)
+    if kept != mine:
         raise Damaged(
             f"the journal was written with another digest key than {directory.key}: put the copy that belongs to it there; "
             "with this one nobody who was suppressed would be known"

@@ -153,6 +153,24 @@ async def test_another_number_of_lanes_is_refused_until_all_have_come_equally_fa
         assert (await alone.totals()).profiles == 3
 
 
+async def test_of_several_that_find_an_empty_store_one_makes_what_there_has_to_be(server: Server) -> None:
+    def store(url: str, number: int) -> SharedStore:
+        among = Nodes(str(number), ["process"], tenure=number)
+        clock, digests = ManualClock(), DIGESTER.occurrence
+        return SharedStore(url, None, clock=clock, journal_id="journal", digests=digests, nodes=among, lanes=LANES)
+
+    def opened(url: str, number: int) -> None:
+        at_once.wait(20)
+        store(url, number)._open_tables().close()
+
+    for _ in range(5):
+        database, at_once = server.database(), threading.Barrier(3)
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(anyio.to_thread.run_sync, opened, database.url, number)
+        assert await run(database, "SELECT count(*) FROM positions WHERE lane >= 0") == [(LANES,)]
+
+
 async def test_one_that_was_alone_writes_nothing_once_the_store_is_divided(database: Database) -> None:
     async with PostgresStore.open(database.url, clock=ManualClock(), journal_id="journal", digest=DIGESTER.occurrence) as alone:
         await give(alone, (1, order(1, {"a": "x"})))

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 import click
 
 from cdmd.cli.demo.arrivals import missing
+from cdmd.cli.demo.cluster import play
 from cdmd.cli.demo.part import EMAIL, SERIAL
 from cdmd.cli.demo.parts import all_parts
 from cdmd.cli.demo.sandbox import Sandbox
@@ -31,17 +32,23 @@ _EVERY: Final = 3.0
 
 @click.command()
 @click.option("--once", is_flag=True, help="End by itself; exit status 0 only if everything arrived.")
-def demo(once: bool) -> int:
+@click.option(
+    "--cluster", is_flag=True, help="Three nodes, one killed; needs nats-server and PostgreSQL (4 where they are not)."
+)
+def demo(once: bool, cluster: bool) -> int:
     r"""A sandbox on loopback that shows the whole flow and needs nothing else.
 
     \b
     cdmd demo
     cdmd demo --once
+    cdmd demo --cluster --once
     """
     telling = Telling.for_terminal(os.environ)
     before = signal.signal(signal.SIGTERM, _interrupt)
     television = Television()
     try:
+        if cluster:
+            return play(telling, once=once)
         with Sandbox(all_parts(television), telling) as sandbox:
             return _run(sandbox, television, once=once)
     except KeyboardInterrupt:

@@ -34,6 +34,8 @@ from cdmd.store.tables import Row, Said, Tables
 T = TypeVar("T")
 _BLOCK: Final = 65_536
 _STILL: Final = f"SET idle_in_transaction_session_timeout = '{SECONDS:g}s'".encode()
+_OPENING: Final = 0x63646D66
+"""The advisory lock of those who open it ("cdmf"): of several that find it empty one makes what there has to be."""
 _ROOM: Final = 16_384
 """More new profiles than one batch makes."""
 
@@ -279,6 +281,7 @@ class SharedStore(DividedStore, Lanes):
             migrate(connection, MIGRATIONS)
             plain = PostgresTables(connection)
             with plain.transaction():
+                plain.rows("lanes.alone", (_OPENING,))
                 self._nodes.opened(plain)
                 belong(*self._owner, plain)
                 divide(plain, self._count, leads=self._nodes.tenure is not None)
