@@ -11,7 +11,7 @@ from cdmd import __version__
 from cdmd.config.differing import differences
 from cdmd.config.naming import guarded
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock, DeadLetterFilter, Journal
+from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal
 from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import PluginInfo, ReloadReport, Status, TailFilter, TailItem
 from cdmd.control.runtime import Place
@@ -39,7 +39,6 @@ from cdmd.kit.globs import Globs
 from cdmd.models import Entry, to_micros
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
-from cdmd.store.feeds import SqliteFeeds
 from cdmd.store.files import StateDirectory
 from cdmd.store.restoring import backup
 from cdmd.store.stored import StoredStore
@@ -80,7 +79,7 @@ class Running:
         return self._parts.journal
 
     @property
-    def feeds(self) -> SqliteFeeds:
+    def feeds(self) -> Feeds:
         """The open feeds."""
         return self._parts.feeds
 

@@ -5,7 +5,9 @@ Not moved: what somebody has asked to be written there (``exports``), backups an
 
 import os
 import shutil
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from cdmd.errors import CdmdError
 from cdmd.moving.places import TOKEN, Installation
@@ -91,6 +93,13 @@ def copy_feeds(source: Path, target: Path) -> dict[str, Tally]:
         different = [Difference(f"feeds: {name}", mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]]
         raise CdmdError(f"what arrived is not what was sent: {'; '.join(map(str, different))}")
     return mine
+
+
+def fetch_feeds(source: Installation, target: Path) -> dict[str, Tally]:
+    """The same where they lie with the store, as the file that they are brought there from. Raises ``CdmdError``."""
+    postgres: Any = import_module("cdmd.store.postgres.feeds")  # an extra
+    found = postgres.write_file(source.store.url, source.password, target)
+    return _tallies(target) if found else {}
 
 
 def _tallies(path: Path) -> dict[str, Tally]:

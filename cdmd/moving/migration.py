@@ -13,7 +13,7 @@ from cdmd.contracts import Clock
 from cdmd.errors import BadArguments, CdmdError, InUse, NotFound
 from cdmd.kit.frames import leaf
 from cdmd.models import Seq, show_time
-from cdmd.moving.beside import check_target, copy_feeds, take_along
+from cdmd.moving.beside import check_target, copy_feeds, fetch_feeds, take_along
 from cdmd.moving.ending import Whole, put_in_place, read_whole, write_whole
 from cdmd.moving.journals import JournalEnd, check_owner, claim_journal, copy_journal, move_of, say, tallies
 from cdmd.moving.places import (
@@ -169,6 +169,8 @@ async def _copied(plan: Plan) -> tuple[Whole, dict[str, Mapping[str, Tally]], bo
         if plan.elsewhere:
             await run_sync(take_along, plan.source, plan.target)
             parts["feeds"] = await run_sync(copy_feeds, plan.source.directory.feeds, plan.target.growing.feeds)
+        if plan.source.store.url is not None and plan.source.journal.url is not None:
+            parts["feeds"] = await run_sync(fetch_feeds, plan.source, plan.target.growing.feeds)
         other, ends = await _targets(plan, move, stack)
         # Whoever may not be written over is found out before anything is.
         goes_on = await claim_journal(ends[1], move, where=plan.target.journal_place) if ends is not None else False

@@ -30,6 +30,9 @@ STAY: Final[Mapping[str, str]] = {
     "lost_nodes": "which of them were lost",
     "errands": "what they ask each other",
     "duties": "who fetches and sends now: each node says so itself",
+    "generations": "tables of connectors: they go as a file beside the store",
+    "blocks": "the same",
+    "feed_holders": "who works with those",
     PROGRESS: "how far a store is filled",
 }
 """Tables that are not moved, each with the reason."""

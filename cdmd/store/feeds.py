@@ -7,8 +7,8 @@ state in the journal) and what is in a block.
 import hashlib
 import sqlite3
 import struct
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from cdmd.contracts import Feeds
 from cdmd.errors import Damaged
+from cdmd.store.chunks import Row
 from cdmd.store.database import (
     Connect,
     Plan,
@@ -40,6 +41,7 @@ _PLAN: Final = Plan(
     name="feeds", migrations=load_migrations("feeds"), synchronous="FULL", autocheckpoint=4_000, cache_kib=4_096
 )
 _DROPPED_AT_ONCE: Final = 256
+_READ_AT_ONCE: Final = 64
 _MEND: Final = "put a backup in place with: cdmd restore FILE"
 
 
@@ -135,7 +137,7 @@ class SqliteFeeds(Feeds):
     async def get(self, generation: int, numbers: Sequence[int]) -> list[bytes]:
         ids = [generation * MOST_BLOCKS + number for number in numbers]
         found = {row[0]: row for row in await self._readers.rows_in(_SQL["get"], ids)}
-        return await anyio.to_thread.run_sync(_checked, found, ids)
+        return await anyio.to_thread.run_sync(checked, found, ids)
 
     @override
     async def verify(self) -> list[str]:
@@ -154,7 +156,7 @@ def _examine(connection: sqlite3.Connection) -> list[str]:
             continue  # it was interrupted, or is being written or removed
         first = generation * MOST_BLOCKS
         rows = connection.execute(_SQL["range"], (first, first + MOST_BLOCKS))
-        whole = [number == first + place and _sum(number, body) == kept for place, (number, kept, body) in enumerate(rows)]
+        whole = [number == first + place and sum_of(number, body) == kept for place, (number, kept, body) in enumerate(rows)]
         if len(whole) != blocks or not all(whole):
             faults.append(f"the table {name} of {connector} is not as it was written")
     ((lost,),) = connection.execute(_SQL["lost"])
@@ -166,7 +168,7 @@ def _begin(connector: str, table: str, connection: sqlite3.Connection) -> int:
 
 
 def _put(first: int, blocks: Sequence[bytes], connection: sqlite3.Connection) -> None:
-    rows = [(number, _sum(number, body), body) for number, body in enumerate(blocks, first)]
+    rows = [(number, sum_of(number, body), body) for number, body in enumerate(blocks, first)]
     with transaction(connection):
         connection.executemany(_SQL["put"], rows)
 
@@ -192,15 +194,57 @@ def _drop_some(generation: int, connection: sqlite3.Connection) -> int:
     return went
 
 
-def _checked(found: dict[int, tuple[int, bytes, bytes]], ids: Sequence[int]) -> list[bytes]:
+class FeedsFile:
+    """A file of feeds that nobody has open, read or made whole at once. It blocks."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    @contextmanager
+    def read(cls, path: Path) -> Iterator[Self]:
+        """One that is there. Raises ``CdmdError``."""
+        with opening("feeds", path), closing(connect_writer(path, _PLAN, connect=sqlite3.connect)) as connection:
+            yield cls(connection)
+
+    @classmethod
+    @contextmanager
+    def make(cls, path: Path) -> Iterator[Self]:
+        """A new one, in place of what is there. Raises ``CdmdError``."""
+        path.unlink(missing_ok=True)
+        with cls.read(path) as made:
+            yield made
+
+    def generations(self) -> list[tuple[int, str, str, int | None]]:
+        """All of them, by number: connector, table, and how many blocks one has that is finished."""
+        return self._connection.execute(_SQL["all"]).fetchall()
+
+    def blocks(self, generation: int) -> Iterator[list[Row]]:
+        """A generation's, some at a time. Raises ``Damaged``."""
+        first = generation * MOST_BLOCKS
+        cursor = self._connection.execute(_SQL["range"], (first, first + MOST_BLOCKS))
+        while rows := cursor.fetchmany(_READ_AT_ONCE):
+            checked({row[0]: row for row in rows}, [row[0] for row in rows])
+            yield rows
+
+    def put(self, generation: int, connector: str, name: str, blocks: int, rows: Iterable[Row]) -> None:
+        """Add a finished one."""
+        with transaction(self._connection):
+            self._connection.execute(_SQL["bring"], (generation, connector, name, blocks))
+            self._connection.executemany(_SQL["put"], rows)
+
+
+def checked(found: Mapping[int, Row], ids: Sequence[int]) -> list[bytes]:
+    """The blocks of these numbers, of rows by number. Raises ``Damaged`` where one is missing or not as it was written."""
     for wanted in ids:
         row = found.get(wanted)
-        if row is None or _sum(wanted, row[2]) != row[1]:
+        if row is None or sum_of(wanted, row[2]) != row[1]:
             raise Damaged(f"a connector's table is damaged: block {wanted % MOST_BLOCKS} is not as it was written; {_MEND}")
     return [found[wanted][2] for wanted in ids]
 
 
-def _sum(number: int, body: bytes) -> bytes:
+def sum_of(number: int, body: bytes) -> bytes:
+    """What is kept beside a block to tell that it is as it was written, and in its place."""
     digest = hashlib.blake2b(struct.pack(">q", number), digest_size=16)
     digest.update(body)
     return digest.digest()

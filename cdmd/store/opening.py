@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import anyio.to_thread
 
-from cdmd.contracts import Append, Clock, Journal
+from cdmd.contracts import Append, Clock, Feeds, Journal
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Seq
 from cdmd.store.feeds import SqliteFeeds
@@ -60,7 +60,7 @@ class Opened(NamedTuple):
     journal: Journal
     store: StoredStore
     digester: Digester
-    feeds: SqliteFeeds
+    feeds: Feeds
 
 
 @asynccontextmanager
@@ -102,7 +102,7 @@ async def open_state(
         opening = partial(_store, directory, server, apart.store, tenure=getattr(journal, "tenure", None))
         async with (
             opening(clock=clock, journal_id=journal.id, digest=digester.occurrence) as store,
-            SqliteFeeds.open(directory.feeds) as feeds,
+            _feeds(directory, None if shared is None else server, getattr(journal, "tenure", None)) as feeds,
         ):
             check_together(first=(await journal.statistics()).first, head=journal.head, position=store.position)
             if server is not None:
@@ -124,6 +124,17 @@ def _store(
     chosen: Any = import_module("cdmd.store.postgres.store")
     store: AbstractAsyncContextManager[StoredStore] = chosen.PostgresStore.open(server.url, server.password, **opening)
     return store
+
+
+def _feeds(directory: StateDirectory, server: Server | None, tenure: int | None) -> AbstractAsyncContextManager[Feeds]:
+    """Where neither journal nor store lies here, neither do the big tables of connectors."""
+    if server is None:
+        return SqliteFeeds.open(directory.feeds)
+    chosen: Any = import_module("cdmd.store.postgres.feeds")
+    feeds: AbstractAsyncContextManager[Feeds] = chosen.PostgresFeeds.open(
+        server.url, server.password, tenure=tenure, file=directory.feeds
+    )
+    return feeds
 
 
 def check_place(directory: StateDirectory, server: Server | None) -> None:

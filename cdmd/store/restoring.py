@@ -24,7 +24,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from cdmd.contracts import Clock, Journal
+from cdmd.contracts import Clock, Feeds, Journal
 from cdmd.errors import CdmdError, Damaged
 from cdmd.models import LANE, Seq, show_time
 from cdmd.store.checking import verify_store
@@ -68,14 +68,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     checksums: Mapping[str, str]
 
 
-async def backup(
-    journal: Journal, store: StoredStore, feeds: SqliteFeeds, target: Path, *, clock: Clock, version: str
-) -> Manifest:
+async def backup(journal: Journal, store: StoredStore, feeds: Feeds, target: Path, *, clock: Clock, version: str) -> Manifest:
     """A backup of all three at ``target`` (0600, must not exist), taken while they run. ``version`` is the program's.
 
     Raises ``CdmdError``; then there is no file. A store on a server is copied with the server's own tools.
     """
-    if not isinstance(store, SqliteStore):
+    if not isinstance(store, SqliteStore) or not isinstance(feeds, SqliteFeeds):
         raise CdmdError("the store is a database on a server: back it up there, with pg_dump or pg_basebackup")
     run = anyio.to_thread.run_sync
     try:

@@ -47,7 +47,7 @@ class PostgresStore(StoredStore):
         self._connect = partial(connect, url, password=password)
         self._owner = (journal_id, digests(*KEY_CHECK))
         self._fence = Fence(self._stands)
-        super().__init__(_thread(self._open_tables, "store"), clock=clock, digests=digests)
+        super().__init__(thread(self._open_tables, "store"), clock=clock, digests=digests)
 
     @classmethod
     @asynccontextmanager
@@ -68,7 +68,7 @@ class PostgresStore(StoredStore):
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._writer)
             await self._reach()
-            readers = [_thread(self._open_reader, "store-reader") for _ in range(_READERS)]
+            readers = [thread(self._open_reader, "store-reader") for _ in range(_READERS)]
             for reader in readers:
                 await stack.enter_async_context(reader)
             self._ask(PostgresReading(readers), settle=self._settled)
@@ -162,5 +162,6 @@ class PostgresStore(StoredStore):
         self._position = seq
 
 
-def _thread(opening: Callable[[], PostgresTables], name: str) -> Writer[PostgresTables]:
+def thread(opening: Callable[[], PostgresTables], name: str) -> Writer[PostgresTables]:
+    """One with a connection of its own."""
     return Writer(opening, name=name, broken=Broken, patience=_STOP)

@@ -1,6 +1,9 @@
 -- name: begin
 INSERT INTO generations (connector, name) VALUES (?, ?);
 
+-- name: bring
+INSERT INTO generations (id, connector, name, blocks) VALUES (?, ?, ?, ?);
+
 -- name: others
 SELECT id FROM generations WHERE connector = ? AND name = ? AND id IS NOT ?;
 
