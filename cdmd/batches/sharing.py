@@ -7,10 +7,14 @@ from cdmd.models import Journaled, Seq
 
 
 class Share(NamedTuple):
-    """``lanes`` of the ``number`` that there are, each with up to where it is applied."""
+    """``lanes`` of the ``number`` that there are, each with up to where it is applied.
+
+    Up to ``undivided`` all is the first lane's: it arrived when there was only one.
+    """
 
     lanes: Mapping[int, Seq]
     number: int
+    undivided: Seq = Seq(0)
 
     @property
     def begins(self) -> Seq:
@@ -19,7 +23,7 @@ class Share(NamedTuple):
 
     def holds(self, one: Journaled) -> bool:
         """Whether it is for this daemon to apply, and not applied yet."""
-        position = self.lanes.get(one.entry.part % self.number)
+        position = self.lanes.get(0 if one.seq <= self.undivided else one.entry.part % self.number)
         return position is not None and one.seq > position
 
 

@@ -47,6 +47,14 @@ class Lanes(Protocol):
         """Up to where all lanes of this node are applied."""
         ...
 
+    @property
+    def undivided(self) -> Seq:
+        """Up to where the journal reached when the store was divided: all until there is for the first lane.
+
+        Nobody has another one before that is applied, so that a customer's events keep their order.
+        """
+        ...
+
     async def look(self) -> bool:
         """Say that this node is there; whether ``balance`` would change what it does. To be called every second or so."""
         ...

@@ -152,7 +152,7 @@ class Laning(Shares):
             else:
                 self._trouble = None
                 self._log.info("lanes_agreed", count=len(lanes))
-                return Share(lanes, self._number)
+                return Share(lanes, self._number, self._lanes.undivided)
 
     @override
     async def changed(self) -> None:

@@ -99,10 +99,11 @@ async def open_state(
         refuse_moved("journal", (await journal.get(JOURNAL_OWNER, [JOURNAL_MOVE])).get(JOURNAL_MOVE))
         if shared is not None:
             await _same_key(journal, digester, directory, clock)
-        opening = partial(_store, directory, server, apart.store, tenure=getattr(journal, "tenure", None))
+        tenure = getattr(journal, "tenure", None)
+        opening = partial(_store, directory, server, apart.store, tenure=tenure, head=journal.head)
         async with (
             opening(clock=clock, journal_id=journal.id, digest=digester.occurrence) as store,
-            _feeds(directory, None if shared is None else server, getattr(journal, "tenure", None)) as feeds,
+            _feeds(directory, None if shared is None else server, tenure) as feeds,
         ):
             check_together(first=(await journal.statistics()).first, head=journal.head, position=store.position)
             if server is not None:
@@ -112,14 +113,14 @@ async def open_state(
 
 
 def _store(
-    directory: StateDirectory, server: Server | None, own: Own | None, *, tenure: int | None, **opening: Any
+    directory: StateDirectory, server: Server | None, own: Own | None, *, tenure: int | None, head: Seq, **opening: Any
 ) -> AbstractAsyncContextManager[StoredStore]:
     if server is None:
         return SqliteStore.open(directory.store, own=own and own._replace(keep=directory.handles), **opening)
     # The driver is an extra: only who names a server needs it.
     if server.lanes > 1:
         among: Any = import_module("cdmd.store.postgres.shared")
-        found: AbstractAsyncContextManager[StoredStore] = among.open_among(server, tenure=tenure, **opening)
+        found: AbstractAsyncContextManager[StoredStore] = among.open_among(server, tenure=tenure, head=head, **opening)
         return found
     chosen: Any = import_module("cdmd.store.postgres.store")
     store: AbstractAsyncContextManager[StoredStore] = chosen.PostgresStore.open(server.url, server.password, **opening)

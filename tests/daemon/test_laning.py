@@ -30,7 +30,7 @@ class Together:
         self.by: list[str] = []
         self.outbox = SimpleNamespace(written=lambda names: self.happened.append(f"sent {sorted(names)}"))
         self.happened: list[str] = []
-        self.own = Seq(7)
+        self.own, self.undivided = Seq(7), Seq(2)
         self.errands: Any = None
         self.name, self.said, self.digest = "n1", list[str](), ""
 
@@ -102,7 +102,7 @@ async def test_the_one_that_leads_says_which_list_is_in_force_and_sends_what_oth
     whole = daemon(store)
     laning = Laning(whole, store)
     assert (laning.resumes, laning.own, store.told()) == (True, 7, "4")
-    assert await laning.agreed() == Share({1: Seq(3)}, 4)
+    assert await laning.agreed() == Share({1: Seq(3)}, 4, Seq(2))
     told = {"settings": store.digest, "settings in detail": store.notes["settings in detail"]}
     assert store.notes == {"suppressions told": "4", **told}
     whole.config.journal.partitions = 8

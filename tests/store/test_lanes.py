@@ -61,6 +61,7 @@ async def node(
     seconds: float = 10.0,
     roles: str = "process",
     settings: str = "",
+    head: int = 0,
 ) -> AsyncIterator[SharedStore]:
     store = SharedStore.open_among(
         database.url,
@@ -69,6 +70,7 @@ async def node(
         digest=DIGESTER.occurrence,
         nodes=Nodes(name, [roles], tenure=next(_TENURES) if leads else None, seconds=seconds, settings=settings),
         lanes=lanes,
+        head=Seq(head),
     )
     async with store as opened:
         yield opened
@@ -192,6 +194,20 @@ async def test_one_that_was_alone_writes_nothing_once_the_store_is_divided(datab
                 with pytest.raises(NotDurable, match="taken the store over"):
                     await attempt
             assert (await a.reached(), await a.noted("x")) == (dict.fromkeys(range(LANES), 2), None)
+
+
+async def test_what_arrived_before_there_were_lanes_is_applied_before_anybody_has_another_one(database: Database) -> None:
+    async with PostgresStore.open(database.url, clock=ManualClock(), journal_id="journal", digest=DIGESTER.occurrence) as alone:
+        await give(alone, (1, order(1, {"a": "x"})), position=2)
+    async with node(database, "a", leads=True, head=10) as a, node(database, "b", head=11) as b:
+        assert (await a.balance(), await b.balance()) == ({0: 2}, {})
+        assert (a.undivided, await a.look(), await b.look()) == (10, False, False)
+        await give(a, (9, order(9, {"a": "x"})))
+        assert not await b.look()
+        await give(a, (10, order(10, {"a": "x"})))
+        assert (await a.look(), await b.look()) == (True, True)
+        assert sorted(map(len, (await a.balance(), await b.balance()))) == [LANES // 2] * 2
+        assert b.undivided == 10
 
 
 # ---- who may write ------------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ class Nodes(Fencing):
         self.node: int | None = None
         self._version = 0
         self.lanes: Mapping[int, Seq] = {}
+        self.undivided = Seq(0)
         self.way = Way()
         self.suppressions: str | None = None
 
@@ -131,7 +132,7 @@ class Nodes(Fencing):
                 return True
             self.bury(tables)
             share = self.share(tables, WORKS, len(tables.rows("lanes.lanes")))
-            free = any(node is None for _, _, node in tables.rows("lanes.lanes"))
+            free = any(node is None for _, node in self._open(tables))
             mine = _owned(tables, self.node)
         return mine.keys() != self.lanes.keys() or len(mine) > share or (free and len(mine) < share)
 
@@ -147,7 +148,7 @@ class Nodes(Fencing):
             share, mine = self.share(tables, WORKS, len(tables.rows("lanes.lanes"))), list(_owned(tables, self.node))
             for lane in mine[share:]:
                 tables.run("lanes.let_go", (lane, self.node))
-            free = [lane for lane, _, node in tables.rows("lanes.lanes") if node is None and lane not in mine]
+            free = [lane for lane, node in self._open(tables) if node is None and lane not in mine]
             for lane in free[: max(0, share - len(mine))]:
                 tables.run("lanes.take_lane", (self.node, lane))
             owned = _owned(tables, self.node)
@@ -173,6 +174,13 @@ class Nodes(Fencing):
         """Within a transaction: say that this node is there; whether it still is one of them."""
         return self.node is not None and bool(tables.run("lanes.stay", (self._seconds, self.settings, self.node)))
 
+    def _open(self, tables: Tables) -> list[tuple[int, int | None]]:
+        """The lanes that somebody may have, and whose each is: only the first one until all from before is applied."""
+        self.undivided = Seq(next((seq for (seq,) in tables.rows("lanes.undivided")), 0))
+        lanes = [(lane, seq, node) for lane, seq, node in tables.rows("lanes.lanes")]
+        shut = any(lane == 0 and seq < self.undivided for lane, seq, _ in lanes)
+        return [(lane, node) for lane, _, node in lanes if lane == 0 or not shut]
+
     def bury(self, tables: Tables) -> None:
         """Within a transaction: remove who is not there any more."""
         tables.run("lanes.bury", (self._seconds,))
@@ -192,6 +200,8 @@ class Nodes(Fencing):
         return count // len(working) + (working.index(self.node) < count % len(working))
 
 
+NOTHING: Final = Seq(0)
+"""Up to there nothing arrived."""
 DESK: Final = -1
 """What is no batch, as a lane."""
 WORKS: Final = "process"
@@ -219,8 +229,8 @@ def nodes_of(rows: Iterable[Row]) -> list[Node]:
     ]
 
 
-def divide(tables: Tables, lanes: int, *, leads: bool = True) -> None:
-    """Within a transaction: let there be so many lanes.
+def divide(tables: Tables, lanes: int, *, leads: bool = True, head: Seq = NOTHING) -> None:
+    """Within a transaction: let there be so many lanes; what there is up to ``head`` arrived when there was one, if there was.
 
     Raises ``CdmdError`` where that cannot be now, ``NotDurable`` where the node that leads has yet to do it.
     """
@@ -237,6 +247,7 @@ def divide(tables: Tables, lanes: int, *, leads: bool = True) -> None:
     if len(there) == 1:  # one that is alone may still be at work: it is waited for, and writes nothing any more
         tables.rows("take", (LANE,))
         there = tables.rows("lanes.lanes")
+        tables.run("lanes.divided", (str(head),))
     tables.run("lanes.bury", (SECONDS,))
     positions = {seq for _, seq, _ in there}
     had = f"the store is divided into {len(there)} lanes, and journal.partitions says {lanes}"

@@ -25,7 +25,7 @@ from cdmd.store.opening import Server
 from cdmd.store.postgres.connecting import migrate
 from cdmd.store.postgres.divided import DividedStore
 from cdmd.store.postgres.errands import PostgresErrands
-from cdmd.store.postgres.nodes import SECONDS, Nodes, Way, divide, nodes_of
+from cdmd.store.postgres.nodes import NOTHING, SECONDS, Nodes, Way, divide, nodes_of
 from cdmd.store.postgres.store import MIGRATIONS
 from cdmd.store.postgres.tables import PostgresTables
 from cdmd.store.standing import belong
@@ -148,9 +148,10 @@ class SharedStore(DividedStore, Lanes):
         digests: letters.Digests,
         nodes: Nodes,
         lanes: int,
+        head: Seq = NOTHING,
     ) -> None:
         super().__init__(url, password, clock=clock, journal_id=journal_id, digests=digests, nodes=nodes)
-        self._count = lanes
+        self._count, self._head = lanes, head
         self.errands = PostgresErrands(nodes, self._plainly, lambda: self._reading)
         self._abreast = Abreast(self._writer, whole=self._apply, put=self._put, in_steps=False)
 
@@ -166,12 +167,13 @@ class SharedStore(DividedStore, Lanes):
         digest: letters.Digests,
         nodes: Nodes,
         lanes: int,
+        head: Seq = NOTHING,
     ) -> AsyncIterator[Self]:
-        """As ``open``, beside others.
+        """As ``open``, beside others. ``head`` is up to where the journal reaches.
 
         Raises ``CdmdError`` where the store is divided into another number of lanes and cannot be divided anew now.
         """
-        store = cls(url, password, clock=clock, journal_id=journal_id, digests=digest, nodes=nodes, lanes=lanes)
+        store = cls(url, password, clock=clock, journal_id=journal_id, digests=digest, nodes=nodes, lanes=lanes, head=head)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(store._running())
             await store.balance()
@@ -192,6 +194,11 @@ class SharedStore(DividedStore, Lanes):
     @override
     def own(self) -> Seq:
         return min(self._nodes.lanes.values(), default=Seq(0))
+
+    @property
+    @override
+    def undivided(self) -> Seq:
+        return self._nodes.undivided
 
     @override
     async def look(self) -> bool:
@@ -284,7 +291,7 @@ class SharedStore(DividedStore, Lanes):
                 plain.rows("lanes.alone", (_OPENING,))
                 self._nodes.opened(plain)
                 belong(*self._owner, plain)
-                divide(plain, self._count, leads=self._nodes.tenure is not None)
+                divide(plain, self._count, leads=self._nodes.tenure is not None, head=self._head)
         except BaseException:
             connection.close()
             raise
@@ -292,7 +299,7 @@ class SharedStore(DividedStore, Lanes):
 
 
 def open_among(
-    server: Server, *, tenure: int | None, clock: Clock, journal_id: str, digest: letters.Digests
+    server: Server, *, tenure: int | None, head: Seq, clock: Clock, journal_id: str, digest: letters.Digests
 ) -> AbstractAsyncContextManager[SharedStore]:
     """The store at ``server`` for one of several nodes; one with a ``tenure`` leads."""
     return SharedStore.open_among(
@@ -303,4 +310,5 @@ def open_among(
         digest=digest,
         nodes=Nodes(server.name, server.roles, tenure=tenure, settings=server.settings),
         lanes=server.lanes,
+        head=head,
     )

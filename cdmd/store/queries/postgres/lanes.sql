@@ -80,6 +80,12 @@ UPDATE positions SET node = NULL WHERE lane = %s AND node = %s;
 INSERT INTO positions (lane, seq, node, token) VALUES (-1, 0, %s, %s)
 ON CONFLICT (lane) DO UPDATE SET node = excluded.node, token = excluded.token WHERE positions.token <= excluded.token;
 
+-- name: undivided
+SELECT value::bigint FROM meta WHERE name = 'lanes: undivided';
+
+-- name: divided
+INSERT INTO meta (name, value) VALUES ('lanes: undivided', %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
 -- name: make_lane
 INSERT INTO positions (lane, seq) VALUES (%s, %s);
 
