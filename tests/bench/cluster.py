@@ -30,6 +30,7 @@ from cdmd.store.files import StateDirectory
 from cdmd.testing import DaemonProcess
 from tests.bench.figures import Report, cpu_seconds, options
 from tests.bench.load import Generator, Plan
+from tests.bench.nodes import compare
 from tests.bench.postgres import servers_cpu
 from tests.bench.setup import CONFIG, with_extension
 from tests.cluster.servers import NatsServer, serving
@@ -108,6 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
         shared = run(report, daemon, plan, name="on servers", nats=nats)
         ((commits,),) = database.run("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
         move(report, folders[0] / "state", Path(folder) / "moved", nats, server.database())
+        together = Report("A second node that applies, beside one that does all")
+        compare(together, Path(folder), nats, server, plan=plan, environment=environment)
     daemon_cpu, store_cpu, journal_cpu, rate = shared
     report.line("embedded: CPU of an event", alone[0], "µs")
     report.line("on servers: CPU of an event in the daemon", daemon_cpu, "µs")
@@ -123,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"a store of {CORES} cores carries {CORES * 1e6 / store_cpu / node:.0f} such nodes, {CORES * 1e6 / store_cpu:,.0f}/s"
     )
     report.note(f"{NODES} nodes would be {NODES * node:,.0f}/s, {NODES * node * store_cpu / 1e6:.0f} cores of PostgreSQL")
-    return report.beyond
+    return report.beyond + together.beyond
 
 
 if __name__ == "__main__":

@@ -8,16 +8,22 @@ import pytest
 from cdmd.errors import NotFound
 from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, needed
-from tests.cluster.test_daemon_on_jetstream import sending, status
+from tests.cluster.test_daemon_on_jetstream import acknowledged, further, sending, status
 from tests.cluster.test_several_nodes import Nodes, nodes
-from tests.store.postgres import running
+from tests.store.postgres import Server, running
 
 pytestmark = [needed, pytest.mark.timeout(180), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> Iterator[Nodes]:
-    with running() as server, nodes(tmp_path_factory.mktemp("whole"), nats, server) as found:
+def server() -> Iterator[Server]:
+    with running() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer, server: Server) -> Iterator[Nodes]:
+    with nodes(tmp_path_factory.mktemp("whole"), nats, server) as found:
         eventually(lambda: sorted(map(len, found.lanes().values())) == [2, 2])
         with sending(found.leads, 1) as senders:
             eventually(lambda: len(senders[0].acknowledged) >= 20)
@@ -62,6 +68,24 @@ def test_a_node_whose_settings_differ_says_in_what_and_leaves_all_to_the_others(
     both.helps.control.post("/v1/reload")
     eventually(lambda: sorted(map(len, both.lanes().values())) == [2, 2])
     eventually(lambda: status(both.leads)["warnings"] == [])
+
+
+def test_without_the_store_events_are_acknowledged_and_both_go_on_when_it_is_back(both: Nodes, server: Server) -> None:
+    """As after a minute: nobody's time is left when it is back."""
+    before = at_rest(both.leads)["totals"]["events"]
+    with sending(both.leads, 2) as senders:
+        further(senders, 20)
+        server.kill()
+        further(senders, 50)
+        server.start()
+        both.database.run("UPDATE nodes SET until = now() - interval '50s'")
+        further(senders, 20)
+        eventually(lambda: sorted(map(len, both.lanes().values())) == [2, 2])
+    eventually(lambda: status(both.leads)["journal"]["backlog"] == 0)
+    ((events,),) = both.database.run("SELECT value FROM totals WHERE name = 'events'")
+    assert len(acknowledged(senders)) <= events - before <= len(acknowledged(senders)) + len(senders)
+    assert both.database.run("SELECT count(*) FROM activities WHERE before > seq") == [(0,)]
+    eventually(lambda: not any(row["lost"] for row in status(both.helps)["nodes"]))
 
 
 def test_either_node_has_done_what_is_the_others_to_do(both: Nodes) -> None:

@@ -47,18 +47,19 @@ class Database(NamedTuple):
 class Server:
     """A server in ``folder``. It never runs as root, so root's tests start it as the user that Debian's package made."""
 
-    def __init__(self, folder: Path, binaries: Path) -> None:
+    def __init__(self, folder: Path, binaries: Path, *, listens: str = "", trusts: str = "") -> None:
         self._data, self._socket, self._binaries = folder / "data", folder / "s", binaries
         self._as = (
             ["setpriv", f"--reuid={_UNPRIVILEGED}", f"--regid={_UNPRIVILEGED}", "--clear-groups"] if os.getuid() == 0 else []
         )
         self._settings = {
-            "listen_addresses": "",
+            "listen_addresses": listens,
             "unix_socket_directories": str(self._socket),
             "max_connections": "50",
             "shared_buffers": "64MB",
             **_CARELESS,
         }
+        self._trusts = trusts
         self._process: subprocess.Popen[bytes] | None = None
 
     def make(self) -> None:
@@ -71,6 +72,9 @@ class Server:
                 os.chown(path, user.pw_uid, user.pw_gid)
         made = [*self._as, self._binaries / "initdb", "-D", self._data, "-U", "cdmd", "-A", "trust", "-E", "UTF8", "--locale=C"]
         subprocess.run([*made, "--no-sync"], check=True, capture_output=True, cwd="/")
+        if self._trusts:
+            with (self._data / "pg_hba.conf").open("a") as allowed:
+                allowed.write(f"host all all {self._trusts} trust\n")
 
     def start(self) -> None:
         """Return when it answers."""
@@ -127,13 +131,13 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """A server while this lasts."""
+def running(*, listens: str = "", trusts: str = "") -> Iterator[Server]:
+    """A server while this lasts: on its socket, and on an address for a network that it trusts."""
     if not _PLACES:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     # Not in pytest's folder: only root may look into that one, and the way to a socket has to be short.
     folder = Path(tempfile.mkdtemp(prefix="cdmd-pg-"))
-    server = Server(folder, _PLACES[0])
+    server = Server(folder, _PLACES[0], listens=listens, trusts=trusts)
     try:
         server.make()
         server.start()

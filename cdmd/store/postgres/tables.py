@@ -16,9 +16,7 @@ from cdmd.store.writer import Writer
 
 _SQL: Final = {
     name: text.encode()
-    for name, text in load_families(
-        "store", "outbox", "seen", "lanes", "duties", "errands", "feeds", folder="postgres"
-    ).items()
+    for name, text in load_families("store", "outbox", "seen", "lanes", "duties", "errands", "feeds", folder="postgres").items()
 }
 
 

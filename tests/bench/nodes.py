@@ -1,0 +1,134 @@
+"""What a second node changes: the same backlog worked off by one node that does all, and by it and another one.
+
+Called by ``tests.bench.cluster``. All share this machine's cores with the servers and the generator, so the rate of two says
+that a second one takes nothing away, not how much it adds; how the work is shared, and how many transactions it takes, does not
+depend on the machine. A batch has the same statements however many nodes there are, so its transactions stand for them.
+"""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from cdmd.testing import DaemonProcess
+from tests.bench.figures import Report, cpu_seconds
+from tests.bench.load import Generator, Plan
+from tests.bench.setup import CONFIG
+from tests.cluster.servers import NatsServer
+from tests.store.postgres import Database, Server
+
+LANES = 16
+_COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+
+
+class Shared(NamedTuple):
+    """Of a run: events a second, the share of each node, transactions and processor time of all nodes for an event."""
+
+    rate: float
+    shares: list[float]
+    transactions: float
+    cpu: float
+
+
+def compare(
+    report: Report, folder: Path, nats: NatsServer, server: Server, *, plan: Plan, environment: Mapping[str, str]
+) -> None:
+    """Print the figures of one and two nodes."""
+    one, two = (_run(folder / f"of{count}", count, nats, server, plan=plan, environment=environment) for count in (1, 2))
+    report.line("one node: applied a second", one.rate, "1/s")
+    report.line("two nodes: applied a second", two.rate, "1/s")
+    report.line("  of the one node's", two.rate / one.rate, at_least=0.9)
+    report.line("  the larger node's share of the events", max(two.shares), at_most=0.6)
+    report.line("one node: transactions for a thousand events", one.transactions * 1e3)
+    report.line("two nodes: transactions for a thousand events", two.transactions * 1e3)
+    report.line("  of the one node's", two.transactions / one.transactions, at_most=1.25)
+    report.line("CPU of an event in both nodes, of the one node's", two.cpu / one.cpu, at_most=1.25)
+
+
+def _run(folder: Path, count: int, nats: NatsServer, server: Server, *, plan: Plan, environment: Mapping[str, str]) -> Shared:
+    database = server.database()
+    with _nodes(folder, count, nats, database, environment) as nodes:
+        leads = nodes[0]
+        plan.port = int(leads.url.rpartition(":")[2])
+        _agreed(leads, count)
+        pids = [one.process.pid for one in nodes if one.process is not None]
+        before = _commits(database)
+        server.freeze()  # what comes meanwhile waits, so that batches are as full as they get
+        outcome = Generator(plan).go()
+        spent, began = cpu_seconds(*pids), time.perf_counter()
+        server.thaw()
+        _applied(leads)
+        took, cpu = time.perf_counter() - began, cpu_seconds(*pids) - spent
+        assert not outcome.failed, outcome
+        applied = _visible(nodes, outcome.answered)
+        transactions = (_commits(database) - before) / outcome.answered
+        return Shared(
+            outcome.answered / took,
+            [number / outcome.answered for number in applied],
+            transactions,
+            cpu / outcome.answered,
+        )
+
+
+@contextmanager
+def _nodes(
+    folder: Path, count: int, nats: NatsServer, database: Database, environment: Mapping[str, str]
+) -> Iterator[list[DaemonProcess]]:
+    told = f'[journal]\nreserve = "1MiB"\nurl = "{nats.url}"\nname = "{folder.name}"\npartitions = {LANES}\n'
+    told += f"[store]\nurl = {json.dumps(database.url)}\n{CONFIG}"
+    made = list[DaemonProcess]()
+    with ExitStack() as stack:
+        for number in range(count):
+            place = folder / str(number)
+            place.mkdir(parents=True)
+            one = DaemonProcess(
+                place, told, environment=environment, options=("--role", "process" if number else "all"), patience=120
+            )
+            if made:
+                keys = one.state_dir / "keys"
+                keys.mkdir(parents=True, mode=0o700)
+                one.state_dir.chmod(0o700)
+                shutil.copy(made[0].state_dir / "keys/digest.key", keys / "digest.key")
+            made.append(stack.enter_context(one))
+        yield made
+
+
+def _applied(leads: DaemonProcess) -> None:
+    """Return when nothing waits; asked seldom, because that costs the same processors."""
+    pause, until = threading.Event(), time.monotonic() + 300
+    while leads.control.get("/v1/status")["journal"]["backlog"]:
+        assert time.monotonic() < until, "not everything was applied"
+        pause.wait(0.2)
+
+
+def _visible(nodes: Sequence[DaemonProcess], events: int) -> list[int]:
+    """How many of them each node has made visible, once these are all."""
+    pause, until = threading.Event(), time.monotonic() + 30
+    while sum(found := [_counted(one) for one in nodes]) != events:
+        assert time.monotonic() < until, found
+        pause.wait(0.2)
+    return found
+
+
+def _counted(one: DaemonProcess) -> int:
+    text = one.control.text("/v1/metrics")
+    line = next(line for line in text.splitlines() if line.startswith("cdmd_event_visible_seconds_count"))
+    return int(float(line.rpartition(" ")[2]))
+
+
+def _commits(database: Database) -> int:
+    database.run("SELECT pg_stat_force_next_flush()")
+    ((commits,),) = database.run(_COMMITS)
+    return int(commits)
+
+
+def _agreed(leads: DaemonProcess, count: int) -> None:
+    """Return when so many nodes have as many lanes each."""
+    pause, until = threading.Event(), time.monotonic() + 60
+    while [len(row["lanes"]) for row in leads.control.get("/v1/status")["nodes"]] != [LANES // count] * count:
+        assert time.monotonic() < until, "the nodes did not share the lanes"
+        pause.wait(0.05)
