@@ -70,8 +70,7 @@ async def test_who_was_followed_by_another_one_writes_nothing_and_removes_nothin
         assert await written(late, b"theirs", connector="shop"), "each connector by itself"
     async with opened(database, None) as reader:
         assert await reader.get(second, [0]) == [b"second"]
-        with pytest.raises(NotDurable):
-            await reader.begin("shop", "register", keep=None)
+        assert await written(reader, b"fetched by one that does not lead", connector="shop")
         assert await reader.settled()
 
 

@@ -27,7 +27,7 @@ _LEFT: Final = "another node works with the tables of {0} by now; this one write
 
 
 class PostgresFeeds(Feeds):
-    """``Feeds`` in the store's database. ``tenure`` is this daemon's token for all connectors; without one it only reads."""
+    """``Feeds`` in the store's database. ``tenure`` is the token of the one that leads; who only fetches has none."""
 
     def __init__(self, url: str, password: str | None, *, tenure: int | None) -> None:
         self._connect = partial(connect, url, password=password)
@@ -121,7 +121,7 @@ class PostgresFeeds(Feeds):
         return await self._mapped(self._writer.run(run))
 
     def _hold(self, connector: str, tables: Tables) -> None:
-        if self._tenure is None or not tables.rows("feeds.hold", (connector, self._tenure)):
+        if self._tenure is not None and not tables.rows("feeds.hold", (connector, self._tenure)):
             raise NotDurable(_LEFT.format(connector))
 
     async def _mapped(self, work: Awaitable[T]) -> T:
