@@ -12,7 +12,7 @@ import msgspec
 from typing_extensions import override
 
 from cdmd.batches.deciding import Decider, Decision, Fate
-from cdmd.batches.newcomers import RULE, First, Making, may_be
+from cdmd.batches.newcomers import RULE
 from cdmd.batches.preparing import Preparation, Prepared, wanted_by
 from cdmd.batches.rules import Rules
 from cdmd.contracts import Decide
@@ -31,8 +31,8 @@ class _Ended(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     bury: Fault | None = None
 
 
-class _Sent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False, tag=0):
-    """One prepared item of which nothing more is made ready; ``original`` where its event is another one by now."""
+class _Sent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
+    """One prepared item; ``original`` where its event is another one by now."""
 
     seq: Seq
     entry: Entry
@@ -80,7 +80,7 @@ class GoneBy(NamedTuple):
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _BATCH: Final = msgspec.msgpack.Decoder(_Batch)
-_STRETCHES: Final = msgspec.msgpack.Decoder(list[_Sent | First])
+_STRETCHES: Final = msgspec.msgpack.Decoder(list[_Sent])
 _FATES: Final = msgspec.msgpack.Decoder(list[_Told])
 
 
@@ -104,9 +104,7 @@ class DecisionCrossing:
         """The decision for the other side. Raises TypeError and the like where an event holds what cannot be written."""
         decision = cast("Decision", decide)
         ready, items = decision.ready, decision.ready.items
-        first = Making(ready.rules).first_of if may_be(ready.rules) else _never
-        parts = [items[n : n + _STRETCH] for n in range(0, len(items), _STRETCH)]
-        stretches = [_ENCODE([first(one) or _sent(one) for one in part]) for part in parts]
+        stretches = [_ENCODE([_sent(one) for one in items[n : n + _STRETCH]]) for n in range(0, len(items), _STRETCH)]
         raw = [msgspec.Raw(one) for one in stretches]
         return _ENCODE(_Batch(decision.position, decision.parked, decision.now, ready.swayed, ready.plain, raw))
 
@@ -134,50 +132,28 @@ class Decisions:
     def decision(self, content: bytes) -> tuple[Wanted, Decide]:
         """The next one, and what it must know."""
         batch = _BATCH.decode(content)
-        sent = [one for stretch in batch.stretches for one in _STRETCHES.decode(stretch)]
-        items = [_prepared(one) if isinstance(one, _Sent) else one for one in sent]
-        ready = Preparation(self._rules, (), _wanted(items), batch.swayed, batch.plain)
-        decision = _Arrived(items, ready, position=batch.position, parked=batch.parked, now=batch.now)
+        items = [_prepared(one) for stretch in batch.stretches for one in _STRETCHES.decode(stretch)]
+        ready = Preparation(self._rules, items, wanted_by(items), batch.swayed, batch.plain)
+        decision = _Arrived(ready, position=batch.position, parked=batch.parked, now=batch.now)
         return decision.wanted, decision
 
     def answer(self, decide: Decide) -> bytes:
         """What became of each."""
-        return _ENCODE(cast("_Arrived", decide).told)
+        decision = cast("Decision", decide)
+        return _ENCODE([_told(fate, one.item) for fate, one in zip(decision.fates, decision.ready.items, strict=True)])
 
 
 class _Arrived(Decision):
-    """A decision about what came over; ``told`` is what became of each."""
-
-    def __init__(
-        self, items: Sequence[Prepared | First], ready: Preparation, *, position: Seq | None, parked: int, now: Micros
-    ) -> None:
-        super().__init__(ready, position=position, parked=parked, now=now)
-        self._items = items
-        self.told: list[_Told] = []
+    """A decision here, where whoever is new is written as what comes of them."""
 
     @override
     def decided(self, decider: Decider) -> list[Fate]:
-        self.told = [_became(decider, one) for one in self._items]
-        return []
+        return [_fate_of(decider, one) for one in self.ready.items]
 
 
-def _became(decider: Decider, one: Prepared | First) -> _Told:
-    if isinstance(one, First):
-        if decider.newcomers.take(one):
-            return _Told("applied", one.at, one.received, RULE)
-        one = one.whole()
-    return _told(decider.decide(one), one.item)
-
-
-def _wanted(items: Sequence[Prepared | First]) -> Wanted:
-    wanted = wanted_by([one for one in items if isinstance(one, Prepared)])
-    firsts = [one for one in items if isinstance(one, First)]
-    pairs = dict.fromkeys([*wanted.identifiers, *(pair for one in firsts for pair in one.pairs)])
-    return Wanted([*wanted.digests, *(one.digest for one in firsts)], list(pairs), wanted.parked, journaled=True)
-
-
-def _never(_: Prepared) -> None:
-    """Nothing is made ready of it."""
+def _fate_of(decider: Decider, one: Prepared) -> Fate:
+    made = decider.newcomers.take(one)
+    return decider.decide(one) if made is None else Fate("applied", one.item, RULE, made.at, made.received)
 
 
 def _sent(one: Prepared) -> _Sent:

@@ -101,7 +101,7 @@ class Decider:
         self._judging = Judging(rules.audiences, journal_id=rules.journal_id, now=now, telling=self._telling)
         self._lost_traits, self._received, self._joined = 0, Micros(0), False
         self._before: Seen | None = None
-        self.newcomers = Newcomers(known, self._people, self._changes)
+        self.newcomers = Newcomers(rules, known, self._people, self._changes)
 
     def changes(self, position: Seq | None) -> Changes:
         """All of it."""

@@ -1,20 +1,17 @@
-"""What comes of an event about somebody of whom nothing is known, made before it is known that nothing is. Pure.
+"""What comes of events about people of whom nothing is known: nearly all of a first load. Pure.
 
-In a first load nearly everybody is one: what such an event comes to is said by the event alone, so that it is made beside the
-store and only written there. Whether it stands is decided in its turn (``deciding``); where it does not, the event it was made
-of is taken out of it again and decided as any other. Not here: whatever goes by more than the event itself.
+That is said by the event alone, so that the rows of profile and activity are made at once, without a step between them that
+could go otherwise; a later event of the batch about one of them finds a profile like any other. Not here: whatever goes by more
+than the event itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
-
-import msgspec
+from typing import Final, NamedTuple
 
 from cdmd.batches.moments import effective_time
 from cdmd.batches.preparing import Prepared
 from cdmd.batches.rules import Rules
-from cdmd.identity.identifiers import Forms
 from cdmd.identity.naming import Naming
 from cdmd.identity.resolution import MOST_IDENTIFIERS, People
 from cdmd.models import (
@@ -22,8 +19,6 @@ from cdmd.models import (
     Apply,
     Changes,
     Count,
-    Digest,
-    Entry,
     IdentifierState,
     Item,
     Known,
@@ -43,31 +38,14 @@ from cdmd.models import (
 RULE: Final = "new"
 
 
-class First(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
-    """A prepared event with what it comes to where nobody owns one of its ``pairs`` and it was not seen before.
+class Made(NamedTuple):
+    """What comes of one: the profile's public id, the effective time and the receipt, and the bodies of both rows."""
 
-    ``profile`` and ``activity`` are bodies of rows; the times are the effective one and the receipt.
-    """
-
-    seq: Seq
-    digest: Digest
-    content: int
-    pairs: Sequence[tuple[str, str]]
-    source: str
     public: str
     at: Micros
     received: Micros
     profile: bytes
     activity: bytes
-
-    def whole(self) -> Prepared:
-        """The event as it was prepared."""
-        event = unpack_activity(self.activity).event
-        item = Item(seq=self.seq, entry=Entry(event), outcome=_APPLY)
-        return Prepared(item, event, self.digest, self.content, Forms(self.pairs))
-
-
-_APPLY: Final = Apply()
 
 
 def may_be(rules: Rules) -> bool:
@@ -84,14 +62,11 @@ class Making:
         self._rules, self._named = rules, Naming(rules.journal_id)
         self._received: tuple[datetime | None, Micros] = None, Micros(0)
 
-    def first_of(self, one: Prepared) -> First | None:
-        """What is made ready of one; None where there is more to it than an event that goes to a profile as it is."""
-        item, original, digest, content, (pairs, derived) = one
-        entry, rules = item.entry, self._rules
-        event = entry.event
-        if digest is None or not pairs or derived or len(pairs) > MOST_IDENTIFIERS or original is not event:
-            return None
-        if type(item.outcome) is not Apply or item.resumed or item.trace or _is_more(entry):
+    def made(self, one: Prepared) -> Made | None:
+        """What comes of one; None where there is more to it than an event that goes to a profile as it is."""
+        item, (pairs, derived) = one.item, one.forms
+        event, rules = item.entry.event, self._rules
+        if not pairs or derived or len(pairs) > MOST_IDENTIFIERS or one.original is not event or _is_more(item):
             return None
         if rules.known_only and event.connector in rules.known_only:
             return None
@@ -104,8 +79,7 @@ class Making:
         state = ProfileState(public, at, at, [IdentifierState(kind, value, at, at, source) for kind, value in pairs])
         if rules.audiences.projection.project(state, event, at=at, seq=seq, now=received) is not None:
             return None
-        packed = pack_profile(state), pack_activity(event, RULE)
-        return First(seq, digest, content, pairs, source, public, at, received, *packed)
+        return Made(public, at, received, pack_profile(state), pack_activity(event, RULE))
 
     def _moment(self, received: datetime) -> Micros:
         """The rows of a file were received at one moment."""
@@ -114,16 +88,20 @@ class Making:
         return self._received[1]
 
 
-def _is_more(entry: Entry) -> bool:
+def _is_more(item: Item) -> bool:
     """Whether there is more to it than its event."""
+    entry = item.entry
+    if type(item.outcome) is not Apply or item.resumed or item.trace:
+        return True
     return entry.fault is not None or entry.brief or entry.adjusted or entry.span is not None
 
 
 class Newcomers:
-    """Those of one batch, as its other events meet them."""
+    """Those of one batch, as its other events meet them. None are taken by rules for which none ``may_be``."""
 
-    def __init__(self, known: Known, people: People, changes: Changes) -> None:
+    def __init__(self, rules: Rules, known: Known, people: People, changes: Changes) -> None:
         self._known, self._people, self._changes = known, people, changes
+        self._making = Making(rules) if may_be(rules) else None
         self._came: dict[Seq, Newcomer] = {}
         self._theirs: dict[tuple[str, str], Newcomer] = {}
 
@@ -131,24 +109,21 @@ class Newcomers:
         """Those that nobody met."""
         return list(self._came.values())
 
-    def take(self, one: First) -> bool:
-        """Whether nothing is known of it, after the events before it: then it is as it was made ready.
-
-        By rules for which it ``may_be``.
-        """
-        digest, theirs, changes = one.digest, self._theirs, self._changes
-        if digest in changes.seen or digest in self._known.seen or not theirs.keys().isdisjoint(one.pairs):
-            return False
-        key = self._people.newcomer(one.pairs)
-        if key is None:
-            return False
-        came = Newcomer(one.seq, key, one.public, one.at, one.source, one.pairs, one.profile, one.activity)
-        self._came[one.seq] = came
-        theirs.update(dict.fromkeys(one.pairs, came))
-        changes.seen[digest] = Seen(one.seq, SeenVerdict.APPLIED, one.content)
-        counted = one.source.partition(".")[0], Count.APPLIED
+    def take(self, one: Prepared) -> Made | None:
+        """What has come of it where nothing is known of anybody it names, after the events before it; else None."""
+        digest, pairs, theirs, changes = one.digest, one.forms.pairs, self._theirs, self._changes
+        if self._making is None or digest is None or digest in changes.seen or digest in self._known.seen:
+            return None
+        if not theirs.keys().isdisjoint(pairs) or self._people.owned(pairs) or (made := self._making.made(one)) is None:
+            return None
+        seq, source = one.item.seq, one.original.source
+        came = Newcomer(seq, self._people.newcomer(), made.public, made.at, source, pairs, made.profile, made.activity)
+        self._came[seq] = came
+        theirs.update(dict.fromkeys(pairs, came))
+        changes.seen[digest] = Seen(seq, SeenVerdict.APPLIED, one.content)
+        counted = source.partition(".")[0], Count.APPLIED
         changes.counts[counted] = changes.counts.get(counted, 0) + 1
-        return True
+        return made
 
     def make_known(self, pairs: Iterable[tuple[str, str]]) -> None:
         """The ones who own any of these are profiles like any other from now on."""

@@ -102,15 +102,12 @@ class People:
         """The profiles that own any of these now, the oldest first; not to be altered."""
         return [self._view(key) for key in self._owners_of(pairs)]
 
-    def newcomer(self, pairs: Iterable[Pair]) -> ProfileKey | None:
-        """The key of a new profile, whoever keeps it, where nobody owns any of these; else None.
+    def owned(self, pairs: Sequence[Pair]) -> bool:
+        """Whether anybody owns one of these."""
+        return not (self.owners.keys().isdisjoint(pairs) and self._known.owners.keys().isdisjoint(pairs))
 
-        What owns them has to be said (``keep``) before one of them is asked for.
-        """
-        owners, known = self.owners, self._known.owners
-        for pair in pairs:
-            if pair in owners or pair in known:
-                return None
+    def newcomer(self) -> ProfileKey:
+        """The key of a new profile. What it owns has to be said (``keep``) before one of that is asked for."""
         key = self._next
         self._next = ProfileKey(key + 1)
         return key

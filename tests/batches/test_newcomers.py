@@ -1,4 +1,4 @@
-"""What was made ready of newcomers leaves the store as the ordinary way would, whoever and whatever comes between them."""
+"""What comes of newcomers is written as the ordinary way would, whoever and whatever comes between them."""
 
 import sqlite3
 import tempfile
@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from cdmd.batches.crossing import DecisionCrossing, Decisions
 from cdmd.batches.deciding import Decision
-from cdmd.batches.newcomers import First, Making, may_be
+from cdmd.batches.newcomers import Made, Making, may_be
 from cdmd.batches.preparing import Prepared, prepare
 from cdmd.batches.rules import Rules
 from cdmd.config.outbound import TargetConfig, TargetFrame
 from cdmd.config.schema import AudienceSettings, IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.identity.identifiers import Kinds
+from cdmd.kit.spans import SpanContext
 from cdmd.models import Apply, Bury, Discard, Entry, Event, Extended, Fault, Hold, Item, Micros, Seq, to_micros
 from cdmd.privacy.suppressions import Suppressions
 from cdmd.profiles.audiences import Audiences
@@ -156,39 +157,40 @@ def one(**changed: Any) -> Prepared:
     return prepared([(work, Apply(), entry)], 1).ready.items[0]
 
 
-def test_a_customer_of_a_first_load_is_made_ready() -> None:
-    first = Making(RULES).first_of(one())
-    assert isinstance(first, First)
-    assert first.whole() == one()
+SOUND = one()
+
+
+def test_what_comes_of_a_customer_of_a_first_load_is_made_at_once() -> None:
+    assert isinstance(Making(RULES).made(SOUND), Made)
 
 
 @pytest.mark.parametrize(
     "item",
     [
-        one(id=""),
         one(identifiers={}),
         one(identifiers={"email": "a@example.com", "phone": "x"}),
         one(time=NOW + timedelta(hours=1)),
         one(data={"points": "many"}),
         one()._replace(original=event(2)[0]),
         *(
-            one()._replace(item=msgspec.structs.replace(one().item, **changed))
+            SOUND._replace(item=msgspec.structs.replace(SOUND.item, **changed))
             for changed in (
                 {"resumed": True},
                 {"trace": (Extended("x", 0.1, "done"),)},
                 {"outcome": Discard("no")},
-                {"entry": Entry(one().item.entry.event, brief=True)},
-                {"entry": Entry(one().item.entry.event, adjusted=True)},
-                {"entry": Entry(one().item.entry.event, fault=Fault("bad", "bad"))},
+                {"entry": Entry(SOUND.original, brief=True)},
+                {"entry": Entry(SOUND.original, adjusted=True)},
+                {"entry": Entry(SOUND.original, span=SpanContext("0" * 32, "0" * 16, sampled=True))},
+                {"entry": Entry(SOUND.original, fault=Fault("bad", "bad"))},
             )
         ),
     ],
 )
 def test_what_is_more_than_an_event_that_goes_to_a_profile_is_not(item: Prepared) -> None:
-    assert Making(RULES).first_of(item) is None
+    assert Making(RULES).made(item) is None
 
 
-def test_nobody_is_made_ready_where_others_have_a_say() -> None:
+def test_nobody_is_taken_at_once_where_others_have_a_say() -> None:
     assert may_be(RULES)
     listed = Suppressions(key=b"k", naming=lambda: RULES.kinds)
     listed.load([])
@@ -196,4 +198,4 @@ def test_nobody_is_made_ready_where_others_have_a_say() -> None:
     listed.load([listed.digest(("email", "gone@example.com"))])
     for changed in [{"screen": listed}, *OTHERS.values()]:
         assert not may_be(msgspec.structs.replace(RULES, **changed))
-    assert Making(msgspec.structs.replace(RULES, known_only=frozenset({"sup"}))).first_of(one()) is None
+    assert Making(msgspec.structs.replace(RULES, known_only=frozenset({"sup"}))).made(one()) is None
