@@ -23,7 +23,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def eventually(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, seconds: float = 60.0) -> Any:
+def eventually(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, seconds: float = 120.0) -> Any:
     """What ``look`` finds once it finds something, or what ``holds``; where time runs out, what it found at last is told."""
     until, pause = monotonic() + seconds, threading.Event()
     while not holds(found := look()):
@@ -79,7 +79,7 @@ class NatsServer:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def pause(self) -> None:

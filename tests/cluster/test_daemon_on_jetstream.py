@@ -31,7 +31,7 @@ from cdmd.store.blocks import unpack
 from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, needed, serving
 
-pytestmark = [needed, pytest.mark.timeout(180), pytest.mark.slow]
+pytestmark = [needed, pytest.mark.timeout(400), pytest.mark.slow]
 _NUMBERS = itertools.count()
 ROOT = Path(__file__).parents[2]
 INBOX = """
@@ -78,7 +78,7 @@ class Sender:
 
     def stop(self) -> None:
         self._ended.set()
-        self._thread.join(20)
+        self._thread.join(60)
 
     def _run(self) -> None:
         count = 0

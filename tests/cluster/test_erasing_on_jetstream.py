@@ -9,7 +9,7 @@ from cdmd.testing import DaemonProcess
 from tests.acceptance.test_erasure import CANARIES, CONFIG, KEY, MAIL, asked, left_in, meet, meet_again, sums
 from tests.cluster.servers import NatsServer, eventually, needed, serving
 
-pytestmark = [needed, pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [needed, pytest.mark.acceptance, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]
 
 

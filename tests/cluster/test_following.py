@@ -24,7 +24,7 @@ from cdmd.store.tail import Tail
 from tests.cluster.servers import NatsServer, needed
 from tests.store.samples import HandClock, append_of, entry
 
-pytestmark = [needed, pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [needed, pytest.mark.anyio]
 _NAMES = itertools.count()
 
 

@@ -107,7 +107,7 @@ anyio.run(main)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_a_process_that_wakes_when_its_lease_is_gone_writes_nothing_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +143,6 @@ async def test_a_process_that_wakes_when_its_lease_is_gone_writes_nothing_more(
                 assert await journal.verify() == []
         finally:
             child.kill()
-            child.wait(10)
+            child.wait(60)
             assert child.stdout is not None
             child.stdout.close()

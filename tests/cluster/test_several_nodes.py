@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.cluster.servers import NatsServer, eventually, needed
 from tests.cluster.test_daemon_on_jetstream import ROOT, acknowledged, configuration, further, sending, status
 from tests.store.postgres import Database, Server, running
 
-pytestmark = [needed, pytest.mark.timeout(180), pytest.mark.slow]
+pytestmark = [needed, pytest.mark.timeout(400), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,14 @@ def nodes(folder: Path, nats: NatsServer, server: Server) -> Iterator[Nodes]:
         helps.state_dir.chmod(0o700)
         shutil.copy(leads.state_dir / "keys/digest.key", keys / "digest.key")
         with helps:
-            yield Nodes(leads, helps, database)
+            try:
+                yield Nodes(leads, helps, database)
+            finally:  # shown where it fails
+                sys.stdout.writelines(f"--- {name}\n{one.log_file.read_text()}\n" for name, one in made.items())
+
+
+def shared(lanes: dict[str, list[int]]) -> bool:
+    return sorted(map(len, lanes.values())) == [2, 2]
 
 
 def test_what_a_node_leaves_another_goes_on_with_and_nothing_is_done_twice(
@@ -64,20 +72,20 @@ def test_what_a_node_leaves_another_goes_on_with_and_nothing_is_done_twice(
 ) -> None:
     """One is stopped for longer than its lease, goes on, and then the one that takes events is killed, under load."""
     with nodes(tmp_path, nats, server) as both:
-        eventually(lambda: sorted(map(len, both.lanes().values())) == [2, 2])
+        eventually(both.lanes, shared)
         with sending(both.leads) as senders:
             further(senders, 50)
             assert both.helps.process is not None
             os.kill(both.helps.process.pid, signal.SIGSTOP)
-            eventually(lambda: both.lanes() == {"leads": [0, 1, 2, 3]})
+            eventually(both.lanes, lambda lanes: lanes == {"leads": [0, 1, 2, 3]})
             further(senders, 50)
             os.kill(both.helps.process.pid, signal.SIGCONT)
-            eventually(lambda: sorted(map(len, both.lanes().values())) == [2, 2])
+            eventually(both.lanes, shared)
             further(senders, 50)
             both.leads.kill()
             both.leads.start()
             further(senders, 50)
-        eventually(lambda: status(both.leads)["journal"]["backlog"] == 0)
+        eventually(lambda: status(both.leads), lambda found: found["journal"]["backlog"] == 0)
         ((events,),) = both.database.run("SELECT value FROM totals WHERE name = 'events'")
         assert len(acknowledged(senders)) <= events <= len(acknowledged(senders)) + len(senders)
         assert both.database.run("SELECT count(*) FROM seen") == [(events,)]

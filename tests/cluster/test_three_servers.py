@@ -21,7 +21,7 @@ from tests.cluster.servers import NatsServer, clustered, needed
 from tests.sizes import size
 from tests.store.samples import append_of
 
-pytestmark = [needed, pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [needed, pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(400)]
 _IDS = itertools.count()
 LEADERS = size("CDMD_LEADERS", short=1, long=10)
 T = TypeVar("T")

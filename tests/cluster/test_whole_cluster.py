@@ -12,7 +12,7 @@ from tests.cluster.test_daemon_on_jetstream import acknowledged, further, sendin
 from tests.cluster.test_several_nodes import Nodes, nodes
 from tests.store.postgres import Server, running
 
-pytestmark = [needed, pytest.mark.timeout(180), pytest.mark.slow]
+pytestmark = [needed, pytest.mark.timeout(400), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,12 @@ import itertools
 import random
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import psycopg
 import pytest
 
 from cdmd.batches.deciding import Decision
@@ -22,13 +23,13 @@ from cdmd.models import Apply, Changes, Entry, Event, Item, Known, Micros, Seq, 
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.keys import Digester
-from cdmd.store.postgres.nodes import Nodes
+from cdmd.store.postgres.nodes import _WRITING, Nodes
 from cdmd.store.postgres.shared import SharedStore
 from cdmd.store.postgres.store import PostgresStore
 from cdmd.testing import ManualClock
 from tests.store.postgres import Database, Server, running
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.anyio]
 DIGESTER = Digester(bytes(32))
 RULES = Rules(
     journal_id="journal",
@@ -111,6 +112,24 @@ async def test_lanes_are_spread_evenly_and_move_when_a_node_comes_and_goes(datab
             assert not any([await one.look() for one in (a, b, c)])
         assert await a.look()
         assert sorted(await a.balance()) == [0, 1, 2, 3]
+
+
+async def test_a_node_that_stands_still_in_the_midst_of_a_statement_keeps_nobody_from_its_lanes(database: Database) -> None:
+    async with node(database, "a", leads=True, seconds=1.0) as a, node(database, "b", seconds=1.0) as b:
+        while len(await b.balance()) != 2:
+            await a.balance()
+        with closing(psycopg.connect(database.url, autocommit=True)) as still, anyio.fail_after(60):
+            still.execute("BEGIN")
+            still.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_WRITING,))
+            still.execute("SELECT FROM nodes WHERE name = 'b' FOR UPDATE")
+            still.pgconn.enter_pipeline_mode()
+            still.pgconn.send_query_params(b"SELECT 1", None)
+            still.pgconn.send_flush_request()
+            still.pgconn.flush()
+            while True:
+                if await a.look() and len(await a.balance()) == 4:
+                    break
+                await anyio.sleep(0.05)
 
 
 async def test_a_node_without_the_role_has_no_lanes(database: Database) -> None:
@@ -240,12 +259,12 @@ async def test_one_in_the_middle_of_a_transaction_is_not_taken_for_gone(database
 
         def decide(known: Known) -> Changes:
             inside.set()
-            assert go_on.wait(20)
+            assert go_on.wait(60)
             return made(known)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(a.apply, made.wanted, decide)
-            assert await anyio.to_thread.run_sync(inside.wait, 20)
+            assert await anyio.to_thread.run_sync(inside.wait, 60)
             await b.look()
             assert [one.name for one in await b.nodes()] == ["a", "b"]
             go_on.set()
@@ -259,7 +278,7 @@ async def test_what_is_no_batch_waits_for_the_batches_under_way(database: Databa
 
         def decide(known: Known) -> Changes:
             inside.set()
-            assert go_on.wait(20)
+            assert go_on.wait(60)
             return made(known)
 
         async def batch() -> None:
@@ -273,7 +292,7 @@ async def test_what_is_no_batch_waits_for_the_batches_under_way(database: Databa
         await b.balance()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(batch)
-            assert await anyio.to_thread.run_sync(inside.wait, 20)
+            assert await anyio.to_thread.run_sync(inside.wait, 60)
             tasks.start_soon(other)
             waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             await anyio.to_thread.run_sync(database.wait, waits)

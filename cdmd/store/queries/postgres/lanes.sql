@@ -41,6 +41,13 @@ SELECT DISTINCT ON (name) name, roles, until - make_interval(secs => %s) FROM go
 WHERE name NOT IN (SELECT name FROM nodes WHERE until >= clock_timestamp()) ORDER BY name, until DESC
 ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, seen = excluded.seen;
 
+-- name: end_still
+-- Who is idle in a transaction is ended by the server. Who stands still in the midst of a statement is not, before PostgreSQL 17.
+SELECT pg_terminate_backend(a.pid) FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = %s::bigint::oid AND l.objsubid = 1 AND l.granted
+    AND a.datname = current_database() AND a.usename = current_user
+    AND a.state = 'active' AND a.wait_event_type = 'Client' AND a.state_change < clock_timestamp() - make_interval(secs => %s);
+
 -- name: forget_lost
 DELETE FROM lost_nodes WHERE seen < clock_timestamp() - interval '7 days';
 
