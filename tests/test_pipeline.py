@@ -70,7 +70,7 @@ class Daemon:
             used=self.used,
             shares=shares,
         )  # fmt: skip
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 await tasks.start(lambda *, task_status: pipeline.run(task_status=task_status))
                 yield pipeline
@@ -505,7 +505,7 @@ async def test_parked_events_come_back_with_bounded_concurrency():
     await daemon.take(*(event(str(n)) for n in range(10)), extensions=[on("*", raising(RetryLater(1)), name="e")])
     daemon.clock.advance(2)
     async with daemon.running(on("*", slow, name="e", timeout=10.0), resuming=4) as pipeline:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while running < 4:
                 await anyio.lowlevel.checkpoint()
         assert pipeline.statistics().parked_running == 4
@@ -659,7 +659,7 @@ async def test_what_was_taken_out_of_parked_while_it_was_called_has_no_effect():
         await called.wait()
         daemon.store.waiting.clear()
         gate.set()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while pipeline.statistics().parked_running:
                 await anyio.lowlevel.checkpoint()
     assert daemon.store.activities == {}
@@ -700,7 +700,7 @@ async def test_what_is_dead_again_is_counted_once_although_its_transaction_was_t
     daemon.store.failing_after = [NotDurable("lost the answer")]
     async with daemon.running() as pipeline:
         await daemon.store.until(lambda: 1 in daemon.store.dead)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while pipeline.statistics().parked_running or pipeline.failure:
                 await anyio.lowlevel.checkpoint()
     assert daemon.store.sums() == {Count.DEAD: 1}
@@ -784,7 +784,7 @@ async def test_a_transaction_that_was_told_to_have_failed_and_had_not_is_not_app
     daemon.store.failing_after = [NotDurable("lost the answer")]
     async with daemon.running() as pipeline:
         await daemon.store.until(lambda: not daemon.store.waiting)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while pipeline.statistics().parked_running or pipeline.failure:
                 await anyio.lowlevel.checkpoint()
     assert daemon.store.sums() == {Count.APPLIED: 2}
@@ -949,7 +949,7 @@ async def test_each_try_of_an_extension_is_shown_once_and_a_failed_one_as_that()
             failing = False
             daemon.clock.advance(60)
             await daemon.store.until(lambda: daemon.store.activities)
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 async for passing in subscriber:
                     seen.append(passing.stage)
                     if passing.stage == "applied":

@@ -62,7 +62,7 @@ POLICY = Policy(backoff=Backoff(first=1, cap=60), budget=Budget(5, 300), retry=3
 @asynccontextmanager
 async def supervised(**kw) -> AsyncIterator[tuple[Supervisor, Hands, list[ChildState]]]:
     hands, seen = Hands(), list[ChildState]()
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with Supervisor(clock=hands, random=lambda: 0.999, on_change=seen.append, policy=POLICY, **kw) as supervisor:
             yield supervisor, hands, seen
 

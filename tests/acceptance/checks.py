@@ -30,7 +30,7 @@ def lost(state: Path, promised: Iterable[Order]) -> list[str]:
     return [f"{len(gone)} acknowledged events are in neither journal nor store: {gone[0].id} and others"] if gone else []
 
 
-def shortcomings(one: DaemonProcess, promised: list[Order], *, seconds: float = 20.0) -> list[str]:
+def shortcomings(one: DaemonProcess, promised: list[Order], *, seconds: float = 60.0) -> list[str]:
     """What is wrong with a running daemon that all of ``promised``, and nothing else, was delivered to. Stops it."""
     status = wait_until_applied(one, seconds=seconds)
     found = [*_sums(status, promised), *_customers(one, promised), *_shown(one, promised)]

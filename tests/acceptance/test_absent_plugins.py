@@ -10,7 +10,7 @@ import pytest
 
 from cdmd.testing import DaemonProcess
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.acceptance]
 
 CONFIG = """
 [connectors.shop]

@@ -63,7 +63,7 @@ def test_customers_enter_with_an_event_and_leave_by_the_clock_however_often_the_
             threading.Event().wait(chance.uniform(0.2, 1.5))
             one.kill()
             one.start()
-        until(lambda: count(one, "busy") == 0, seconds=30, what="the last of them leaving")
+        until(lambda: count(one, "busy") == 0, seconds=60, what="the last of them leaving")
         assert one.control.get("/v1/status")["audiences"]["expiry_lag_seconds"] == 0
         told = defaultdict(list)
         for move in moves(one, "busy"):
@@ -102,7 +102,7 @@ def test_what_is_new_counts_the_stored_past_beside_live_events_and_over_kills(tm
         assert {move["reason"] for move in moves(one, "many")} <= {"computed from what is stored", "event order.paid"}
         one.configure(SHOP + ORDERS)
         one.cdmctl("reload")
-        until(lambda: len(moves(one, "many")) == 1000, seconds=30, what="everybody leaving")
+        until(lambda: len(moves(one, "many")) == 1000, seconds=60, what="everybody leaving")
         assert moves(one, "many")[-1]["reason"] == "no longer configured"
         assert one.ask("audiences") == []
         assert one.ask("verify")["whole"]

@@ -144,7 +144,7 @@ def test_a_storm_of_merges_ends_at_the_limits_and_others_are_served_meanwhile(da
     sending = threading.Thread(target=tell, args=(daemon, storm))
     sending.start()
     daemon.send("/hooks/shop", order("other", {"email": "other@example.com"}))
-    until(lambda: is_known(daemon, "email:other@example.com"), seconds=20)
+    until(lambda: is_known(daemon, "email:other@example.com"), seconds=60)
     sending.join()
     mine = shown(daemon, "user_id:one")
     assert sum(one["kind"] == "anonymous_id" for one in mine["identifiers"]) == 50, "the kind's limit"

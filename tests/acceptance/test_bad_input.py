@@ -36,7 +36,7 @@ from tests.acceptance.trial import (
     without_date,
 )
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.acceptance]
 
 SECRET = "a secret of GitHub's kind"
 STANDARD = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

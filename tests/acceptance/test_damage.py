@@ -45,8 +45,8 @@ def _filled(one: DaemonProcess, *, kill: bool) -> DaemonProcess:
     with Load(ledger, seed=SEED, pause=0.002) as load, one:
         load.to(one.url)
         threading.Event().wait(1.0)
-        assert load.settle(seconds=10)
-        wait_until_applied(one, seconds=10)
+        assert load.settle(seconds=60)
+        wait_until_applied(one, seconds=60)
         if kill:
             _wait_for_mark(one)
             one.kill()
@@ -120,7 +120,7 @@ def test_every_flipped_bit_of_an_event_is_reported(tmp_path: Path, whole: Daemon
     for number, found in enumerate(results):
         assert found["error"] or found["faults"], f"seed {SEED}: nobody noticed damage {number}"
     command = [sys.executable, "-m", "cdmd", "verify", "--state-dir", str(folders[0])]
-    verify = subprocess.run(command, capture_output=True, text=True, env=whole.environment, timeout=30, check=False)
+    verify = subprocess.run(command, capture_output=True, text=True, env=whole.environment, timeout=60, check=False)
     assert verify.returncode == 1
     assert "checksum" in verify.stdout
     assert "cdmd restore" in verify.stdout

@@ -20,7 +20,7 @@ import pytest
 from cdmd.testing import DaemonProcess
 from tests.peers.serving import serving
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 KEY = b"k" * 32
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -68,7 +68,8 @@ def until(holds: Any, *, seconds: float = 40.0) -> None:
     """Looked at every few milliseconds."""
     ends, never = time.monotonic() + seconds, threading.Event()
     while not holds():
-        assert time.monotonic() < ends
+        if time.monotonic() > ends:
+            raise TimeoutError
         never.wait(0.02)
 
 

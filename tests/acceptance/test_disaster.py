@@ -14,7 +14,7 @@ import pytest
 
 from cdmd.testing import DaemonProcess
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.acceptance]
 
 SECTION = (
     (Path(__file__).parents[2] / "systemd/README.md")

@@ -87,7 +87,7 @@ def record(folder: Path, *, plugins: Sequence[str] = ()) -> Recorded:
         asked = monotonic()
         asking(one).post("/v1/erasures", {"identifier": f"email:{MAIL}"})
         answered = monotonic()
-        until(lambda: all(row["done"] for row in asking(one).get("/v1/erasures")), seconds=30)
+        until(lambda: all(row["done"] for row in asking(one).get("/v1/erasures")), seconds=60)
         complete = monotonic()
         for number in range(20):
             one.send(

@@ -51,7 +51,7 @@ def zipped() -> bytes:
 def encrypted(home: Path, content: bytes) -> bytes:
     whom = ["--trust-model", "always", "-r", "a@example.com"]
     command = ["gpg", "--batch", "--quiet", "--homedir", str(home), *whom, "--encrypt"]
-    return subprocess.run(command, input=content, capture_output=True, check=True, timeout=15).stdout
+    return subprocess.run(command, input=content, capture_output=True, check=True, timeout=60).stdout
 
 
 def delivered(home: Path) -> dict[str, tuple[bytes, str, str]]:

@@ -53,7 +53,8 @@ def row_of(one: DaemonProcess) -> dict[str, Any]:
 def wait(holds: Any, *, seconds: float = 60.0) -> None:
     end, pause = monotonic() + seconds, threading.Event()
     while not holds():
-        assert monotonic() < end, "it does not come true"
+        if monotonic() > end:
+            raise TimeoutError("it does not come true")
         pause.wait(0.05)
 
 

@@ -107,7 +107,7 @@ def homes(daemon: DaemonProcess, count: int = HOMES) -> None:
     ]
     for start in range(0, len(told), 200):
         daemon.send("/hooks/many", {"events": told[start : start + 200]})
-    daemon.settle(seconds=30)
+    daemon.settle(seconds=60)
 
 
 def profiles(daemon: DaemonProcess) -> int:

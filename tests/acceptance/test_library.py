@@ -17,7 +17,7 @@ from tests.acceptance.trial import Reply, check_sums, control, post, rows, settl
 from tests.library.senders import Delivery, deliveries, put_secrets, secret, sent
 from tests.peers.serving import serving
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.acceptance]
 
 LIBRARY = Library()
 ENTRIES = [name for name in LIBRARY.names() if LIBRARY.entry(name).kind in {"fat", "thin"}]

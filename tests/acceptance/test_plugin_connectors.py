@@ -57,7 +57,6 @@ def connector(daemon: DaemonProcess, name: str) -> dict[str, Any]:
     return next(row for row in daemon.ask("connectors") if row["name"] == name)
 
 
-@pytest.mark.timeout(60)
 def test_a_plugins_pull_connector_fetches_idles_is_woken_and_goes_on_where_it_was(daemon: DaemonProcess) -> None:
     eventually(lambda: connector(daemon, "clock")["applied"] == 1)
     eventually(lambda: connector(daemon, "clock")["detail"] == "1 looks so far")
@@ -70,7 +69,6 @@ def test_a_plugins_pull_connector_fetches_idles_is_woken_and_goes_on_where_it_wa
     assert daemon.ask("profile", "show", "email:joe@example.com")["traits"] == {"ticks": 9}
 
 
-@pytest.mark.timeout(60)
 def test_a_plugins_push_connector_answers_its_route_and_its_extension_decides(daemon: DaemonProcess) -> None:
     headers = {"x-token": "ding"}
     with httpx.Client(base_url=daemon.url, headers=headers) as client:
@@ -88,7 +86,6 @@ def test_a_plugins_push_connector_answers_its_route_and_its_extension_decides(da
     assert (letter["source"], letter["message"]) == ("door", "probe.stamped: not right")
 
 
-@pytest.mark.timeout(60)
 def test_a_plugin_is_a_row_its_command_is_found_and_its_hooks_are_called(daemon: DaemonProcess, tmp_path: Path) -> None:
     row = next(row for row in daemon.ask("plugins") if row["name"] == "probe")
     assert (row["version"], row["state"], row["error"]) == ("0.3", "enabled", None)
@@ -100,7 +97,6 @@ def test_a_plugin_is_a_row_its_command_is_found_and_its_hooks_are_called(daemon:
     assert (tmp_path / "probe.log").read_text().split() == ["startup", "shutdown"]
 
 
-@pytest.mark.timeout(60)
 def test_all_about_a_plugin_is_shown_with_what_its_extensions_took_and_its_settings(daemon: DaemonProcess) -> None:
     with httpx.Client(base_url=daemon.url, headers={"x-token": "ding"}) as client:
         client.put("/bells/door", content="ann@example.com")
@@ -109,7 +105,7 @@ def test_all_about_a_plugin_is_shown_with_what_its_extensions_took_and_its_setti
     (extension,) = shown["extensions"]
     assert (extension["name"], extension["on"], extension["on_failure"]) == ("probe.stamped", ["bell.*", "tick"], "store")
     assert (shown["calls"], shown["failures"]) == (extension["calls"], 0) == (2, 0)
-    assert 0.01 < extension["seconds"] < 5
+    assert 0.01 < extension["seconds"] < 30
     assert "probe.stamped" in daemon.cdmctl("plugins", "info", "probe").stdout
     example = tomllib.loads(daemon.cdmctl("plugins", "info", "probe", "--example").stdout.replace("\n# ", "\n"))
     assert example["plugins"] == {"probe": {"stamp": "none"}}
@@ -118,7 +114,6 @@ def test_all_about_a_plugin_is_shown_with_what_its_extensions_took_and_its_setti
     assert (unknown.returncode, "there is no plugin nobody" in unknown.stderr) == (4, True)
 
 
-@pytest.mark.timeout(60)
 def test_a_mistake_in_a_plugins_own_table_is_in_its_row_and_stops_nobody(daemon: DaemonProcess) -> None:
     daemon.stop()
     daemon.configure(CONFIG.replace("stamp =", "stmp ="))
@@ -127,17 +122,15 @@ def test_a_mistake_in_a_plugins_own_table_is_in_its_row_and_stops_nobody(daemon:
     assert (row["state"], row["error"]) == ("bad config", "plugins.probe.stmp: unknown key (did you mean stamp?)")
 
 
-@pytest.mark.timeout(60)
 def test_a_plugins_settings_are_checked_like_ours(daemon: DaemonProcess) -> None:
     daemon.configure('[connectors.clock]\ntype = "ticker"\nfrist = 7\n[connectors.door]\ntype = "bell"\n')
     command = [sys.executable, "-m", "cdmd", "check", "--config", str(daemon.config_file)]
-    checked = subprocess.run(command, capture_output=True, text=True, env=daemon.environment, check=False, timeout=30)
+    checked = subprocess.run(command, capture_output=True, text=True, env=daemon.environment, check=False, timeout=60)
     assert checked.returncode == 6
     assert f"{daemon.config_file}: connectors.clock.frist: unknown key (did you mean first?)" in checked.stderr
     assert f"{daemon.config_file}: connectors.door.token: missing key" in checked.stderr
 
 
-@pytest.mark.timeout(60)
 def test_a_plugin_that_cannot_be_imported_takes_only_its_own_connectors_down(daemon: DaemonProcess, tmp_path: Path) -> None:
     daemon.stop()
     (tmp_path / "site" / "probe_plugin.py").write_text("import no_such_module\n")

@@ -56,7 +56,7 @@ class Trial:
         with self.one, Load(self.ledger, seed=SEED, pause=0.01) as load:
             load.to(self.one.url)
             yield self.one, load
-            self.findings += [] if load.settle(seconds=20) else ["not everything was acknowledged in the end"]
+            self.findings += [] if load.settle(seconds=60) else ["not everything was acknowledged in the end"]
             self.findings += self._looked_at() if not self.findings else []
         refused = {status: number for status, number in self.ledger.answers.items() if status != 200}
         self.findings += [f"senders were refused: {refused}"] if refused else []
@@ -65,13 +65,13 @@ class Trial:
     def _looked_at(self) -> list[str]:
         try:
             damage = asking(self.one).post("/v1/verify")["problems"]
-            return [*damage, *shortcomings(self.one, self.ledger.promised(), seconds=30)]
+            return [*damage, *shortcomings(self.one, self.ledger.promised(), seconds=60)]
         except CdmdError as error:
             return [str(error)]
 
     def acknowledged_since(self, moment: float) -> None:
         """Something new was, however the server is."""
-        if self.ledger.acknowledgement_after(moment, seconds=10) is None:
+        if self.ledger.acknowledgement_after(moment, seconds=30) is None:
             self.findings.append("nothing was acknowledged while the server was away")
 
     def breathe(self, longest: float = 0.6) -> None:
@@ -175,5 +175,5 @@ def test_only_who_is_taken_for_being_known_has_to_wait_for_the_server(tmp_path: 
             assert (sent("plain"), sent("known")) == (200, 503)
         finally:
             server.start()
-        wait_until_applied(one, seconds=20)
+        wait_until_applied(one, seconds=60)
         assert sent("known") == 200

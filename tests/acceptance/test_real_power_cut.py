@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60 + 6 * CUTS)]
 
 
 def _run(*command: object) -> None:
-    subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=30)
+    subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=60)
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _cut_often(folder: Path, image: Path, *, cuts: int, plugins: Sequence[str] =
             with _mounted(image, place), one:
                 ledger.cut_off(now=False)
                 load.to(one.url)
-                ledger.acknowledgement_after(ledger.last_acknowledgement, seconds=5)
+                ledger.acknowledgement_after(ledger.last_acknowledgement, seconds=60)
                 threading.Event().wait(chance.uniform(0.05, 0.5))
                 # A sync that is under way while the file system is shut down may come back as if it had worked.
                 ledger.cut_off(now=True)
@@ -96,7 +96,7 @@ def _cut_often(folder: Path, image: Path, *, cuts: int, plugins: Sequence[str] =
         with _mounted(image, place), one:
             ledger.cut_off(now=False)
             load.to(one.url)
-            findings += [] if load.settle(seconds=20) else ["not everything was acknowledged in the end"]
+            findings += [] if load.settle(seconds=60) else ["not everything was acknowledged in the end"]
             findings += shortcomings(one, ledger.promised())
     return findings, len(ledger.acknowledged)
 

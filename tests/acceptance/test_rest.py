@@ -125,7 +125,7 @@ def test_no_request_comes_before_a_pause_is_over_not_even_when_somebody_polls_or
             daemon.kill()
         with daemon:
             daemon.ask("poll", "crm")
-            until(lambda: row(daemon)["applied"] == 3, seconds=30)
+            until(lambda: row(daemon)["applied"] == 3, seconds=60)
     assert api.early == 0
 
 
@@ -147,7 +147,7 @@ def test_what_never_comes_never_ends_or_leads_away_degrades_its_connector_and_mo
                 "elsewhere": "redirects to another address (status 302), which is never followed",
             }
             for name, sentence in said.items():
-                until(lambda name=name: row(daemon, name)["state"] == "degraded", seconds=30)  # type: ignore[misc]
+                until(lambda name=name: row(daemon, name)["state"] == "degraded", seconds=60)  # type: ignore[misc]
                 assert sentence in row(daemon, name)["error"]
                 assert row(daemon, name)["applied"] == 0
             assert row(daemon, "contacts")["state"] == "running"
@@ -156,7 +156,7 @@ def test_what_never_comes_never_ends_or_leads_away_degrades_its_connector_and_mo
             with served.lock:
                 api.add(1, start=40)
             until(lambda: row(daemon, "contacts")["applied"] == 31)
-            assert monotonic() - began < 10
+            assert monotonic() - began < 30
 
 
 def test_a_supplier_whose_storm_of_429_does_not_end_is_degraded_and_asked_less_and_less(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_source_that_allows_less_than_is_configured_is_asked_half_as_much_unti
     with ServedApi(api).served() as served:
         text = crm(served, limits="40/1s", more="errors = { tries = 20 }", every="1h")
         with DaemonProcess(tmp_path, text) as daemon:
-            until(lambda: row(daemon)["applied"] == 60, seconds=30)
+            until(lambda: row(daemon)["applied"] == 60, seconds=60)
             assert row(daemon)["error"] is None
     assert 1 <= api.violations <= 4
     assert len(api.log) == 60 + api.violations

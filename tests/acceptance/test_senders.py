@@ -27,7 +27,7 @@ from cdmd.testing import DaemonProcess
 from tests.acceptance.trial import JSON, Sender, check_sums, checkout, hits, post, rows, settled, until
 from tests.kit.authority import Authority
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.acceptance]
 
 OLD = "whsec_" + base64.b64encode(b"old" * 9).decode()
 NEW = "whsec_" + base64.b64encode(b"new" * 9).decode()
@@ -308,7 +308,7 @@ def test_secrets_are_exchanged_under_load_and_no_genuine_delivery_is_refused(tmp
 
     def so_far(more: int) -> None:
         wanted = sum(statuses.values()) + more
-        until(lambda: sum(statuses.values()) >= wanted, seconds=30, what="more deliveries")
+        until(lambda: sum(statuses.values()) >= wanted, seconds=60, what="more deliveries")
 
     def verified_by(secret: str) -> bool:
         return str(rows(daemon)[pushed.name]["detail"]).endswith(f"last verified by secret {secret}")

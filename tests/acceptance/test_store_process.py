@@ -36,13 +36,13 @@ def test_nothing_is_lost_or_doubled_when_the_stores_process_is_killed_and_it_is_
     with Load(ledger, seed=7, senders=4) as load, one:
         load.to(one.url)
         for _ in range(KILLS):
-            ledger.acknowledgement_after(0.0, seconds=10.0)
+            ledger.acknowledgement_after(0.0, seconds=60)
             threading.Event().wait(chance.uniform(0.05, 0.6))
             seen.append(_writer(one, without=seen))
             os.kill(seen[-1], signal.SIGKILL)
-        assert load.settle(seconds=20.0)
+        assert load.settle(seconds=60)
         last = _writer(one, without=seen)
-        assert shortcomings(one, ledger.promised(), seconds=20.0) == []
+        assert shortcomings(one, ledger.promised(), seconds=60) == []
     assert set(ledger.answers) == {200}, "an acknowledgement depends on the journal only"
     with pytest.raises(ProcessLookupError):
         os.kill(last, 0)

@@ -79,7 +79,7 @@ def test_a_thousand_notifications_about_ten_keys_cost_at_most_twenty_fetches_and
             key = f"k{number % 10}"
             api.things[key] = {"n": number}
             daemon.send("/hooks/survey", {"id": key})
-        assert monotonic() - began < 20
+        assert monotonic() - began < 60
         until(lambda: quiet(daemon))
         fetches = sum(api.asked.values())
         assert 10 <= fetches <= 20 * max(1.0, (monotonic() - began) / 4), "a slow machine takes more than two seconds to send"

@@ -13,7 +13,7 @@ from cdmd.testing import DaemonProcess
 
 KEPT = sorted((Path(__file__).parent / "kept").glob("*.tar.xz"))
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.acceptance]
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda file: file.name.partition(".")[0])

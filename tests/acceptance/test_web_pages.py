@@ -124,7 +124,7 @@ def browser(url: str, folder: Path) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def test_a_page_of_a_configured_origin_sends_and_reads_every_answer_and_a_strange_one_is_kept_out(

@@ -122,11 +122,12 @@ def checkout() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
 
 
-def until(look: Callable[[], _T], *, seconds: float = 10.0, what: str = "it") -> _T:
+def until(look: Callable[[], _T], *, seconds: float = 60.0, what: str = "it") -> _T:
     """The first true answer of ``look``: another process can only be asked again. Fails after ``seconds``."""
     never, deadline = threading.Event(), time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not happen within {seconds:g} s")
         never.wait(0.02)
     return found
 
@@ -146,7 +147,7 @@ def rows(daemon: DaemonProcess) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in status(daemon)["connectors"]}
 
 
-def settled(daemon: DaemonProcess, *, seconds: float = 20.0) -> dict[str, dict[str, Any]]:
+def settled(daemon: DaemonProcess, *, seconds: float = 60.0) -> dict[str, dict[str, Any]]:
     """The connectors' rows once everything acknowledged is applied, set aside or parked."""
 
     def look() -> dict[str, dict[str, Any]] | None:

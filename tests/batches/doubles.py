@@ -191,7 +191,7 @@ class MemoryStore:
 
     async def until(self, condition) -> None:
         """Return once ``condition()`` holds; the test's deadline bounds the wait."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while not condition():
                 await self._moved.wait()
 

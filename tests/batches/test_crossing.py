@@ -99,7 +99,7 @@ def test_nothing_is_needed_there_but_what_decides_and_writes(tmp_path: Path) -> 
             stdin=content,
             capture_output=True,
             cwd=Path(__file__).parents[2],
-            timeout=30,
+            timeout=60,
             check=True,
         )
     assert ran.stdout == b"\n"

@@ -44,7 +44,7 @@ async def test_a_subscriber_waits_for_what_comes():
             if len(seen) == 2:
                 return
 
-    with tail.subscribe() as subscriber, anyio.fail_after(5):
+    with tail.subscribe() as subscriber, anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(look, subscriber)
             await anyio.lowlevel.checkpoint()

@@ -98,7 +98,7 @@ def test_names_are_completed_from_what_is_configured(daemon: Daemon, tmp_path: P
         words = {"COMP_WORDS": "cdmctl audience members wa", "COMP_CWORD": "3", "_CDMCTL_COMPLETE": "bash_complete"}
         command = [sys.executable, "-m", "cdmd.cli.control_commands"]
         env = {**os.environ, **words, "CDMD_SOCKET": str(socket)}
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=15).stdout.split()
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60).stdout.split()
 
     assert completed(daemon.path) == ["plain,warranty_offer"]
     assert completed(tmp_path / "none") == []

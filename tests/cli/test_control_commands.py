@@ -346,7 +346,7 @@ def on_terminal(arguments: list[str], env: Mapping[str, str], *, until: bytes = 
             child.send_signal(signal.SIGINT)
             until = b""
     os.close(master)
-    return child.wait(10), shown
+    return child.wait(60), shown
 
 
 def test_colour_is_for_terminals_that_want_it(daemon: Daemon) -> None:
@@ -385,7 +385,7 @@ def test_ctrl_c_ends_a_stream_quietly(daemon: Daemon) -> None:
     assert child.stdout is not None
     assert json.loads(child.stdout.readline())["event"]["id"] == "evt-1"
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=10)
+    out, err = child.communicate(timeout=60)
     assert (child.returncode, out, err) == (0, "", "")
 
 
@@ -396,7 +396,7 @@ def test_a_reader_that_has_seen_enough_ends_a_stream_quietly(daemon: Daemon) -> 
         shell=True,
         capture_output=True,
         text=True,
-        timeout=15,
+        timeout=60,
     )
     assert (ended.stdout.count("\n"), ended.stderr) == (1, "")
 
@@ -408,7 +408,7 @@ def test_top_in_a_pipe_prints_a_status_a_line(daemon: Daemon) -> None:
     assert child.stdout is not None
     assert [json.loads(child.stdout.readline())["state"] for _ in range(2)] == ["running", "running"]
     child.send_signal(signal.SIGINT)
-    assert child.communicate(timeout=10) == (b"", b"")
+    assert child.communicate(timeout=60) == (b"", b"")
 
 
 def test_shell_completion_knows_commands_and_connectors(daemon: Daemon, tmp_path: Path) -> None:

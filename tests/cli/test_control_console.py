@@ -30,7 +30,7 @@ def _serving(asked: Client, users: set[int]) -> Iterator[Loopback]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
 
 
 def ask(server: Loopback, path: str, *, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:

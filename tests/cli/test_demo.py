@@ -59,14 +59,14 @@ def left_over(environment: dict[str, str]) -> list[str]:
 
 
 def once(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, "--once"], env=environment, capture_output=True, text=True, timeout=30)
+    return subprocess.run([*COMMAND, "--once"], env=environment, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(120)
 def test_once_ends_by_itself_in_time_with_everything_arrived_and_nothing_left_behind(environment: dict[str, str]) -> None:
     begun = time.monotonic()
     done = once(environment)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 60
     assert done.returncode == 0, done.stdout + done.stderr
     assert "known before    nobody" in done.stdout
     known = "customer_no 4711, email joe@example.com, serial TV-2041, user_id joe-4711"
@@ -89,7 +89,7 @@ def test_once_ends_by_itself_in_time_with_everything_arrived_and_nothing_left_be
     assert left_over(environment) == []
 
 
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(120)
 def test_with_the_plugin_every_reading_carries_its_terms(with_plugin: dict[str, str]) -> None:
     done = once(with_plugin)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -97,7 +97,7 @@ def test_with_the_plugin_every_reading_carries_its_terms(with_plugin: dict[str, 
     assert "not installed" not in done.stdout
 
 
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(120)
 def test_what_is_missing_is_said_and_the_exit_status_is_one(environment: dict[str, str], tmp_path: Path) -> None:
     """A plugin of that name that adds nothing: the readings come without their terms."""
     (tmp_path / "idle.py").write_text('"""Adds nothing."""\n')
@@ -109,7 +109,7 @@ def test_what_is_missing_is_said_and_the_exit_status_is_one(environment: dict[st
     assert left_over(environment) == []
 
 
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_without_once_it_goes_on_until_it_is_stopped(environment: dict[str, str], number: signal.Signals) -> None:
     with subprocess.Popen(COMMAND, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -127,12 +127,12 @@ def test_without_once_it_goes_on_until_it_is_stopped(environment: dict[str, str]
                 "show",
                 "serial:TV-2041",
             ]
-            shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10)
+            shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
             (curl,) = [line.strip() for line in told if "curl" in line]
-            sent = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, timeout=10)
+            sent = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, timeout=60)
         finally:
             process.send_signal(number)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
     assert "joe@example.com" in shown.stdout
     assert sent.stdout == '{"accepted":1,"filtered":0}'
     assert left_over(environment) == []
@@ -149,12 +149,12 @@ def told_until(process: "subprocess.Popen[str]", last: str) -> list[str]:
     raise AssertionError("".join(told))
 
 
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(120)
 def test_interrupted_in_its_midst_it_leaves_nothing_behind(environment: dict[str, str]) -> None:
     with subprocess.Popen([*COMMAND, "--once"], env=environment, stdout=subprocess.PIPE, text=True) as process:
         told_until(process, "1  The shop")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 130
+        assert process.wait(60) == 130
     assert left_over(environment) == []
 
 
@@ -165,7 +165,7 @@ def test_headings_are_bold_on_a_terminal_unless_no_color_is_said(variables: dict
     try:
         plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
         subprocess.run(
-            [sys.executable, "-c", code], stdout=terminal, cwd=ROOT, env={**plain, **variables}, check=True, timeout=10
+            [sys.executable, "-c", code], stdout=terminal, cwd=ROOT, env={**plain, **variables}, check=True, timeout=60
         )
         text = os.read(shown, 1000).decode()
     finally:

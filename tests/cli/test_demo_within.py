@@ -19,7 +19,6 @@ from cdmd.testing import DaemonProcess
 
 ROOT = Path(cdmd.__file__).parents[1]
 STORY = 15 + 15 + 119
-pytestmark = pytest.mark.timeout(40)
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +85,7 @@ def test_a_daemon_that_dies_ends_the_demo_with_a_sentence(
     def die(sandbox: Sandbox) -> None:
         assert sandbox.daemon.process is not None
         sandbox.daemon.process.kill()
-        sandbox.daemon.process.wait(5)
+        sandbox.daemon.process.wait(60)
 
     after_the_story(monkeypatch, happens=1, what=die)
     assert main(["demo"]) == 1

@@ -84,7 +84,7 @@ def test_a_page_on_a_terminal_is_drawn() -> None:
                 break
             shown += part
         os.close(mine)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
     assert b"\x1b[" in shown
     assert b"## " not in shown
     assert b"X-GitHub-Delivery" in shown

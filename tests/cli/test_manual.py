@@ -90,5 +90,5 @@ def test_bash_completes_commands_and_the_names_of_live_connectors(daemon: Daemon
             echo "${COMPREPLY[*]}"
         done
     """
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, timeout=15)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, timeout=60)
     assert (done.stdout, done.stderr) == ("resume\nshop\n", "")

@@ -51,7 +51,6 @@ def package(folder: Path, code: str, *, test: str = "def test_it(): ...\n") -> P
     return folder
 
 
-@pytest.mark.timeout(90)
 def test_everything_that_is_missing_is_said_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = package(tmp_path / "odd", BAD, test="from tests import no_such_module\n")
     assert main(["plugin", "check", str(folder), "--json"]) == 1
@@ -76,7 +75,6 @@ def test_everything_that_is_missing_is_said_with_its_place(tmp_path: Path, capsy
     assert "open" not in " ".join(text for one in found["criteria"] for text in one["missing"] if "blocks" in text)
 
 
-@pytest.mark.timeout(60)
 def test_one_that_cannot_be_loaded_says_why_and_stands_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = package(tmp_path / "odd", "raise KeyboardInterrupt\n")
     assert main(["plugin", "check", str(folder)]) == 1

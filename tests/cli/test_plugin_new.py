@@ -73,7 +73,7 @@ def test_what_it_writes_is_tidy(tmp_path: Path, kind: str) -> None:
             [sys.executable, "-m", "ruff", *command, *settings, "."],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             cwd=code.parent,
         )
         assert done.returncode == 0, done.stdout
@@ -103,7 +103,6 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path,
 
 
 @pytest.mark.skipif(importlib.util.find_spec("hatchling") is None, reason="hatchling is not installed here")
-@pytest.mark.timeout(60)
 def test_it_installs_and_the_daemon_finds_it(tmp_path: Path) -> None:
     assert main(["plugin", "new", "loyalty", "--into", str(tmp_path)]) == 0
     site = tmp_path / "site"

@@ -30,7 +30,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.acceptance
-@pytest.mark.timeout(60)
 def test_plugins_in_a_folder_of_their_own_are_found_by_the_daemon_and_by_its_commands(tmp_path: Path, folder: Path) -> None:
     config = '[connectors.files]\ntype = "folder"\npath = "/tmp"\nfiles = ["none"]\nformat = { type = "frozen-lines" }\n'
     with DaemonProcess(tmp_path, config, environment={plugin_path.VARIABLE: str(folder)}) as daemon:

@@ -31,7 +31,7 @@ class Tried(NamedTuple):
 
 def tried(folder: Path, *arguments: str) -> Tried:
     command = [sys.executable, "-m", "cdmd", "try", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder)
     return Tried(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
 
 

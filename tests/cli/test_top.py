@@ -113,14 +113,14 @@ class Screen:
         with suppress(OSError):
             while os.read(self._master, 65536):
                 pass
-        return self.process.wait(10)
+        return self.process.wait(60)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         os.close(self._master)
 
 

@@ -152,7 +152,7 @@ def test_a_body_may_come_from_standard_input(trying: Trying) -> None:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=20,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["id"] == "1:paid"
@@ -222,7 +222,7 @@ def test_a_plugins_connector_is_tried_too_and_one_that_fetches_is_refused(trying
             capture_output=True,
             text=True,
             env=environment,
-            timeout=20,
+            timeout=60,
         )
     assert json.loads(shown["a"].stdout)["type"] == "told.it", shown["a"].stderr
     assert shown["b"].returncode == 1

@@ -110,7 +110,7 @@ class Rig:
                 await act()
                 group.cancel_scope.cancel()
 
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             await self.clock.run(main)
 
     @property

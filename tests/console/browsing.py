@@ -62,7 +62,8 @@ class Tab:
         """Wait until the expression is true in the page."""
         give_up = monotonic() + _SECONDS
         while not (value := self.js(expression)):
-            assert monotonic() < give_up, f"{expression} never became true"
+            if monotonic() > give_up:
+                raise TimeoutError(f"{expression} never became true")
             self.js("new Promise(done => setTimeout(done, 30))")
         return value
 
@@ -91,7 +92,8 @@ class Tab:
         start()
         give_up = monotonic() + _SECONDS
         while self._loaded == before:
-            assert monotonic() < give_up, "the page never loaded"
+            if monotonic() > give_up:
+                raise TimeoutError("the page never loaded")
             self._next()
         return self.statuses.get(str(self.js("location.href.split('#')[0]")), 0)
 
@@ -124,7 +126,7 @@ def browser(folder: Path) -> Iterator[Tab]:
                 yield Tab(connection)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def _tab_of(profile: Path, process: "subprocess.Popen[bytes]") -> str:
@@ -132,7 +134,8 @@ def _tab_of(profile: Path, process: "subprocess.Popen[bytes]") -> str:
     place, give_up = profile / "DevToolsActivePort", monotonic() + _SECONDS
     while not (place.exists() and place.read_text().count("\n")):
         assert process.poll() is None, "chromium ended"
-        assert monotonic() < give_up, "chromium never listened"
+        if monotonic() > give_up:
+            raise TimeoutError("chromium never listened")
     port = int(place.read_text().splitlines()[0])
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=_SECONDS) as answer:
         return str(next(row for row in json.load(answer) if row["type"] == "page")["webSocketDebuggerUrl"])

@@ -112,7 +112,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
             daemon.send("/hooks/orders", {"id": f"o{number}", "email": "joe@example.com"}, headers=headers)
         register(daemon, area / "register_1.csv", rows=40)
         register(daemon, area / f"register_2 {HOSTILE.replace('/', '')}.csv", rows=20)
-        until(lambda: daemon.control.get("/v1/deliveries"), seconds=30, what="a delivery")
+        until(lambda: daemon.control.get("/v1/deliveries"), seconds=60, what="a delivery")
         with opened(daemon) as address, browser(folder) as tab:
             assert tab.go(address) == 200
             yield Console(daemon, tab, address.partition("/?")[0])
@@ -257,7 +257,7 @@ def test_live_events_show_as_they_come_and_the_page_works_without_a_script(conso
     assert console.tab.js("document.querySelectorAll('#tail img').length") == 0
     console.tab.js("document.querySelector('#tailing button').click()")
     console.daemon.send("/hooks/shop", event(51), headers={"authorization": "Bearer t"})
-    until(lambda: console.daemon.control.get("/v1/events/recent")[0]["event"]["id"] == "evt-51", seconds=10, what="it")
+    until(lambda: console.daemon.control.get("/v1/events/recent")[0]["event"]["id"] == "evt-51", seconds=60, what="it")
     console.tab.js("document.querySelector('#tailing button').click()")
     console.tab.until("document.querySelector('#tail').innerText.includes('evt-51')")
     console.tab.call("Emulation.setScriptExecutionDisabled", value=True)
@@ -281,7 +281,7 @@ def test_dead_letters_go_through_the_question_to_their_end(console: Console) -> 
     console.tab.click("[aria-label^='Retry']")
     console.tab.click("main form button.grave")
     assert "retried" in console.tab.text(".said")
-    until(lambda: len(console.daemon.control.get("/v1/dead-letters")) == 3, seconds=20, what="their return")
+    until(lambda: len(console.daemon.control.get("/v1/dead-letters")) == 3, seconds=60, what="their return")
 
 
 def test_held_removals_are_kept_from_the_page(console: Console) -> None:
@@ -313,7 +313,7 @@ def test_a_customer_is_split_and_erased_from_the_page(console: Console) -> None:
     console.daemon.send(
         "/hooks/shop", event(90, identifiers={"email": "ida@example.com", "phone": "+46701234567"}), headers=headers
     )
-    until(lambda: console.daemon.control.get("/v1/profiles", {"text": "ida@example.com"})["profiles"], seconds=10, what="Ida")
+    until(lambda: console.daemon.control.get("/v1/profiles", {"text": "ida@example.com"})["profiles"], seconds=60, what="Ida")
     console.go("/customers")
     console.tab.js("document.querySelector('#q').value = 'ida@example.com'")
     console.tab.click("main form button")

@@ -768,7 +768,7 @@ def answering(path: Path, answer: Callable[[socket.socket], None]) -> Iterator[N
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield
-        thread.join(10)
+        thread.join(60)
 
 
 def raw_get(

@@ -83,7 +83,7 @@ def test_a_stream_says_that_it_lives_while_nothing_happens_and_ends_when_the_cli
         assert received.count(b'"stage":"stored"') == 1
         assert b"application/jsonl" in received
         connection.close()
-        assert runtime.tail_closed.wait(5)
+        assert runtime.tail_closed.wait(60)
 
 
 def test_a_stream_ends_when_the_daemon_has_no_more_to_say(daemon: Daemon) -> None:
@@ -98,7 +98,7 @@ def test_a_client_that_stops_reading_a_stream_holds_nobody_else_up(daemon: Daemo
     assert next(stream)["event"]["id"] == "0"
     assert daemon.client().get("/v1/status")["state"] == "running"
     stream.close()
-    assert daemon.runtime.tail_closed.wait(5)
+    assert daemon.runtime.tail_closed.wait(60)
 
 
 def test_many_clients_are_answered_at_once(daemon: Daemon) -> None:
@@ -107,7 +107,7 @@ def test_many_clients_are_answered_at_once(daemon: Daemon) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert answers == ["running"] * 20
 
 

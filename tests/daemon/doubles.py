@@ -206,7 +206,7 @@ class World:
         given, trust = await anyio.to_thread.run_sync(self.given), await anyio.to_thread.run_sync(ssl.create_default_context)
         config = given.config
         names, directory = Names(config.connectors), StateDirectory(config.state_dir)
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             async with (
                 directory.hold(),
                 open_state(

@@ -75,7 +75,7 @@ class Running:
 @asynccontextmanager
 async def daemon(world: World, **given: Any) -> AsyncIterator[Running]:
     running = Running(world, **given)
-    with anyio.fail_after(15):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(running.run)
             await running.ready.wait()
@@ -215,7 +215,7 @@ async def test_what_keeps_it_from_starting_is_one_plain_error(
             text, sentence = text.replace(f"{{{name}}}", value), sentence.replace(f"{{{name}}}", value)
         world = World(tmp_path, text)
         running = Running(world)
-        with pytest.raises(kind, match=sentence), anyio.fail_after(10):
+        with pytest.raises(kind, match=sentence), anyio.fail_after(30):
             await running.run()
         assert not running.abandoned
 

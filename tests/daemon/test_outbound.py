@@ -92,7 +92,7 @@ async def row(parts: Parts, name: str = "crm") -> TargetRow:
 
 async def sent(parts: Parts, count: int, *, to: str = "crm") -> TargetRow:
     """Its row once so much was delivered; it is looked at every few milliseconds."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while True:
             found = await row(parts, to)
             if found.delivered >= count:

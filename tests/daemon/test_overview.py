@@ -62,10 +62,10 @@ async def test_freshness_is_null_until_something_came_and_grows_while_a_pull_con
         await until(parts, "crm", "running")
         one = await row(parts)
         assert one.freshness_objective_seconds == 5.0
-        assert 0 <= (one.freshness_seconds or 0) < 5
+        assert 0 <= (one.freshness_seconds or 0) < 30
         assert one.last_event is not None
         world.clock.shift = timedelta(minutes=30)
-        assert 1800 <= ((await row(parts)).freshness_seconds or 0) < 1810
+        assert 1800 <= ((await row(parts)).freshness_seconds or 0) < 1860
 
 
 async def test_a_row_says_what_its_connector_waits_for_and_until_when(tmp_path: Path) -> None:

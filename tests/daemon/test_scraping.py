@@ -41,7 +41,7 @@ class Measure:
 @asynccontextmanager
 async def scraping(measure: Measure, clock: HandClock | None = None) -> AsyncIterator[Scraping]:
     found = Scraping(measure, clock=clock or HandClock())
-    with anyio.fail_after(15):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             await tasks.start(found.run)
             yield found

@@ -53,7 +53,7 @@ class Endpoint:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hooks/cdmd"
 
-    async def wait(self, count: int, *, seconds: float = 10.0) -> list[Got]:
+    async def wait(self, count: int, *, seconds: float = 30.0) -> list[Got]:
         with anyio.fail_after(seconds):
             while len(self.got) < count:
                 await self._arrived.wait()
@@ -164,7 +164,7 @@ class Sending:
         await self.store.outbox.put(Outgoing(deliveries=deliveries), now=now)
         return [one.id for one in deliveries]
 
-    async def until(self, holds: Callable[[Any], bool], *, target: str = "crm", seconds: float = 10.0) -> Any:
+    async def until(self, holds: Callable[[Any], bool], *, target: str = "crm", seconds: float = 30.0) -> Any:
         """The target's figures once they are so."""
         with anyio.fail_after(seconds):
             while True:
@@ -173,7 +173,7 @@ class Sending:
                     return found
                 await anyio.sleep(0.005)
 
-    async def state(self, wanted: str, *, target: str = "crm", seconds: float = 10.0) -> Any:
+    async def state(self, wanted: str, *, target: str = "crm", seconds: float = 30.0) -> Any:
         """Its endpoint's note once it is in that state."""
         await eventually(lambda: self.dispatcher.note(target).state == wanted, seconds=seconds)
         return self.dispatcher.note(target)

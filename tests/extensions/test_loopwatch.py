@@ -37,7 +37,7 @@ async def watched(what):
         report=report,
         limit=0.1,
     )
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             await tasks.start(lambda *, task_status: watch.run(task_status=task_status))
             await anyio.lowlevel.checkpoint()

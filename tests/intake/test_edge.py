@@ -150,7 +150,7 @@ async def test_expect_100_continue_is_answered_only_after_the_checks() -> None:
     async with listening((Echo(), MemorySource()), limits=SMALL) as edge:
         async with await edge.connect() as stream:
             await stream.send(head("POST", PATH, [("content-length", "4"), ("expect", "100-continue")]))
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 assert await stream.receive() == b"HTTP/1.1 100 Continue\r\n\r\n"
             await stream.send(b"body")
             assert (await read_answer(stream))[2] == b"body"
@@ -267,7 +267,7 @@ async def test_a_client_that_leaves_in_its_body_reaches_no_connector() -> None:
             async with await edge.connect() as stream:
                 await stream.send(start)
                 assert (await read_to_end(stream)).startswith(b"HTTP/1.1 408 ")
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while len(source.refused) < 2:
                 await anyio.lowlevel.checkpoint()
         assert edge.edge.statistics()["bytes_in_flight"] == 0
@@ -481,7 +481,7 @@ class Taking(MemorySource):
         return ()
 
     async def taken(self, count: int = 1) -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while len(self.waiting) < count:
                 await anyio.lowlevel.checkpoint()
 

@@ -29,7 +29,7 @@ from cdmd.plugins.described import Apart, Isolation
 from cdmd.supervisor import Policy, Supervisor
 from cdmd.testing import FakeApi, extension_context, make_event
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.anyio]
 
 HOSTILE = Path(__file__).parents[1] / "acceptance" / "hostile"
 SOON = Policy(backoff=Backoff(first=0.01, cap=0.02), budget=Budget(failures=100), settle=30.0)
@@ -220,12 +220,12 @@ async def test_one_that_is_being_loaded_is_not_waited_for_when_the_daemon_stops(
     isolated = alone()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(loads, isolated)
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             while True:
                 if (pid := isolated.state().pid) is not None:
                     break
                 await anyio.sleep(0.001)
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             await isolated.stop()
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

@@ -18,7 +18,7 @@ from cdmd.models import Event
 from cdmd.supervisor import Supervisor
 from cdmd.testing import make_event
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio]
 
 EVENT = make_event("order.paid")
 BEGIN = Begin(plugin="it", value="it", event_bytes=1000)
@@ -71,7 +71,7 @@ def begun(made: Process) -> "asyncio.Task[Event | None]":
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while True:
             if holds():
                 return
@@ -118,7 +118,7 @@ async def test_a_call_that_was_let_go_of_has_its_whole_deadline_before_it_is_tak
     call = begun(hasty)
     await until(lambda: len(wire.calls) == 1)
     call.cancel()
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         assert "did not end" in (await asyncio.shield(hasty.fault)).reason
     for one in (patient, hasty):
         one.close(Ended("gone"))

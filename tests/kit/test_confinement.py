@@ -27,7 +27,7 @@ TRIES = """
 def said(script: str, *arguments: object) -> list[str]:
     code = textwrap.dedent(TRIES) + textwrap.dedent(script)
     run = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 

@@ -40,12 +40,12 @@ async def test_one_timer_serves_those_that_came_later() -> None:
         except TimeoutError:
             ended.append((number, anyio.current_time() - began))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             for number in range(3):
                 group.start_soon(call, number, number * 0.02)
     assert [number for number, _ in ended] == [0, 1, 2]
-    assert all(0.045 < seconds < 2 for _, seconds in ended)
+    assert all(0.045 < seconds < 20 for _, seconds in ended)
 
 
 async def test_one_that_lingers_after_its_timeout_does_not_hold_up_the_next() -> None:
@@ -70,7 +70,7 @@ async def test_one_that_lingers_after_its_timeout_does_not_hold_up_the_next() ->
         ended.append("plain")
         release.set()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(stubborn)
             group.start_soon(plain)
@@ -88,7 +88,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
             seen.append(type(error))
             raise
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(call)
             await anyio.sleep(0.01)
@@ -119,6 +119,6 @@ async def test_what_was_let_go_of_by_another_that_was_due_does_not_end() -> None
     second = One(None)
     for one in (One(second), second, last):
         deadlines.add(one)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await last.ended.wait()
     assert not second.ended.is_set()

@@ -148,11 +148,11 @@ def test_a_reader_that_does_not_read_never_holds_up_who_logs() -> None:
 
     def stuck(line: bytes) -> None:
         taken.set()
-        go.wait(10)
+        go.wait(60)
 
     logs = Logs(clock=Hands(), render=as_json, write=stuck, waiting=5)
     logs.logger().info("first")
-    assert taken.wait(5)
+    assert taken.wait(60)
     for _ in range(9):
         logs.logger().info("more")
     assert logs.statistics()["lines"] == 4

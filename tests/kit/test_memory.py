@@ -18,7 +18,7 @@ def figure(name):
 
 
 def mebibytes(code: str) -> list[int]:
-    done = subprocess.run([sys.executable, "-c", FIGURE + code], check=True, capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", FIGURE + code], check=True, capture_output=True, text=True, timeout=60)
     return [int(word) for word in done.stdout.split()]
 
 

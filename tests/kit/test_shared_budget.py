@@ -215,7 +215,7 @@ async def test_who_gives_up_waiting_and_a_turn_without_a_request_cost_nothing() 
         assert one.waiting == 0
         await fetch(one, host)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await clock.run(main)
     assert len(host.arrivals) == 1
 
@@ -236,7 +236,7 @@ async def test_a_request_that_fails_or_is_cut_off_counts_all_the_same() -> None:
         assert at is not None
         assert at >= 3600
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await clock.run(main)
 
 

@@ -157,7 +157,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def gpg(home: Path, *arguments: str, text: bytes = b"") -> bytes:
     command = ["gpg", "--batch", "--quiet", "--homedir", str(home), *arguments]
-    return subprocess.run(command, input=text, capture_output=True, check=True, timeout=15).stdout
+    return subprocess.run(command, input=text, capture_output=True, check=True, timeout=60).stdout
 
 
 def encrypted(home: Path, text: bytes, *more: str) -> bytes:

@@ -6,7 +6,7 @@ from contextlib import suppress
 import anyio
 import anyio.abc
 
-DEADLINE = 8.0
+DEADLINE = 30.0
 
 
 async def read_answer(stream: anyio.abc.ByteStream) -> tuple[int, dict[str, str], bytes]:

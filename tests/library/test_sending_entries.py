@@ -173,7 +173,6 @@ def test_what_a_page_proposes_can_be_pasted(entry: str, pasted: Callable[[str, s
 
 
 @pytest.mark.acceptance
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_a_customer_of_the_real_daemon_arrives_at_the_vendor(
     entry: str, pasted: Callable[[str, str], Path], tmp_path: Path

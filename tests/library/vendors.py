@@ -24,7 +24,8 @@ class Vendor:
         """Return once it holds; it is looked at every few milliseconds."""
         until = time.monotonic() + seconds
         while not holds():
-            assert time.monotonic() < until, self.asked
+            if time.monotonic() > until:
+                raise TimeoutError(self.asked)
             threading.Event().wait(0.01)
 
 

@@ -45,7 +45,7 @@ class Proxy:
         for one in [self._listener, *self._sockets]:
             _end(one)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def _start(self, work: object, *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from cdmd.errors import CdmdError
 from cdmd.testing import DaemonProcess, FakeApi
 from tests.acceptance.trial import rows, until
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.acceptance]
 
 FROZEN = Path(__file__).parent / "frozen" / "v1_0"
 CONFIG = """
@@ -127,7 +127,7 @@ def test_connectors_fetch_go_on_and_are_told(world: World) -> None:
 
 def test_a_format_reads_files_of_any_connector(world: World) -> None:
     (world.folder / "in" / "one.txt").write_text("frozen\n; no\n77 Ann\nshort\n78 Ben\n")
-    until(lambda: rows(world.daemon)["files"]["applied"] == 2, seconds=20, what="reading the file")
+    until(lambda: rows(world.daemon)["files"]["applied"] == 2, seconds=60, what="reading the file")
     assert world.daemon.ask("profile", "show", "customer_no:77")["traits"] == {"name": "Ann"}
     assert rows(world.daemon)["files"]["dead_letters"] == 1
 

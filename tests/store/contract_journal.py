@@ -98,7 +98,7 @@ class JournalContract:
         async with reopen() as journal:
             await journal.append([append_of(1)])
             await journal.wait(Seq(0))
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(journal.wait, Seq(2))
                     await journal.append([append_of(2)])
@@ -176,7 +176,7 @@ class JournalContract:
                 tasks.start_soon(journal.append, [append_of(1)])
                 await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 await journal.append([append_of(2)])
                 found = await journal.read(Seq(0), limit=10)
             assert [one.seq for one in found] == list(range(1, journal.head + 1))

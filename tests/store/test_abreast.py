@@ -152,7 +152,7 @@ async def test_who_else_writes_waits_for_the_batches_under_way_and_they_for_it(t
         first, second = decision(1, order("1", email="a@example.com")), decision(2, order("2", email="b@example.com"))
 
         def held(known: Known) -> Changes:
-            assert go.wait(5)
+            assert go.wait(60)
             return second(known)
 
         async def apply(name: str, wanted: Wanted, decide: object) -> None:
@@ -184,7 +184,7 @@ async def test_what_is_written_is_let_go_of_while_others_are_still_under_way(tmp
         made = [decision(n, order(str(n), email="a@example.com")) for n in (1, 2, 3)]
 
         def held(known: Known) -> Changes:
-            assert go.wait(5)
+            assert go.wait(60)
             return made[2](known)
 
         async with anyio.create_task_group() as tasks:
@@ -205,7 +205,7 @@ async def test_those_who_write_all_the_time_do_not_keep_a_batch_waiting(tmp_path
             while store.position < 1:
                 await store.note("x", "y")
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(write)
                 for _ in range(3):
@@ -238,7 +238,7 @@ async def test_a_batch_that_is_given_up_leaves_none_waiting(tmp_path: Path) -> N
         made = [decision(n, order(str(n), email="a@example.com")) for n in (1, 2, 3)]
 
         def held(known: Known) -> Changes:
-            assert go.wait(5)
+            assert go.wait(60)
             return made[1](known)
 
         async def third() -> None:

@@ -309,7 +309,7 @@ async def test_a_batch_is_not_sent_behind_one_that_was_given_up(tmp_path: Path) 
         go, made = threading.Event(), [decision(n, order(str(n), email="a@example.com")) for n in (1, 2, 3)]
 
         def held(known: Known) -> Changes:
-            assert go.wait(5)
+            assert go.wait(60)
             return made[0](known)
 
         async def given_up() -> None:
@@ -519,7 +519,7 @@ def test_the_other_end_notices_that_nobody_is_there_any_more(tmp_path: Path) -> 
     tables = RemoteTables(process, tmp_path / "store.db", OWN.crossing)
     assert list(tables.each("kinds")) == []
     link.shutdown(socket.SHUT_RDWR)
-    assert child.left.wait(5)
+    assert child.left.wait(60)
     with pytest.raises(sqlite3.OperationalError):
         tables.rows("kinds")
     process.end()
@@ -549,8 +549,8 @@ def test_the_other_end_is_over_when_it_can_hear_nothing_any_more(monkeypatch: py
     link, there = socket.socketpair()
     with link:
         child = InThread(there)
-        assert child.left.wait(5)
-        child.wait(5)
+        assert child.left.wait(60)
+        child.wait(60)
         assert link.recv(1) == b""
     assert [one.exc_type for one in said] == [MemoryError]
 

@@ -354,7 +354,6 @@ async def test_what_was_written_by_nobody_knows_whom_is_chosen_again(opening: Op
 # ---- a server that goes and comes ---------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(60)
 async def test_what_was_answered_survives_a_kill_of_the_server_and_the_store_goes_on_by_itself(
     opening: Opening, server: RunningServer
 ) -> None:
@@ -395,7 +394,6 @@ async def test_a_server_that_gives_no_answer_does_not_keep_the_daemon_from_endin
         assert store.position in {1, 2}
 
 
-@pytest.mark.timeout(60)
 async def test_a_server_that_is_still_starting_is_waited_for(database: Database, server: RunningServer) -> None:
     class Starting(HandClock):
         async def sleep(self, seconds: float) -> None:

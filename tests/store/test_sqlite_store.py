@@ -467,7 +467,7 @@ async def test_readers_see_whole_batches_while_they_are_applied(reopen: Reopen) 
             assert len(seen) % 20 == 0
 
     async with reopen() as store:
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 for _ in range(3):
                     tasks.start_soon(watch, store)

@@ -24,7 +24,7 @@ def tool(name: str) -> str:
 
 
 def run(*command: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=15)
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture

@@ -123,7 +123,6 @@ def config(collector: str, hook: str) -> str:
 
 
 @pytest.mark.acceptance
-@pytest.mark.timeout(60)
 def test_an_events_whole_way_through_the_daemon_is_one_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail when any of the three places of the daemon does not tell."""
     monkeypatch.setenv("OTLP_AUTHORIZATION", "Bearer x")
@@ -150,7 +149,6 @@ def test_an_events_whole_way_through_the_daemon_is_one_trace(tmp_path: Path, mon
 
 
 @pytest.mark.acceptance
-@pytest.mark.timeout(60)
 def test_an_endpoint_that_is_silent_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTLP_AUTHORIZATION", "Bearer x")
     receiver, listener = Receiver(), Listener()

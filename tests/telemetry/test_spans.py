@@ -124,14 +124,14 @@ def test_what_there_is_no_room_for_is_counted_and_said_once(capsys: pytest.Captu
 
     def send(some: Sequence[Span]) -> bool:
         sending.set()
-        assert held.wait(10)
+        assert held.wait(60)
         arrived.append(len(some))
         return True
 
     spans = queue(send)
     spans.put(SPAN)
     spans.start()
-    assert sending.wait(10)
+    assert sending.wait(60)
     for _ in range(14):
         spans.put(SPAN)
     assert spans.dropped == 4

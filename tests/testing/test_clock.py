@@ -32,7 +32,7 @@ async def test_a_sleeper_wakes_when_the_clock_was_moved_far_enough_and_no_earlie
             await anyio.wait_all_tasks_blocked()
         assert not woken.is_set()
         clock.advance(1)
-        with anyio.fail_after(1):
+        with anyio.fail_after(30):
             await woken.wait()
 
 
@@ -43,7 +43,7 @@ async def test_many_sleepers_wake_by_one_move() -> None:
         await clock.sleep(seconds)
         woken.append(seconds)
 
-    with anyio.fail_after(2):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             for seconds in (0, 1, 2):
                 tasks.start_soon(sleeper, seconds)

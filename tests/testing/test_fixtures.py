@@ -25,7 +25,6 @@ events = ["customer.*"]
 
 
 @pytest.mark.acceptance
-@pytest.mark.timeout(60)
 def test_what_lies_in_an_area_reaches_an_endpoint(
     cdmd_daemon: StartDaemon, fake_area: SftpArea, fake_endpoint: FakeEndpoint
 ) -> None:

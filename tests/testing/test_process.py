@@ -52,7 +52,7 @@ def test_an_answer_other_than_200_is_an_error_with_its_status(tmp_path: Path) ->
             daemon.send("/nowhere", {})
         assert daemon.process is not None
         daemon.process.kill()
-        daemon.process.wait(5)
+        daemon.process.wait(60)
         with pytest.raises(CdmdError, match="cannot be reached"):
             daemon.send("/hooks/shop", EVENT)
 
@@ -68,7 +68,7 @@ def test_a_daemon_that_hangs_at_its_start_is_ended(tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(CdmdError, match="did not start"):
         hanging.start()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 40
     assert hanging.process is not None
     assert hanging.process.returncode == -signal.SIGKILL
 
@@ -105,7 +105,7 @@ def test_an_installed_plugin_is_not_announced_a_second_time(tmp_path: Path) -> N
     )
     root = str(Path(cdmd.testing.__file__).parents[2])
     path = f"{tmp_path / 'site'}:{root}"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env={"PYTHONPATH": path}, check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env={"PYTHONPATH": path}, check=True, timeout=60)
     (written,) = (tmp_path / "plugins").glob("*/entry_points.txt")
     assert written.read_text() == "[cdmd]\nnew = json\n"
 

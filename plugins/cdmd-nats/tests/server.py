@@ -34,7 +34,7 @@ def serving(folder: Path, *options: str, port: int | None = None) -> Iterator[in
         yield port
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def reachable(port: int) -> bool:

@@ -192,7 +192,7 @@ async def gone(pids: Path) -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while True:
             if holds():
                 return

@@ -132,6 +132,6 @@ def test_what_the_readme_shows_is_a_whole_configuration(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cdmd", "check", "--config", str(running.config_file)]
     for text, status in ((shown, 0), (shown.replace("secrets", "secretz"), 6)):
         running.configure(text.replace("credential:crm", "env:TAP_TOKEN"))
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=running.environment, timeout=20)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=running.environment, timeout=60)
         assert done.returncode == status, done.stdout + done.stderr
     assert "connectors.crm.secretz" in done.stdout + done.stderr

@@ -118,7 +118,7 @@ class Driven:
         self.source.clock.slept += seconds  # type: ignore[attr-defined]
         on, self.source.on, self.source.resting = self.source.on, anyio.Event(), anyio.Event()
         on.set()
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             await self.source.resting.wait()
 
     async def settled(self) -> None:
@@ -154,7 +154,7 @@ async def driven(watcher: Watcher, source: SteppedSource | None = None) -> Async
     one = Driven(watcher, source)
     async with anyio.create_task_group() as group:
         group.start_soon(partial(watcher.run, source))
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             await source.resting.wait()
         yield one
         group.cancel_scope.cancel()

@@ -51,7 +51,7 @@ async def copied(server: Server, start: int = 0, end: int = 1_000, *, most: int 
         await anyio.lowlevel.checkpoint()
         found.append(chunk)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await Ahead(server.read, piece=10, most=most, patience=patient).copy(start, end, keep)
     return b"".join(found)
 
@@ -82,7 +82,7 @@ async def test_no_more_than_the_places_are_held_while_the_sink_takes_its_time() 
 
     async with anyio.create_task_group() as group:
         group.start_soon(Ahead(server.read, piece=10, most=4, patience=patient).copy, 0, 1_000, never)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await handed.wait()
             await anyio.wait_all_tasks_blocked()
         assert len(server.asked) == 5  # the one that was handed on, and four before the next
@@ -95,7 +95,7 @@ async def test_a_fault_is_raised_when_its_piece_is_due_and_the_ones_before_are_h
     async def keep(chunk: bytes) -> None:
         found.append(chunk)
 
-    with pytest.raises(FileFault), anyio.fail_after(5):
+    with pytest.raises(FileFault), anyio.fail_after(30):
         await Ahead(Server(fails_at=500).read, piece=10, most=8, patience=patient).copy(0, 1_000, keep)
     assert b"".join(found) == CONTENT[:500]
 
@@ -110,5 +110,5 @@ async def test_a_silence_ends_it_although_pieces_are_on_their_way() -> None:
             return await answer
         raise SourceUnavailable("it said nothing")
 
-    with pytest.raises(SourceUnavailable), anyio.fail_after(5):
+    with pytest.raises(SourceUnavailable), anyio.fail_after(30):
         await Ahead(silent, piece=10, most=8, patience=impatient).copy(0, 1_000, keep_nothing)

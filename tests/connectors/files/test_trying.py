@@ -37,7 +37,7 @@ def local(area: Path) -> str:
 def tried(folder: Path, place: str, *arguments: str, more: str = "", **environment: str) -> Tried:
     (folder / "cdmd.toml").write_text(CONFIG.format(place=place, more=more))
     command = [sys.executable, "-m", "cdmd", "try", "sup", "--config", str(folder / "cdmd.toml"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env={**os.environ, **environment})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
     emails = [json.loads(line)["identifiers"]["email"] for line in done.stdout.splitlines()]
     return Tried(done.returncode, emails, done.stderr)
 
