@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from tests.house.promises import promises
 from tests.looks import Looks, is_second
 from tests.turns import Turns
+
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if "CI" not in os.environ:
+    settings.load_profile("unhurried")  # hypothesis has one for CI, which is as patient
 
 _MOST_CORES = 4
 _LOOKS = pytest.StashKey[Looks]()
