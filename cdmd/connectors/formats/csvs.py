@@ -22,6 +22,8 @@ _SEPARATOR: Final = "sep="
 _SIGN_BY_SIGN: Final = {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"}
 """Encodings in which a text is the same whether it is read at once or line by line, and can be written again."""
 
+_UNSOUND: Final = 32
+"""So many lines of a stretch that are no sound records are looked for among its others."""
 
 ValueOf: TypeAlias = Callable[[Sequence[str], Sequence[Any]], dict[str, Any] | Fault]
 """What a record's texts under these names are."""
@@ -141,10 +143,11 @@ class CsvReading:
     def _at_once(self, lines: Sequence[str], first: int, value_of: ValueOf) -> Iterator[Row]:
         """One reader for all of them, from line ``first`` on; one that is no sound record goes its way by itself.
 
-        It takes a third of the time (tests/bench/bulk.py).
+        It takes a third of the time (tests/bench/bulk.py). Each such line costs a new reader of all that are left: where there
+        are many of them, as at the end of what a spreadsheet wrote, the others go that way, too.
         """
-        width, trailer, at = len(self.names), self._settings.trailer, 0
-        while at < len(lines):
+        width, trailer, at, most = len(self.names), self._settings.trailer, 0, _UNSOUND
+        while at < len(lines) and most:
             begun, left = at, csv.reader(lines[at:], strict=True, **_dialect(self._settings, self._delimiter))
             try:
                 for texts in left if self.trailed is None else ():
@@ -159,10 +162,14 @@ class CsvReading:
             except csv.Error:
                 pass
             if at < len(lines):
-                row = self._kept(first + at, lines[at].encode(self.encoding))
-                if row is not None:
-                    yield row
-                at += 1
+                yield from self._by_itself(lines[at], first + at)
+                at, most = at + 1, most - 1
+        for place, line in enumerate(lines[at:], first + at):
+            yield from self._by_itself(line, place)
+
+    def _by_itself(self, line: str, place: int) -> Iterator[Row]:
+        if (row := self._kept(place, line.encode(self.encoding))) is not None:
+            yield row
 
     def row(self, place: int, raw: bytes | None) -> Row | None:
         """The record ``raw`` that begins at line ``place``."""

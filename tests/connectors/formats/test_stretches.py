@@ -81,6 +81,7 @@ def at_once(csv: Csv, given: CsvSettings, text: bytes, size: int, *, examined: b
 @example(lines=[([b'a"b', b'"'], b"\n"), ([b'"', b'a"b'], b"\n"), ([b"1", b"x", b"y"], b"\n")] * 2, size=1_000)
 @example(lines=[([b"1", b"x"], b"\n"), ([b"", b""], b"\n"), ([b" ", b"\v"], b"\n"), ([b"1", b"x"], b"\n")], size=1_000)
 @example(lines=[([b"1", b"x"], b"\n"), ([b"END", b"1"], b"\n"), ([b"1", b"x"], b"\n")], size=1_000)
+@example(lines=[([b"1", b"x"], b"\n"), *[([b"1"], b"\n"), ([b"", b""], b"\n")] * 30, ([b"1", b"x"], b"\n")], size=1_000)
 def test_many_at_once_are_the_same_as_one_by_one(dialect: str, lines: list[tuple[list[bytes], bytes]], size: int) -> None:
     given = CsvSettings(**DIALECTS[dialect])
     sign = (given.delimiter or ",").encode()
@@ -125,3 +126,20 @@ def test_sound_records_of_a_large_file_are_read_at_once() -> None:
     found = list(reading._at_once(reading._alone(lines.stretch()) or [], 3, reading._columns.value))
     assert found[-1].line == found[-1].number + 2
     assert len(found) > 5_000
+
+
+@pytest.mark.parametrize("line", [",", "", "x", 'a"b'], ids=["no values", "blank", "short", "quote"])
+def test_lines_that_are_no_sound_records_do_not_cost_the_square_of_their_number(line: str) -> None:
+    looked_at = 0
+
+    class Lines(list[str]):
+        def __getitem__(self, which: Any) -> Any:
+            nonlocal looked_at
+            looked_at += len(range(len(self))[which]) if isinstance(which, slice) else 1
+            return super().__getitem__(which)
+
+    reading = CsvReading(io.BytesIO(b"a,b\n"), "utf-8", settings=CsvSettings(), columns=Csv(CsvSettings())._columns)
+    number = 3_000
+    rows = list(reading._at_once(Lines([line] * number), 2, reading._columns.value))
+    assert len(rows) in {0, number}
+    assert looked_at < 50 * number
