@@ -1,6 +1,6 @@
 """The journal, and the bulk tables beside it. Their contract test-suites are ``tests/store/contract_*.py``."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -175,6 +175,14 @@ class Feeds(Protocol):
 
     Promise: what ``finish`` returned for survives a kill and a power cut. A generation's number is never given twice.
     """
+
+    def fenced(self, fence: int) -> "Feeds":
+        """The same for who fetches with that token, and writes nothing any more once a greater one was held; 0: it has none."""
+        ...
+
+    async def hold(self, connectors: Collection[str]) -> None:
+        """From here on whoever had a smaller token before writes no table of these. Raises ``NotDurable``."""
+        ...
 
     async def begin(self, connector: str, table: str, *, keep: int | None) -> int:
         """The number of a new generation; all others of the table but ``keep`` are removed. Raises ``NotDurable``."""

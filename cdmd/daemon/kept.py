@@ -68,8 +68,11 @@ class Kept:
             except NotDurable as error:
                 structlog.get_logger().warning("beginning_not_kept", count=len(new), error=error)
 
-    async def rename(self, old: str, new: str, appends: list[Append]) -> None:
-        """A connector goes on under another name, with its pause and with these ``appends`` in one commit."""
+    async def rename(self, old: str, new: str, *, fence: int) -> None:
+        """A connector goes on under another name, with its state and its pause in one commit, as who has that token."""
+        kept = {key: value async for key, value in self._journal.scan(old, b"")}
+        went = Append(connector=old, state=dict.fromkeys(kept), fence=fence)
+        appends = [Append(connector=new, state=kept, fence=fence), went] if kept else []
         if self.is_paused(old):
             state = {_PAUSED + old.encode(): None, _PAUSED + new.encode(): b"1"}
             appends = [*appends, Append(connector=OWNER, state=state)]

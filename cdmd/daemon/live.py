@@ -13,7 +13,7 @@ import structlog
 
 from cdmd.config.naming import Names
 from cdmd.config.schema import Absent, Config, ConnectorConfig
-from cdmd.contracts import Append, PullConnector, PushConnector
+from cdmd.contracts import PullConnector, PushConnector
 from cdmd.control.protocol import ConnectorVerdict, ReloadRow
 from cdmd.daemon.gate import Fetching, HttpMaker, Live, Plan, PushGate, mounts
 from cdmd.daemon.kept import OURS, OWNER, Kept
@@ -164,8 +164,9 @@ class LiveConnectors:
     async def _start(self, live: Live, row: ReloadRow) -> ReloadRow:
         name, kind = live.config.name, live.config.frame.type
         await live.http.__aenter__()
+        here = self.pulling is None or self.pulling.let_in(live)
         try:
-            await self._inherit(live.config)
+            await self._inherit(live, here=here)
         except CdmdError as error:
             self._live[name] = live
             live.unstarted = str(error)
@@ -174,7 +175,7 @@ class LiveConnectors:
             self._supervisor.mark(name, "failed", live.unstarted, kind=kind)
             return ReloadRow(name=name, verdict="failed", problem=live.unstarted)
         self._live[name] = live
-        if self.pulling is not None and not self.pulling.let_in(live):
+        if not here:
             self._supervisor.mark(name, "starting", kind=kind)  # until it is known how it goes there
             return row
         paused = self._kept.is_paused(name)
@@ -203,19 +204,17 @@ class LiveConnectors:
     def _mount(self) -> None:
         self._edge.swap(mounts(self._live.values()))
 
-    async def _inherit(self, config: ConnectorConfig) -> None:
+    async def _inherit(self, live: Live, *, here: bool) -> None:
         """Take over state and pause of the connector's earlier names; the old keys go in the same transaction.
 
-        Raises CdmdError for a connector whose plugin is missing: its state waits for it untouched.
+        Where another node fetches, that one does. Raises CdmdError where the plugin is missing: what is kept waits untouched.
         """
+        config, fence = live.config, live.working.fence
         if isinstance(config.settings, Absent):
             raise CdmdError(config.settings.unavailable)
-        name, journal = config.name, self._intake.journal
-        for old in config.frame.was:
-            state = {key: value async for key, value in journal.scan(old, b"")}
-            appends = [Append(connector=name, state=state), Append(connector=old, state=dict.fromkeys(state))] if state else []
-            await self._intake.feeds.rename(old, name)
-            await self._kept.rename(old, name, appends)
+        for old in config.frame.was if here else ():
+            await self._intake.feeds.fenced(fence).rename(old, config.name)
+            await self._kept.rename(old, config.name, fence=fence)
 
     # ---- how they are ----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from cdmd.contracts import PULL, Append, Duties, Holder, Journal
+from cdmd.contracts import PULL, Append, Duties, Feeds, Holder, Journal
 from cdmd.daemon.budgets import Budgets
 from cdmd.daemon.gate import Live
 from cdmd.daemon.live import LiveConnectors
@@ -20,6 +20,7 @@ class Fetched(Protocol):
     """The daemon's parts that this needs (``Parts`` fulfils it)."""
 
     journal: Journal
+    feeds: Feeds
 
     @property
     def connectors(self) -> LiveConnectors:
@@ -71,6 +72,7 @@ class Pulling:
     async def begin(self, name: str, token: int) -> None:
         """See ``Work.begin``: from here on nobody who had it before writes, and what those wrote is what it goes on from."""
         members = self._groups()[name]
+        await self._whole.feeds.fenced(token).hold(members)
         await self._whole.journal.append([Append(connector=one, fence=token) for one in members])
         await self._whole.connectors.load()
         await self._whole.budgets.load()

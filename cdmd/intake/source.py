@@ -164,7 +164,7 @@ class IntakeSource:
 
     def table(self, name: str) -> SourceTable:
         """A big table of its own. Raises ValueError for a name that is none."""
-        return SourceTable(self._name, name, state=self.get, feeds=self._intake.feeds)
+        return SourceTable(self._name, name, state=self.get, feeds=self._intake.feeds.fenced(self.fence))
 
     def secret(self, purpose: str) -> bytes:
         """A key of its own."""

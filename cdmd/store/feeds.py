@@ -7,7 +7,7 @@ state in the journal) and what is in a block.
 import hashlib
 import sqlite3
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -72,6 +72,14 @@ class SqliteFeeds(Feeds):
         return self._path
 
     # ---- writing -----------------------------------------------------------------------------------------------------
+
+    @override
+    def fenced(self, fence: int) -> Self:
+        return self
+
+    @override
+    async def hold(self, connectors: Collection[str]) -> None:
+        """There are no others."""
 
     @override
     async def begin(self, connector: str, table: str, *, keep: int | None) -> int:

@@ -1,6 +1,7 @@
 """Big tables in memory, for connectors that are tried without a daemon."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Self
 
 from typing_extensions import override
 
@@ -15,6 +16,14 @@ class MemoryFeeds(Feeds):
         self.generations: dict[int, tuple[str, str, list[bytes]]] = {}
         self._finished: set[int] = set()
         self._last = 0
+
+    @override
+    def fenced(self, fence: int) -> Self:
+        return self
+
+    @override
+    async def hold(self, connectors: Collection[str]) -> None:
+        """There are no others."""
 
     @override
     async def begin(self, connector: str, table: str, *, keep: int | None) -> int:

@@ -1,16 +1,20 @@
 """Connectors that nodes divide among themselves: which run here, with which token, and what is said of the others."""
 
+from collections.abc import Collection
+from contextlib import nullcontext
+from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cdmd.contracts import PULL
+from cdmd.contracts import PULL, Append
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.pulling import grouped
 from cdmd.daemon.running import Running
 from cdmd.errors import BadArguments, Overloaded
+from cdmd.testing.tables import MemoryFeeds
 from tests.daemon.dividing import Divided, divided
 from tests.daemon.doubles import Fetcher, World, record, until
 
@@ -80,6 +84,58 @@ async def test_commands_for_a_connector_of_another_node_name_that_node(tmp_path:
         dividing.pulling._leads = False
         with pytest.raises(BadArguments, match="shop belongs to the node that leads"):
             live.here("shop")
+
+
+async def test_who_had_a_connector_before_writes_no_table_of_it_once_another_node_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duties, happened = Divided(), list[str]()
+    divided(monkeypatch, duties)
+
+    class Tables(MemoryFeeds):
+        fence = 0
+
+        def fenced(self, fence: int) -> "Tables":
+            other = copy(self)
+            other.fence = fence
+            return other
+
+        async def hold(self, connectors: Collection[str]) -> None:
+            happened.append(f"hold {sorted(connectors)} {self.fence}")
+
+        async def begin(self, connector: str, table: str, *, keep: int | None) -> int:
+            happened.append(f"begin {connector} {self.fence}")
+            return await super().begin(connector, table, keep=keep)
+
+        async def rename(self, connector: str, name: str) -> None:
+            happened.append(f"rename {connector} {name} {self.fence}")
+
+    monkeypatch.setattr("cdmd.store.opening._feeds", lambda *_: nullcontext(Tables()))
+    async with World(tmp_path, CRM + 'was = ["old"]\n').parts() as parts:
+        append = parts.journal.append
+
+        async def appended(appends: Any) -> Any:
+            happened.extend(f"append {one.connector} {one.fence}" for one in appends if one.fence)
+            return await append(appends)
+
+        monkeypatch.setattr(parts.journal, "append", appended)
+        assert parts.dividing is not None
+        await append([Append(connector="old", state={b"cursor": b"5"})])
+        happened.clear()
+        await begun(parts)
+        assert happened == [], "what is another node's is not renamed here either"
+        duties.tokens[PULL, "crm"] = 6
+        await parts.dividing.look(PULL, parts.dividing.pulling)
+        await parts.connectors.get("crm").source.table("register").write()
+        assert happened == [
+            "hold ['crm'] 7",
+            "append crm 7",
+            "rename old crm 7",
+            "append crm 7",
+            "append old 7",
+            "begin crm 7",
+        ]
+        assert await parts.journal.get("crm", [b"cursor"]) == {b"cursor": b"5"}
 
 
 async def test_one_that_was_paused_elsewhere_stays_paused_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

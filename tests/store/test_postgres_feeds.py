@@ -74,6 +74,33 @@ async def test_who_was_followed_by_another_one_writes_nothing_and_removes_nothin
         assert await reader.settled()
 
 
+async def test_who_fetches_no_more_writes_no_table_whoever_leads(database: Database) -> None:
+    async with opened(database, None) as other, opened(database, None) as node, opened(database, 9) as leading:
+        late, next_ = other.fenced(5), node.fenced(6)
+        first = await written(late, b"first")
+        under_way = await late.begin("supplier", "register", keep=first)
+        await late.put(under_way, 0, [b"half"])
+        await next_.hold(["supplier"])
+        for attempt in (
+            lambda: late.hold(["supplier"]),
+            lambda: late.begin("supplier", "register", keep=None),
+            lambda: late.tidy("supplier", "register", keep=None),
+            lambda: late.put(under_way, 1, [b"x"]),
+            lambda: late.finish(under_way),
+            lambda: late.rename("acme", "supplier"),
+            lambda: late.forget("supplier"),
+        ):
+            with pytest.raises(NotDurable, match="another node works with the tables of supplier"):
+                await attempt()
+        second = await written(next_, b"second", keep=first)
+        assert (await next_.get(first, [0]), await next_.get(second, [0])) == ([b"first"], [b"second"])
+        assert await written(late, b"theirs", connector="shop"), "each connector by itself"
+        await leading.fenced(7).hold(["supplier"])
+        with pytest.raises(NotDurable, match="another node works"):
+            await next_.begin("supplier", "register", keep=second)
+        assert await leading.forget("supplier") == 2, "who leads has tokens of its own kind"
+
+
 async def test_what_is_damaged_is_said(database: Database) -> None:
     async with opened(database) as feeds:
         first, second = await written(feeds, b"zero", b"one"), await written(feeds, b"two", table="other")

@@ -1,11 +1,13 @@
 """Big tables of connectors in the database that several machines share, so that a connector goes on with them on another one.
 
 As ``SqliteFeeds``, with its numbers and sums, so that a generation may come from a file or go into one. A transaction begins
-with the connector's token: whoever was followed by another one writes nothing, however late it wakes up.
+with the token of the one that fetches for the connector (``Duties``), or that leads where fetching is not divided: whoever was
+followed by another one writes nothing, however late it wakes up.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -17,22 +19,24 @@ from typing_extensions import override
 from cdmd.contracts import Feeds
 from cdmd.errors import Damaged, NotDurable
 from cdmd.store.feeds import MOST_BLOCKS, FeedsFile, checked, sum_of
-from cdmd.store.postgres.connecting import connect, in_our_words, why
+from cdmd.store.postgres.connecting import Connection, connect, in_our_words, why
 from cdmd.store.postgres.store import thread
 from cdmd.store.postgres.tables import PostgresReading, PostgresTables
 from cdmd.store.tables import Row, Tables
 
 T = TypeVar("T")
+_SILENT: Final = "SELECT set_config('idle_in_transaction_session_timeout', '10s', false)"
+"""Who stands still in the midst of a transaction keeps whoever goes on with the connector waiting no longer than that."""
 _LEFT: Final = "another node works with the tables of {0} by now; this one writes nothing there any more"
 
 
 class PostgresFeeds(Feeds):
-    """``Feeds`` in the store's database. ``tenure`` is the token of the one that leads; who only fetches has none."""
+    """``Feeds`` in the store's database. ``tenure`` is the token of the one that leads; others have those of their duties."""
 
     def __init__(self, url: str, password: str | None, *, tenure: int | None) -> None:
         self._connect = partial(connect, url, password=password)
-        self._tenure = tenure
-        self._writer = thread(lambda: PostgresTables(self._connect()), "feeds")
+        self._tenure, self._fence = tenure, 0
+        self._writer = thread(lambda: PostgresTables(self._impatient()), "feeds")
         self._readers = [thread(lambda: PostgresTables(self._connect(read_only=True)), "feeds-reader")]
         self._reading = PostgresReading(self._readers)
 
@@ -49,7 +53,23 @@ class PostgresFeeds(Feeds):
                 await anyio.to_thread.run_sync(_remove_file, file)
             yield feeds
 
+    def _impatient(self) -> Connection:
+        connection = self._connect()
+        connection.execute(_SILENT)
+        return connection
+
+    @override
+    def fenced(self, fence: int) -> Self:
+        other = copy(self)
+        other._fence = fence  # noqa: SLF001 - of this class
+        return other
+
     # ---- writing -----------------------------------------------------------------------------------------------------
+
+    @override
+    async def hold(self, connectors: Collection[str]) -> None:
+        for connector in connectors:
+            await self._of(connector, lambda _: None)
 
     @override
     async def begin(self, connector: str, table: str, *, keep: int | None) -> int:
@@ -121,7 +141,8 @@ class PostgresFeeds(Feeds):
         return await self._mapped(self._writer.run(run))
 
     def _hold(self, connector: str, tables: Tables) -> None:
-        if self._tenure is not None and not tables.rows("feeds.hold", (connector, self._tenure)):
+        name, token = ("feeds.hold_duty", self._fence) if self._fence else ("feeds.hold", self._tenure)
+        if token is not None and not tables.rows(name, (connector, token)):
             raise NotDurable(_LEFT.format(connector))
 
     async def _mapped(self, work: Awaitable[T]) -> T:

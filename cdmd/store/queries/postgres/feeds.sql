@@ -2,6 +2,10 @@
 INSERT INTO feed_holders (connector, token) VALUES (%s, %s)
 ON CONFLICT (connector) DO UPDATE SET token = excluded.token WHERE feed_holders.token <= excluded.token RETURNING token;
 
+-- name: hold_duty
+INSERT INTO feed_holders (connector, token, fence) VALUES (%s, 0, %s)
+ON CONFLICT (connector) DO UPDATE SET fence = excluded.fence WHERE feed_holders.fence <= excluded.fence RETURNING fence;
+
 -- name: begin
 INSERT INTO generations (connector, name) VALUES (%s, %s) RETURNING id;
 
