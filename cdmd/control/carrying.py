@@ -102,12 +102,16 @@ class Carrier:
             body=await whole(request),
             actor=actor,
         )
+        return (await self.ask(said, to=to)).response()
+
+    async def ask(self, said: Carried, *, to: str | None) -> Answer:
+        """The same of what is no request. Raises ``NotDurable``."""
         number = await self._errands.ask(to, self._seal.close(msgspec.msgpack.encode(said), "asked"))
         if number is None:
             who = "no node leads" if to is None else f"the node {to} is not there"
             raise NotDurable(f"{who} now, and this is for it to do: start it, and see cdmctl status")
         sealed = await self._answered(number)
-        return msgspec.msgpack.decode(self._seal.open(sealed, f"answer {number}"), type=Answer).response()
+        return msgspec.msgpack.decode(self._seal.open(sealed, f"answer {number}"), type=Answer)
 
     async def _answered(self, number: int) -> bytes:
         began = self._clock.monotonic()

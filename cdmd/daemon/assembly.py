@@ -21,7 +21,7 @@ from cdmd.console.app import with_console
 from cdmd.contracts import Lanes
 from cdmd.control.actors import system_lookups
 from cdmd.control.server import control_app
-from cdmd.daemon.errands import do_errands
+from cdmd.daemon.errands import away_of, do_errands
 from cdmd.daemon.forwarded import answer_others, keep_door
 from cdmd.daemon.gate import Plan
 from cdmd.daemon.gathering import keep_reporting
@@ -188,6 +188,7 @@ async def _start_working(parts: Parts, plan: Plan, targets: Mapping[str, Built],
     await parts.outbound.carry_out(targets)
     if parts.dividing is not None:
         parts.connectors.pulling = parts.dividing.pulling
+        parts.privacy.away = away_of(parts)
     if parts.given.leads or parts.given.pulls:
         await parts.connectors.carry_out(plan)
     if parts.dividing is not None:

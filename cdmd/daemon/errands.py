@@ -14,6 +14,7 @@ from cdmd.contracts import Errands, Lanes
 from cdmd.control.carrying import Carrier, Doing
 from cdmd.control.runtime import Place, Runtime
 from cdmd.control.server import doing
+from cdmd.daemon.erasing_elsewhere import Elsewhere, erasing
 from cdmd.daemon.gathering import gather
 from cdmd.daemon.parts import Parts
 from cdmd.errors import CdmdError
@@ -28,6 +29,12 @@ _OWNER: Final = "daemon:errands"
 def carrier_of(parts: Parts) -> Carrier | None:
     """The way to other nodes; None for a daemon that is alone."""
     return Carrier(parts.store.errands, _seal(parts), clock=parts.clock) if isinstance(parts.store, Lanes) else None
+
+
+def away_of(parts: Parts) -> Elsewhere | None:
+    """Who has other nodes erase what connectors keep that they fetch for."""
+    carrier = carrier_of(parts)
+    return None if carrier is None else Elsewhere(parts, carrier)
 
 
 async def whose(parts: Parts, connector: str | None, *, target: str | None = None) -> Place:
@@ -50,7 +57,7 @@ async def do_errands(
 ) -> None:
     """Do what other nodes ask of this one, some at a time, until cancelled."""
     does, limiter, log = (
-        Doing(errands, _seal(parts), doing(runtime), clock=parts.clock),
+        Doing(errands, _seal(parts), erasing(parts, doing(runtime)), clock=parts.clock),
         anyio.CapacityLimiter(_AT_ONCE),
         structlog.get_logger(),
     )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from cdmd.config.schema import Config
@@ -10,6 +11,7 @@ from cdmd.control import exporting
 from cdmd.control.actors import Actor, Role
 from cdmd.control.runtime import Runtime
 from cdmd.daemon.erasing import Erasures
+from cdmd.daemon.erasing_elsewhere import Elsewhere
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.minimising import Minimising
 from cdmd.daemon.removing import Holder, Removing
@@ -60,6 +62,8 @@ class Privacy:
         journal, store, clock = opened.journal, opened.store, whole.clock
         self._whole, self._store = whole, store
         self._requests: Requests | None = None
+        self.away: Elsewhere | None = None
+        """Who asks other nodes, where several divide what fetches."""
         self.suppressions = Suppressions(key=opened.digester.secret(OWNER, PURPOSE), naming=lambda: whole.kinds)
         self.listed = SuppressionList(journal, self.suppressions, clock=clock)
         self.erasures = Erasures(journal, store, self.listed, self.suppressions, clock=clock)
@@ -133,4 +137,13 @@ class Privacy:
 
     def _holders(self) -> Iterable[Holder]:
         connectors = self._whole.connectors
-        return [Holder(live.config.name, live.connector, connectors.desk(live)) for live in connectors]
+        away = self.away
+        return [
+            Holder(
+                live.config.name,
+                live.connector,
+                connectors.desk(live),
+                None if away is None or connectors.works_here(live) else partial(away.erase, live),
+            )
+            for live in connectors
+        ]

@@ -39,11 +39,12 @@ _PATIENCE: Final = 600.0
 
 
 class Holder(NamedTuple):
-    """A connector that is live, with a source for commands about it."""
+    """A connector that is live, with a source for commands about it; ``away`` has the node erase that fetches for it."""
 
     name: str
     connector: object
     source: Source
+    away: Callable[[Collection[str]], Awaitable[int | str]] | None = None
 
 
 class Removing:
@@ -156,7 +157,8 @@ class Removing:
         for one in self._holders():
             names.add(one.name)
             if isinstance(one.connector, ErasingConnector):
-                answer = await _answered(one, one.connector, forgotten.spellings)
+                values = forgotten.spellings
+                answer = await (answered(one, one.connector, values) if one.away is None else one.away(values))
                 if isinstance(answer, int):
                     counts["connectors' rows"] += answer
                 else:
@@ -237,7 +239,7 @@ def _is_other(forgotten: Forgotten, entry: Entry) -> bool:
     return forgotten.left_of(entry) is not entry
 
 
-async def _answered(one: Holder, connector: ErasingConnector, values: Collection[str]) -> int | str:
+async def answered(one: Holder, connector: ErasingConnector, values: Collection[str]) -> int | str:
     """How many rows went, or why that is not known: a plugin's fault is not ours. Raises CdmdError."""
     answers: list[int] = []
 
