@@ -20,7 +20,9 @@ async def body(request: Request, shape: builtins.type[Any]) -> Any:
 
 
 async def whole(request: Request) -> bytes:
-    """The body as it is; raises ``BadArguments`` beyond 64 KiB and where it is not whole."""
+    """The body as it is, however often it is asked for; raises ``BadArguments`` beyond 64 KiB and where it is not whole."""
+    if (read := getattr(request.state, "whole", None)) is not None:
+        return bytes(read)
     body = b""
     try:
         async for chunk in request.stream():
@@ -29,6 +31,7 @@ async def whole(request: Request) -> bytes:
                 raise BadArguments(f"a body of more than {MAX_BODY} bytes")
     except ClientDisconnect as error:
         raise BadArguments("the client left before the body was whole") from error
+    request.state.whole = body
     return body
 
 

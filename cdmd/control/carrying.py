@@ -5,7 +5,7 @@ with a key that only nodes have. Not here: the table it travels in (``Errands``)
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.requests import Request
@@ -36,6 +36,10 @@ _CONNECTOR: Final = ("/v1/connectors/{name}/pause", "/v1/connectors/{name}/resum
 """For the node that runs that connector."""
 _TARGET: Final = tuple(f"/v1/targets/{{name}}/{what}" for what in ("enable", "disable", "test", "send"))
 """For the node that sends to that target."""
+_REPLAY: Final = "/v1/deliveries/replay"
+"""The same, of the target that the body names."""
+_SHELF: Final = "/v1/shelves/{kind}/{command}"
+"""For the node that runs the connector that the body names, or the only one that has such rows."""
 _PAUSE: Final = 0.1
 _TRIES: Final = 5
 _AGAIN: Final = 2.0
@@ -68,6 +72,19 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return Response(self.body, status_code=self.status, media_type=self.media_type)
 
 
+class About(NamedTuple):
+    """What a request is about that one node does: a connector, a target, rows of a kind that connectors show."""
+
+    connector: str | None = None
+    target: str | None = None
+    shelf: str | None = None
+
+
+class _Named(msgspec.Struct):
+    target: str | None = None
+    connector: str | None = None
+
+
 def belongs_elsewhere(method: str, path: str) -> bool:
     """Whether a node that does not lead leaves that to the one that does, or to the one that runs the connector."""
     return path in _ELSEWHERE if method == "GET" else path not in _HERE
@@ -81,6 +98,19 @@ def about_connector(path: str) -> bool:
 def about_target(path: str) -> bool:
     """Whether it is for the node that sends to the target that it names."""
     return path in _TARGET
+
+
+async def about(request: Request, path: str) -> "About":
+    """What the request names of that. Raises ``BadArguments`` where it is not whole."""
+    name = request.path_params.get("name")
+    if path in {_REPLAY, _SHELF}:
+        try:
+            said = msgspec.json.decode(await whole(request), type=_Named)
+        except (msgspec.DecodeError, RecursionError):  # it is answered by whoever leads
+            return About()
+        kind = request.path_params["kind"] if path == _SHELF else None
+        return About(target=said.target) if kind is None else About(connector=said.connector, shelf=kind)
+    return About(connector=name if about_connector(path) else None, target=name if about_target(path) else None)
 
 
 class Carrier:

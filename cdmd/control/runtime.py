@@ -41,8 +41,8 @@ class Runtime(Protocol):
         """The way to other nodes."""
         ...
 
-    async def place(self, connector: str | None, *, target: str | None = None) -> Place:
-        """Whose it is to do something with that connector or target, or what only the node does that leads.
+    async def place(self, connector: str | None, *, target: str | None = None, shelf: str | None = None) -> Place:
+        """Whose it is to do something with that connector, target or shelf, or what only the node does that leads.
 
         Raises ``NotDurable``.
         """

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from cdmd.control.actors import Actor, Lookups, Peer, actor_of
 from cdmd.control.browsers import refuse_strange
-from cdmd.control.carrying import Answer, Carried, about_connector, about_target, belongs_elsewhere, request_of
+from cdmd.control.carrying import Answer, Carried, about, belongs_elsewhere, request_of
 from cdmd.control.documents import encoded
 from cdmd.control.handlers import STREAMS, TABLE, Handler, Opener
 from cdmd.control.problems import MEDIA_TYPE, internal_problem, problem_of
@@ -60,8 +60,8 @@ async def _carried(request: Request, path: str, actor: Actor, *, runtime: Runtim
     carrier = runtime.carrier
     if carrier is None or not belongs_elsewhere(request.method, path):
         return None
-    name = request.path_params.get("name")
-    place = await runtime.place(name if about_connector(path) else None, target=name if about_target(path) else None)
+    said = await about(request, path)
+    place = await runtime.place(said.connector, target=said.target, shelf=said.shelf)
     return None if place.here else await carrier.carry(request, path, actor, to=place.node)
 
 

@@ -29,7 +29,7 @@ from cdmd.daemon.plugin_rows import plugin_info
 from cdmd.daemon.rebuilding import Rebuilding
 from cdmd.daemon.restarting import needs_restart
 from cdmd.daemon.scraping import Scraping
-from cdmd.daemon.shelves import Shelves
+from cdmd.daemon.shelves import Shelves, only
 from cdmd.daemon.splitting import Splitting
 from cdmd.daemon.status_line import status_line
 from cdmd.daemon.taking_back import take_back
@@ -122,9 +122,9 @@ class Running:
         """Measured now."""
         return await self._overview.status(uptime=self._parts.clock.monotonic() - self._began)
 
-    async def place(self, connector: str | None, *, target: str | None = None) -> Place:
+    async def place(self, connector: str | None, *, target: str | None = None, shelf: str | None = None) -> Place:
         """See ``whose``."""
-        return await whose(self._parts, connector, target=target)
+        return await whose(self._parts, connector or only(self._parts.connectors, shelf), target=target)
 
     async def report(self) -> Report:
         """What this node has to say to others."""

@@ -35,6 +35,17 @@ class Lives(Protocol):
         ...
 
 
+def only(lives: Lives, kind: str | None) -> str | None:
+    """The connector that has rows of that kind, where there is no other one."""
+    names = [live.config.name for live in lives if _has(live, kind)]
+    return names[0] if len(names) == 1 else None
+
+
+def _has(live: Live, kind: str | None) -> bool:
+    connector: object = live.connector
+    return isinstance(connector, ShowingConnector) and any(shelf.kind == kind for shelf in connector.shelves)
+
+
 class _Shown(NamedTuple):
     live: Live
     connector: ShowingConnector

@@ -477,7 +477,7 @@ class MemoryRuntime:
     carrier: Carrier | None = None
     elsewhere = Place(here=True)
 
-    async def place(self, connector: str | None, *, target: str | None = None) -> Place:
+    async def place(self, connector: str | None, *, target: str | None = None, shelf: str | None = None) -> Place:
         self.done.append(("place", connector))
         return self.elsewhere
 

@@ -10,9 +10,21 @@ import pytest
 
 from cdmd.contracts import Errand, Errands
 from cdmd.control.actors import Actor, Role
-from cdmd.control.carrying import Carried, Carrier, Doing, about_connector, about_target, belongs_elsewhere, request_of
+from cdmd.control.asking import body
+from cdmd.control.carrying import (
+    About,
+    Carried,
+    Carrier,
+    Doing,
+    about,
+    about_connector,
+    about_target,
+    belongs_elsewhere,
+    request_of,
+)
 from cdmd.control.handlers import STREAMS, TABLE
 from cdmd.control.server import doing
+from cdmd.control.targets import Replay
 from cdmd.errors import CdmdError, NotDurable
 from cdmd.kit.sealing import Seal
 from cdmd.testing import ManualClock
@@ -176,6 +188,21 @@ async def test_an_answer_that_cannot_be_left_is_left_again(tmp_path: Path) -> No
 async def _in_vain(there: Doing, number: int, sealed: bytes) -> None:
     with pytest.raises(NotDurable):
         await there.do(number, sealed)
+
+
+async def test_what_the_body_names_is_for_the_node_that_has_it_and_the_body_goes_along() -> None:
+    replay = carried("POST", "/v1/deliveries/replay", body=b'{"target": "shop", "since": "2026-11-23T10:00:00Z"}')
+    request = request_of(replay)
+    assert await about(request, replay.path) == About(target="shop")
+    assert (await body(request, Replay)).target == "shop", "it is read once more"
+    told, path = b'{"names": ["a.csv"], "connector": "crm"}', "/v1/shelves/{kind}/{command}"
+    for said, found in ((told, "crm"), (b'{"names": ["a.csv"]}', None)):
+        request = request_of(carried("POST", path, body=said, kind="files", command="retry"))
+        assert await about(request, path) == About(connector=found, shelf="files")
+    for nonsense in (b"{", b"[]", b""):
+        assert await about(request_of(carried("POST", path, body=nonsense, kind="files")), path) == About()
+    pause = request_of(carried("POST", "/v1/connectors/{name}/pause", name="crm"))
+    assert await about(pause, "/v1/connectors/{name}/pause") == About(connector="crm")
 
 
 def test_what_is_about_a_target_is_for_the_node_that_sends_to_it() -> None:

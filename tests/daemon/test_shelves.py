@@ -10,7 +10,7 @@ import pytest
 
 from cdmd.contracts import Shelf, Source
 from cdmd.daemon import shelves
-from cdmd.daemon.shelves import Shelves
+from cdmd.daemon.shelves import Shelves, only
 from cdmd.errors import BadArguments, CdmdError, NotFound
 from cdmd.testing import DaemonProcess
 
@@ -50,6 +50,11 @@ class Some:
             source = SimpleNamespace(poke=lambda name=name: self.pokes.append(name))
             yield SimpleNamespace(config=SimpleNamespace(name=name), connector=connector, source=source)
 
+    def here(self, name: str) -> Any:
+        if name == "away":
+            raise BadArguments("away is fetched by the node n2: give the command there")
+        return next(live for live in self if live.config.name == name)
+
     def desk(self, live: Any) -> Any:
         return None
 
@@ -66,6 +71,12 @@ async def test_rows_of_every_connector_that_offers_the_kind_bear_its_name() -> N
         await of.rows("runs", connector="b", state=None, limit=10)
 
 
+def test_where_one_connector_has_rows_of_a_kind_nobody_has_to_name_it() -> None:
+    some = Some(a=Showing(), b=object())
+    assert (only(some, "runs"), only(some, "files"), only(some, None)) == ("a", None, None)
+    assert only(Some(a=Showing(), c=Showing()), "runs") is None
+
+
 async def test_a_command_needs_to_know_whose_it_is_and_wakes_who_was_told() -> None:
     some = Some(a=Showing(), b=Showing())
     of = Shelves(lambda: some)
@@ -75,6 +86,8 @@ async def test_a_command_needs_to_know_whose_it_is_and_wakes_who_was_told() -> N
         await of.command("runs", "approve", connector=None, names=["one"])
     with pytest.raises(BadArguments, match="can be told to: approve"):
         await of.command("runs", "burn", connector="a", names=["one"])
+    with pytest.raises(BadArguments, match="away is fetched by the node n2"):
+        await Shelves(lambda: Some(away=Showing())).command("runs", "approve", connector=None, names=["one"])
     with pytest.raises(NotFound, match="no connector has files"):
         await of.command("files", "retry", connector=None, names=["one"])
 
