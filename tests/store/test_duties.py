@@ -121,6 +121,15 @@ async def test_a_node_knows_by_its_own_clock_that_its_time_is_over(database: Dat
         assert not a.holds(PULL, "crm")
 
 
+async def test_a_node_that_is_told_that_it_is_no_more_has_nothing_any_more(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        await a.take(PULL, (await a.part(PULL, ["crm"])).free[0])
+        await forget(database, "a")
+        assert (await b.part(PULL, ["crm"])).free == ["crm"]
+        assert await a.look(), "it has to begin again"
+        assert not a.holds(PULL, "crm"), "asking was not being heard of"
+
+
 async def test_of_deliveries_only_the_node_that_sends_to_their_target_notes_anything(database: Database) -> None:
     """One that slept has sent them too, perhaps: what it says of them is left out, and that of its other targets is written."""
     async with node(database, "a", leads=True) as a, node(database, "b") as b:

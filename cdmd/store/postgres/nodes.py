@@ -129,6 +129,7 @@ class Nodes(Fencing):
         """Say that this node is there, remove who is not any more; whether ``balance`` has something to do."""
         with tables.transaction():
             if not self.stays(tables):
+                self.node = None  # whatever this node had is another one's, or anybody's
                 return True
             self.bury(tables)
             share = self.share(tables, WORKS, len(tables.rows("lanes.lanes")))
