@@ -81,6 +81,7 @@ class Dividing:
         self._whole, self.duties = whole, duties
         self.pulling = Pulling(whole, duties, leads=whole.given.leads)
         self.problem: str | None = None
+        self._had = {PULL: set[str](), DELIVER: set[str]()}
         self._log: Any = structlog.get_logger()
 
     async def run(self) -> None:
@@ -102,13 +103,15 @@ class Dividing:
     async def look(self, kind: str, work: Work) -> None:
         """Once: whatever cannot be done now is done by the next look."""
         try:
-            part = await self.duties.part(kind, work.names)
+            names = set(work.names)
+            part = await self.duties.part(kind, names)
             for name in set(work.here) - part.mine.keys():
                 await self._end(kind, name, work, "lost")
+            await self._forget(kind, names, part)
             await self._give_up(kind, part, work)
             await self._begin(kind, part, work)
             work.seen(part.holders)
-            for name in set(work.here):
+            for name in set(work.here) & set(work.names):
                 if (said := work.said(name)) != part.holders.get(name, Holder(None)).said:
                     await self.duties.say(kind, name, said)
         except CdmdError as error:
@@ -119,6 +122,12 @@ class Dividing:
                 await self._end(kind, name, work, "over")
         else:
             self.problem = None
+
+    async def _forget(self, kind: str, names: Collection[str], part: Part) -> None:
+        """Let go what there is no more: where it is there again, whoever has it then has a greater token than all between."""
+        if gone := self._had[kind] - set(names):
+            await self.duties.let_go(kind, gone)
+        self._had[kind] = set(part.mine)
 
     async def _give_up(self, kind: str, part: Part, work: Work) -> None:
         for name in part.surplus:
@@ -133,6 +142,7 @@ class Dividing:
                 await work.begin(name, token)
         for name in part.free:
             if (taken := await self.duties.take(kind, name)) is not None:
+                self._had[kind].add(name)
                 self._log.info("duty_taken", kind=kind, task=name)
                 await work.begin(name, taken)
 

@@ -50,7 +50,7 @@ class LiveConnectors:
         self._live: dict[str, Live] = {}
         self._kept = Kept(intake.journal, clock=intake.clock, tell=began)
         self._moved = anyio.Event()
-        self._carrying = anyio.Lock()
+        self.carrying = anyio.Lock()
         self.pulling: Fetching | None = None
         """Which of them this node fetches for, where several divide them among themselves."""
         self._log = structlog.get_logger()
@@ -93,7 +93,7 @@ class LiveConnectors:
 
         With ``wait`` a pull connector has up to ten seconds to show that it works.
         """
-        async with self._carrying:
+        async with self.carrying:
             verdicts = await self._exchange(plan)
         if wait:
             with anyio.move_on_after(_READINESS):

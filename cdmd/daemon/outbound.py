@@ -121,8 +121,8 @@ class Outbound:
 
     @property
     def here(self) -> Collection[str]:
-        """See ``Work.here``."""
-        return self._here & self._built.keys()
+        """See ``Work.here``: one that is not configured any more until it is ended."""
+        return self._here
 
     async def begin(self, name: str, token: int) -> None:
         """See ``Work.begin``."""

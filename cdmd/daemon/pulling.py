@@ -6,6 +6,7 @@ leads, with what it fetches because of it. Not here: whose they are (``dividing`
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import Protocol
 
 from cdmd.contracts import PULL, Append, Duties, Feeds, Holder, Journal
@@ -44,13 +45,15 @@ class Pulling:
     def __init__(self, whole: Fetched, duties: Duties, *, leads: bool) -> None:
         self._whole, self._duties, self._leads = whole, duties, leads
         self._fences: dict[str, int] = {}
+        self._begun: dict[str, Sequence[str]] = {}
         self._holders: Mapping[str, Holder] = {}
+        self._known: Mapping[str, Sequence[str]] = {}
 
     # ---- what there is ---------------------------------------------------------------------------------------------------
 
     @property
     def names(self) -> Collection[str]:
-        """Groups, each by the name of its first connector."""
+        """Groups, each by a name of its own: one that somebody joins or leaves is another one, with a token of its own."""
         return self._groups().keys()
 
     @property
@@ -58,8 +61,11 @@ class Pulling:
         """See ``Work.here``."""
         return self._fences.keys()
 
-    def _groups(self) -> dict[str, list[str]]:
-        return grouped(sorted(self._pullers(), key=lambda live: live.config.name))
+    def _groups(self) -> Mapping[str, Sequence[str]]:
+        """As they were before, while connectors are being exchanged."""
+        if not self._known or not self._whole.connectors.carrying.locked():
+            self._known = grouped(sorted(self._pullers(), key=lambda live: live.config.name))
+        return self._known
 
     def _pullers(self) -> list[Live]:
         return [live for live in self._whole.connectors if live.gate is None]
@@ -71,19 +77,20 @@ class Pulling:
 
     async def begin(self, name: str, token: int) -> None:
         """See ``Work.begin``: from here on nobody who had it before writes, and what those wrote is what it goes on from."""
-        members = self._groups()[name]
+        if not (members := self._groups().get(name, ())):
+            return  # the configuration is another one by now
         await self._whole.feeds.fenced(token).hold(members)
         await self._whole.journal.append([Append(connector=one, fence=token) for one in members])
         await self._whole.connectors.load()
         await self._whole.budgets.load()
         self._whole.tally.uncertain = True
-        self._fences[name] = token
+        self._fences[name], self._begun[name] = token, members
         await self._whole.connectors.renew(members)
 
     async def end(self, name: str) -> None:
         """See ``Work.end``."""
         del self._fences[name]
-        await self._whole.connectors.renew(self._groups().get(name, ()))
+        await self._whole.connectors.renew(self._begun.pop(name))
 
     def let_in(self, live: Live) -> bool:
         """See ``Fetching.let_in``."""
@@ -131,7 +138,7 @@ class Pulling:
 
 
 def grouped(lives: Sequence[Live], *, hosts: Callable[[object], Collection[object]] = hosts_in) -> dict[str, list[str]]:
-    """Names of connectors that ask the same host, by the first of them."""
+    """Names of connectors that ask the same host, by the name of the one, or of the first and a digest of all."""
     groups: list[tuple[set[object], list[str]]] = []
     for live in lives:
         asked, names = set(hosts(live.config.settings)), [live.config.name]
@@ -140,4 +147,10 @@ def grouped(lives: Sequence[Live], *, hosts: Callable[[object], Collection[objec
             asked |= group[0]
             names = [*group[1], *names]
         groups.append((asked, sorted(names)))
-    return {names[0]: names for _, names in sorted(groups, key=lambda one: one[1])}
+    return {_called(names): names for names in sorted(names for _, names in groups)}
+
+
+def _called(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    return f"{names[0]}+{blake2b(' '.join(names).encode(), digest_size=8).hexdigest()}"

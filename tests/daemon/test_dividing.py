@@ -74,6 +74,18 @@ async def test_of_two_that_are_equally_quick_the_slower_one_begins_nothing() -> 
     assert work.happened == []
 
 
+async def test_what_there_is_no_more_is_ended_and_let_go() -> None:
+    duties, work = Divided(), Done("crm", "erp")
+    node = dividing(duties)
+    await node.look(DELIVER, work)
+    work.names = {"erp"}
+    await node.look(DELIVER, work)
+    assert (work.happened[-1], duties.rows[DELIVER, "crm"]) == ("end crm", Holder(None))
+    work.names = {"crm", "erp"}
+    await node.look(DELIVER, work)
+    assert work.happened[-1] == "begin crm 2", "with a greater token than any that another node had meanwhile"
+
+
 async def test_what_could_not_be_begun_is_begun_by_a_later_look() -> None:
     duties, work = Divided(), Done("crm")
     node = dividing(duties)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from cdmd.contracts import PULL, Append
+from cdmd.contracts import PULL, Append, Holder
+from cdmd.daemon.gate import Plan
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.pulling import grouped
 from cdmd.daemon.running import Running
@@ -158,4 +159,77 @@ def test_connectors_that_ask_the_same_host_go_together() -> None:
         return SimpleNamespace(config=SimpleNamespace(name=name, settings=hosts))
 
     lives = [live("a", "h1"), live("b", "h2"), live("c", "h3"), live("d", "h1", "h3"), live("e")]
-    assert grouped(lives, hosts=set) == {"a": ["a", "c", "d"], "b": ["b"], "e": ["e"]}  # type: ignore[arg-type]
+
+    def groups(*some: Any) -> dict[str, list[str]]:
+        return grouped(some, hosts=set)  # type: ignore[arg-type]
+
+    found = groups(*lives)
+    assert list(found.values()) == [["a", "c", "d"], ["b"], ["e"]]
+    assert list(found)[1:] == ["b", "e"]
+    others = groups(lives[0], lives[3]) | groups(*lives, live("f", "h1"))
+    assert not found.keys() & others.keys() - {"b", "e"}, "one that somebody joined or left is another one"
+
+
+async def test_a_group_that_became_another_one_is_ended_and_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    duties = Divided()
+    divided(monkeypatch, duties)
+    together = False
+    monkeypatch.setattr(
+        "cdmd.daemon.pulling.grouped",
+        lambda lives: grouped(lives, hosts=lambda settings: {"one" if together else id(settings)}),
+    )
+    async with World(tmp_path, CRM + CRM.replace("crm", "ask")).parts() as parts:
+        await begun(parts)
+        dividing = parts.dividing
+        assert dividing is not None
+        duties.has(PULL, "ask", "b")
+        await dividing.look(PULL, dividing.pulling)
+        await until(parts, "crm", "running")
+        old = parts.connectors.get("crm").source
+        together = True
+        (name,) = dividing.pulling.names
+        duties.has(PULL, name, "b")
+        await dividing.look(PULL, dividing.pulling)
+        assert old.closed, "it fetched on beside the node that has the group now"
+        assert duties.rows[PULL, "crm"] == Holder(None), "with an old token nothing of it would ever be taken again"
+        duties.has(PULL, name, None)
+        await dividing.look(PULL, dividing.pulling)
+        assert [parts.connectors.get(one).source.fence for one in ("ask", "crm")] == [duties.tokens[PULL, name]] * 2
+
+
+async def test_a_connector_that_left_the_configuration_while_it_was_taken_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duties = Divided()
+    divided(monkeypatch, duties)
+    async with World(tmp_path, CRM + SHOP).parts() as parts:
+        await begun(parts)
+        dividing, take = parts.dividing, duties.take
+        assert dividing is not None
+
+        async def late(kind: str, name: str) -> int | None:
+            token = await take(kind, name)
+            await parts.connectors.carry_out(Plan({}, {}, ["crm"]))
+            return token
+
+        duties.take = late  # type: ignore[method-assign]
+        await dividing.look(PULL, dividing.pulling)
+        assert (list(dividing.pulling.here), duties.rows[PULL, "crm"].node) == ([], "a")
+        await dividing.look(PULL, dividing.pulling)
+        assert duties.rows[PULL, "crm"].node is None
+
+
+async def test_who_looks_while_connectors_are_exchanged_finds_them_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duties = Divided()
+    divided(monkeypatch, duties)
+    async with World(tmp_path, CRM).parts() as parts:
+        await begun(parts)
+        assert parts.dividing is not None
+        pulling = parts.dividing.pulling
+        await parts.dividing.look(PULL, pulling)
+        async with parts.connectors.carrying:
+            parts.connectors._live.clear()
+            assert list(pulling.names) == ["crm"]
+        assert list(pulling.names) == []
