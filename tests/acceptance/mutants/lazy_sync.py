@@ -2,6 +2,6 @@
 
 import msgspec
 
-from cdmd.store import journal
+from cdmd.store import appending
 
-journal._PLAN = msgspec.structs.replace(journal._PLAN, synchronous="NORMAL")  # type: ignore[misc]
+appending._PLAN = msgspec.structs.replace(appending._PLAN, synchronous="NORMAL")  # type: ignore[misc]

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from cdmd.store import journal, mark, store
+from cdmd.store import appending, applying, mark
 
-journal._PLAN = msgspec.structs.replace(journal._PLAN, synchronous="OFF")  # type: ignore[misc]
-store._PLAN = msgspec.structs.replace(store._PLAN, synchronous="OFF")  # type: ignore[misc]
+appending._PLAN = msgspec.structs.replace(appending._PLAN, synchronous="OFF")  # type: ignore[misc]
+applying.PLAN = msgspec.structs.replace(applying.PLAN, synchronous="OFF")  # type: ignore[misc]
 mark.os.fsync = lambda handle: None
