@@ -105,13 +105,22 @@ class Asking:
         return _REPLY.decode(await self._link.request(self._subject, parts[-1]))
 
 
+class _Taken:
+    """What becomes of one request."""
+
+    def __init__(self, number: int, *, done: bool = False) -> None:
+        self.number, self.reply, self.done = number, _Reply(), anyio.Event()
+        if done:
+            self.done.set()
+
+
 class Answers:
     """For the one that writes."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
         self._parts: dict[str, list[_Part]] = {}
-        self._taken: dict[str, tuple[int, _Reply | None, anyio.Event]] = {}
+        self._taken: dict[str, _Taken] = {}
 
     async def answer(self, message: bytes) -> bytes | None:
         """What is answered to one message of a request; None for one that is not the last."""
@@ -132,30 +141,25 @@ class Answers:
         return b"".join([one.body for one in so_far]) if len(so_far) == part.parts else None
 
     async def _once(self, part: _Part, body: bytes | None) -> _Reply:
-        number, reply, done = self._taken.get(part.life, (0, None, anyio.Event()))
-        if number == part.number:
-            await done.wait()
-            _, reply, _ = self._taken[part.life]
-            return reply or _Reply()
-        if part.number < number:
+        before = self._taken.get(part.life)
+        if before is not None and before.number == part.number:
+            await before.done.wait()
+            return before.reply
+        if before is not None and part.number < before.number:
             return _Reply(problem="this was asked after something else")
         if body is None:
             return _Reply()
-        done = anyio.Event()
-        self._taken[part.life] = part.number, None, done
-        reply = None
+        self._taken[part.life] = taken = _Taken(part.number)
         try:
-            reply = await self._appended(body)
+            taken.reply = await self._appended(body)
         finally:
-            # What failed may be asked again, and is taken then.
-            if reply is None or reply.first is None:
-                self._taken[part.life] = part.number - 1, None, done
-            else:
-                self._taken[part.life] = part.number, reply, done
-            done.set()
+            # What failed may be asked again, and is taken then; what was asked after it meanwhile has its own place.
+            if taken.reply.first is None and self._taken.get(part.life) is taken:
+                self._taken[part.life] = _Taken(part.number - 1, done=True)
+            taken.done.set()
             while len(self._taken) > _MOST_NODES:
                 del self._taken[next(iter(self._taken))]
-        return reply
+        return taken.reply
 
     async def _appended(self, body: bytes) -> _Reply:
         try:

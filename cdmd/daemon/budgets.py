@@ -24,12 +24,17 @@ class Budgets:
     def __init__(self, journal: Journal, *, digests: Digesting, clock: Clock) -> None:
         self._journal, self._digests, self._clock = journal, digests, clock
         self._saved: dict[bytes, bytes] = {}
+        self._known: dict[bytes, bytes] = {}
         self._budgets: dict[bytes, SharedBudget] = {}
         self._wanted: dict[bytes, dict[str, Sequence[Rate]]] = {}
 
     async def load(self) -> None:
-        """Learn what was sent before the restart."""
+        """Learn what was sent before the restart, and where nodes divide the connectors what another one sent meanwhile."""
         self._saved = {key: value async for key, value in self._journal.scan(OWNER, b"")}
+        for key in self._saved.keys() & self._budgets.keys():
+            if (saved := self._saved.pop(key)) != self._known.get(key):
+                self._budgets[key].restore(saved)
+                self._known[key] = saved
 
     def of(self, connector: str, origin: str, credential: str, limits: Sequence[Rate]) -> SharedBudget:
         """The budget of this origin and credential. A connector that asks again replaces the limits it named before."""
@@ -48,3 +53,4 @@ class Budgets:
     async def _keep(self, key: bytes, value: bytes) -> None:
         """Straight to the journal: what was sent has to be known even while the queue is full."""
         await self._journal.append([Append(connector=OWNER, state={key: value})])
+        self._known[key] = value

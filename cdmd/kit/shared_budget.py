@@ -96,6 +96,13 @@ class SharedBudget:
             self._restore(msgspec.msgpack.decode(saved, type=Saved))
         self.configure(limits)
 
+    def restore(self, saved: bytes) -> None:
+        """Count what another process kept since this one last did."""
+        self._restore(msgspec.msgpack.decode(saved, type=Saved))
+        limits = self._budget.limits
+        self._budget.configure(())  # so that windows are made anew, of what is known now
+        self.configure(limits)
+
     def configure(self, limits: Sequence[Rate]) -> None:
         """Obey these limits from now on; what was sent before counts for new ones, too."""
         self._budget.configure(limits, self._marks)

@@ -11,7 +11,7 @@ import pytest
 
 from cdmd.cluster.connection import Access, Link
 from cdmd.cluster.following import FollowedJournal
-from cdmd.cluster.forwarding import Answers, Asking
+from cdmd.cluster.forwarding import _ENCODE, Answers, Asking, _Carried, _Part, _Reply
 from cdmd.cluster.leading import LeadingJournal
 from cdmd.cluster.place import Place
 from cdmd.contracts import Append
@@ -244,3 +244,30 @@ async def test_what_is_remembered_of_nodes_is_bounded(monkeypatch: pytest.Monkey
         other.max_payload = 2**20
         await wire.answers.answer((await other.messages(append_of(1)))[0])
     assert (len(wire.answers._parts), len(wire.answers._taken)) == (0, 2)
+
+
+async def test_a_request_that_ends_after_the_next_one_began_leaves_that_one_its_place() -> None:
+    """Whoever lost patience has asked for something else meanwhile."""
+    gates, taken = {"1": anyio.Event(), "2": anyio.Event()}, list[str]()
+
+    async def take(appends: Sequence[Append]) -> Seq:
+        (one,) = appends
+        taken.append(one.connector)
+        await gates[one.connector].wait()
+        return Seq(int(one.connector))
+
+    answers, said = Answers(take), list[bytes | None]()
+
+    async def ask(number: int) -> None:
+        body = _ENCODE([_Carried(str(number), (), (), (), 0)])
+        said.append(await answers.answer(_ENCODE(_Part("life", number, 0, 1, body))))
+
+    async with anyio.create_task_group() as tasks:
+        for number, ends in ((1, ""), (2, "1"), (2, "2")):
+            tasks.start_soon(ask, number)
+            await anyio.wait_all_tasks_blocked()
+            if ends:
+                gates[ends].set()
+                await anyio.wait_all_tasks_blocked()
+    assert taken == ["1", "2"]
+    assert said == [_ENCODE(_Reply(first=number)) for number in (1, 2, 2)]
