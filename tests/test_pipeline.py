@@ -1164,7 +1164,7 @@ class CountingStore(MemoryStore):
         self.at_once, self.takes = 0, 30
 
     async def apply(self, wanted, decide):
-        self.at_once = max(self.at_once, len(self._calls) + 1)
+        self.at_once = max(self.at_once, sum(not one.ended.is_set() for one in self._calls) + 1)
         return await super().apply(wanted, decide)
 
 

@@ -138,7 +138,7 @@ def test_a_server_that_is_out_of_breath_is_waited_for_and_what_comes_meanwhile_i
 def test_the_loop_catches_a_daemon_that_commits_effects_before_what_says_that_they_happened(
     tmp_path: Path, server: Server
 ) -> None:
-    for loop in range(6):
+    for loop in range(12):
         plugins = [mutant("postgres_effects_first")]
         config = stored_in(server.database())
         report = kill_often(tmp_path / str(loop), kills=3, seed=SEED + loop, plugins=plugins, settle=4, config=config)
