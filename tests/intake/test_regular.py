@@ -71,6 +71,13 @@ def test_both_ways_lead_to_the_same_event_or_fault(
     assert str(quick.decide(one)) == str(slow.decide(one))
 
 
+@pytest.mark.parametrize("address", ["jö@example.com", "\ud800@example.com"])
+def test_an_identifier_beyond_ascii_is_mapped_alike_both_ways(address: str) -> None:
+    quick, slow = mappers(SETTINGS["defaults"])
+    one = record({"email": address})
+    assert str(quick.decide(one)) == str(slow.decide(one))
+
+
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_what_nearly_every_source_sends_goes_the_short_way(settings: EventSettings) -> None:
     short = regular(settings)
