@@ -18,7 +18,7 @@ from cdmd_nats.connection import connected
 from cdmd_nats.settings import NatsSettings, problems
 
 _WAIT: Final = 5.0
-_ACK_WAIT: Final = 120.0
+_ACK_WAIT: Final = 30.0
 _AHEAD: Final = 1_000
 _KEPT: Final = 1_024
 
