@@ -3,7 +3,9 @@
 ``python -m tests.acceptance.killing --kills N --seed S`` runs it for as long as one likes.
 """
 
+import os
 import random
+import signal
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -12,7 +14,10 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 import click
+import pytest
 
+from cdmd.control.client import Client
+from cdmd.testing import DaemonProcess
 from tests.acceptance.checks import lost, shortcomings
 from tests.acceptance.daemons import HOLDING, daemon, start_fault
 from tests.acceptance.senders import Ledger, Load
@@ -95,6 +100,39 @@ def kill_often(
             findings += shortcomings(one, ledger.promised(), seconds=settle)
     findings += [f"a sender was answered {status}" for status in ledger.answers if status not in {200, 503}]
     return Report(seed, done, len(ledger.acknowledged), restarts, findings)
+
+
+def kill_writer_often(folder: Path, *, part: str, kills: int, seed: int, config: str) -> Ledger:
+    """Kill the process of its own that writes ``part`` (store or journal) so often under load: nothing may be lost or double.
+
+    What was answered comes back. The last process ends with the daemon.
+    """
+    chance, ledger, seen = random.Random(seed), Ledger(), list[int]()
+    one = daemon(folder, plugins=[HOLDING], config=config)
+    with Load(ledger, seed=seed, senders=4) as load, one:
+        load.to(one.url)
+        for _ in range(kills):
+            ledger.acknowledgement_after(0.0, seconds=60.0)
+            threading.Event().wait(chance.uniform(0.05, 0.6))
+            seen.append(_writer(one, part, without=seen))
+            os.kill(seen[-1], signal.SIGKILL)
+        last = _writer(one, part, without=seen)  # another one is started when there is something to write
+        assert load.settle(seconds=60.0)
+        assert shortcomings(one, ledger.promised(), seconds=60.0) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(last, 0)
+    return ledger
+
+
+def _writer(one: DaemonProcess, part: str, *, without: Sequence[int]) -> int:
+    """The process that writes it, another than these."""
+    until = monotonic() + 60.0
+    while monotonic() < until:
+        found = Client([str(one.socket)]).get("/v1/status")[part]["process"]
+        if found is not None and found not in without:
+            return int(found)
+        threading.Event().wait(0.02)
+    raise TimeoutError("no process was started in time")
 
 
 @click.command()

@@ -16,17 +16,11 @@ import pytest
 from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, needed
 from tests.cluster.test_daemon_on_jetstream import ROOT, configuration, status
-from tests.store.postgres import Database, Server, running
+from tests.store.postgres import Database, Server
 
 pytestmark = [needed, pytest.mark.timeout(180), pytest.mark.slow]
 CONNECTORS = ("one", "two")
 TARGETS = ("red", "blue")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
 
 
 class Asked(NamedTuple):

@@ -15,15 +15,9 @@ import pytest
 from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, needed
 from tests.cluster.test_daemon_on_jetstream import ROOT, acknowledged, configuration, further, sending, status
-from tests.store.postgres import Database, Server, running
+from tests.store.postgres import Database, Server
 
 pytestmark = [needed, pytest.mark.timeout(400), pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
 
 
 class Nodes(NamedTuple):

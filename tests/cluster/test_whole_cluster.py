@@ -10,15 +10,9 @@ from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, needed
 from tests.cluster.test_daemon_on_jetstream import acknowledged, further, sending, status
 from tests.cluster.test_several_nodes import Nodes, nodes
-from tests.store.postgres import Server, running
+from tests.store.postgres import Server
 
 pytestmark = [needed, pytest.mark.timeout(400), pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -145,3 +145,16 @@ def running(*, listens: str = "", trusts: str = "") -> Iterator[Server]:
     finally:
         server.stop()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One for the tests of a module."""
+    with running() as one:
+        yield one
+
+
+@pytest.fixture
+def database(server: Server) -> Database:
+    """A new one in it."""
+    return server.database()

@@ -1,6 +1,6 @@
 """What one node at a time does: how it is spread, who may write of it, and what becomes of one that wakes up late."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,22 +15,11 @@ from cdmd.store.postgres.shared import SharedStore
 from cdmd.testing import ManualClock
 from tests.store.contract_outbox import delivery, ended
 from tests.store.contract_store import NOW
-from tests.store.postgres import Database, Server, running
+from tests.store.postgres import Database
 from tests.store.test_lanes import DIGESTER, run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 NAMES = ("crm", "erp", "shop", "web")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
-
-
-@pytest.fixture
-def database(server: Server) -> Database:
-    return server.database()
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import itertools
 import random
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import Any
 
@@ -27,7 +27,7 @@ from cdmd.store.postgres.nodes import _WRITING, Nodes
 from cdmd.store.postgres.shared import SharedStore
 from cdmd.store.postgres.store import PostgresStore
 from cdmd.testing import ManualClock
-from tests.store.postgres import Database, Server, running
+from tests.store.postgres import Database, Server
 
 pytestmark = [pytest.mark.anyio]
 DIGESTER = Digester(bytes(32))
@@ -39,17 +39,6 @@ RULES = Rules(
 )
 LANES = 4
 _TENURES = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
-
-
-@pytest.fixture
-def database(server: Server) -> Database:
-    return server.database()
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """Big tables of connectors in PostgreSQL: the contract, who may write, and the way there and back as a file."""
 
-from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -14,15 +13,9 @@ from cdmd.store.postgres.connecting import connect, migrate
 from cdmd.store.postgres.feeds import PostgresFeeds, write_file
 from cdmd.store.postgres.store import MIGRATIONS
 from tests.store.contract_feeds import FeedsContract, Reopen, written
-from tests.store.postgres import Database, Server, running
+from tests.store.postgres import Database, Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The store in PostgreSQL: the contract, and what a server can do to it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
@@ -12,23 +12,12 @@ from tests.store.contract_forgetting import ForgettingContract
 from tests.store.contract_membership import MembershipContract
 from tests.store.contract_outbox import OutboxContract
 from tests.store.contract_store import DIGESTER, StoreContract
-from tests.store.postgres import Database, Server, running
+from tests.store.postgres import Database
 from tests.store.samples import HandClock
 
 pytestmark = pytest.mark.anyio
 
 Reopen: TypeAlias = Callable[[], AbstractAsyncContextManager[PostgresStore]]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
-
-
-@pytest.fixture
-def database(server: Server) -> Database:
-    return server.database()
 
 
 @pytest.fixture

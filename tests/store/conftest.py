@@ -1,0 +1,5 @@
+"""One PostgreSQL for the tests of a module that ask for it."""
+
+from tests.store.postgres import database, server
+
+__all__ = ["database", "server"]
