@@ -3,7 +3,7 @@
 Each class docstring is the sentence an administrator reads; messages add what, where and what to do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class CdmdError(Exception):
@@ -29,6 +29,22 @@ class Overloaded(CdmdError):
 
 class NotDurable(Overloaded):
     """The journal cannot make this durable now (disk full, read-only or failing), so it is not acknowledged."""
+
+
+class Followed(NotDurable):
+    """Another node fetches for a connector by now, so what this one still brings of it is not taken.
+
+    ``tokens``: by connector the smallest that is taken. Of several appends only those are at fault that it ``refuses``.
+    """
+
+    def __init__(self, tokens: Mapping[str, int]) -> None:
+        who = ", ".join(sorted(tokens))
+        super().__init__(f"another node fetches for {who} by now; nothing of this one is taken any more")
+        self.tokens = tokens
+
+    def refuses(self, connector: str, fence: int) -> bool:
+        """Whether what comes for that connector with that token is not taken."""
+        return 0 < fence < self.tokens.get(connector, 0)
 
 
 class Paused(Overloaded):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cdmd.contracts import Append
-from cdmd.errors import NotDurable
+from cdmd.errors import Followed
 
 OWNER: Final = "daemon:fences"
 """Whose state the tokens are; no connector can have this name."""
@@ -24,14 +24,17 @@ class Fences:
         self._known = {name.decode(): int(token) for name, token in kept.items()}
 
     def guarded(self, appends: Sequence[Append]) -> Sequence[Append]:
-        """The same with what has to be kept of their tokens. Raises ``NotDurable`` where one is too small."""
+        """The same with what has to be kept of their tokens. Raises ``Followed`` with all that are too small."""
         fresh: dict[bytes, bytes | None] = {}
+        followed: dict[str, int] = {}
         for one in appends:
             known = self._known.get(one.connector, 0)
             if one.fence and one.fence < known:
-                raise NotDurable(f"another node fetches for {one.connector} by now; nothing of this one is taken any more")
+                followed[one.connector] = known
             if one.fence > known:
                 fresh[one.connector.encode()] = str(one.fence).encode()
+        if followed:
+            raise Followed(followed)
         return [*appends, Append(connector=OWNER, state=fresh)] if fresh else appends
 
     def passed(self, appends: Sequence[Append]) -> None:

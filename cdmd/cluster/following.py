@@ -174,13 +174,20 @@ class FollowedJournal(Journal):
         while self._head <= after:
             await self._grown.wait()
 
+    async def _anew(self) -> tuple[Beside, Commits, Checkpoint | None]:
+        """All of state and counters; once more where a checkpoint wiped changes while they were read."""
+        while True:
+            beside = Beside(self._streams.kept, self._streams.bucket)
+            checkpoint = await beside.load()
+            log = Commits(self._streams.changes, writer="", adopt=beside.adopt)
+            log.end = 0 if checkpoint is None else checkpoint.changes
+            await log.follow()
+            if await Beside(self._streams.kept, self._streams.bucket).load() == checkpoint:
+                return beside, log, checkpoint
+
     async def _beside(self) -> Beside:
         """State and counters as they are now."""
-        beside = Beside(self._streams.kept, self._streams.bucket)
-        checkpoint = await beside.load()
-        log = Commits(self._streams.changes, writer="", adopt=beside.adopt)
-        log.end = 0 if checkpoint is None else checkpoint.changes
-        await log.follow()
+        beside, _, checkpoint = await self._anew()
         if checkpoint is not None:
             self._settle(checkpoint)
         for _, counts in self._counted:
@@ -190,17 +197,17 @@ class FollowedJournal(Journal):
     async def _state_now(self) -> Beside:
         """State alone: what is new behind what was read before, or all of it anew where that was much."""
         async with self._refreshing:
-            fresh = Beside(self._streams.kept, self._streams.bucket)
-            checkpoint = await fresh.load()
-            begins = 0 if checkpoint is None else checkpoint.changes
-            if self._state is None or self._state[1].end < begins or self._state[0].size > _LARGE:
-                log = Commits(self._streams.changes, writer="", adopt=fresh.adopt)
-                log.end, self._state = begins, None
-            else:
-                fresh, log = self._state
-            await log.follow()
-            self._state = fresh, log
-        return fresh
+            if self._state is not None and self._state[0].size <= _LARGE:
+                beside, log = self._state
+                read = log.end
+                await log.follow()
+                # Looked at after the changes: what a checkpoint came from is wiped, also while it is read here.
+                checkpoint = await Beside(self._streams.kept, self._streams.bucket).load()
+                if checkpoint is None or checkpoint.changes <= read:
+                    return beside
+            beside, log, _ = await self._anew()
+            self._state = beside, log
+        return beside
 
     @override
     async def get(self, connector: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:

@@ -16,7 +16,7 @@ import msgspec
 from cdmd.cluster.commits import split
 from cdmd.cluster.connection import Link
 from cdmd.contracts import Append, Clock, Take
-from cdmd.errors import CdmdError, NotDurable
+from cdmd.errors import CdmdError, Followed, NotDurable
 from cdmd.models import Seq, decode_entry, encode_entry
 
 _PATIENCE: Final = 20.0
@@ -47,11 +47,12 @@ class _Carried(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Reply(msgspec.Struct, frozen=True, array_like=True):
-    """``first``: it is durable; else ``problem``, where it is not whole with None."""
+    """``first``: it is durable; else ``problem``, where it is not whole with None. ``followed``: see ``Followed.tokens``."""
 
     first: int | None = None
     problem: str | None = None
     retry_after: int = 1
+    followed: tuple[tuple[str, int], ...] = ()
 
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -74,11 +75,13 @@ class Asking:
         self._asking = anyio.Lock()
 
     async def append(self, appends: Sequence[Append]) -> Seq:
-        """As ``Journal.append``. Raises ``NotDurable``."""
+        """As ``Journal.append``. Raises ``NotDurable``, and ``Followed``."""
         body = _ENCODE([_carried(one) for one in appends])
         async with self._asking:
             self._number += 1
             reply = await self._asked(self._number, body)
+        if reply.followed:
+            raise Followed(dict(reply.followed))
         if reply.first is None:
             raise NotDurable(reply.problem or "it is not known whether that was taken", retry_after=reply.retry_after)
         return Seq(reply.first)
@@ -149,6 +152,7 @@ class Answers:
             return _Reply(problem="this was asked after something else")
         if body is None:
             return _Reply()
+        self._taken.pop(part.life, None)  # whoever asked last is the last to be forgotten
         self._taken[part.life] = taken = _Taken(part.number)
         try:
             taken.reply = await self._appended(body)
@@ -164,6 +168,8 @@ class Answers:
     async def _appended(self, body: bytes) -> _Reply:
         try:
             return _Reply(first=await self._take([_append(one) for one in _APPENDS.decode(body)]))
+        except Followed as error:
+            return _Reply(problem=str(error), followed=tuple(error.tokens.items()))
         except NotDurable as error:
             return _Reply(problem=str(error), retry_after=error.retry_after or 1)
         except (CdmdError, msgspec.DecodeError) as error:

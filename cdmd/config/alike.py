@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cdmd.config.schema import Config
+from cdmd.config.secrets import LITERAL, PREFIXES
+from cdmd.config.together import grouped
 
 _WHOLE: Final = ("identity", "traits", "indicators", "audiences", "privacy", "parked", "dedupe")
 _JOURNAL: Final = ("partitions", "name")
@@ -27,6 +29,9 @@ def digests(config: Config, plugins: Mapping[str, str]) -> dict[str, str]:
     chosen["journal"] = _only(shown.get("journal", {}), _JOURNAL)
     for table, keys in (("connectors", _CONNECTOR), ("targets", _TARGET)):
         chosen[table] = {name: _only(one, keys) for name, one in shown.get(table, {}).items()}
+    for together in grouped(config.connectors.values()):
+        for name in together if len(together) > 1 else ():
+            chosen["connectors"].setdefault(name, {})["host"] = together  # they are one node's, or asked by two at a time
     chosen["plugins"] = {name: {"version": version, **_open(shown, name)} for name, version in plugins.items()}
     return {place: _digest(value) for place, value in _places(chosen)}
 
@@ -49,12 +54,20 @@ def sentence(places: Sequence[str]) -> str:
 
 def _open(shown: Mapping[str, Any], plugin: str) -> dict[str, Any]:
     """A plugin's own settings, but for what stands for a secret: each machine keeps those where it likes."""
-    found: dict[str, Any] = shown.get("plugins", {}).get(plugin, {})
-    return {name: value for name, value in found.items() if not _is_reference(value)}
+    found: dict[str, Any] = _without_secrets(shown.get("plugins", {}).get(plugin, {}))
+    return found
 
 
-def _is_reference(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("env:", "file:", "credential:", "["))
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_secrets(one) for name, one in value.items() if not _is_secret(one)}
+    if isinstance(value, list):
+        return [_without_secrets(one) for one in value if not _is_secret(one)]
+    return value
+
+
+def _is_secret(value: Any) -> bool:
+    return value == LITERAL or (isinstance(value, str) and value.startswith(PREFIXES))
 
 
 def _only(table: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

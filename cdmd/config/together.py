@@ -1,15 +1,16 @@
 """What the tables of several connectors mean together: names, secrets, limits and streams that they share. Pure.
 
-As in ``meaning``, each function yields ``(key path, what is wrong)``.
+As in ``meaning``, each function that looks for mistakes yields ``(key path, what is wrong)``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from cdmd.config.checking import nearest
 from cdmd.config.meaning import Found, listen_problem
 from cdmd.config.reading import Key
 from cdmd.config.schema import ConnectorConfig, ConnectorFrame, IdentitySettings
 from cdmd.config.telemetry import MetricsSettings
+from cdmd.kit.addresses import hosts_in
 from cdmd.kit.grants import Demand, impossible
 
 
@@ -98,3 +99,18 @@ def scraping(settings: MetricsSettings, public: Sequence[str]) -> Found:
         problem = f"{address!r} is where senders call (http.listen): metrics need an address of their own"
     if problem:
         yield ("metrics", "listen"), problem
+
+
+def grouped(
+    connectors: Iterable[ConnectorConfig], *, hosts: Callable[[object], Collection[object]] = hosts_in
+) -> list[list[str]]:
+    """Names of connectors that ask the same host, each group and all of them sorted."""
+    groups: list[tuple[set[object], list[str]]] = []
+    for one in connectors:
+        asked, names = set(hosts(one.settings)), [one.name]
+        for group in [each for each in groups if each[0] & asked]:
+            groups.remove(group)
+            asked |= group[0]
+            names = [*group[1], *names]
+        groups.append((asked, sorted(names)))
+    return sorted(names for _, names in groups)

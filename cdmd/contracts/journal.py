@@ -88,7 +88,8 @@ class Journal(Protocol):
         """Make all of it durable at once; returns the first sequence number given (they follow in order).
 
         Raises ``NotDurable``; then nothing of it counts. After a failed sync, it verifies and repairs before the next append.
-        Where several nodes may append, one with a smaller ``fence`` than there was before for its connector is refused.
+        Where several nodes may append, one with a smaller ``fence`` than there was before for its connector is refused: then
+        it raises ``Followed``, with nothing written of the others either.
         """
         ...
 

@@ -187,7 +187,7 @@ async def _start_working(parts: Parts, plan: Plan, targets: Mapping[str, Built],
     await tasks.start(parts.outbound.run, name="targets")
     await parts.outbound.carry_out(targets)
     if parts.dividing is not None:
-        parts.connectors.pulling = parts.dividing.pulling
+        parts.connectors.pulling = parts.dividing.fetches
         parts.privacy.away = away_of(parts)
     if parts.given.leads or parts.given.pulls:
         await parts.connectors.carry_out(plan)

@@ -124,6 +124,11 @@ class Outbound:
         """See ``Work.here``: one that is not configured any more until it is ended."""
         return self._here
 
+    @property
+    def followed(self) -> Collection[str]:
+        """See ``Work.followed``: what is noted of deliveries goes by rows, and by no token."""
+        return ()
+
     async def begin(self, name: str, token: int) -> None:
         """See ``Work.begin``."""
         async with self._exchanging:

@@ -4,17 +4,20 @@ Those that ask the same host go together: their limits are counted by one node. 
 leads, with what it fetches because of it. Not here: whose they are (``dividing``), and how one is started (``live``).
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Protocol
 
+from typing_extensions import override
+
+from cdmd.config.together import grouped
 from cdmd.contracts import PULL, Append, Duties, Feeds, Holder, Journal
 from cdmd.daemon.budgets import Budgets
-from cdmd.daemon.gate import Live
+from cdmd.daemon.gate import Fetching, Live
 from cdmd.daemon.live import LiveConnectors
+from cdmd.intake.source import IntakeSource
 from cdmd.intake.tally import Tally
-from cdmd.kit.addresses import hosts_in
 
 
 class Fetched(Protocol):
@@ -40,14 +43,19 @@ class Fetched(Protocol):
 
 
 class Pulling:
-    """``cdmd.daemon.dividing.Work`` of fetching. ``leads``: what is sent to us comes to this node."""
+    """``cdmd.daemon.dividing.Work`` of fetching, of one ``kind``.
 
-    def __init__(self, whole: Fetched, duties: Duties, *, leads: bool) -> None:
-        self._whole, self._duties, self._leads = whole, duties, leads
+    Of the kind ``PULL`` is what any node with that role may have. What asks a host that is also asked because of what is sent
+    to us goes with that to the node that leads (``INGEST``): one node counts how many requests went there.
+    """
+
+    def __init__(self, whole: Fetched, duties: Duties, kind: str = PULL) -> None:
+        self._whole, self._duties, self._kind = whole, duties, kind
         self._fences: dict[str, int] = {}
         self._begun: dict[str, Sequence[str]] = {}
         self._holders: Mapping[str, Holder] = {}
         self._known: Mapping[str, Sequence[str]] = {}
+        self._known_of: Sequence[Live] | None = None
 
     # ---- what there is ---------------------------------------------------------------------------------------------------
 
@@ -61,17 +69,31 @@ class Pulling:
         """See ``Work.here``."""
         return self._fences.keys()
 
+    @property
+    def followed(self) -> Collection[str]:
+        """See ``Work.followed``."""
+        overtaken = {live.config.name for live in self._whole.connectors if live.puller is not None and live.puller.followed}
+        return [name for name, members in self._begun.items() if overtaken.intersection(members)]
+
     def _groups(self) -> Mapping[str, Sequence[str]]:
         """As they were before, while connectors are being exchanged."""
-        if not self._known or not self._whole.connectors.carrying.locked():
-            self._known = grouped(sorted(self._pullers(), key=lambda live: live.config.name))
+        lives = list(self._whole.connectors)
+        if lives != self._known_of and (self._known_of is None or not self._whole.connectors.carrying.locked()):
+            self._known, self._known_of = self._grouped(lives), lives
         return self._known
 
-    def _pullers(self) -> list[Live]:
-        return [live for live in self._whole.connectors if live.gate is None]
+    def _grouped(self, lives: Sequence[Live]) -> Mapping[str, Sequence[str]]:
+        fetching = {live.config.name for live in lives if live.gate is None}
+        groups = list[list[str]]()
+        for names in grouped(live.config for live in lives):
+            fetch = [name for name in names if name in fetching]
+            if fetch and (self._kind == PULL) == (len(fetch) == len(names)):
+                groups.append(fetch)
+        return {_called(names): names for names in groups}
 
-    def _group_of(self, name: str) -> str:
-        return next((group for group, members in self._groups().items() if name in members), name)
+    def group_of(self, name: str) -> str | None:
+        """The group in which the connector of that name is; None where it is of the other kind."""
+        return next((group for group, members in self._groups().items() if name in members), None)
 
     # ---- what this node does ---------------------------------------------------------------------------------------------
 
@@ -92,19 +114,17 @@ class Pulling:
         del self._fences[name]
         await self._whole.connectors.renew(self._begun.pop(name))
 
-    def let_in(self, live: Live) -> bool:
+    def let_in(self, live: Live, puller: IntakeSource) -> bool:
         """See ``Fetching.let_in``."""
-        if live.gate is not None or live.puller is None:
-            return self._leads
-        group = self._group_of(live.config.name)
-        token = self._fences.get(group)
-        if token is None:
+        group = self.group_of(live.config.name)
+        token = None if group is None else self._fences.get(group)
+        if group is None or token is None:
             return False
-        live.puller.fence, live.puller.may = token, partial(self._may, group, token)
+        puller.fence, puller.may = token, partial(self._may, group, token)
         return True
 
     def _may(self, group: str, fence: int) -> bool:
-        return self._fences.get(group) == fence and self._duties.holds(PULL, group)
+        return self._fences.get(group) == fence and self._duties.holds(self._kind, group)
 
     # ---- what is shown ---------------------------------------------------------------------------------------------------
 
@@ -116,17 +136,38 @@ class Pulling:
         """See ``Work.said``."""
         return ""
 
+    def holder(self, group: str) -> Holder | None:
+        """Who has it, as of the last look."""
+        return self._holders.get(group)
+
+
+class Fetches(Fetching):
+    """Whose each connector is, of both kinds. ``leads``: what is sent to us comes to this node."""
+
+    def __init__(self, pulling: Pulling, led: Pulling, *, leads: bool) -> None:
+        self._both, self._leads = (pulling, led), leads
+
+    @override
+    def let_in(self, live: Live) -> bool:
+        if live.gate is not None or live.puller is None:
+            return self._leads
+        return any(kind.let_in(live, live.puller) for kind in self._both)
+
+    @override
     def node_of(self, live: Live) -> str | None:
-        """Who fetches for it."""
-        holder = self._holders.get(self._group_of(live.config.name)) if live.gate is None else None
-        return None if holder is None else holder.node
+        if live.gate is not None:
+            return None
+        holders = [kind.holder(group) for kind in self._both if (group := kind.group_of(live.config.name)) is not None]
+        return next((holder.node for holder in holders if holder is not None), None)
 
+    @override
     def works_here(self, live: Live) -> bool:
-        """Whether this node is the one that takes or fetches it."""
-        return self._leads if live.gate is not None else self._group_of(live.config.name) in self._fences
+        if live.gate is not None:
+            return self._leads
+        return any(kind.group_of(live.config.name) in kind.here for kind in self._both)
 
+    @override
     def elsewhere(self, live: Live) -> str | None:
-        """See ``Fetching.elsewhere``."""
         if self.works_here(live):
             return None
         if live.gate is not None:
@@ -137,20 +178,8 @@ class Pulling:
         return f"is fetched by the node {node}: give the command there"
 
 
-def grouped(lives: Sequence[Live], *, hosts: Callable[[object], Collection[object]] = hosts_in) -> dict[str, list[str]]:
-    """Names of connectors that ask the same host, by the name of the one, or of the first and a digest of all."""
-    groups: list[tuple[set[object], list[str]]] = []
-    for live in lives:
-        asked, names = set(hosts(live.config.settings)), [live.config.name]
-        for group in [one for one in groups if one[0] & asked]:
-            groups.remove(group)
-            asked |= group[0]
-            names = [*group[1], *names]
-        groups.append((asked, sorted(names)))
-    return {_called(names): names for names in sorted(names for _, names in groups)}
-
-
 def _called(names: Sequence[str]) -> str:
+    """By the name of the one, or of the first and a digest of all."""
     if len(names) == 1:
         return names[0]
     return f"{names[0]}+{blake2b(' '.join(names).encode(), digest_size=8).hexdigest()}"

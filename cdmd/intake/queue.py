@@ -8,13 +8,14 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import compress
 from typing import Final, Protocol
 
 import anyio
 import msgspec
 
 from cdmd.contracts import Append, Journal
-from cdmd.errors import CdmdError, NotDurable, Overloaded
+from cdmd.errors import CdmdError, Followed, NotDurable, Overloaded
 from cdmd.models import Seq
 
 COMMIT_EVENTS: Final = 2_000
@@ -86,6 +87,8 @@ class _Single:
             return
         if first is not None:
             self.done.set_result(first)
+        elif isinstance(error, Followed):
+            self.done.set_exception(Followed(error.tokens))
         else:
             self.done.set_exception(NotDurable(str(error), retry_after=error.retry_after if error else 1))
 
@@ -114,7 +117,7 @@ class JournalQueue:
         self._taken: dict[str, tuple[int, int]] = {}
         self._events = self._bytes = 0
         self._idle = False
-        self._begun: tuple[list[Waiting], Awaitable[Seq]] | None = None
+        self._begun: tuple[list[Waiting], list[Append], Awaitable[Seq]] | None = None
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
 
@@ -211,7 +214,8 @@ class JournalQueue:
         self._filled.clear()
         if self._begun is None:
             batch = self._take()
-            self._begun = batch, self._journal.append([waiting.leave() for waiting in batch])
+            appends = [waiting.leave() for waiting in batch]
+            self._begun = batch, appends, self._journal.append(appends)
 
     def _take(self) -> list[Waiting]:
         """One round after the other over the connectors until the commit is large enough."""
@@ -231,14 +235,9 @@ class JournalQueue:
         """See what has begun to its end, with the next one under way before that is told: the disk does not wait for it."""
         if self._begun is None:
             return
-        (batch, appended), self._begun = self._begun, None
-        try:
-            first = await appended
-        except NotDurable as error:
-            self._release(batch)
-            for waiting in batch:
-                waiting.settle(None, error)
-                waiting.acknowledge(None, error)
+        (batch, appends, appended), self._begun = self._begun, None
+        first, batch = await self._durable(batch, appends, appended)
+        if not batch:
             return
         if self._lanes and not last and not self._alone():
             self._begin()
@@ -252,7 +251,29 @@ class JournalQueue:
             with suppress(CdmdError):
                 await self._committed()
 
-    def _release(self, batch: list[Waiting]) -> None:
+    async def _durable(
+        self, batch: list[Waiting], appends: list[Append], appended: Awaitable[Seq]
+    ) -> tuple[Seq, list[Waiting]]:
+        """What of it is durable, from which number on. The others are told why; one at fault takes nobody with it."""
+        while batch:
+            try:
+                return await appended, batch
+            except NotDurable as error:
+                faults = [isinstance(error, Followed) and error.refuses(one.connector, one.fence) for one in appends]
+                stay = [not fault and any(faults) for fault in faults]
+                self._fail([one for one, stays in zip(batch, stay, strict=True) if not stays], error)
+                batch, appends = list(compress(batch, stay)), list(compress(appends, stay))
+                if batch:
+                    appended = self._journal.append(appends)
+        return Seq(0), batch
+
+    def _fail(self, batch: Sequence[Waiting], error: NotDurable) -> None:
+        self._release(batch)
+        for waiting in batch:
+            waiting.settle(None, error)
+            waiting.acknowledge(None, error)
+
+    def _release(self, batch: Sequence[Waiting]) -> None:
         for waiting in batch:
             connector = waiting.connector
             events, size = self._taken.pop(connector, _NONE)

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import anyio
 
 from cdmd.contracts import Budget, Clock, Http
-from cdmd.errors import Overloaded
+from cdmd.errors import Followed, Overloaded
 from cdmd.intake.courtesy import BULK
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.routes import E
@@ -43,7 +43,8 @@ class IntakeSource:
 
     ``alive`` is called whenever a pull connector shows that it does its work: it idles, or something it emitted is durable.
     A ``closed`` one takes nothing: a connector that did not stop when told must not write beside its successor; nor does one
-    that ``may`` not, where another node may fetch by now. ``fence`` goes with what it appends.
+    that ``may`` not, where another node may fetch by now. ``fence`` goes with what it appends; ``followed`` is one of which
+    something was refused because a greater one had been there.
     ``working_on`` says what it does, ``waiting_for`` and ``next_look`` what it idles for and until when, ``looked`` when it
     last came that far without trouble; ``trouble`` is what the connector says of itself (``unwell``).
     """
@@ -65,6 +66,7 @@ class IntakeSource:
         self._way = WayIn(name, intake=intake, mapper=mapper, push=push)
         self._alive, self._troubled, self._freshness, self.closed = alive, troubled, freshness, False
         self.may: Callable[[], bool] = lambda: True
+        self.followed = False
         self.trouble: str | None = None
         self._wake = anyio.Event()
         self.waiting_for: str | None = None
@@ -145,7 +147,11 @@ class IntakeSource:
     async def _emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
         if self.closed or not self.may():
             raise Overloaded("this connector was stopped; what it still brings is not taken")
-        verdicts = await self._way.emit(records, state)
+        try:
+            verdicts = await self._way.emit(records, state)
+        except Followed as error:
+            self._refused(error)
+            raise
         if not self._push:
             self._show_life()
         return verdicts
@@ -164,7 +170,8 @@ class IntakeSource:
 
     def table(self, name: str) -> SourceTable:
         """A big table of its own. Raises ValueError for a name that is none."""
-        return SourceTable(self._name, name, state=self.get, feeds=self._intake.feeds.fenced(self.fence))
+        feeds = self._intake.feeds.fenced(self.fence)
+        return SourceTable(self._name, name, state=self.get, feeds=feeds, followed=self._refused)
 
     def secret(self, purpose: str) -> bytes:
         """A key of its own."""
@@ -211,6 +218,9 @@ class IntakeSource:
     def budget(self, origin: str, credential: str, limits: Sequence[Rate]) -> Budget:
         """See ``cdmd.contracts.Source.budget``."""
         return self._intake.budgets.of(self._name, origin, credential, limits)
+
+    def _refused(self, error: Followed) -> None:
+        self.followed = error.refuses(self._name, self.fence)
 
     def _show_life(self) -> None:
         if self.trouble is None:

@@ -1,13 +1,14 @@
 """A connector's big tables (``cdmd.contracts.BulkTable``): which generation is current stands in its state in the journal."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 import msgspec
 
 from cdmd.contracts import Feeds
-from cdmd.errors import Damaged
+from cdmd.errors import Damaged, Followed
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _READ_AT_ONCE: Final = 16
@@ -29,12 +30,24 @@ def state_key(table: str) -> bytes:
 
 
 class SourceTable:
-    """One table of one connector. Raises ValueError for a name that is none."""
+    """One table of one connector. Raises ValueError for a name that is none.
 
-    def __init__(self, connector: str, name: str, *, state: ReadState, feeds: Feeds) -> None:
+    ``followed`` is told when another node was found to work with it.
+    """
+
+    def __init__(
+        self,
+        connector: str,
+        name: str,
+        *,
+        state: ReadState,
+        feeds: Feeds,
+        followed: Callable[[Followed], None] = lambda _: None,
+    ) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError("a table's name has letters, digits, _ and - only")
         self._connector, self._name, self._state, self._feeds = connector, name, state, feeds
+        self._followed = followed
 
     async def size(self) -> int | None:
         """See ``BulkTable``."""
@@ -62,13 +75,15 @@ class SourceTable:
         """See ``BulkTable``."""
         current = await self._current()
         keep = None if current is None else current.generation
-        generation = await self._feeds.begin(self._connector, self._name, keep=keep)
-        return SourceTableWriter(self._feeds, generation, key=state_key(self._name))
+        with _telling(self._followed):
+            generation = await self._feeds.begin(self._connector, self._name, keep=keep)
+        return SourceTableWriter(self._feeds, generation, key=state_key(self._name), followed=self._followed)
 
     async def tidy(self) -> None:
         """See ``BulkTable``."""
         current = await self._current()
-        await self._feeds.tidy(self._connector, self._name, keep=None if current is None else current.generation)
+        with _telling(self._followed):
+            await self._feeds.tidy(self._connector, self._name, keep=None if current is None else current.generation)
 
     async def _current(self) -> _Current | None:
         key = state_key(self._name)
@@ -79,15 +94,27 @@ class SourceTable:
 class SourceTableWriter:
     """See ``cdmd.contracts.BulkWriter``."""
 
-    def __init__(self, feeds: Feeds, generation: int, *, key: bytes) -> None:
+    def __init__(self, feeds: Feeds, generation: int, *, key: bytes, followed: Callable[[Followed], None]) -> None:
         self._feeds, self._generation, self._key, self._next = feeds, generation, key, 0
+        self._followed = followed
 
     async def put(self, blocks: Sequence[bytes]) -> None:
         """See ``BulkWriter``."""
-        await self._feeds.put(self._generation, self._next, blocks)
+        with _telling(self._followed):
+            await self._feeds.put(self._generation, self._next, blocks)
         self._next += len(blocks)
 
     async def finish(self) -> Mapping[bytes, bytes]:
         """See ``BulkWriter``."""
-        blocks = await self._feeds.finish(self._generation)
+        with _telling(self._followed):
+            blocks = await self._feeds.finish(self._generation)
         return {self._key: msgspec.msgpack.encode(_Current(self._generation, blocks))}
+
+
+@contextmanager
+def _telling(followed: Callable[[Followed], None]) -> Iterator[None]:
+    try:
+        yield
+    except Followed as error:
+        followed(error)
+        raise

@@ -82,6 +82,43 @@ async def test_state_is_what_it_is_at_that_moment(place: Place, tmp_path: Path) 
         assert (await followed.owners(), await followed.counts()) == (["shop"], {("shop", "received"): 2})
 
 
+async def test_what_a_checkpoint_wipes_while_state_is_read_is_not_missed(place: Place, tmp_path: Path) -> None:
+    """Neither at once nor later, when changes behind the wiped ones have been read."""
+    async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=HandClock()) as followed:
+
+        async def put(value: bytes, key: bytes = b"a") -> None:
+            await journal.append([Append(connector="shop", state={key: value}, counts={"refused": 1})])
+
+        def between(step: Any, *, name: str) -> None:
+            """Once, right before the next time that this is asked."""
+            stream = followed._streams.changes if name == "following" else followed._streams.kept
+            ask = getattr(stream, name)
+
+            async def asked(*said: Any) -> Any:
+                setattr(stream, name, ask)
+                await step()
+                return await ask(*said)
+
+            setattr(stream, name, asked)
+
+        async def another(value: bytes) -> None:
+            await put(value)
+            await journal.settled()
+
+        await put(b"1")
+        between(lambda: another(b"2"), name="following")
+        assert await followed.get("shop", [b"a"]) == {b"a": b"2"}
+        assert await followed.get("shop", [b"a"]) == {b"a": b"2"}
+        between(lambda: another(b"3"), name="following")
+        assert await followed.get("shop", [b"a"]) == {b"a": b"3"}
+        between(lambda: another(b"4"), name="last")
+        assert await followed.get("shop", [b"a"]) == {b"a": b"4"}
+        await put(b"x", b"b")
+        assert await followed.get("shop", [b"a"]) == {b"a": b"4"}
+        between(lambda: another(b"5"), name="following")
+        assert (await followed.counts())["shop", "refused"] == 6
+
+
 async def test_half_a_commit_is_never_read(place: Place, tmp_path: Path) -> None:
     async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=HandClock()) as followed:
         await journal.append([append_of(1)])

@@ -15,7 +15,7 @@ from cdmd.cluster.forwarding import _ENCODE, Answers, Asking, _Carried, _Part, _
 from cdmd.cluster.leading import LeadingJournal
 from cdmd.cluster.place import Place
 from cdmd.contracts import Append
-from cdmd.errors import CdmdError, NotDurable
+from cdmd.errors import CdmdError, Followed, NotDurable
 from cdmd.models import Entry, Event, Seq, encode_entry
 from tests.cluster.servers import NatsServer, needed
 from tests.store.samples import START, HandClock, append_of, entry
@@ -244,6 +244,38 @@ async def test_what_is_remembered_of_nodes_is_bounded(monkeypatch: pytest.Monkey
         other.max_payload = 2**20
         await wire.answers.answer((await other.messages(append_of(1)))[0])
     assert (len(wire.answers._parts), len(wire.answers._taken)) == (0, 2)
+
+
+async def test_whoever_asked_last_is_remembered_however_long_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it asks for again because an answer was lost would be taken twice."""
+    monkeypatch.setattr("cdmd.cluster.forwarding._MOST_NODES", 2)
+    answers, taken = (wire := Wire()).answers, wire.taken
+
+    async def ask(life: str, number: int) -> None:
+        body = _ENCODE([_Carried("shop", (), (), (), 0)])
+        assert await answers.answer(_ENCODE(_Part(life, number, 0, 1, body))) is not None
+
+    for life, number in (("longest", 1), ("other", 1), ("longest", 2), ("new", 1), ("longest", 2)):
+        await ask(life, number)
+    assert len(taken) == 4
+
+
+async def test_who_was_overtaken_is_told_so_and_nobody_else_of_the_same_request() -> None:
+    async def refuses(_: Sequence[Append]) -> Seq:
+        raise Followed({"shop": 5})
+
+    wire = Wire()
+    wire.max_payload = 2**20
+    wire.answers = Answers(refuses)
+
+    async def request(_: str, payload: bytes) -> bytes:
+        return await wire.answers.answer(payload) or b""
+
+    wire.request = request  # type: ignore[method-assign]
+    with pytest.raises(Followed, match="another node fetches for shop by now") as caught:
+        await wire.asks.append([fetched(1, fence=4), append_of(2)])
+    refused = [caught.value.refuses(*said) for said in (("shop", 4), ("shop", 5), ("shop", 0), ("crm", 4))]
+    assert refused == [True, False, False, False]
 
 
 async def test_a_request_that_ends_after_the_next_one_began_leaves_that_one_its_place() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cdmd.contracts import Holder, Part
-from cdmd.errors import NotDurable
+from cdmd.errors import Followed, NotDurable
 from cdmd.store.store import SqliteStore
 
 
@@ -68,16 +68,20 @@ class Done:
     def __init__(self, *names: str) -> None:
         self.names, self.here, self.happened = set(names), dict[str, int](), list[str]()
         self.holders: Mapping[str, Holder] = {}
-        self.refuses = False
+        self.refuses, self.followed = set[str](), set[str]()
+        self.least = 0
 
     async def begin(self, name: str, token: int) -> None:
-        if self.refuses:
+        if name in self.refuses:
             raise NotDurable("the node that leads does not answer")
+        if token < self.least:
+            raise Followed({name: self.least})
         self.here[name] = token
         self.happened.append(f"begin {name} {token}")
 
     async def end(self, name: str) -> None:
         del self.here[name]
+        self.followed.discard(name)
         self.happened.append(f"end {name}")
 
     def seen(self, holders: Mapping[str, Holder]) -> None:

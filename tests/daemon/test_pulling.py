@@ -1,20 +1,20 @@
 """Connectors that nodes divide among themselves: which run here, with which token, and what is said of the others."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from copy import copy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cdmd.config.roles import INGEST
+from cdmd.config.together import grouped
 from cdmd.contracts import PULL, Append, Holder
 from cdmd.daemon.gate import Plan
 from cdmd.daemon.parts import Parts
-from cdmd.daemon.pulling import grouped
 from cdmd.daemon.running import Running
-from cdmd.errors import BadArguments, Overloaded
+from cdmd.errors import BadArguments, Followed, Overloaded
 from cdmd.testing.tables import MemoryFeeds
 from tests.daemon.dividing import Divided, divided
 from tests.daemon.doubles import Fetcher, World, record, until
@@ -28,7 +28,7 @@ SHOP = '[connectors.shop]\ntype = "told"\n'
 async def begun(parts: Parts) -> None:
     """What the daemon does where nodes divide: nothing runs that is not this one's part."""
     assert parts.dividing is not None
-    parts.connectors.pulling = parts.dividing.pulling
+    parts.connectors.pulling = parts.dividing.fetches
     await parts.connectors.renew([live.config.name for live in parts.connectors])
 
 
@@ -80,9 +80,9 @@ async def test_commands_for_a_connector_of_another_node_name_that_node(tmp_path:
         for refused in (live.pause("crm"), live.resume("crm"), live.poll("crm")):
             with pytest.raises(BadArguments, match="crm is fetched by the node n2: give the command there"):
                 await refused
-        assert dividing.pulling.node_of(live.get("crm")) == "n2"
+        assert dividing.fetches.node_of(live.get("crm")) == "n2"
         assert [row.name for row in (await Running(parts).status()).connectors] == ["shop"], "of the others their nodes tell"
-        dividing.pulling._leads = False
+        dividing.fetches._leads = False
         with pytest.raises(BadArguments, match="shop belongs to the node that leads"):
             live.here("shop")
 
@@ -154,29 +154,13 @@ async def test_one_that_was_paused_elsewhere_stays_paused_here(tmp_path: Path, m
         await until(parts, "crm", "paused")
 
 
-def test_connectors_that_ask_the_same_host_go_together() -> None:
-    def live(name: str, *hosts: str) -> Any:
-        return SimpleNamespace(config=SimpleNamespace(name=name, settings=hosts))
-
-    lives = [live("a", "h1"), live("b", "h2"), live("c", "h3"), live("d", "h1", "h3"), live("e")]
-
-    def groups(*some: Any) -> dict[str, list[str]]:
-        return grouped(some, hosts=set)  # type: ignore[arg-type]
-
-    found = groups(*lives)
-    assert list(found.values()) == [["a", "c", "d"], ["b"], ["e"]]
-    assert list(found)[1:] == ["b", "e"]
-    others = groups(lives[0], lives[3]) | groups(*lives, live("f", "h1"))
-    assert not found.keys() & others.keys() - {"b", "e"}, "one that somebody joined or left is another one"
-
-
 async def test_a_group_that_became_another_one_is_ended_and_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     duties = Divided()
     divided(monkeypatch, duties)
     together = False
     monkeypatch.setattr(
         "cdmd.daemon.pulling.grouped",
-        lambda lives: grouped(lives, hosts=lambda settings: {"one" if together else id(settings)}),
+        lambda configs: grouped(configs, hosts=lambda settings: {"one" if together else id(settings)}),
     )
     async with World(tmp_path, CRM + CRM.replace("crm", "ask")).parts() as parts:
         await begun(parts)
@@ -186,7 +170,7 @@ async def test_a_group_that_became_another_one_is_ended_and_let_go(tmp_path: Pat
         await dividing.look(PULL, dividing.pulling)
         await until(parts, "crm", "running")
         old = parts.connectors.get("crm").source
-        together = True
+        together, dividing.pulling._known_of = True, None
         (name,) = dividing.pulling.names
         duties.has(PULL, name, "b")
         await dividing.look(PULL, dividing.pulling)
@@ -233,3 +217,59 @@ async def test_who_looks_while_connectors_are_exchanged_finds_them_as_they_were(
             parts.connectors._live.clear()
             assert list(pulling.names) == ["crm"]
         assert list(pulling.names) == []
+
+
+async def test_one_of_whom_something_was_refused_is_let_go_and_goes_on_with_a_greater_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duties = Divided()
+    divided(monkeypatch, duties)
+    async with World(tmp_path, CRM).parts() as parts:
+        await begun(parts)
+        dividing, append = parts.dividing, parts.journal.append
+        assert dividing is not None
+        await dividing.look(PULL, dividing.pulling)
+        await until(parts, "crm", "running")
+
+        async def guarded(appends: Sequence[Append]) -> Any:
+            if any(one.fence == 1 for one in appends):
+                raise Followed({"crm": 2})
+            return await append(appends)
+
+        monkeypatch.setattr(parts.journal, "append", guarded)
+        with pytest.raises(Followed):
+            await Fetcher.made["crm"].bring()
+        assert list(dividing.pulling.followed) == ["crm"]
+        await dividing.look(PULL, dividing.pulling)
+        await until(parts, "crm", "running")
+        await Fetcher.made["crm"].bring()
+        assert (parts.connectors.get("crm").source.fence, list(dividing.pulling.followed)) == (2, [])
+
+
+async def test_what_asks_a_host_that_is_asked_because_of_what_is_sent_goes_with_that_to_who_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One budget of requests for both: two nodes would each have a whole one."""
+    duties = Divided()
+    divided(monkeypatch, duties)
+    hosts = {"crm": {"h"}, "shop": {"h"}, "ask": {"other"}}
+    config = CRM + SHOP + CRM.replace("crm", "ask")
+    async with World(tmp_path, config).parts() as parts:
+        by = {id(live.config.settings): hosts[live.config.name] for live in parts.connectors}
+        monkeypatch.setattr(
+            "cdmd.daemon.pulling.grouped", lambda configs: grouped(configs, hosts=lambda settings: by[id(settings)])
+        )
+        await begun(parts)
+        dividing, live = parts.dividing, parts.connectors.get
+        assert dividing is not None
+        assert (list(dividing.pulling.names), list(dividing.led.names)) == (["ask"], ["crm"])
+        await dividing.look(PULL, dividing.pulling)
+        assert not dividing.fetches.works_here(live("crm"))
+        duties.has(INGEST, "crm", "b")
+        await dividing.look(INGEST, dividing.led)
+        assert (dividing.fetches.node_of(live("crm")), dividing.fetches.node_of(live("shop"))) == ("b", None)
+        duties.has(INGEST, "crm", None)
+        await dividing.look(INGEST, dividing.led)
+        await until(parts, "crm", "running")
+        assert dividing.fetches.works_here(live("crm"))
+        await Fetcher.made["crm"].bring()

@@ -17,7 +17,7 @@ import pytest
 
 from cdmd.config.schema import ConnectorFrame, EventSettings
 from cdmd.contracts import Append
-from cdmd.errors import NotDurable, Overloaded
+from cdmd.errors import Followed, NotDurable, Overloaded
 from cdmd.intake.courtesy import Courtesy
 from cdmd.intake.door import Door
 from cdmd.intake.mapping import Mapper
@@ -532,6 +532,42 @@ async def test_a_commit_that_has_begun_is_finished_when_the_committer_is_cancell
         group.cancel_scope.cancel()
         journal.gate.set()
     assert settled == [1]
+
+
+async def test_one_whose_token_is_too_small_is_refused_alone_in_a_commit_of_several() -> None:
+    """What others of the same commit wait for is durable; and a second one that is overtaken meanwhile is refused, too."""
+    tokens = {"old": 2}
+
+    class Guarded(MemoryJournal):
+        async def append(self, appends: Sequence[Append]) -> Seq:
+            error = Followed(tokens.copy())
+            tokens["late"] = 2
+            if any(error.refuses(one.connector, one.fence) for one in appends):
+                raise error
+            return await super().append(appends)
+
+    journal, outcomes = Guarded(), dict[str, object]()
+    queue = queue_before(journal)
+
+    async def submit_one(connector: str, fence: int) -> None:
+        entry = Entry(Event(id=connector, source=connector, type="x", received=ManualClock().now()))
+        append = Append(connector=connector, entries=[entry], encoded=[b"1"], fence=fence)
+        try:
+            outcomes[connector] = await queue.submit(append, patience=1, settle=lambda first, error: None)
+        except NotDurable as error:
+            outcomes[connector] = type(error)
+
+    async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as senders:
+            for connector, fence in (("shop", 0), ("old", 1), ("late", 1), ("crm", 7)):
+                senders.start_soon(submit_one, connector, fence)
+            await anyio.wait_all_tasks_blocked()
+            await group.start(queue.run)
+        await submit_one("old", 1)
+        await submit_one("shop", 0)
+        group.cancel_scope.cancel()
+    assert outcomes == {"shop": 3, "old": Followed, "late": Followed, "crm": 2}
+    assert queue.statistics().events == 0
 
 
 async def test_below_the_disk_reserve_nothing_is_acknowledged() -> None:

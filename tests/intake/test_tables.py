@@ -2,8 +2,10 @@
 
 import pytest
 
-from cdmd.errors import Damaged
+from cdmd.errors import Damaged, Followed
+from cdmd.intake.tables import SourceTable
 from cdmd.testing import RecordingSource
+from cdmd.testing.tables import MemoryFeeds
 
 pytestmark = pytest.mark.anyio
 
@@ -73,3 +75,21 @@ def test_a_tables_name_is_a_word(name: str) -> None:
 def test_each_purpose_has_its_own_secret() -> None:
     source = RecordingSource("supplier")
     assert source.secret("a") == source.secret("a") != source.secret("b")
+
+
+async def test_whoever_finds_another_node_at_its_table_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(_: object) -> dict[bytes, bytes]:
+        return {}
+
+    async def refused(*_: object, **__: object) -> None:
+        raise Followed({"supplier": 2})
+
+    feeds, told = MemoryFeeds(), list[Followed]()
+    table = SourceTable("supplier", "register", state=nothing, feeds=feeds, followed=told.append)
+    writer = await table.write()
+    for name in ("begin", "tidy", "put", "finish"):
+        monkeypatch.setattr(feeds, name, refused)
+    for attempt in (table.write, table.tidy, lambda: writer.put([b"a"]), writer.finish):
+        with pytest.raises(Followed):
+            await attempt()
+    assert [one.tokens for one in told] == [{"supplier": 2}] * 4

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from anyio.to_thread import run_sync as in_thread
 
-from cdmd.errors import Damaged, NotDurable
+from cdmd.errors import Damaged, Followed, NotDurable
 from cdmd.store.feeds import MOST_BLOCKS, SqliteFeeds
 from cdmd.store.postgres.connecting import connect, migrate
 from cdmd.store.postgres.feeds import PostgresFeeds, write_file
@@ -83,13 +83,13 @@ async def test_who_fetches_no_more_writes_no_table_whoever_leads(database: Datab
             lambda: late.rename("acme", "supplier"),
             lambda: late.forget("supplier"),
         ):
-            with pytest.raises(NotDurable, match="another node works with the tables of supplier"):
+            with pytest.raises(Followed, match="another node fetches for supplier"):
                 await attempt()
         second = await written(next_, b"second", keep=first)
         assert (await next_.get(first, [0]), await next_.get(second, [0])) == ([b"first"], [b"second"])
         assert await written(late, b"theirs", connector="shop"), "each connector by itself"
         await leading.fenced(7).hold(["supplier"])
-        with pytest.raises(NotDurable, match="another node works"):
+        with pytest.raises(Followed, match="another node fetches"):
             await next_.begin("supplier", "register", keep=second)
         assert await leading.forget("supplier") == 2, "who leads has tokens of its own kind"
 

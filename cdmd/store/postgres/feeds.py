@@ -17,7 +17,7 @@ import psycopg
 from typing_extensions import override
 
 from cdmd.contracts import Feeds
-from cdmd.errors import Damaged, NotDurable
+from cdmd.errors import Damaged, Followed, NotDurable
 from cdmd.store.feeds import MOST_BLOCKS, FeedsFile, checked, sum_of
 from cdmd.store.postgres.connecting import Connection, connect, in_our_words, why
 from cdmd.store.postgres.store import thread
@@ -118,7 +118,7 @@ class PostgresFeeds(Feeds):
         return True
 
     async def _of(self, connector: str, fn: Callable[[Tables], T]) -> T:
-        """In a transaction, as whoever works with that connector. Raises ``NotDurable`` where that is another one."""
+        """In a transaction, as whoever works with that connector. Raises ``NotDurable`` where another one does."""
 
         def run(tables: PostgresTables) -> T:
             with tables.transaction():
@@ -141,8 +141,10 @@ class PostgresFeeds(Feeds):
         return await self._mapped(self._writer.run(run))
 
     def _hold(self, connector: str, tables: Tables) -> None:
-        name, token = ("feeds.hold_duty", self._fence) if self._fence else ("feeds.hold", self._tenure)
-        if token is not None and not tables.rows(name, (connector, token)):
+        if self._fence:
+            if not tables.rows("feeds.hold_duty", (connector, self._fence)):
+                raise Followed({connector: self._fence + 1})
+        elif self._tenure is not None and not tables.rows("feeds.hold", (connector, self._tenure)):
             raise NotDurable(_LEFT.format(connector))
 
     async def _mapped(self, work: Awaitable[T]) -> T:
