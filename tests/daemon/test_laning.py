@@ -85,7 +85,9 @@ def daemon(store: Any, *, leads: bool = True, clock: Any = None) -> Any:
         store=store,
         digester=Digester(bytes(32)),
         privacy=SimpleNamespace(suppressions=SimpleNamespace(version=4), listed=SimpleNamespace(load=load)),
-        config=SimpleNamespace(journal=SimpleNamespace(partitions=4), effective={"identity": {"blocked": ["x"]}}),
+        config=SimpleNamespace(
+            journal=SimpleNamespace(partitions=4), connectors={}, effective={"identity": {"blocked": ["x"]}}
+        ),
         plugins=SimpleNamespace(rows=lambda: [SimpleNamespace(name="warranty", version="1.0", state="enabled")]),
         pipeline=SimpleNamespace(everywhere=everywhere),
         outbound=SimpleNamespace(dispatcher=[SimpleNamespace(built=SimpleNamespace(config=SimpleNamespace(name="crm")))]),
