@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
 
 import msgspec
-from typing_extensions import override
 
-from cdmd.batches.deciding import Decider, Decision, Fate
-from cdmd.batches.newcomers import RULE
+from cdmd.batches.deciding import Decision, Fate
 from cdmd.batches.preparing import Preparation, Prepared, wanted_by
 from cdmd.batches.rules import Rules
 from cdmd.contracts import Decide
@@ -134,26 +132,13 @@ class Decisions:
         batch = _BATCH.decode(content)
         items = [_prepared(one) for stretch in batch.stretches for one in _STRETCHES.decode(stretch)]
         ready = Preparation(self._rules, items, wanted_by(items), batch.swayed, batch.plain)
-        decision = _Arrived(ready, position=batch.position, parked=batch.parked, now=batch.now)
+        decision = Decision(ready, position=batch.position, parked=batch.parked, now=batch.now)
         return decision.wanted, decision
 
     def answer(self, decide: Decide) -> bytes:
         """What became of each."""
         decision = cast("Decision", decide)
         return _ENCODE([_told(fate, one.item) for fate, one in zip(decision.fates, decision.ready.items, strict=True)])
-
-
-class _Arrived(Decision):
-    """A decision here, where whoever is new is written as what comes of them."""
-
-    @override
-    def decided(self, decider: Decider) -> list[Fate]:
-        return [_fate_of(decider, one) for one in self.ready.items]
-
-
-def _fate_of(decider: Decider, one: Prepared) -> Fate:
-    made = decider.newcomers.take(one)
-    return decider.decide(one) if made is None else Fate("applied", one.item, RULE, made.at, made.received)
 
 
 def _sent(one: Prepared) -> _Sent:

@@ -13,7 +13,7 @@ import msgspec
 
 from cdmd.batches.judging import Judging
 from cdmd.batches.moments import effective_time
-from cdmd.batches.newcomers import Newcomers
+from cdmd.batches.newcomers import RULE, Newcomers
 from cdmd.batches.preparing import Preparation, Prepared, forms_of
 from cdmd.batches.rules import Rules, allowed, telling
 from cdmd.deliveries.telling import Happened
@@ -71,17 +71,13 @@ class Decision:
         """What the batch changes. Pure but for ``fates`` and ``broke``."""
         try:
             decider = Decider(self.ready.rules, known, parked=self.parked, now=self.now)
-            self.fates = self.decided(decider)
+            self.fates = [decider.decide(one) for one in self.ready.items]
         except Exception as error:
             self.broke = error
             raise
         changes = decider.changes(self.position)
         changes.swayed = self._swayed
         return changes
-
-    def decided(self, decider: "Decider") -> list[Fate]:
-        """What becomes of each."""
-        return [decider.decide(one) for one in self.ready.items]
 
 
 class Decider:
@@ -101,20 +97,26 @@ class Decider:
         self._judging = Judging(rules.audiences, journal_id=rules.journal_id, now=now, telling=self._telling)
         self._lost_traits, self._received, self._joined = 0, Micros(0), False
         self._before: Seen | None = None
-        self.newcomers = Newcomers(rules, known, self._people, self._changes)
+        self._newcomers = Newcomers(rules, known, self._people, self._changes)
 
     def changes(self, position: Seq | None) -> Changes:
         """All of it."""
         changes, people = self._changes, self._people
         changes.position, changes.merges = position, people.merges
         changes.profiles, changes.owners = people.profiles, people.owners
-        changes.newcomers = self.newcomers.all()
+        changes.newcomers = self._newcomers.all()
         self._judging.into(changes)
         return changes
 
     def decide(self, one: Prepared) -> Fate:
         """What becomes of one item, after those before it."""
-        self.newcomers.make_known(one.forms.pairs)
+        if (made := self._newcomers.take(one)) is not None:
+            return Fate("applied", one.item, RULE, made.at, made.received)
+        self._newcomers.make_known(one.forms.pairs)
+        return self._weigh(one)
+
+    def _weigh(self, one: Prepared) -> Fate:
+        """That of one that is more than a newcomer."""
         entry = allowed(self._rules.screen, one.item.entry)
         if entry is not None and entry is not one.item.entry:
             one = self._reduced(one, entry)

@@ -159,10 +159,9 @@ def write_people(tables: Tables, changes: Changes, newest: Mapping[ProfileKey, S
 
     Returned are the rows of the newcomers' activities.
     """
-    people = sorted(changes.profiles.items(), key=_first)
     came = list(map(newcomer_rows, changes.newcomers))
-    tables.insert("put_profiles", [(*profile_row(key, state), newest.get(key)) for key, state in people])
-    tables.insert("put_profiles", [profile for profile, _ in came])
+    people = [(*profile_row(key, state), newest.get(key)) for key, state in changes.profiles.items()]
+    tables.insert("put_profiles", sorted([*people, *(profile for profile, _ in came)], key=_first))
     moved = sorted((key, seq) for key, seq in newest.items() if key not in changes.profiles)
     tables.run_many("chain_ahead", [(seq, key) for key, seq in moved])
     owned = [(pair, one.key) for one in changes.newcomers for pair in one.pairs]
@@ -243,5 +242,5 @@ def _seq(one: Activity) -> Seq:
     return one.seq
 
 
-def _first(row: tuple[Any, ...]) -> Any:
+def _first(row: Sequence[Any]) -> Any:
     return row[0]

@@ -114,7 +114,7 @@ class SqliteStore(StoredStore):
         if self.process is not None and self.process.crossing.takes(decide):
             return await self._sent(decide)
         changes = await super().apply(wanted, decide)
-        self._checkpoints.grown(len(changes.profiles) + len(changes.seen))
+        self._checkpoints.grown(len(changes.profiles) + len(changes.newcomers) + len(changes.seen))
         return changes
 
     async def _sent(self, decide: Decide) -> Changes:

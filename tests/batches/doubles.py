@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
+from operator import attrgetter
 
 import anyio
 import msgspec
@@ -31,6 +32,8 @@ from cdmd.models import (
     Wanted,
     decode_entry,
     encode_entry,
+    unpack_activity,
+    unpack_profile,
 )
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -150,7 +153,7 @@ class MemoryStore:
     def _applied(self, wanted: Wanted, decide: Decide) -> Changes:
         if self.failing:
             raise self.failing.pop(0)
-        changes = decide(self._known(wanted))
+        changes = spelled_out(decide(self._known(wanted)))
         if any(activity.event.id in self.refuses for activity in changes.activities):
             raise OverflowError("an event that cannot be bound")
         self._write(changes)
@@ -249,6 +252,19 @@ def event(id: str = "1", *, type: str = "order.paid", source: str = "shop", **fi
 
 
 P9 = (Count.APPLIED, Count.REPEATS, Count.FILTERED, Count.SUPPRESSED, Count.DEAD, Count.PARKED)
+
+
+def spelled_out(changes: Changes) -> Changes:
+    """The same with those who are new among its profiles, owners and activities."""
+    came = [(one, unpack_activity(one.activity)) for one in changes.newcomers]
+    activities = [Activity(seq=one.seq, profile=one.key, time=one.at, event=told.event, rule=told.rule) for one, told in came]
+    return msgspec.structs.replace(
+        changes,
+        profiles=changes.profiles | {one.key: unpack_profile(one.profile) for one, _ in came},
+        owners=changes.owners | {pair: one.key for one, _ in came for pair in one.pairs},
+        activities=sorted([*changes.activities, *activities], key=attrgetter("seq")),
+        newcomers=(),
+    )
 
 
 def accounted(store: MemoryStore) -> int:

@@ -2,10 +2,11 @@
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from cdmd.batches.crossing import DecisionCrossing, Decisions
 from cdmd.batches.deciding import Decision
-from cdmd.batches.newcomers import Made, Making, may_be
+from cdmd.batches.newcomers import Made, Making, Newcomers, may_be
 from cdmd.batches.preparing import Prepared, prepare
 from cdmd.batches.rules import Rules
 from cdmd.config.outbound import TargetConfig, TargetFrame
@@ -24,12 +25,14 @@ from cdmd.config.schema import AudienceSettings, IdentifierSettings, IdentitySet
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.spans import SpanContext
-from cdmd.models import Apply, Bury, Discard, Entry, Event, Extended, Fault, Hold, Item, Micros, Seq, to_micros
+from cdmd.models import Apply, Bury, Changes, Discard, Entry, Event, Extended, Fault, Hold, Item, Micros, Seq, to_micros
 from cdmd.privacy.suppressions import Suppressions
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.profiles.telling import ToldValues
-from cdmd.store.applying import SqliteWriterTables, Sway, apply
+from cdmd.store.abreast import laid_over
+from cdmd.store.applying import SqliteWriterTables, Sway, apply, put
+from cdmd.store.batches import Found, look_up
 from cdmd.store.keys import Digester
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -117,21 +120,51 @@ def store() -> Iterator[tuple[SqliteWriterTables, sqlite3.Connection]]:
         yield SqliteWriterTables(connection, Sway()), connection
 
 
-def written(batches: Any, rules: Rules, *, crossing: bool) -> tuple[list[str], list[Any]]:
+def decisions(batches: Any, rules: Rules) -> list[Decision]:
+    firsts = accumulate(map(len, batches), initial=1)
+    return [prepared(batch, first, rules) for batch, first in zip(batches, firsts, strict=False)]
+
+
+def written(
+    batches: Any, rules: Rules, way: Callable[[SqliteWriterTables, list[Decision]], None]
+) -> tuple[list[str], list[Any]]:
     """All that the store holds afterwards, and what was told of each event."""
-    here, there, told = DecisionCrossing(), Decisions(), list[Any]()
-    there._rules = rules
-    first = 1
+    made = decisions(batches, rules)
     with store() as (tables, connection):
-        for batch in batches:
-            decision = prepared(batch, first, rules)
-            wanted, decide = there.decision(here.sent(decision)) if crossing else (decision.wanted, decision)
-            apply(wanted, decide, tables, now=lambda: NOW)
-            if crossing:
-                here.answered(decision, there.answer(decide))
-            told += decision.fates
-            first += len(batch)
-        return list(connection.iterdump()), told
+        way(tables, made)
+        return list(connection.iterdump()), [fate for one in made for fate in one.fates]
+
+
+def at_once(tables: SqliteWriterTables, made: list[Decision]) -> None:
+    for one in made:
+        apply(one.wanted, one, tables, now=lambda: NOW)
+
+
+def ordinary(tables: SqliteWriterTables, made: list[Decision]) -> None:
+    """Nobody is taken for a newcomer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Newcomers, "take", lambda *_: None)
+        at_once(tables, made)
+
+
+def in_steps(tables: SqliteWriterTables, made: list[Decision]) -> None:
+    """All are looked up and decided before the first is written."""
+    found, decided = list[Found](), list[Changes]()
+    for one in made:
+        found.append(laid_over(look_up(tables, one.wanted), decided, one.wanted))
+        decided.append(one(found[-1].known))
+    for changes, upon in zip(decided, found, strict=True):
+        put(tables, changes, upon, now=lambda: NOW)
+
+
+def across(tables: SqliteWriterTables, made: list[Decision]) -> None:
+    """As where a process of its own writes."""
+    here, there = DecisionCrossing(), Decisions()
+    for one in made:
+        there._rules = one.ready.rules
+        wanted, decide = there.decision(here.sent(one))
+        apply(wanted, decide, tables, now=lambda: NOW)
+        here.answered(one, there.answer(decide))
 
 
 @pytest.mark.parametrize("rules", [RULES, HASHED], ids=["plain", "with digests"])
@@ -146,9 +179,10 @@ def written(batches: Any, rules: Rules, *, crossing: bool) -> tuple[list[str], l
     ]
 )
 @example(batches=[[event(1, email="a@example.com", customer_no="C1"), event(2, email="a@example.com", customer_no="C2")]])
-def test_the_store_and_what_is_told_are_the_same_either_way(batches: Any, rules: Rules) -> None:
-    ordinary, made_ready = (written(batches, rules, crossing=crossing) for crossing in (False, True))
-    assert made_ready == ordinary
+def test_the_store_and_what_is_told_are_the_same_whichever_way(batches: Any, rules: Rules) -> None:
+    expected = written(batches, rules, ordinary)
+    for way in (at_once, in_steps, across):
+        assert written(batches, rules, way) == expected, way.__name__
 
 
 def one(**changed: Any) -> Prepared:

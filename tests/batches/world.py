@@ -39,6 +39,7 @@ from cdmd.models import (
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.keys import Digester
+from tests.batches.doubles import spelled_out
 
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 HOUR = 3_600_000_000
@@ -201,6 +202,7 @@ class World:
                 del self.owners[pair]
 
     def write(self, changes: Changes) -> Changes:
+        changes = spelled_out(changes)
         if changes.outgoing is not None:
             self.deliveries += changes.outgoing.deliveries
             self.untold |= changes.outgoing.untold
