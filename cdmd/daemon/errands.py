@@ -46,10 +46,15 @@ async def whose(parts: Parts, connector: str | None, *, target: str | None = Non
     live = next((live for live in parts.connectors if live.config.name == connector), None)
     if connector is None or (live is not None and parts.connectors.works_here(live)):
         return Place(here=leads or connector is not None)
+    there = await running_on(parts, connector)
+    return Place(here=leads and there is None, node=there)
+
+
+async def running_on(parts: Parts, connector: str) -> str | None:
+    """Another node that says that it runs that connector."""
     found = await gather(parts)
     runs = [name for name, said in found.reports.items() if connector in {row.name for row in said.connectors}]
-    there = next((name for name in runs if name != found.mine), None)
-    return Place(here=leads and there is None, node=there)
+    return next((name for name in runs if name != found.mine), None)
 
 
 async def do_errands(

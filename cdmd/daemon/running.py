@@ -17,7 +17,7 @@ from cdmd.control.protocol import PluginInfo, ReloadReport, Status, TailFilter, 
 from cdmd.control.runtime import Place
 from cdmd.control.watching_shapes import DifferenceRow, LastReload
 from cdmd.daemon.counting import Counting
-from cdmd.daemon.errands import carrier_of, whose
+from cdmd.daemon.errands import carrier_of, running_on, whose
 from cdmd.daemon.gathering import Report
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.history import History
@@ -33,7 +33,7 @@ from cdmd.daemon.shelves import Shelves, only
 from cdmd.daemon.splitting import Splitting
 from cdmd.daemon.status_line import status_line
 from cdmd.daemon.taking_back import take_back
-from cdmd.errors import CdmdError, ConfigInvalid
+from cdmd.errors import BadArguments, CdmdError, ConfigInvalid
 from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.kit.globs import Globs
 from cdmd.models import Entry, to_micros
@@ -155,7 +155,11 @@ class Running:
         return await self._parts.connectors.gone()
 
     async def forget(self, name: str) -> int:
-        """See ``LiveConnectors.forget``."""
+        """See ``LiveConnectors.forget``. Raises ``BadArguments`` while another node fetches for it: it would keep it anew."""
+        if (node := await running_on(self._parts, name)) is not None:
+            raise BadArguments(
+                f"{name} is still fetched by the node {node}: take it out of its configuration and reload there first"
+            )
         return await self._parts.connectors.forget(name)
 
     async def shelf(self, kind: str, *, connector: str | None, state: str | None, limit: int) -> list[Mapping[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cdmd.errors import NotFound
+from cdmd.errors import BadArguments, NotFound
 from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, needed
 from tests.cluster.test_daemon_on_jetstream import acknowledged, further, sending, status
@@ -89,6 +89,11 @@ def test_either_node_has_done_what_is_the_others_to_do(both: Nodes) -> None:
     assert asked.post("/v1/connectors/inbox/resume")["done"] == "resumed"
     with pytest.raises(NotFound):
         asked.post("/v1/connectors/nobody/pause")
+    with pytest.raises(NotFound, match="nothing is kept of a connector 'nobody'"):
+        asked.post("/v1/connectors/nobody/forget")
+    with pytest.raises(BadArguments, match="inbox is still configured"):
+        asked.post("/v1/connectors/inbox/forget")
+    assert asked.get("/v1/connectors/gone") == []
     person = both.leads.control.get("/v1/profile?identifier=email:u1@example.com")
     asked.post("/v1/erasures", {"identifier": "email:u1@example.com"})
     eventually(lambda: [row["state"] for row in asked.get("/v1/erasures")] == ["complete"])

@@ -11,7 +11,9 @@ import pytest
 from cdmd.config.roles import INGEST
 from cdmd.config.together import grouped
 from cdmd.contracts import PULL, Append, Holder
+from cdmd.control.protocol import ConnectorRow
 from cdmd.daemon.gate import Plan
+from cdmd.daemon.gathering import Gathered, Report
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
 from cdmd.errors import BadArguments, Followed, Overloaded
@@ -273,3 +275,21 @@ async def test_what_asks_a_host_that_is_asked_because_of_what_is_sent_goes_with_
         await until(parts, "crm", "running")
         assert dividing.fetches.works_here(live("crm"))
         await Fetcher.made["crm"].bring()
+
+
+async def test_nothing_is_forgotten_of_a_connector_that_another_node_still_fetches_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has not heard yet that it left the configuration would go on from a position that is gone, and keep it again."""
+    runs = [ConnectorRow(name="crm", type="fetcher", state="running")]
+
+    async def gathered(_: Parts) -> Gathered:
+        return Gathered("a", reports={"b": Report(state="running", uptime=1, connectors=runs)})
+
+    monkeypatch.setattr("cdmd.daemon.errands.gather", gathered)
+    async with World(tmp_path, SHOP).parts() as parts:
+        await parts.journal.append([Append(connector="crm", state={b"cursor": b"1"})])
+        with pytest.raises(BadArguments, match="crm is still fetched by the node b"):
+            await Running(parts).forget("crm")
+        runs.clear()
+        assert await Running(parts).forget("crm") == 1

@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -23,6 +24,7 @@ from cdmd.models import Apply, Changes, Entry, Event, Item, Known, Micros, Seq, 
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.keys import Digester
+from cdmd.store.postgres.feeds import PostgresFeeds
 from cdmd.store.postgres.nodes import _WRITING, Nodes
 from cdmd.store.postgres.shared import SharedStore
 from cdmd.store.postgres.store import PostgresStore
@@ -103,22 +105,63 @@ async def test_lanes_are_spread_evenly_and_move_when_a_node_comes_and_goes(datab
         assert sorted(await a.balance()) == [0, 1, 2, 3]
 
 
-async def test_a_node_that_stands_still_in_the_midst_of_a_statement_keeps_nobody_from_its_lanes(database: Database) -> None:
-    async with node(database, "a", leads=True, seconds=1.0) as a, node(database, "b", seconds=1.0) as b:
+@asynccontextmanager
+async def standing_still(database: Database, *statements: str) -> AsyncIterator[None]:
+    """Somebody who was stopped while a statement was on its way, with what these have locked."""
+    with closing(psycopg.connect(database.url, autocommit=True)) as still:
+        for one in ("BEGIN", *statements):
+            still.execute(one.encode())
+        still.pgconn.enter_pipeline_mode()
+        still.pgconn.send_query_params(b"SELECT 1", None)
+        still.pgconn.send_flush_request()
+        still.pgconn.flush()
+        yield
+
+
+@pytest.mark.parametrize(
+    "locks", [f"SELECT pg_advisory_xact_lock_shared({_WRITING})", "SELECT FROM nodes WHERE name = 'b' FOR UPDATE"]
+)
+async def test_a_node_that_stands_still_in_the_midst_of_a_statement_keeps_nobody_from_its_lanes(
+    database: Database, locks: str
+) -> None:
+    async with node(database, "a", leads=True, seconds=1.0) as a, node(database, "b", seconds=2.0) as b:
         while len(await b.balance()) != 2:
             await a.balance()
-        with closing(psycopg.connect(database.url, autocommit=True)) as still, anyio.fail_after(60):
-            still.execute("BEGIN")
-            still.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_WRITING,))
-            still.execute("SELECT FROM nodes WHERE name = 'b' FOR UPDATE")
-            still.pgconn.enter_pipeline_mode()
-            still.pgconn.send_query_params(b"SELECT 1", None)
-            still.pgconn.send_flush_request()
-            still.pgconn.flush()
+        async with standing_still(database, locks):
+            with anyio.fail_after(60):
+                while True:
+                    if await a.look() and len(await a.balance()) == 4:
+                        break
+                    await anyio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "locks",
+    [
+        "INSERT INTO feed_holders (connector, token, fence) VALUES ('supplier', 0, 5)",
+        "LOCK TABLE feed_holders IN SHARE MODE",
+    ],
+)
+async def test_whoever_stands_still_with_what_another_one_waits_for_is_ended(
+    database: Database, tmp_path: Path, locks: str
+) -> None:
+    """The tables of a connector that went to another node; and what only looks, and holds up who has to write all the same."""
+    async with (
+        node(database, "a", leads=True, seconds=1.0) as a,
+        PostgresFeeds.open(database.url, tenure=None, file=tmp_path / "none") as feeds,
+        standing_still(database, locks),
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def look() -> None:
             while True:
-                if await a.look() and len(await a.balance()) == 4:
-                    break
+                await a.look()
                 await anyio.sleep(0.05)
+
+        tasks.start_soon(look)
+        with anyio.fail_after(60):
+            await feeds.fenced(6).hold(["supplier"])
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_node_without_the_role_has_no_lanes(database: Database) -> None:

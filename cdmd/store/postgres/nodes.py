@@ -185,7 +185,7 @@ class Nodes(Fencing):
     def bury(self, tables: Tables) -> None:
         """Within a transaction: remove who is not there any more."""
         # Who was stopped while a statement was on its way to the server keeps what it locked until its connection is ended.
-        tables.rows("lanes.end_still", (_WRITING, self._seconds))
+        tables.rows("lanes.end_still", (self._seconds,))
         tables.run("lanes.bury", (self._seconds,))
         tables.run("lanes.forget_lost")
         tables.run("lanes.orphan")

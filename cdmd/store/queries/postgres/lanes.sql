@@ -42,11 +42,19 @@ WHERE name NOT IN (SELECT name FROM nodes WHERE until >= clock_timestamp()) ORDE
 ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, seen = excluded.seen;
 
 -- name: end_still
--- Who is idle in a transaction is ended by the server. Who stands still in the midst of a statement is not, before PostgreSQL 17.
-SELECT pg_terminate_backend(a.pid) FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = %s::bigint::oid AND l.objsubid = 1 AND l.granted
-    AND a.datname = current_database() AND a.usename = current_user
-    AND a.state = 'active' AND a.wait_event_type = 'Client' AND a.state_change < clock_timestamp() - make_interval(secs => %s);
+-- Who is idle in a transaction is ended by the server. Who stands still in the midst of a statement is not, before PostgreSQL 17:
+-- one that has written, or has an advisory lock, or is waited for.
+SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
+WHERE a.datname = current_database() AND a.usename = current_user AND a.state = 'active' AND a.wait_event_type = 'Client'
+    AND a.state_change < clock_timestamp() - make_interval(secs => %s)
+    AND (
+        a.backend_xid IS NOT NULL
+        OR EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.granted)
+        OR EXISTS (
+            SELECT FROM pg_stat_activity AS w
+            WHERE w.datname = a.datname AND w.wait_event_type = 'Lock' AND a.pid = ANY(pg_blocking_pids(w.pid))
+        )
+    );
 
 -- name: forget_lost
 DELETE FROM lost_nodes WHERE seen < clock_timestamp() - interval '7 days';
