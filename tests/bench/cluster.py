@@ -30,7 +30,7 @@ from cdmd.store.files import StateDirectory
 from cdmd.testing import DaemonProcess
 from tests.bench.figures import Report, cpu_seconds, options
 from tests.bench.load import Generator, Plan
-from tests.bench.nodes import compare
+from tests.bench.nodes import COUNTING, compare
 from tests.bench.postgres import servers_cpu
 from tests.bench.setup import CONFIG, with_extension
 from tests.cluster.servers import NatsServer, serving
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = options("cluster", long_help="20 s instead of 4").parse_args(arguments)
     plan = Plan(port=0, events=200_000, seconds=20.0 if given.long else 4.0, profiles=20_000)
     report = Report("One node on NATS and PostgreSQL, beside the embedded daemon")
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "nats") as nats, running() as server:
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "nats") as nats, running(preloads=COUNTING) as server:
         folders = [Path(folder) / name for name in ("embedded", "servers")]
         for one in folders:
             one.mkdir()

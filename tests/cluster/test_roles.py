@@ -37,12 +37,16 @@ class World:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.told: list[tuple[str, str]] = []
+        self.erased: list[tuple[str, int]] = []
         world = self
 
         class Answers(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 _, connector, after, process = self.path.split("/")
-                world.asked.append(Asked(connector, int(after), int(process)))
+                if after == "erased":
+                    world.erased.append((connector, int(process)))
+                else:
+                    world.asked.append(Asked(connector, int(after), int(process)))
                 self._answer()
 
             def do_POST(self) -> None:
@@ -96,6 +100,11 @@ class Nodes(NamedTuple):
 
     def all_at(self, node: str) -> bool:
         return all(set(self.has(kind).values()) == {node} for kind in ("pull", "deliver"))
+
+    def fetching(self) -> list[tuple[str, int]]:
+        """Which process fetches for each connector."""
+        pids = {name: one.process.pid for name in ("n1", "n2") if (one := getattr(self, name)).process is not None}
+        return [(name, pids[node]) for name, node in self.has("pull").items() if node is not None]
 
     def shown(self) -> set[str]:
         """Who fetches, as the node that leads says."""
@@ -151,6 +160,10 @@ def test_what_one_node_fetched_and_sent_another_goes_on_with_and_nothing_is_done
         eventually(all_.divided)
         all_.further(5)
         eventually(lambda: all_.shown() == {"n1", "n2"})
+        # Asked of one that fetches, done by the one that leads; what a connector keeps goes where it is fetched for.
+        all_.n2.control.post("/v1/erasures", {"identifier": "email:gone@example.com"})
+        eventually(lambda: [row["state"] for row in all_.n1.control.get("/v1/erasures")] == ["complete"])
+        assert sorted(world.erased) == all_.fetching()
         sleeper = all_.n1.process
         assert sleeper is not None
         os.kill(sleeper.pid, signal.SIGSTOP)
@@ -173,3 +186,18 @@ def test_what_one_node_fetched_and_sent_another_goes_on_with_and_nothing_is_done
         counted = sum(max(world.behind(name)) for name in CONNECTORS)
         assert counted <= events <= counted + len(CONNECTORS), "nothing is lost, and nothing is there twice"
         assert all_.database.run("SELECT count(*) FROM activities WHERE before > seq") == [(0,)]
+
+
+def test_that_one_goes_on_whose_time_is_over_and_is_not_refused_is_found_out(
+    tmp_path: Path, nats: NatsServer, server: Server
+) -> None:
+    with nodes(tmp_path, nats, server, "unfenced") as all_:
+        eventually(all_.divided)
+        all_.further(2)
+        sleeper = all_.n1.process
+        assert sleeper is not None
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        eventually(lambda: all_.all_at("n2"))
+        all_.further(2)
+        os.kill(sleeper.pid, signal.SIGCONT)
+        eventually(lambda: any((behind := all_.world.behind(name)) != sorted(behind) for name in CONNECTORS))

@@ -47,7 +47,7 @@ class Database(NamedTuple):
 class Server:
     """A server in ``folder``. It never runs as root, so root's tests start it as the user that Debian's package made."""
 
-    def __init__(self, folder: Path, binaries: Path, *, listens: str = "", trusts: str = "") -> None:
+    def __init__(self, folder: Path, binaries: Path, *, listens: str = "", trusts: str = "", preloads: str = "") -> None:
         self._data, self._socket, self._binaries = folder / "data", folder / "s", binaries
         self._as = (
             ["setpriv", f"--reuid={_UNPRIVILEGED}", f"--regid={_UNPRIVILEGED}", "--clear-groups"] if os.getuid() == 0 else []
@@ -57,6 +57,7 @@ class Server:
             "unix_socket_directories": str(self._socket),
             "max_connections": "50",
             "shared_buffers": "64MB",
+            "shared_preload_libraries": preloads,
             **_CARELESS,
         }
         self._trusts = trusts
@@ -131,13 +132,13 @@ class Server:
 
 
 @contextmanager
-def running(*, listens: str = "", trusts: str = "") -> Iterator[Server]:
-    """A server while this lasts: on its socket, and on an address for a network that it trusts."""
+def running(*, listens: str = "", trusts: str = "", preloads: str = "") -> Iterator[Server]:
+    """A server while this lasts: on its socket, and on an address for a network that it trusts; with libraries of its own."""
     if not _PLACES:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     # Not in pytest's folder: only root may look into that one, and the way to a socket has to be short.
     folder = Path(tempfile.mkdtemp(prefix="cdmd-pg-"))
-    server = Server(folder, _PLACES[0], listens=listens, trusts=trusts)
+    server = Server(folder, _PLACES[0], listens=listens, trusts=trusts, preloads=preloads)
     try:
         server.make()
         server.start()

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 import psycopg
 import pytest
+from typing_extensions import override
 
 from cdmd.batches.deciding import Decision
 from cdmd.batches.preparing import prepare
@@ -26,8 +27,10 @@ from cdmd.profiles.projection import Projection
 from cdmd.store.keys import Digester
 from cdmd.store.postgres.feeds import PostgresFeeds
 from cdmd.store.postgres.nodes import _WRITING, Nodes
-from cdmd.store.postgres.shared import SharedStore
+from cdmd.store.postgres.shared import SharedStore, SharedTables
 from cdmd.store.postgres.store import PostgresStore
+from cdmd.store.stored import StoredStore
+from cdmd.store.tables import Row
 from cdmd.testing import ManualClock
 from tests.store.postgres import Database, Server
 
@@ -573,6 +576,45 @@ async def test_side_by_side_they_come_to_the_same_as_one_alone(server: Server, s
         assert (found.events, found.activities) == (totals.events, totals.activities)
         assert await nodes[0].verify() == []
     assert await run(one, _DEADLOCKS) == before
+
+
+class _Backwards(SharedTables):
+    """A mutant: people are locked in the wrong order."""
+
+    @override
+    def rows_in(self, name: str, values: Sequence[Any], *, before: Sequence[Any] = ()) -> list[Row]:
+        for one in sorted(values, reverse=True) if name == "lanes.people" else ():
+            super().rows_in(name, [one])
+        return super().rows_in(name, values, before=before)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+async def test_two_that_need_the_same_people_wait_for_each_other_in_one_order_only(
+    database: Database, monkeypatch: pytest.MonkeyPatch, backwards: bool
+) -> None:
+    """One that locks them the other way round is found out: the server has to end somebody, who begins once more."""
+    begun, apply = list[Any](), StoredStore._apply
+
+    def counted(*said: Any) -> Changes:
+        begun.append(said)
+        return apply(*said)
+
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        await b.balance()
+        await give(a, (1, order(1, {"a": "x"})), (2, order(2, {"b": "y"})))
+        if backwards:
+            await b._writer.run(lambda tables: setattr(tables, "__class__", _Backwards))
+        monkeypatch.setattr(StoredStore, "_apply", counted)
+        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype IN ('tuple', 'transactionid') HAVING count(*) = {}"
+        with closing(psycopg.connect(database.url)) as first:
+            first.execute("SELECT FROM profiles WHERE id = (SELECT min(id) FROM profiles) FOR UPDATE")
+            async with anyio.create_task_group() as tasks:
+                for number, store in ((3, a), (4, b)):
+                    tasks.start_soon(give, store, (number, order(number, {"a": "x", "b": "y"})))
+                    await anyio.to_thread.run_sync(database.wait, waits.format(number - 2))
+                first.rollback()
+        assert (len(begun) > 2) == backwards
+        assert (await a.totals()).events == 4
 
 
 async def test_who_was_merged_twice_since_it_was_looked_up_is_found_all_the_same(database: Database) -> None:
