@@ -11,11 +11,12 @@ PACKAGE = ROOT / "cdmd"
 
 
 class Module(NamedTuple):
-    """One module of the package: its path from the root, its text and its tree."""
+    """One module of the package: its path from the root, its text, its tree and all that is in the tree."""
 
     path: str
     text: str
     tree: ast.Module
+    nodes: tuple[ast.AST, ...]
 
 
 @cache
@@ -24,13 +25,14 @@ def modules() -> tuple[Module, ...]:
     found = []
     for file in sorted(PACKAGE.rglob("*.py")):
         text = file.read_text()
-        found.append(Module(str(file.relative_to(ROOT)), text, ast.parse(text)))
+        tree = ast.parse(text)
+        found.append(Module(str(file.relative_to(ROOT)), text, tree, tuple(ast.walk(tree))))
     return tuple(found)
 
 
-def calls(tree: ast.AST) -> Iterator[ast.Call]:
-    """Every call of a method in the tree."""
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
+def calls(module: Module) -> Iterator[ast.Call]:
+    """Every call of a method in the module."""
+    return (node for node in module.nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

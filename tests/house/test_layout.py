@@ -4,8 +4,6 @@ import ast
 import re
 from collections.abc import Iterator
 
-import pytest
-
 import cdmd
 from tests.house.reading import PACKAGE, ROOT, Module, functions, modules
 
@@ -39,13 +37,10 @@ MAY_CATCH_ALL = (
     "cdmd/telemetry/queue.py",  # the exporter is foreign code: what it raises is that spans did not arrive
 )
 
-MODULES = modules()
-IDS = [module.path for module in MODULES]
 
-
-@pytest.mark.parametrize("module", MODULES, ids=IDS)
-def test_a_module_can_be_read_in_one_go(module: Module) -> None:
-    assert module.text.count("\n") <= LONGER.get(module.path, LONGEST)
+def test_a_module_can_be_read_in_one_go() -> None:
+    lines = {module.path: module.text.count("\n") for module in modules()}
+    assert {path: count for path, count in lines.items() if count > LONGER.get(path, LONGEST)} == {}
 
 
 def test_nothing_is_put_into_drawers() -> None:
@@ -53,37 +48,40 @@ def test_nothing_is_put_into_drawers() -> None:
     assert names & DRAWERS == set()
 
 
-@pytest.mark.parametrize("module", MODULES, ids=IDS)
-def test_every_module_says_what_it_is_for(module: Module) -> None:
-    assert ast.get_docstring(module.tree)
+def test_every_module_says_what_it_is_for() -> None:
+    assert [module.path for module in modules() if not ast.get_docstring(module.tree)] == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=IDS)
-def test_imports_are_at_the_top_but_in_the_commands(module: Module) -> None:
-    late = {
-        node.lineno
-        for function in functions(module.tree)
-        for node in ast.walk(function)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    }
-    if not module.path.startswith("cdmd/cli/"):
-        assert late == set()
-    assert "from __future__ import annotations" not in module.text
+def test_imports_are_at_the_top_but_in_the_commands() -> None:
+    assert [place for module in modules() if not module.path.startswith("cdmd/cli/") for place in _late(module)] == []
+    assert [module.path for module in modules() if "from __future__ import annotations" in module.text] == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=IDS)
-def test_no_circle_of_ours_is_hidden_behind_type_checking(module: Module) -> None:
-    if module.path in {"cdmd/__init__.py", "cdmd/testing/__init__.py"} or module.path.startswith("cdmd/cli/"):
-        return
-    guarded = [node for node in ast.walk(module.tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
-    assert [text for node in guarded for text in map(ast.unparse, node.body) if re.match(r"(from|import) cdmd\b", text)] == []
+def _late(module: Module) -> Iterator[str]:
+    for function in functions(module.tree):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                yield f"{module.path}:{node.lineno}"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=IDS)
-def test_every_exception_is_caught_only_where_foreign_code_ends(module: Module) -> None:
-    caught = [node.lineno for node in ast.walk(module.tree) if isinstance(node, ast.ExceptHandler) and _catches_all(node)]
-    if not module.path.startswith(MAY_CATCH_ALL):
-        assert caught == []
+def test_no_circle_of_ours_is_hidden_behind_type_checking() -> None:
+    public = {"cdmd/__init__.py", "cdmd/testing/__init__.py"}
+    held = [module for module in modules() if module.path not in public and not module.path.startswith("cdmd/cli/")]
+    assert [place for module in held for place in _hidden(module)] == []
+
+
+def _hidden(module: Module) -> Iterator[str]:
+    for node in module.nodes:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for text in map(ast.unparse, node.body):
+                if re.match(r"(from|import) cdmd\b", text):
+                    yield f"{module.path}:{node.lineno}: {text}"
+
+
+def test_every_exception_is_caught_only_where_foreign_code_ends() -> None:
+    held = [module for module in modules() if not module.path.startswith(MAY_CATCH_ALL)]
+    caught = [(module, node) for module in held for node in module.nodes if isinstance(node, ast.ExceptHandler)]
+    assert [f"{module.path}:{node.lineno}" for module, node in caught if _catches_all(node)] == []
 
 
 def _catches_all(handler: ast.ExceptHandler) -> bool:
@@ -93,7 +91,7 @@ def _catches_all(handler: ast.ExceptHandler) -> bool:
 
 
 def _typed_names() -> Iterator[str]:
-    tree = next(module.tree for module in MODULES if module.path == "cdmd/__init__.py")
+    tree = next(module.tree for module in modules() if module.path == "cdmd/__init__.py")
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cdmd."):
             yield from (alias.asname or alias.name for alias in node.names)
