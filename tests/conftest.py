@@ -6,6 +6,7 @@ fails there is looked at twice (tests/looks.py); where only files are named, a f
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from hypothesis import HealthCheck, settings
 from tests.house.promises import promises
 from tests.looks import Looks, is_second
 from tests.turns import Turns
+
+# Bytecode is kept, whatever the environment says: a daemon starts a thousand times, and to compile it takes as long as that.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 if "CI" not in os.environ:
