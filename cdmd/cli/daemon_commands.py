@@ -10,7 +10,7 @@ from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.running import run
 
 ENTRIES = {
-    "run": Entry("cdmd.cli.daemon_run:run", "Run the daemon in the foreground."),
+    "run": Entry("cdmd.cli.daemon_starting:run", "Run the daemon in the foreground."),
     "check": Entry("cdmd.cli.daemon_checking:check", "Report every mistake of the configuration."),
     "try": Entry("cdmd.cli.daemon_trying:try_connector", "Show what a connector would bring in; stores nothing."),
     "demo": Entry("cdmd.cli.demo.command:demo", "A sandbox on loopback that shows the whole flow."),

@@ -1,4 +1,4 @@
-"""``cdmd run``: the daemon in the foreground."""
+"""The daemon in the foreground, as ``cdmd run`` has it (``cdmd.cli.daemon_starting``)."""
 
 import gc
 import os
@@ -12,7 +12,6 @@ import structlog
 
 from cdmd.cli.leaving import leave_within
 from cdmd.cli.loading import load_all
-from cdmd.cli.roles import ROLE
 from cdmd.config.schema import Config
 from cdmd.daemon import Given
 from cdmd.daemon import run as run_daemon
@@ -30,21 +29,9 @@ _LONG_SECONDS = 0.002  # where nobody waits for one (``cdmd.batches.pacing.Turns
 _COLLECT_AFTER = (500_000, 20, 50)
 
 
-@click.command(
-    epilog="Without any configuration it starts on embedded defaults: one webhook connector, inbox, on 127.0.0.1:8787."
-)
-@click.option("--config", type=click.Path(path_type=Path), help="The configuration file.")
-@ROLE
 def run(config: Path | None, roles: Sequence[str]) -> None:
-    r"""Run the daemon in the foreground.
-
-    \b
-    cdmd run
-    cdmd run --config /etc/cdmd/cdmd.toml
-    cdmd run --role process,deliver
-    """
+    """Run the daemon until it is stopped. Nothing looks for garbage when it is called. Raises ConfigInvalid and CdmdError."""
     os.umask(0o077)
-    gc.disable()  # until it is ready (``tune_interpreter``): what is made by then stays, and looking through it takes a second
     share_arenas()
     guard = Guard()
     sys.addaudithook(guard)
@@ -73,7 +60,6 @@ def run(config: Path | None, roles: Sequence[str]) -> None:
         anyio.run(run_daemon, given, backend="asyncio", backend_options={"use_uvloop": True})
     finally:
         guard.leave()
-        gc.enable()
         logs.close()
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,3 +62,18 @@ def test_threads_keep_the_interpreter_longer_only_while_the_daemon_says_so(
     file.write_text(f'[daemon]\nstate_dir = "{tmp_path / "state"}"\n')
     assert main(["run", "--config", str(file)]) == 0
     assert seen == pytest.approx([0.002, 0.0005])
+
+
+def test_what_only_some_configurations_need_is_not_imported_before() -> None:
+    """It is most of what a start takes. Seen to fail with the one import at the top of ``cdmd.connectors.files.places``."""
+    code = (
+        "import gc, sys\n"
+        "from cdmd.cli import daemon_starting\n"
+        "sys.modules['cdmd.cli.daemon_run'] = None\n"
+        "try: daemon_starting.run.callback(None, ())\n"
+        "except ImportError: del sys.modules['cdmd.cli.daemon_run']\n"
+        "import cdmd.cli.daemon_run\n"
+        "print(sorted({'asyncssh', 'rich', 'cel', 'nats', 'psycopg', 'phonenumbers'} & set(sys.modules)), gc.isenabled())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[] True"

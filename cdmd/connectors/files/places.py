@@ -1,8 +1,9 @@
 """The connector types: one for each kind of place that files are watched in."""
 
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 from typing_extensions import override
@@ -11,9 +12,7 @@ from cdmd.connectors.files.area import Area
 from cdmd.connectors.files.connector import Watcher
 from cdmd.connectors.files.folder import Folder
 from cdmd.connectors.files.settings import FolderSettings, SftpSettings
-from cdmd.connectors.files.sftp import SftpArea
 from cdmd.contracts import Source
-from cdmd.kit.ssh import Login, Pinned
 from cdmd.kit.ssh_hosts import hosts
 from cdmd.models import from_micros
 
@@ -43,13 +42,13 @@ class SftpFiles(Watcher):
 
     def __init__(self, name: str, settings: SftpSettings) -> None:
         super().__init__(name, settings)
-        seconds = settings.timeout.seconds
-        ways = hosts(settings, f"connectors.{name}")
-        self._hosts = [Pinned(one, key=key, login=Login.of(one, key=key), timeout=seconds) for one, key in ways]
+        self._sftp: Any = import_module("cdmd.connectors.files.sftp")  # with asyncssh, which takes long to import
+        self._hosts = self._sftp.pinned(hosts(settings, f"connectors.{name}"), timeout=settings.timeout.seconds)
 
     @override
-    def area(self, source: Source) -> SftpArea:
-        return SftpArea(source, self.settings, hosts=self._hosts, wanted=self.wanted, skip=self.skipped)
+    def area(self, source: Source) -> Area:
+        area: Area = self._sftp.SftpArea(source, self.settings, hosts=self._hosts, wanted=self.wanted, skip=self.skipped)
+        return area
 
     @override
     def described(self) -> list[str]:

@@ -1,11 +1,13 @@
 """An sftp area as a place with files, over one connection that is made when it is needed.
 
+It is imported where one is set up: asyncssh takes long to import.
+
 Reading keeps many requests on their way, so that distance costs one round trip and not one for each piece. What the server
 does not answer within the idle deadline ends the connection: a transfer never hangs, and cancelling it stops it at once.
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -20,7 +22,8 @@ from cdmd.connectors.files.names import Patterns, fault_of, shown
 from cdmd.connectors.files.settings import SftpSettings
 from cdmd.contracts import Source
 from cdmd.errors import SourceUnavailable
-from cdmd.kit.ssh import WINDOW, Pinned, translated
+from cdmd.kit.ssh import WINDOW, Login, Pinned, translated
+from cdmd.kit.ssh_hosts import Host
 
 _T = TypeVar("_T")
 _PIECE: Final = 256 * 1024
@@ -36,6 +39,11 @@ _WORTH_HOLDING: Final = 60.0
 _LINK: Final = "it is a link, and links are not followed"
 _SPECIAL: Final = "it is no plain file"
 _SIZELESS: Final = "the server does not say its size"
+
+
+def pinned(ways: Iterable[tuple[Host, str]], *, timeout: float) -> list[Pinned]:
+    """The hosts on the way, each with its place in the configuration; ``timeout`` in seconds. Raises ConfigInvalid."""
+    return [Pinned(one, key=key, login=Login.of(one, key=key), timeout=timeout) for one, key in ways]
 
 
 class SftpArea(Area):

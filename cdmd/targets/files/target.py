@@ -9,6 +9,7 @@ import secrets as randomness
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
+from importlib import import_module
 from typing import Any, ClassVar, Final
 
 import anyio.to_thread
@@ -23,7 +24,7 @@ from cdmd.kit.backoff import Backoff
 from cdmd.kit.daily import At
 from cdmd.models import Delivered, Never
 from cdmd.targets.files.comparing import PART, Comparison, Entry, digest, packed, unpacked
-from cdmd.targets.files.places import FolderPlace, Place, SftpPlace
+from cdmd.targets.files.places import FolderPlace, Place
 from cdmd.targets.files.rows import encoded
 from cdmd.targets.files.settings import (
     BatchSettings,
@@ -308,4 +309,6 @@ class SftpFileTarget(BatchTarget):
 
     @override
     def place(self) -> Place:
-        return SftpPlace(self._settings, key=f"targets.{self._name}")
+        sftp: Any = import_module("cdmd.targets.files.sftp")  # with asyncssh, which takes long to import
+        place: Place = sftp.SftpPlace(self._settings, key=f"targets.{self._name}")
+        return place
