@@ -199,8 +199,8 @@ def _prepared(one: _Sent) -> Prepared:
 
 
 def _told(fate: Fate, sent: Item) -> _Told:
-    stage, item, detail, at, received = fate
-    return _Told(stage, at, received, detail, None if item is sent else item.entry)
+    item = fate.item
+    return _Told(fate.stage, fate.at, fate.received, fate.detail, None if item is sent else item.entry)
 
 
 def _fate(one: _Told, sent: Item) -> Fate:

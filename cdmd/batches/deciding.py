@@ -7,7 +7,6 @@ its place there with it. Not here: calling extensions, and writing.
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +21,7 @@ from cdmd.identity.resolution import People, complete
 from cdmd.models import (
     BRIEFLY,
     Activity,
+    Apply,
     Bury,
     Changes,
     Count,
@@ -43,7 +43,7 @@ from cdmd.models import (
 )
 
 
-class Fate(NamedTuple):
+class Fate(msgspec.Struct, frozen=True, gc=False):
     """What became of an item: the stage for ``tail`` (None: it had been done before), the event, and a word about it."""
 
     stage: str | None
@@ -95,6 +95,8 @@ class Decider:
         self._changes = Changes()
         self._telling = telling(rules.subscriptions)
         self._judging = Judging(rules.audiences, journal_id=rules.journal_id, now=now, telling=self._telling)
+        self._audiences = rules.audiences or None
+        self._projection, self._applied = rules.audiences.projection, dict[str, int]()
         self._lost_traits, self._received, self._joined = 0, Micros(0), False
         self._before: Seen | None = None
         self._newcomers = Newcomers(rules, known, self._people, self._changes)
@@ -105,6 +107,8 @@ class Decider:
         changes.position, changes.merges = position, people.merges
         changes.profiles, changes.owners = people.profiles, people.owners
         changes.newcomers = self._newcomers.all()
+        for source, number in self._applied.items():
+            self._add((source.partition(".")[0], Count.APPLIED), number)
         self._judging.into(changes)
         return changes
 
@@ -130,18 +134,18 @@ class Decider:
             return self._suppress(one)
         if prior is not None and prior.seq != item.seq:
             return self._repeat(one, prior)
-        fault, stage = item.entry.fault, "map"
-        if fault is None and isinstance(item.outcome, Bury):
-            fault, stage = item.outcome.fault, "extend"
-        if fault is not None:
-            return self._bury(one, fault, stage=stage)
-        match item.outcome:
+        if entry.fault is not None:
+            return self._bury(one, entry.fault, stage="map")
+        return self._apply(one) if isinstance(item.outcome, Apply) else self._ended(one, item.outcome)
+
+    def _ended(self, one: Prepared, outcome: Hold | Discard | Bury) -> Fate:
+        match outcome:
             case Hold():
-                return self._park(one, item.outcome)
+                return self._park(one, outcome)
             case Discard(reason=reason):
                 return self._filter(one, reason)
-            case _:
-                return self._apply(one)
+            case Bury(fault=fault):
+                return self._bury(one, fault, stage="extend")
 
     def _prior(self, one: Prepared) -> Seen | None:
         if one.digest is None:
@@ -239,7 +243,7 @@ class Decider:
             return self._filter(one, "not about a known customer")
         self._leave_parked(item)
         self._remember(one, SeenVerdict.APPLIED)
-        self._count(item, Count.APPLIED)
+        self._applied[event.source] = self._applied.get(event.source, 0) + 1
         if (untold := self._rules.reconciled.get(event.source)) is not None:
             self._add((untold, Count.MISSED), 1)
         received = to_micros(event.received)
@@ -263,7 +267,7 @@ class Decider:
             Activity(seq=item.seq, profile=key, time=at, event=event, rule=rule, trace=item.trace, clock_ahead=ahead)
         )
         if self._telling is not None:
-            whose = None if key is None else (key, self._people.state(key))
+            whose = None if key is None else (key, self._people.profiles[key])
             self._telling.event(Happened(event, item.seq, at, received, rule), whose, self._people.merges[merged:])
         return Fate("applied", item, rule, at, received)
 
@@ -272,21 +276,24 @@ class Decider:
 
         As of its receipt, so that the same journal gives the same profile whenever it is applied.
         """
-        event, state, audiences = item.entry.event, self._people.state(key), self._rules.audiences
+        event, state, audiences = item.entry.event, self._people.profiles[key], self._audiences
         moment = self._received
-        if audiences:
-            moment = self._judging.moment(state, moment)
-            self._judging.catch_up(key, state, moment)
-        allowed_before = state.purposes, state.restricted
-        ignored = self._rules.audiences.projection.project(state, event, at=at, seq=item.seq, now=moment)
-        if audiences:
-            new = self._joined or not state.judged or (state.purposes, state.restricted) != allowed_before
+        if audiences is not None:
+            if state.judged > moment:
+                moment = self._judging.moment(state, moment)
+            if state.due is not None and state.due <= moment:
+                self._judging.catch_up(key, state, moment)
+        purposes, restricted = state.purposes, state.restricted
+        ignored = self._projection.project(state, event, at=at, seq=item.seq, now=moment)
+        if audiences is not None:
+            new = self._joined or not state.judged or state.purposes != purposes or state.restricted != restricted
             which = audiences.every if new else audiences.touched(event.type, event.traits, identified=identified)
             if which or audiences.by_clock:
                 self._judging.judge(key, state, which, at=moment, why=f"event {event.type}", seq=item.seq)
-        skipped = () if ignored is None else ignored.indicators
-        lost = self._lost_traits + (0 if ignored is None else ignored.traits)
-        self._lost_traits = 0
+        if ignored is None and not self._lost_traits:
+            return
+        skipped, ignored_traits = ignored or ((), 0)
+        lost, self._lost_traits = self._lost_traits + ignored_traits, 0
         if skipped:
             self._count(item, Count.SKIPPED_VALUES, len(skipped))
         if lost:
@@ -298,7 +305,7 @@ class Decider:
         for key, state in ((keys.winner, winner), (keys.loser, loser)):
             self._judging.catch_up(key, state, self._judging.moment(state, self._received))
         self._judging.vanish(keys.loser, loser, at=self._received, seq=keys.seq)
-        self._lost_traits += self._rules.audiences.projection.combine(winner, loser)
+        self._lost_traits += self._projection.combine(winner, loser)
         self._joined = True
 
     def _is_known(self, pairs: Sequence[tuple[str, str]]) -> bool:

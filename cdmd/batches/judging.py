@@ -62,7 +62,8 @@ class Judging:
         for move in self.audiences.judge(state, at, which, self._failures):
             self._say(key, state, move.audience, entered=move.entered, at=at, why=why, seq=seq)
         state.judged = int(at)
-        self._due(key, state, self.audiences.expires(state, at))
+        if (due := self.audiences.expires(state, at)) != state.due:
+            self._due(key, state, due)
 
     def look_ahead(self, key: ProfileKey, state: ProfileState) -> None:
         """Put off its moment past steps that will change nothing, as far as it is known now."""

@@ -128,7 +128,9 @@ class Newcomers:
     def make_known(self, pairs: Iterable[tuple[str, str]]) -> None:
         """The ones who own any of these are profiles like any other from now on."""
         theirs = self._theirs
-        for came in {one.seq: one for pair in pairs if (one := theirs.get(pair))}.values() if theirs else ():
+        if not theirs:
+            return
+        for came in {one.seq: one for pair in pairs if (one := theirs.get(pair))}.values():
             del self._came[came.seq]
             for pair in came.pairs:
                 del theirs[pair]

@@ -171,7 +171,8 @@ class Writing:
                     self._witness.passed(fate.item, fate.stage)
 
     def _show(self, fates: Sequence[Fate]) -> None:
-        for stage, item, detail, *_ in fates:
+        for fate in fates:
+            stage, item, detail = fate.stage, fate.item, fate.detail
             event = item.entry.event
             for visit in item.trace[len(item.trace) - len(item.began) :]:  # earlier ones were shown when they were made
                 called = "failed" if visit.outcome.startswith(FAILED) else "extended"

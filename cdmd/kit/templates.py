@@ -102,7 +102,7 @@ class Template:
     ``parts`` are its literal texts and its expressions in order.
     """
 
-    __slots__ = ("_look", "expressions", "parts", "plain", "roots", "text")
+    __slots__ = ("_look", "expressions", "parts", "plain", "roots", "steps", "text")
 
     def __init__(self, text: str, parts: Sequence["str | Expression"]) -> None:
         self.text = text
@@ -113,6 +113,8 @@ class Template:
         self._look = found[0].look if len(self.parts) == 1 and found else None
         self.plain: _Look | None = self._look if self._look is not None and found[0].steps is not None else None
         """Does what ``render`` does without ever raising, where the template is one plain path; else None."""
+        self.steps = found[0].steps if self.plain is not None else None
+        """What that path walks."""
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:

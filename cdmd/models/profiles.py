@@ -40,9 +40,9 @@ class IndicatorState(msgspec.Struct, array_like=True, gc=False):
     greatest: float | None = None
     first: TraitState | None = None
     last: TraitState | None = None
-    values: list[int] = []
-    rest: list[float] = []
-    squares: list[float] = []
+    values: tuple[int, ...] = ()
+    rest: tuple[float, ...] = ()
+    squares: tuple[float, ...] = ()
     parts: "dict[int, IndicatorState]" = {}
 
 

@@ -145,15 +145,27 @@ class Audiences:
 
     def judge(self, state: ProfileState, now: Micros, which: Iterable[Audience], failures: dict[str, Failures]) -> list[Move]:
         """Decide about ``which`` as of ``now`` and note it in ``state``; returns what changed. ``failures`` add up."""
-        moves = []
+        moves, inside, judged, free = list[Move](), state.audiences, (state, now), state.restricted is None
         for one in which:
-            entered = self.holds(one, state, now, failures)
-            if entered is not (one.name in state.audiences):
+            entered = None
+            if free and one.direct is not None and not one.purposes:
+                # What ``holds`` does, without the calls: this is asked several times for nearly every event.
+                try:
+                    entered = one.direct(judged)
+                except Unsure:
+                    entered = None
+            if entered is None:
+                entered = self.holds(one, state, now, failures)
+            if entered is not (one.name in inside):
                 moves.append(Move(one.name, entered))
         if moves:
-            moved = {move.audience for move in moves}
-            kept = {name: since for name, since in state.audiences.items() if name not in moved}
-            state.audiences = kept | {move.audience: int(now) for move in moves if move.entered}
+            after = dict(inside)
+            for name, entered in moves:
+                if entered:
+                    after[name] = int(now)
+                else:
+                    del after[name]
+            state.audiences = after
         return moves
 
     def expires(self, state: ProfileState, now: Micros) -> Micros | None:

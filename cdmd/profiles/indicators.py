@@ -26,6 +26,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from cdmd.config.schema import IndicatorSettings
@@ -79,7 +80,7 @@ def distinct_in(held: Mapping[int, IndicatorState], value: Any, *, bucket: int, 
     for other in [other for other, part in parts.items() if _has(part.values, digest)]:
         if other >= bucket:
             return IndicatorState(definition, parts=parts)
-        left = [one for one in parts.pop(other).values if one != digest]
+        left = tuple([one for one in parts.pop(other).values if one != digest])
         if left:
             parts[other] = IndicatorState(0, values=left)
     parts[bucket] = IndicatorState(0, values=_with(parts.get(bucket, EMPTY).values, digest))
@@ -116,9 +117,9 @@ def without(held: IndicatorState, counted: IndicatorState) -> IndicatorState | N
         None if held.greatest == counted.greatest else held.greatest,
         None if held.first == counted.first else held.first,
         None if held.last == counted.last else held.last,
-        [one for one in held.values if one not in known],
+        tuple([one for one in held.values if one not in known]),
         rest,
-        [square, *less] if square else [],
+        (square, *less) if square else (),
     )
     return None if left == IndicatorState(held.definition) else left
 
@@ -135,9 +136,9 @@ def total_of(states: Sequence[IndicatorState], *, definition: int = 0) -> Indica
         max([one.greatest for one in states if one.greatest is not None], default=None),
         min([one.first for one in states if one.first is not None], default=None, key=_moment),
         max([one.last for one in states if one.last is not None], default=None, key=_moment),
-        sorted({digest for one in states for digest in one.values})[: MOST_VALUES + 1],
+        tuple(sorted({digest for one in states for digest in one.values})[: MOST_VALUES + 1]),
         rest,
-        [square, *less] if square else [],
+        (square, *less) if square else (),
     )
 
 
@@ -147,6 +148,11 @@ def show(compute: str, state: IndicatorState) -> Any:
     None where there is none yet. Of a state with a window hand in the total of the parts that count.
     """
     return _SHOW[compute](state)
+
+
+def showing(compute: str) -> Callable[[IndicatorState], Any]:
+    """What does that of one computation."""
+    return _SHOW[compute]
 
 
 def show_parts(compute: str, parts: Sequence[IndicatorState]) -> Any:
@@ -173,8 +179,16 @@ def _sum(state: IndicatorState, value: Any, _time: int, _seq: int) -> IndicatorS
     amount = number(value)
     if amount is None:
         return None
-    total, rest = _exact([state.total, amount, *state.rest]) if state.rest else _exact_of_two(state.total, amount)
-    return IndicatorState(state.definition, state.count + 1, total, rest=rest)
+    one = state.total
+    if state.rest:
+        total, rest = _exact([one, amount, *state.rest])
+    else:
+        # Of two, as most are: the nearest double, and what it leaves, which is one itself (Knuth's TwoSum).
+        total = one + amount
+        back = total - one
+        left = (one - (total - back)) + (amount - back)
+        rest = (left,) if left else ()
+    return IndicatorState(state.definition, state.count + 1, total, None, None, None, None, (), rest)
 
 
 def _stddev(state: IndicatorState, value: Any, _time: int, _seq: int) -> IndicatorState | None:
@@ -183,23 +197,25 @@ def _stddev(state: IndicatorState, value: Any, _time: int, _seq: int) -> Indicat
         return None
     total, rest = _exact([state.total, amount, *state.rest])
     square, less = _exact([*state.squares, *_square(amount)])
-    return IndicatorState(state.definition, state.count + 1, total, rest=rest, squares=[square, *less] if square else [])
+    return IndicatorState(state.definition, state.count + 1, total, rest=rest, squares=(square, *less) if square else ())
 
 
 def _min(state: IndicatorState, value: Any, _time: int, _seq: int) -> IndicatorState | None:
     amount = number(value)
     if amount is None:
         return None
-    least = amount if state.least is None else min(state.least, amount)
-    return IndicatorState(state.definition, state.count + 1, least=least)
+    held = state.least
+    least = amount if held is None or amount < held else held
+    return IndicatorState(state.definition, state.count + 1, 0.0, least)
 
 
 def _max(state: IndicatorState, value: Any, _time: int, _seq: int) -> IndicatorState | None:
     amount = number(value)
     if amount is None:
         return None
-    greatest = amount if state.greatest is None else max(state.greatest, amount)
-    return IndicatorState(state.definition, state.count + 1, greatest=greatest)
+    held = state.greatest
+    greatest = amount if held is None or amount > held else held
+    return IndicatorState(state.definition, state.count + 1, 0.0, None, greatest)
 
 
 def _first(state: IndicatorState, value: Any, time: int, seq: int) -> IndicatorState | None:
@@ -225,16 +241,16 @@ def _distinct(state: IndicatorState, value: Any, _time: int, _seq: int) -> Indic
     return IndicatorState(state.definition, state.count + 1, values=_with(state.values, digest))
 
 
-def _with(values: list[int], digest: int) -> list[int]:
+def _with(values: tuple[int, ...], digest: int) -> tuple[int, ...]:
     place = bisect_left(values, digest)
     if place > MOST_VALUES or _has(values, digest):
         return values
-    return [*values[:place], digest, *values[place:]][: MOST_VALUES + 1]
+    return (*values[:place], digest, *values[place:])[: MOST_VALUES + 1]
 
 
-def _has(values: Sequence[int], digest: int) -> bool:
+def _has(values: tuple[int, ...], digest: int) -> bool:
     place = bisect_left(values, digest)
-    return values[place : place + 1] == [digest]
+    return values[place : place + 1] == (digest,)
 
 
 def _least(parts: Mapping[int, IndicatorState]) -> dict[int, IndicatorState]:
@@ -251,7 +267,7 @@ def _least(parts: Mapping[int, IndicatorState]) -> dict[int, IndicatorState]:
         seen.update(fresh)
         least = sorted([*least, *fresh])[: MOST_VALUES + 1]
         limit = least[-1] if least else 0
-        if values := [digest for digest in fresh if digest <= limit]:
+        if values := tuple([digest for digest in fresh if digest <= limit]):
             kept[bucket] = IndicatorState(0, values=values)
     return kept
 
@@ -280,7 +296,7 @@ def _number_of(state: IndicatorState) -> int:
     return round(MOST_VALUES * 2**64 / (state.values[MOST_VALUES] + 1))
 
 
-def _exact(parts: list[float]) -> tuple[float, list[float]]:
+def _exact(parts: list[float]) -> tuple[float, tuple[float, ...]]:
     """The exact sum of ``parts`` in its one canonical form: the double nearest to it, then what that leaves, nearest first.
 
     ``math.fsum`` rounds the exact sum once (Shewchuk 1997), so the form does not depend on the order. Two or three parts are
@@ -294,15 +310,7 @@ def _exact(parts: list[float]) -> tuple[float, list[float]]:
         head = math.fsum(parts)
         if head:
             rest.append(head)
-    return total, rest
-
-
-def _exact_of_two(one: float, other: float) -> tuple[float, list[float]]:
-    """The same of two, as most are: the nearest double, and what it leaves, which is one itself (Knuth's TwoSum)."""
-    total = one + other
-    back = total - one
-    left = (one - (total - back)) + (other - back)
-    return total, [left] if left else []
+    return total, tuple(rest)
 
 
 def _moment(seen: TraitState) -> tuple[int, int]:
@@ -322,12 +330,12 @@ _ADD: Final[Mapping[str, Add]] = {
 }
 
 _SHOW: Final[Mapping[str, Callable[[IndicatorState], Any]]] = {
-    "count": lambda state: state.count,
-    "sum": lambda state: state.total,
+    "count": attrgetter("count"),
+    "sum": attrgetter("total"),
     "average": lambda state: state.total / state.count if state.count else None,
     "stddev": _deviation,
-    "min": lambda state: state.least,
-    "max": lambda state: state.greatest,
+    "min": attrgetter("least"),
+    "max": attrgetter("greatest"),
     "first": lambda state: None if state.first is None else state.first.value,
     "last": lambda state: None if state.last is None else state.last.value,
     "distinct": _number_of,

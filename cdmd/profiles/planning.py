@@ -4,21 +4,27 @@ Not for: what has accumulated (``indicators``), and which events meet which of t
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cdmd.config.schema import IndicatorSettings
 from cdmd.errors import ConditionFault
 from cdmd.kit.calculations import Calculation
+from cdmd.kit.comparisons import MISSING, Find
 from cdmd.kit.conditions import Condition
 from cdmd.kit.globs import Globs
 from cdmd.kit.templates import Template
 from cdmd.kit.windows import Window, parse_window
-from cdmd.models import Event, IndicatorState
+from cdmd.models import Event, IndicatorState, ProfileState, show_time
 from cdmd.profiles import indicators
+
+_NO_CONTEXT: Final[Mapping[str, Any]] = {}
 
 
 class Planned(NamedTuple):
-    """A counted indicator. It ``reads`` the event where it has a value or a condition; ``timed``: also the event's time."""
+    """A counted indicator. It ``reads`` the event where it has a value or a condition; ``timed``: also the event's time.
+
+    ``field``: all it reads is what stands there in ``data``, as with most.
+    """
 
     name: str
     on: Globs
@@ -30,25 +36,42 @@ class Planned(NamedTuple):
     timed: bool
     where: Condition | None
     window: Window | None
+    field: str | None
 
     def after(self, held: IndicatorState | None, value: Any, *, at: int, seq: int, now: int) -> IndicatorState | None:
         """What it has accumulated with one more ``value`` (see ``indicators.add``); None where the value must be skipped.
 
         What fell out of its window before ``now`` is let go, and so is a value that comes later than that.
         """
-        state = held if held is not None and held.definition == self.definition else IndicatorState(self.definition)
-        if self.window is None:
+        definition, window = self.definition, self.window
+        state = held if held is not None and held.definition == definition else IndicatorState(definition)
+        if window is None:
             return self.add(state, value, at, seq)
-        window, parts = self.window, state.parts
-        bucket, oldest = window.bucket(at), window.oldest(now)
+        parts, bucket, oldest = state.parts, window.bucket(at), window.oldest(now)
         if parts and min(parts) < oldest:
             parts = {each: part for each, part in parts.items() if each >= oldest}
         if bucket < oldest:
-            return IndicatorState(self.definition, parts=parts)
+            return IndicatorState(definition, parts=parts)
         if self.compute == "distinct":
-            return indicators.distinct_in(parts, value, bucket=bucket, definition=self.definition)
+            return indicators.distinct_in(parts, value, bucket=bucket, definition=definition)
         added = self.add(parts.get(bucket, indicators.EMPTY), value, at, seq)
-        return None if added is None else IndicatorState(self.definition, parts={**parts, bucket: added})
+        if added is None:
+            return None
+        return IndicatorState(definition, 0, 0.0, None, None, None, None, (), (), (), {**parts, bucket: added})
+
+    def read(self, record: dict[str, Any], event: Event) -> tuple[bool, Any]:
+        """Whether the event counts, and its value. Raises TemplateFault and ConditionFault.
+
+        ``record`` is the event as templates see it; what is not in it yet is put there, so that it is made once for an event.
+        """
+        if not record:
+            record |= record_of(event)
+        if self.timed and "time" not in record:
+            record["time"] = show_time(event.time or event.received)
+        if self.where is not None and not self.where.holds({"event": record}):
+            return False, None
+        value = None if self.value is None else self.value.render(record, _NO_CONTEXT)
+        return value is not None or self.value is None, value
 
     def at(self, held: IndicatorState | None, now: int) -> IndicatorState | None:
         """What it has accumulated under these settings and counts at ``now``."""
@@ -68,15 +91,38 @@ class Planned(NamedTuple):
         oldest, parts = self.window.oldest(now), held.parts
         return indicators.show_parts(self.compute, [part for bucket, part in parts.items() if bucket >= oldest])
 
+    def finding(self) -> Find:
+        """What finds in (state, now) the value that a condition reads: what there is to show, else what stands for nothing."""
+        name, definition, compute, window = self.name, self.definition, self.compute, self.window
+        show, neutral = indicators.showing(compute), indicators.NEUTRAL.get(compute, MISSING)
+        oldest = None if window is None else window.oldest
+
+        # What ``shown`` does, in one call: conditions are asked several times for nearly every event.
+        def find(judged: tuple[ProfileState, int]) -> Any:
+            state, now = judged
+            held = state.indicators.get(name)
+            if held is None or held.definition != definition:
+                return neutral
+            if oldest is None:
+                value = show(held)
+            else:
+                first = oldest(now)
+                inside = [part for bucket, part in held.parts.items() if bucket >= first]
+                value = show(inside[0]) if len(inside) == 1 else indicators.show_parts(compute, inside)
+            return neutral if value is None else value
+
+        return find
+
     def expires(self, held: IndicatorState | None, now: int) -> int | None:
         """The next moment after ``now`` at which something falls out of its window."""
-        if self.window is None or held is None or not held.parts or held.definition != self.definition:
+        window = self.window
+        if window is None or held is None or held.definition != self.definition or not (parts := held.parts):
             return None
-        if (moment := self.window.expires(min(held.parts))) > now:
+        if (moment := window.expires(min(parts))) > now:
             return moment
-        oldest = self.window.oldest(now)
-        inside = [bucket for bucket in held.parts if bucket >= oldest]
-        return max(self.window.expires(min(inside)), now + 1) if inside else None
+        oldest = window.oldest(now)
+        inside = [bucket for bucket in parts if bucket >= oldest]
+        return max(window.expires(min(inside)), now + 1) if inside else None
 
 
 def planned(name: str, settings: IndicatorSettings, problems: list[str]) -> Planned:
@@ -98,7 +144,21 @@ def planned(name: str, settings: IndicatorSettings, problems: list[str]) -> Plan
     reads = value is not None or where is not None
     timed = value is not None and bool(value.roots & {"time", "@"})
     timed = timed or (where is not None and not where.paths().isdisjoint({("event",), ("event", "time")}))
-    return Planned(name, Globs(settings.on or ()), value, settings.compute, add, definition, reads, timed, where, window)
+    steps = value.steps if value is not None and where is None else None
+    field = steps[1] if steps is not None and len(steps) == 2 and steps[0] == "data" else None  # noqa: PLR2004 - data.FIELD
+    return Planned(
+        name,
+        Globs(settings.on or ()),
+        value,
+        settings.compute,
+        add,
+        definition,
+        reads=reads,
+        timed=timed,
+        where=where,
+        window=window,
+        field=field if isinstance(field, str) else None,
+    )
 
 
 def calculations(

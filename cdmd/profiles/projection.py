@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 from cdmd.config.governing import PrivacySettings
 from cdmd.config.schema import IndicatorSettings, TraitSettings
 from cdmd.errors import ConditionFault, ConfigInvalid, TemplateFault
-from cdmd.kit.comparisons import MISSING, Find
-from cdmd.models import Event, IndicatorState, Micros, ProfileState, Seq, TraitState, show_time
+from cdmd.kit.comparisons import Find
+from cdmd.models import Event, IndicatorState, Micros, ProfileState, Seq, TraitState
 from cdmd.profiles import indicators
-from cdmd.profiles.planning import Planned, calculated, calculations, planned, record_of
+from cdmd.profiles.planning import Planned, calculated, calculations, planned
 from cdmd.profiles.purposes import Purposes
 from cdmd.profiles.purposes import combine as combine_purposes
 
@@ -116,8 +116,12 @@ class Projection:
     def expires(self, state: ProfileState, now: int, *, among: Collection[str]) -> Micros | None:
         """The next moment after ``now`` at which the clock alone changes one of these counted indicators; None: it will not."""
         held, entries = state.indicators, self._indicators
-        moments = [moment for name in among if (moment := entries[name].expires(held.get(name), now)) is not None]
-        return Micros(min(moments)) if moments else None
+        first: int | None = None
+        for name in among:
+            moment = entries[name].expires(held.get(name), now)
+            if moment is not None and (first is None or moment < first):
+                first = moment
+        return None if first is None else Micros(first)
 
     def combine(self, winner: ProfileState, loser: ProfileState) -> int:
         """Add the loser's traits and indicators to the winner: the newest value of each trait, and indicators exactly.
@@ -192,13 +196,7 @@ class Projection:
         entry = self._indicators.get(name)
         if entry is None:
             raise ValueError(name)
-        shown, neutral = entry.shown, indicators.NEUTRAL.get(entry.compute, MISSING)
-
-        def find(judged: tuple[ProfileState, int]) -> Any:
-            value = shown(judged[0].indicators.get(name), judged[1])
-            return neutral if value is None else value
-
-        return find
+        return entry.finding()
 
     def estimated(self, state: ProfileState, now: Micros) -> list[str]:
         """Which of the indicators shown are estimates."""
@@ -227,28 +225,25 @@ class Projection:
     def _accumulate(
         self, plan: tuple[Planned, ...], held: dict[str, IndicatorState], event: Event, at: Micros, seq: Seq, now: Micros
     ) -> list[str]:
-        record: dict[str, Any] | None = None
-        skipped: list[str] = []
+        record: dict[str, Any] = {}
+        data, skipped = event.data, list[str]()
         for entry in plan:
+            name, _, _, _, add, definition, reads, _, _, window, field = entry
             value = None
-            if entry.reads:
-                if record is None:
-                    record = record_of(event)
-                if entry.timed and "time" not in record:
-                    record["time"] = show_time(event.time or event.received)
+            if field is not None:
+                if (value := data.get(field)) is None:
+                    continue
+            elif reads:
                 try:
-                    if entry.where is not None and not entry.where.holds({"event": record}):
-                        continue
-                    value = None if entry.value is None else entry.value.render(record, _NO_CONTEXT)
+                    counts, value = entry.read(record, event)
                 except (TemplateFault, ConditionFault):
-                    skipped.append(entry.name)
+                    skipped.append(name)
                     continue
-                if value is None and entry.value is not None:
+                if not counts:
                     continue
-            name = entry.name
             own = held.get(name)
-            if entry.window is None and own is not None and own.definition == entry.definition:
-                added = entry.add(own, value, at, seq)
+            if window is None and own is not None and own.definition == definition:
+                added = add(own, value, at, seq)
             else:
                 added = entry.after(own, value, at=at, seq=seq, now=now)
             if added is None:
@@ -263,11 +258,15 @@ class Projection:
         if not held and len(event.traits) <= MOST_TRAITS:
             held.update({name: TraitState(value, at, seq, source) for name, value in event.traits.items()})
             return 0
+        trust = self._trust
         for name, value in event.traits.items():
             old, new = held.get(name), TraitState(value, at, seq, source)
-            if old is None and len(held) >= MOST_TRAITS:
-                ignored += 1
-            elif old is None or self._replaces(name, new, old):
+            if old is None:
+                if len(held) < MOST_TRAITS:
+                    held[name] = new
+                else:
+                    ignored += 1
+            elif self._replaces(name, new, old) if name in trust else at > old.time or (at == old.time and seq > old.seq):
                 held[name] = new
         return ignored
 
