@@ -25,6 +25,12 @@ _SIGN_BY_SIGN: Final = {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"}
 _UNSOUND: Final = 32
 """So many lines of a stretch that are no sound records are looked for among its others."""
 
+_TRIES: Final = 8
+"""So often lines that are records by themselves are looked for where few are found: each look is at all that is held."""
+
+_PAYS: Final = 50
+"""So many that are found are worth one look."""
+
 ValueOf: TypeAlias = Callable[[Sequence[str], Sequence[Any]], dict[str, Any] | Fault]
 """What a record's texts under these names are."""
 
@@ -106,39 +112,58 @@ class CsvReading:
 
     def rows(self, lines: Stretches, value_of: ValueOf) -> Iterator[Row]:
         """All that are left of ``lines``, which it was made of; many at once where each line is a record by itself."""
-        before = end = 0
+        before, end, tries = 0, 0, _TRIES
         while (record := next(self.records, None)) is not None:
-            row = self._kept(record[0] + before, record[1])
-            if row is not None:
+            if (row := self._kept(record[0] + before, record[1])) is not None:
                 yield row
-            while not self._splitter.ahead and lines.passed >= end and (stretch := lines.stretch()):
-                if (alone := self._alone(stretch)) is None:
-                    end = lines.passed + len(stretch)
-                    break
+            left = 0
+            while not left and not self._splitter.ahead and lines.passed >= end:
                 first = lines.number + 1
-                lines.take(stretch)
+                alone, left = self._taken(lines)
                 before += len(alone)
                 yield from self._at_once(alone, first, value_of)
+                tries = min(tries + len(alone) // _PAYS, _TRIES)
+            tries -= bool(left)
+            if not tries:
+                end, tries = lines.passed + left, _TRIES
+
+    def _taken(self, lines: Stretches) -> tuple[list[str], int]:
+        """The next lines, as far as each is a record by itself, and how many bytes of their stretch are left; 1 at the end."""
+        stretch = lines.stretch()
+        even = self._even(stretch)
+        alone = self._alone(even)
+        if not alone:
+            return [], len(stretch) or 1
+        lines.take(even)
+        return alone, len(stretch) - len(even)
+
+    def _even(self, stretch: bytes) -> bytes:
+        """Its first lines, before one with an odd number of quotes: that one may be part of a record."""
+        quote, size = self._settings.quote.encode(), 0
+        if quote and quote in stretch:
+            for line in stretch.split(b"\n"):
+                if line.count(quote) % 2:
+                    return stretch[:size]
+                size += len(line) + 1
+        return stretch
 
     def _kept(self, place: int, raw: bytes | None) -> Row | None:
         return None if raw is not None and raw.isspace() else self.row(place, raw)
 
-    def _alone(self, stretch: bytes) -> list[str] | None:
-        """Its lines, where each is a record by itself for all that can be told from their signs; else None."""
+    def _alone(self, stretch: bytes) -> list[str]:
+        """Its lines, where each is a record by itself for all that can be told from their other signs; else none."""
         settings = self._settings
         if self.encoding not in _SIGN_BY_SIGN or len(self.names) <= 1 or self._delimiter.isspace() or settings.escape:
-            return None
+            return []
         plain = stretch.replace(b"\r\n", b"\n") if b"\r" in stretch else stretch
         if b"\0" in plain or len(stretch) > settings.max_record.bytes:
-            return None
+            return []
         try:
             lines = plain.decode(self.encoding).split("\n")
         except UnicodeDecodeError:
-            return None
+            return []
         lines.pop()
-        quote = settings.quote
-        odd = quote and quote.encode() in plain and any(line.count(quote) % 2 for line in lines)
-        return None if odd else lines
+        return lines
 
     def _at_once(self, lines: Sequence[str], first: int, value_of: ValueOf) -> Iterator[Row]:
         """One reader for all of them, from line ``first`` on; one that is no sound record goes its way by itself.

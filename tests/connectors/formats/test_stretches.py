@@ -123,9 +123,32 @@ def test_sound_records_of_a_large_file_are_read_at_once() -> None:
     )
     reading.row = None  # type: ignore[assignment,method-assign]
     next(reading.records)
-    found = list(reading._at_once(reading._alone(lines.stretch()) or [], 3, reading._columns.value))
+    found = list(reading._at_once(reading._alone(lines.stretch()), 3, reading._columns.value))
     assert found[-1].line == found[-1].number + 2
     assert len(found) > 5_000
+
+
+@pytest.mark.parametrize(("every", "most"), [(100, 200), (1, 8_000)], ids=["some", "all"])
+def test_a_record_of_several_lines_takes_no_other_the_slow_way(every: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are many, all go that way before looking for others has cost more than that does."""
+    slowly, looks = list[int](), list[Stretches]()
+    kept, taken = CsvReading._kept, CsvReading._taken
+
+    def met(self: CsvReading, place: int, raw: bytes | None) -> Row | None:
+        slowly.append(place)
+        return kept(self, place, raw)
+
+    def looked(self: CsvReading, lines: Stretches) -> tuple[list[str], int]:
+        looks.append(lines)
+        return taken(self, lines)
+
+    monkeypatch.setattr(CsvReading, "_kept", met)
+    monkeypatch.setattr(CsvReading, "_taken", looked)
+    rows = [b'%d,"x\ny"\n' % n if n % every == 0 else b"%d,x\n" % n for n in range(8_000)]
+    found = list(Csv(CsvSettings()).rows(io.BytesIO(b"a,b\n" + b"".join(rows))))
+    assert [one.value["a"] for one in found] == [str(n) for n in range(8_000)]  # type: ignore[index]
+    assert len(slowly) <= most
+    assert len(looks) < 400
 
 
 @pytest.mark.parametrize("line", [",", "", "x", 'a"b'], ids=["no values", "blank", "short", "quote"])
