@@ -31,14 +31,14 @@ Meanwhile: TypeAlias = Callable[[HandingOn], AbstractAsyncContextManager[None]]
 """What a node does that stands by: what is sent to it goes to that handler."""
 
 
-async def begin(
-    link: Link, place: Place, *, holder: str, clock: Clock, meanwhile: Meanwhile | None = None
-) -> tuple[Leases, Lease]:
+async def begin(link: Link, place: Place, *, clock: Clock, meanwhile: Meanwhile | None = None) -> tuple[Leases, Lease] | None:
     """The journal's lease, waited for as long as one lasts of which its holder is gone. Raises ``InUse``.
 
-    With something to do ``meanwhile`` it is waited for until there is nobody else who has it.
+    With something to do ``meanwhile`` it is waited for until there is nobody else who has it. None where no holder is named.
     """
-    leases = JetStreamLeases(link, name=place.name, replicas=place.replicas, holder=holder, clock=clock)
+    if place.holder is None:
+        return None
+    leases = JetStreamLeases(link, name=place.name, replicas=place.replicas, holder=place.holder, clock=clock)
     await leases.ensure()
     if meanwhile is not None and (lease := await leases.take(_JOURNAL, seconds=SECONDS)) is None:
         async with meanwhile(HandingOn(partial(hand_on, link, place.name))):

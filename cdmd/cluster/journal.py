@@ -70,8 +70,7 @@ class JetStreamJournal(Journal):
     ) -> AsyncIterator[Self]:
         """Open or make the journal at ``place``; ``new_id`` names it, and who writes now. Whoever opened it before is ousted.
 
-        Where another one writes it, ``meanwhile`` is what is done until it is gone.
-
+        Where another one writes it ``meanwhile`` is what is done until it is gone.
         Raises ``Damaged`` (the servers have less than was acknowledged), ``NotDurable`` (they cannot be reached), ``InUse``
         (another one writes it, where ``place`` names a holder) and ``CdmdError`` (they cannot keep it as configured).
         """
@@ -79,9 +78,7 @@ class JetStreamJournal(Journal):
         async with AsyncExitStack() as stack:
             link = await stack.enter_async_context(Link.open(place.access, name=f"cdmd {place.name}", patience=patience))
             journal = cls(link, place, writer=new_id(), clock=clock, mark_path=mark_path, tail=tail)
-            held = None
-            if place.holder is not None:
-                held = await begin(link, place, holder=place.holder, clock=clock, meanwhile=meanwhile)
+            held = await begin(link, place, clock=clock, meanwhile=meanwhile)
             await journal._begin(new_id)
             if held is not None:
                 await stack.enter_async_context(kept(*held, clock=clock))
