@@ -59,7 +59,8 @@ def replayed(
     found: dict[ProfileKey, list[tuple[Carried, str]]] = {}
     for one in sorted(events, key=order):
         forms = Forms([pair for pair in one.pairs if pair in among], frozenset(one.derived))
-        key, rule = people.resolve(forms, seq=one.seq, at=one.time, source=one.source)
+        resolved = people.resolve(forms, seq=one.seq, at=one.time, source=one.source)
+        key, rule = resolved.profile, resolved.rule
         if key is not None:
             found.setdefault(key, []).append((one, rule))
     states = known.profiles | people.profiles

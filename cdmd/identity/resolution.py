@@ -50,7 +50,7 @@ def complete(rule: str) -> bool:
     return "; " not in rule
 
 
-class Resolution(NamedTuple):
+class Resolution(msgspec.Struct, frozen=True, gc=False):
     """Whose event it is (None: nobody's) and why, in words that hold no personal data."""
 
     profile: ProfileKey | None
@@ -123,7 +123,10 @@ class People:
         if not identifiers:
             return Resolution(None, "no usable identifier")
         moved, stored = self.owners, self._known.owners
-        owners = [moved.get(pair) or stored.get(pair) for pair in identifiers]  # no key is 0
+        if moved:
+            owners = [moved.get(pair) or stored.get(pair) for pair in identifiers]  # no key is 0
+        else:
+            owners = [stored.get(pair) for pair in identifiers]
         known = owners[0]
         if known is None and not any(owners) and not self._protected:
             return Resolution(self._newcomer(forms, seq=seq, at=at, source=source), "new")

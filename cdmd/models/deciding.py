@@ -120,6 +120,7 @@ class Changes(msgspec.Struct, kw_only=True):
     ``profiles`` holds new and changed rows; ``owners`` new or moved identifiers; ``unparked`` the rows whose effects are here;
     ``counts`` adds to (connector, counter). ``swayed``: extensions have a say in it or in what waits, so it may be other when
     applied again. ``due``: what it was before, where it is another one; ``notices`` in their order, ``failures`` by audience.
+    ``packed``: the bodies of some of the ``profiles`` (``pack_profile``), None or nothing for the others.
     ``outgoing``: what goes to targets because of it. ``newcomers`` are none of the ``profiles``, ``owners`` and ``activities``.
     ``regrouped`` where profiles were made anew.
     """
@@ -127,6 +128,7 @@ class Changes(msgspec.Struct, kw_only=True):
     position: Seq | None = None
     seen: dict[Digest, Seen] = {}
     profiles: dict[ProfileKey, ProfileState] = {}
+    packed: dict[ProfileKey, bytes | None] = {}
     owners: dict[tuple[str, str], ProfileKey] = {}
     merges: list[Merge] = []
     activities: list[Activity] = []

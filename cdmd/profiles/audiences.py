@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from typing_extensions import override
 
 from cdmd.config.meaning import AUDIENCE_NAMES, PROFILE_NAMES, audience_problems
@@ -24,7 +25,7 @@ _MOST_PLANS: Final = 4096
 _ALL: Final = "*"
 
 
-class Move(NamedTuple):
+class Move(msgspec.Struct, frozen=True, gc=False):
     """A profile is in an audience now, or no longer."""
 
     audience: str
@@ -160,11 +161,11 @@ class Audiences:
                 moves.append(Move(one.name, entered))
         if moves:
             after = dict(inside)
-            for name, entered in moves:
-                if entered:
-                    after[name] = int(now)
+            for move in moves:
+                if move.entered:
+                    after[move.audience] = int(now)
                 else:
-                    del after[name]
+                    del after[move.audience]
             state.audiences = after
         return moves
 

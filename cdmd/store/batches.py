@@ -160,7 +160,8 @@ def write_people(tables: Tables, changes: Changes, newest: Mapping[ProfileKey, S
     Returned are the rows of the newcomers' activities.
     """
     came = list(map(newcomer_rows, changes.newcomers))
-    people = [(*profile_row(key, state), newest.get(key)) for key, state in changes.profiles.items()]
+    packed = changes.packed
+    people = [(*profile_row(key, state, packed.get(key)), newest.get(key)) for key, state in changes.profiles.items()]
     tables.insert("put_profiles", sorted([*people, *(profile for profile, _ in came)], key=_first))
     moved = sorted((key, seq) for key, seq in newest.items() if key not in changes.profiles)
     tables.run_many("chain_ahead", [(seq, key) for key, seq in moved])

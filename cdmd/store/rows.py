@@ -87,18 +87,26 @@ def _row(columns: tuple[Any, ...], body: bytes) -> tuple[Any, ...]:
 def _open(row: Sequence[Any], decoder: msgspec.msgpack.Decoder[T], what: str) -> T:
     *columns, kept, body = row
     if row_sum(columns, body) != kept:
-        raise Damaged(f"the store is damaged: {what} {row[0]} does not match its checksum; mend it with: cdmd restore FILE")
+        raise _damaged(what, row[0])
     return decoder.decode(body)
 
 
-def profile_row(key: ProfileKey, state: ProfileState) -> tuple[Any, ...]:
-    """(id, public, sum, body)."""
-    return _row((key, state.public), pack_profile(state))
+def _damaged(what: str, named: object) -> Damaged:
+    return Damaged(f"the store is damaged: {what} {named} does not match its checksum; mend it with: cdmd restore FILE")
+
+
+def profile_row(key: ProfileKey, state: ProfileState, packed: bytes | None = None) -> tuple[Any, ...]:
+    """(id, public, sum, body); ``packed`` is the body where it is made already."""
+    public, body = state.public, packed or pack_profile(state)
+    return key, public, row_sum((key, public), body), body
 
 
 def read_profile(row: Sequence[Any]) -> ProfileState:
     """The state in (id, public, sum, body). Raises ``Damaged``, as all the others do."""
-    return _open(row, _PROFILE, "profile")
+    key, public, kept, body = row
+    if row_sum((key, public), body) != kept:
+        raise _damaged("profile", key)
+    return _PROFILE.decode(body)
 
 
 def newcomer_rows(one: Newcomer) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -115,8 +123,9 @@ def identifier_row(kind: int, value: str, profile: ProfileKey) -> tuple[Any, ...
 
 def activity_row(one: Activity) -> tuple[Any, ...]:
     """(seq, profile, time, sum, body)."""
+    seq, profile, time = columns = one.seq, one.profile, one.time
     body = pack_activity(one.event, one.rule, one.trace, clock_ahead=one.clock_ahead)
-    return _row((one.seq, one.profile, one.time), body)
+    return seq, profile, time, row_sum(columns, body), body
 
 
 def read_activity(row: Sequence[Any]) -> Activity:

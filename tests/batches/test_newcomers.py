@@ -25,7 +25,22 @@ from cdmd.config.schema import AudienceSettings, IdentifierSettings, IdentitySet
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.spans import SpanContext
-from cdmd.models import Apply, Bury, Changes, Discard, Entry, Event, Extended, Fault, Hold, Item, Micros, Seq, to_micros
+from cdmd.models import (
+    Apply,
+    Bury,
+    Changes,
+    Discard,
+    Entry,
+    Event,
+    Extended,
+    Fault,
+    Hold,
+    Item,
+    Micros,
+    Seq,
+    pack_profile,
+    to_micros,
+)
 from cdmd.privacy.suppressions import Suppressions
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
@@ -183,6 +198,35 @@ def test_the_store_and_what_is_told_are_the_same_whichever_way(batches: Any, rul
     expected = written(batches, rules, ordinary)
     for way in (at_once, in_steps, across):
         assert written(batches, rules, way) == expected, way.__name__
+
+
+@pytest.mark.parametrize("rules", [HASHED, msgspec.structs.replace(RULES, **OTHERS["audiences"])], ids=["plain", "judged"])
+@settings(max_examples=50, deadline=None)
+@given(batches=BATCHES)
+@example(
+    batches=[
+        [event(1, email="a@example.com"), event(2, customer_no="C1"), event(3, email="a@example.com", customer_no="C1")],
+        [event(4, email="a@example.com"), event(5, email="b@example.com")],
+        [event(6, email="b@example.com"), event(7, email="b@example.com"), event(8, phone="070 123 45 67")],
+    ]
+)
+def test_the_body_of_a_row_that_was_made_early_is_that_of_what_became_of_the_profile(batches: Any, rules: Rules) -> None:
+    with store() as (tables, _), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Newcomers, "take", lambda *_: None)
+        for one in decisions(batches, rules):
+            changes = apply(one.wanted, one, tables, now=lambda: NOW)
+            early = {key: body for key, body in changes.packed.items() if body is not None}
+            assert early == {key: pack_profile(changes.profiles[key]) for key in early}
+
+
+def test_the_body_of_a_row_is_made_early_for_whom_one_event_is_about() -> None:
+    (decision,) = decisions([[event(1, email="a@example.com"), *[event(n, email="b@example.com") for n in (2, 3, 4)]]], RULES)
+    with store() as (tables, _), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Newcomers, "take", lambda *_: None)
+        assert [body is None for body in apply(decision.wanted, decision, tables, now=lambda: NOW).packed.values()] == [
+            False,
+            True,
+        ]
 
 
 def one(**changed: Any) -> Prepared:
