@@ -26,6 +26,7 @@ from cdmd.store.appending import Commit
 from cdmd.store.frames import HEAD
 from cdmd.store.journal_process import COMMIT, DONE, END, OPEN, RUN, opening
 from cdmd.store.process import Child, ended, launched
+from cdmd.store.writer import tell
 
 T = TypeVar("T")
 _MODULE: Final = "cdmd.store.journal_process"
@@ -163,14 +164,10 @@ class OwnWriter:
     def _came(self, kind: bytes, content: bytes) -> None:
         future, then = self._sent.popleft()
         said: Any = pickle.loads(content)  # noqa: S301 - of the process that we started
-        if kind == DONE and then is not None:
-            then(said)
-        if future.done():
-            return
         if kind == DONE:
-            future.set_result(said)
+            tell(future, then, said, None)
         else:
-            future.set_exception(said)
+            tell(future, None, None, said)
 
     # ---- one process after the other ---------------------------------------------------------------------------------
 

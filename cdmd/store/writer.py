@@ -42,14 +42,28 @@ class _Job(Generic[C_co, T]):
         self.post(None if error is not None else outcome.result(), error)
 
     def _deliver(self, result: Any, error: BaseException | None) -> None:
-        if error is None and self.then is not None:
-            self.then(result)
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(error)
+        tell(self.future, self.then, result, error)
+
+
+def tell(future: "asyncio.Future[Any]", then: Callable[[Any], None] | None, result: Any, error: BaseException | None) -> None:
+    """Say what became of a job: to ``then`` where it succeeded, and to whoever waits for it. For the loop's thread.
+
+    Never raises, so that nobody behind it is kept from his answer: what ``then`` raises belongs to the one who waits, and to
+    the loop's own handler where nobody does any more.
+    """
+    if error is None and then is not None:
+        try:
+            then(result)
+        except Exception as fault:  # noqa: BLE001 - as said above
+            error = fault
+            if future.done():
+                future.get_loop().call_exception_handler({"message": "nobody waits for this any more", "exception": fault})
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 def _always(_: object) -> bool:

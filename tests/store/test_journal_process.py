@@ -285,6 +285,24 @@ async def test_an_answer_in_pieces_is_put_together(tmp_path: Path) -> None:
         there.close()
 
 
+async def test_a_callback_that_raises_keeps_no_other_from_its_answer(tmp_path: Path) -> None:
+    """Seen to fail when it came out where answers are read: nobody was told any more."""
+    link, there = socket.socketpair()
+    async with OwnWriter(OwnJournal(start=lambda module, keep: (link, Over())), tmp_path / "x", lambda: Seq(0)) as writer:
+
+        def broken(said: object) -> None:
+            raise LookupError(said)
+
+        first = writer._ask(RUN, len, broken)
+        second = writer._ask(RUN, len, None)
+        content = pickle.dumps("here")
+        there.send((b"=" + len(content).to_bytes(4, "big") + content) * 2)
+        with pytest.raises(LookupError), anyio.fail_after(30):
+            await first
+        assert await second == "here"
+        there.close()
+
+
 def test_what_was_not_told_its_database_says_so() -> None:
     link, there = socket.socketpair()
     with link, there:
