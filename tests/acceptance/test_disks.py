@@ -21,8 +21,10 @@ from tests.acceptance.workload import CONFIG
 
 SEED = int(os.environ.get("CDMD_SEED", "20261124"))
 _BACK = 5.0
+_OWN = '[journal]\nprocess = "own"\n'
 
 pytestmark = [pytest.mark.acceptance]
+in_either_way = pytest.mark.parametrize("own", [False, True], ids=["a thread writes", "a process of its own writes"])
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="failing calls are injected with strace")
 Injected = Callable[[str], list[str]]
 
@@ -39,8 +41,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)
 
 
-def _on(place: Path, folder: Path, *, reserve: str, plugins: Sequence[str] = ()) -> DaemonProcess:
-    config = f'[daemon]\nstate_dir = "{place}/state"\n[journal]\nreserve = "{reserve}"\n{CONFIG}'
+def _on(place: Path, folder: Path, *, reserve: str, plugins: Sequence[str] = (), own: bool = False) -> DaemonProcess:
+    journal = f'{_OWN if own else "[journal]"}\nreserve = "{reserve}"\n'
+    config = f'[daemon]\nstate_dir = "{place}/state"\n{journal}{CONFIG}'
     one = daemon(folder / "daemon", plugins=[HOLDING, *plugins], config=config)
     one.state_dir = place / "state"
     return one
@@ -117,10 +120,10 @@ def test_below_its_reserve_nothing_is_acknowledged_and_above_it_all_is_again(tmp
     assert ledger.without_retry_after == 0
 
 
-def _full(folder: Path, place: Path, *, plugins: Sequence[str] = ()) -> list[str]:
+def _full(folder: Path, place: Path, *, plugins: Sequence[str] = (), own: bool = False) -> list[str]:
     """A disk without a byte left, and then with some again; what was lost or wrong."""
     ledger = Ledger()
-    with Load(ledger, seed=SEED) as load, _on(place, folder, reserve="0B", plugins=plugins) as one:
+    with Load(ledger, seed=SEED) as load, _on(place, folder, reserve="0B", plugins=plugins, own=own) as one:
         load.to(one.url)
         assert ledger.acknowledgement_after(0.0, seconds=60)
         filler = _fill(place)
@@ -138,8 +141,9 @@ def _full(folder: Path, place: Path, *, plugins: Sequence[str] = ()) -> list[str
     return findings + ([f"{ledger.without_retry_after} refusals without Retry-After"] if ledger.without_retry_after else [])
 
 
-def test_a_full_disk_loses_nothing_and_is_recovered_from_without_a_restart(tmp_path: Path, small_disk: Path) -> None:
-    assert _full(tmp_path, small_disk) == []
+@in_either_way
+def test_a_full_disk_loses_nothing_and_is_recovered_from_without_a_restart(tmp_path: Path, small_disk: Path, own: bool) -> None:
+    assert _full(tmp_path, small_disk, own=own) == []
 
 
 def test_a_full_disk_catches_a_daemon_that_remembers_an_id_before_its_commit(tmp_path: Path, small_disk: Path) -> None:
@@ -198,14 +202,15 @@ def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
 
 
 @needs_strace
+@in_either_way
 @pytest.mark.parametrize(
     "rule",
     ["fdatasync:error=EIO:when=40..48", "pwrite64:error=EROFS:when=300..330"],
     ids=["sync fails", "read-only"],
 )
-def test_a_disk_that_fails_for_a_while_takes_nothing_acknowledged_with_it(tmp_path: Path, rule: str) -> None:
+def test_a_disk_that_fails_for_a_while_takes_nothing_acknowledged_with_it(tmp_path: Path, rule: str, own: bool) -> None:
     ledger = Ledger()
-    one = daemon(tmp_path / "daemon")
+    one = daemon(tmp_path / "daemon", config=CONFIG + _OWN if own else CONFIG)
     with Load(ledger, seed=SEED) as load, _started(one, tmp_path, rule):
         load.to(one.url)
         assert ledger.acknowledgement_after(0.0, seconds=60)
