@@ -31,9 +31,10 @@ Degraded: TypeAlias = Callable[[str, str], None]
 """Called with a connector's name and the fault's type name when it failed to answer."""
 
 _PAUSED_RETRY: Final = 60
-_AT_ONCE: Final = 32
+_AT_ONCE: Final = 64
 _PROBE_METHODS: Final = ("GET", "HEAD")
 _MOUNTED: Final = attrgetter("mounted")
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
 class Edge:
@@ -130,7 +131,7 @@ class Edge:
             emitting: list[Visit] = []
             for visit, found in decided:
                 if isinstance(found, Emission):
-                    visit.wanted = found
+                    visit.wanted, visit.answer = found, found.answer
                     emitting.append(visit)
                 elif isinstance(found, Answer):
                     self._end(visit, found)
@@ -138,6 +139,8 @@ class Edge:
                     self._start(visit, found, _checked)
             for mounted, visits in groupby(emitting, key=_MOUNTED):
                 self._emit(mounted, list(visits))
+            for visit in emitting:
+                del visit.wanted
         finally:
             if self._arrived:
                 loop = asyncio.get_running_loop()
@@ -165,7 +168,7 @@ class Edge:
     def _request(self, visit: Visit, now: datetime) -> Request:
         exchange, pieces, mounted, named = visit.exchange, visit.pieces, visit.mounted, visit.named
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        visit.pieces = []
+        visit.pieces, visit.named = [], _NOTHING
         headers, peer, certificate = exchange.headers, exchange.peer, exchange.certificate
         proxies = self._proxies
         if proxies is not None:
@@ -255,7 +258,7 @@ class Edge:
     def settle(self, visit: Visit, verdicts: list[Verdict] | None, error: Overloaded | None) -> None:
         """What ``visit`` wanted on the disk is there, or is not: answer."""
         try:
-            answer = self._trouble(visit, error) if error is not None else _checked(visit.wanted.answer(verdicts or ()))
+            answer = self._trouble(visit, error) if error is not None else _checked(visit.answer(verdicts or ()))
         except BaseException as fault:  # noqa: BLE001 - the border, as above
             answer = self._trouble(visit, fault)
         self._end(visit, answer)

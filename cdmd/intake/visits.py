@@ -1,12 +1,12 @@
 """A request on its way through the edge, from its head to its answer. Not here: what is done with it (``edge``)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from cdmd.errors import Overloaded
 from cdmd.intake.routes import Mounted
 from cdmd.kit.exchanges import Exchange
-from cdmd.models import Emission, Verdict
+from cdmd.models import Answer, Emission, Verdict
 
 
 class Answering(Protocol):
@@ -24,10 +24,13 @@ class Answering(Protocol):
 class Visit:
     """A request on its way through the edge: for whom, what it holds of the bytes in flight, and what waits for its commit."""
 
-    __slots__ = ("_edge", "due", "ended", "exchange", "gzipped", "mounted", "named", "pieces", "size", "wanted")
+    __slots__ = ("_edge", "answer", "due", "ended", "exchange", "gzipped", "mounted", "named", "pieces", "size", "wanted")
 
     wanted: Emission
-    """What its connector wants on the disk; nothing there where it only answers."""
+    """What its connector wants on the disk; nothing there where it only answers, nor once that is on its way."""
+
+    answer: Callable[[Sequence[Verdict]], Answer]
+    """What makes its answer of the verdicts; as ``wanted``."""
 
     def __init__(self, edge: Answering, exchange: Exchange, mounted: Mounted, named: Mapping[str, str], gzipped: bool) -> None:
         self._edge, self.exchange, self.mounted, self.named, self.gzipped = edge, exchange, mounted, named, gzipped

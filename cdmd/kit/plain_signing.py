@@ -42,9 +42,9 @@ def plainly(scheme: Scheme, keys: Sequence[tuple[int, Key]]) -> Plainly | None:
             signed = _spelt(form, parts, named, body) if parts else body
         except (ValueError, KeyError):
             return None
-        found = None
+        found, candidates = None, (offered,)
         for place, key in keys:  # all of them, as the time taken must not say which
-            if key.proves(signed, (offered,)) and found is None:
+            if key.proves(signed, candidates) and found is None:
                 found = place
         return found
 

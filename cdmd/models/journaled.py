@@ -1,5 +1,6 @@
 """What the journal holds, and how it is written there."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 
@@ -60,13 +61,11 @@ class Journaled(msgspec.Struct, frozen=True, gc=False):
     entry: Entry
 
 
-_ENTRY_ENCODER = msgspec.msgpack.Encoder()
 _ENTRY_DECODER = msgspec.msgpack.Decoder(Entry)
 
 
-def encode_entry(entry: Entry) -> bytes:
-    """The entry as MessagePack, as the journal, ``parked`` and the dead letters keep it."""
-    return _ENTRY_ENCODER.encode(entry)
+encode_entry: Final[Callable[[Entry], bytes]] = msgspec.msgpack.Encoder().encode
+"""The entry as MessagePack, as the journal, ``parked`` and the dead letters keep it."""
 
 
 def decode_entry(encoded: bytes) -> Entry:

@@ -1,9 +1,9 @@
 """Where an acknowledgement's time goes: the intake without sockets, with more behind it at each step.
 
-Each request is handed to a connection as it came from the wire; the transport only notes its answer. ``bare``, ``mapping`` and
-``durable`` are those of ``server``; ``nowhere`` is the whole intake on a journal that keeps nothing and has no thread, so that
-``durable`` less ``nowhere`` is what another thread and the disk cost. What is missing from ``intake`` is the kernel's and the
-loop's part of a connection. Run: python -m tests.bench.pieces
+Each request is handed to a connection as it came from the wire; the transport only notes its answer. ``bare``, ``mapping``,
+``durable`` and ``own`` are those of ``server``; ``nowhere`` is the whole intake on a journal that keeps nothing and has no
+thread, so that ``durable`` less ``nowhere`` is what another thread and the disk cost. What is missing from ``intake`` is the
+kernel's and the loop's part of a connection. Run: python -m tests.bench.pieces
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from tests.bench.load import Plan, requests
 from tests.bench.server import Bare, MapsOnly, _connector, durable
 from tests.bench.setup import CONFIG
 
-STEPS = ("bare", "mapping", "nowhere", "durable")
+STEPS = ("bare", "mapping", "nowhere", "durable", "own")
 CONNECTIONS, ROUND, ROUNDS = 64, 5_000, 8
 
 
@@ -75,7 +75,8 @@ class _Nowhere:
 async def _handler(step: str, folder: Path, config: Config, stack: AsyncExitStack) -> Any:
     if step == "bare":
         return Bare()
-    source: Any = MapsOnly(config) if step == "mapping" else await stack.enter_async_context(durable(config, folder))
+    opening = durable(config, folder, own=step == "own")
+    source: Any = MapsOnly(config) if step == "mapping" else await stack.enter_async_context(opening)
     if step == "nowhere":
         source._intake.queue._journal = _Nowhere()
     edge = Edge(clock=SystemClock(), ready=lambda: (True, ["ok"]), degraded=print)

@@ -590,22 +590,22 @@ async def test_those_that_arrive_together_take_turns_of_a_bounded_number_and_one
     edge = Edge(clock=FixedClock(), ready=lambda: (True, []), degraded=lambda *named: degraded.append(named))
     edge.swap([(Deciding(), source)])
     wire = Wire(edge)
-    for _ in range(70):
+    for _ in range(134):
         exchange = Exchange(wire, "POST", PATH.encode(), [])
         edge.begin(exchange)
         exchange.whole = True
         edge.complete(exchange)
     assert source.emitted == []
     await anyio.lowlevel.checkpoint()
-    assert 0 < len(source.emitted) < 70, "the first are on their way before the last are looked at"
+    assert 0 < len(source.emitted) < 134, "the first are on their way before the last are looked at"
     with capture_logs():
-        await source.taken(69)
-    assert source.turns == [1] * 31 + [32, 6], "those of a turn are taken at once, but for a turn in which one fails"
+        await source.taken(133)
+    assert source.turns == [1] * 63 + [64, 6], "those of a turn are taken at once, but for a turn in which one fails"
     for settle in source.waiting:
         settle([Accepted("1")], None)
-    assert [answer.split()[1] for answer in wire.answers] == [b"500"] + [b"200"] * 69
+    assert [answer.split()[1] for answer in wire.answers] == [b"500"] + [b"200"] * 133
     assert degraded == [("shop", "ValueError")]
-    assert edge.statistics() == {"requests": 70, "unknown_path": 0, "failed": 1, "bytes_in_flight": 0}
+    assert edge.statistics() == {"requests": 134, "unknown_path": 0, "failed": 1, "bytes_in_flight": 0}
 
 
 async def test_a_fault_of_the_edge_itself_is_one_requests_500() -> None:
