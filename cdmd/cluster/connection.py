@@ -177,9 +177,9 @@ class Link:
         except (nats.Error, OSError) as error:
             raise NotDurable(f"the NATS server did not take it ({type(error).__name__})", retry_after=2) from error
 
-    async def request(self, subject: str, payload: bytes) -> bytes:
-        """What whoever answers there says. Raises ``NotDurable``."""
-        return bytes((await self._request(subject, payload, seconds=_REQUEST)).data)
+    async def request(self, subject: str, payload: bytes, *, seconds: float = _REQUEST) -> bytes:
+        """What whoever answers there says within ``seconds``. Raises ``NotDurable``."""
+        return bytes((await self._request(subject, payload, seconds=seconds)).data)
 
     async def answer(self, subject: str, answer: Callable[[bytes], Awaitable[bytes | None]]) -> None:
         """Until cancelled: say what ``answer`` does to each message there; they come in the order of who sent them."""

@@ -6,7 +6,7 @@ and the state is the same again. Not here: what whoever writes does with it (``T
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import anyio
@@ -15,6 +15,7 @@ import msgspec
 
 from cdmd.cluster.commits import split
 from cdmd.cluster.connection import Link
+from cdmd.cluster.handing import PATIENCE
 from cdmd.contracts import Append, Clock, Take
 from cdmd.errors import CdmdError, Followed, NotDurable
 from cdmd.models import Seq, decode_entry, encode_entry
@@ -27,13 +28,17 @@ _MOST_NODES: Final = 1_000
 
 
 class _Part(msgspec.Struct, frozen=True, array_like=True):
-    """One message of a request: who asks (one life of a node), the request's number, and which part of it this is."""
+    """One message of a request: who asks (one life of a node), the request's number, and which part of it this is.
+
+    ``sent``: it is what a node was sent that stands by, each under a name of its own in place of a life.
+    """
 
     life: str
     number: int
     part: int
     parts: int
     body: bytes
+    sent: bool = False
 
 
 class _Carried(msgspec.Struct, frozen=True, array_like=True):
@@ -101,11 +106,22 @@ class Asking:
             await self._clock.sleep(_PAUSE)
 
     async def _once(self, number: int, body: bytes) -> _Reply:
-        pieces = split(body, self._link.max_payload - _SLACK)
-        parts = [_ENCODE(_Part(self._life, number, at, len(pieces), piece)) for at, piece in enumerate(pieces)]
-        for part in parts[:-1]:
-            await self._link.say(self._subject, part)
-        return _REPLY.decode(await self._link.request(self._subject, parts[-1]))
+        return _REPLY.decode(await _asked(self._link, self._subject, _Part(self._life, number, 0, 1, body)))
+
+
+async def hand_on(link: Link, name: str, request: bytes) -> bytes:
+    """What the node that leads answers to what this one was sent (``handing``). Raises ``NotDurable``."""
+    part = _Part(uuid.uuid4().hex, 0, 0, 1, request, sent=True)
+    return await _asked(link, subject_of(name), part, seconds=PATIENCE)
+
+
+async def _asked(link: Link, subject: str, whole: _Part, **more: float) -> bytes:
+    """In as many messages as it takes."""
+    pieces = split(whole.body, link.max_payload - _SLACK)
+    for at, piece in enumerate(pieces[:-1]):
+        await link.say(subject, _ENCODE(msgspec.structs.replace(whole, part=at, parts=len(pieces), body=piece)))
+    last = msgspec.structs.replace(whole, part=len(pieces) - 1, parts=len(pieces), body=pieces[-1])
+    return await link.request(subject, _ENCODE(last), **more)
 
 
 class _Taken:
@@ -118,10 +134,10 @@ class _Taken:
 
 
 class Answers:
-    """For the one that writes."""
+    """For the one that writes. ``serve`` answers what others were sent; None is a request that did not come whole."""
 
-    def __init__(self, take: Take) -> None:
-        self._take = take
+    def __init__(self, take: Take, serve: Callable[[bytes | None], Awaitable[bytes]] | None = None) -> None:
+        self._take, self._serve = take, serve
         self._parts: dict[str, list[_Part]] = {}
         self._taken: dict[str, _Taken] = {}
 
@@ -131,6 +147,8 @@ class Answers:
         body = self._whole(part)
         if part.part < part.parts - 1:
             return None
+        if part.sent:
+            return None if self._serve is None else await self._serve(body)
         return _ENCODE(await self._once(part, body))
 
     def _whole(self, part: _Part) -> bytes | None:

@@ -4,13 +4,16 @@ The lease says who may begin; that whoever had it before writes no more is sure 
 (``commits``), also where a process was stopped for an hour and goes on in the middle of a write.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Final
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
+from typing import Final, TypeAlias
 
 import anyio
 
 from cdmd.cluster.connection import Link
+from cdmd.cluster.forwarding import hand_on
+from cdmd.cluster.handing import HandingOn
 from cdmd.cluster.leases import JetStreamLeases
 from cdmd.cluster.place import Place
 from cdmd.contracts import Clock, Lease, Leases
@@ -24,10 +27,22 @@ _LONGER: Final = 2.0
 _JOURNAL: Final = "journal"
 
 
-async def begin(link: Link, place: Place, *, holder: str, clock: Clock) -> tuple[Leases, Lease]:
-    """The journal's lease, waited for as long as one lasts of which its holder is gone. Raises ``InUse``."""
-    leases = JetStreamLeases(link, name=place.name, replicas=place.replicas, holder=holder, clock=clock)
+Meanwhile: TypeAlias = Callable[[HandingOn], AbstractAsyncContextManager[None]]
+"""What a node does that stands by: what is sent to it goes to that handler."""
+
+
+async def begin(link: Link, place: Place, *, clock: Clock, meanwhile: Meanwhile | None = None) -> tuple[Leases, Lease] | None:
+    """The journal's lease, waited for as long as one lasts of which its holder is gone. Raises ``InUse``.
+
+    With something to do ``meanwhile`` it is waited for until there is nobody else who has it. None where no holder is named.
+    """
+    if place.holder is None:
+        return None
+    leases = JetStreamLeases(link, name=place.name, replicas=place.replicas, holder=place.holder, clock=clock)
     await leases.ensure()
+    if meanwhile is not None and (lease := await leases.take(_JOURNAL, seconds=SECONDS)) is None:
+        async with meanwhile(HandingOn(partial(hand_on, link, place.name))):
+            return leases, await _waited_for(leases, clock)
     until = clock.monotonic() + SECONDS + _LONGER
     while (lease := await leases.take(_JOURNAL, seconds=SECONDS)) is None:
         if clock.monotonic() > until:
@@ -35,6 +50,14 @@ async def begin(link: Link, place: Place, *, holder: str, clock: Clock) -> tuple
             raise InUse(f"the journal {place.name} at {', '.join(place.access.servers)} is written by {other}: stop that one")
         await clock.sleep(_LOOK)
     return leases, lease
+
+
+async def _waited_for(leases: JetStreamLeases, clock: Clock) -> Lease:
+    while True:
+        with suppress(CdmdError):  # where no server answers nobody else gets it either
+            if (lease := await leases.take(_JOURNAL, seconds=SECONDS)) is not None:
+                return lease
+        await clock.sleep(_LOOK)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from cdmd.cluster.commits import Commits
 from cdmd.cluster.connection import Link
 from cdmd.cluster.copying import copy_journal
 from cdmd.cluster.entries import Counted, Entries, Found, Piece, cut, decode_piece, encode_piece, fault_of
-from cdmd.cluster.holding import begin, kept
+from cdmd.cluster.holding import Meanwhile, begin, kept
 from cdmd.cluster.place import Place, Streams
 from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
 from cdmd.errors import CdmdError, Damaged, NotDurable
@@ -66,9 +66,11 @@ class JetStreamJournal(Journal):
         tail_events: int = 4_000,
         tail_bytes: int = 32 * 2**20,
         patience: float = 3.0,
+        meanwhile: Meanwhile | None = None,
     ) -> AsyncIterator[Self]:
         """Open or make the journal at ``place``; ``new_id`` names it, and who writes now. Whoever opened it before is ousted.
 
+        Where another one writes it ``meanwhile`` is what is done until it is gone.
         Raises ``Damaged`` (the servers have less than was acknowledged), ``NotDurable`` (they cannot be reached), ``InUse``
         (another one writes it, where ``place`` names a holder) and ``CdmdError`` (they cannot keep it as configured).
         """
@@ -76,7 +78,7 @@ class JetStreamJournal(Journal):
         async with AsyncExitStack() as stack:
             link = await stack.enter_async_context(Link.open(place.access, name=f"cdmd {place.name}", patience=patience))
             journal = cls(link, place, writer=new_id(), clock=clock, mark_path=mark_path, tail=tail)
-            held = await begin(link, place, holder=place.holder, clock=clock) if place.holder is not None else None
+            held = await begin(link, place, clock=clock, meanwhile=meanwhile)
             await journal._begin(new_id)
             if held is not None:
                 await stack.enter_async_context(kept(*held, clock=clock))

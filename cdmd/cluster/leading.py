@@ -5,6 +5,7 @@ Not here: the journal itself (``journal``), and how others ask (``forwarding``).
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 from typing_extensions import override
@@ -12,6 +13,7 @@ from typing_extensions import override
 from cdmd.cluster.connection import Link
 from cdmd.cluster.fences import OWNER, Fences
 from cdmd.cluster.forwarding import Answers, subject_of
+from cdmd.cluster.handing import Serving
 from cdmd.cluster.journal import JetStreamJournal
 from cdmd.cluster.place import Place
 from cdmd.contracts import Answering, Append, Clock, Take
@@ -39,5 +41,12 @@ class LeadingJournal(JetStreamJournal, Answering):
         return first
 
     @override
-    async def answer(self, take: Take) -> None:
-        await self._link.answer(self._subject, Answers(take).answer)
+    async def answer(self, take: Take, public: Any = None) -> None:
+        serve = None if public is None else Serving(public).serve
+        answers = Answers(take, serve)
+
+        async def answered(message: bytes) -> bytes | None:
+            said = await answers.answer(message)
+            return None if self._lane.ousted else said  # whoever leads by now was asked, too
+
+        await self._link.answer(self._subject, answered)

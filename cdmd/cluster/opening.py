@@ -10,6 +10,7 @@ import structlog
 
 from cdmd.cluster.connection import Access
 from cdmd.cluster.following import FollowedJournal
+from cdmd.cluster.holding import Meanwhile
 from cdmd.cluster.leading import LeadingJournal
 from cdmd.cluster.place import Place
 from cdmd.config.sharing import JournalSettings
@@ -22,16 +23,23 @@ _PAUSE: Final = 1.0
 
 
 def journal_at(
-    settings: JournalSettings, *, holder: str, clock: Clock, new_id: Callable[[], str], follows: bool = False
+    settings: JournalSettings,
+    *,
+    holder: str,
+    clock: Clock,
+    new_id: Callable[[], str],
+    follows: bool = False,
+    meanwhile: Meanwhile | None = None,
 ) -> Callable[[Path], AbstractAsyncContextManager[Journal]]:
     """What opens it, given the file of the mark. ``holder`` is told to others who want to write it; who ``follows`` only reads.
 
-    Servers that do not answer yet are waited for a minute: after a power cut they may still be starting.
+    ``meanwhile`` is what one does that waits for another who leads. Servers that do not answer yet are waited for a minute:
+    after a power cut they may still be starting.
     """
     place = place_of(settings, holder=holder)
     if follows:
         return lambda _: _waited_for(partial(FollowedJournal.open, place, clock=clock), clock)
-    opening = partial(LeadingJournal.open, place, clock=clock, new_id=new_id)
+    opening = partial(LeadingJournal.open, place, clock=clock, new_id=new_id, meanwhile=meanwhile)
     return lambda mark: _waited_for(lambda: opening(mark_path=mark), clock)
 
 

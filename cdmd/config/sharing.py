@@ -33,6 +33,8 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Meta(
             description="Where the journal lies instead of the state directory: `nats://HOST:PORT` (`tls://` to encrypt),"
             " several of one cluster with commas between them. Needs `pip install 'cdmd[cluster]'` and JetStream there."
+            " One node at a time writes it; with `store.url`, too, others with the role `ingest` hand on to it what is sent to"
+            " them."
         ),
     ] = None
     name: Annotated[

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -166,8 +166,11 @@ class Journal(Protocol):
 class Answering(Protocol):
     """A journal that one node writes for several (``Journal`` beside)."""
 
-    async def answer(self, take: Take) -> None:
-        """Until cancelled: what other nodes append goes through ``take``."""
+    async def answer(self, take: Take, public: Any = None) -> None:
+        """Until cancelled: what other nodes append goes through ``take``, and to ``public`` what they are sent.
+
+        That one is the handler of the public listeners (``cdmd.kit.exchanges.Handler``).
+        """
         ...
 
 

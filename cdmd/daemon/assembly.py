@@ -28,11 +28,12 @@ from cdmd.daemon.gathering import keep_reporting
 from cdmd.daemon.given import Given
 from cdmd.daemon.history import keep_history
 from cdmd.daemon.laning import settings_of
-from cdmd.daemon.listening import Sockets, limits, sockets, tls
+from cdmd.daemon.listening import Sockets, handed_over, limits, sockets, tls
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.remembering import remember, why_withheld
 from cdmd.daemon.running import Running
 from cdmd.daemon.sharing import shared_journal
+from cdmd.daemon.standing_by import StandingBy
 from cdmd.daemon.status_line import keep_status_line, status_line
 from cdmd.daemon.stopping import Stopping
 from cdmd.deliveries.dispatching import Built
@@ -60,10 +61,14 @@ async def run(given: Given) -> None:
             # From here on no signal ends the process by itself: SIGHUP during the start would look like a clean end.
             stopping = Stopping(given, stack.enter_context(given.signals()))
             beside.start_soon(stopping.heed, beside.cancel_scope, name="signals of the start")
-            parts = await _open(given, stack)
+            inherited = stack.enter_context(handed_over(given.systemd))
+            standing = StandingBy(given, inherited, stack)
+            parts = await _open(given, stack, standing)
             parts.absent = await remember(given.plugins, parts.store, keep=given.leads)
             await stopping.opened()
-            listening = await stack.enter_async_context(sockets(given.config, given.systemd, public=given.leads))
+            listening = await stack.enter_async_context(
+                sockets(given.config, inherited, public=given.leads, bound=standing.public)
+            )
             if parts.tracing is not None:
                 await stack.enter_async_context(parts.tracing.running())
             for client in parts.plugin_clients.values():
@@ -75,7 +80,7 @@ async def run(given: Given) -> None:
         given.left(parts.supervisor.abandoned() if parts is not None else ())
 
 
-async def _open(given: Given, stack: AsyncExitStack) -> Parts:
+async def _open(given: Given, stack: AsyncExitStack, standing: StandingBy) -> Parts:
     """The state directory, held, with both databases open, and the parts over them."""
     config, names = given.config, Names(given.config.connectors)
     if problems := role_problems(config, given.roles):
@@ -88,7 +93,14 @@ async def _open(given: Given, stack: AsyncExitStack) -> Parts:
         new_id=_new_id,
         random=secrets.token_bytes,
         named=names.earliest,
-        shared=shared_journal(config.journal, holder=name, clock=given.clock, new_id=_new_id, follows=not given.leads),
+        shared=shared_journal(
+            config.journal,
+            holder=name,
+            clock=given.clock,
+            new_id=_new_id,
+            follows=not given.leads,
+            meanwhile=standing.answering if config.store.url is not None else None,
+        ),
         server=_server(given, name),
         apart=Apart(
             store=Own("cdmd.batches.store_process", DecisionCrossing()) if config.store.process == "own" else None,
@@ -191,10 +203,10 @@ async def _start_working(parts: Parts, plan: Plan, targets: Mapping[str, Built],
         parts.privacy.away = away_of(parts)
     if parts.given.leads or parts.given.pulls:
         await parts.connectors.carry_out(plan)
+    if parts.given.leads:
+        tasks.start_soon(answer_others, parts, name="other nodes")
     if parts.dividing is not None:
-        if parts.given.leads:
-            tasks.start_soon(answer_others, parts, name="other nodes")
-        elif parts.given.pulls:
+        if not parts.given.leads and parts.given.pulls:
             tasks.start_soon(keep_door, parts, name="the door")
         tasks.start_soon(parts.dividing.run, name="duties")
 

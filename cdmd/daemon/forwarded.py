@@ -13,14 +13,14 @@ _AGAIN: Final = 0.5
 
 
 async def answer_others(parts: Parts) -> None:
-    """Of the node that leads, until cancelled: take what others append. Where no server answers it is asked again."""
+    """Of the node that leads, until cancelled: take what others append and are sent. Where no server answers it asks again."""
     journal = parts.journal
     if not isinstance(journal, Answering):
         return
     forwarded = Forwarded(parts)
     while True:
         try:
-            await journal.answer(forwarded.take)
+            await journal.answer(forwarded.take, parts.edge)
         except CdmdError as error:
             parts.log.warning("other_nodes_not_answered", error=error)
             await parts.clock.sleep(_AGAIN)

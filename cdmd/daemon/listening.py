@@ -2,10 +2,10 @@
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -19,6 +19,7 @@ from cdmd.kit.serving import bind, tls_context
 from cdmd.kit.systemd import Systemd
 
 _FINISH_SECONDS = 3.0
+Inherited: TypeAlias = Mapping[str, Sequence[socket.socket]]
 
 
 class Sockets(NamedTuple):
@@ -34,24 +35,39 @@ class Sockets(NamedTuple):
 
 
 @asynccontextmanager
-async def sockets(config: Config, systemd: Systemd, *, public: bool = True) -> AsyncIterator[Sockets]:
+async def sockets(
+    config: Config, inherited: Inherited, *, public: bool = True, bound: list[socket.socket] | None = None
+) -> AsyncIterator[Sockets]:
     """Bind what is configured; closed at the end, and the control socket's path removed unless systemd owns it.
 
-    Not ``public``: only the control socket.
+    Not ``public``: only the control socket. ``bound`` are public ones that are bound already.
 
     Raises ``CdmdError`` with the address and the reason.
     """
-    inherited = systemd.sockets()
     async with AsyncExitStack() as stack:
-        for one in (one for handed in inherited.values() for one in handed):
-            stack.callback(one.close)
-        wanted = config.http.listen if public else ()
-        bound = [one for text in wanted for one in await _bound(text, inherited, stack)]
-        control = inherited.get("control") or await _control(config.control_socket, stack)
+        if bound is None:
+            bound = await public_sockets(config.http.listen if public else (), inherited, stack)
+        control = list(inherited.get("control", ())) or await _control(config.control_socket, stack)
         yield Sockets(bound, control)
 
 
-async def _bound(text: str, inherited: Mapping[str, Sequence[socket.socket]], stack: AsyncExitStack) -> list[socket.socket]:
+@contextmanager
+def handed_over(systemd: Systemd) -> Iterator[Inherited]:
+    """The sockets that systemd has for us, by name; closed at the end."""
+    inherited = systemd.sockets()
+    try:
+        yield inherited
+    finally:
+        for one in (one for handed in inherited.values() for one in handed):
+            one.close()
+
+
+async def public_sockets(listen: Sequence[str], inherited: Inherited, stack: AsyncExitStack) -> list[socket.socket]:
+    """Those that are listened on for everybody, closed with the ``stack``. Raises ``CdmdError`` as above."""
+    return [one for text in listen for one in await _bound(text, inherited, stack)]
+
+
+async def _bound(text: str, inherited: Inherited, stack: AsyncExitStack) -> list[socket.socket]:
     name = text.removeprefix("fd:")
     if name != text and name in inherited:
         return list(inherited[name])

@@ -8,19 +8,28 @@ from typing import Any, TypeAlias
 
 from cdmd.config.sharing import JournalSettings
 from cdmd.contracts import Clock, Journal
+from cdmd.kit.exchanges import Handler
 
 Opening: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Journal]]
 
 
 def shared_journal(
-    settings: JournalSettings, *, holder: str, clock: Clock, new_id: Callable[[], str], follows: bool
+    settings: JournalSettings,
+    *,
+    holder: str,
+    clock: Clock,
+    new_id: Callable[[], str],
+    follows: bool,
+    meanwhile: Callable[[Handler], AbstractAsyncContextManager[None]] | None = None,
 ) -> Opening | None:
     """What opens it, given the file of the mark; None where it lies here. ``holder`` is told to others who want to write it.
 
-    One that ``follows`` only reads it.
+    One that ``follows`` only reads it. ``meanwhile``: what one does that waits for another who leads, with who answers then.
     """
     if settings.url is None:
         return None
     cluster: Any = import_module("cdmd.cluster.opening")
-    opening: Opening = cluster.journal_at(settings, holder=holder, clock=clock, new_id=new_id, follows=follows)
+    opening: Opening = cluster.journal_at(
+        settings, holder=holder, clock=clock, new_id=new_id, follows=follows, meanwhile=meanwhile
+    )
     return opening

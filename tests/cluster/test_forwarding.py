@@ -145,6 +145,17 @@ async def test_why_it_was_not_taken_is_told_and_it_is_taken_when_it_is_asked_aga
         assert await asks.append([fetched(1, fence=1)]) == 1
 
 
+async def test_one_that_led_before_and_is_still_there_answers_nothing(place: Place, tmp_path: Path) -> None:
+    """It may be the quicker one, and what it says is that it can take nothing."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+    async with leading(place, old), leading(place, new) as journal, asking(place) as asks:
+        for number in range(1, 9):
+            assert await asks.append([fetched(number, fence=1)]) == number
+        assert journal.head == 8
+
+
 async def test_where_nobody_leads_it_is_waited_for_and_then_said(place: Place, tmp_path: Path) -> None:
     async with Link.open(place.access, name="cdmd test") as link:
         with pytest.raises(

@@ -71,7 +71,7 @@ class Answered:
         self.failing, self.head = True, parts.journal.head
         self.began = anyio.Event()
 
-    async def answer(self, take: Any) -> None:
+    async def answer(self, take: Any, public: Any) -> None:
         if self.failing:
             self.failing = False
             raise NotDurable("no NATS server can be reached")
