@@ -90,10 +90,23 @@ class Commits:
 
     async def settle(self) -> None:
         """Find out what the last commit came to, if that is not known. To be called before each ``write``."""
-        if self.ousted:
-            raise NotDurable(f"another daemon has opened the journal (stream {self._stream.name}): stop one of them")
+        self._refuse_ousted()
         if self._uncertain:
             await self._settle()
+
+    async def sure(self) -> None:
+        """Raise ``NotDurable`` where another daemon has opened it since: for what is written elsewhere, and expects no place.
+
+        Whoever opened it last wrote the last message.
+        """
+        last = await self._stream.last(self._stream.subject)
+        if last is not None and read_frame(last.data, f"message {last.seq} of {self._stream.name}").writer != self._writer:
+            self.ousted = True
+        self._refuse_ousted()
+
+    def _refuse_ousted(self) -> None:
+        if self.ousted:
+            raise NotDurable(f"another daemon has opened the journal (stream {self._stream.name}): stop one of them")
 
     async def follow(self) -> None:
         """Adopt the whole commits that another one wrote behind ``end``; never writes, nor erases."""
@@ -154,7 +167,7 @@ class Commits:
                 at, frame = found.seq, read_frame(found.data, f"message {found.seq} of {self._stream.name}")
                 if self._opened and frame.writer != self._writer:
                     self.ousted = True
-                    raise NotDurable(f"another daemon has opened the journal (stream {self._stream.name}): stop one of them")
+                    self._refuse_ousted()
                 if begun and not _goes_on(begun[-1][1], frame):
                     orphans += [seq for seq, _ in begun]
                     begun.clear()

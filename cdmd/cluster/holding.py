@@ -61,10 +61,10 @@ async def _waited_for(leases: JetStreamLeases, clock: Clock) -> Lease:
 
 
 @asynccontextmanager
-async def kept(leases: Leases, lease: Lease, *, clock: Clock) -> AsyncIterator[None]:
-    """Renew the lease inside, and let it go at the end."""
+async def kept(leases: Leases, lease: Lease, *, clock: Clock, ends: bool) -> AsyncIterator[None]:
+    """Renew the lease inside, and let it go at the end. Where it ``ends`` with the lease, raises ``InUse`` then."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_renew, leases, lease, clock)
+        tasks.start_soon(_renew, leases, lease, clock, ends)
         try:
             yield
         finally:
@@ -73,10 +73,12 @@ async def kept(leases: Leases, lease: Lease, *, clock: Clock) -> AsyncIterator[N
                 await leases.release(lease)
 
 
-async def _renew(leases: Leases, lease: Lease, clock: Clock) -> None:
-    """Until it is somebody else's: then the journal is, too, and says so at the next commit."""
+async def _renew(leases: Leases, lease: Lease, clock: Clock, ends: bool) -> None:
+    """Until it is somebody else's: then the journal is, too, and says so at the next commit; or this daemon ends."""
     while True:
         await clock.sleep(lease.seconds / _PARTS)
         with suppress(CdmdError):  # where no server answers nobody else gets it either
             if await leases.renew(lease) is None:
-                return
+                break
+    if ends:
+        raise InUse("another node leads by now: start this one again, and it stands by")

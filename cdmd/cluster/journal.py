@@ -81,7 +81,7 @@ class JetStreamJournal(Journal):
             held = await begin(link, place, clock=clock, meanwhile=meanwhile)
             await journal._begin(new_id)
             if held is not None:
-                await stack.enter_async_context(kept(*held, clock=clock))
+                await stack.enter_async_context(kept(*held, clock=clock, ends=meanwhile is not None))
             await journal.write_mark()
             try:
                 yield journal
@@ -188,7 +188,8 @@ class JetStreamJournal(Journal):
             await self._checkpoint()
 
     async def _checkpoint(self) -> None:
-        """Bring the state into the bucket, and wipe the changes that it came from."""
+        """Bring the state into the bucket, and wipe the changes that it came from. Not where another one writes them by now."""
+        await self._lane.sure()
         place = await self._beside.checkpoint(self._reached)
         changes, at = self._streams.changes, 1
         while (found := await changes.following(at)) is not None and found.seq <= place.changes:

@@ -119,6 +119,22 @@ async def test_what_a_checkpoint_wipes_while_state_is_read_is_not_missed(place: 
         assert (await followed.counts())["shop", "refused"] == 6
 
 
+async def test_one_that_was_followed_by_another_one_takes_nothing_back_when_it_is_stopped(place: Place, tmp_path: Path) -> None:
+    """What it knew last would stand in place of what is there by now, where the changes are wiped already."""
+    for name in ("old", "new", "later"):
+        (tmp_path / name).mkdir()
+    async with writing(place, tmp_path / "old") as old:
+        await old.append([Append(connector="shop", state={b"a": b"1"}, counts={"refused": 1})])
+        async with writing(place, tmp_path / "new") as new:
+            await new.append([Append(connector="shop", state={b"a": b"2"}, counts={"refused": 1})])
+            await new.settled()
+            with pytest.raises(NotDurable, match="another daemon has opened the journal"):
+                await old.settled()
+    async with writing(place, tmp_path / "later") as journal:
+        assert await journal.get("shop", [b"a"]) == {b"a": b"2"}
+        assert await journal.counts() == {("shop", "refused"): 2}
+
+
 async def test_half_a_commit_is_never_read(place: Place, tmp_path: Path) -> None:
     async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=HandClock()) as followed:
         await journal.append([append_of(1)])

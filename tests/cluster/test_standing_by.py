@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import shutil
+import signal
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -149,9 +151,13 @@ def test_what_is_sent_to_either_of_two_is_stored_and_the_second_takes_the_place_
             with sending(first, 1) as here, sending(second, 2) as there:
                 for senders in (here, there):
                     further(senders, 20)
-                first.kill()
+                assert first.process is not None
+                os.kill(first.process.pid, signal.SIGSTOP)
                 further(there, 20)
+                os.kill(first.process.pid, signal.SIGCONT)
+                assert first.process.wait(60), "it is started again, and stands by"
             starts.join(60)
+            assert "another node leads by now: start this one again" in first.log_file.read_text()
             eventually(lambda: status(second)["journal"]["backlog"] == 0)
             ((events,),) = database.run("SELECT value FROM totals WHERE name = 'events'")
             sent = acknowledged([*here, *there])
@@ -159,3 +165,4 @@ def test_what_is_sent_to_either_of_two_is_stored_and_the_second_takes_the_place_
         finally:
             second.kill()
             starts.join(60)
+            sys.stdout.writelines(f"--- {one.folder.name}\n{one.log_file.read_text()}\n" for one in (first, second))

@@ -138,6 +138,16 @@ async def test_a_node_that_stands_still_in_the_midst_of_a_statement_keeps_nobody
                     await anyio.sleep(0.05)
 
 
+async def test_nor_from_beginning_where_there_is_nobody_else_left(database: Database) -> None:
+    async with node(database, "a", leads=True):
+        pass
+    async with standing_still(database, f"SELECT pg_advisory_xact_lock_shared({_WRITING})"):
+        await run(database, "SELECT pg_sleep(1.1)")
+        with anyio.fail_after(8):
+            async with node(database, "b", leads=True, seconds=1.0) as b:
+                assert len(await b.balance()) == LANES
+
+
 @pytest.mark.parametrize(
     "locks",
     [

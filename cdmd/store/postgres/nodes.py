@@ -139,6 +139,7 @@ class Nodes(Fencing):
 
     def balance(self, tables: Tables) -> None:
         """Join the others if this node is not among them; give up and take lanes. Nothing of this node may be under way."""
+        self._end_still(tables)
         with tables.transaction():
             tables.rows("lanes.alone", (_WRITING,))
             if not self.stays(tables):
@@ -184,11 +185,14 @@ class Nodes(Fencing):
 
     def bury(self, tables: Tables) -> None:
         """Within a transaction: remove who is not there any more."""
-        # Who was stopped while a statement was on its way to the server keeps what it locked until its connection is ended.
-        tables.rows("lanes.end_still", (self._seconds,))
+        self._end_still(tables)
         tables.run("lanes.bury", (self._seconds,))
         tables.run("lanes.forget_lost")
         tables.run("lanes.orphan")
+
+    def _end_still(self, tables: Tables) -> None:
+        """Who was stopped while a statement was on its way to the server keeps what it locked until its connection is ended."""
+        tables.rows("lanes.end_still", (self._seconds,))
 
     def working(self, tables: Tables, role: str) -> list[int]:
         """Nodes that have the role, and go by the settings in force."""

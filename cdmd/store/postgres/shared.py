@@ -176,7 +176,10 @@ class SharedStore(DividedStore, Lanes):
         store = cls(url, password, clock=clock, journal_id=journal_id, digests=digest, nodes=nodes, lanes=lanes, head=head)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(store._running())
-            await store.balance()
+            try:
+                await store.balance()
+            except NotDurable:
+                await store.balance()  # whoever stands still with what this one waited for is ended by now
             try:
                 yield store
             finally:
