@@ -2,6 +2,9 @@
 
 Whole folders are tried in several processes at once (pytest-xdist): a test owns what it makes, and takes free ports. What
 fails there is looked at twice (tests/looks.py); where only files are named, a failure is a failure at once.
+
+What goes through the same lines a million times is marked ``no_cover`` where others go through them, too: to note them takes
+twice as long as the test.
 """
 
 import os

@@ -380,6 +380,7 @@ def test_a_loop_of_aliases_is_one_person_and_ends(shop: Shop) -> None:
     assert (len(shop.profiles), shop.merges) == (1, [])
 
 
+@pytest.mark.no_cover
 def test_a_device_of_ten_thousand_users_joins_no_two_of_them(shop: Shop) -> None:
     for number in range(10_000):
         shop.see(("user_id", f"u{number}"), A1)
@@ -387,6 +388,7 @@ def test_a_device_of_ten_thousand_users_joins_no_two_of_them(shop: Shop) -> None
     assert all(given_up(one.rule) == {"anonymous_id": "limit of user_id"} for one in shop.resolutions[1:])
 
 
+@pytest.mark.no_cover
 def test_a_device_of_ten_thousand_addresses_joins_as_many_as_a_person_may_have_and_no_more(shop: Shop) -> None:
     for number in range(10_000):
         shop.see(("email", f"u{number}@example.com"), A1)
@@ -396,6 +398,7 @@ def test_a_device_of_ten_thousand_addresses_joins_as_many_as_a_person_may_have_a
     assert max(sum(one.kind == "email" for one in state.identifiers) for state in living) == 5
 
 
+@pytest.mark.no_cover
 def test_a_storm_of_merges_in_one_batch_ends_where_the_limits_are(shop: Shop) -> None:
     shop.batch([([("anonymous_id", f"a{number}")], number) for number in range(2_000)])
     pairs = [([("anonymous_id", f"a{number}"), ("anonymous_id", f"a{number + 1}")], 5_000 + number) for number in range(1_999)]
@@ -580,6 +583,7 @@ def test_a_digest_of_another_address_is_another_address(home: Shop) -> None:
     assert home.see(("email_sha256", digest("jane@example.com")), A1).profile == 1
 
 
+@pytest.mark.no_cover
 def test_a_device_of_ten_thousand_addresses_joins_no_two_of_them(home: Shop) -> None:
     for number in range(10_000):
         home.see(("email", f"u{number}@example.com"), A1)

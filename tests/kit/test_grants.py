@@ -96,6 +96,7 @@ def test_who_comes_takes_a_part_and_who_is_gone_leaves_it() -> None:
     assert shares.ask("a", claim, allowed=1.0, now=10_000.0) == pytest.approx(alone, rel=1e-6)
 
 
+@pytest.mark.no_cover
 def test_a_thousand_that_share_a_budget_never_plan_with_more_than_there_is() -> None:
     shares, claims = Shares(), [Claim((1 + place) / DAY, 1, 1e-6, 1) for place in range(1000)]
     for now in (0.0, 100.0):

@@ -236,6 +236,7 @@ def apply(compute: str, events: Sequence[tuple[Any, int, int]]) -> IndicatorStat
 
 @pytest.mark.parametrize("compute", COMPUTATIONS)
 @given(both=shuffled(), cuts=st.lists(st.integers(0, 25), max_size=4), order=st.randoms(use_true_random=False))
+@pytest.mark.no_cover
 def test_no_order_of_events_and_no_order_of_merges_changes_anything(
     compute: str, both: tuple[list[Any], list[Any]], cuts: list[int], order: Any
 ) -> None:

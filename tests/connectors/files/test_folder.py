@@ -376,6 +376,7 @@ async def test_a_file_is_skipped_or_read_again_when_told_and_by_name_only(tmp_pa
         assert set(await watch.files("done")) == {"a.jsonl", "b.jsonl"}
 
 
+@pytest.mark.no_cover
 async def test_many_files_are_listed_in_pages_and_taken_in_turns(tmp_path: Path) -> None:
     for number in range(1234):
         (tmp_path / f"{number:05}").write_bytes(lines(number))

@@ -51,18 +51,21 @@ def gain(arrivals: Sequence[float]) -> float:
     ],
     ids=["poisson", "sinusoid", "office hours", "bursts", "slow bursts"],
 )
+@pytest.mark.no_cover
 def test_delays_are_shorter_than_with_fixed_intervals_and_as_many_looks(arrivals: list[float], most: float) -> None:
     assert gain(arrivals) <= most
 
 
 @pytest.mark.parametrize("arrivals", [[], evenly(20), in_office_hours(200)], ids=["none", "some", "many"])
 @pytest.mark.parametrize("mean", [600.0, 1800.0, 6 * HOUR])
+@pytest.mark.no_cover
 def test_as_many_looks_happen_as_are_granted_from_the_first_weeks_on(arrivals: list[float], mean: float) -> None:
     found = looks(arrivals, Allowed(mean=mean, least=60.0, most=4 * mean), days=28)
     assert 0.93 <= len(found) * mean / (28 * DAY) <= 1.03
 
 
 @pytest.mark.parametrize("factor", [0.25, 4.0])
+@pytest.mark.no_cover
 def test_a_grant_that_changes_is_kept_from_then_on(factor: float) -> None:
     arrivals, pace, place = evenly(50, days=42), begun(MONDAY), 0
     found = list[float]()

@@ -414,6 +414,7 @@ async def test_no_text_of_anybody_but_keys_is_kept() -> None:
 # ---- interruptions -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.no_cover
 async def test_a_run_that_is_killed_anywhere_and_repeated_brings_the_same_events() -> None:
     first, second = register(3_000), register(rows_of(2_990) | {7: "x@example.com", 4_000: "y@example.com"})
     quiet = Supplier()
@@ -433,6 +434,7 @@ async def test_a_run_that_is_killed_anywhere_and_repeated_brings_the_same_events
         assert {event.id for event in supplier.taken()} == wanted
 
 
+@pytest.mark.no_cover
 async def test_a_file_of_many_changes_is_read_a_second_time() -> None:
     supplier = Supplier()
     lines = [f"{number},user{number}@example.com,{'x' * 500}\n".encode() for number in range(40_000)]

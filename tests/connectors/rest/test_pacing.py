@@ -79,6 +79,7 @@ def most_within(asked: Sequence[float], per: float) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 async def test_months_of_office_hours_are_followed_closely_with_few_requests() -> None:
     days = size("CDMD_DAYS", short=120, long=365)
     arrivals = in_office_hours(10, days=days, begin=BEGIN)
@@ -92,6 +93,7 @@ async def test_months_of_office_hours_are_followed_closely_with_few_requests() -
     assert feed.delay() / regular - 1 <= -0.30
 
 
+@pytest.mark.no_cover
 async def test_two_streams_share_what_the_host_allows_by_how_much_happens_there() -> None:
     second = CONTACTS[CONTACTS.index("[streams.contacts]") :].replace("contacts", "orders")
     text = declared(limits="12/1h") + second
