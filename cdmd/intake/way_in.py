@@ -55,7 +55,8 @@ class WayIn:
 
     async def emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
         """See ``cdmd.contracts.Source.emit``."""
-        parcel, verdicts = Parcel(self._connector, self._intake, _nothing, fence=self.fence), list[Verdict]()
+        parcel = Parcel(self._connector, self._intake, _nothing, fence=self.fence)
+        verdicts: list[Verdict] = []
         fates = await self._enter_all(parcel, records, verdicts)
         parcel.state.update(state)
         try:
@@ -175,7 +176,8 @@ class WayIn:
         ``mark`` is where it is now. Returned are the commits of others that carry the same already, once for each that they
         carry. Without ``remember`` nobody asks whether they were met. It runs for every event (tests/bench/intake.py).
         """
-        recent, encode, flight, shared = self._intake.recent, self._encode, parcel.flight, list[Flight]()
+        recent, encode, flight = self._intake.recent, self._encode, parcel.flight
+        shared: list[Flight] = []
         entries, bodies, occurrences = parcel.entries, parcel.encoded, parcel.occurrences
         try:
             for decided, verdicts in groups:

@@ -146,7 +146,8 @@ class Audiences:
 
     def judge(self, state: ProfileState, now: Micros, which: Iterable[Audience], failures: dict[str, Failures]) -> list[Move]:
         """Decide about ``which`` as of ``now`` and note it in ``state``; returns what changed. ``failures`` add up."""
-        moves, inside, judged, free = list[Move](), state.audiences, (state, now), state.restricted is None
+        moves: list[Move] = []
+        inside, judged, free = state.audiences, (state, now), state.restricted is None
         for one in which:
             entered = None
             if free and one.direct is not None and not one.purposes:

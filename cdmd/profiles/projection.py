@@ -121,7 +121,7 @@ class Projection:
             moment = entries[name].expires(held.get(name), now)
             if moment is not None and (first is None or moment < first):
                 first = moment
-        return None if first is None else Micros(first)
+        return first  # type: ignore[return-value]  # Micros() would cost a call for nearly every event
 
     def combine(self, winner: ProfileState, loser: ProfileState) -> int:
         """Add the loser's traits and indicators to the winner: the newest value of each trait, and indicators exactly.
@@ -226,7 +226,8 @@ class Projection:
         self, plan: tuple[Planned, ...], held: dict[str, IndicatorState], event: Event, at: Micros, seq: Seq, now: Micros
     ) -> list[str]:
         record: dict[str, Any] = {}
-        data, skipped = event.data, list[str]()
+        skipped: list[str] = []
+        data = event.data
         for entry in plan:
             name, _, _, _, add, definition, reads, _, _, window, field = entry
             value = None
