@@ -2,7 +2,8 @@
 
 Called by ``tests.bench.cluster``. All share this machine's cores with the servers and the generator, so the rate of two says
 that a second one takes nothing away, not how much it adds; how the work is shared, and how many statements it takes, does not
-depend on the machine. PostgreSQL counts them, all that any node runs: pg_stat_statements, a part of Debian's postgresql.
+depend on the machine. PostgreSQL counts them, all that any node runs: pg_stat_statements, a part of Debian's postgresql. What
+nodes run by the clock, however much comes, is told by itself: it is counted while nothing comes, and taken off.
 """
 
 import json
@@ -24,15 +25,20 @@ from tests.store.postgres import Database, Server
 LANES = 16
 COUNTING = "pg_stat_statements"
 """What the server has to load."""
+_IDLE = 8.0
 
 
 class Shared(NamedTuple):
-    """Of a run: events a second, the share of each node, statements and processor time of all nodes for an event."""
+    """Of a run: events a second, the share of each node, statements and processor time of all nodes for an event.
+
+    ``idle``: statements a second while nothing comes.
+    """
 
     rate: float
     shares: list[float]
     statements: float
     cpu: float
+    idle: float
 
 
 def compare(
@@ -47,6 +53,8 @@ def compare(
     report.line("one node: statements for a thousand events", one.statements * 1e3)
     report.line("two nodes: statements for a thousand events", two.statements * 1e3)
     report.line("  of the one node's", two.statements / one.statements, at_most=1.25)
+    report.line("one node: statements a second while nothing comes", one.idle)
+    report.line("two nodes: statements a second while nothing comes", two.idle)
     report.line("CPU of an event in both nodes, of the one node's", two.cpu / one.cpu, at_most=1.25)
 
 
@@ -66,12 +74,15 @@ def _run(folder: Path, count: int, nats: NatsServer, server: Server, *, plan: Pl
         took, cpu = time.perf_counter() - began, cpu_seconds(*pids) - spent
         assert not outcome.failed, outcome
         applied = _visible(nodes, outcome.answered)
-        statements = (_statements(database) - before) / outcome.answered
+        spent_on_all, took_all = _statements(database) - before, time.perf_counter() - began
+        idle = _idle(database)
+        statements = (spent_on_all - idle * took_all) / outcome.answered
         return Shared(
             outcome.answered / took,
             [number / outcome.answered for number in applied],
             statements,
             cpu / outcome.answered,
+            idle,
         )
 
 
@@ -125,6 +136,13 @@ def _statements(database: Database) -> int:
     database.run(f"CREATE EXTENSION IF NOT EXISTS {COUNTING} SCHEMA public")
     ((calls,),) = database.run(f"SELECT sum(calls) FROM public.{COUNTING}")
     return int(calls)
+
+
+def _idle(database: Database) -> float:
+    """Statements a second, by the clock alone."""
+    before, began = _statements(database), time.perf_counter()
+    threading.Event().wait(_IDLE)
+    return (_statements(database) - before) / (time.perf_counter() - began)
 
 
 def _agreed(leads: DaemonProcess, count: int) -> None:
