@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.house.promises import promises
 from tests.looks import Looks, is_second
+from tests.rewriting import rewrite_share
 from tests.turns import Turns
 
 # Bytecode is kept, whatever the environment says: a daemon starts a thousand times, and to compile it takes as long as that.
@@ -57,6 +58,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def _names_only_files(config: pytest.Config) -> bool:
     return all(one.partition("::")[0].endswith(".py") for one in config.args)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Each process rewrites its share of the tests before it imports any."""
+    if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and not _names_only_files(session.config):
+        files = sorted(Path(__file__).parent.rglob("test_*.py"))
+        processes = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        rewrite_share(files, session.config, number=int(worker.removeprefix("gw")), processes=processes)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
