@@ -19,7 +19,7 @@ from cdmd.batches.freshness import Freshness
 from cdmd.batches.pacing import Pace, Turns
 from cdmd.batches.preparing import Preparation, prepared, together
 from cdmd.batches.rules import Digester, PipelineSettings, PipelineStatistics, Rules
-from cdmd.batches.sharing import Share, Shares
+from cdmd.batches.sharing import Share, Shares, stretch
 from cdmd.batches.tail import Tail
 from cdmd.batches.writing import Turn, Writing
 from cdmd.contracts import Clock, Journal, Remap, Screen, Store, Witness
@@ -135,13 +135,11 @@ class Pipeline:
             far = self._far_behind()
             self._turns.reads(far=far)
             limit = self._settings.backlog_batch if far else self._settings.batch
-            journaled = await self._writing.trying(lambda limit=limit: self._journal.read(self._read_upto, limit=limit))  # type: ignore[misc]
-            if not journaled:
+            journaled, position = await stretch(self._journal, self._share, self._read_upto, limit, self._writing.trying)
+            if position == self._read_upto:
                 continue
             now = self._clock.monotonic()
-            self._read_upto = position = journaled[-1].seq
-            if self._share is not None:
-                journaled = list(filter(self._share.holds, journaled))
+            self._read_upto = position
             batch = Batch(journaled, position=position, release=max(arrived + self._settings.patience - _FLOOR, now + _FLOOR))
             await self._extending.begin(batch)
             # Made ready while the store still writes what came before: it shall not wait for that.

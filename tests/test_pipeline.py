@@ -1157,13 +1157,14 @@ async def test_what_was_made_ready_before_a_reload_is_decided_by_the_rules_after
 
 
 class CountingStore(MemoryStore):
-    """Knows how many batches were under way at once."""
+    """Knows how many batches there were, and how many under way at once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.at_once, self.takes = 0, 30
+        self.batches, self.at_once, self.takes = 0, 0, 30
 
     async def apply(self, wanted, decide):
+        self.batches += 1
         self.at_once = max(self.at_once, sum(not one.ended.is_set() for one in self._calls) + 1)
         return await super().apply(wanted, decide)
 
@@ -1319,3 +1320,12 @@ async def test_a_connector_of_one_of_several_waits_until_all_have_applied_what_i
         daemon.store.position = Seq(2)
         await pipeline.everywhere()
         assert pipeline.backlog("shop") == 1
+
+
+async def test_a_batch_of_one_of_several_is_as_large_as_that_of_one_alone() -> None:
+    daemon = Daemon(store=CountingStore())
+    daemon.journal.add(*(placed(number, number % 4) for number in range(48)))
+    parts = Parts(daemon.store, Share({1: Seq(0)}, 4))
+    async with daemon.running(shares=parts, window=1, batch=1, backlog_batch=4):
+        await daemon.store.until(lambda: daemon.store.position == 48)
+    assert (len(daemon.store.activities), daemon.store.batches) == (12, 3), "sixteen are read for four of our own"
