@@ -13,6 +13,7 @@ from tests.acceptance.recording import judged, record
 from tests.sizes import size
 
 IMAGES = size("CDMD_IMAGES", short=60, long=10_000)
+TRIES = 3
 SEED = int(os.environ.get("CDMD_SEED", "20261124"))
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120 + IMAGES)]
@@ -47,7 +48,18 @@ def test_no_image_of_a_power_cut_loses_an_acknowledged_event_or_renames_a_custom
     ],
 )
 def test_the_images_catch_a_daemon_that(tmp_path: Path, name: str, said: str, extensions: list[str]) -> None:
-    recorded = record(tmp_path / "recorded", seconds=1.2, seed=SEED, plugins=[mutant(name)], extensions=extensions)
-    faults = judged(recorded, tmp_path / "images", count=15, seed=SEED)
-    sys.stdout.write(f"{name}: {len(faults)} faults, such as: {faults[:1]}\n")
-    assert any(said in fault for fault in faults)
+    """What an image shows of a mutant is by chance: where none does, the next recording is a longer one."""
+    found = list[str]()
+    for attempt in range(1, TRIES + 1):
+        recorded = record(
+            tmp_path / f"recorded{attempt}",
+            seconds=1.2 * attempt,
+            seed=SEED + attempt,
+            plugins=[mutant(name)],
+            extensions=extensions,
+        )
+        found = judged(recorded, tmp_path / f"images{attempt}", count=15 * attempt, seed=SEED + attempt)
+        sys.stdout.write(f"{name}: {len(found)} faults, such as: {found[:1]}\n")
+        if any(said in fault for fault in found):
+            return
+    pytest.fail(f"{TRIES} recordings show nothing that is {said}: {found[:3]}")

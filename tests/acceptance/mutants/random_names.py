@@ -2,11 +2,11 @@
 
 import uuid
 
-from cdmd.batches import deciding
+from cdmd.identity.naming import Naming
 
 
-def _drawn(*arguments: object) -> str:
+def _drawn(*_arguments: object) -> str:
     return uuid.uuid4().hex
 
 
-deciding.public_id = _drawn  # type: ignore[assignment]
+Naming.public_id = _drawn  # type: ignore[assignment]
