@@ -6,9 +6,9 @@ that the bucket goes with, and wipes the changes from the stream. After a crash 
 Not here: when (``journal``).
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -16,11 +16,12 @@ import anyio
 import msgspec
 
 from cdmd.cluster.abreast import abreast
+from cdmd.cluster.bucket import Bucket, digest, is_long
 from cdmd.cluster.commits import split
 from cdmd.cluster.entries import Counted
 from cdmd.cluster.stream import Stream
 from cdmd.contracts import Append
-from cdmd.errors import Damaged
+from cdmd.errors import CdmdError, Damaged
 from cdmd.models import Seq
 
 Change = tuple[str, bytes, bytes | None]
@@ -51,8 +52,6 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 _WRAPPED: Final = b"\0cdmd\0"
 """How a message of the bucket begins that is not simply a value."""
-_LONG: Final = "L"
-_LONGEST_KEY: Final = 1_900
 _LOOKS: Final = 5
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _CHANGES: Final = msgspec.msgpack.Decoder(Changes)
@@ -96,74 +95,6 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 _KEPT: Final = msgspec.msgpack.Decoder(Kept)
-
-
-class Bucket:
-    """Subjects for names and keys of any bytes: hexadecimal, with a token for each part between slashes.
-
-    A key that is too long for that is there by its digest.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._top = f"$KV.{name}"
-        self.everything = f"{self._top}.>"
-        self.checkpoint = f"{self._top}.checkpoint"
-        self.patches = f"{self._top}.patch.*"
-
-    def patch(self, at: int) -> str:
-        """Where the stand-in of a message of the entries lies."""
-        return f"{self._top}.patch.{at}"
-
-    def patched(self, subject: str) -> int:
-        """The number that ``patch`` was given."""
-        return int(subject.rpartition(".")[2])
-
-    def key(self, connector: str, key: bytes) -> str:
-        """Where a connector's value lies."""
-        if is_long(key):
-            return f"{self._of(connector)}.{_LONG}.{_digest(key)}"
-        return f"{self._of(connector)}.{'.'.join(f'x{part.hex()}' for part in key.split(b'/'))}"
-
-    def under(self, connector: str, prefix: bytes) -> str:
-        """A pattern for all keys with that prefix, and maybe others."""
-        whole = prefix.split(b"/")[:-1]
-        return ".".join([self._of(connector), *(f"x{part.hex()}" for part in whole), ">"])
-
-    def long(self, connector: str) -> str:
-        """A pattern for all keys that are there by their digest."""
-        return f"{self._of(connector)}.{_LONG}.*"
-
-    @property
-    def chunks(self) -> str:
-        """A pattern for all parts of values."""
-        return f"{self._top}.large.>"
-
-    def chunk(self, subject: str, version: int, number: int) -> str:
-        """Where a part of the value of that subject lies."""
-        return f"{self.chunks[:-1]}{_digest(subject.encode())}.{version}.{number}"
-
-    @property
-    def everyone(self) -> str:
-        """A pattern for all state."""
-        return f"{self._top}.state.>"
-
-    def read(self, subject: str) -> tuple[str, bytes | None]:
-        """The connector and the key of a subject; None for one that is there by its digest."""
-        connector, *parts = subject.removeprefix(f"{self._top}.state.").split(".")
-        key = None if parts[0] == _LONG else b"/".join(bytes.fromhex(part[1:]) for part in parts)
-        return bytes.fromhex(connector[1:]).decode(), key
-
-    def _of(self, connector: str) -> str:
-        return f"{self._top}.state.x{connector.encode().hex()}"
-
-
-def is_long(key: bytes) -> bool:
-    """Whether a subject cannot hold it: a server takes lines of up to 4,096 bytes."""
-    return len(key) > _LONGEST_KEY
-
-
-def _digest(text: bytes) -> str:
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 class Beside:
@@ -295,18 +226,20 @@ class Beside:
 
     # ---- into the bucket ---------------------------------------------------------------------------------------------
 
-    async def checkpoint(self, take: Callable[[tuple[Counted, ...]], Checkpoint]) -> Checkpoint:
-        """Bring everything into the bucket; ``take`` says which place that is, at once. Raises ``NotDurable``."""
+    async def checkpoint(
+        self, take: Callable[[tuple[Counted, ...]], Checkpoint], sure: Callable[[], Awaitable[None]]
+    ) -> Checkpoint:
+        """Bring everything into the bucket; ``take`` says which place that is, at once. Raises ``NotDurable``.
+
+        ``sure`` raises where another daemon writes by now, and is asked between looking what each subject has and writing: so
+        what another one writes, however long this process then stands still, comes behind what was seen, and stays.
+        """
         async with self._flushing:
             place = take(tuple((*key, value) for key, value in self._counts.items()))
             leaving, self._changed, self._leaving = self._changed, {}, self._changed
             size, self.size, commits, self.commits = self.size, 0, self.commits, 0
             try:
-                changed = [(name, key, value) for name, keys in leaving.items() for key, value in keys.items()]
-                version = place.changes
-                await abreast(partial(self._keep, name, key, value, version) for name, key, value in changed)
-                await self._drop_chunks({self._bucket.key(name, key) for name, key, _ in changed}, but=version)
-                await self._stream.replace(self._bucket.checkpoint, msgspec.json.encode(place))
+                await self._write(leaving, place, sure)
             except BaseException:
                 self._changed = _over(leaving, self._changed)
                 self.size, self.commits = self.size + size, self.commits + commits
@@ -315,25 +248,52 @@ class Beside:
                 self._leaving = {}
         return place
 
-    async def _keep(self, name: str, key: bytes, value: bytes | None, version: int) -> None:
+    async def _write(self, leaving: Changed, place: Checkpoint, sure: Callable[[], Awaitable[None]]) -> None:
+        values = {self._bucket.key(name, key): (key, value) for name, keys in leaving.items() for key, value in keys.items()}
+        places, new = dict[str, list[int]](), list[int]()
+
+        async def look(subject: str) -> None:
+            places[subject] = await self._stream.places(subject)
+
+        async def keep(subject: str) -> None:
+            kept = await self._keep(subject, *values[subject], places[subject], place.changes)
+            if kept is not None and not places[subject]:
+                new.append(kept)
+
+        await abreast(partial(look, subject) for subject in [*values, self._bucket.checkpoint])
+        await sure()
+        try:
+            await abreast(partial(keep, subject) for subject in values)
+            await self._drop_chunks(values, before=place.changes)
+            await sure()
+        except BaseException:
+            # Where there was nothing before another one may have wiped the same key meanwhile, which looks as before.
+            with anyio.CancelScope(shield=True), suppress(CdmdError):
+                for seq in new:
+                    await self._stream.erase(seq)
+            raise
+        checkpoint = self._bucket.checkpoint
+        await self._stream.replace(checkpoint, msgspec.json.encode(place), places=places[checkpoint])
+
+    async def _keep(self, subject: str, key: bytes, value: bytes | None, places: Sequence[int], version: int) -> int | None:
         """Let the bucket have that value: as it is, or wrapped where a message or a subject cannot hold it so."""
-        subject, put, most = self._bucket.key(name, key), self._stream.replace, self._stream.most
+        put, most = self._stream.replace, self._stream.most
         if value is not None and (is_long(key) or len(value) > most or value.startswith(_WRAPPED)):
             chunks = split(value, most) if len(value) + len(key) > most else []
             for number, chunk in enumerate(chunks):
                 await put(self._bucket.chunk(subject, version, number), chunk)
             kept = Kept(key if is_long(key) else None, b"" if chunks else value, len(chunks), version)
             value = _WRAPPED + _ENCODE(kept)
-        await put(subject, value)
+        return await put(subject, value, places=places)
 
-    async def _drop_chunks(self, subjects: Iterable[str], *, but: int) -> None:
-        """Erase parts of what these subjects had before."""
+    async def _drop_chunks(self, subjects: Iterable[str], *, before: int) -> None:
+        """Erase parts of what these subjects had before that version."""
         there = await self._stream.subjects(self._bucket.chunks)
         if there:
-            ours = {_digest(subject.encode()) for subject in subjects}
+            ours = {digest(subject.encode()) for subject in subjects}
             for chunk in there:
-                *_, digest, version, _ = chunk.split(".")
-                if digest in ours and version != str(but):
+                *_, whose, version, _ = chunk.split(".")
+                if whose in ours and int(version) < before:
                     await self._stream.replace(chunk, None)
 
 

@@ -97,12 +97,18 @@ class Commits:
     async def sure(self) -> None:
         """Raise ``NotDurable`` where another daemon has opened it since: for what is written elsewhere, and expects no place.
 
-        Whoever opened it last wrote the last message.
+        Whoever opened it last wrote the last message; that may be pruned by now.
         """
-        last = await self._stream.last(self._stream.subject)
-        if last is not None and read_frame(last.data, f"message {last.seq} of {self._stream.name}").writer != self._writer:
-            self.ousted = True
+        end = (await self._stream.info()).state.last_seq
+        if end > self._written:
+            last = await self._stream.last(self._stream.subject)
+            ours = last is not None and self._is_ours(last.seq, last.data)
+            # One of ours that was on its way when the stream was asked for its end is known of by now, or is the last one.
+            self.ousted = self.ousted or not (ours or end <= self._written)
         self._refuse_ousted()
+
+    def _is_ours(self, seq: int, data: bytes) -> bool:
+        return read_frame(data, f"message {seq} of {self._stream.name}").writer == self._writer
 
     def _refuse_ousted(self) -> None:
         if self.ousted:

@@ -4,7 +4,7 @@ A block that had to be exchanged lies in the bucket, by the number of the messag
 (``commits``), and which entries are exchanged.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -213,16 +213,21 @@ class Entries:
                 return found
         return None
 
-    async def exchange(self, found: Found, block: Block) -> None:
-        """Put ``block`` in place of what was found, and erase that. Raises ``NotDurable``, also where it is a larger one."""
+    async def exchange(self, found: Found, block: Block, sure: Callable[[], Awaitable[None]]) -> None:
+        """Put ``block`` in place of what was found, and erase that. Raises ``NotDurable``, also where it is a larger one.
+
+        ``sure``: see ``Beside.checkpoint``.
+        """
         pieces = split(encode_piece(Piece(*block, counts=found.piece.counts)), self._stream.most)
         messages = found.last - found.at + 1
         if len(pieces) > messages:
             raise NotDurable(f"what stands in for entry {block.first} is larger than that")
+        places = [await self._patches.places(self._key(found.at + of)) for of in range(messages)]
+        await sure()
         for of in range(messages):
             body, more = (pieces[of] if of < len(pieces) else b""), of < len(pieces) - 1
             frame = Frame(found.frame.writer, found.frame.part + of, found.frame.ends, body, of, more)
-            await self._patches.replace(self._key(found.at + of), encode_piece(frame))
+            await self._patches.replace(self._key(found.at + of), encode_piece(frame), places=places[of])
         # The first one first: from then on all of the others' stand-ins count.
         for at in range(found.at, found.last + 1):
             await self._stream.erase(at)

@@ -189,8 +189,7 @@ class JetStreamJournal(Journal):
 
     async def _checkpoint(self) -> None:
         """Bring the state into the bucket, and wipe the changes that it came from. Not where another one writes them by now."""
-        await self._lane.sure()
-        place = await self._beside.checkpoint(self._reached)
+        place = await self._beside.checkpoint(self._reached, self._lane.sure)
         changes, at = self._streams.changes, 1
         while (found := await changes.following(at)) is not None and found.seq <= place.changes:
             await changes.erase(found.seq)
@@ -242,7 +241,7 @@ class JetStreamJournal(Journal):
             others = await anyio.to_thread.run_sync(revised, [one.piece.block for one in found], revise, holding)
             where = {one.piece.last: one for one in found}
             for block, _ in others.blocks:
-                await self._entries.exchange(where[block.last], block)
+                await self._entries.exchange(where[block.last], block, self._lane.sure)
                 self._tail.clear()
             count = others.entries
         return last, count

@@ -4,7 +4,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-from cdmd.cluster.beside import Bucket
+from cdmd.cluster.bucket import Bucket
 from cdmd.cluster.connection import Access, Link
 from cdmd.cluster.stream import Shape, Stream
 

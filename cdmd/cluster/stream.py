@@ -1,13 +1,14 @@
 """One stream of JetStream: made as it has to be, written with the place that is expected, read by number or subject, erased."""
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from cdmd.cluster.connection import NO_STREAM, Link, Message, Refused
 from cdmd.contracts import JournalReplica
-from cdmd.errors import CdmdError
+from cdmd.errors import CdmdError, NotDurable
 
 _BYTES_ANY: Final = -1
 
@@ -182,10 +183,25 @@ class Stream:
         """Remove everything in front of that number."""
         await self.link.ask(f"STREAM.PURGE.{self.name}", {"seq": before})
 
-    async def replace(self, subject: str, payload: bytes | None) -> None:
-        """Let the subject have this message only (None: no message), and erase what it had."""
-        kept = None if payload is None else await self.publish(subject, payload, headers={})
-        after = 1
-        while (found := await self.following(after, subject)) is not None and found.seq != kept:
-            await self.erase(found.seq)
-            after = found.seq + 1
+    async def places(self, subject: str) -> list[int]:
+        """The numbers of all messages with that subject, in order."""
+        found = list[int]()
+        while (one := await self.following(found[-1] + 1 if found else 1, subject)) is not None:
+            found.append(one.seq)
+        return found
+
+    async def replace(self, subject: str, payload: bytes | None, *, places: Sequence[int] | None = None) -> int | None:
+        """Let the subject have this message only (None: no message), and erase what it had; returns its number.
+
+        ``places`` is what it had when it was decided (otherwise it is asked now). Where another message came behind those it
+        stays, and ``NotDurable`` is raised.
+        """
+        had = await self.places(subject) if places is None else places
+        kept = None
+        if payload is not None:
+            headers = {"Nats-Expected-Last-Subject-Sequence": str(had[-1] if had else 0), "Nats-Msg-Id": uuid.uuid4().hex}
+            if (kept := await self.publish(subject, payload, headers=headers)) is None:
+                raise NotDurable(f"a message of the stream {self.name} was exchanged by another daemon meanwhile")
+        for seq in had:
+            await self.erase(seq)
+        return kept

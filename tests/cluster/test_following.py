@@ -1,7 +1,7 @@
 """A journal on a real nats-server as a daemon sees it that applies what another one writes."""
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import anyio
 import msgspec
 import pytest
 
-from cdmd.cluster.commits import Frame
+from cdmd.cluster.commits import Commits, Frame
 from cdmd.cluster.connection import Access, Link
 from cdmd.cluster.entries import Piece, encode_piece
 from cdmd.cluster.following import FollowedJournal
@@ -18,10 +18,11 @@ from cdmd.cluster.journal import JetStreamJournal
 from cdmd.cluster.place import Place
 from cdmd.contracts import Append, Holding
 from cdmd.errors import Damaged, NotDurable
-from cdmd.models import Micros, Seq, encode_entry
+from cdmd.models import Micros, Seq, encode_entry, tombstone
 from cdmd.store.blocks import pack
 from cdmd.store.tail import Tail
 from tests.cluster.servers import NatsServer, needed
+from tests.store.contract_journal import erasing
 from tests.store.samples import HandClock, append_of, entry
 
 pytestmark = [needed, pytest.mark.anyio]
@@ -133,6 +134,86 @@ async def test_one_that_was_followed_by_another_one_takes_nothing_back_when_it_i
     async with writing(place, tmp_path / "later") as journal:
         assert await journal.get("shop", [b"a"]) == {b"a": b"2"}
         assert await journal.counts() == {("shop", "refused"): 2}
+
+
+@pytest.mark.parametrize(
+    ("before", "by_old", "by_new"),
+    [
+        ({b"a": b"1"}, {b"a": b"2"}, {b"a": b"3"}),
+        ({b"a": b"1"}, {b"a": b"2"}, {b"a": None}),
+        ({}, {b"a": b"2"}, {b"a": b"3"}),
+        ({}, {b"a": b"2"}, {b"a": None}),
+        ({b"a": b"1"}, {b"a": None}, {b"a": b"3"}),
+        ({b"a": b"1"}, {b"a": b"2" * 2_500_000}, {b"a": b"3" * 2_500_000}),
+        ({}, {}, {b"a": b"3"}),
+    ],
+)
+async def test_nor_when_it_stood_still_between_asking_who_writes_and_writing(
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Mapping[bytes, bytes | None],
+    by_old: Mapping[bytes, bytes | None],
+    by_new: Mapping[bytes, bytes | None],
+) -> None:
+    for name in ("old", "new", "later"):
+        (tmp_path / name).mkdir()
+    asked, sure = list[Commits](), Commits.sure
+
+    async def and_stands_still(commits: Commits) -> None:
+        asked.append(commits)
+        await sure(commits)
+        if len(asked) == 1:
+            async with writing(place, tmp_path / "new") as new:
+                await new.append([Append(connector="shop", state=by_new, counts={"refused": 1})])
+
+    async with writing(place, tmp_path / "old") as old:
+        await old.append([Append(connector="shop", state=before, counts={"refused": 1})])
+        await old.settled()
+        await old.append([Append(connector="shop", state=by_old, counts={"refused": 1})])
+        monkeypatch.setattr(Commits, "sure", and_stands_still)
+        with pytest.raises(NotDurable, match="another daemon"):
+            await old.settled()
+    async with writing(place, tmp_path / "later") as journal:
+        kept = {key: value for key, value in by_new.items() if value is not None}
+        assert await journal.get("shop", [b"a"]) == kept
+        assert await journal.counts() == {("shop", "refused"): 3}
+
+
+async def test_nor_where_all_that_the_other_one_wrote_is_pruned(place: Place, tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    async with writing(place, tmp_path / "old") as old:
+        await old.append([append_of(1, state={b"a": b"1"})])
+        async with writing(place, tmp_path / "new") as new:
+            await new.append([append_of(2, state={b"a": b"2"})])
+            assert await new.prune(before=Micros(2**60), upto=Seq(2)) == 2
+            with pytest.raises(NotDurable, match="another daemon has opened the journal"):
+                await old.settled()
+            assert await new.settled()
+            assert await new.get("shop", [b"a"]) == {b"a": b"2"}
+
+
+async def test_nor_of_entries_that_were_erased(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where it stood still in the midst of erasing fewer of them."""
+    for name in ("old", "new", "later"):
+        (tmp_path / name).mkdir()
+    asked, sure = list[Commits](), Commits.sure
+
+    async def and_stands_still(commits: Commits) -> None:
+        asked.append(commits)
+        await sure(commits)
+        if len(asked) == 1:
+            async with writing(place, tmp_path / "new") as new:
+                assert await new.revise(erasing(1, 2), holding=Holding(None), after=Seq(0)) == (2, 2)
+
+    async with writing(place, tmp_path / "old") as old:
+        await old.append([append_of(1, 2)])
+        monkeypatch.setattr(Commits, "sure", and_stands_still)
+        with pytest.raises(NotDurable, match="another daemon"):
+            await old.revise(erasing(1), holding=Holding(None), after=Seq(0))
+    async with writing(place, tmp_path / "later") as journal:
+        assert [one.entry for one in await journal.read(Seq(0), limit=9)] == [tombstone(entry(n)) for n in (1, 2)]
 
 
 async def test_half_a_commit_is_never_read(place: Place, tmp_path: Path) -> None:

@@ -172,13 +172,19 @@ async def test_after_a_crash_state_and_counters_are_those_of_the_last_commit(
                     await journal.append([append_of(journal.head + 1, state=state, counts={"accepted": 1})])
                 left = [dies_after]
 
-                async def replace(self: Stream, subject: str, payload: bytes | None, left: list[int] = left) -> None:
+                async def replace(self: Stream, *args: Any, left: list[int] = left, **options: Any) -> int | None:
                     left[0] -= 1
                     if left[0] < 0:
                         raise NotDurable("the process is gone")
-                    await _REPLACE(self, subject, payload)
+                    return await _REPLACE(self, *args, **options)
+
+                async def erase(self: Stream, seq: int, left: list[int] = left) -> None:
+                    if left[0] < 0:
+                        raise NotDurable("the process is gone")
+                    await _ERASE(self, seq)
 
                 patched.setattr(Stream, "replace", replace)
+                patched.setattr(Stream, "erase", erase)
         async with reopen() as journal:
             assert await journal.counts() == {("shop", "accepted"): journal.head}
             wanted = {b"n": b"2", b"0": b"", b"1": b"", b"2": b"", b"same": b"%d" % dies_after}
@@ -529,7 +535,7 @@ def test_nothing_of_it_is_imported_where_the_journal_lies_here() -> None:
 
 # ---- means --------------------------------------------------------------------------------------------------------------
 
-_REPLACE = Stream.replace
+_REPLACE, _ERASE = Stream.replace, Stream.erase
 _LONG = 90.0
 """Seconds: only what never happens takes as long."""
 
