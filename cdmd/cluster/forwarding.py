@@ -25,6 +25,8 @@ _PATIENCE: Final = 20.0
 _PAUSE: Final = 0.25
 _SLACK: Final = 4_096
 _MOST_NODES: Final = 1_000
+_MOST_BYTES: Final = 128 * 2**20
+"""Of requests that are not whole yet."""
 
 
 class _Part(msgspec.Struct, frozen=True, array_like=True):
@@ -133,12 +135,20 @@ class _Taken:
             self.done.set()
 
 
+class _Half:
+    """What is there of a request that is not whole, since the last of it came, by the loop's time."""
+
+    def __init__(self, parts: list[_Part], since: float) -> None:
+        self.parts, self.since, self.bytes = parts, since, sum(len(one.body) for one in parts)
+
+
 class Answers:
     """For the one that writes. ``serve`` answers what others were sent; None is a request that did not come whole."""
 
     def __init__(self, take: Take, serve: Callable[[bytes | None], Awaitable[bytes]] | None = None) -> None:
         self._take, self._serve = take, serve
-        self._parts: dict[str, list[_Part]] = {}
+        self._halves: dict[str, _Half] = {}
+        self._bytes = 0
         self._taken: dict[str, _Taken] = {}
 
     async def answer(self, message: bytes) -> bytes | None:
@@ -153,13 +163,30 @@ class Answers:
 
     def _whole(self, part: _Part) -> bytes | None:
         """All of the request, where its last part is there and so were all others."""
-        before = self._parts.pop(part.life, [])
+        before = self._taken_out(part.life)
         so_far = [*before, part] if [one.number for one in before] == [part.number] * part.part else [part]
+        now = anyio.current_time()
         if part.part < part.parts - 1:
-            self._parts[part.life] = so_far
-            while len(self._parts) > _MOST_NODES:
-                del self._parts[next(iter(self._parts))]
+            self._halves[part.life] = half = _Half(so_far, now)
+            self._bytes += half.bytes
+        self._forget(now - PATIENCE)
         return b"".join([one.body for one in so_far]) if len(so_far) == part.parts else None
+
+    def _taken_out(self, life: str) -> list[_Part]:
+        half = self._halves.pop(life, None)
+        if half is None:
+            return []
+        self._bytes -= half.bytes
+        return half.parts
+
+    def _forget(self, before: float) -> None:
+        """Those of which nothing came for long, whose node is gone; and the oldest where all are too many."""
+        halves = self._halves
+        while halves:
+            life, oldest = next(iter(halves.items()))
+            if oldest.since >= before and len(halves) <= _MOST_NODES and (self._bytes <= _MOST_BYTES or len(halves) == 1):
+                return
+            self._taken_out(life)
 
     async def _once(self, part: _Part, body: bytes | None) -> _Reply:
         before = self._taken.get(part.life)

@@ -4,11 +4,13 @@ All that is known about connectors, their secrets and their senders is the leadi
 cannot be handed on now is to be sent again. Not here: the messages that it travels in (``forwarding``).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import msgspec
+import structlog
 from typing_extensions import override
 
 from cdmd.errors import NotDurable
@@ -18,8 +20,12 @@ from cdmd.kit.exchanges import Exchange, Handler, Headers, Shared
 PATIENCE: Final = 30.0
 """Seconds that an answer is waited for: as long as a connector may take."""
 _MOST_BYTES: Final = 64 * 2**20
-"""Of all bodies held at once."""
+"""Of all heads and bodies held at once."""
+_MOST_REQUESTS: Final = 4_096
+_TELL_AGAIN: Final = 60.0
 _LATER: Final = (("retry-after", "1"), ("connection", "close"))
+_WELL: Final = (("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store"))
+_TOO_LARGE: Final = (("content-type", "application/json"), ("connection", "close"))
 
 
 class _Sent(msgspec.Struct, frozen=True, array_like=True):
@@ -47,23 +53,61 @@ _SAID: Final = msgspec.msgpack.Decoder(_Said)
 _NOW_NOT: Final = _Said(503, _LATER)
 
 
-class HandingOn(Handler):
-    """For the node that stands by. ``send`` brings a request to the one that leads. Raises ``NotDurable``."""
+class _Held:
+    """What is here of one request: bytes of its head, and its body."""
 
-    def __init__(self, send: Callable[[bytes], Awaitable[bytes]], *, most: int = _MOST_BYTES) -> None:
-        self._send, self._most, self._bytes = send, most, 0
+    __slots__ = ("body", "head", "pieces")
+
+    def __init__(self, head: int) -> None:
+        self.pieces, self.head, self.body = list[bytes](), head, 0
+
+
+class HandingOn(Handler):
+    """For the node that stands by. ``send`` brings a request to the one that leads. Raises ``NotDurable``.
+
+    ``largest`` is what a body may have at all, ``most`` all that is held at once, in bytes.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[bytes], Awaitable[bytes]],
+        *,
+        largest: int,
+        most: int = _MOST_BYTES,
+        requests: int = _MOST_REQUESTS,
+    ) -> None:
+        self._send, self._largest, self._most, self._most_requests = send, largest, most, requests
+        self._bytes = self._requests = self._unsent = 0
+        self._tell_at = 0.0
+        self._log: Any = structlog.get_logger()
 
     @override
     def begin(self, exchange: Exchange) -> None:
-        exchange.held = list[bytes]()
+        if exchange.path == b"/livez" and exchange.method in {"GET", "HEAD"}:
+            exchange.answer(200, _WELL, b"ok\n")  # of this process, whoever leads
+            return
+        declared = next((value for name, value in exchange.headers if name == "content-length"), "0")
+        if not declared.isdecimal() or int(declared) > self._largest:
+            self._too_large(exchange)
+            return
+        head = len(exchange.target) + sum(len(name) + len(value) for name, value in exchange.headers)
+        exchange.held = _Held(head)
+        self._requests += 1
+        self._bytes += head
+        if self._bytes > self._most or self._requests > self._most_requests:
+            self._refuse(exchange)
 
     @override
     def piece(self, exchange: Exchange, data: bytes) -> None:
+        held: _Held = exchange.held
+        held.pieces.append(data)
+        held.body += len(data)
         self._bytes += len(data)
-        exchange.held.append(data)
-        if self._bytes > self._most:
+        if held.body > self._largest:
             self._let_go(exchange)
-            exchange.answer(_NOW_NOT.status, _LATER)
+            self._too_large(exchange)
+        elif self._bytes > self._most:
+            self._refuse(exchange)
 
     @override
     def complete(self, exchange: Exchange) -> None:
@@ -75,22 +119,43 @@ class HandingOn(Handler):
             self._let_go(exchange)
 
     def _let_go(self, exchange: Exchange) -> None:
-        self._bytes -= sum(map(len, exchange.held))
-        exchange.held = []
+        held: _Held = exchange.held
+        self._bytes -= held.head + held.body
+        self._requests -= 1
+        exchange.held = None
+
+    def _refuse(self, exchange: Exchange) -> None:
+        self._let_go(exchange)
+        self._tell("more than can be held")
+        exchange.answer(_NOW_NOT.status, _LATER)
+
+    def _too_large(self, exchange: Exchange) -> None:
+        self._tell("larger than any connector takes")
+        body = b'{"code":"too_large","message":"no body here may have more than %d bytes"}' % self._largest
+        exchange.answer(413, _TOO_LARGE, body)
+
+    def _tell(self, why: str) -> None:
+        """One line a minute at most, for all that was not handed on since the last one."""
+        self._unsent += 1
+        now = asyncio.get_running_loop().time()
+        if now >= self._tell_at:
+            self._log.warning("requests_not_handed_on", count=self._unsent, error=why)
+            self._unsent, self._tell_at = 0, now + _TELL_AGAIN
 
     async def _hand_on(self, exchange: Exchange) -> None:
         sent = _Sent(
             exchange.method,
             exchange.target,
             tuple(exchange.headers),
-            b"".join(exchange.held),
+            b"".join(exchange.held.pieces),
             exchange.peer,
             tuple(exchange.certificate),
         )
         try:
             said = _SAID.decode(await self._send(_ENCODE(sent)))
-        except (NotDurable, msgspec.DecodeError):
+        except (NotDurable, msgspec.DecodeError) as error:
             said = _NOW_NOT
+            self._tell(str(error))
         finally:
             self._let_go(exchange)
         if not exchange.gone:
@@ -147,6 +212,11 @@ class _Carried(Exchange):
 
     @override
     def answer(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        """As it is sent where nobody hands it on; what cannot travel cannot be sent. Raises ValueError and TypeError."""
         self._wire.shared.head(status, headers)
-        self.answered, self.said = True, _Said(status, tuple(headers), body)
+        if status not in range(100, 1_000):
+            raise ValueError("a status has three digits")
+        named = tuple((str(name), str(value)) for name, value in headers)
+        self.said = _Said(int(status), named, b"%b" % body)
+        self.answered = True
         self.done.set()

@@ -27,8 +27,8 @@ _LONGER: Final = 2.0
 _JOURNAL: Final = "journal"
 
 
-Meanwhile: TypeAlias = Callable[[HandingOn], AbstractAsyncContextManager[None]]
-"""What a node does that stands by: what is sent to it goes to that handler."""
+Meanwhile: TypeAlias = Callable[[Callable[..., HandingOn]], AbstractAsyncContextManager[None]]
+"""What a node does that stands by: what is sent to it goes to the handler that is made with ``largest=``."""
 
 
 async def begin(link: Link, place: Place, *, clock: Clock, meanwhile: Meanwhile | None = None) -> tuple[Leases, Lease] | None:
@@ -41,7 +41,7 @@ async def begin(link: Link, place: Place, *, clock: Clock, meanwhile: Meanwhile 
     leases = JetStreamLeases(link, name=place.name, replicas=place.replicas, holder=place.holder, clock=clock)
     await leases.ensure()
     if meanwhile is not None and (lease := await leases.take(_JOURNAL, seconds=SECONDS)) is None:
-        async with meanwhile(HandingOn(partial(hand_on, link, place.name))):
+        async with meanwhile(partial(HandingOn, partial(hand_on, link, place.name))):
             return leases, await _waited_for(leases, clock)
     until = clock.monotonic() + SECONDS + _LONGER
     while (lease := await leases.take(_JOURNAL, seconds=SECONDS)) is None:

@@ -62,7 +62,7 @@ async def run(given: Given) -> None:
             stopping = Stopping(given, stack.enter_context(given.signals()))
             beside.start_soon(stopping.heed, beside.cancel_scope, name="signals of the start")
             inherited = stack.enter_context(handed_over(given.systemd))
-            standing = StandingBy(given, inherited, stack)
+            standing = StandingBy(given, inherited, stack, beside)
             parts = await _open(given, stack, standing)
             parts.absent = await remember(given.plugins, parts.store, keep=given.leads)
             await stopping.opened()

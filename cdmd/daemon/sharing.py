@@ -20,11 +20,12 @@ def shared_journal(
     clock: Clock,
     new_id: Callable[[], str],
     follows: bool,
-    meanwhile: Callable[[Handler], AbstractAsyncContextManager[None]] | None = None,
+    meanwhile: Callable[[Callable[..., Handler]], AbstractAsyncContextManager[None]] | None = None,
 ) -> Opening | None:
     """What opens it, given the file of the mark; None where it lies here. ``holder`` is told to others who want to write it.
 
-    One that ``follows`` only reads it. ``meanwhile``: what one does that waits for another who leads, with who answers then.
+    One that ``follows`` only reads it. ``meanwhile``: what one does that waits for another who leads, given what
+    makes who answers then.
     """
     if settings.url is None:
         return None

@@ -3,55 +3,100 @@
 Its sockets stay open when its turn comes. Not here: how a request gets there (``cdmd.cluster.handing``), and whose turn it is.
 """
 
+import gc
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import anyio
+import anyio.abc
 import anyio.to_thread
 import structlog
 
+from cdmd.config.schema import Absent
 from cdmd.daemon.given import Given
 from cdmd.daemon.listening import limits, public_sockets, tls
 from cdmd.kit.exchanges import Handler
 from cdmd.kit.listener import listen
 
-_STARTING: Final = 60.0
-_SAY_AGAIN: Final = 10.0
+_STARTING: Final = 120.0
+"""Seconds from its turn: that long nobody takes a node for one that hangs, as with one that starts."""
 _FINISH: Final = 1.0
 
 
 class StandingBy:
-    """``public`` are the sockets that were bound meanwhile; None where it never stood by."""
+    """``public`` are the sockets that were bound meanwhile; None where it never stood by.
 
-    def __init__(self, given: Given, inherited: Mapping[str, Sequence[socket.socket]], stack: AsyncExitStack) -> None:
-        self._given, self._inherited, self._stack = given, inherited, stack
+    What it starts in ``tasks`` ends with the ``stack`` at the latest.
+    """
+
+    def __init__(
+        self,
+        given: Given,
+        inherited: Mapping[str, Sequence[socket.socket]],
+        stack: AsyncExitStack,
+        tasks: anyio.abc.TaskGroup,
+    ) -> None:
+        self._given, self._inherited, self._stack, self._tasks = given, inherited, stack, tasks
         self.public: list[socket.socket] | None = None
+        self._until: float | None = None
 
     @asynccontextmanager
-    async def answering(self, handler: Handler) -> AsyncIterator[None]:
-        """What is sent goes to the ``handler`` inside. Raises ``CdmdError``."""
-        http = self._given.config.http
+    async def answering(self, handling: Callable[..., Handler]) -> AsyncIterator[None]:
+        """What is sent goes inside to what is made by ``handling(largest=)``, bytes of a body. Raises ``CdmdError``."""
+        http, first = self._given.config.http, self.public is None
         if self.public is None:
             self.public = await public_sockets(http.listen, self._inherited, self._stack)
         encrypted, stop = await anyio.to_thread.run_sync(tls, http.tls), anyio.Event()
+        handler = handling(largest=await anyio.to_thread.run_sync(self._largest))
         bounds = replace(limits(http), stop_seconds=_FINISH)  # whoever leads by now has to begin
         kept = [one.dup() for one in self.public]
-        structlog.get_logger().info("daemon_stands_by")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._say_so, name="standing by")
             await tasks.start(partial(listen, handler, kept, limits=bounds, tls=encrypted, stop=stop), name="public")
+            structlog.get_logger().info("daemon_stands_by")
+            self._until = None
+            self._given.systemd.ready("stands by")
+            if first:
+                self._tasks.start_soon(self._say_well, name="standing by")
             try:
-                yield
+                with _collecting():
+                    yield
             finally:
+                self._until = self._given.clock.monotonic() + _STARTING
                 stop.set()
                 tasks.cancel_scope.cancel()
 
-    async def _say_so(self) -> None:
-        """A start that takes so long is no failed one."""
-        while True:
-            self._given.systemd.extend_timeout(_STARTING)
-            await self._given.clock.sleep(_SAY_AGAIN)
+    def _largest(self) -> int:
+        """Bytes that any connector takes: who is asked for what is not known here. Raises ``ConfigInvalid``."""
+        config, found = self._given.config, [self._given.config.http.max_body.bytes]
+        for one in config.connectors.values():
+            if not isinstance(one.settings, Absent):
+                connector = self._given.plugins.connector(one.frame.type, one.name, one.settings)
+                found += [route.max_body or 0 for route in getattr(connector, "routes", ())]
+        return max(found)
+
+    async def _say_well(self) -> None:
+        """Once it has said that it is ready it is watched, also on its way to lead (then ``upkeep`` says it, too)."""
+        given = self._given
+        if (pause := given.systemd.watchdog_seconds()) is None:
+            return
+        with anyio.CancelScope() as scope:
+            self._stack.callback(scope.cancel)
+            while self._until is None or given.clock.monotonic() < self._until:
+                given.systemd.watchdog()
+                await given.clock.sleep(pause)
+
+
+@contextmanager
+def _collecting() -> Iterator[None]:
+    """Look for garbage inside: it may be weeks, and what starts the process keeps that from it (``cli.daemon_starting``)."""
+    before = gc.isenabled()
+    gc.enable()
+    try:
+        yield
+    finally:
+        if not before:
+            gc.disable()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from cdmd.cluster.connection import Access, Link
@@ -254,7 +255,29 @@ async def test_what_is_remembered_of_nodes_is_bounded(monkeypatch: pytest.Monkey
             await wire.answers.answer(one)
         other.max_payload = 2**20
         await wire.answers.answer((await other.messages(append_of(1)))[0])
-    assert (len(wire.answers._parts), len(wire.answers._taken)) == (0, 2)
+    assert (len(wire.answers._halves), len(wire.answers._taken)) == (0, 2)
+
+
+async def test_what_did_not_come_whole_is_forgotten_in_time_and_where_it_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request of a node that stands by has a name of its own: nobody asks for it again."""
+    answers = Wire().answers
+
+    async def begin(life: str, size: int = 100) -> None:
+        assert await answers.answer(_ENCODE(_Part(life, 0, 0, 2, bytes(size), sent=True))) is None
+
+    monkeypatch.setattr("cdmd.cluster.forwarding._MOST_BYTES", 250)
+    for life in ("a", "b", "c"):
+        await begin(life)
+    assert (list(answers._halves), answers._bytes) == (["b", "c"], 200)
+    await begin("large", 1_000)
+    assert (list(answers._halves), answers._bytes) == (["large"], 1_000), "what has just come may still become whole"
+    monkeypatch.setattr("cdmd.cluster.forwarding._MOST_BYTES", 2**20)
+    monkeypatch.setattr("cdmd.cluster.forwarding.PATIENCE", 0.0)
+    before = anyio.current_time()
+    while anyio.current_time() == before:
+        await anyio.lowlevel.checkpoint()
+    await begin("late", 1)
+    assert (list(answers._halves), answers._bytes) == (["late"], 1)
 
 
 async def test_whoever_asked_last_is_remembered_however_long_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -71,7 +72,7 @@ async def standing(place: Place, *, most: int = 2**24, asked: list[bytes] | None
                 asked.append(request)
             return await hand_on(link, place.name, request)
 
-        handler = HandingOn(send, most=most)
+        handler = HandingOn(send, largest=2**24, most=most)
         await tasks.start(lambda task_status: listen(handler, [bound], stop=stop, task_status=task_status))
         async with httpx.AsyncClient(base_url=url, headers={"x-one": "1"}, trust_env=False) as client:
             yield client
@@ -131,7 +132,16 @@ def test_what_is_sent_to_either_of_two_is_stored_and_the_second_takes_the_place_
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     first = DaemonProcess(tmp_path / "first", told, paths=[ROOT], patience=90)
-    second = DaemonProcess(tmp_path / "second", f'{told}[http]\nlisten = ["127.0.0.1:{port}"]\n', paths=[ROOT], patience=250)
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.settimeout(60)
+    second = DaemonProcess(
+        tmp_path / "second",
+        f'{told}[http]\nlisten = ["127.0.0.1:{port}"]\n',
+        paths=[ROOT],
+        patience=250,
+        environment={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"},
+    )
     second.url = f"http://127.0.0.1:{port}"
     starts = threading.Thread(target=second.start)
 
@@ -142,11 +152,13 @@ def test_what_is_sent_to_either_of_two_is_stored_and_the_second_takes_the_place_
         except (OSError, HTTPError):
             return False
 
-    with first:
+    with manager, first:
         shutil.copytree(first.state_dir / "keys", second.state_dir / "keys")
         second.state_dir.chmod(0o700)
         starts.start()
         try:
+            assert manager.recv(100) == b"READY=1\nSTATUS=stands by", "whoever starts it waits no longer"
+            assert manager.recv(100) == b"WATCHDOG=1"
             eventually(ready)
             with sending(first, 1) as here, sending(second, 2) as there:
                 for senders in (here, there):
