@@ -15,6 +15,7 @@ from typing_extensions import override
 from cdmd.cluster.connection import Link
 from cdmd.cluster.stream import Shape, Stream
 from cdmd.contracts import Clock, Lease, Leases
+from cdmd.errors import CdmdError
 
 _MARGIN: Final = 0.1
 """Of a lease's length: more than two clocks differ in it, and than an answer takes."""
@@ -65,7 +66,11 @@ class JetStreamLeases(Leases):
         if await self._put(lease, ours.revision):
             return lease
         # What was not acknowledged the last time may have been written all the same.
-        revision, found = await self._read(lease.name)
+        try:
+            revision, found = await self._read(lease.name)
+        except CdmdError:
+            self._ours.setdefault(lease.name, ours)  # nothing says that it is anybody else's
+            raise
         return lease if found == self._held(lease) and await self._put(lease, revision) else None
 
     @override

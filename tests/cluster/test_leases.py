@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -18,6 +19,7 @@ from cdmd.cluster.connection import Access, Link
 from cdmd.cluster.journal import JetStreamJournal
 from cdmd.cluster.leases import JetStreamLeases
 from cdmd.cluster.place import Place
+from cdmd.cluster.stream import Stream
 from cdmd.contracts import Clock, Lease, Leases
 from cdmd.errors import InUse, NotDurable
 from cdmd.kit.clock import SystemClock
@@ -64,6 +66,36 @@ async def test_a_renewal_that_was_not_answered_costs_no_lease(tmp_path: Path) ->
             for _ in range(2):
                 assert await renewed(leases, lease) == lease
             assert leases.holds(lease)
+
+
+async def test_nor_does_one_that_was_written_and_after_which_nobody_says_what_is_there(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the servers elect who leads the bucket."""
+    async with Link.open(Access(servers=(nats.url,)), name="test", patience=0.3) as link:
+        leases = JetStreamLeases(link, name=f"l{next(_IDS)}", replicas=1, holder="a", clock=HandClock())
+        await leases.ensure()
+        lease = await leases.take("crm", seconds=10)
+        assert lease is not None
+        publish = Stream.publish
+
+        async def unheard(*args: Any, **options: Any) -> int | None:
+            await publish(*args, **options)
+            raise NotDurable("not acknowledged")
+
+        async def silent(*_: Any) -> None:
+            raise NotDurable("no leader")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Stream, "publish", unheard)
+            with pytest.raises(NotDurable, match="not acknowledged"):
+                await leases.renew(lease)
+        with monkeypatch.context() as patched:
+            patched.setattr(Stream, "last", silent)
+            with pytest.raises(NotDurable, match="no leader"):
+                await leases.renew(lease)
+        assert await leases.renew(lease) == lease
+        assert leases.holds(lease)
 
 
 async def renewed(leases: Leases, lease: Lease) -> Lease | None:
