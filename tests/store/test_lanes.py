@@ -109,9 +109,9 @@ async def test_lanes_are_spread_evenly_and_move_when_a_node_comes_and_goes(datab
 
 
 @asynccontextmanager
-async def standing_still(database: Database, *statements: str) -> AsyncIterator[None]:
+async def standing_still(database: Database, *statements: str, called: str = "cdmd") -> AsyncIterator[None]:
     """Somebody who was stopped while a statement was on its way, with what these have locked."""
-    with closing(psycopg.connect(database.url, autocommit=True)) as still:
+    with closing(psycopg.connect(database.url, autocommit=True, application_name=called)) as still:
         for one in ("BEGIN", *statements):
             still.execute(one.encode())
         still.pgconn.enter_pipeline_mode()
@@ -146,6 +146,16 @@ async def test_nor_from_beginning_where_there_is_nobody_else_left(database: Data
         with anyio.fail_after(8):
             async with node(database, "b", leads=True, seconds=1.0) as b:
                 assert len(await b.balance()) == LANES
+
+
+async def test_what_else_the_same_user_runs_may_stand_still(database: Database) -> None:
+    """As a backup does whose pipe is slow."""
+    locks = "SELECT pg_advisory_xact_lock_shared(1)"
+    async with standing_still(database, locks, called="pg_dump"), standing_still(database, locks):
+        await run(database, "SELECT pg_sleep(1.1)")
+        async with node(database, "a", leads=True, seconds=1.0):
+            still = "SELECT application_name FROM pg_stat_activity WHERE wait_event_type = 'Client' AND state = 'active'"
+            assert await run(database, f"{still} AND datname = current_database()") == [("pg_dump",)]
 
 
 @pytest.mark.parametrize(
