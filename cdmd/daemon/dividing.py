@@ -125,7 +125,8 @@ class Dividing:
         """Once: whatever cannot be done now is done by the next look."""
         try:
             names = set(work.names)
-            if not (names or work.here or self._had[kind]):
+            failed = any(of == kind for of, _ in self._failed)
+            if not (names or work.here or self._had[kind] or failed):
                 return
             await self._let_followed_go(kind, work)
             part = await self.duties.part(kind, names)
@@ -145,8 +146,8 @@ class Dividing:
             for name in [one for one in work.here if not self.duties.holds(kind, one)]:
                 await self._end(kind, name, work, "over")
         else:
-            failed = [f"{name} yet: {one.why}" for (_, name), one in self._failed.items()]
-            self.problem = f"this node cannot begin with {failed[0]}" if failed else None
+            yet = [f"{name} yet: {one.why}" for (_, name), one in self._failed.items()]
+            self.problem = f"this node cannot begin with {yet[0]}" if yet else None
 
     async def _let_followed_go(self, kind: str, work: Work) -> None:
         """Whoever takes them next, this node or another one, has a greater token than all before."""

@@ -16,6 +16,7 @@ from cdmd.contracts import PULL, Append, Duties, Feeds, Holder, Journal
 from cdmd.daemon.budgets import Budgets
 from cdmd.daemon.gate import Fetching, Live
 from cdmd.daemon.live import LiveConnectors
+from cdmd.errors import CdmdError
 from cdmd.intake.source import IntakeSource
 from cdmd.intake.tally import Tally
 
@@ -107,7 +108,11 @@ class Pulling:
         await self._whole.budgets.load()
         self._whole.tally.uncertain = True
         self._fences[name], self._begun[name] = token, members
-        await self._whole.connectors.renew(members)
+        try:
+            await self._whole.connectors.renew(members)
+        except CdmdError:
+            del self._fences[name], self._begun[name]  # what is not here is begun again
+            raise
 
     async def end(self, name: str) -> None:
         """See ``Work.end``."""

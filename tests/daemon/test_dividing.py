@@ -123,6 +123,18 @@ async def test_one_whose_token_another_node_has_overtaken_is_let_go_and_begun_wi
     assert work.here == {"crm": 3}
 
 
+async def test_nothing_is_said_any_more_of_the_last_one_once_there_is_no_such() -> None:
+    duties, work = Divided(), Done("crm")
+    node = dividing(duties)
+    work.least = 3
+    for _ in range(2):
+        await node.look(DELIVER, work)
+        assert str(node.problem).startswith("this node cannot begin with crm yet")
+    work.names = set()
+    await node.look(DELIVER, work)
+    assert node.problem is None
+
+
 async def test_while_nobody_can_be_asked_it_goes_on_until_others_may_have_it() -> None:
     duties, work = Divided(), Done("crm")
     node = dividing(duties)

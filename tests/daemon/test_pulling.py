@@ -16,7 +16,7 @@ from cdmd.daemon.gate import Plan
 from cdmd.daemon.gathering import Gathered, Report
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
-from cdmd.errors import BadArguments, Followed, Overloaded
+from cdmd.errors import BadArguments, Followed, NotDurable, Overloaded
 from cdmd.testing.tables import MemoryFeeds
 from tests.daemon.dividing import Divided, divided
 from tests.daemon.doubles import Fetcher, World, record, until
@@ -139,6 +139,27 @@ async def test_who_had_a_connector_before_writes_no_table_of_it_once_another_nod
             "begin crm 7",
         ]
         assert await parts.journal.get("crm", [b"cursor"]) == {b"cursor": b"5"}
+
+
+async def test_one_that_could_not_be_begun_at_the_last_step_is_begun_by_a_later_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    divided(monkeypatch, Divided())
+    async with World(tmp_path, CRM).parts() as parts:
+        await begun(parts)
+        dividing, renew = parts.dividing, parts.connectors.renew
+        assert dividing is not None
+
+        async def once(_: Any) -> None:
+            monkeypatch.setattr(parts.connectors, "renew", renew)
+            raise NotDurable("the node that leads does not answer")
+
+        monkeypatch.setattr(parts.connectors, "renew", once)
+        await dividing.look(PULL, dividing.pulling)
+        assert list(dividing.pulling.here) == []
+        dividing._failed.clear()  # as when its time has come
+        await dividing.look(PULL, dividing.pulling)
+        await until(parts, "crm", "running")
 
 
 async def test_one_that_was_paused_elsewhere_stays_paused_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
