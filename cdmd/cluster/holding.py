@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 import anyio
+import structlog
 
 from cdmd.cluster.connection import Link
 from cdmd.cluster.forwarding import hand_on
@@ -52,11 +53,17 @@ async def begin(link: Link, place: Place, *, clock: Clock, meanwhile: Meanwhile 
     return leases, lease
 
 
-async def _waited_for(leases: JetStreamLeases, clock: Clock) -> Lease:
+async def _waited_for(leases: Leases, clock: Clock) -> Lease:
+    failing = False
     while True:
-        with suppress(CdmdError):  # where no server answers nobody else gets it either
+        try:
             if (lease := await leases.take(_JOURNAL, seconds=SECONDS)) is not None:
                 return lease
+            failing = False
+        except CdmdError as error:  # where no server answers nobody else gets it either
+            if not failing:
+                structlog.get_logger().warning("turn_is_not_known", error=str(error))
+            failing = True
         await clock.sleep(_LOOK)
 
 

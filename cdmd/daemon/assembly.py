@@ -43,7 +43,7 @@ from cdmd.kit.frames import leaf, sentence
 from cdmd.kit.listener import listen
 from cdmd.kit.serving import serve
 from cdmd.store.files import StateDirectory
-from cdmd.store.opening import Apart, Server, open_state
+from cdmd.store.opening import Apart, Server, open_state, unreachable
 from cdmd.store.remote import Own
 
 _COMMANDS_FINISH = Limits(stop_seconds=1.0)
@@ -87,6 +87,7 @@ async def _open(given: Given, stack: AsyncExitStack, standing: StandingBy) -> Pa
         raise ConfigInvalid(problems)
     directory = await stack.enter_async_context(StateDirectory(config.state_dir).hold())
     name = f"{socket.gethostname()}:{directory.root}"
+    server = _server(given, name)
     opening = open_state(
         directory,
         clock=given.clock,
@@ -99,9 +100,9 @@ async def _open(given: Given, stack: AsyncExitStack, standing: StandingBy) -> Pa
             clock=given.clock,
             new_id=_new_id,
             follows=not given.leads,
-            meanwhile=standing.answering if config.store.url is not None else None,
+            meanwhile=partial(standing.answering, trouble=partial(unreachable, server)) if server is not None else None,
         ),
-        server=_server(given, name),
+        server=server,
         apart=Apart(
             store=Own("cdmd.batches.store_process", DecisionCrossing()) if config.store.process == "own" else None,
             journal=config.journal.process == "own",

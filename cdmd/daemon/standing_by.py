@@ -45,8 +45,13 @@ class StandingBy:
         self._until: float | None = None
 
     @asynccontextmanager
-    async def answering(self, handling: Callable[..., Handler]) -> AsyncIterator[None]:
-        """What is sent goes inside to what is made by ``handling(largest=)``, bytes of a body. Raises ``CdmdError``."""
+    async def answering(
+        self, handling: Callable[..., Handler], *, trouble: Callable[[], str | None] = lambda: None
+    ) -> AsyncIterator[None]:
+        """What is sent goes inside to what is made by ``handling(largest=)``, bytes of a body.
+
+        ``trouble`` says, in a thread, why there is no store; None where there is one. Raises ``CdmdError``.
+        """
         http, first = self._given.config.http, self.public is None
         if self.public is None:
             self.public = await public_sockets(http.listen, self._inherited, self._stack)
@@ -61,6 +66,7 @@ class StandingBy:
             self._given.systemd.ready("stands by")
             if first:
                 self._tasks.start_soon(self._say_well, name="standing by")
+                tasks.start_soon(_try_store, trouble, name="store")
             try:
                 with _collecting():
                     yield
@@ -100,3 +106,9 @@ def _collecting() -> Iterator[None]:
     finally:
         if not before:
             gc.disable()
+
+
+async def _try_store(trouble: Callable[[], str | None]) -> None:
+    """Whoever leads opens the store: what is wrong with the way there from this machine is to be known before."""
+    if (why := await anyio.to_thread.run_sync(trouble, abandon_on_cancel=True)) is not None:
+        structlog.get_logger().warning("store_not_reached", error=why)

@@ -138,6 +138,16 @@ def _feeds(directory: StateDirectory, server: Server | None, tenure: int | None)
     return feeds
 
 
+def unreachable(server: Server) -> str | None:
+    """Why the database cannot be used now; None where it can. It blocks. Raises ``ConfigInvalid`` for what is no address."""
+    connecting: Any = import_module("cdmd.store.postgres.connecting")
+    try:
+        connecting.connect(server.url, password=server.password).close()
+    except connecting.Broken as error:
+        return str(connecting.why(error))
+    return None
+
+
 def check_place(directory: StateDirectory, server: Server | None) -> None:
     """Raise ``CdmdError`` where the store was in another place before, or is about to be put here. It blocks."""
     if (directory.moving / MOVED_WHOLE).exists():

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from cdmd.daemon.listening import address
 from cdmd.daemon.standing_by import StandingBy
@@ -92,3 +93,14 @@ async def test_what_says_that_it_is_well_ends_with_the_daemon(tmp_path: Path) ->
         async with StandingBy(given, {}, stack, tasks).answering(Well()):
             await anyio.wait_all_tasks_blocked()
     assert not tasks.cancel_scope.cancelled_caught
+
+
+async def test_a_store_that_cannot_be_reached_is_told_of_while_there_is_time(tmp_path: Path) -> None:
+    given = await anyio.to_thread.run_sync(World(tmp_path).given)
+    with capture_logs() as lines:
+        async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
+            tasks.cancel_scope.deadline = anyio.current_time() + 30
+            async with StandingBy(given, {}, stack, tasks).answering(Well(), trouble=lambda: "connection refused"):
+                while lines[-1]["event"] != "store_not_reached":  # noqa: ASYNC110 - a thread's doing
+                    await anyio.sleep(0.005)
+    assert lines[-1]["error"] == "connection refused"
