@@ -62,13 +62,17 @@ def place_of(settings: JournalSettings, *, holder: str | None) -> Place:
 
 @asynccontextmanager
 async def _waited_for(opening: Callable[[], AbstractAsyncContextManager[Journal]], clock: Clock) -> AsyncIterator[Journal]:
-    until = clock.monotonic() + _PATIENCE
+    until = None
     while True:
+        began = clock.monotonic()
         async with AsyncExitStack() as stack:
             try:
                 journal = await stack.enter_async_context(opening())
             except NotDurable as error:
-                if clock.monotonic() >= until:
+                failed = clock.monotonic()
+                if until is None or failed - began >= _PATIENCE:
+                    until = failed + _PATIENCE  # the first in a row: what lasted so long stood by, or read
+                if failed >= until:
                     raise
                 structlog.get_logger().warning("journal_is_waited_for", error=str(error))
             else:
