@@ -6,6 +6,7 @@ sync it is theirs to say. Not here: messages (``commits``, ``entries``, ``beside
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -50,9 +51,9 @@ class JetStreamJournal(Journal):
         self._log = Commits(streams.changes, writer=writer, adopt=self._beside.adopt)
         self.tenure, self._id, self._head = 0, "", Seq(0)
         self._marker = Marker(mark_path)
+        self._held: Callable[[], bool] = lambda: True
         self._failure: str | None = None
-        self._grown = anyio.Event()
-        self._appending, self._pruning = anyio.Lock(), anyio.Lock()
+        self._grown, self._appending, self._pruning = anyio.Event(), anyio.Lock(), anyio.Lock()
 
     @classmethod
     @asynccontextmanager
@@ -81,6 +82,7 @@ class JetStreamJournal(Journal):
             held = await begin(link, place, clock=clock, meanwhile=meanwhile)
             await journal._begin(new_id)
             if held is not None:
+                journal._held = partial(held[0].holds, held[1])
                 await stack.enter_async_context(kept(*held, clock=clock, ends=meanwhile is not None))
             await journal.write_mark()
             try:
@@ -232,7 +234,7 @@ class JetStreamJournal(Journal):
     @override
     async def revise(self, revise: Revise, *, holding: Holding, after: Seq) -> tuple[Seq, int]:
         async with self._pruning:
-            found, last, count = list[Found](), after, 0
+            found, last = list[Found](), after
             async for one in self._entries.behind(after, end=self._lane.end):
                 found.append(one)
                 last = one.piece.last
@@ -243,8 +245,7 @@ class JetStreamJournal(Journal):
             for block, _ in others.blocks:
                 await self._entries.exchange(where[block.last], block, self._lane.sure)
                 self._tail.clear()
-            count = others.entries
-        return last, count
+        return last, others.entries
 
     @override
     async def settled(self) -> bool:

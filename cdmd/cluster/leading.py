@@ -47,6 +47,10 @@ class LeadingJournal(JetStreamJournal, Answering):
 
         async def answered(message: bytes) -> bytes | None:
             said = await answers.answer(message)
-            return None if self._lane.ousted else said  # whoever leads by now was asked, too
+            return said if self._leads() else None  # whoever leads by now was asked, too
 
         await self._link.answer(self._subject, answered)
+
+    def _leads(self) -> bool:
+        """Whether nobody else can have opened it yet, or has as far as is known."""
+        return self._held() and not (self._lane.ousted or self._log.ousted)

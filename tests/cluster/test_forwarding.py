@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from cdmd.cluster.connection import Access, Link
@@ -18,6 +19,7 @@ from cdmd.cluster.place import Place
 from cdmd.contracts import Append
 from cdmd.errors import CdmdError, Followed, NotDurable
 from cdmd.models import Entry, Event, Seq, encode_entry
+from cdmd.testing import ManualClock
 from tests.cluster.servers import NatsServer, needed
 from tests.store.samples import START, HandClock, append_of, entry
 
@@ -292,6 +294,43 @@ async def test_whoever_asked_last_is_remembered_however_long_it_is_there(monkeyp
     for life, number in (("longest", 1), ("other", 1), ("longest", 2), ("new", 1), ("longest", 2)):
         await ask(life, number)
     assert len(taken) == 4
+
+
+@pytest.mark.parametrize("why", ["another one opened it", "its time is over"])
+async def test_who_may_lead_no_more_says_nothing_to_what_whoever_leads_hears_too(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Also where nothing but state was to be written, or nothing at all."""
+    listening, clock = list[Any](), ManualClock()
+
+    async def answer(_: Link, _subject: str, answered: Any) -> None:
+        listening.append(answered)
+
+    async def nothing(_: Any) -> Seq:
+        return Seq(1)
+
+    monkeypatch.setattr(Link, "answer", answer)
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    held = msgspec.structs.replace(place, holder="old")
+    state = _ENCODE([_Carried("shop", (), ((b"a", b"1"),), (), 0)])
+
+    def opened(place: Place, name: str) -> Any:
+        return LeadingJournal.open(place, clock=clock, mark_path=tmp_path / name / "mark", new_id=lambda: f"w{next(_NAMES)}")
+
+    async with opened(held, "old") as old:
+        await old.answer(old.append)
+        await old.answer(nothing)
+        append, decide = listening
+        assert await append(_ENCODE(_Part("life", 1, 0, 1, state))) is not None
+        assert await decide(_ENCODE(_Part("life", 1, 0, 1, state))) is not None
+        if why == "its time is over":
+            clock.advance(9.0)
+            assert await decide(_ENCODE(_Part("life", 2, 0, 1, state))) is None
+            return
+        async with opened(place, "new"):
+            assert await append(_ENCODE(_Part("life", 2, 0, 1, state))) is None
+            assert await decide(_ENCODE(_Part("life", 2, 0, 1, state))) is None
 
 
 async def test_who_was_overtaken_is_told_so_and_nobody_else_of_the_same_request() -> None:
