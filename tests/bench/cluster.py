@@ -5,11 +5,12 @@ run left is moved to the servers (``cdmd migrate``). All of it is on this machin
 waits for no disk, so the figures are processor time and ratios; on machines of their own the way there comes on top, once for
 each commit of the journal and each statement of a batch.
 
-The last lines are an estimate on paper of how far many nodes go, from what was measured here. Its assumptions: events spread
-evenly over nodes; a node is one process that has a core to itself, and its own cost does not grow with their number; a batch
-has the same statements however many nodes there are; PostgreSQL's work spreads over its cores, and its disk and the NATS
-servers are not what ends it. So the store is what does: how many nodes a server carries is its cores divided by what they spend
-on one node's rate. For more it would have to spend less on an event, or be several, one for each part of the customers.
+The last lines are an estimate on paper of how far many nodes go, from what was measured here. Each node reads the whole journal
+and applies its lanes, so an event costs what one node spends on it, and once more for every other node what reading it costs:
+that is what two nodes spent more than one. So n nodes apply n / (event + (n - 1) * reading) a second, and never more than
+1 / reading. Its assumptions: events spread evenly over nodes; a node is one process that has a core to itself; a batch has the
+same statements however many nodes there are; PostgreSQL's work spreads over its cores, and its disk, the network and the NATS
+servers are not what ends it.
 Run: python -m tests.bench.cluster [--long].
 """
 
@@ -36,7 +37,7 @@ from tests.bench.setup import CONFIG, with_extension
 from tests.cluster.servers import NatsServer, serving
 from tests.store.postgres import Database, running
 
-CORES, NODES = 16, 100
+NODES = (1, 2, 5, 10, 20, 50, 100)
 
 
 class Cost:
@@ -66,7 +67,7 @@ def run(report: Report, one: DaemonProcess, plan: Plan, *, name: str, nats: Nats
         plan.port = int(one.url.rpartition(":")[2])
         cost, began = Cost(one.process.pid, nats), time.perf_counter()
         outcome = Generator(plan).go()
-        one.settle(seconds=300)
+        one.settle(seconds=300, held=True)
         took = time.perf_counter() - began
         assert not outcome.failed, outcome
         assert applied(one) >= outcome.answered
@@ -110,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         ((commits,),) = database.run("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
         move(report, folders[0] / "state", Path(folder) / "moved", nats, server.database())
         together = Report("A second node that applies, beside one that does all")
-        compare(together, Path(folder), nats, server, plan=plan, environment=environment)
+        reading = compare(together, Path(folder), nats, server, plan=plan, environment=environment)
     daemon_cpu, store_cpu, journal_cpu, rate = shared
     report.line("embedded: CPU of an event", alone[0], "µs")
     report.line("on servers: CPU of an event in the daemon", daemon_cpu, "µs")
@@ -120,12 +121,10 @@ def main(arguments: list[str] | None = None) -> int:
     report.line("applied a second, embedded", alone[1], "1/s")
     report.line("applied a second, on servers (of the same two cores)", rate, "1/s")
     report.line("PostgreSQL's transactions in all", commits)
-    node = 1e6 / daemon_cpu
-    report.note(f"on paper: a node with a core of its own applies {node:,.0f}/s")
-    report.note(
-        f"a store of {CORES} cores carries {CORES * 1e6 / store_cpu / node:.0f} such nodes, {CORES * 1e6 / store_cpu:,.0f}/s"
-    )
-    report.note(f"{NODES} nodes would be {NODES * node:,.0f}/s, {NODES * node * store_cpu / 1e6:.0f} cores of PostgreSQL")
+    report.line("reading what another node applies: CPU of an event", reading * 1e6, "µs")
+    for number in NODES:
+        rate = number * 1e6 / (daemon_cpu + (number - 1) * reading * 1e6)
+        report.note(f"on paper {number} nodes apply {rate:,.0f}/s, {rate * store_cpu / 1e6:.1f} cores of PostgreSQL")
     return report.beyond + together.beyond
 
 
