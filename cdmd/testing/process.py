@@ -60,13 +60,18 @@ class DaemonProcess:
         self.configure(config)
 
     def configure(self, config: str) -> None:
-        """Write the configuration file; ``cdmctl("reload")`` applies it to a running daemon."""
+        """Write the configuration file; ``cdmctl("reload")`` applies it to a running daemon.
+
+        It is exchanged whole, so that a reload at the same moment reads no half of it.
+        """
         head = "" if "[daemon]" in config else f'[daemon]\nstate_dir = "{self.state_dir}"\n'
         head += "" if "[http]" in config else '[http]\nlisten = ["127.0.0.1:0"]\n'
         head += "" if "[control]" in config else f'[control]\nsocket = "{self.socket}"\n'
         head += "" if "[journal]" in config else '[journal]\nreserve = "1MiB"\n'
-        self.config_file.write_text(head + config)
-        self.config_file.chmod(0o600)
+        written = self.config_file.with_suffix(".new")
+        written.touch(0o600)
+        written.write_text(head + config)
+        written.replace(self.config_file)
 
     def start(self, *, wrapper: Sequence[str] = ()) -> Self:
         """Start it (behind ``wrapper``, a command such as strace) and wait until it is ready. Raises CdmdError."""

@@ -121,6 +121,17 @@ def test_an_environment_of_its_own_reaches_the_daemon_and_files_a_reload(tmp_pat
         assert daemon.send("/hooks/shop", EVENT)["accepted"] == 1
 
 
+def test_who_reads_the_configuration_while_it_is_changed_reads_one_or_the_other_whole(tmp_path: Path) -> None:
+    daemon = DaemonProcess(tmp_path, CONFIG)
+    with daemon.config_file.open() as file:
+        before = daemon.config_file.read_text()
+        daemon.configure("")
+        assert file.read() == before
+    assert CONFIG in before
+    assert CONFIG not in daemon.config_file.read_text()
+    assert daemon.config_file.stat().st_mode & 0o777 == 0o600
+
+
 def test_the_names_resolve_on_first_use_and_others_do_not() -> None:
     for name in cdmd.testing.__all__:
         assert getattr(cdmd.testing, name) is getattr(cdmd.testing, name)
