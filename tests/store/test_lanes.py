@@ -148,6 +148,22 @@ async def test_nor_from_beginning_where_there_is_nobody_else_left(database: Data
                 assert len(await b.balance()) == LANES
 
 
+async def test_who_waited_in_vain_for_one_that_was_ended_meanwhile_begins_all_the_same(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balance, tries = SharedStore.balance, list[str]()
+
+    async def waits(self: SharedStore) -> Mapping[int, Seq]:
+        tries.append(self.name)
+        if len(tries) == 1:
+            raise NotDurable("canceling statement due to lock timeout")
+        return await balance(self)
+
+    monkeypatch.setattr(SharedStore, "balance", waits)
+    async with node(database, "a", leads=True):
+        assert tries == ["a", "a"]
+
+
 async def test_what_else_the_same_user_runs_may_stand_still(database: Database) -> None:
     """As a backup does whose pipe is slow."""
     locks = "SELECT pg_advisory_xact_lock_shared(1)"
