@@ -20,23 +20,14 @@ from tests.acceptance.killing import kill_often
 from tests.acceptance.senders import Ledger, Load
 from tests.acceptance.workload import CONFIG
 from tests.sizes import size
-from tests.store.postgres import Database, Server, running
+from tests.store import postgres
+from tests.store.postgres import Database, Server
 
 KILLS = size("CDMD_KILLS", short=6, long=300)
 SEED = 20261130
+server, database = postgres.server, postgres.database
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120 + 10 * KILLS)]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
-
-
-@pytest.fixture
-def database(server: Server) -> Database:
-    return server.database()
 
 
 def stored_in(database: Database) -> str:

@@ -1,7 +1,7 @@
 """A journal on a real nats-server as a daemon sees it that applies what another one writes."""
 
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,22 @@ async def test_one_that_was_followed_by_another_one_takes_nothing_back_when_it_i
         assert await journal.counts() == {("shop", "refused"): 2}
 
 
+def stands_still(
+    monkeypatch: pytest.MonkeyPatch, place: Place, folder: Path, meanwhile: Callable[[JetStreamJournal], Awaitable[None]]
+) -> None:
+    """Whoever asks next whether it is the one that writes stands still behind the answer, and another one opens the journal."""
+    asked, sure = list[Commits](), Commits.sure
+
+    async def and_stands_still(commits: Commits) -> None:
+        asked.append(commits)
+        await sure(commits)
+        if len(asked) == 1:
+            async with writing(place, folder) as new:
+                await meanwhile(new)
+
+    monkeypatch.setattr(Commits, "sure", and_stands_still)
+
+
 @pytest.mark.parametrize(
     ("before", "by_old", "by_new"),
     [
@@ -158,20 +174,15 @@ async def test_nor_when_it_stood_still_between_asking_who_writes_and_writing(
 ) -> None:
     for name in ("old", "new", "later"):
         (tmp_path / name).mkdir()
-    asked, sure = list[Commits](), Commits.sure
 
-    async def and_stands_still(commits: Commits) -> None:
-        asked.append(commits)
-        await sure(commits)
-        if len(asked) == 1:
-            async with writing(place, tmp_path / "new") as new:
-                await new.append([Append(connector="shop", state=by_new, counts={"refused": 1})])
+    async def meanwhile(new: JetStreamJournal) -> None:
+        await new.append([Append(connector="shop", state=by_new, counts={"refused": 1})])
 
     async with writing(place, tmp_path / "old") as old:
         await old.append([Append(connector="shop", state=before, counts={"refused": 1})])
         await old.settled()
         await old.append([Append(connector="shop", state=by_old, counts={"refused": 1})])
-        monkeypatch.setattr(Commits, "sure", and_stands_still)
+        stands_still(monkeypatch, place, tmp_path / "new", meanwhile)
         with pytest.raises(NotDurable, match="another daemon"):
             await old.settled()
     async with writing(place, tmp_path / "later") as journal:
@@ -198,18 +209,13 @@ async def test_nor_of_entries_that_were_erased(place: Place, tmp_path: Path, mon
     """Not where it stood still in the midst of erasing fewer of them."""
     for name in ("old", "new", "later"):
         (tmp_path / name).mkdir()
-    asked, sure = list[Commits](), Commits.sure
 
-    async def and_stands_still(commits: Commits) -> None:
-        asked.append(commits)
-        await sure(commits)
-        if len(asked) == 1:
-            async with writing(place, tmp_path / "new") as new:
-                assert await new.revise(erasing(1, 2), holding=Holding(None), after=Seq(0)) == (2, 2)
+    async def meanwhile(new: JetStreamJournal) -> None:
+        assert await new.revise(erasing(1, 2), holding=Holding(None), after=Seq(0)) == (2, 2)
 
     async with writing(place, tmp_path / "old") as old:
         await old.append([append_of(1, 2)])
-        monkeypatch.setattr(Commits, "sure", and_stands_still)
+        stands_still(monkeypatch, place, tmp_path / "new", meanwhile)
         with pytest.raises(NotDurable, match="another daemon"):
             await old.revise(erasing(1), holding=Holding(None), after=Seq(0))
     async with writing(place, tmp_path / "later") as journal:

@@ -1,7 +1,7 @@
 """What a server, its administrator and the way to it can do to the store in PostgreSQL."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,7 +36,7 @@ from tests.store.contract_store import (
     look,
     parked,
 )
-from tests.store.postgres import Database, running
+from tests.store.postgres import Database
 from tests.store.postgres import Server as RunningServer
 from tests.store.samples import HandClock, append_of
 
@@ -44,17 +44,6 @@ pytestmark = pytest.mark.anyio
 
 Opening: TypeAlias = Callable[..., AbstractAsyncContextManager[PostgresStore]]
 _TYPE = "order.\0paid\U0010fffd0\U0010fffd"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    with running() as one:
-        yield one
-
-
-@pytest.fixture
-def database(server: RunningServer) -> Database:
-    return server.database()
 
 
 @pytest.fixture
