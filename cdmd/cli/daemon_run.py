@@ -90,9 +90,9 @@ def _lengthen(long: bool) -> None:
 def tune_interpreter() -> None:
     """Set what is the process's own, not a part's, once all that lives as long as the process is made.
 
-    The garbage collector never looks at that: once would hold the loop up for 50 ms just when all begins, for some hundred
-    objects. It looks at new objects by a timer (``daemon.upkeep``) unless very
-    many are there: whatever is under way is looked through then, and every sender waits (tests/bench/end_to_end.py).
+    The garbage collector never looks at that: once would hold the loop up for 50 ms just when all begins, for about a thousand
+    objects. It looks at new objects by a timer (``daemon.upkeep``) unless very many are there: whatever is under way is looked
+    through then, and every sender waits (tests/bench/end_to_end.py).
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()

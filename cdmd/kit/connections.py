@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
     def _parse(self, data: bytes) -> None:
         """Hand it to the parser in pieces so small that few requests begin before those in front of them are answered."""
         for start in range(0, len(data), _SLICE):
-            if self.dead or self._choked or len(self._open) >= _MOST_OPEN:
+            if self.dead or self._full():
                 self._unfed = data[start:]
                 return
             self._parse_slice(data[start : start + _SLICE])
@@ -236,7 +236,7 @@ class Connection(asyncio.Protocol):
     def _wait(self, size: int, *, nothing: bool) -> None:
         """After ``size`` bytes were read, which completed ``nothing`` or something."""
         limits = self._limits
-        if self._choked or len(self._open) >= _MOST_OPEN:
+        if self._full():
             self._halt()
         if self._incoming is not None:
             if self._incoming is self._watched:
