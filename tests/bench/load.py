@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -26,6 +27,8 @@ SECRET = "whsec_" + base64.b64encode(b"a key for the bench, 32 bytes ok").decode
 WRITE_KEY = "a-write-key-for-the-bench"
 SENT = "2026-11-23T10:00:00.123+00:00"
 BODY_BYTES = 600
+HAPPENED = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+"""When every order was placed: within the windows of any day that a bench is run on."""
 _KEY = base64.b64decode(SECRET.removeprefix("whsec_"))
 
 
@@ -76,7 +79,7 @@ def body(number: int, customer: int, run: str) -> bytes:
     order: dict[str, Any] = {
         "id": f"{run}-{number:09}",
         "status": "paid",
-        "created_at": "2026-11-23T10:00:00Z",
+        "created_at": f"{HAPPENED:%Y-%m-%dT%H:%M:%SZ}",
         "total": 100 + number % 900 + 0.5,
         "currency": "SEK",
         "customer": {"id": f"C{customer}", "email": f"joe{customer}@example.com", "first_name": "Joe", "city": "Lund"},

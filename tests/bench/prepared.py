@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import anyio
 import msgspec
@@ -29,8 +30,10 @@ from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import Opened, open_state
+from tests.bench.load import HAPPENED
 
 _BATCH = 20_000
+MONTHS = ZoneInfo("Europe/Stockholm")
 INDICATORS = {
     "orders": IndicatorSettings(on=("order.*",)),
     "spent": IndicatorSettings(on=("order.paid",), value="{data.total}", compute="sum"),
@@ -40,7 +43,7 @@ INDICATORS = {
 
 RICH = INDICATORS | {
     "orders_30d": IndicatorSettings(on=("order.*",), window="30d"),
-    "spent_month": IndicatorSettings(on=("order.paid",), value="{data.total}", compute="sum", window="month Europe/Stockholm"),
+    "spent_month": IndicatorSettings(on=("order.paid",), value="{data.total}", compute="sum", window=f"month {MONTHS.key}"),
 }
 AUDIENCES = {
     "frequent": AudienceSettings(where="indicators.orders_30d >= 2"),
@@ -56,7 +59,7 @@ def event(number: int, customer: int, run: str, *, rich: bool = False) -> Event:
         id=f"{run}-{number:09}:paid",
         source="shop",
         type="order.paid",
-        time=datetime(2026, 11, 23, 10, tzinfo=UTC),
+        time=HAPPENED,
         received=datetime.now(UTC),
         identifiers={"email": f"joe{customer}@example.com", "customer_no": f"C{customer}", **more},
         traits={"first_name": "Joe", "city": "Lund"},
@@ -114,7 +117,8 @@ def _batches(customers: list[int], there: int) -> Iterator[list[tuple[int, int]]
 
 def filled(kept: Path, profiles: int, *, rich: bool = False) -> Path:
     """A state directory with so many profiles below ``kept``, built now where there is none; says how long that took."""
-    folder = kept / f"profiles-{profiles}{'-rich' if rich else ''}-counted"
+    month = f"-rich-{HAPPENED.astimezone(MONTHS):%Y-%m}" if rich else ""  # in the next one it is out of a window
+    folder = kept / f"profiles-{profiles}{month}-counted"
     if not (folder / "complete").exists():
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         began = time.perf_counter()
