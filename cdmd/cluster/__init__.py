@@ -3,9 +3,10 @@
 Only with the extra ``cdmd[cluster]``, and only where the configuration says so: nothing here is imported by it otherwise
 (``nats`` is imported by ``connection``, when it connects). How the promises of ``contracts`` map to JetStream:
 
-* **Entries**: one message for each commit, numbered by the daemon that writes, with the place that it expects
-  (``Nats-Expected-Last-Sequence``). So a commit is whole or not there, an acknowledgement that got lost is found out about
-  instead of guessed, and of two daemons that write only the one that opened last goes on (``commits``, ``entries``).
+* **Entries**: one message for each commit, or for each lane of it under a subject of its own (``division``), numbered by the
+  daemon that writes, with the place that it expects (``Nats-Expected-Last-Sequence``). So a commit is whole or not there, an
+  acknowledgement that got lost is found out about instead of guessed, and of two daemons that write only the one that opened
+  last goes on (``commits``, ``entries``).
 * **Connectors' state**: a second stream takes the changes of each commit after its entries are acknowledged; now and then they
   are brought into a bucket, a message for each key, and wiped from there (``beside``). Never ahead of the entries.
 * **What is exchanged or removed** is erased by the server (it overwrites a deleted message), after what stands in its place is

@@ -18,6 +18,7 @@ import msgspec
 from cdmd.cluster.abreast import abreast
 from cdmd.cluster.bucket import Bucket, digest, is_long
 from cdmd.cluster.commits import split
+from cdmd.cluster.division import Division
 from cdmd.cluster.entries import Counted
 from cdmd.cluster.stream import Stream
 from cdmd.contracts import Append
@@ -38,7 +39,7 @@ class Changes(msgspec.Struct, frozen=True, array_like=True):
 class Checkpoint(msgspec.Struct, frozen=True):
     """What the bucket goes with: the last message of both streams, the last entry, and what was counted until then.
 
-    ``begins`` and ``first``: the first message of the entries that counts, and its first entry.
+    ``begins`` and ``first``: the first message of the entries that counts, and its first entry. ``division``: see there.
     """
 
     journal_id: str
@@ -48,6 +49,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     begins: int = 1
     first: Seq = Seq(1)
     counts: tuple[Counted, ...] = ()
+    division: Division = Division()
 
 
 _WRAPPED: Final = b"\0cdmd\0"

@@ -12,6 +12,7 @@ import msgspec
 
 from cdmd.cluster.beside import Checkpoint
 from cdmd.cluster.connection import NO_STREAM, Link, Refused
+from cdmd.cluster.division import Division
 from cdmd.cluster.entries import encode_piece, pieces_of
 from cdmd.cluster.journal import JetStreamJournal
 from cdmd.cluster.place import Place, Streams
@@ -88,6 +89,7 @@ class JetStreamBulk(JetStreamJournal):
         async with self._appending, self._pruning:
             await self._lane.settle()
             self._head, begins = Seq(first - 1), self._lane.end + 1
+            self._division = Division.behind(self._head, number=self._division.number)
             self._entries.begin(begins, first)
             self._tail.clear()
             self._beside.forget_counts()

@@ -7,6 +7,7 @@ Every message says which place it expects. So an acknowledgement that got lost i
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final, TypeAlias
 
 import msgspec
@@ -101,7 +102,7 @@ class Commits:
         """
         end = (await self._stream.info()).state.last_seq
         if end > self._written:
-            last = await self._stream.last(self._stream.subject)
+            last = await self._stream.last()
             ours = last is not None and self._is_ours(last.seq, last.data)
             # One of ours that was on its way when the stream was asked for its end is known of by now, or is the last one.
             self.ousted = self.ousted or not (ours or end <= self._written)
@@ -126,37 +127,72 @@ class Commits:
                 self._take(begun)
                 begun.clear()
 
-    async def write(self, bodies: Sequence[bytes], *, hasty: bool = False) -> list[int] | None:
+    async def write(
+        self, bodies: Sequence[bytes], *, subjects: Sequence[str] = (), abreast: bool = False, hasty: bool = False
+    ) -> list[int] | None:
         """Write one commit; the numbers where its bodies begin. None where the stream did not end where it should.
 
         Then ``settle``, and decide again. Raises ``NotDurable``; then what it came to is found out by the next ``settle``.
+        ``subjects`` are the bodies' own. ``abreast``: only the last message is waited for, as each goes by the one in front of
+        it; why one was not taken is then not known.
         """
         self._commits += 1
         self._uncertain = True
         written, messages = list[int](), [split(body, self._stream.most) for body in bodies]
-        part, parts = 0, sum(map(len, messages))
-        for pieces in messages:
-            for of, piece in enumerate(pieces):
-                more, ends = of < len(pieces) - 1, part == parts - 1
-                if not await self._put(piece, ends=ends, part=part, of=of, more=more, hasty=hasty):
-                    return None
-                part += 1
-            written.append(self._written - len(pieces) + 1)
-        self._uncertain = False
-        self.end = self._written
+        part, parts, sure = 0, sum(map(len, messages)), self._written
+        try:
+            for number, pieces in enumerate(messages):
+                subject = subjects[number] if subjects else self._stream.subject
+                for of, piece in enumerate(pieces):
+                    more, ends = of < len(pieces) - 1, part == parts - 1
+                    put = self._send if abreast and not ends else partial(self._put, hasty=hasty)
+                    if not await put(piece, ends=ends, part=part, of=of, more=more, subject=subject):
+                        return None
+                    part += 1
+                written.append(self._written - len(pieces) + 1)
+            self._uncertain, self.end = False, self._written
+        finally:
+            if self._uncertain and abreast:
+                self._written = sure  # of what nobody waited for nothing is known
         return written
 
-    async def _put(self, body: bytes, *, ends: bool, part: int, of: int = 0, more: bool = False, hasty: bool = False) -> bool:
-        name = f"{self._writer}.{self._written}.{self._commits}.{part}"
-        headers = {"Nats-Expected-Last-Sequence": str(self._written), "Nats-Msg-Id": name}
+    async def _put(
+        self,
+        body: bytes,
+        *,
+        ends: bool,
+        part: int,
+        of: int = 0,
+        more: bool = False,
+        subject: str | None = None,
+        hasty: bool = False,
+    ) -> bool:
         payload = _ENCODE(Frame(self._writer, part, ends, body, of, more))
-        seq = await self._stream.publish(self._stream.subject, payload, headers=headers, hasty=hasty)
+        where, headers = subject or self._stream.subject, self._expecting(part)
+        seq = await self._stream.publish(where, payload, headers=headers, hasty=hasty)
         if seq is None:
             return False
         if seq != self._written + 1:
             raise NotDurable(f"the stream {self._stream.name} took another message for this one: it is at {seq}")
         self._written = seq
         return True
+
+    async def _send(self, body: bytes, *, ends: bool, part: int, of: int, more: bool, subject: str) -> bool:
+        """Without waiting. Whether it was taken says what becomes of the message behind it."""
+        payload = _ENCODE(Frame(self._writer, part, ends, body, of, more))
+        await self._stream.say(subject, payload, headers=self._expecting(part))
+        self._written += 1
+        return True
+
+    def _expecting(self, part: int) -> dict[str, str]:
+        """That is by number; behind another one of its commit also by that one's name: it may be of one that was given up."""
+        headers = {
+            "Nats-Expected-Last-Sequence": str(self._written),
+            "Nats-Msg-Id": f"{self._writer}.{self._written}.{self._commits}.{part}",
+        }
+        if part:
+            headers["Nats-Expected-Last-Msg-Id"] = f"{self._writer}.{self._written - 1}.{self._commits}.{part - 1}"
+        return headers
 
     async def _settle(self) -> None:
         last = (await self._stream.info()).state.last_seq

@@ -28,7 +28,7 @@ _REQUEST: Final = 2.0
 _LOOK: Final = 0.02
 _FULL: Final = frozenset({10047, 10077})
 """Insufficient storage, and maximum bytes exceeded (https://github.com/nats-io/nats-server, server/errors.json)."""
-_MOVED: Final = frozenset({10071, 10164})
+_MOVED: Final = frozenset({10070, 10071, 10164})
 _GONE: Final = frozenset({10037, 10043, 10057})
 """No message there, or deleted; whoever erases what is gone has nothing left to do."""
 NO_STREAM: Final = 10059
@@ -167,13 +167,13 @@ class Link:
             raise NotDurable(f"the NATS server does not say what is in {stream}: {headers.get('Description', 'no answer')}")
         return Message(int(headers["Nats-Sequence"]), headers["Nats-Subject"], bytes(answer.data))
 
-    async def say(self, subject: str, payload: bytes) -> None:
+    async def say(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None) -> None:
         """Send it to whoever listens; nobody is waited for. Raises ``NotDurable``."""
         if not self.connected:
             raise NotDurable("no NATS server can be reached", retry_after=2)
         nats = _library()
         try:
-            await self._client.publish(subject, payload)
+            await self._client.publish(subject, payload, headers=dict(headers) if headers else None)
         except (nats.Error, OSError) as error:
             raise NotDurable(f"the NATS server did not take it ({type(error).__name__})", retry_after=2) from error
 

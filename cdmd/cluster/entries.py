@@ -24,7 +24,11 @@ Counted = tuple[str, str, int]
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
-    """What one message says: a block, and what the door counted with it: (connector, counter, value)."""
+    """What one message says: a block, and what the door counted with it: (connector, counter, value).
+
+    All entries are of that ``lane`` of ``lanes`` (1: of any), and ``before`` is the message in which the one in front of it
+    begins in the same lane (0: there is none).
+    """
 
     last: Seq
     first: Seq
@@ -32,6 +36,9 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
     checksum: bytes
     body: bytes
     counts: tuple[Counted, ...] = ()
+    lanes: int = 1
+    lane: int = 0
+    before: int = 0
 
     @property
     def block(self) -> Block:
@@ -62,15 +69,23 @@ def decode_piece(body: bytes, where: str) -> Piece:
         raise Damaged(f"{where} is not one of cdmd's journal: {error}") from error
 
 
-def cut(first: Seq, encoded: Sequence[bytes], *, written: Micros, most: int, counts: Sequence[Counted]) -> list[Piece]:
+def cut(
+    first: Seq,
+    encoded: Sequence[bytes],
+    *,
+    written: Micros,
+    most: int,
+    counts: Sequence[Counted],
+    lanes: Sequence[int] = (),
+) -> list[Piece]:
     """Entries numbered from ``first`` as pieces of at most ``most`` bytes, the counts with the last of them.
 
-    An entry that is larger is a piece of its own.
+    An entry that is larger is a piece of its own. ``lanes``: of each entry; what is of another one is another piece.
     """
     pieces, start = list[Piece](), 0
     while start < len(encoded):
         end, size = start, 0
-        while end < len(encoded) and size + len(encoded[end]) <= most:
+        while end < len(encoded) and size + len(encoded[end]) <= most and (not lanes or lanes[end] == lanes[start]):
             size += len(encoded[end])
             end += 1
         end = max(end, start + 1)
@@ -182,6 +197,20 @@ class Entries:
                 break
         return blocks
 
+    async def faults(self, after: Seq, *, head: Seq, end: int) -> AsyncIterator[str]:
+        """What is wrong with the entries after ``after`` up to ``head``, which message ``end`` holds at the latest."""
+        reached = after
+        try:
+            async for found in self.behind(after, end=end):
+                reached = found.piece.last
+                if fault := examine(found.piece.block):
+                    yield fault
+        except Damaged as error:
+            yield str(error)
+            return
+        if max(reached, self.first - 1) < head:
+            yield f"the entries between {reached} and {head} are missing"
+
     async def prunable(self, *, before: Micros, upto: Seq, end: int) -> tuple[int, Seq | None]:
         """The first message that has to stay, and the last entry in front of it; a later one is never older."""
         last: list[Seq] = []
@@ -218,7 +247,8 @@ class Entries:
 
         ``sure``: see ``Beside.checkpoint``.
         """
-        pieces = split(encode_piece(Piece(*block, counts=found.piece.counts)), self._stream.most)
+        piece = msgspec.structs.replace(found.piece, checksum=block.checksum, body=block.body)
+        pieces = split(encode_piece(piece), self._stream.most)
         messages = found.last - found.at + 1
         if len(pieces) > messages:
             raise NotDurable(f"what stands in for entry {block.first} is larger than that")
@@ -231,8 +261,3 @@ class Entries:
         # The first one first: from then on all of the others' stand-ins count.
         for at in range(found.at, found.last + 1):
             await self._stream.erase(at)
-
-
-def fault_of(found: Found) -> str | None:
-    """What is wrong with a piece, or None."""
-    return examine(found.piece.block)

@@ -19,7 +19,8 @@ from cdmd.cluster.beside import Beside, Checkpoint, changes_of, counts_of
 from cdmd.cluster.commits import Commits
 from cdmd.cluster.connection import Link
 from cdmd.cluster.copying import copy_journal
-from cdmd.cluster.entries import Counted, Entries, Found, Piece, cut, decode_piece, encode_piece, fault_of
+from cdmd.cluster.division import Division
+from cdmd.cluster.entries import Counted, Entries, Found, Piece, decode_piece, encode_piece
 from cdmd.cluster.holding import Meanwhile, begin, kept
 from cdmd.cluster.place import Place, Streams
 from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
@@ -49,7 +50,7 @@ class JetStreamJournal(Journal):
         self._entries = Entries(streams.entries, streams.kept, key=streams.bucket.patch)
         self._lane = Commits(streams.entries, writer=writer, adopt=self._adopt)
         self._log = Commits(streams.changes, writer=writer, adopt=self._beside.adopt)
-        self.tenure, self._id, self._head = 0, "", Seq(0)
+        self.tenure, self._id, self._head, self._division = 0, "", Seq(0), Division(place.lanes)
         self._marker = Marker(mark_path)
         self._held: Callable[[], bool] = lambda: True
         self._failure: str | None = None
@@ -104,6 +105,8 @@ class JetStreamJournal(Journal):
             await streams.kept.replace(streams.bucket.checkpoint, msgspec.json.encode(checkpoint))
         self._id, self._head = checkpoint.journal_id, checkpoint.head
         self._entries.begin(checkpoint.begins, checkpoint.first)
+        same = checkpoint.division.number == self._division.number
+        self._division = checkpoint.division if same else Division.behind(checkpoint.head, number=self._division.number)
         self.tenure = await self._lane.open(checkpoint.entries)
         await self._log.open(checkpoint.changes)
         await self._marker.check(Mark(self._id, self._head))
@@ -144,16 +147,20 @@ class JetStreamJournal(Journal):
         return first
 
     async def _append_entries(self, appends: Sequence[Append], encoded: Sequence[bytes], counts: Sequence[Counted]) -> Seq:
-        hasty = self._failure is not None
-        for _ in range(_TRIES):
+        hasty, entries = self._failure is not None, [one for append in appends for one in append.entries]
+        most, top = self._streams.entries.most, self._streams.entries.subject
+        for tried in range(_TRIES):
             await self._lane.settle()
-            first, most = Seq(self._head + 1), self._streams.entries.most
+            first, at, now = Seq(self._head + 1), self._lane.end + 1, to_micros(self._clock.now())
             if not encoded:
                 return first
-            pieces = cut(first, encoded, written=to_micros(self._clock.now()), most=most, counts=counts)
-            places = await self._lane.write([encode_piece(piece) for piece in pieces], hasty=hasty)
+            pieces = self._division.cut(first, entries, encoded, written=now, most=most, counts=counts, at=at)
+            bodies, subjects = [encode_piece(one) for one in pieces], self._division.subjects(top, pieces)
+            places = await self._lane.write(
+                bodies, subjects=subjects, abreast=bool(self._division.ends) and not tried, hasty=hasty
+            )
             if places is not None:
-                self._tail.extend(first, [one for append in appends for one in append.entries], [len(one) for one in encoded])
+                self._tail.extend(first, entries, [len(one) for one in encoded])
                 for at, piece in zip(places, pieces, strict=True):
                     self._take(at, piece)
                 return first
@@ -181,7 +188,7 @@ class JetStreamJournal(Journal):
         self._entries.note(piece.last, at)
         self._beside.count(piece.counts)
         self._beside.commits += 1
-        self._head = piece.last
+        self._head, self._division = piece.last, self._division.taken(at, piece)
         self._grown.set()
         self._grown = anyio.Event()
 
@@ -206,6 +213,7 @@ class JetStreamJournal(Journal):
             begins=self._entries.begins,
             first=self._entries.first,
             counts=counts,
+            division=self._division,
         )
 
     @override
@@ -312,31 +320,19 @@ class JetStreamJournal(Journal):
 
     @override
     async def check(self, after: Seq) -> None:
-        faults = [fault async for fault in self._faults(after)]
+        faults = [fault async for fault in self._entries.faults(after, head=self._head, end=self._lane.end)]
         if faults:
             raise Damaged(f"the journal is damaged: {faults[0]}; put a backup in place with: cdmd restore FILE")
 
     @override
     async def verify(self) -> list[str]:
-        faults = [f"journal: {fault}" async for fault in self._faults(Seq(0))]
+        found = self._entries.faults(Seq(0), head=self._head, end=self._lane.end)
+        faults = [f"journal: {fault}" async for fault in found]
         try:
             await self._marker.check(Mark(self._id, self._head))
         except Damaged as error:
             faults.append(f"journal: {error}")
         return faults
-
-    async def _faults(self, after: Seq) -> AsyncIterator[str]:
-        head, reached = self._head, after
-        try:
-            async for found in self._entries.behind(after, end=self._lane.end):
-                reached = found.piece.last
-                if fault := fault_of(found):
-                    yield fault
-        except Damaged as error:
-            yield str(error)
-            return
-        if max(reached, self._entries.first - 1) < head:
-            yield f"the entries between {reached} and {head} are missing"
 
     @override
     async def backup(self, target: Path) -> None:

@@ -56,6 +56,7 @@ def place_of(settings: JournalSettings, *, holder: str | None) -> Place:
         name=settings.name,
         replicas=settings.replicas,
         max_bytes=settings.max_bytes.bytes if settings.max_bytes is not None else None,
+        lanes=settings.partitions,
         holder=holder,
     )
 

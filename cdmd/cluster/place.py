@@ -12,6 +12,7 @@ from cdmd.cluster.stream import Shape, Stream
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """The name that the journal's streams begin with, copies of them, and bytes that its entries may take (None: any).
 
+    ``lanes``: into how many what is written is divided.
     ``holder`` is what is told to others who want to write it; None: nobody is kept from it, and the last one writes.
     """
 
@@ -19,6 +20,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "cdmd"
     replicas: int = 1
     max_bytes: int | None = None
+    lanes: int = 1
     holder: str | None = None
 
 
@@ -35,11 +37,12 @@ class Streams(NamedTuple):
         """They are made by ``ensure`` of each."""
         bucket = Bucket(place.name)
 
-        def stream(name: str, subject: str, max_bytes: int | None = None) -> Stream:
-            return Stream(link, Shape(name=name, subjects=(subject,), replicas=place.replicas, max_bytes=max_bytes))
+        def stream(name: str, *subjects: str, max_bytes: int | None = None) -> Stream:
+            return Stream(link, Shape(name=name, subjects=subjects, replicas=place.replicas, max_bytes=max_bytes))
 
+        entries = f"{place.name}.entries"
         return cls(
-            stream(f"{place.name}_entries", f"{place.name}.entries", place.max_bytes),
+            stream(f"{place.name}_entries", entries, f"{entries}.>", max_bytes=place.max_bytes),
             stream(f"{place.name}_changes", f"{place.name}.changes"),
             stream(f"KV_{place.name}", bucket.everything),
             bucket,

@@ -11,6 +11,8 @@ from cdmd.contracts import JournalReplica
 from cdmd.errors import CdmdError, NotDurable
 
 _BYTES_ANY: Final = -1
+ANY: Final = ">"
+"""Whatever the subject."""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,16 +152,20 @@ class Stream:
         """See ``Link.publish``."""
         return await self.link.publish(subject, payload, headers={"Nats-Expected-Stream": self.name, **headers}, hasty=hasty)
 
+    async def say(self, subject: str, payload: bytes, *, headers: Mapping[str, str]) -> None:
+        """As ``publish``, but nobody is told what became of it."""
+        await self.link.say(subject, payload, headers={"Nats-Expected-Stream": self.name, **headers})
+
     async def get(self, seq: int) -> Message | None:
         """The message of that number; None where there is none."""
         return await self.link.direct(self.name, {"seq": seq}) or await self._got({"seq": seq})
 
-    async def following(self, seq: int, subject: str | None = None) -> Message | None:
+    async def following(self, seq: int, subject: str = ANY) -> Message | None:
         """The first message from that number on, with that subject if one is given, as the leader has it."""
-        return await self._got({"seq": seq, "next_by_subj": subject or self.subject})
+        return await self._got({"seq": seq, "next_by_subj": subject})
 
-    async def last(self, subject: str) -> Message | None:
-        """The last message with that subject, as the leader has it."""
+    async def last(self, subject: str = ANY) -> Message | None:
+        """The last message, with that subject if one is given, as the leader has it."""
         return await self._got({"last_by_subj": subject})
 
     async def _got(self, body: Mapping[str, Any]) -> Message | None:

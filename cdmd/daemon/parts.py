@@ -142,6 +142,7 @@ class Parts:
             room=self.disk.room,
             observe=self.privacy.minimising.observe,
             partition=None if self.laning is None else self.laning.partition,
+            lanes=1 if self.laning is None else self.config.journal.partitions,
         )
 
     @cached_property

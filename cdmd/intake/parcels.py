@@ -67,6 +67,7 @@ class Parcel:
         """It goes into a commit now; what its connector had counted without an append goes with it."""
         self._left()
         self.screen_again()
+        self._sort()
         self._pending = self._intake.tally.take_pending(self.connector)
         self._counts = self.counts()
         for name, count in self._pending.items():
@@ -79,6 +80,13 @@ class Parcel:
             counts=self._counts,
             fence=self._fence,
         )
+
+    def _sort(self) -> None:
+        """What is of one lane lies together, in the order in which it came: a journal keeps each lane's by itself."""
+        lanes, entries, encoded = self._intake.lanes, self.entries, self.encoded
+        if lanes > 1 and len(entries) > 1:
+            order = sorted(range(len(entries)), key=lambda place: entries[place].part % lanes)
+            entries[:], encoded[:] = [entries[place] for place in order], [encoded[place] for place in order]
 
     def screen_again(self) -> None:
         """Where the suppression list became another one while it waited; what goes now leaves its place, which is booked."""

@@ -36,8 +36,8 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """What all sources share. ``journaled(first, entries)`` is told of every durable batch; ``credit`` holds pull back.
 
     ``courtesy`` holds bulk back while live events arrive. ``public_url`` is what senders write before the path. ``partition``
-    says which lane an event goes into, where there are several. ``scratch`` is the folder below which each connector has one,
-    ``room()`` the bytes that may be written there.
+    says which of ``lanes`` an event goes into, where there are several: what it says modulo their number. ``scratch`` is the
+    folder below which each connector has one, ``room()`` the bytes that may be written there.
     """
 
     journal: Journal
@@ -58,3 +58,4 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     room: Callable[[], int] = lambda: 0
     observe: Callable[[str, Record], None] = lambda connector, record: None
     partition: Callable[[Event], int] | None = None
+    lanes: int = 1

@@ -18,6 +18,7 @@ import pytest
 from cdmd.cluster.beside import changes_of
 from cdmd.cluster.commits import Commits, Frame, read_frame
 from cdmd.cluster.connection import Access, Link
+from cdmd.cluster.division import Division
 from cdmd.cluster.entries import cut, decode_piece, encode_piece
 from cdmd.cluster.journal import JetStreamJournal
 from cdmd.cluster.place import Place
@@ -68,6 +69,19 @@ class TestJetStreamJournal(JournalContract):
     @pytest.fixture
     def reopen(self, nats: NatsServer, tmp_path: Path, clock: HandClock, name: str) -> Reopen:
         return opening(nats, tmp_path, clock, name=name)
+
+
+class TestDividedJournal(JournalContract):
+    """The same in lanes that entries of one commit alternate between."""
+
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture
+    def reopen(self, nats: NatsServer, tmp_path: Path, clock: HandClock, name: str, monkeypatch: pytest.MonkeyPatch) -> Reopen:
+        monkeypatch.setattr(
+            Division, "of", lambda _, entries: [n * max(3, len(entries) // 20) // 3 % 3 for n in range(len(entries))]
+        )
+        return opening(nats, tmp_path, clock, name=name, lanes=3)
 
 
 # ---- two daemons, and what was told to have failed ----------------------------------------------------------------------

@@ -172,6 +172,16 @@ async def test_what_is_accepted_says_which_lane_it_is_in() -> None:
         assert [(entry.event.id, entry.part) for entry in w.journal.entries] == [("1", 1), ("2", 2)]
 
 
+async def test_what_is_of_one_lane_goes_to_the_journal_together_in_the_order_in_which_it_came() -> None:
+    async with world() as w:
+        w.intake = msgspec.structs.replace(w.intake, partition=lambda event: int(event.id), lanes=3)
+        verdicts = await w.source().emit([record(str(n)) for n in range(1, 8)])
+        assert verdicts == [Accepted(str(n)) for n in range(1, 8)]
+        in_lanes = ["3", "6", "1", "4", "7", "2", "5"]
+        assert [entry.event.id for entry in w.journal.entries] == in_lanes
+        assert w.told == [(1, in_lanes)], "what is told of numbers is told in the journal's order"
+
+
 async def test_nothing_is_answered_before_the_commit_is_done() -> None:
     async with world() as w, anyio.create_task_group() as group:
         w.journal.gate = anyio.Event()

@@ -1,0 +1,75 @@
+"""Into how many lanes the entries of a stream are divided, from where on, and where each ends.
+
+A message holds entries of one lane that follow on each other, under that lane's subject, and names the lane's message in front
+of it: so a lane is read without the others, and what is missing in it is noticed. Not here: reading it.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Self
+
+import msgspec
+
+from cdmd.cluster.commits import split
+from cdmd.cluster.entries import Counted, Piece, cut, encode_piece
+from cdmd.models import Entry, Micros, Seq
+
+UNDIVIDED: Final = 1
+
+
+class Division(msgspec.Struct, frozen=True, array_like=True):
+    """``number`` of them behind entry ``since``; what is in front of that is in none of these.
+
+    ``ends``: the message in which the last piece of each begins, 0 where there is none.
+    """
+
+    number: int = UNDIVIDED
+    since: Seq = Seq(0)
+    ends: tuple[int, ...] = ()
+
+    @classmethod
+    def behind(cls, since: Seq, *, number: int) -> Self:
+        """Empty ones."""
+        return cls(number, since, (0,) * number if number > UNDIVIDED else ())
+
+    def of(self, entries: Sequence[Entry]) -> list[int]:
+        """Which lane each is of; empty where there are none."""
+        return [one.part % self.number for one in entries] if self.ends else []
+
+    def subject(self, top: str, lane: int) -> str:
+        """What is written of that lane goes there."""
+        return f"{top}.{self.number}.{lane}" if self.ends else top
+
+    def subjects(self, top: str, pieces: Sequence[Piece]) -> list[str]:
+        """The same of each piece."""
+        return [self.subject(top, one.lane) for one in pieces]
+
+    def taken(self, at: int, piece: Piece) -> "Division":
+        """The same where that piece lies in message ``at``."""
+        if piece.lanes != self.number or not self.ends:
+            return self.behind(piece.last, number=self.number)
+        ends = list(self.ends)
+        ends[piece.lane] = at
+        return msgspec.structs.replace(self, ends=tuple(ends))
+
+    def cut(
+        self,
+        first: Seq,
+        entries: Sequence[Entry],
+        encoded: Sequence[bytes],
+        *,
+        written: Micros,
+        most: int,
+        counts: Sequence[Counted],
+        at: int,
+    ) -> list[Piece]:
+        """See ``entries.cut``: the first piece is to lie in message ``at``, the others behind it."""
+        lanes, ends, pieces = self.of(entries), list(self.ends), list[Piece]()
+        for piece in cut(first, encoded, written=written, most=most, counts=counts, lanes=lanes):
+            if not lanes:
+                pieces.append(piece)
+                continue
+            lane = lanes[piece.first - first]
+            pieces.append(msgspec.structs.replace(piece, lanes=self.number, lane=lane, before=ends[lane]))
+            ends[lane] = at
+            at += len(split(encode_piece(pieces[-1]), most))
+        return pieces

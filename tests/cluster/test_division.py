@@ -1,0 +1,204 @@
+"""A journal on a real nats-server whose entries are divided into lanes, a message for each of a commit."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from cdmd.cluster.commits import read_frame
+from cdmd.cluster.connection import Access
+from cdmd.cluster.entries import decode_piece
+from cdmd.cluster.journal import JetStreamJournal
+from cdmd.cluster.place import Place
+from cdmd.cluster.stream import Stream
+from cdmd.contracts import Append, Holding
+from cdmd.errors import NotDurable
+from cdmd.models import Entry, Seq, encode_entry, tombstone
+from tests.cluster.servers import NatsServer, needed
+from tests.store.contract_journal import erasing
+from tests.store.samples import HandClock, event
+
+pytestmark = [needed, pytest.mark.anyio]
+_NAMES = itertools.count()
+
+
+@pytest.fixture
+def place(nats: NatsServer) -> Place:
+    return Place(access=Access(servers=(nats.url,)), name=f"divided{next(_NAMES)}", lanes=3)
+
+
+@asynccontextmanager
+async def writing(place: Place, folder: Path) -> AsyncIterator[JetStreamJournal]:
+    mark = folder / "mark"
+    opened = JetStreamJournal.open(place, clock=HandClock(), mark_path=mark, new_id=lambda: f"w{next(_NAMES)}", tail_events=0)
+    async with opened as journal:
+        yield journal
+
+
+def of_part(number: int, part: int) -> Entry:
+    return Entry(event(number), part=part)
+
+
+def append_of(*parts: int, first: int = 1, **more: Any) -> Append:
+    """Entries numbered from ``first``, of those parts."""
+    entries = [of_part(number, part) for number, part in enumerate(parts, first)]
+    return Append(connector="shop", entries=entries, encoded=[encode_entry(one) for one in entries], **more)
+
+
+async def messages(journal: JetStreamJournal) -> list[tuple[int, str, int, int, int]]:
+    """Of each that says something: its number, subject, first and last entry, and which one it names in front of it."""
+    stream, found, at = journal._streams.entries, list[tuple[int, str, int, int, int]](), 0
+    while (one := await stream.following(at + 1)) is not None:
+        at, frame = one.seq, read_frame(one.data, "")
+        if frame.body:
+            piece = decode_piece(frame.body, "")
+            found.append((at, one.subject.removeprefix(f"{stream.subject}."), piece.first, piece.last, piece.before))
+    return found
+
+
+async def test_each_lane_has_a_subject_and_its_messages_name_the_one_before(place: Place, tmp_path: Path) -> None:
+    async with writing(place, tmp_path) as journal:
+        assert await journal.append([append_of(3, 3, 1), append_of(1, 5, first=4)]) == 1
+    async with writing(place, tmp_path) as journal:
+        assert await journal.append([append_of(4, 0, first=6)]) == 6
+        assert await messages(journal) == [
+            (2, "3.0", 1, 2, 0),
+            (3, "3.1", 3, 4, 0),
+            (4, "3.2", 5, 5, 0),
+            (6, "3.1", 6, 6, 3),
+            (7, "3.0", 7, 7, 2),
+        ]
+        found = [(one.seq, one.entry.event.id, one.entry.part) for one in await journal.read(Seq(0), limit=99)]
+        assert found == [(n, f"evt-{n}", part) for n, part in enumerate((3, 3, 1, 1, 5, 4, 0), 1)]
+
+
+async def test_what_was_killed_before_a_checkpoint_goes_on_in_each_lane(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        async with writing(place, tmp_path) as journal:
+            await journal.append([append_of(0, 1)])
+            await journal.append([append_of(1, 2, first=3)])
+
+            async def gone(*_args: Any, **_options: Any) -> None:
+                raise NotDurable("the process is gone")
+
+            patched.setattr(Stream, "replace", gone)
+    async with writing(place, tmp_path) as journal:
+        await journal.append([append_of(0, 1, 2, first=5)])
+        assert [one[-1] for one in (await messages(journal))[-3:]] == [2, 4, 5]
+
+
+async def test_what_was_not_divided_or_otherwise_is_read_on_and_lanes_begin_anew(place: Place, tmp_path: Path) -> None:
+    for number, lanes in enumerate((1, 3, 2, 1, 3)):
+        async with writing(msgspec.structs.replace(place, lanes=lanes), tmp_path) as journal:
+            before = journal.head
+            assert await journal.append([append_of(0, 1, 2, first=before + 1)]) == before + 1
+            assert journal._division.number == lanes
+            assert journal._division.since == (journal.head if lanes == 1 else before)
+            found = [one.entry.event.id for one in await journal.read(Seq(0), limit=99)]
+            assert found == [f"evt-{n}" for n in range(1, 3 * number + 4)]
+            assert await journal.verify() == []
+
+
+async def test_a_commit_that_ends_between_its_lanes_is_not_there_and_its_numbers_are_given_anew(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same writer, and by the one behind it: the state never says more than is there."""
+    say = Stream.say
+    for sent in (0, 1, 2):
+        async with writing(place, tmp_path) as journal:
+            head, left = journal.head, [sent]
+            with monkeypatch.context() as patched:
+
+                async def cut(self: Stream, *said: Any, left: list[int] = left, **more: Any) -> None:
+                    left[0] -= 1
+                    if left[0] < 0:
+                        raise NotDurable("the way is cut")
+                    await say(self, *said, **more)
+
+                patched.setattr(Stream, "say", cut)
+                with pytest.raises(NotDurable, match="cut"):
+                    await journal.append([append_of(0, 1, 2, 0, first=90, state={b"n": b"torn"}, counts={"accepted": 4})])
+            assert journal.head == head
+            if sent % 2:
+                await journal.append(
+                    [append_of(2, 1, first=head + 1, state={b"n": b"%d" % (head + 2)}, counts={"accepted": 2})]
+                )
+        async with writing(place, tmp_path) as journal:
+            assert journal.head == head + 2 * (sent % 2)
+            found = await journal.read(Seq(0), limit=99)
+            assert [one.entry.event.id for one in found] == [f"evt-{n}" for n in range(1, journal.head + 1)]
+            assert await journal.counts() == ({("shop", "accepted"): journal.head} if journal.head else {})
+            assert await journal.get("shop", [b"n"]) == ({b"n": b"%d" % journal.head} if journal.head else {})
+            assert await journal.verify() == []
+
+
+async def test_what_arrives_late_of_a_commit_that_was_given_up_is_not_taken_for_the_next_ones(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first message comes right before the next commit's, which then goes by the number, but not by the name before it."""
+    async with writing(place, tmp_path) as journal:
+        await journal.append([append_of(0)])
+        stream, say, kept = journal._streams.entries, Stream.say, list[tuple[Any, Any]]()
+
+        async def lost(_: Stream, *said: Any, **more: Any) -> None:
+            kept.append((said, more))
+            raise NotDurable("the way is cut")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Stream, "say", lost)
+            with pytest.raises(NotDurable, match="cut"):
+                await journal.append([append_of(0, 1, 2, first=90)])
+        await journal._lane.settle()
+
+        async def after_the_late_one(self: Stream, *said: Any, **more: Any) -> None:
+            if kept:
+                late, headers = kept.pop()
+                assert await stream.publish(*late, **headers) is not None
+            await say(self, *said, **more)
+
+        monkeypatch.setattr(Stream, "say", after_the_late_one)
+        assert await journal.append([append_of(0, 1, 2, first=2)]) == 2
+        assert not kept
+        assert [one.entry.event.id for one in await journal.read(Seq(0), limit=9)] == [f"evt-{n}" for n in range(1, 5)]
+        assert await journal.verify() == []
+
+
+async def test_why_a_full_stream_takes_nothing_is_said(place: Place, tmp_path: Path) -> None:
+    async with writing(msgspec.structs.replace(place, max_bytes=30_000), tmp_path) as journal:
+        await journal.append([append_of(*range(20))])
+        with pytest.raises(NotDurable, match="maximum bytes exceeded"):
+            await journal.append([append_of(*range(200), first=21)])
+        assert await journal.verify() == []
+
+
+async def test_what_is_exchanged_stays_in_its_lane(place: Place, tmp_path: Path) -> None:
+    async with writing(place, tmp_path) as journal:
+        await journal.append([append_of(0, 0, 1, 2)])
+        await journal.append([append_of(0, first=5)])
+        assert await journal.revise(erasing(2), holding=Holding(None), after=Seq(0)) == (5, 1)
+        found = [one.entry for one in await journal.read(Seq(0), limit=9)]
+        assert found == [of_part(1, 0), tombstone(of_part(2, 0)), of_part(3, 1), of_part(4, 2), of_part(5, 0)]
+        one = await journal._entries.at(2)
+        assert one is not None
+        assert (one.piece.lanes, one.piece.lane, one.piece.before) == (3, 0, 0)
+
+
+async def test_one_lane_after_the_other_is_cut_at_what_a_message_can_hold(place: Place, tmp_path: Path) -> None:
+    large = [Entry(event(n, traits={"text": "y" * 700_000}), part=n // 3) for n in range(1, 7)]
+    async with writing(place, tmp_path) as journal:
+        huge = Entry(event(7, traits={"text": "y" * 2_500_000}), part=1)
+        await journal.append([Append(connector="shop", entries=[*large, huge]), append_of(1, first=8)])
+        assert [one.entry.event.id for one in await journal.read(Seq(0), limit=9)] == [f"evt-{n}" for n in range(1, 9)]
+        lanes = dict[int, int]()
+        async for found in journal._entries.behind(Seq(0), end=journal._lane.end):
+            assert found.piece.before == lanes.get(found.piece.lane, 0)
+            lanes[found.piece.lane] = found.at
+        assert tuple(lanes[n] for n in range(3)) == journal._division.ends
+    async with writing(place, tmp_path) as journal:
+        assert await journal.verify() == []
