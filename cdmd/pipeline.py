@@ -16,7 +16,7 @@ import msgspec
 from cdmd.batches.credit import CREDIT, Credit
 from cdmd.batches.extending import Batch, Extending
 from cdmd.batches.freshness import Freshness
-from cdmd.batches.pacing import Pace, Turns
+from cdmd.batches.pacing import Pace, Standing, Turns
 from cdmd.batches.preparing import Preparation, prepared, together
 from cdmd.batches.rules import Digester, PipelineSettings, PipelineStatistics, Rules
 from cdmd.batches.sharing import Share, Shares, stretch
@@ -94,6 +94,7 @@ class Pipeline:
         self._changed = anyio.Event()
         self._pace = Pace(clock, lambda: self._changed.wait(), used=used)  # noqa: PLW0108 - another event each time
         self._turns = Turns(clock, lengthen)
+        self._standing = Standing(clock)
         self._woken = anyio.Event()
         self.tail = tail = tail or Tail()
         self._writing = Writing(
@@ -129,7 +130,7 @@ class Pipeline:
     async def _read_on(self, tasks: anyio.abc.TaskGroup) -> None:
         while self._share is None or self._share.lanes:
             await self._writing.trying(lambda: self._journal.wait(self._read_upto))
-            arrived = self._clock.monotonic()
+            stood = self._standing.seconds
             while self._waiting(self._settings.window * self._settings.batch):
                 await self._changed.wait()
             far = self._far_behind()
@@ -138,10 +139,12 @@ class Pipeline:
             journaled, position = await stretch(self._journal, self._share, self._read_upto, limit, self._writing.trying)
             if position == self._read_upto:
                 continue
-            now = self._clock.monotonic()
             self._read_upto = position
-            batch = Batch(journaled, position=position, release=max(arrived + self._settings.patience - _FLOOR, now + _FLOOR))
+            batch = Batch(journaled, position=position)
             await self._extending.begin(batch)
+            # The calls have as long as they were waited for, by nobody longer: what the store took before them is none of it.
+            left = self._settings.patience - (self._standing.seconds - stood)
+            batch.release = self._clock.monotonic() + max(left - _FLOOR, _FLOOR)
             # Made ready while the store still writes what came before: it shall not wait for that.
             if batch.finished.is_set():
                 await batch.make_ready(self._writing.rules)
@@ -231,7 +234,7 @@ class Pipeline:
         if not self._window:
             return []
         first = self._window[0]
-        with anyio.move_on_after(max(0.0, first.release - self._clock.monotonic())):
+        with self._standing.still(), anyio.move_on_after(max(0.0, first.release - self._clock.monotonic())):
             await first.finished.wait()
         ready, size = [first], len(first.passages)
         for batch in list(self._window)[1:]:

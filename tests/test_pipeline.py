@@ -365,6 +365,7 @@ async def test_no_event_waits_for_anothers_extension_which_runs_on_to_its_end():
     daemon = Daemon()
     daemon.journal.add(event("1", type="tv"), event("2"))
     async with daemon.running(on("tv", slow, timeout=10.0)) as pipeline:
+        assert PipelineSettings().patience == 0.25, "as the plugins' guide says"
         await daemon.store.until(lambda: 2 in daemon.store.activities)
         assert list(daemon.store.waiting) == [1]
         assert pipeline.statistics().parked_running == 1
@@ -394,6 +395,47 @@ async def test_what_only_waits_for_its_turn_is_parked_and_called_later():
         await daemon.store.until(lambda: not daemon.store.waiting)
     assert sorted(called) == ["0", "1", "2", "3", "4", "5"]
     assert daemon.store.sums() == {Count.APPLIED: 6}
+
+
+async def test_an_event_is_not_parked_because_the_store_was_slow_before_its_extension_was_called():
+    """Neither where repeats are looked up in it, nor where there is no room until it has written."""
+
+    class Frozen(MemoryStore):
+        async def seen(self, digests):
+            daemon.clock.advance(60)
+            return await super().seen(digests)
+
+        async def apply(self, wanted, decide):
+            daemon.clock.advance(60)
+            return await super().apply(wanted, decide)
+
+    async def several_steps(event, context):
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+
+    daemon = Daemon(store=Frozen())
+    rows = [event(str(number)) for number in range(20)]
+    await daemon.take(*rows, extensions=[on("order.*", several_steps)], batch=2, backlog_batch=2, window=1, patience=30)
+    assert daemon.store.sums() == {Count.APPLIED: 20}
+
+
+async def test_an_event_behind_a_full_window_waits_for_others_extensions_no_longer_than_one_in_it():
+    """What it waited in front of the window counts: here nearly all of the patience, which would last as long again."""
+
+    async def slow(event, context):
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        daemon.clock.advance(299.9)
+
+    async def never(event, context):
+        await anyio.sleep_forever()
+
+    daemon = Daemon()
+    daemon.journal.add(event("1", type="film"), event("2", type="tv"))
+    rules = [on("film", slow, timeout=900.0), on("tv", never, timeout=900.0)]
+    async with daemon.running(*rules, batch=1, backlog_batch=1, window=1, patience=300):
+        await daemon.store.until(lambda: 2 in daemon.store.waiting)
+    assert list(daemon.store.activities) == [1]
 
 
 async def test_no_event_that_extensions_saw_or_never_came_to_see_stays_in_memory_until_the_collector_looks():

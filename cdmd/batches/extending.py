@@ -106,16 +106,17 @@ class Passage:
 
 
 class Batch:
-    """Passages in journal order; ``position`` is the last entry that was looked at, ``release`` when it waits no longer.
+    """Passages in journal order; ``position`` is the last entry that was looked at.
 
+    ``release`` is when (monotonic seconds) its calls are waited for no longer: set once they have begun.
     ``ready`` is what of its decision was made while others were written, where its calls had ended by then; ``preparing`` ends
     with that. Nothing more is made of one that is ``taken``.
     """
 
-    def __init__(self, journaled: Sequence[Journaled], *, position: Seq, release: float) -> None:
+    def __init__(self, journaled: Sequence[Journaled], *, position: Seq) -> None:
         self.passages = [Passage(one.seq, one.entry) for one in journaled]
         self.position = position
-        self.release = release
+        self.release = 0.0
         self.unfinished = 0
         self.finished = anyio.Event()
         self.ready: Preparation | None = None

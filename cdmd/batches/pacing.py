@@ -5,7 +5,8 @@ meanwhile. Not for: bounds, which are the pipeline's.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import anyio
@@ -65,6 +66,29 @@ class Pace:
         """Seconds for which the next batch may wait: not beyond the writer's rest, for then it is wanted."""
         now = self._clock.monotonic()
         return ends - now if self._writing else min(ends, self._rested) - now
+
+
+class Standing:
+    """For how long (seconds) the pipeline has stood still altogether, with nothing to do but wait for a call to end."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._before = 0.0
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Up to now."""
+        return self._before + (0.0 if self._since is None else self._clock.monotonic() - self._since)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """It stands still meanwhile."""
+        self._since = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self._before, self._since = self.seconds, None
 
 
 class Turns:
