@@ -92,6 +92,17 @@ def test_occurrences_differ_by_source_id_and_key() -> None:
     assert digester.occurrence("a", "bc") == Digester(b"k" * 32).occurrence("a", "bc")
 
 
+def test_ids_that_are_numbered_begin_alike_and_are_none_the_less_all_different() -> None:
+    digester, ids = Digester(b"k" * 32), [f"file:{number}" for number in (999, 1000, 1001, 1999, 2000, 11_000)]
+    found = {(source, one): digester.occurrence(source, one) for one in ids for source in ("a", "b")}
+    assert len(set(found.values())) == len(found)
+    begun = {name: digest[:6] for name, digest in found.items()}
+    assert begun["a", ids[1]] == begun["a", ids[2]] == begun["a", ids[3]]
+    assert len(set(begun.values())) == len(found) - 2 * 2, "others, of another source, of another thousand, begin otherwise"
+    for order in (sorted(found), sorted(found, reverse=True)):
+        assert all(Digester(b"k" * 32).occurrence(*name) == digester.occurrence(*name) == found[name] for name in order)
+
+
 def test_content_ignores_the_receipt_and_the_order_of_keys_and_sees_all_else() -> None:
     digester = Digester(b"k" * 32)
     same = [event(1, traits={"a": 1, "b": 2}), event(1, traits={"b": 2, "a": 1})]
