@@ -142,13 +142,13 @@ class Decisions:
 
 
 def _sent(one: Prepared) -> _Sent:
-    item, original, digest, content, forms = one
+    item, original, forms = one.item, one.original, one.forms
     entry, outcome = item.entry, item.outcome
     return _Sent(
         item.seq,
         entry,
-        digest,
-        content,
+        one.digest,
+        one.content,
         forms.pairs,
         item.trace,
         None if original is entry.event else original,

@@ -14,7 +14,7 @@ from cdmd.batches.judging import Judging
 from cdmd.batches.moments import effective_time
 from cdmd.batches.newcomers import RULE, Newcomers
 from cdmd.batches.preparing import Preparation, Prepared, forms_of
-from cdmd.batches.rules import Rules, allowed, telling
+from cdmd.batches.rules import allowed, telling
 from cdmd.deliveries.telling import Happened
 from cdmd.identity.naming import public_id
 from cdmd.identity.resolution import People, complete
@@ -72,7 +72,7 @@ class Decision:
     def __call__(self, known: Known) -> Changes:
         """What the batch changes. Pure but for ``fates`` and ``broke``."""
         try:
-            decider = Decider(self.ready.rules, known, parked=self.parked, now=self.now)
+            decider = Decider(self.ready, known, parked=self.parked, now=self.now)
             self.fates = [decider.decide(one) for one in self.ready.items]
         except Exception as error:
             self.broke = error
@@ -85,7 +85,8 @@ class Decision:
 class Decider:
     """One pass over one batch."""
 
-    def __init__(self, rules: Rules, known: Known, *, parked: int, now: Micros) -> None:
+    def __init__(self, ready: Preparation, known: Known, *, parked: int, now: Micros) -> None:
+        rules = ready.rules
         self._rules, self._known, self._parked, self._now = rules, known, parked, now
         me = weakref.proxy(self)  # a circle would keep every batch in memory until the garbage collector looks
         self._people = People(
@@ -101,7 +102,7 @@ class Decider:
         self._projection, self._applied = rules.audiences.projection, dict[str, int]()
         self._lost_traits, self._received, self._joined = 0, Micros(0), False
         self._before: Seen | None = None
-        self._newcomers = Newcomers(rules, known, self._people, self._changes)
+        self._newcomers = Newcomers(ready, known, self._people, self._changes)
 
     def changes(self, position: Seq | None) -> Changes:
         """All of it."""
@@ -187,7 +188,7 @@ class Decider:
     def _reduced(self, one: Prepared, entry: Entry) -> Prepared:
         """The same with what may be kept of it."""
         item = msgspec.structs.replace(one.item, entry=entry)
-        return one._replace(item=item, forms=forms_of(self._rules, item))
+        return msgspec.structs.replace(one, item=item, forms=forms_of(self._rules, item))
 
     def _suppress(self, one: Prepared) -> Fate:
         """Nothing of it is kept, and nobody who looks on sees it."""

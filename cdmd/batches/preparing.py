@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
 import anyio.to_thread
+import msgspec
 
 from cdmd.batches.rules import Rules
 from cdmd.identity.identifiers import Forms
@@ -24,7 +25,7 @@ _NONE: Final = Forms(())
 _SEQ: Final = attrgetter("item.seq")
 
 
-class Prepared(NamedTuple):
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """An item, its event as it was journaled, its occurrence's digest, and what it can be found by.
 
     ``content`` tells other content under the same id; where the id is the content's digest there is none, and the receipt

@@ -85,7 +85,7 @@ class People:
         self._protected = protected
         self._known, self._limits, self._public, self._combine = known, kinds.limits, public, combine
         self._shared, self._unshared = kinds.shared, kinds.limits.keys() - kinds.shared
-        self._next = known.next_profile
+        self.following = known.next_profile
         self.profiles: dict[ProfileKey, ProfileState] = {}
         self.owners: dict[Pair, ProfileKey] = {}
         self.merges: list[Merge] = []
@@ -108,8 +108,8 @@ class People:
 
     def newcomer(self) -> ProfileKey:
         """The key of a new profile. What it owns has to be said (``keep``) before one of that is asked for."""
-        key = self._next
-        self._next = ProfileKey(key + 1)
+        key = self.following
+        self.following = ProfileKey(key + 1)
         return key
 
     def keep(self, key: ProfileKey, state: ProfileState) -> None:
@@ -240,8 +240,7 @@ class People:
         return limit.values < total > max(counted)
 
     def _create(self, seq: Seq, at: Micros) -> ProfileKey:
-        key = self._next
-        self._next = ProfileKey(key + 1)
+        key = self.newcomer()
         self.profiles[key] = ProfileState(self._public(seq, at), at, at)
         return key
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -34,13 +34,14 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     content: int
 
 
-class Newcomer(NamedTuple):
+class Newcomer(msgspec.Struct, frozen=True, gc=False):
     """An event that made a profile of its own, both as bodies of rows; ``at`` is its effective time."""
 
     seq: Seq
     key: ProfileKey
     public: str
     at: Micros
+    received: Micros
     source: str
     pairs: Sequence[tuple[str, str]]
     profile: bytes

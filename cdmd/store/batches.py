@@ -159,17 +159,17 @@ def write_people(tables: Tables, changes: Changes, newest: Mapping[ProfileKey, S
 
     Returned are the rows of the newcomers' activities.
     """
-    came = list(map(newcomer_rows, changes.newcomers))
+    came, activities = newcomer_rows(changes.newcomers)
     packed = changes.packed
     people = [(*profile_row(key, state, packed.get(key)), newest.get(key)) for key, state in changes.profiles.items()]
-    tables.insert("put_profiles", sorted([*people, *(profile for profile, _ in came)], key=_first))
+    tables.insert("put_profiles", sorted([*people, *came], key=_first) if people else came)
     moved = sorted((key, seq) for key, seq in newest.items() if key not in changes.profiles)
     tables.run_many("chain_ahead", [(seq, key) for key, seq in moved])
     owned = [(pair, one.key) for one in changes.newcomers for pair in one.pairs]
     owned += changes.owners.items()
     kinds = _kinds(tables, {kind for (kind, _), _ in owned})
     tables.insert("put_identifiers", sorted([identifier_row(kinds[kind], value, key) for (kind, value), key in owned]))
-    return [activity for _, activity in came]
+    return activities
 
 
 def _kinds(tables: Tables, names: set[str]) -> dict[str, int]:

@@ -32,6 +32,8 @@ from cdmd.models import (
 
 T = TypeVar("T")
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
+_EMPTY: Final = blake2b(digest_size=8).copy
+"""A digest of nothing yet; to make one of its settings costs as much again."""
 
 
 class _Letter(msgspec.Struct, array_like=True):
@@ -77,7 +79,9 @@ _DELIVERY: Final = msgspec.msgpack.Decoder(_Delivery)
 
 def row_sum(columns: Sequence[int | str | None], body: bytes = b"") -> bytes:
     """The checksum of a row."""
-    return blake2b(_ENCODE(columns) + body, digest_size=8).digest()
+    digest = _EMPTY()
+    digest.update(_ENCODE(columns) + body)
+    return digest.digest()
 
 
 def _row(columns: tuple[Any, ...], body: bytes) -> tuple[Any, ...]:
@@ -109,11 +113,14 @@ def read_profile(row: Sequence[Any]) -> ProfileState:
     return _PROFILE.decode(body)
 
 
-def newcomer_rows(one: Newcomer) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Those of its profile and of its activity, each with what it has of their chain: (..., newest) and (..., before)."""
-    key, seq = one.key, one.seq
-    profile, activity = _row((key, one.public), one.profile), _row((seq, key, one.at), one.activity)
-    return (*profile, seq), (*activity, None)
+def newcomer_rows(newcomers: Iterable[Newcomer]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Those of their profiles and of their activities, each with what it has of its chain: (..., newest) and (..., before)."""
+    profiles, activities = [], []
+    for one in newcomers:
+        seq, key, public, at, profile, activity = one.seq, one.key, one.public, one.at, one.profile, one.activity
+        profiles.append((key, public, row_sum((key, public), profile), profile, seq))
+        activities.append((seq, key, at, row_sum((seq, key, at), activity), activity, None))
+    return profiles, activities
 
 
 def identifier_row(kind: int, value: str, profile: ProfileKey) -> tuple[Any, ...]:

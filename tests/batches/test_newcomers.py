@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cdmd.batches.crossing import DecisionCrossing, Decisions
 from cdmd.batches.deciding import Decision
-from cdmd.batches.newcomers import Made, Making, Newcomers, may_be
+from cdmd.batches.newcomers import Making, Newcomers, may_be
 from cdmd.batches.preparing import Prepared, prepare
 from cdmd.batches.rules import Rules
 from cdmd.config.outbound import TargetConfig, TargetFrame
@@ -37,6 +37,8 @@ from cdmd.models import (
     Hold,
     Item,
     Micros,
+    Newcomer,
+    ProfileKey,
     Seq,
     pack_profile,
     to_micros,
@@ -194,6 +196,7 @@ def across(tables: SqliteWriterTables, made: list[Decision]) -> None:
     ]
 )
 @example(batches=[[event(1, email="a@example.com", customer_no="C1"), event(2, email="a@example.com", customer_no="C2")]])
+@example(batches=[[event(1, email="a@example.com")], [event(n, email=f"{'abb'[n - 2]}@example.com") for n in (2, 3, 4)]])
 def test_the_store_and_what_is_told_are_the_same_whichever_way(batches: Any, rules: Rules) -> None:
     expected = written(batches, rules, ordinary)
     for way in (at_once, in_steps, across):
@@ -239,7 +242,7 @@ SOUND = one()
 
 
 def test_what_comes_of_a_customer_of_a_first_load_is_made_at_once() -> None:
-    assert isinstance(Making(RULES).made(SOUND), Made)
+    assert isinstance(Making(RULES).made(SOUND, ProfileKey(1)), Newcomer)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +252,9 @@ def test_what_comes_of_a_customer_of_a_first_load_is_made_at_once() -> None:
         one(identifiers={"email": "a@example.com", "phone": "x"}),
         one(time=NOW + timedelta(hours=1)),
         one(data={"points": "many"}),
-        one()._replace(original=event(2)[0]),
+        msgspec.structs.replace(one(), original=event(2)[0]),
         *(
-            SOUND._replace(item=msgspec.structs.replace(SOUND.item, **changed))
+            msgspec.structs.replace(SOUND, item=msgspec.structs.replace(SOUND.item, **changed))
             for changed in (
                 {"resumed": True},
                 {"trace": (Extended("x", 0.1, "done"),)},
@@ -265,7 +268,7 @@ def test_what_comes_of_a_customer_of_a_first_load_is_made_at_once() -> None:
     ],
 )
 def test_what_is_more_than_an_event_that_goes_to_a_profile_is_not(item: Prepared) -> None:
-    assert Making(RULES).made(item) is None
+    assert Making(RULES).made(item, ProfileKey(1)) is None
 
 
 def test_nobody_is_taken_at_once_where_others_have_a_say() -> None:
@@ -276,4 +279,4 @@ def test_nobody_is_taken_at_once_where_others_have_a_say() -> None:
     listed.load([listed.digest(("email", "gone@example.com"))])
     for changed in [{"screen": listed}, *OTHERS.values()]:
         assert not may_be(msgspec.structs.replace(RULES, **changed))
-    assert Making(msgspec.structs.replace(RULES, known_only=frozenset({"sup"}))).made(one()) is None
+    assert Making(msgspec.structs.replace(RULES, known_only=frozenset({"sup"}))).made(one(), ProfileKey(1)) is None
