@@ -26,7 +26,6 @@ _MOST_OPEN: Final = 32
 _LINGER_SECONDS: Final = 1.0
 _FRAMING: Final = 16
 """Bytes of a chunked body that may arrive for each byte of it: the smallest chunks take seven."""
-
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -58,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._url, self._headers = b"", list[tuple[str, str]]()
         self._begun = self._expects = self._feeding = self._choked = self._halted = self._ended = self._deaf = False
         self._room = self._slack = self._limits.header_bytes
-        self._wholes, self._fault, self._unfed = 0, 400, b""
+        self._wholes, self._fault, self._unfed, self._lingers_until = 0, 400, b"", 0.0
 
     @override
     def connection_made(self, transport: Any) -> None:
@@ -85,6 +84,8 @@ class Connection(asyncio.Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         if self.dead or self._deaf:
+            if self._lingers_until:  # altogether no longer than for a body
+                self._due.after(min(_LINGER_SECONDS, self._lingers_until - self._loop.time()))
             return
         if self._unfed:
             self._unfed += data
@@ -235,7 +236,6 @@ class Connection(asyncio.Protocol):
 
     def _wait(self, size: int, *, nothing: bool) -> None:
         """After ``size`` bytes were read, which completed ``nothing`` or something."""
-        limits = self._limits
         if self._full():
             self._halt()
         if self._incoming is not None:
@@ -243,17 +243,17 @@ class Connection(asyncio.Protocol):
                 self._spend(size)
             else:
                 self._watched = self._incoming
-                self._enter(_Phase.BODY, limits.body_seconds)
+                self._enter(_Phase.BODY, self._limits.body_seconds)
         elif self._begun or (nothing and not self._open):
             if self._phase is _Phase.HEAD and nothing:
                 self._spend(size)
             else:
-                self._enter(_Phase.HEAD, limits.header_seconds)
+                self._enter(_Phase.HEAD, self._limits.header_seconds)
         elif self._open:
             self._phase = _Phase.ANSWER
             self._due.never()
         else:
-            self._enter(_Phase.REST, limits.keep_alive_seconds)
+            self._enter(_Phase.REST, self._limits.keep_alive_seconds)
 
     def _spend(self, size: int) -> None:
         """Counted as it came in: the parser says nothing about a header, or what surrounds a chunk, that never ends."""
@@ -299,9 +299,9 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, last: Exchange) -> None:
         """Nothing more is answered here. Closing on what is still to be read would destroy the answer."""
-        incoming = last is self._incoming
         self._die()
-        self._linger() if incoming else self._transport.close()
+        self._lingers_until = self._loop.time() + self._limits.body_seconds
+        self._linger() if last is self._incoming else self._transport.close()
 
     def _leave(self, status: int | None) -> None:
         """Close, saying why where no answer is under way."""
@@ -317,7 +317,7 @@ class Connection(asyncio.Protocol):
             self._linger()
 
     def _linger(self) -> None:
-        """Half-close and discard for a moment: closing on unread bytes sends a reset that can destroy the answer."""
+        """Half-close and discard what comes: closing on unread bytes sends a reset that can destroy the answer."""
         if self._transport.can_write_eof():
             if self._halted:
                 self._transport.resume_reading()

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from cdmd.kit import connections
 from cdmd.kit.bounded_http import Limits
 from cdmd.kit.connections import Connection
-from cdmd.kit.exchanges import Exchange
+from cdmd.kit.exchanges import Exchange, Shared
 from cdmd.kit.listener import listen
 from cdmd.kit.serving import bind
 from tests.kit.wire import head, read_answer, read_to_end
@@ -337,3 +337,74 @@ async def test_a_connection_that_has_ended_leaves_nothing_to_the_garbage_collect
             await until(lambda: len(known) == 4 and all(one() is None for one in known))
     finally:
         gc.enable()
+
+
+class Hours:
+    """The loop and the transport of one connection, in time that is moved by hand; ``closed`` is when it was closed."""
+
+    def __init__(self) -> None:
+        self.now, self.closed, self.written = 0.0, 0.0, b""
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, function: Callable[[], None]) -> "Hours":
+        self._timers.append((when, function))
+        return self
+
+    def cancel(self) -> None:
+        self._timers.clear()
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        due = [function for when, function in self._timers if when <= self.now]
+        self._timers = [one for one in self._timers if one[0] > self.now]
+        for function in due:
+            function()
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = self.closed or self.now
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.written += b"(end)"
+
+    def get_extra_info(self, name: str) -> None:
+        return None
+
+    def is_closing(self) -> bool:
+        return bool(self.closed)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(("pieces", "closed"), [(0, 1.0), (7, 4.5), (100, 10.0)])
+def test_what_a_refused_client_goes_on_sending_is_discarded_at_most_for_as_long_as_a_body_may_take(
+    monkeypatch: pytest.MonkeyPatch, pieces: int, closed: float
+) -> None:
+    """Closing on it would destroy the answer before a client that is slow with its body has read that."""
+
+    class Refusing(Calls):
+        def begin(self, exchange: Exchange) -> None:
+            exchange.answer(413, (("connection", "close"),))
+
+    hours = Hours()
+    monkeypatch.setattr("asyncio.get_running_loop", lambda: hours)
+    connection = Connection(Shared(Refusing(), Limits(body_seconds=10.0)), set(), encrypted=False)
+    connection.connection_made(hours)
+    connection.data_received(head("POST", "/", [("content-length", "1000000")]))
+    assert hours.written.startswith(b"HTTP/1.1 413")
+    assert hours.written.endswith(b"(end)")
+    for _ in range(pieces):
+        hours.advance(0.5)
+        if not hours.closed:
+            connection.data_received(b"x")
+    hours.advance(1.0)
+    assert hours.closed == closed
