@@ -115,3 +115,21 @@ def test_nothing_is_watched_once_the_daemon_has_left(tmp_path: Path, guarded: An
     guard.leave()
     ask(guard, "open", str(tmp_path / "store.db"), module="cdmd_acme.asking")
     assert told == []
+
+
+def test_what_is_opened_while_the_interpreter_ends_is_no_affair_of_a_hook_whose_module_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "outliving.py").touch()
+    code = (
+        "import os, sys\nimport outliving\nimport cdmd.plugins.guarding as guarding\n"
+        "class Late:\n"
+        "    module = guarding\n"
+        "    def __del__(self, opens=os.open, write=os.write, null=os.devnull):\n"
+        "        write(1, b'gone' if self.module._WATCHED is None else b'there')\n"
+        "        opens(null, 0)\n"
+        "outliving.late, sys.outliving = Late(), outliving\n"
+        "sys.addaudithook(guarding.Guard())\n"
+        "sys.addaudithook(guarding.Fence([], package='acme', daemon=1, notice=print))\n"
+    )
+    path = os.pathsep.join((str(tmp_path), *sys.path))
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path})
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("gone", "", 0)

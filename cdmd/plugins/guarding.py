@@ -44,6 +44,7 @@ class Guard:
         self._names: frozenset[str] = frozenset()
         self._files: frozenset[str] = frozenset()
         self._notice: Callable[[str, str], None] = lambda plugin, text: None
+        self._watched, self._ending = _WATCHED, sys.is_finalizing  # this module's names go before the hook does
 
     def watch(self, owners: Owners, files: Iterable[Path], notice: Callable[[str, str], None]) -> None:
         """From now on nobody but us touches ``files``; ``notice`` is told the plugin that tried, in the thread that did."""
@@ -57,7 +58,7 @@ class Guard:
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Raises ``Forbidden``, which takes the place of what would have been done."""
-        if event not in _WATCHED:
+        if event not in self._watched or self._ending():
             return
         if event in _FORKS:
             self._refuse("tried to fork the daemon: start another program instead", always=True)
@@ -109,9 +110,12 @@ class Fence:
     def __init__(self, private: Iterable[Path], *, package: str, daemon: int, notice: Callable[[str], None]) -> None:
         self._private = tuple(os.path.realpath(one) for one in private)
         self._package, self._daemon, self._notice = package.partition(".")[0], daemon, notice
+        self._ending = sys.is_finalizing  # as above
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Raises ``Forbidden``, which takes the place of what would have been done."""
+        if self._ending():
+            return
         if event in _FORKS:
             self._refuse("tried to fork its process: start another program instead")
         elif event in _SIGNALS:
