@@ -142,7 +142,7 @@ class Pipeline:
             self._read_upto = position
             batch = Batch(journaled, position=position)
             await self._extending.begin(batch)
-            # The calls have as long as they were waited for, by nobody longer: what the store took before them is none of it.
+            # Patience begins with the calls: what the store took before them is none of it, what others' calls took is.
             left = self._settings.patience - (self._standing.seconds - stood)
             batch.release = self._clock.monotonic() + max(left - _FLOOR, _FLOOR)
             # Made ready while the store still writes what came before: it shall not wait for that.

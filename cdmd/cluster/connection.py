@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CLOSING: Final = 2.0
 _CONNECT: Final = 2
 _PAUSE: Final = 0.2
-_REQUEST: Final = 2.0
+REQUEST: Final = 2.0
 _LOOK: Final = 0.02
 _FULL: Final = frozenset({10047, 10077})
 """Insufficient storage, and maximum bytes exceeded (https://github.com/nats-io/nats-server, server/errors.json)."""
@@ -147,9 +147,7 @@ class Link:
 
     async def ask(self, what: str, body: Mapping[str, Any] | None = None) -> bytes:
         """The answer of JetStream's API. Raises ``Refused``, and ``NotDurable`` where there is none."""
-        answer = await self._request(
-            f"$JS.API.{what}", msgspec.json.encode(body) if body is not None else b"", seconds=_REQUEST
-        )
+        answer = await self._request(f"$JS.API.{what}", msgspec.json.encode(body) if body is not None else b"", seconds=REQUEST)
         fault = msgspec.json.decode(answer.data, type=_Answer).error
         if fault is None:
             return bytes(answer.data)
@@ -159,7 +157,7 @@ class Link:
 
     async def direct(self, stream: str, body: Mapping[str, Any]) -> Message | None:
         """A message straight from a replica; None where it has none such (it may be behind)."""
-        answer = await self._request(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body), seconds=_REQUEST)
+        answer = await self._request(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body), seconds=REQUEST)
         headers = answer.headers or {}
         if "Nats-Sequence" not in headers:
             if headers.get("Status") == "404":
@@ -177,7 +175,7 @@ class Link:
         except (nats.Error, OSError) as error:
             raise NotDurable(f"the NATS server did not take it ({type(error).__name__})", retry_after=2) from error
 
-    async def request(self, subject: str, payload: bytes, *, seconds: float = _REQUEST) -> bytes:
+    async def request(self, subject: str, payload: bytes, *, seconds: float = REQUEST) -> bytes:
         """What whoever answers there says within ``seconds``. Raises ``NotDurable``."""
         return bytes((await self._request(subject, payload, seconds=seconds)).data)
 

@@ -14,7 +14,7 @@ import anyio.abc
 import msgspec
 
 from cdmd.cluster.commits import split
-from cdmd.cluster.connection import Link
+from cdmd.cluster.connection import REQUEST, Link
 from cdmd.cluster.handing import PATIENCE
 from cdmd.contracts import Append, Clock, Take
 from cdmd.errors import CdmdError, Followed, NotDurable
@@ -117,13 +117,13 @@ async def hand_on(link: Link, name: str, request: bytes) -> bytes:
     return await _asked(link, subject_of(name), part, seconds=PATIENCE)
 
 
-async def _asked(link: Link, subject: str, whole: _Part, **more: float) -> bytes:
-    """In as many messages as it takes."""
+async def _asked(link: Link, subject: str, whole: _Part, *, seconds: float = REQUEST) -> bytes:
+    """In as many messages as it takes; the answer to the last is waited for ``seconds``."""
     pieces = split(whole.body, link.max_payload - _SLACK)
     for at, piece in enumerate(pieces[:-1]):
         await link.say(subject, _ENCODE(msgspec.structs.replace(whole, part=at, parts=len(pieces), body=piece)))
     last = msgspec.structs.replace(whole, part=len(pieces) - 1, parts=len(pieces), body=pieces[-1])
-    return await link.request(subject, _ENCODE(last), **more)
+    return await link.request(subject, _ENCODE(last), seconds=seconds)
 
 
 class _Taken:

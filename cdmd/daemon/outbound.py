@@ -134,7 +134,11 @@ class Outbound:
         async with self._exchanging:
             await self.dispatcher.relearn()
             self._here |= {name}
-            await self.dispatcher.carry_out(self._part())
+            try:
+                await self.dispatcher.carry_out(self._part())
+            except CdmdError:
+                self._here -= {name}  # what is not here is begun again
+                raise
 
     async def end(self, name: str) -> None:
         """See ``Work.end``."""

@@ -97,7 +97,7 @@ async def test_one_whose_answer_was_lost_is_asked_for_again_and_taken_once(place
     async with leading(place, tmp_path, take=slow) as journal, asking(place) as asks:
         request = asks._link.request
 
-        async def lost(subject: str, payload: bytes) -> bytes:
+        async def lost(subject: str, payload: bytes, *, seconds: float) -> bytes:
             asks._link.request = request  # type: ignore[method-assign]
             with anyio.move_on_after(0.2):
                 await request(subject, payload)
@@ -213,7 +213,7 @@ class Wire:
     async def say(self, _subject: str, payload: bytes) -> None:
         self._messages.append(payload)
 
-    async def request(self, _subject: str, payload: bytes) -> bytes:
+    async def request(self, _subject: str, payload: bytes, **_: float) -> bytes:
         self._messages.append(payload)
         raise NotDurable("it is taken by hand")
 
@@ -341,7 +341,7 @@ async def test_who_was_overtaken_is_told_so_and_nobody_else_of_the_same_request(
     wire.max_payload = 2**20
     wire.answers = Answers(refuses)
 
-    async def request(_: str, payload: bytes) -> bytes:
+    async def request(_: str, payload: bytes, *, seconds: float) -> bytes:
         return await wire.answers.answer(payload) or b""
 
     wire.request = request  # type: ignore[method-assign]

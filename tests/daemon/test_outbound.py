@@ -401,6 +401,22 @@ async def test_of_targets_that_nodes_divide_only_those_of_this_one_are_sent_to(
         assert (list(outbound.here), (await row(parts)).waiting) == (["night"], 1)
 
 
+async def test_a_target_that_could_not_be_begun_here_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(built: object) -> None:
+        raise NotDurable("the disk")
+
+    divided(monkeypatch, Divided())
+    async with World(tmp_path, quiet("night"), extra=NIGHTLY).parts() as parts:
+        outbound, node = parts.outbound, parts.dividing
+        assert node is not None
+        with monkeypatch.context() as failing:
+            failing.setattr(outbound.dispatcher, "carry_out", fails)
+            await node.look(DELIVER, outbound)
+        assert (list(outbound.here), node.problem) == ([], "this node cannot begin with night yet: the disk")
+        await outbound.begin("night", 1)
+        assert list(outbound.here) == ["night"]
+
+
 async def test_a_target_of_its_own_time_stays_where_it_was_when_it_may_be_another_nodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
