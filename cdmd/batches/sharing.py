@@ -1,10 +1,13 @@
 """The part of the journal that this daemon applies, where several do. Not here: which part that is, and who says so."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
-from cdmd.contracts import Journal
+from cdmd.contracts import Divided, Journal
 from cdmd.models import Journaled, Seq
+
+Read: TypeAlias = tuple[list[Journaled], Seq]
+"""Entries in order, and up to where that is all."""
 
 
 class Share(NamedTuple):
@@ -57,18 +60,34 @@ async def stretch(
     share: Share | None,
     after: Seq,
     limit: int,
-    trying: Callable[[Callable[[], Awaitable[list[Journaled]]]], Awaitable[list[Journaled]]],
+    trying: Callable[[Callable[[], Awaitable[Read]]], Awaitable[Read]],
 ) -> tuple[list[Journaled], Seq]:
     """What comes behind ``after``, and up to where it was read: about ``limit`` entries of our own, if others apply the rest.
 
     A node's batches are no smaller for there being others, so that no more statements are made for an event. ``trying`` asks
     again for as long as the journal cannot answer.
     """
+    if share is None:
+        return await trying(lambda: _whole(journal, after, limit))
     held = list[Journaled]()
-    for _ in range(1 if share is None else share.divisor):
-        found = await trying(lambda: journal.read(after, limit=limit))  # noqa: B023 - asked at once
-        held += found if share is None else filter(share.holds, found)
-        after = found[-1].seq if found else after
-        if not found or after >= journal.head:
+    for _ in range(share.divisor):
+        found, upto = await trying(lambda: _of(journal, share, after, limit))  # noqa: B023 - asked at once
+        held += filter(share.holds, found)
+        stays, after = upto == after, upto
+        if stays or after >= journal.head or len(held) >= limit:
             break
     return held, after
+
+
+async def _of(journal: Journal, share: Share, after: Seq, limit: int) -> Read:
+    """What is read to have that share: it alone where the journal can, which is not how what is undivided lies there."""
+    if isinstance(journal, Divided) and after >= share.undivided:
+        found = await journal.read_lanes(share.lanes.keys(), share.number, after, limit=limit)
+        if found is not None:
+            return found
+    return await _whole(journal, after, limit)
+
+
+async def _whole(journal: Journal, after: Seq, limit: int) -> Read:
+    found = await journal.read(after, limit=limit)
+    return found, found[-1].seq if found else after

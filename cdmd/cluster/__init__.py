@@ -14,7 +14,8 @@ Only with the extra ``cdmd[cluster]``, and only where the configuration says so:
 * **Counters** travel in the message of their entries; the bucket's checkpoint says up to which place they are summed up.
 
 * **Several daemons** apply what one writes: the stream stays one, so that there is one order and one number for each entry, and
-  an entry says which lane it is of (its ``part``, by its strongest identifier). Each reads all of it (``following``),
-  applying its lanes. Positions are in the store, in the transaction of what was done, as is who has which lane: only who can
-  write there needs one. A durable consumer of the server would be a second position beside it, so reading is by number.
+  an entry says which lane it is of (its ``part``, by its strongest identifier). Each reads its lanes only (``lanes``), through
+  one durable consumer of the server for each, and hears from whoever writes up to where all reaches (``heads``, ``following``).
+  Positions are in the store, in the transaction of what was done, as is who has which lane: only who can write there needs
+  one. A consumer's own shows an administrator what is not read yet, and nothing rests on it.
 """

@@ -33,6 +33,8 @@ _GONE: Final = frozenset({10037, 10043, 10057})
 """No message there, or deleted; whoever erases what is gone has nothing left to do."""
 NO_STREAM: Final = 10059
 STREAM_EXISTS: Final = 10058
+_SHORT: Final = 9
+"""Parts of what tells of a message, where neither a domain nor an account is told."""
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +78,28 @@ class Message(NamedTuple):
     seq: int
     subject: str
     data: bytes
+
+
+class Heard(NamedTuple):
+    """What came where somebody listens: ``seq`` is its number where it lies in a stream, ``reply`` where an answer goes.
+
+    ``status`` and what is ``told`` with it: of the server's own; empty otherwise.
+    """
+
+    subject: str
+    reply: str
+    data: bytes
+    status: str = ""
+    told: str = ""
+
+    @property
+    def seq(self) -> int:
+        """Its number in the stream, as a consumer tells it.
+
+        See https://docs.nats.io/reference/reference-protocols/nats_api_reference for the parts of the subject.
+        """
+        parts = self.reply.split(".")
+        return int(parts[5] if len(parts) == _SHORT else parts[7])
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -165,19 +189,39 @@ class Link:
             raise NotDurable(f"the NATS server does not say what is in {stream}: {headers.get('Description', 'no answer')}")
         return Message(int(headers["Nats-Sequence"]), headers["Nats-Subject"], bytes(answer.data))
 
-    async def say(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None) -> None:
+    async def say(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None, reply: str = "") -> None:
         """Send it to whoever listens; nobody is waited for. Raises ``NotDurable``."""
         if not self.connected:
             raise NotDurable("no NATS server can be reached", retry_after=2)
         nats = _library()
         try:
-            await self._client.publish(subject, payload, headers=dict(headers) if headers else None)
+            await self._client.publish(subject, payload, reply=reply, headers=dict(headers) if headers else None)
         except (nats.Error, OSError) as error:
             raise NotDurable(f"the NATS server did not take it ({type(error).__name__})", retry_after=2) from error
 
     async def request(self, subject: str, payload: bytes, *, seconds: float = REQUEST) -> bytes:
         """What whoever answers there says within ``seconds``. Raises ``NotDurable``."""
         return bytes((await self._request(subject, payload, seconds=seconds)).data)
+
+    def inbox(self) -> str:
+        """A subject of nobody else's."""
+        return str(self._client.new_inbox())
+
+    async def listen(self, subject: str, heard: Callable[[Heard], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Tell ``heard``, which must not raise, of each message there, one after the other; returns what ends that."""
+
+        async def told(message: "Msg") -> None:
+            headers = message.headers or {}
+            status = headers.get("Status", "")
+            await heard(Heard(message.subject, message.reply, bytes(message.data), status, headers.get("Description", "")))
+
+        subscription = await self._client.subscribe(subject, cb=told)
+
+        async def stop() -> None:
+            with suppress(Exception):
+                await subscription.unsubscribe()
+
+        return stop
 
     async def answer(self, subject: str, answer: Callable[[bytes], Awaitable[bytes | None]]) -> None:
         """Until cancelled: say what ``answer`` does to each message there; they come in the order of who sent them."""

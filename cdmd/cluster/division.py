@@ -51,6 +51,10 @@ class Division(msgspec.Struct, frozen=True, array_like=True):
         ends[piece.lane] = at
         return msgspec.structs.replace(self, ends=tuple(ends))
 
+    def into(self, number: int, *, behind: Seq) -> "Division":
+        """The same where it is into so many; another one begins behind that entry."""
+        return self if number == self.number else Division.behind(behind, number=number)
+
     def cut(
         self,
         first: Seq,

@@ -159,8 +159,7 @@ class Entries:
 
     async def behind(self, after: Seq, *, end: int) -> AsyncIterator[Found]:
         """Pieces in order from the one that holds the entry after ``after``, up to message ``end``. Raises ``Damaged``."""
-        at = self._places.get(after)
-        begin = at + 1 if at is not None else await self._boundary(lambda piece: piece.last <= after, end)
+        begin = await self.begin_behind(after, end=end)
         before = max(after, Seq(self.first - 1))
         for start in range(begin, end + 1, _ABREAST):
             for found in await self._several(range(start, min(start + _ABREAST, end + 1))):
@@ -171,6 +170,11 @@ class Entries:
                     raise Damaged(f"the journal is damaged: the entries between {before} and {piece.first} are missing")
                 before = piece.last
                 yield found
+
+    async def begin_behind(self, after: Seq, *, end: int) -> int:
+        """The first message that may hold an entry after ``after``, one behind message ``end`` at the most."""
+        at = self._places.get(after)
+        return at + 1 if at is not None else await self._boundary(lambda piece: piece.last <= after, end)
 
     async def _several(self, seqs: Sequence[int]) -> list[Found]:
         found: dict[int, Found] = {}

@@ -1,177 +1,140 @@
 """``Journal`` for a daemon that applies what another one writes: it reads, and asks that one to append what it fetches itself.
 
-It reads on behind the end, whole commits only, as they come. Connectors' state is read anew whenever it is asked for: whoever
-writes changes it meanwhile. Not here: whose turn it is to write (``holding``).
+It hears up to where the journal reaches, and reads the lanes that it applies, or whatever it is asked for, when it is wanted.
+Connectors' state is read anew whenever it is asked for: whoever writes changes it meanwhile. Not here: whose turn it is to
+write (``holding``).
 """
 
-from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
 import anyio
 import anyio.to_thread
+import msgspec
 from typing_extensions import override
 
 from cdmd.cluster.beside import Beside, Checkpoint
 from cdmd.cluster.commits import Commits
 from cdmd.cluster.connection import Link
-from cdmd.cluster.entries import Counted, Entries, decode_piece
+from cdmd.cluster.entries import Entries, decode_piece
 from cdmd.cluster.forwarding import Asking
+from cdmd.cluster.heads import listen
+from cdmd.cluster.lanes import LaneReader
 from cdmd.cluster.place import Place, Streams
-from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
+from cdmd.contracts import Append, Clock, Divided, Holding, Journal, JournalStatistics, Revise
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Journaled, Micros, Seq
-from cdmd.store.blocks import Block, unpack, unpack_after
-from cdmd.store.tail import Tail
-
-_LOOK: Final = 0.02
-"""Seconds between two looks at a stream in which there was nothing new."""
-_FAILED: Final = 0.5
-_REFRESH: Final = 30.0
-"""Seconds between two looks at where the entries begin: what is pruned is asked for by nobody who is up to date."""
-
+from cdmd.store.blocks import unpack_after
 
 _ASKED: Final = frozenset(("daemon:connectors", "daemon:budgets"))
 """What of the daemon's own state goes with connectors that this node fetches for."""
 _LARGE: Final = 4 * 2**20
+_SILENT: Final = 20.0
+"""Seconds: longer than another node takes to go on where the one that led is gone."""
 
 
-class FollowedJournal(Journal):
+class FollowedJournal(Journal, Divided):
     """``open`` it. What would write raises ``NotDurable``, but for what this node fetches."""
 
-    def __init__(self, link: Link, place: Place, *, clock: Clock, tail: Tail) -> None:
-        self._link, self._clock, self._tail = link, clock, tail
+    def __init__(self, link: Link, place: Place, *, clock: Clock) -> None:
+        self._link, self._clock, self._heard = link, clock, clock.monotonic()
         self._streams = streams = Streams.of(place, link)
         self._entries = Entries(streams.entries, streams.kept, key=streams.bucket.patch)
-        self._lane = Commits(streams.entries, writer="", adopt=self._adopt)
+        self._reader = LaneReader(streams.entries, self._entries, known=lambda: self._reached)
         self._leader = Asking(link, place.name, clock=clock)
         self._state: tuple[Beside, Commits] | None = None
         self._refreshing = anyio.Lock()
-        self._came = deque[tuple[int, Block]]()
-        self._counted = deque[tuple[int, tuple[Counted, ...]]]()
-        self._id, self._head = "", Seq(0)
-        self._failure: str | None = None
+        self._reached = Checkpoint("")
         self._grown = anyio.Event()
 
     @classmethod
     @asynccontextmanager
-    async def open(
-        cls, place: Place, *, clock: Clock, tail_events: int = 4_000, tail_bytes: int = 32 * 2**20
-    ) -> AsyncIterator[Self]:
+    async def open(cls, place: Place, *, clock: Clock) -> AsyncIterator[Self]:
         """Follow the journal at ``place``. Raises ``NotDurable`` (no server, or no journal there yet) and ``Damaged``."""
         async with Link.open(place.access, name=f"cdmd {place.name}") as link:
-            journal = cls(link, place, clock=clock, tail=Tail(max_events=tail_events, max_bytes=tail_bytes))
+            journal = cls(link, place, clock=clock)
+            stop = await listen(link, place.name, journal._hear)
             await journal._begin()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(journal._follow, name="journal followed")
-                try:
-                    yield journal
-                finally:
-                    tasks.cancel_scope.cancel()
+            try:
+                yield journal
+            finally:
+                await stop()
 
     async def _begin(self) -> None:
-        checkpoint = await self._checkpoint()
-        self._id, self._head, self._lane.end = checkpoint.journal_id, checkpoint.head, checkpoint.entries
-        self._entries.begin(checkpoint.begins, checkpoint.first)
-        await self._read_on()
-
-    async def _checkpoint(self) -> Checkpoint:
+        """What lies behind the checkpoint is read once; from then on it is told."""
+        beside = Beside(self._streams.kept, self._streams.bucket)
         try:
-            found = await Beside(self._streams.kept, self._streams.bucket).load()
+            checkpoint = await beside.load()
         except CdmdError as error:
             raise error if isinstance(error, NotDurable) else NotDurable(f"there is no journal yet: {error}") from error
-        if found is None:
+        if checkpoint is None:
             raise NotDurable("there is no journal yet: start the node that writes it")
-        self._settle(found)
-        return found
+        head, division = checkpoint.head, checkpoint.division
 
-    def _settle(self, checkpoint: Checkpoint) -> None:
-        """Forget what was counted until then: the checkpoint knows it."""
-        while self._counted and self._counted[0][0] <= checkpoint.entries:
-            self._counted.popleft()
+        def adopt(at: int, body: bytes) -> None:
+            nonlocal head, division
+            piece = decode_piece(body, f"message {at} of {self._streams.entries.name}")
+            if piece.first <= head:  # behind a gap goes on what was pruned meanwhile
+                raise Damaged(f"the journal is damaged: entry {piece.first} follows on entry {head}")
+            head, division = piece.last, division.into(piece.lanes, behind=Seq(piece.first - 1)).taken(at, piece)
 
-    # ---- reading on --------------------------------------------------------------------------------------------------
+        self._reached = Checkpoint(checkpoint.journal_id)
+        self._hear(checkpoint)
+        commits = Commits(self._streams.entries, writer="", adopt=adopt)
+        commits.end = checkpoint.entries
+        await commits.follow()
+        self._hear(msgspec.structs.replace(checkpoint, entries=commits.end, head=head, division=division))
 
-    async def _follow(self) -> None:
-        refreshed = self._clock.monotonic()
-        while True:
-            try:
-                came = await self._read_on()
-                if self._clock.monotonic() - refreshed > _REFRESH:
-                    refreshed = self._clock.monotonic()
-                    checkpoint = await self._checkpoint()
-                    if checkpoint.begins != self._entries.begins:
-                        self._entries.begin(checkpoint.begins, checkpoint.first)
-            except CdmdError as error:
-                self._failure = str(error)
-                await anyio.sleep(_FAILED)
-            else:
-                self._failure = None
-                if not came:
-                    await anyio.sleep(_LOOK)
-
-    async def _read_on(self) -> bool:
-        """Whether anything came. What cannot be read stays the next one to be read: it is said until it is mended."""
-        if not self._whole():
-            await self._lane.follow()
-        came = False
-        while self._whole():
-            _, block = self._came[0]
-            entries = await anyio.to_thread.run_sync(unpack, block)
-            self._tail.extend(block.first, entries, [len(block.body) // len(entries)] * len(entries))
-            self._head, came = block.last, True
-            self._came.popleft()
-        if came:
-            self._grown.set()
-            self._grown = anyio.Event()
-        return came
-
-    def _whole(self) -> bool:
-        """Whether there is a block of a commit all of which could be taken."""
-        return bool(self._came) and self._came[0][0] <= self._lane.end
-
-    def _adopt(self, at: int, body: bytes) -> None:
-        adopted, reached = (self._came[-1][0], self._came[-1][1].last) if self._came else (self._lane.end, self._head)
-        if at <= adopted:
+    def _hear(self, said: Checkpoint) -> None:
+        """What is said by whoever writes, or wrote: of two the one that tells of more is the newer one."""
+        if said.journal_id != self._reached.journal_id or said.entries < self._reached.entries:
             return
-        piece = decode_piece(body, f"message {at} of {self._streams.entries.name}")
-        if piece.first <= reached:  # behind a gap goes on whoever was away while that was pruned
-            raise Damaged(f"the journal is damaged: entry {piece.first} follows on entry {reached}; restart this node")
-        self._entries.note(piece.last, at)
-        self._came.append((at, piece.block))
-        if piece.counts:
-            self._counted.append((at, piece.counts))
+        self._heard = self._clock.monotonic()
+        if said.begins != self._entries.begins:
+            self._entries.begin(said.begins, said.first)
+        self._reached = said
+        self._reader.wake()
+        self._grown.set()
+        self._grown = anyio.Event()
+
+    # ---- reading -----------------------------------------------------------------------------------------------------
 
     @property
     @override
     def id(self) -> str:
-        return self._id
+        return self._reached.journal_id
 
     @property
     @override
     def head(self) -> Seq:
-        return self._head
+        return self._reached.head
 
     @property
     @override
     def failure(self) -> str | None:
-        return self._failure
+        if not self._link.connected:
+            return "no NATS server can be reached"
+        silent = self._clock.monotonic() - self._heard
+        return None if silent < _SILENT else f"no node that leads was heard of for {silent:.0f} s"
 
     @override
     async def read(self, after: Seq, *, limit: int) -> list[Journaled]:
-        if after >= self._head:
+        if after >= self.head:
             return []
-        cached = self._tail.read(after, limit)
-        if cached is not None:
-            return cached
-        blocks = await self._entries.read(after, limit=limit, end=self._lane.end)
+        blocks = await self._entries.read(after, limit=limit, end=self._reached.entries)
         return await anyio.to_thread.run_sync(unpack_after, blocks, after, limit)
 
     @override
+    async def read_lanes(
+        self, lanes: Collection[int], number: int, after: Seq, *, limit: int
+    ) -> tuple[list[Journaled], Seq] | None:
+        return await self._reader.read(lanes, number, after, limit=limit)
+
+    @override
     async def wait(self, after: Seq) -> None:
-        while self._head <= after:
+        while self.head <= after:
             await self._grown.wait()
 
     async def _anew(self) -> tuple[Beside, Commits, Checkpoint | None]:
@@ -186,12 +149,12 @@ class FollowedJournal(Journal):
                 return beside, log, checkpoint
 
     async def _beside(self) -> Beside:
-        """State and counters as they are now."""
+        """State and counters as they are now: those since the last checkpoint came with entries behind it."""
         beside, _, checkpoint = await self._anew()
         if checkpoint is not None:
-            self._settle(checkpoint)
-        for _, counts in self._counted:
-            beside.count(counts)
+            self._entries.note(checkpoint.head, checkpoint.entries)
+            async for found in self._entries.behind(checkpoint.head, end=self._reached.entries):
+                beside.count(found.piece.counts)
         return beside
 
     async def _state_now(self) -> Beside:
@@ -229,7 +192,7 @@ class FollowedJournal(Journal):
     @override
     async def statistics(self) -> JournalStatistics:
         return JournalStatistics(
-            first=self._entries.first, head=self._head, bytes=0, failure=self._failure, server=self._link.server or ""
+            first=self._entries.first, head=self.head, bytes=0, failure=self.failure, server=self._link.server or ""
         )
 
     # ---- what only the one does that writes --------------------------------------------------------------------------

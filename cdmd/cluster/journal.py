@@ -21,6 +21,7 @@ from cdmd.cluster.connection import Link
 from cdmd.cluster.copying import copy_journal
 from cdmd.cluster.division import Division
 from cdmd.cluster.entries import Counted, Entries, Found, Piece, decode_piece, encode_piece
+from cdmd.cluster.heads import say
 from cdmd.cluster.holding import Meanwhile, begin, kept
 from cdmd.cluster.place import Place, Streams
 from cdmd.contracts import Append, Clock, Holding, Journal, JournalStatistics, Revise
@@ -44,7 +45,7 @@ class JetStreamJournal(Journal):
     """``Journal`` on two streams and a bucket. ``tenure`` is greater than that of whoever wrote it before."""
 
     def __init__(self, link: Link, place: Place, *, writer: str, clock: Clock, mark_path: Path, tail: Tail) -> None:
-        self._link, self._clock, self._tail = link, clock, tail
+        self._link, self._name, self._clock, self._tail = link, place.name, clock, tail
         self._streams = streams = Streams.of(place, link)
         self._beside = Beside(streams.kept, streams.bucket)
         self._entries = Entries(streams.entries, streams.kept, key=streams.bucket.patch)
@@ -105,11 +106,15 @@ class JetStreamJournal(Journal):
             await streams.kept.replace(streams.bucket.checkpoint, msgspec.json.encode(checkpoint))
         self._id, self._head = checkpoint.journal_id, checkpoint.head
         self._entries.begin(checkpoint.begins, checkpoint.first)
-        same = checkpoint.division.number == self._division.number
-        self._division = checkpoint.division if same else Division.behind(checkpoint.head, number=self._division.number)
+        self._division = checkpoint.division.into(self._division.number, behind=checkpoint.head)
         self.tenure = await self._lane.open(checkpoint.entries)
         await self._log.open(checkpoint.changes)
         await self._marker.check(Mark(self._id, self._head))
+        await self._tell()
+
+    async def _tell(self) -> None:
+        """Let all who read know up to where it reaches."""
+        await say(self._link, self._name, self._reached())
 
     @property
     @override
@@ -134,7 +139,8 @@ class JetStreamJournal(Journal):
         counts, beside = counts_of(appends), any(append.state for append in appends)
         async with self._appending:
             try:
-                await self._bearable()
+                if self._beside.size > _CHECKPOINT_BYTES * _UNBEARABLE:
+                    await self._checkpoint()
                 first = await self._append_entries(appends, encoded, counts)
                 if beside or (counts and not encoded):
                     await self._append_changes(appends, () if encoded else counts)
@@ -163,6 +169,7 @@ class JetStreamJournal(Journal):
                 self._tail.extend(first, entries, [len(one) for one in encoded])
                 for at, piece in zip(places, pieces, strict=True):
                     self._take(at, piece)
+                await self._tell()
                 return first
         raise NotDurable(f"the stream {self._streams.entries.name} is being written by another daemon")
 
@@ -192,10 +199,6 @@ class JetStreamJournal(Journal):
         self._grown.set()
         self._grown = anyio.Event()
 
-    async def _bearable(self) -> None:
-        if self._beside.size > _CHECKPOINT_BYTES * _UNBEARABLE:
-            await self._checkpoint()
-
     async def _checkpoint(self) -> None:
         """Bring the state into the bucket, and wipe the changes that it came from. Not where another one writes them by now."""
         place = await self._beside.checkpoint(self._reached, self._lane.sure)
@@ -204,7 +207,7 @@ class JetStreamJournal(Journal):
             await changes.erase(found.seq)
             at = found.seq + 1
 
-    def _reached(self, counts: tuple[Counted, ...]) -> Checkpoint:
+    def _reached(self, counts: tuple[Counted, ...] = ()) -> Checkpoint:
         return Checkpoint(
             journal_id=self._id,
             entries=self._lane.end,
@@ -232,6 +235,7 @@ class JetStreamJournal(Journal):
             pruned = last - self._entries.first + 1
             self._entries.begin(stays, Seq(last + 1))
             await self._checkpoint()
+            await self._tell()
             await self._streams.entries.purge(stays)
             kept, bucket = self._streams.kept, self._streams.bucket
             for subject in await kept.subjects(bucket.patches):

@@ -27,7 +27,7 @@ from cdmd.contracts.errands import Errand, Errands
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
 from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
-from cdmd.contracts.journal import Answering, Append, Feeds, Journal, JournalReplica, JournalStatistics, Revise, Take
+from cdmd.contracts.journal import Answering, Append, Divided, Feeds, Journal, JournalReplica, JournalStatistics, Revise, Take
 from cdmd.contracts.lanes import Lanes, Node
 from cdmd.contracts.leases import Lease, Leases
 from cdmd.contracts.membership import AudienceTotals, History, Member, Membership
@@ -65,6 +65,7 @@ __all__ = [
     "DeliveringTarget",
     "Derive",
     "Directory",
+    "Divided",
     "Duties",
     "ErasingConnector",
     "Errand",

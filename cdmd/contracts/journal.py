@@ -174,6 +174,21 @@ class Answering(Protocol):
         ...
 
 
+@runtime_checkable
+class Divided(Protocol):
+    """A journal whose lanes can be read by themselves (``Journal`` beside). An entry's is its ``part`` modulo their number."""
+
+    async def read_lanes(
+        self, lanes: Collection[int], number: int, after: Seq, *, limit: int
+    ) -> tuple[list[Journaled], Seq] | None:
+        """About ``limit`` entries of these of ``number`` lanes after ``after`` in order, and the entry up to which that is all.
+
+        There may be entries of others among them. None where it has to be ``read`` whole: it was not divided so. Waits where
+        what is in front of ``head`` is still on its way. Raises ``Damaged`` and ``NotDurable``.
+        """
+        ...
+
+
 class Feeds(Protocol):
     """Where big tables of connectors lie (see ``BulkTable``): generations of numbered blocks, each known by its number.
 

@@ -31,12 +31,15 @@ async def keep_door(parts: Parts) -> None:
     after = parts.store.position
     while True:
         await parts.journal.wait(after)
+        if not parts.door.guarded:
+            after = parts.journal.head
+            continue
         try:
             page = await parts.journal.read(after, limit=_PAGE)
         except CdmdError:
             await parts.clock.sleep(_AGAIN)
             continue
-        if parts.door.guarded and page:
+        if page:
             parts.door.journaled(page[0].seq, [one.entry for one in page])
             parts.door.applied(parts.store.position)
         after = page[-1].seq if page else after

@@ -31,20 +31,22 @@ _IDLE = 8.0
 class Shared(NamedTuple):
     """Of a run: events a second, the share of each node, statements and processor time of all nodes for an event.
 
-    ``idle``: statements a second while nothing comes.
+    ``cpu`` is what it takes to apply one, ``taking`` what it took before, while none was applied: to acknowledge it, and to
+    tell other nodes. ``idle``: statements a second while nothing comes.
     """
 
     rate: float
     shares: list[float]
     statements: float
     cpu: float
+    taking: float
     idle: float
 
 
 def compare(
     report: Report, folder: Path, nats: NatsServer, server: Server, *, plan: Plan, environment: Mapping[str, str]
-) -> float:
-    """Print the figures of one and two nodes; returns the seconds of CPU that an event took more with two."""
+) -> tuple[float, float]:
+    """Print the figures of one and two nodes; returns seconds of CPU for an event: to take it, and what two took more."""
     one, two = (_run(folder / f"of{count}", count, nats, server, plan=plan, environment=environment) for count in (1, 2))
     report.line("one node: applied a second", one.rate, "1/s")
     report.line("two nodes: applied a second", two.rate, "1/s")
@@ -56,7 +58,7 @@ def compare(
     report.line("one node: statements a second while nothing comes", one.idle)
     report.line("two nodes: statements a second while nothing comes", two.idle)
     report.line("CPU of an event in both nodes, of the one node's", two.cpu / one.cpu, at_most=1.25)
-    return max(0.0, two.cpu - one.cpu)
+    return one.taking, max(0.0, two.cpu + two.taking - one.cpu - one.taking)
 
 
 def _run(folder: Path, count: int, nats: NatsServer, server: Server, *, plan: Plan, environment: Mapping[str, str]) -> Shared:
@@ -68,6 +70,7 @@ def _run(folder: Path, count: int, nats: NatsServer, server: Server, *, plan: Pl
         pids = [one.process.pid for one in nodes if one.process is not None]
         before = _statements(database)
         server.freeze()  # what comes meanwhile waits, so that batches are as full as they get
+        at_first = cpu_seconds(*pids)
         outcome = Generator(plan).go()
         spent, began = cpu_seconds(*pids), time.perf_counter()
         server.thaw()
@@ -83,6 +86,7 @@ def _run(folder: Path, count: int, nats: NatsServer, server: Server, *, plan: Pl
             [number / outcome.answered for number in applied],
             statements,
             cpu / outcome.answered,
+            (spent - at_first) / outcome.answered,
             idle,
         )
 

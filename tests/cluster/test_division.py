@@ -1,8 +1,6 @@
 """A journal on a real nats-server whose entries are divided into lanes, a message for each of a commit."""
 
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,11 @@ from cdmd.cluster.place import Place
 from cdmd.cluster.stream import Stream
 from cdmd.contracts import Append, Holding
 from cdmd.errors import NotDurable
-from cdmd.models import Entry, Seq, encode_entry, tombstone
+from cdmd.models import Entry, Seq, tombstone
+from tests.cluster.divided import append_of, of_part, writing
 from tests.cluster.servers import NatsServer, needed
 from tests.store.contract_journal import erasing
-from tests.store.samples import HandClock, event
+from tests.store.samples import event
 
 pytestmark = [needed, pytest.mark.anyio]
 _NAMES = itertools.count()
@@ -29,24 +28,6 @@ _NAMES = itertools.count()
 @pytest.fixture
 def place(nats: NatsServer) -> Place:
     return Place(access=Access(servers=(nats.url,)), name=f"divided{next(_NAMES)}", lanes=3)
-
-
-@asynccontextmanager
-async def writing(place: Place, folder: Path) -> AsyncIterator[JetStreamJournal]:
-    mark = folder / "mark"
-    opened = JetStreamJournal.open(place, clock=HandClock(), mark_path=mark, new_id=lambda: f"w{next(_NAMES)}", tail_events=0)
-    async with opened as journal:
-        yield journal
-
-
-def of_part(number: int, part: int) -> Entry:
-    return Entry(event(number), part=part)
-
-
-def append_of(*parts: int, first: int = 1, **more: Any) -> Append:
-    """Entries numbered from ``first``, of those parts."""
-    entries = [of_part(number, part) for number, part in enumerate(parts, first)]
-    return Append(connector="shop", entries=entries, encoded=[encode_entry(one) for one in entries], **more)
 
 
 async def messages(journal: JetStreamJournal) -> list[tuple[int, str, int, int, int]]:

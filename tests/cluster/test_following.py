@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from cdmd.cluster.commits import Commits, Frame
-from cdmd.cluster.connection import Access, Link
+from cdmd.cluster.connection import Access
 from cdmd.cluster.entries import Piece, encode_piece
 from cdmd.cluster.following import FollowedJournal
 from cdmd.cluster.journal import JetStreamJournal
@@ -20,7 +20,6 @@ from cdmd.contracts import Append, Holding
 from cdmd.errors import Damaged, NotDurable
 from cdmd.models import Micros, Seq, encode_entry, tombstone
 from cdmd.store.blocks import pack
-from cdmd.store.tail import Tail
 from tests.cluster.servers import NatsServer, needed
 from tests.store.contract_journal import erasing
 from tests.store.samples import HandClock, append_of, entry
@@ -246,6 +245,17 @@ async def test_half_a_commit_is_never_read(place: Place, tmp_path: Path) -> None
         assert [(one.seq, one.entry) for one in await followed.read(Seq(1), limit=9)] == [(2, entry(2))]
 
 
+async def test_that_nobody_tells_of_the_journal_is_said(place: Place, tmp_path: Path) -> None:
+    clock = HandClock()
+    async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=clock) as followed:
+        assert followed.failure is None
+        await clock.sleep(30)
+        assert followed.failure == "no node that leads was heard of for 30 s"
+        await journal.append([append_of(1)])
+        await followed.wait(Seq(0))
+        assert followed.failure is None
+
+
 async def test_where_nobody_wrote_yet_it_says_so(place: Place) -> None:
     with pytest.raises(NotDurable, match="no journal yet"):
         async with FollowedJournal.open(place, clock=HandClock()):
@@ -271,26 +281,15 @@ async def test_it_writes_nothing(place: Place, tmp_path: Path) -> None:
             followed.unpruned()
 
 
-async def test_where_the_entries_begin_is_looked_at_again(place: Place, tmp_path: Path) -> None:
-    clock = HandClock()
-    async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=clock) as followed:
+async def test_where_the_entries_begin_is_told(place: Place, tmp_path: Path) -> None:
+    async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=HandClock()) as followed:
         for number in (1, 2):
             await journal.append([append_of(number)])
         await followed.wait(Seq(1))
         assert await journal.prune(before=Micros(2**62), upto=Seq(1)) == 1
-        await clock.sleep(60)
         while (await followed.statistics()).first != 2:  # noqa: ASYNC110 - another connection's doing
             await anyio.sleep(0.01)
         assert [one.seq for one in await followed.read(Seq(1), limit=9)] == [2]
-
-
-@asynccontextmanager
-async def reading(place: Place) -> AsyncIterator[FollowedJournal]:
-    """One that reads on when it is told to."""
-    async with Link.open(place.access, name="cdmd test") as link:
-        followed = FollowedJournal(link, place, clock=HandClock(), tail=Tail(max_events=99, max_bytes=10**6))
-        await followed._begin()
-        yield followed
 
 
 def piece(*numbers: int) -> Piece:
@@ -299,7 +298,7 @@ def piece(*numbers: int) -> Piece:
 
 
 async def test_what_arrives_when_its_commit_was_given_up_is_taken_by_nobody(place: Place, tmp_path: Path) -> None:
-    async with writing(place, tmp_path) as journal, reading(place) as followed:
+    async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=HandClock()) as followed:
         await journal.append([append_of(1)])
         stream, put = journal._streams.entries, journal._lane._put
         late = dict[str, Any]()
@@ -320,14 +319,14 @@ async def test_what_arrives_when_its_commit_was_given_up_is_taken_by_nobody(plac
 
         async def arriving(seq: int) -> None:
             arrived.append(await stream.publish(stream.subject, **late))
-            await followed._lane.follow()
+            async with FollowedJournal.open(place, clock=HandClock()) as later:
+                assert later.head == 1
             await erase(seq)
 
         journal._lane._stream.erase = arriving  # type: ignore[method-assign]
         assert await journal.append([append_of(2)]) == 2
         assert arrived == [None]
-        while followed.head < 2:
-            await followed._read_on()
+        await followed.wait(Seq(1))
         assert [(one.seq, one.entry) for one in await followed.read(Seq(0), limit=9)] == [(1, entry(1)), (2, entry(2))]
 
 
@@ -351,28 +350,26 @@ async def test_what_was_missing_of_a_commit_and_comes_after_all_makes_it_whole(p
 
 
 async def test_one_that_was_away_while_entries_were_pruned_goes_on_behind_them(place: Place, tmp_path: Path) -> None:
-    async with writing(place, tmp_path) as journal, reading(place) as followed:
+    async with writing(place, tmp_path) as journal:
         for number in (1, 2, 3):
             await journal.append([append_of(number)])
         assert await journal.prune(before=Micros(2**62), upto=Seq(2)) == 2
-        while followed.head < 3:
-            await followed._read_on()
-        assert [one.seq for one in await followed.read(Seq(2), limit=9)] == [3]
+        async with FollowedJournal.open(place, clock=HandClock()) as followed:
+            assert followed.head == 3
+            assert [one.seq for one in await followed.read(Seq(2), limit=9)] == [3]
 
 
 @pytest.mark.parametrize("how", ["no piece", "another sum", "once more"])
-async def test_what_is_damaged_is_said_at_every_look_and_takes_no_more_memory(place: Place, tmp_path: Path, how: str) -> None:
+async def test_what_is_damaged_is_said_at_every_look(place: Place, tmp_path: Path, how: str) -> None:
     bad = {
         "no piece": b"junk",
         "another sum": encode_piece(msgspec.structs.replace(piece(3), checksum=bytes(16))),
         "once more": encode_piece(piece(1, 2, 3)),
     }
-    async with writing(place, tmp_path) as journal, reading(place) as followed:
+    async with writing(place, tmp_path) as journal:
         await journal._lane.write([encode_piece(piece(1))])
-        assert await followed._read_on()
         await journal._lane.write([encode_piece(piece(2)), bad[how]])
-        for _ in range(4):
-            with pytest.raises(Damaged, match=r"message 4 of|entries 3 to 3 do not|entry 1 follows on entry 2; restart"):
-                await followed._read_on()
-            assert len(followed._came) == 1
-        assert followed.head == (2 if how == "another sum" else 1), "of a commit that is not whole nothing is read"
+        for _ in range(2):
+            with pytest.raises(Damaged, match=r"message 4 of|entries 3 to 3 do not|entry 1 follows on entry 2"):
+                async with FollowedJournal.open(place, clock=HandClock()) as followed:
+                    await followed.read(Seq(0), limit=9)
