@@ -5,8 +5,8 @@ Delays are counted minute by minute in buckets that grow by a fifth, so a figure
 
 import math
 from bisect import bisect_left
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -44,43 +44,32 @@ class Freshness:
         """The connector first began to look at that moment: what happened before is its source's history."""
         self._begun[connector] = at
 
-    def seen(self, happened: Iterable[tuple[str, Micros]], now: datetime) -> None:
-        """Events of these connectors became visible ``now``, to be measured from these moments unless that is history.
+    def seen(self, happened: Mapping[str, Sequence[Micros]], now: datetime) -> None:
+        """Events of these connectors became visible ``now``, to be measured from these moments unless that is history."""
+        moment, minute = to_micros(now), int(now.timestamp() // 60)
+        for connector, moments in happened.items():
+            hour = self._hours.setdefault(connector, _Hour())
+            hour.last_event = now
+            if not hour.minutes or hour.minutes[-1][0] != minute:
+                hour.minutes.append((minute, {}))
+                _forget(hour, minute)
+            ordered = sorted(moments)
+            hour.newest = max(hour.newest or Micros(0), ordered[-1])
+            counted = ordered[bisect_left(ordered, self._begun.get(connector, ordered[0])) :]
+            self._count(hour.minutes[-1][1], counted, moment)
 
-        ``happened`` may also count them.
-        """
-        moment, delays = to_micros(now), dict[str, list[tuple[float, int]]]()
-        newest: dict[str, Micros] = {}
-        for (connector, at), times in Counter(happened).items():
-            found = delays.setdefault(connector, [])
-            if at >= self._begun.get(connector, at):
-                found.append((max(0, moment - at) / 1_000_000, times))
-            if at > newest.get(connector, 0):
-                newest[connector] = at
-        for connector, waited in delays.items():
-            self._note(connector, waited, now)
-            hour = self._hours[connector]
-            hour.newest = max(hour.newest or Micros(0), newest.get(connector, Micros(0)))
-
-    def note(self, connector: str, delays: Iterable[float], now: datetime) -> None:
-        """Events became visible ``now``, so many seconds after they should be measured from (none: only history)."""
-        self._note(connector, [(delay, 1) for delay in delays], now)
-
-    def _note(self, connector: str, delays: Iterable[tuple[float, int]], now: datetime) -> None:
-        hour = self._hours.get(connector)
-        if hour is None:
-            hour = self._hours[connector] = _Hour()
-        hour.last_event = now
-        minute = int(now.timestamp() // 60)
-        if not hour.minutes or hour.minutes[-1][0] != minute:
-            hour.minutes.append((minute, {}))
-            _forget(hour, minute)
-        counts = hour.minutes[-1][1]
-        for delay, times in delays:
-            bucket = bisect_left(_BOUNDS, delay)
-            counts[bucket] = counts.get(bucket, 0) + times
-            self._all[bucket] = self._all.get(bucket, 0) + times
-            self._seconds += delay * times
+    def _count(self, counts: dict[int, int], ordered: Sequence[Micros], now: Micros) -> None:
+        """Bucket by bucket, not moment by moment: a backlog has thousands of them, of few buckets."""
+        place = 0
+        while place < len(ordered):
+            bucket = bisect_left(_BOUNDS, _delay(ordered[place], now))
+            below = -math.inf if bucket == 0 else _BOUNDS[bucket - 1]
+            after = bisect_left(ordered, True, place, key=lambda at: _delay(at, now) <= below)
+            counts[bucket] = counts.get(bucket, 0) + after - place
+            self._all[bucket] = self._all.get(bucket, 0) + after - place
+            place = after
+        past = ordered[: bisect_left(ordered, now)]
+        self._seconds += (now * len(past) - sum(past)) / 1_000_000
 
     def seconds(self, connector: str, now: datetime) -> float | None:
         """The 95th percentile of the last hour; None when nothing came."""
@@ -124,6 +113,11 @@ class Freshness:
 
     def _within(self, bound: float) -> Iterable[int]:
         return (count for bucket, count in self._all.items() if _SMALLEST * _GROWTH**bucket <= bound)
+
+
+def _delay(at: Micros, now: Micros) -> float:
+    """Seconds; what is said to happen later came at once."""
+    return max(0, now - at) / 1_000_000
 
 
 def _forget(hour: _Hour, minute: int) -> None:

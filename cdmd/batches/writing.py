@@ -3,7 +3,7 @@
 Several may be under way, each after the one before it (``Turn``). Not here: what is decided, and which batch comes when.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
@@ -156,12 +156,14 @@ class Writing:
     def _account(self, changes: Changes, fates: Sequence[Fate]) -> None:
         """After the transaction: figures, freshness, and whoever watches."""
         self.parked += sum(number for (_, counter), number in changes.counts.items() if counter == Count.PARKED)
-        # The rows of a file have one moment: what is told of them is told once.
-        applied = Counter([(one.item.entry.event.source, one.at, one.received) for one in fates if one.stage == "applied"])
-        happened = Counter[tuple[str, Micros]]()
-        for (source, at, received), times in applied.items():
+        by_source, happened = defaultdict[str, list[Fate]](list), defaultdict[str, list[Micros]](list)
+        for fate in fates:
+            if fate.stage == "applied":
+                by_source[fate.item.entry.event.source].append(fate)
+        for source, applied in by_source.items():
             connector = source.partition(".")[0]
-            happened[connector, at if connector in self.pull else received] += times
+            pulled = connector in self.pull
+            happened[connector] += [one.at if pulled else one.received for one in applied]
         self.freshness.seen(happened, self._clock.now())
         if self._tail.watched:
             self._show(fates)

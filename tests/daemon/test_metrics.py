@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cdmd.daemon.figures import FAMILIES, LABELS, metric_table
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
+from cdmd.models import to_micros
 from tests.daemon.doubles import World, applied, asked, fetched
 
 pytestmark = pytest.mark.anyio
@@ -97,7 +98,7 @@ async def test_delays_are_counted_by_how_long_they_were(tmp_path: Path) -> None:
         await http.post("/told/shop", content=b"one")
         await applied(parts)
         now = parts.clock.now()
-        parts.pipeline.freshness.note("shop", [0.2, 40.0, 1e9], now)
+        parts.pipeline.freshness.seen({"shop": [to_micros(now) - round(delay * 1_000_000) for delay in (0.2, 40.0, 1e9)]}, now)
         found = await measured(parts)
     bucket = {
         dict(labels)["le"]: value for (name, labels), value in found.items() if name == "cdmd_event_visible_seconds_bucket"
