@@ -40,7 +40,6 @@ from cdmd.models import (
     Seen,
     SeenVerdict,
     Seq,
-    pack_profile,
     to_micros,
 )
 
@@ -102,6 +101,7 @@ class Decider:
         self._projection, self._applied = rules.audiences.projection, dict[str, int]()
         self._lost_traits, self._received, self._joined = 0, Micros(0), False
         self._before: Seen | None = None
+        self._met = set[ProfileKey]()
         self._newcomers = Newcomers(ready, known, self._people, self._changes)
 
     def changes(self, position: Seq | None) -> Changes:
@@ -267,13 +267,14 @@ class Decider:
             self._project(item, key, at, identified=self._people.arrived > arrived)
             if not complete(rule):
                 self._count(item, Count.KEPT_APART)
-            self._pack(key, self._people.merges[merged:])
         self._changes.activities.append(
             Activity(seq=item.seq, profile=key, time=at, event=event, rule=rule, trace=item.trace, clock_ahead=ahead)
         )
         if self._telling is not None:
-            whose = None if key is None else (key, self._people.profiles[key])
+            whose = None if key is None else (key, self._people.state(key))
             self._telling.event(Happened(event, item.seq, at, received, rule), whose, self._people.merges[merged:])
+        if key is not None:
+            self._pack(key, self._people.merges[merged:])
         return Fate("applied", item, rule, at, received)
 
     def _project(self, item: Item, key: ProfileKey, at: Micros, *, identified: bool) -> None:
@@ -281,7 +282,7 @@ class Decider:
 
         As of its receipt, so that the same journal gives the same profile whenever it is applied.
         """
-        event, state, audiences = item.entry.event, self._people.profiles[key], self._audiences
+        event, state, audiences = item.entry.event, self._people.state(key), self._audiences
         moment = self._received
         if audiences is not None:
             if state.judged > moment:
@@ -305,14 +306,13 @@ class Decider:
             self._count(item, Count.IGNORED_TRAITS, lost)
 
     def _pack(self, key: ProfileKey, merges: Sequence[Merge]) -> None:
-        """Make the body of its row while the profile is at hand; of one that more events are about, at the end.
-
-        Then the profiles of a batch are far from the processor, and a body takes it six times as long.
-        """
-        packed = self._changes.packed
+        """Make the body of its row while the profile is at hand, and let go of that: once, whoever else it is about."""
+        met = self._met
         for one in merges:
-            packed[one.winner] = packed[one.loser] = None
-        packed[key] = None if key in packed else pack_profile(self._people.profiles[key])
+            met.update((one.winner, one.loser))
+        if key not in met:
+            met.add(key)
+            self._people.pack(key)
 
     def combine(self, winner: ProfileState, loser: ProfileState) -> None:
         """Join what is projected on two."""

@@ -33,14 +33,13 @@ class Judging:
 
     def __init__(self, audiences: Audiences, *, journal_id: str, now: Micros, telling: Telling | None = None) -> None:
         self.audiences, self._journal_id, self._now, self._telling = audiences, journal_id, now, telling
-        self._was_due: dict[ProfileKey, int | None] = {}
+        self._was_due: dict[ProfileKey, tuple[int | None, int | None]] = {}
         self._notices: list[Notice] = []
         self._failures: dict[str, Failures] = {}
 
     def into(self, changes: Changes) -> None:
         """Put it into ``changes``, whose profiles are complete."""
-        profiles = changes.profiles
-        changes.due = {key: was for key, was in self._was_due.items() if was != profiles[key].due}
+        changes.due = {key: (was, due) for key, (was, due) in self._was_due.items() if was != due}
         changes.notices, changes.failures = self._notices, self._failures
         if self._telling is not None:
             changes.outgoing = self._telling.outgoing()
@@ -90,7 +89,8 @@ class Judging:
 
     def _due(self, key: ProfileKey, state: ProfileState, due: int | None) -> None:
         if due != state.due:
-            self._was_due.setdefault(key, state.due)
+            was, _ = self._was_due.get(key, (state.due, None))
+            self._was_due[key] = was, due
             state.due = due
 
     def _say(self, key: ProfileKey, state: ProfileState, name: str, *, entered: bool, at: Micros, why: str, seq: int) -> None:

@@ -63,7 +63,7 @@ def replayed(
         key, rule = resolved.profile, resolved.rule
         if key is not None:
             found.setdefault(key, []).append((one, rule))
-    states = known.profiles | people.profiles
+    states = {**known.profiles, **people.profiles}
     emerged = {
         key: Person(state.identifiers, state.apart, Micros(state.created), Micros(state.updated), [], [])
         for key, state in states.items()

@@ -31,7 +31,18 @@ import msgspec
 from cdmd.identity import keeping_apart
 from cdmd.identity.identifiers import Forms, Kinds, Pair
 from cdmd.identity.keeping_apart import Party, Protected
-from cdmd.models import IdentifierState, Known, Merge, Micros, ProfileKey, ProfileState, Seq
+from cdmd.models import (
+    IdentifierState,
+    Known,
+    Merge,
+    Micros,
+    ProfileKey,
+    Profiles,
+    ProfileState,
+    Seq,
+    copied,
+    unpack_profile,
+)
 
 MOST_MERGES: Final = 100
 MOST_IDENTIFIERS: Final = 1000
@@ -86,17 +97,27 @@ class People:
         self._known, self._limits, self._public, self._combine = known, kinds.limits, public, combine
         self._shared, self._unshared = kinds.shared, kinds.limits.keys() - kinds.shared
         self.following = known.next_profile
-        self.profiles: dict[ProfileKey, ProfileState] = {}
+        self.profiles = Profiles()
+        self._stored, self._seen = Profiles.of(known.profiles), dict[ProfileKey, ProfileState]()
         self.owners: dict[Pair, ProfileKey] = {}
         self.merges: list[Merge] = []
         self.arrived = 0
 
     def state(self, key: ProfileKey) -> ProfileState:
         """The profile to project on, marked as changed. Its lists and dicts are its own; what is in them is never altered."""
-        own = self.profiles.get(key)
+        states = self.profiles.states
+        own = states.get(key)
         if own is None:
-            own = self.profiles[key] = _copy(self._known.profiles[key])
+            packed = self.profiles.bodies.pop(key, None) or self._stored.bodies.get(key)
+            own = self._seen.pop(key, None)
+            if own is None:
+                own = copied(self._stored.states[key]) if packed is None else unpack_profile(packed[1])
+            states[key] = own
         return own
+
+    def pack(self, key: ProfileKey) -> None:
+        """Keep no more than the body of one that was changed; it is made anew where it is asked for again."""
+        self.profiles.pack(key)
 
     def found(self, pairs: Iterable[Pair]) -> list[ProfileState]:
         """The profiles that own any of these now, the oldest first; not to be altered."""
@@ -174,7 +195,14 @@ class People:
         return sorted(keys, key=lambda key: (self._view(key).created, key))
 
     def _view(self, key: ProfileKey) -> ProfileState:
-        return self.profiles.get(key) or self._known.profiles[key]
+        """It as it is now, not to be altered. What was made of a body is this batch's own, and looked at again."""
+        state = self.profiles.states.get(key) or self._seen.get(key)
+        if state is None:
+            packed = self.profiles.bodies.get(key) or self._stored.bodies.get(key)
+            if packed is None:
+                return self._stored.states[key]
+            state = self._seen[key] = unpack_profile(packed[1])
+        return state
 
     def _obstacle(self, used: Sequence[Pair], derived: AbstractSet[Pair], at: Micros) -> _Obstacle | None:
         """Why these identifiers cannot all belong to one profile; None when they can. One alone always can."""
@@ -260,7 +288,7 @@ class People:
             winner, loser = self.state(first), self.state(key)
             joined = [pair for pair in matched if self._owner(pair) in (first, key)]
             self.merges.append(
-                Merge(seq=seq, time=at, winner=first, loser=key, identifiers=joined, rule=rule, before=_copy(loser))
+                Merge(seq=seq, time=at, winner=first, loser=key, identifiers=joined, rule=rule, before=copied(loser))
             )
             self._combine(winner, loser)
             winner.identifiers += loser.identifiers
@@ -299,17 +327,6 @@ class People:
             elif not derived:
                 full = f"; not added: limit of {MOST_IDENTIFIERS} identifiers"
         return full
-
-
-def _copy(state: ProfileState) -> ProfileState:
-    """A copy that shares only what is replaced, never altered."""
-    return msgspec.structs.replace(
-        state,
-        identifiers=list(state.identifiers),
-        traits=dict(state.traits),
-        indicators=dict(state.indicators),
-        members=list(state.members),
-    )
 
 
 def _touch(identifiers: list[IdentifierState], pair: Pair, *, at: Micros, source: str) -> bool:

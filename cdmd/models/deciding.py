@@ -1,6 +1,6 @@
 """What a batch asks of the store and changes in it, and by which names it is counted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import IntEnum
 from typing import Final
@@ -12,7 +12,7 @@ from cdmd.models.arriving import Fault
 from cdmd.models.delivering import Outgoing
 from cdmd.models.journaled import Entry
 from cdmd.models.outcomes import Extended
-from cdmd.models.profiles import Activity, Merge, Notice, ProfileState
+from cdmd.models.profiles import Activity, Merge, Notice, Profiles, ProfileState
 from cdmd.models.times import Digest, Micros, ProfileKey, Seq
 
 
@@ -84,7 +84,7 @@ class Known(msgspec.Struct, frozen=True):
 
     seen: dict[Digest, Seen]
     owners: dict[tuple[str, str], ProfileKey]
-    profiles: dict[ProfileKey, ProfileState]
+    profiles: Mapping[ProfileKey, ProfileState]
     next_profile: ProfileKey
     parked: AbstractSet[Seq] | None = None
     newest: Mapping[ProfileKey, Seq] = {}
@@ -120,16 +120,15 @@ class Changes(msgspec.Struct, kw_only=True):
 
     ``profiles`` holds new and changed rows; ``owners`` new or moved identifiers; ``unparked`` the rows whose effects are here;
     ``counts`` adds to (connector, counter). ``swayed``: extensions have a say in it or in what waits, so it may be other when
-    applied again. ``due``: what it was before, where it is another one; ``notices`` in their order, ``failures`` by audience.
-    ``packed``: the bodies of some of the ``profiles`` (``pack_profile``), None or nothing for the others.
+    applied again. ``due``: what it was before and is now, where that changed; ``notices`` in their order, ``failures`` by
+    audience.
     ``outgoing``: what goes to targets because of it. ``newcomers`` are none of the ``profiles``, ``owners`` and ``activities``.
     ``regrouped`` where profiles were made anew.
     """
 
     position: Seq | None = None
     seen: dict[Digest, Seen] = {}
-    profiles: dict[ProfileKey, ProfileState] = {}
-    packed: dict[ProfileKey, bytes | None] = {}
+    profiles: MutableMapping[ProfileKey, ProfileState] = msgspec.field(default_factory=Profiles)
     owners: dict[tuple[str, str], ProfileKey] = {}
     merges: list[Merge] = []
     activities: list[Activity] = []
@@ -138,7 +137,7 @@ class Changes(msgspec.Struct, kw_only=True):
     unparked: list[Seq] = []
     counts: dict[tuple[str, str], int] = {}
     swayed: bool = False
-    due: dict[ProfileKey, int | None] = {}
+    due: dict[ProfileKey, tuple[int | None, int | None]] = {}
     notices: list[Notice] = []
     failures: dict[str, Failures] = {}
     outgoing: Outgoing | None = None

@@ -8,7 +8,7 @@ sent there, one behind the other. What it gains and costs:
 tests/bench/end_to_end.py. Not here: the tables.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,7 +20,7 @@ import anyio.to_thread
 
 from cdmd.contracts import Decide
 from cdmd.errors import NotDurable
-from cdmd.models import Changes, Digest, Known, ProfileKey, ProfileState, Seq, Wanted, unpack_profile
+from cdmd.models import Changes, Digest, Known, ProfileKey, Profiles, Seq, Wanted
 from cdmd.store.batches import Found, look_up
 from cdmd.store.tables import Tables
 from cdmd.store.writer import Writer
@@ -183,26 +183,26 @@ def _overtaken() -> NotDurable:
 
 def laid_over(found: Found, earlier: Sequence[Changes], wanted: Wanted) -> Found:
     """What would have been found after ``earlier``, decided upon one another, had been written."""
-    seen, owners, states = dict(found.known.seen), dict(found.known.owners), dict(found.known.profiles)
+    seen, owners, states = dict(found.known.seen), dict(found.known.owners), Profiles()
+    states.lay(Profiles.of(found.known.profiles))
     newest, parked = dict(found.newest), set(found.known.parked or ())
     following, hidden = found.known.next_profile, set[Digest]()
     pairs, asked = set(wanted.identifiers), set(wanted.profiles)
     for changes in earlier:
         came = [one for one in changes.newcomers if one.key in asked or not pairs.isdisjoint(one.pairs)]
         owners |= {pair: one.key for one in came for pair in one.pairs if pair in pairs}
-        states |= {one.key: unpack_profile(one.profile) for one in came}
+        states.bodies |= {one.key: (one.public, one.profile) for one in came}
         newest |= {one.key: one.seq for one in came}
         seen |= {digest: changes.seen[digest] for digest in wanted.digests if digest in changes.seen}
         hidden |= changes.seen.keys()
         owners |= {pair: changes.owners[pair] for pair in wanted.identifiers if pair in changes.owners}
-        states |= changes.profiles
+        states.lay(Profiles.of(changes.profiles))
         newest |= _newest(changes)
         parked = (parked - set(changes.unparked)) | ({one.seq for one in changes.parked} & set(wanted.parked))
         used = max(max(changes.profiles, default=0), max([one.key for one in changes.newcomers], default=0))
         following = max(following, ProfileKey(used + 1))
     owners = {pair: _winner(key, states) for pair, key in owners.items()}
-    keys = {*owners.values(), *(key for key in asked if key in states)}
-    profiles = {key: states[key] for key in keys}
+    profiles = states.among({*owners.values(), *asked})
     known = Known(seen, owners, profiles, following, frozenset(parked), newest)
     # In which table the earlier ones put a digest is for the writer to find.
     return Found(known, found.where, found.asked - hidden, newest)
@@ -213,7 +213,7 @@ def _newest(changes: Changes) -> dict[ProfileKey, Seq]:
     return {profile: seq for seq, profile in ordered}
 
 
-def _winner(key: ProfileKey, states: Mapping[ProfileKey, ProfileState]) -> ProfileKey:
-    while (merged := states[key].merged_into) is not None:
-        key = ProfileKey(merged)
+def _winner(key: ProfileKey, states: Profiles) -> ProfileKey:
+    while (merged := states.merged_into(key)) is not None:
+        key = merged
     return key

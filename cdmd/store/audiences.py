@@ -13,10 +13,9 @@ NOTICES: Final = 100_000
 def write_audiences(tables: Tables, changes: Changes) -> None:
     """Due moments, memberships with their numbers, notices and failures, in the order of their tables."""
     if changes.due:
-        gone = sorted((at, key) for key, at in changes.due.items() if at is not None)
+        gone = sorted((was, key) for key, (was, _) in changes.due.items() if was is not None)
         tables.run_many("not_due", gone)
-        fresh = [(changes.profiles[key].due, key) for key in changes.due if changes.profiles[key].due is not None]
-        tables.insert("put_due", sorted(fresh))
+        tables.insert("put_due", sorted((due, key) for key, (_, due) in changes.due.items() if due is not None))
     if changes.notices or changes.failures:
         ids = _ids(tables, {one.audience for one in changes.notices} | changes.failures.keys())
         _move(tables, changes.notices, ids)

@@ -11,7 +11,19 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
 from cdmd.errors import Damaged
-from cdmd.models import LANE, Activity, Changes, Digest, Known, ProfileKey, ProfileState, Seq, Wanted, to_micros
+from cdmd.models import (
+    LANE,
+    Activity,
+    Changes,
+    Digest,
+    Known,
+    ProfileKey,
+    Profiles,
+    Seq,
+    Wanted,
+    pack_profile,
+    to_micros,
+)
 from cdmd.store import seen
 from cdmd.store.audiences import write_audiences
 from cdmd.store.outgoing import write_outgoing
@@ -24,12 +36,11 @@ from cdmd.store.rows import (
     newcomer_rows,
     parked_row,
     profile_row,
-    read_profile,
+    read_profiles,
 )
 from cdmd.store.tables import Tables
 
 Pair: TypeAlias = tuple[str, str]
-Profiles: TypeAlias = dict[ProfileKey, ProfileState]
 
 
 class Found(NamedTuple):
@@ -51,7 +62,7 @@ def look_up(tables: Tables, wanted: Wanted) -> Found:
     owners, profiles = _winners(tables, owners_of(tables, wanted.identifiers), newest)
     ((following,),) = tables.rows("next_profile")
     if wanted.profiles:
-        profiles = profiles | _profiles(tables, set(wanted.profiles), newest)
+        profiles.lay(_profiles(tables, set(wanted.profiles), newest))
     parked = frozenset(seq for (seq,) in tables.rows_in("still_parked", sorted(wanted.parked)))
     known = Known(remembered, owners, profiles, ProfileKey(following), parked, newest)
     return Found(known, where, frozenset(wanted.digests), newest)
@@ -61,15 +72,15 @@ def _winners(
     tables: Tables, owners: dict[Pair, ProfileKey], newest: dict[ProfileKey, Seq]
 ) -> tuple[dict[Pair, ProfileKey], Profiles]:
     """The owners after their merges, with their profiles, whose newest activities go into ``newest``."""
-    profiles: Profiles = {}
+    profiles = Profiles()
     gone: dict[ProfileKey, ProfileKey] = {}
     while missing := set(owners.values()) - profiles.keys():
         found = _profiles(tables, missing, newest)
-        moved = {key: ProfileKey(state.merged_into) for key, state in found.items() if state.merged_into is not None}
+        moved = {key: ProfileKey(state.merged_into) for key, state in found.states.items() if state.merged_into is not None}
         if missing - found.keys() or missing & gone.keys():
             raise Damaged("the store is damaged: identifiers belong to profiles that are not there; cdmd verify says more")
         gone |= moved
-        profiles |= {key: state for key, state in found.items() if key not in moved}
+        profiles.bodies |= found.bodies
         if moved:
             owners = {pair: _winner(key, gone) for pair, key in owners.items()}
     return owners, profiles
@@ -98,12 +109,12 @@ def owners_of(tables: Tables, pairs: Sequence[Pair]) -> dict[Pair, ProfileKey]:
 
 
 def _profiles(tables: Tables, keys: Iterable[ProfileKey], newest: dict[ProfileKey, Seq]) -> Profiles:
-    found: Profiles = {}
+    rows = []
     for row, last in tables.people(sorted(keys)):
-        found[row[0]] = read_profile(row)
+        rows.append(row)
         if last is not None:
             newest[row[0]] = last
-    return found
+    return read_profiles(rows)
 
 
 def write(tables: Tables, changes: Changes, found: Found, *, now: datetime) -> None:
@@ -114,11 +125,12 @@ def write(tables: Tables, changes: Changes, found: Found, *, now: datetime) -> N
     write_audiences(tables, changes)
     _write_seen(tables, changes, found, now=now)
     tables.insert("put_merges", list(map(merge_row, changes.merges)))
-    came, living = len(changes.newcomers), changes.profiles.items()
+    came, living = len(changes.newcomers), Profiles.of(changes.profiles).living()
+    before = Profiles.of(found.known.profiles).living().intersection(changes.profiles)
     totals = Counter(
         events=len(changes.activities) + came,
         activities=len(changes.activities) + came,
-        profiles=sum((state.merged_into is None) - _was_living(found.known, key) for key, state in living) + came,
+        profiles=len(living) - len(before) + came,
     )
     _write_waiting(tables, changes, totals)
     _write_sources(tables, changes)
@@ -128,11 +140,6 @@ def write(tables: Tables, changes: Changes, found: Found, *, now: datetime) -> N
     add_totals(tables, totals)
     if changes.position is not None:
         tables.run("set_position", (changes.position, LANE))
-
-
-def _was_living(known: Known, key: ProfileKey) -> bool:
-    before = known.profiles.get(key)
-    return before is not None and before.merged_into is None
 
 
 def _chained(
@@ -160,8 +167,9 @@ def write_people(tables: Tables, changes: Changes, newest: Mapping[ProfileKey, S
     Returned are the rows of the newcomers' activities.
     """
     came, activities = newcomer_rows(changes.newcomers)
-    packed = changes.packed
-    people = [(*profile_row(key, state, packed.get(key)), newest.get(key)) for key, state in changes.profiles.items()]
+    held = Profiles.of(changes.profiles)
+    bodies = held.bodies | {key: (state.public, pack_profile(state)) for key, state in held.states.items()}
+    people = [(*profile_row(key, public, body), newest.get(key)) for key, (public, body) in bodies.items()]
     tables.insert("put_profiles", sorted([*people, *came], key=_first) if people else came)
     moved = sorted((key, seq) for key, seq in newest.items() if key not in changes.profiles)
     tables.run_many("chain_ahead", [(seq, key) for key, seq in moved])

@@ -97,7 +97,7 @@ def _looked_through(rows: Sequence[Row], holding: Holding) -> ActivityPage:
 
 def _hide(pairs: Sequence[Pair], tables: Tables) -> Hidden:
     with tables.transaction():
-        found = look_up(tables, Wanted((), pairs)).known.profiles
+        found = dict(look_up(tables, Wanted((), pairs)).known.profiles)
         people = found | _members(tables, found)
         had = dict.fromkeys((one.kind, one.value) for state in people.values() for one in state.identifiers)
         owned = [(*pair, key) for pair in had for key in found]

@@ -24,16 +24,30 @@ from cdmd.models import (
     PackedActivity,
     Parked,
     ProfileKey,
+    Profiles,
     ProfileState,
     Queued,
     pack_activity,
-    pack_profile,
+    unpack_profile,
 )
 
 T = TypeVar("T")
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _EMPTY: Final = blake2b(digest_size=8).copy
 """A digest of nothing yet; to make one of its settings costs as much again."""
+
+
+class _Head(msgspec.Struct, array_like=True, gc=False):
+    """As much of a ``ProfileState`` as says whether it is merged; its parts are passed over."""
+
+    public: msgspec.Raw
+    created: msgspec.Raw
+    updated: msgspec.Raw
+    identifiers: msgspec.Raw = msgspec.Raw()
+    traits: msgspec.Raw = msgspec.Raw()
+    indicators: msgspec.Raw = msgspec.Raw()
+    members: msgspec.Raw = msgspec.Raw()
+    merged_into: int | None = None
 
 
 class _Letter(msgspec.Struct, array_like=True):
@@ -69,7 +83,7 @@ class _Delivery(msgspec.Struct, array_like=True):
     span: SpanContext | None = None
 
 
-_PROFILE: Final = msgspec.msgpack.Decoder(ProfileState)
+_HEAD: Final = msgspec.msgpack.Decoder(_Head)
 _ACTIVITY: Final = msgspec.msgpack.Decoder(PackedActivity)
 _LETTER: Final = msgspec.msgpack.Decoder(_Letter)
 _PARKED: Final = msgspec.msgpack.Decoder(_Parked)
@@ -99,18 +113,33 @@ def _damaged(what: str, named: object) -> Damaged:
     return Damaged(f"the store is damaged: {what} {named} does not match its checksum; mend it with: cdmd restore FILE")
 
 
-def profile_row(key: ProfileKey, state: ProfileState, packed: bytes | None = None) -> tuple[Any, ...]:
-    """(id, public, sum, body); ``packed`` is the body where it is made already."""
-    public, body = state.public, packed or pack_profile(state)
+def profile_row(key: ProfileKey, public: str, body: bytes) -> tuple[Any, ...]:
+    """(id, public, sum, body)."""
     return key, public, row_sum((key, public), body), body
 
 
 def read_profile(row: Sequence[Any]) -> ProfileState:
     """The state in (id, public, sum, body). Raises ``Damaged``, as all the others do."""
+    return unpack_profile(_sound(row))
+
+
+def read_profiles(rows: Iterable[Sequence[Any]]) -> Profiles:
+    """Those in rows of (id, public, sum, body), the ones that are merged into no other as bodies. Raises ``Damaged``."""
+    found = Profiles()
+    for row in rows:
+        body = _sound(row)
+        if _HEAD.decode(body).merged_into is None:
+            found.bodies[row[0]] = row[1], body
+        else:
+            found.states[row[0]] = unpack_profile(body)
+    return found
+
+
+def _sound(row: Sequence[Any]) -> bytes:
     key, public, kept, body = row
     if row_sum((key, public), body) != kept:
         raise _damaged("profile", key)
-    return _PROFILE.decode(body)
+    return body  # type: ignore[no-any-return]
 
 
 def newcomer_rows(newcomers: Iterable[Newcomer]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:

@@ -260,7 +260,7 @@ def spelled_out(changes: Changes) -> Changes:
     activities = [Activity(seq=one.seq, profile=one.key, time=one.at, event=told.event, rule=told.rule) for one, told in came]
     return msgspec.structs.replace(
         changes,
-        profiles=changes.profiles | {one.key: unpack_profile(one.profile) for one, _ in came},
+        profiles=dict(changes.profiles) | {one.key: unpack_profile(one.profile) for one, _ in came},
         owners=changes.owners | {pair: one.key for one, _ in came for pair in one.pairs},
         activities=sorted([*changes.activities, *activities], key=attrgetter("seq")),
         newcomers=(),

@@ -24,6 +24,7 @@ from cdmd.config.outbound import TargetConfig, TargetFrame
 from cdmd.config.schema import AudienceSettings, IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.identity.identifiers import Kinds
+from cdmd.identity.resolution import People
 from cdmd.kit.spans import SpanContext
 from cdmd.models import (
     Apply,
@@ -39,8 +40,8 @@ from cdmd.models import (
     Micros,
     Newcomer,
     ProfileKey,
+    Profiles,
     Seq,
-    pack_profile,
     to_micros,
 )
 from cdmd.privacy.suppressions import Suppressions
@@ -213,23 +214,23 @@ def test_the_store_and_what_is_told_are_the_same_whichever_way(batches: Any, rul
         [event(6, email="b@example.com"), event(7, email="b@example.com"), event(8, phone="070 123 45 67")],
     ]
 )
-def test_the_body_of_a_row_that_was_made_early_is_that_of_what_became_of_the_profile(batches: Any, rules: Rules) -> None:
+def test_what_becomes_of_profiles_is_the_same_where_their_bodies_are_not_made_early(batches: Any, rules: Rules) -> None:
     with store() as (tables, _), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Newcomers, "take", lambda *_: None)
         for one in decisions(batches, rules):
+            with pytest.MonkeyPatch.context() as never:
+                never.setattr(People, "pack", lambda *_: None)
+                expected = one(look_up(tables, one.wanted).known)
             changes = apply(one.wanted, one, tables, now=lambda: NOW)
-            early = {key: body for key, body in changes.packed.items() if body is not None}
-            assert early == {key: pack_profile(changes.profiles[key]) for key in early}
+            assert changes == expected
 
 
-def test_the_body_of_a_row_is_made_early_for_whom_one_event_is_about() -> None:
+def test_only_the_body_is_kept_of_whom_one_event_of_a_batch_is_about() -> None:
     (decision,) = decisions([[event(1, email="a@example.com"), *[event(n, email="b@example.com") for n in (2, 3, 4)]]], RULES)
     with store() as (tables, _), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Newcomers, "take", lambda *_: None)
-        assert [body is None for body in apply(decision.wanted, decision, tables, now=lambda: NOW).packed.values()] == [
-            False,
-            True,
-        ]
+        profiles = Profiles.of(apply(decision.wanted, decision, tables, now=lambda: NOW).profiles)
+        assert (list(profiles.bodies), list(profiles.states)) == ([1], [2])
 
 
 def one(**changed: Any) -> Prepared:

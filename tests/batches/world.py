@@ -206,9 +206,9 @@ class World:
         if changes.outgoing is not None:
             self.deliveries += changes.outgoing.deliveries
             self.untold |= changes.outgoing.untold
-        for key, was in changes.due.items():
+        for key, (was, due) in changes.due.items():
             before = self.profiles.get(key)
-            assert was == (None if before is None else before.due)
+            assert (was, due) == (None if before is None else before.due, changes.profiles[key].due)
         for key, state in changes.profiles.items():
             if key not in changes.due and key in self.profiles:
                 assert state.due == self.profiles[key].due

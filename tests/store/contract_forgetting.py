@@ -41,7 +41,7 @@ class ForgettingContract:
             changes = applied(1, 2, 3)
             changes.profiles[ProfileKey(3)].due = NOW + 5
             changes.profiles[ProfileKey(3)].audiences = {"vip": NOW}
-            changes.due = {ProfileKey(3): None}
+            changes.due = {ProfileKey(3): (None, changes.profiles[ProfileKey(3)].due)}
             changes.notices = [notice(1)]
             await give(store, changes)
             hidden = await store.forgetting.hide([owner(3), owner(9)])

@@ -34,7 +34,7 @@ def notice(number: int, audience: str = "gold", *, entered: bool = True, at: int
 def waiting(**due: int | None) -> Changes:
     """Profiles ``p1``, ``p2``, ... that are due then."""
     states = {ProfileKey(int(name[1:])): profile(int(name[1:]), due=at) for name, at in due.items()}
-    return Changes(profiles=states, due=dict.fromkeys(states))
+    return Changes(profiles=states, due={key: (None, state.due) for key, state in states.items()})
 
 
 def chained(*seqs: int, key: int | None) -> Changes:
@@ -69,7 +69,11 @@ class MembershipContract:
         async with reopen() as store:
             await give(store, waiting(p1=NOW, p2=NOW))
             moved = {ProfileKey(1): profile(1, due=NOW + 5), ProfileKey(2): profile(2, due=None)}
-            await give(store, Changes(profiles=moved, due=dict.fromkeys(moved, NOW)), Wanted([], [], profiles=keys(1, 2)))
+            await give(
+                store,
+                Changes(profiles=moved, due={key: (NOW, state.due) for key, state in moved.items()}),
+                Wanted([], [], profiles=keys(1, 2)),
+            )
             assert await store.membership.overdue(Micros(NOW + 9), limit=9) == [1]
             assert await store.membership.first_due_profile() == NOW + 5
             assert await store.verify() == []
