@@ -121,6 +121,13 @@ async def test_sighup_reloads_and_a_mistake_changes_nothing(tmp_path: Path) -> N
         running.signal(signal.SIGHUP)
         while len((await running.control("GET", "/v1/status"))["connectors"]) < 2:
             await anyio.lowlevel.checkpoint()
+        world.configure(PUSH + PULL.replace("fetcher", "fetchr"))
+        with capture_logs() as logged:
+            running.signal(signal.SIGHUP)
+            while not logged:
+                await anyio.lowlevel.checkpoint()
+        assert (logged[0]["event"], logged[0]["count"]) == ("reload_refused", 1)
+        assert len((await running.control("GET", "/v1/status"))["connectors"]) == 2
 
 
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,7 @@ async def test_every_attempt_is_signed_anew_with_its_own_time(tmp_path: Path) ->
     async with endpoint(500, 200) as one, sending(tmp_path, **webhook("crm", one.url)) as it:
         await it.put("crm")
         await it.until(lambda total: total.delivered == 1)
+        assert len(one.got) == 2
         for got in one.got:
             standardwebhooks.Webhook(SECRET).verify(got.body, got.headers)
 

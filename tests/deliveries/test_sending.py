@@ -33,6 +33,7 @@ async def test_what_waited_before_the_start_is_sent(tmp_path: Path) -> None:
         await it.put("crm", 2)
     async with endpoint() as one, sending(tmp_path, **webhook("crm", one.url)) as it:
         await it.until(lambda total: total.delivered == 2)
+        assert numbers(one.got) == [1, 2]
 
 
 @pytest.mark.parametrize("status", [500, 404, 302, 503])
@@ -172,6 +173,8 @@ async def test_an_endless_answer_is_not_read_and_what_it_said_counts(tmp_path: P
     async with endpoint(gigabyte) as one, sending(tmp_path, **webhook("crm", one.url)) as it:
         await it.put("crm")
         await it.until(lambda total: total.delivered == 1)
+        (attempt,) = await it.store.outbox.attempts(AttemptFilter())
+        assert (attempt.outcome, attempt.status) == ("delivered", 200)
 
 
 async def test_nobody_there_is_a_failure_like_any_other(tmp_path: Path) -> None:

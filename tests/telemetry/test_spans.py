@@ -159,4 +159,5 @@ def test_a_daemon_that_stops_does_not_wait_for_an_endpoint_that_is_silent() -> N
     spans.put(SPAN)
     spans.start()
     spans.stop(0.05)
+    assert spans.sent == 0, "it did not wait until it had been sent"
     held.set()
