@@ -77,9 +77,18 @@ class HandingOn(Handler):
         requests: int = _MOST_REQUESTS,
     ) -> None:
         self._send, self._largest, self._most, self._most_requests = send, largest, most, requests
-        self._bytes = self._requests = self._unsent = 0
+        self._waiting = set[Exchange]()
+        self._bytes = self._unsent = 0
         self._tell_at = 0.0
         self._log: Any = structlog.get_logger()
+
+    def give_up(self) -> None:
+        """Whoever waits is to send again: nobody is asked any more from here on."""
+        for exchange in list(self._waiting):
+            self._tell("this node leads by now")
+            if not exchange.whole:
+                self._let_go(exchange)
+            exchange.answer(_NOW_NOT.status, _LATER)
 
     @override
     def begin(self, exchange: Exchange) -> None:
@@ -92,9 +101,9 @@ class HandingOn(Handler):
             return
         head = len(exchange.target) + sum(len(name) + len(value) for name, value in exchange.headers)
         exchange.held = _Held(head)
-        self._requests += 1
+        self._waiting.add(exchange)
         self._bytes += head
-        if self._bytes > self._most or self._requests > self._most_requests:
+        if self._bytes > self._most or len(self._waiting) > self._most_requests:
             self._refuse(exchange)
 
     @override
@@ -121,7 +130,7 @@ class HandingOn(Handler):
     def _let_go(self, exchange: Exchange) -> None:
         held: _Held = exchange.held
         self._bytes -= held.head + held.body
-        self._requests -= 1
+        self._waiting.discard(exchange)
         exchange.held = None
 
     def _refuse(self, exchange: Exchange) -> None:
@@ -158,7 +167,7 @@ class HandingOn(Handler):
             self._tell(str(error))
         finally:
             self._let_go(exchange)
-        if not exchange.gone:
+        if not (exchange.gone or exchange.answered):
             exchange.answer(said.status, said.headers, said.body)
 
 

@@ -42,8 +42,17 @@ async def begin(link: Link, place: Place, *, clock: Clock, meanwhile: Meanwhile 
     leases = JetStreamLeases(link, name=place.name, replicas=place.replicas, holder=place.holder, clock=clock)
     await leases.ensure()
     if meanwhile is not None and (lease := await leases.take(_JOURNAL, seconds=SECONDS)) is None:
-        async with meanwhile(partial(HandingOn, partial(hand_on, link, place.name))):
-            return leases, await _waited_for(leases, clock)
+        made = list[HandingOn]()
+
+        def handling(*, largest: int) -> HandingOn:
+            made.append(HandingOn(partial(hand_on, link, place.name), largest=largest))
+            return made[-1]
+
+        async with meanwhile(handling):
+            lease = await _waited_for(leases, clock)
+            for one in made:
+                one.give_up()
+            return leases, lease
     until = clock.monotonic() + SECONDS + _LONGER
     while (lease := await leases.take(_JOURNAL, seconds=SECONDS)) is None:
         if clock.monotonic() > until:

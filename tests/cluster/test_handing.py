@@ -8,10 +8,12 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from anyio.abc import SocketAttribute
 from structlog.testing import capture_logs
 
 from cdmd.cluster.handing import HandingOn, Serving
 from cdmd.errors import NotDurable
+from cdmd.kit.bounded_http import Limits
 from cdmd.kit.exchanges import Exchange, Handler
 from cdmd.kit.listener import listen
 from cdmd.kit.serving import bind
@@ -119,7 +121,7 @@ async def test_a_body_that_no_connector_takes_is_refused_here_and_not_sent(*, ch
             found = await client.post("/hooks/a", content=chunks(size) if chunked else b"x" * size)
             assert found.status_code == status
         assert (found.headers["connection"], "1000 bytes" in found.text, len(sent)) == ("close", True, 1)
-    assert (handler._bytes, handler._requests) == (0, 0)
+    assert (handler._bytes, handler._waiting) == (0, set())
 
 
 async def test_one_that_says_it_is_too_large_is_refused_before_its_body_is_there() -> None:
@@ -156,4 +158,38 @@ async def test_heads_and_requests_are_bounded_too_and_what_is_not_taken_is_told_
     assert (said, len(held)) == ([503] * 3 + [200] * 3, 3)
     (told,) = [line for line in lines if line["event"] == "requests_not_handed_on"]
     assert (told["count"], told["error"]) == (1, "more than can be held")
-    assert (handler._bytes, handler._requests, handler._unsent) == (0, 0, 2)
+    assert (handler._bytes, handler._waiting, handler._unsent) == (0, set(), 2)
+
+
+async def test_whoever_waits_when_this_node_takes_the_place_of_one_that_hangs_is_told_to_send_again() -> None:
+    sent, said = anyio.Event(), list[tuple[int, str, str]]()
+
+    async def send(request: bytes) -> bytes:
+        sent.set()
+        await anyio.sleep_forever()
+        return request
+
+    handler = handing_on(send)
+    bound, stop = bind("127.0.0.1:0"), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(partial(listen, handler, [bound], limits=Limits(stop_seconds=0.1), stop=stop))
+        half = await anyio.connect_tcp(*bound.getsockname())
+        await half.send(b"POST /hooks/a HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
+
+        async def ask() -> None:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{half.extra(SocketAttribute.remote_port)}") as client:
+                found = await client.post("/hooks/a", content=b"whole")
+                said.append((found.status_code, found.headers["retry-after"], found.headers["connection"]))
+
+        tasks.start_soon(ask)
+        with anyio.fail_after(10):
+            await sent.wait()
+            while len(handler._waiting) < 2:  # noqa: ASYNC110 - another connection's doing
+                await anyio.sleep(0.005)
+        handler.give_up()
+        stop.set()
+        with anyio.fail_after(10):
+            assert (await half.receive()).startswith(b"HTTP/1.1 503 ")
+        await half.aclose()
+    assert said == [(503, "1", "close")]
+    assert (handler._bytes, handler._waiting) == (0, set())
