@@ -109,6 +109,5 @@ class JetStreamBulk(JetStreamJournal):
             places = await self._lane.write([encode_piece(piece) for piece in pieces])
             if places is None:
                 raise NotDurable(f"the stream {self._streams.entries.name} is being written by another daemon")
-            for at, piece in zip(places, pieces, strict=True):
-                self._take(at, piece)
+            self._take(places, pieces)
         await self.write_mark()

@@ -180,16 +180,17 @@ class Commits:
     async def _send(self, body: bytes, *, ends: bool, part: int, of: int, more: bool, subject: str) -> bool:
         """Without waiting. Whether it was taken says what becomes of the message behind it."""
         payload = _ENCODE(Frame(self._writer, part, ends, body, of, more))
-        await self._stream.say(subject, payload, headers=self._expecting(part))
+        headers = self._expecting(part)
+        if part:
+            del headers["Nats-Expected-Last-Sequence"]  # the name of the one in front of it says as much
+        await self._stream.say(subject, payload, headers=headers)
         self._written += 1
         return True
 
     def _expecting(self, part: int) -> dict[str, str]:
         """That is by number; behind another one of its commit also by that one's name: it may be of one that was given up."""
-        headers = {
-            "Nats-Expected-Last-Sequence": str(self._written),
-            "Nats-Msg-Id": f"{self._writer}.{self._written}.{self._commits}.{part}",
-        }
+        name = f"{self._writer}.{self._written}.{self._commits}.{part}"
+        headers = {"Nats-Expected-Last-Sequence": str(self._written), "Nats-Msg-Id": name}
         if part:
             headers["Nats-Expected-Last-Msg-Id"] = f"{self._writer}.{self._written - 1}.{self._commits}.{part - 1}"
         return headers

@@ -6,6 +6,7 @@ Every failure leaves as ``NotDurable`` with a sentence: whoever waits for an ans
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -189,13 +190,13 @@ class Link:
             raise NotDurable(f"the NATS server does not say what is in {stream}: {headers.get('Description', 'no answer')}")
         return Message(int(headers["Nats-Sequence"]), headers["Nats-Subject"], bytes(answer.data))
 
-    async def say(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None, reply: str = "") -> None:
+    async def say(self, subject: str, payload: bytes, *, headers: dict[str, str] | None = None, reply: str = "") -> None:
         """Send it to whoever listens; nobody is waited for. Raises ``NotDurable``."""
         if not self.connected:
             raise NotDurable("no NATS server can be reached", retry_after=2)
         nats = _library()
         try:
-            await self._client.publish(subject, payload, reply=reply, headers=dict(headers) if headers else None)
+            await self._client.publish(subject, payload, reply=reply, headers=headers)
         except (nats.Error, OSError) as error:
             raise NotDurable(f"the NATS server did not take it ({type(error).__name__})", retry_after=2) from error
 
@@ -210,12 +211,15 @@ class Link:
     async def listen(self, subject: str, heard: Callable[[Heard], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         """Tell ``heard``, which must not raise, of each message there, one after the other; returns what ends that."""
 
-        async def told(message: "Msg") -> None:
-            headers = message.headers or {}
-            status = headers.get("Status", "")
-            await heard(Heard(message.subject, message.reply, bytes(message.data), status, headers.get("Description", "")))
+        async def take(message: "Msg") -> None:
+            headers = message.headers
+            if headers and "Status" in headers:
+                told = headers["Status"], headers.get("Description", "")
+                await heard(Heard(message.subject, message.reply, message.data, *told))
+            else:
+                await heard(Heard(message.subject, message.reply, message.data))
 
-        subscription = await self._client.subscribe(subject, cb=told)
+        subscription = await self._client.subscribe(subject, cb=take)
 
         async def stop() -> None:
             with suppress(Exception):
@@ -296,6 +300,7 @@ async def _connect(access: Access, name: str) -> "Client":
     return client
 
 
+@cache
 def _library() -> Any:
     """The client's errors; not before somebody connects: it takes a tenth of a second, and is an extra."""
     try:

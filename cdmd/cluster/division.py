@@ -9,7 +9,6 @@ from typing import Final, Self
 
 import msgspec
 
-from cdmd.cluster.commits import split
 from cdmd.cluster.entries import Counted, Piece, cut, encode_piece
 from cdmd.models import Entry, Micros, Seq
 
@@ -43,13 +42,15 @@ class Division(msgspec.Struct, frozen=True, array_like=True):
         """The same of each piece."""
         return [self.subject(top, one.lane) for one in pieces]
 
-    def taken(self, at: int, piece: Piece) -> "Division":
-        """The same where that piece lies in message ``at``."""
-        if piece.lanes != self.number or not self.ends:
-            return self.behind(piece.last, number=self.number)
-        ends = list(self.ends)
-        ends[piece.lane] = at
-        return msgspec.structs.replace(self, ends=tuple(ends))
+    def taken(self, places: Sequence[int], pieces: Sequence[Piece]) -> "Division":
+        """The same where these pieces lie in those messages."""
+        since, ends = self.since, list(self.ends)
+        for at, piece in zip(places, pieces, strict=True):
+            if piece.lanes == self.number and ends:
+                ends[piece.lane] = at
+            else:
+                since, ends = piece.last, [0] * len(ends)
+        return Division(self.number, since, tuple(ends))
 
     def into(self, number: int, *, behind: Seq) -> "Division":
         """The same where it is into so many; another one begins behind that entry."""
@@ -65,15 +66,15 @@ class Division(msgspec.Struct, frozen=True, array_like=True):
         most: int,
         counts: Sequence[Counted],
         at: int,
-    ) -> list[Piece]:
-        """See ``entries.cut``: the first piece is to lie in message ``at``, the others behind it."""
-        lanes, ends, pieces = self.of(entries), list(self.ends), list[Piece]()
-        for piece in cut(first, encoded, written=written, most=most, counts=counts, lanes=lanes):
-            if not lanes:
-                pieces.append(piece)
-                continue
-            lane = lanes[piece.first - first]
-            pieces.append(msgspec.structs.replace(piece, lanes=self.number, lane=lane, before=ends[lane]))
-            ends[lane] = at
-            at += len(split(encode_piece(pieces[-1]), most))
-        return pieces
+    ) -> tuple[list[Piece], list[bytes]]:
+        """See ``entries.cut``: the first piece is to lie in message ``at``, others behind it. And what is written of each."""
+        lanes, ends = self.of(entries), list(self.ends)
+        pieces, bodies = cut(first, encoded, written=written, most=most, counts=counts, lanes=lanes), list[bytes]()
+        for n, piece in enumerate(pieces):
+            if lanes:
+                lane = lanes[piece.first - first]
+                pieces[n] = Piece(*piece.block, piece.counts, self.number, lane, ends[lane])
+                ends[lane] = at
+            bodies.append(encode_piece(pieces[n]))
+            at += -(-len(bodies[n]) // most)
+        return pieces, bodies

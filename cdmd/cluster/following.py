@@ -78,7 +78,7 @@ class FollowedJournal(Journal, Divided):
             piece = decode_piece(body, f"message {at} of {self._streams.entries.name}")
             if piece.first <= head:  # behind a gap goes on what was pruned meanwhile
                 raise Damaged(f"the journal is damaged: entry {piece.first} follows on entry {head}")
-            head, division = piece.last, division.into(piece.lanes, behind=Seq(piece.first - 1)).taken(at, piece)
+            head, division = piece.last, division.into(piece.lanes, behind=Seq(piece.first - 1)).taken([at], [piece])
 
         self._reached = Checkpoint(checkpoint.journal_id)
         self._hear(checkpoint)

@@ -20,7 +20,7 @@ from cdmd.cluster.commits import Commits
 from cdmd.cluster.connection import Link
 from cdmd.cluster.copying import copy_journal
 from cdmd.cluster.division import Division
-from cdmd.cluster.entries import Counted, Entries, Found, Piece, decode_piece, encode_piece
+from cdmd.cluster.entries import Counted, Entries, Found, Piece, decode_piece
 from cdmd.cluster.heads import say
 from cdmd.cluster.holding import Meanwhile, begin, kept
 from cdmd.cluster.place import Place, Streams
@@ -160,15 +160,14 @@ class JetStreamJournal(Journal):
             first, at, now = Seq(self._head + 1), self._lane.end + 1, to_micros(self._clock.now())
             if not encoded:
                 return first
-            pieces = self._division.cut(first, entries, encoded, written=now, most=most, counts=counts, at=at)
-            bodies, subjects = [encode_piece(one) for one in pieces], self._division.subjects(top, pieces)
+            pieces, bodies = self._division.cut(first, entries, encoded, written=now, most=most, counts=counts, at=at)
+            subjects = self._division.subjects(top, pieces)
             places = await self._lane.write(
                 bodies, subjects=subjects, abreast=bool(self._division.ends) and not tried, hasty=hasty
             )
             if places is not None:
                 self._tail.extend(first, entries, [len(one) for one in encoded])
-                for at, piece in zip(places, pieces, strict=True):
-                    self._take(at, piece)
+                self._take(places, pieces)
                 await self._tell()
                 return first
         raise NotDurable(f"the stream {self._streams.entries.name} is being written by another daemon")
@@ -189,13 +188,14 @@ class JetStreamJournal(Journal):
         piece = decode_piece(body, f"message {at} of {self._streams.entries.name}")
         if piece.first != self._head + 1:
             raise Damaged(f"the journal is damaged: the entries between {self._head} and {piece.first} are missing")
-        self._take(at, piece)
+        self._take([at], [piece])
 
-    def _take(self, at: int, piece: Piece) -> None:
-        self._entries.note(piece.last, at)
-        self._beside.count(piece.counts)
-        self._beside.commits += 1
-        self._head, self._division = piece.last, self._division.taken(at, piece)
+    def _take(self, places: Sequence[int], pieces: Sequence[Piece]) -> None:
+        self._entries.note(pieces[-1].last, places[-1])
+        for piece in pieces:
+            self._beside.count(piece.counts)
+        self._beside.commits += len(pieces)
+        self._head, self._division = pieces[-1].last, self._division.taken(places, pieces)
         self._grown.set()
         self._grown = anyio.Event()
 

@@ -71,6 +71,9 @@ class Lane:
 
     def bring(self, seq: int, frame: Frame, where: str) -> None:
         """One message that follows. Raises ``Damaged``."""
+        if not frame.of and not frame.more:
+            self.put(Got.of(seq, frame, decode_piece(frame.body, where)))
+            return
         if not frame.of:
             self._parts.clear()
         elif not self._parts or self._parts[-1][0] + 1 != seq:
@@ -130,13 +133,14 @@ class LaneReader:
         self._number, self._after = 0, Seq(0)
         self._inbox = ""
         self._stop: Callable[[], Awaitable[None]] | None = None
-        self._came = anyio.Event()
+        self._came, self._waits = anyio.Event(), False
         self._fault: CdmdError | None = None
 
     def wake(self) -> None:
         """There may be more to read."""
-        self._came.set()
-        self._came = anyio.Event()
+        if self._waits:
+            self._came.set()
+            self._came, self._waits = anyio.Event(), False
 
     async def read(self, lanes: Collection[int], number: int, after: Seq, *, limit: int) -> tuple[list[Journaled], Seq] | None:
         """See ``contracts.Divided``. Raises ``Damaged`` and ``NotDurable``."""
@@ -146,7 +150,7 @@ class LaneReader:
         if (number, after) != (self._number, self._after) or lanes != self._lanes.keys():
             await self._begin(lanes, number, after)
         while self._known().head > after:
-            came = self._came
+            came, self._waits = self._came, True
             self._tell()
             some, upto = await self._sure(limit)
             if upto > after:
@@ -290,11 +294,13 @@ class LaneReader:
             return
         lane.asked -= 1
         try:
-            where = f"message {said.seq} of {self._stream.name}"
-            lane.bring(said.seq, read_frame(said.data, where), where)
+            seq = said.seq
+            where = f"message {seq} of {self._stream.name}"
+            lane.bring(seq, read_frame(said.data, where), where)
         except Damaged as error:
             self._fault = error
-        await self._ask(lane)
+        if lane.asked <= _BATCH // 4:
+            await self._ask(lane)
         self.wake()
 
 

@@ -152,9 +152,9 @@ class Stream:
         """See ``Link.publish``."""
         return await self.link.publish(subject, payload, headers={"Nats-Expected-Stream": self.name, **headers}, hasty=hasty)
 
-    async def say(self, subject: str, payload: bytes, *, headers: Mapping[str, str]) -> None:
-        """As ``publish``, but nobody is told what became of it."""
-        await self.link.say(subject, payload, headers={"Nats-Expected-Stream": self.name, **headers})
+    async def say(self, subject: str, payload: bytes, *, headers: dict[str, str]) -> None:
+        """As ``publish``, but nobody is told what became of it, nor whether it came into this stream."""
+        await self.link.say(subject, payload, headers=headers)
 
     async def get(self, seq: int) -> Message | None:
         """The message of that number; None where there is none."""
