@@ -39,7 +39,7 @@ from cdmd.extensions import Extensions, LeakWatch, LoopWatch, PluginContext, Reg
 from cdmd.extensions.leakwatch import LeakLimits
 from cdmd.identity.identifiers import Kinds
 from cdmd.intake.admission import EdgeLimits
-from cdmd.intake.courtesy import Courtesy
+from cdmd.intake.courtesy import AHEAD, AHEAD_OF_ANOTHER, Courtesy
 from cdmd.intake.door import Door
 from cdmd.intake.edge import Edge
 from cdmd.intake.queue import JournalQueue
@@ -148,7 +148,8 @@ class Parts:
     @cached_property
     def courtesy(self) -> Courtesy:
         """How bulk gives way."""
-        return Courtesy(self.clock, self.pipeline.wait_for_credit)
+        ahead = AHEAD_OF_ANOTHER if self.config.store.process == "own" else AHEAD
+        return Courtesy(self.clock, self.pipeline.wait_for_credit, ahead=ahead)
 
     @cached_property
     def budgets(self) -> Budgets:

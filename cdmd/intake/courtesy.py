@@ -25,6 +25,9 @@ AHEAD: Final = 1_000
 
 More would only take memory and turns of the interpreter (tests/bench/bulk.py)."""
 
+AHEAD_OF_ANOTHER: Final = 3_000
+"""The same where another process applies it: what is made meanwhile keeps neither waiting."""
+
 _LOOK: Final = 0.25
 _LONGEST: Final = 0.25
 """Seconds that bulk rests at most after each batch, however slow the machine is."""
@@ -33,11 +36,12 @@ _LONGEST: Final = 0.25
 class Courtesy:
     """Whether live events arrive now, and what bulk does then.
 
-    ``credit(connector, n)`` waits until fewer than ``n`` of the connector's events are durable and not applied.
+    ``credit(connector, n)`` waits until fewer than ``n`` of the connector's events are durable and not applied; where nobody
+    has to be given way to, ``ahead`` of a batch of bulk may be.
     """
 
-    def __init__(self, clock: Clock, credit: Callable[[str, int], Awaitable[None]]) -> None:
-        self._clock, self._credit = clock, credit
+    def __init__(self, clock: Clock, credit: Callable[[str, int], Awaitable[None]], *, ahead: int = AHEAD) -> None:
+        self._clock, self._credit, self._ahead = clock, credit, ahead
         self._bulky: dict[str, float] = {}  # when they went on last
         self._live = 0
         self._looked = clock.monotonic()
@@ -60,7 +64,7 @@ class Courtesy:
     async def give_way(self, connector: str) -> None:
         """Return when ``connector`` may go on with a batch of bulk."""
         began = self._bulky.setdefault(connector, self._clock.monotonic())
-        await self._credit(connector, 1 if self.wanted else AHEAD + 1)
+        await self._credit(connector, 1 if self.wanted else self._ahead + 1)
         if self.wanted:
             await self._clock.sleep(min(self._clock.monotonic() - began, _LONGEST))
         self._bulky[connector] = self._clock.monotonic()

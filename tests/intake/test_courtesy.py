@@ -6,7 +6,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from cdmd.intake.courtesy import AHEAD, Courtesy
+from cdmd.intake.courtesy import AHEAD, AHEAD_OF_ANOTHER, Courtesy
 from cdmd.models import Entry, Event
 from cdmd.testing import ManualClock
 
@@ -19,9 +19,9 @@ SECONDS = 0.25
 class World:
     """``busy``: so many seconds pass while the bulk's last batch is applied."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: int) -> None:
         self.clock, self.asked, self.busy = ManualClock(), list[tuple[str, int]](), 0.0
-        self.courtesy = Courtesy(self.clock, self.credit)
+        self.courtesy = Courtesy(self.clock, self.credit, **options)
 
     async def credit(self, connector: str, limit: int) -> None:
         self.asked.append((connector, limit))
@@ -105,3 +105,12 @@ async def test_when_no_more_events_arrive_bulk_goes_on_as_before() -> None:
     world.clock.advance(SECONDS)
     assert not world.courtesy.wanted
     assert await world.rested() == 0
+
+
+async def test_where_another_process_applies_it_more_of_bulk_is_made_ahead_but_while_events_arrive() -> None:
+    world = World(ahead=AHEAD_OF_ANOTHER)
+    await world.rested()
+    world.arrive(100)
+    world.clock.advance(SECONDS)
+    await world.rested()
+    assert world.asked == [("load", AHEAD_OF_ANOTHER + 1), ("load", 1)]
