@@ -8,6 +8,7 @@ from os import open as open_fd
 from typing import Final
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from cdmd.cli.plugin_path import extend_path
 from cdmd.cli.terminal import clean, coloured
@@ -65,6 +66,9 @@ def until_interrupted() -> Iterator[None]:
 
 
 def _complain(error: click.ClickException, name: str) -> int:
+    if isinstance(error, NoArgsIsHelpError):
+        error.show()  # a group by its name alone: what it has is what was asked
+        return error.exit_code
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
     click.echo(f"{name}: {clean(error.format_message())}", err=True)

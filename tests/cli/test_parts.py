@@ -163,6 +163,15 @@ def test_the_tables_of_the_control_api_name_each_path_and_problem() -> None:
     assert "| `not-found` | 404 | There is no such thing here. |" in problem_table().splitlines()
 
 
+@pytest.mark.parametrize("arguments", [(), ("profile",)])
+def test_a_group_by_its_name_alone_says_what_it_has(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, arguments, name="cdmctl") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == " ".join(("Usage: cdmctl", *arguments, "[OPTIONS] COMMAND [ARGS]..."))
+    assert "Commands:" in said
+    assert [line for line in said if line.startswith("cdmctl:")] == []
+
+
 def test_every_exit_status_is_named() -> None:
     assert [status for status, _ in exit_statuses()] == [0, 1, 2, 3, 4, 5, 6]
 
