@@ -254,7 +254,7 @@ def simulate(as_json: bool) -> None:
         return
     months = sorted({month for counts in found.values() for month in counts}, key=lambda month: (month != "now", month))
     rows = [[month, found["activities"][month], found["profiles"][month]] for month in months]
-    print_table(Table("what would go", ("month", "activities", "profiles"), rows))
+    print_table(Table("activities and profiles that would go", ("month", "activities", "profiles"), rows))
 
 
 @click.command("run")

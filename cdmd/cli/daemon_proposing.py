@@ -27,6 +27,8 @@ def proposed(file: Path, *, limit: int) -> RecordingSource:
         guess = probe(file)
     except (FormatFault, OSError) as error:
         raise CdmdError(f"{file} cannot be read: {error}") from error
+    if guess is None and file.stat().st_size == 0:
+        raise CdmdError(f"{file} is empty")
     if guess is None or not guess.columns:
         raise CdmdError(
             f"{file} is no table, JSON, XML, spreadsheet or Parquet file that could be told by its content; how to describe "

@@ -134,4 +134,4 @@ def _show(source: "RecordingSource", refused: str | None, limit: int) -> int:
     if refused is not None:
         click.echo(f"cdmd: the request would be refused: {refused}", err=True)
     sys.stdout.flush()
-    return 1 if refused is not None or source.faults else 0
+    return 1 if refused is not None or source.faults or source.trouble else 0

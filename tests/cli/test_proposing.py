@@ -74,6 +74,7 @@ def test_a_file_needs_no_configuration_and_a_connector_goes_before_a_file_of_its
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
+        (b"", "is empty"),
         (b"\x00\x01\x02", "is no table, JSON, XML, spreadsheet or Parquet file"),
         (b"A letter, with commas.\nAnd a second line.\n", "is no table"),
         (b"\x1f\x8b damaged", "cannot be read: "),

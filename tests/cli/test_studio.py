@@ -341,6 +341,11 @@ def test_cdmd_try_shows_two_pages_the_events_and_what_it_would_keep_and_keeps_no
     given.write_text("<html>")
     assert main(["try", "crm", "--config", str(config), "--input", str(given)]) == 2
     assert "not JSON that can be taken" in capsys.readouterr().err
+    served.api.token = "another"
+    assert main(["try", "crm", "--config", str(config)]) == 1
+    said = capsys.readouterr().err
+    assert "contacts: the source refuses the credential (status 401)" in said
+    assert "contacts: it would keep" not in said
 
 
 @pytest.mark.parametrize(("connector", "events"), [("crm", [3]), ("orders", [3, 1]), ("events", [3])])

@@ -30,7 +30,7 @@ class Looked(NamedTuple):
         waits = f"; {held} removals wait for approval (cdmctl snapshot)" if held else ""
         names = ", ".join(map(shown, denied[:5]))
         dated = f"; the newest file is {self.dated}: one of the two clocks is wrong" if self.dated else ""
-        return "the next look" + settling + waits + (f"; folders that cannot be looked into: {names}" if names else "") + dated
+        return "waits for the next look" + settling + waits + (f"; folders that cannot be looked into: {names}" if names else "") + dated
 
 
 def dated_ahead(modified: datetime | None, now: datetime) -> str | None:

@@ -53,19 +53,20 @@ class Collecting:
 async def sample(
     streams: Mapping[str, Stream], fetcher: Fetcher, source: Source, tell: Callable[[str], None], *, given: Path | None
 ) -> None:
-    """See above. Raises ``BadArguments`` for a file that is no answer."""
+    """See above; what went wrong leaves ``source`` unwell. Raises ``BadArguments`` for a file that is no answer."""
     collecting: Any = Collecting(source)
 
-    means = _telling(fetcher, source, tell)
+    means, troubles = _telling(fetcher, source, tell), list[str | None]()
     if given is not None:
         await _from_file(next(iter(streams.values())), collecting, given, tell)
     else:
         for stream in streams.values():
             if stream.settings.parent is None:
-                await _sampled(stream, collecting, means, tell)
+                troubles.append(await _sampled(stream, collecting, means, tell))
         for stream in streams.values():
             if stream.settings.parent is not None:
-                await _about_parents(stream, collecting, means, tell)
+                troubles += await _about_parents(stream, collecting, means, tell)
+        source.unwell("; ".join(filter(None, troubles)) or None)
     await source.emit(collecting.records)
 
 
@@ -91,7 +92,7 @@ def _telling(fetcher: Fetcher, source: Source, tell: Callable[[str], None]) -> M
     return Means(fetch, lambda: 0.0, say)
 
 
-async def _sampled(stream: Stream, collecting: Any, means: Means, tell: Callable[[str], None]) -> None:
+async def _sampled(stream: Stream, collecting: Any, means: Means, tell: Callable[[str], None]) -> str | None:
     walk = Walk(stream, collecting, means, place=Place(), about=About(most_pages=PAGES))
     look = await walk.look()
     tell(f"{stream.name}: {look.requests} requests, {look.records} records")
@@ -99,17 +100,22 @@ async def _sampled(stream: Stream, collecting: Any, means: Means, tell: Callable
         tell(f"{stream.name}: {look.trouble}")
     if look.warning is not None:
         tell(f"{stream.name}: {look.warning}")
-    tell(f"{stream.name}: it would keep: {shown(walk.place, stream.positions)}")
+    if look.trouble is None or look.records:
+        tell(f"{stream.name}: it would keep: {shown(walk.place, stream.positions)}")
+    return look.trouble
 
 
-async def _about_parents(stream: Stream, collecting: Any, means: Means, tell: Callable[[str], None]) -> None:
+async def _about_parents(stream: Stream, collecting: Any, means: Means, tell: Callable[[str], None]) -> list[str | None]:
+    troubles = list[str | None]()
     rows = [value for key, value in sorted(collecting.state.items()) if key.startswith(stream.due)]
     for row in rows[:_PARENTS]:
         about = About(msgspec.msgpack.decode(row), most_pages=1)
         walk = Walk(stream, collecting, means, place=Place(), about=about)
         look = await walk.look()
         tell(f"{stream.name}: {look.requests} requests, {look.records} records" + (f"; {look.trouble}" if look.trouble else ""))
+        troubles.append(look.trouble)
     tell(f"{stream.name}: it would ask about {len(rows)} records of its parent")
+    return troubles
 
 
 async def _from_file(stream: Stream, collecting: Any, given: Path, tell: Callable[[str], None]) -> None:
