@@ -30,7 +30,8 @@ class Looked(NamedTuple):
         waits = f"; {held} removals wait for approval (cdmctl snapshot)" if held else ""
         names = ", ".join(map(shown, denied[:5]))
         dated = f"; the newest file is {self.dated}: one of the two clocks is wrong" if self.dated else ""
-        return "waits for the next look" + settling + waits + (f"; folders that cannot be looked into: {names}" if names else "") + dated
+        folders = f"; folders that cannot be looked into: {names}" if names else ""
+        return f"waits for the next look{settling}{waits}{folders}{dated}"
 
 
 def dated_ahead(modified: datetime | None, now: datetime) -> str | None:
