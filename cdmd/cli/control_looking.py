@@ -136,12 +136,17 @@ _ALWAYS = frozenset(("events", "profiles", "activities", "dead_letters"))
 # ---- how it is shown -----------------------------------------------------------------------------------------------
 
 
+def _lasting(row: Mapping[str, Any]) -> str:
+    """Since when it is in another state than running is not known."""
+    return f"{row['state']}{' for' if row['state'] == 'running' else ', up for'} {span(row['uptime_seconds'])}"
+
+
 def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The status in a few lines."""
     queue, journal, store, disk, totals = (document[key] for key in ("queue", "journal", "store", "disk", "totals"))
     days = "" if disk["days_left"] is None else f", {disk['days_left']:.0f} days left at today's rate"
     return [
-        ("cdmd", f"{document['version']}, {document['state']} for {span(document['uptime_seconds'])}"),
+        ("cdmd", f"{document['version']}, {_lasting(document)}"),
         ("queue", f"{queue['events']} of {queue['max_events']} events, {size(queue['bytes'])} of {size(queue['max_bytes'])}"),
         ("journal", f"{journal['backlog']} waiting, {size(journal['bytes'])}{_servers(journal)}"),
         ("store", _store(store)),
@@ -178,7 +183,7 @@ def _node(row: Mapping[str, Any]) -> str:
     said = [f"{len(lanes)} lanes, {max(lanes.values(), default=0)} behind"]
     said += [f"{row['connectors']} connectors"] if row.get("connectors") else []
     said += [f"events visible within {span(row['freshness_seconds'])}"] if row.get("freshness_seconds") is not None else []
-    said += [f"{row['state']} for {span(row['uptime_seconds'])}"] if row.get("state") else []
+    said += [_lasting(row)] if row.get("state") else []
     said += [f"version {row['version']}"] if row.get("version") else []
     said += [f"silent for {span(silent)}"] if silent > _LATE else []
     said += [] if row.get("alike", True) else ["other settings than the one that leads"]

@@ -144,7 +144,7 @@ def profile_show(identifier: str, activities: int, as_json: bool) -> None:
     said = [("profile", found["id"]), ("created", found["created"]), ("updated", found["updated"])]
     print_pairs([*said, ("restricted", "stored, and not used")] if found.get("restricted") else said)
     kinds = ("kind", "value", "first_seen", "last_seen", "source")
-    _section("identifiers", kinds, [[row[key] for key in kinds] for row in found["identifiers"]])
+    _section("identifiers", kinds, [[row[key] for key in kinds] for row in found["identifiers"]], optional=("first seen",))
     told = {key: found["trait_sources"].get(key, {}) for key in found["traits"]}
     traits = [[key, value, told[key].get("time"), told[key].get("source")] for key, value in found["traits"].items()]
     _section("traits", ("name", "value", "time", "source"), traits)
@@ -157,10 +157,10 @@ def profile_show(identifier: str, activities: int, as_json: bool) -> None:
     _section("activities", shown, [[row[key] for key in shown] for row in found["activities"]])
 
 
-def _section(title: str, headers: tuple[str, ...], rows: list[list[Any]]) -> None:
+def _section(title: str, headers: tuple[str, ...], rows: list[list[Any]], *, optional: tuple[str, ...] = ()) -> None:
     if rows:
         click.echo(f"\n{title}")
-        print_table(Table(title, [header.replace("_", " ") for header in headers], rows))
+        print_table(Table(title, [header.replace("_", " ") for header in headers], rows, optional))
 
 
 def _print_line(line: Mapping[str, Any], *, reveal: bool) -> None:

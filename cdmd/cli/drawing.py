@@ -13,7 +13,8 @@ import click
 GAP: Final = "  "
 _FOLDED: Final = 32
 """The least breadth of a folded column before others are left out for it."""
-_PIECES: Final = re.compile(r"\S+\s*|\s+")
+_PIECES: Final = re.compile(r"\d{4}-\d\d-\d\d(?=T\d\d:)|\S+\s*|\s+")
+"""Words with what parts them from the next; a time may be folded behind its day."""
 _STYLES: Final[dict[str, dict[str, Any]]] = {
     "running": {"fg": "green"},
     "enabled": {"fg": "green"},

@@ -90,6 +90,12 @@ def test_a_narrow_terminal_leaves_optional_columns_out_and_folds_the_widest() ->
     assert max(map(len, narrow)) <= 40
 
 
+def test_a_time_that_does_not_fit_is_folded_behind_its_day() -> None:
+    rows = [["2026-11-24T03:17:02.250Z", "from 2026-11-24T03:17:02Z"]]
+    lines = table_lines(Table("things", ("when", "what"), rows), width=40)
+    assert [line.split() for line in lines[1:]] == [["2026-11-24", "from", "2026-11-24"], ["T03:17:02.250Z", "T03:17:02Z"]]
+
+
 def test_letters_of_the_east_are_two_columns_broad_and_what_is_too_long_is_folded_within_its_column() -> None:
     rows = [["名前", "x", ""], ["e\u0301", "wordwithoutaspace " + "名" * 12, "ok"]]
     lines = table_lines(Table("things", ("a", "what was said", "b"), rows), width=20)

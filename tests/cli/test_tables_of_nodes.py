@@ -16,6 +16,8 @@ def test_a_node_is_a_line_that_says_what_it_does_and_how_it_is() -> None:
     assert _node({**ROW, "leads": False, "lanes": {}, "silent_seconds": 8.0, "alike": False}) == (
         "n1:/s (ingest, process): 0 lanes, 0 behind, silent for 8 s, other settings than the one that leads"
     )
+    degraded = _node({**ROW, **more, "state": "degraded"})
+    assert "degraded, up for 90 s" in degraded, "it is not said that it was all that time"
     assert _node({**ROW, "lost": True, "silent_seconds": 80.0}) == "n1:/s: lost, last heard of 80 s ago"
 
 
