@@ -182,10 +182,10 @@ def _dead(letter: DeadLetter) -> TraceStep:
 
 def _parked(row: Parked) -> TraceStep:
     due = from_micros(row.due)
-    tried = "" if not row.attempts else f", {row.attempts} {'has' if row.attempts == 1 else 'have'} failed"
+    tried = "" if not row.attempts else f", {row.attempts} {'try has' if row.attempts == 1 else 'tries have'} failed"
     return TraceStep(
         step="parked",
-        text=f"waits for {row.extension}: {row.reason}; next try {show_time(due)}{tried}",
+        text=f"waits for {row.extension}: {row.reason}; next try {show_time(due.replace(microsecond=0))}{tried}",
         time=from_micros(row.since),
         facts={"extension": row.extension, "attempts": row.attempts, "due": due},
     )

@@ -24,6 +24,7 @@ from cdmd.kit.spans import SpanContext
 from cdmd.models import FAILED, Bury, Discard, Event, Extended, Fault, Hold, Micros, Outcome, show_time, to_micros
 
 _KEPT_DURATIONS: Final = 512
+_SECOND: Final = 1_000_000
 _SOONEST: Final = 0.1
 _LATEST: Final = 366 * 86_400.0
 _WITHHELD: Final = (5.0, 300.0)
@@ -134,6 +135,7 @@ class Caller:
         """Its figures now."""
         opened = self._breaker.open_until
         ahead = None if opened is None else max(0.0, opened - self._clock.monotonic())
+        until = None if ahead is None else self._in(ahead)  # it moves a little each time it is asked for
         durations = sorted(self._durations)
         return ExtensionState(
             plugin=self.plugin,
@@ -142,7 +144,7 @@ class Caller:
             failures=self._failures,
             running=running,
             waiting=waiting,
-            open_until=None if ahead is None else self._in(ahead),
+            open_until=None if until is None else Micros(-(-until // _SECOND) * _SECOND),
             p95_seconds=durations[int(len(durations) * 0.95)] if durations else None,
             seconds=self._seconds,
             error="; ".join(filter(None, (self._failure, self._error))) or None,

@@ -450,7 +450,9 @@ async def test_the_breaker_opens_after_five_failures_and_lets_one_probe_through(
         assert outcome.attempts == 2
         assert outcome.reason.startswith("it keeps failing and is let alone for a while: OSError at ")
         assert outcome.due >= to_micros(START + timedelta(seconds=29))
-        assert extensions.states()[0].open_until is not None
+        shown = extensions.states()[0].open_until
+        assert shown is not None
+        assert shown % 1_000_000 == 0, "the same whenever it is asked for"
         clock.advance(31)
         await extensions.run(event())
         assert len(calls) == 6, "one probe"
