@@ -25,6 +25,8 @@ _MOST_REQUESTS: Final = 4_096
 _TELL_AGAIN: Final = 60.0
 _LATER: Final = (("retry-after", "1"), ("connection", "close"))
 _WELL: Final = (("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store"))
+_TOO_MUCH: Final = (("content-type", "application/json"),)
+_WHY: Final = b"what the node that leads answers has more than the %d bytes that a message may have: ask that node itself"
 _TOO_LARGE: Final = (("content-type", "application/json"), ("connection", "close"))
 
 
@@ -172,10 +174,13 @@ class HandingOn(Handler):
 
 
 class Serving:
-    """For the node that leads: what others hand on goes to the ``handler`` of its own listeners."""
+    """For the node that leads: what others hand on goes to the ``handler`` of its own listeners.
 
-    def __init__(self, handler: Handler) -> None:
-        self._handler, self._shared = handler, Shared(handler, Limits())
+    An answer that has more than ``most`` bytes as it travels is answered 502 in its place.
+    """
+
+    def __init__(self, handler: Handler, *, most: int) -> None:
+        self._handler, self._shared, self._most = handler, Shared(handler, Limits()), most
 
     async def serve(self, message: bytes | None) -> bytes:
         """The answer to a request, as it travels; one that did not come whole (None) is to be sent again."""
@@ -186,7 +191,11 @@ class Serving:
         exchange.start(self._feed, exchange, sent.body)
         with anyio.move_on_after(PATIENCE):
             await exchange.done.wait()
-        return _ENCODE(exchange.said)
+        said = _ENCODE(exchange.said)
+        if len(said) <= self._most:
+            return said
+        structlog.get_logger().warning("answer_too_large", bytes=len(said), limit=self._most, status=exchange.said.status)
+        return _ENCODE(_Said(502, _TOO_MUCH, b'{"code":"answer_too_large","message":"%b"}' % (_WHY % self._most)))
 
     async def _feed(self, exchange: "_Carried", body: bytes) -> None:
         self._handler.begin(exchange)

@@ -80,9 +80,11 @@ class JetStreamJournal(Journal):
         tail = Tail(max_events=tail_events, max_bytes=tail_bytes)
         async with AsyncExitStack() as stack:
             link = await stack.enter_async_context(Link.open(place.access, name=f"cdmd {place.name}", patience=patience))
-            journal = cls(link, place, writer=new_id(), clock=clock, mark_path=mark_path, tail=tail)
-            held = await begin(link, place, clock=clock, meanwhile=meanwhile)
-            await journal._begin(new_id)
+            writer, held = new_id(), await begin(link, place, clock=clock, meanwhile=meanwhile)
+            while True:
+                journal = cls(link, place, writer=writer, clock=clock, mark_path=mark_path, tail=tail)
+                if await journal._begin(new_id):
+                    break
             if held is not None:
                 journal._held = partial(held[0].holds, held[1])
                 await stack.enter_async_context(kept(*held, clock=clock, ends=meanwhile is not None))
@@ -94,7 +96,8 @@ class JetStreamJournal(Journal):
                     await journal._checkpoint()
                     await journal.write_mark()
 
-    async def _begin(self, new_id: Callable[[], str]) -> None:
+    async def _begin(self, new_id: Callable[[], str]) -> bool:
+        """False where whoever led brought more into the bucket meanwhile, and wiped what that came from."""
         streams = self._streams
         for stream in (streams.kept, streams.changes, streams.entries):
             await stream.ensure()
@@ -109,8 +112,11 @@ class JetStreamJournal(Journal):
         self._division = checkpoint.division.into(self._division.number, behind=checkpoint.head)
         self.tenure = await self._lane.open(checkpoint.entries)
         await self._log.open(checkpoint.changes)
+        if await Beside(streams.kept, streams.bucket).load() != checkpoint:
+            return False
         await self._marker.check(Mark(self._id, self._head))
         await self._tell()
+        return True
 
     async def _tell(self) -> None:
         """Let all who read know up to where it reaches."""
@@ -236,11 +242,7 @@ class JetStreamJournal(Journal):
             self._entries.begin(stays, Seq(last + 1))
             await self._checkpoint()
             await self._tell()
-            await self._streams.entries.purge(stays)
-            kept, bucket = self._streams.kept, self._streams.bucket
-            for subject in await kept.subjects(bucket.patches):
-                if bucket.patched(subject) < stays:
-                    await kept.replace(subject, None)
+            await self._streams.drop(before=stays)
         return pruned
 
     @override
@@ -309,8 +311,7 @@ class JetStreamJournal(Journal):
         try:
             infos = [await stream.info() for stream in self._streams[:3]]
         except CdmdError as error:
-            failure = self._failure or str(error)
-            return JournalStatistics(first=first, head=self._head, bytes=0, failure=failure, server=server)
+            return JournalStatistics(first=first, head=self._head, bytes=0, failure=self._failure or str(error), server=server)
         return JournalStatistics(
             first=first,
             head=self._head,
@@ -330,8 +331,7 @@ class JetStreamJournal(Journal):
 
     @override
     async def verify(self) -> list[str]:
-        found = self._entries.faults(Seq(0), head=self._head, end=self._lane.end)
-        faults = [f"journal: {fault}" async for fault in found]
+        faults = [f"journal: {one}" async for one in self._entries.faults(Seq(0), head=self._head, end=self._lane.end)]
         try:
             await self._marker.check(Mark(self._id, self._head))
         except Damaged as error:

@@ -32,10 +32,12 @@ class LeadingJournal(JetStreamJournal, Answering, Divided):
         self._reader = LaneReader(self._streams.entries, self._entries, known=self._reached)
 
     @override
-    async def _begin(self, new_id: Callable[[], str]) -> None:
-        await super()._begin(new_id)
+    async def _begin(self, new_id: Callable[[], str]) -> bool:
+        if not await super()._begin(new_id):
+            return False
         self._fences.load({key: value async for key, value in self.scan(OWNER, b"")})
         await forget_others(self._streams.entries, self._division.number)
+        return True
 
     @override
     async def append(self, appends: Sequence[Append]) -> Seq:
@@ -56,7 +58,7 @@ class LeadingJournal(JetStreamJournal, Answering, Divided):
 
     @override
     async def answer(self, take: Take, public: Any = None) -> None:
-        serve = None if public is None else Serving(public).serve
+        serve = None if public is None else Serving(public, most=self._link.max_payload).serve
         answers = Answers(take, serve)
 
         async def answered(message: bytes) -> bytes | None:

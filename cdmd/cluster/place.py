@@ -32,6 +32,13 @@ class Streams(NamedTuple):
     kept: Stream
     bucket: Bucket
 
+    async def drop(self, *, before: int) -> None:
+        """Remove the entries in front of that message, and what stands in for them."""
+        await self.entries.purge(before)
+        for subject in await self.kept.subjects(self.bucket.patches):
+            if self.bucket.patched(subject) < before:
+                await self.kept.replace(subject, None)
+
     @classmethod
     def of(cls, place: Place, link: Link) -> Self:
         """They are made by ``ensure`` of each."""

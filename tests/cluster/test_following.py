@@ -10,6 +10,7 @@ import anyio
 import msgspec
 import pytest
 
+from cdmd.cluster.beside import Beside
 from cdmd.cluster.commits import Commits, Frame
 from cdmd.cluster.connection import Access
 from cdmd.cluster.entries import Piece, encode_piece
@@ -188,6 +189,31 @@ async def test_nor_when_it_stood_still_between_asking_who_writes_and_writing(
         kept = {key: value for key, value in by_new.items() if value is not None}
         assert await journal.get("shop", [b"a"]) == kept
         assert await journal.counts() == {("shop", "refused"): 3}
+
+
+async def test_what_is_brought_into_the_bucket_while_another_one_opens_the_journal_is_not_missed(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither counts that came with no entry nor state, whose changes are wiped before they are read."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    async with writing(place, tmp_path / "old") as old:
+        await old.append([Append(connector="shop", state={b"a": b"1", b"b": b"1"}, counts={"refused": 1})])
+        load, loaded = Beside.load, list[Beside]()
+
+        async def and_meanwhile(beside: Beside) -> Any:
+            found = await load(beside)
+            loaded.append(beside)
+            if len(loaded) == 1:
+                await old.append([Append(connector="shop", state={b"a": b"2", b"b": None}, counts={"refused": 2})])
+                await old.settled()
+            return found
+
+        monkeypatch.setattr(Beside, "load", and_meanwhile)
+        async with writing(place, tmp_path / "new") as new:
+            assert await new.get("shop", [b"a", b"b"]) == {b"a": b"2"}
+            assert await new.counts() == {("shop", "refused"): 3}
+            assert await new.append([append_of(1)]) == 1
 
 
 async def test_nor_where_all_that_the_other_one_wrote_is_pruned(place: Place, tmp_path: Path) -> None:

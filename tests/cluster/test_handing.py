@@ -19,6 +19,7 @@ from cdmd.kit.listener import listen
 from cdmd.kit.serving import bind
 
 pytestmark = pytest.mark.anyio
+MOST = 1_000
 
 
 @asynccontextmanager
@@ -78,7 +79,7 @@ ODD = {
 @pytest.mark.parametrize("answer", ODD.values(), ids=ODD)
 async def test_an_odd_answer_is_the_same_as_where_nobody_hands_it_on(answer: tuple[Any, Any, Any]) -> None:
     said = []
-    for handler in (Odd(answer), handing_on(Serving(Odd(answer)).serve)):
+    for handler in (Odd(answer), handing_on(Serving(Odd(answer), most=MOST).serve)):
         async with listening(handler) as client:
             found = await client.get("/hooks/a")
             said.append((found.status_code, found.headers.get("x-odd"), found.content))
@@ -87,7 +88,7 @@ async def test_an_odd_answer_is_the_same_as_where_nobody_hands_it_on(answer: tup
 
 @pytest.mark.parametrize("status", [10**30, 99, None, "fine"])
 async def test_a_status_that_is_none_is_a_500(status: Any) -> None:
-    async with listening(handing_on(Serving(Odd((status, (), b""))).serve)) as client:
+    async with listening(handing_on(Serving(Odd((status, (), b"")), most=MOST).serve)) as client:
         assert (await client.get("/hooks/a")).status_code == 500
 
 
@@ -106,7 +107,7 @@ async def test_a_body_that_no_connector_takes_is_refused_here_and_not_sent(*, ch
 
     async def send(request: bytes) -> bytes:
         sent.append(request)
-        return await Serving(Odd((200, (), b""))).serve(request)
+        return await Serving(Odd((200, (), b"")), most=MOST).serve(request)
 
     def pieces(size: int) -> Iterator[bytes]:
         yield from (b"x" for _ in range(size))
@@ -140,7 +141,7 @@ async def test_heads_and_requests_are_bounded_too_and_what_is_not_taken_is_told_
     async def send(request: bytes) -> bytes:
         held.append(request)
         await gate.wait()
-        return await Serving(Odd((200, (), b""))).serve(request)
+        return await Serving(Odd((200, (), b"")), most=MOST).serve(request)
 
     said, handler = list[int](), handing_on(send, **bounds)
     with capture_logs() as lines:
@@ -193,3 +194,12 @@ async def test_whoever_waits_when_this_node_takes_the_place_of_one_that_hangs_is
         await half.aclose()
     assert said == [(503, "1", "close")]
     assert (handler._bytes, handler._waiting) == (0, set())
+
+
+@pytest.mark.parametrize(("length", "status"), [(900, 200), (1_001, 502)])
+async def test_an_answer_that_no_message_can_hold_is_said_to_be_one(length: int, status: int) -> None:
+    with capture_logs() as logs:
+        async with listening(handing_on(Serving(Odd((200, (), b"x" * length)), most=MOST).serve)) as client:
+            found = await client.get("/export")
+    assert found.status_code == status
+    assert ("answer_too_large" in found.text) == bool(logs) == (status == 502)
