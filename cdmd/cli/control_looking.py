@@ -12,7 +12,7 @@ from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.tables import connector_table, plugin_table, stream_table, target_table
 from cdmd.cli.terminal import note, print_json, print_pairs, print_table, span
 from cdmd.errors import NotFound, Unreachable
-from cdmd.kit.measures import size
+from cdmd.kit.measures import several, size
 
 
 @click.command
@@ -156,7 +156,7 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("disk", f"{size(disk['free_bytes'])} free{days}"),
         (
             "totals",
-            ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items() if count or name in _ALWAYS),
+            ", ".join(several(count, name.replace("_", " ")) for name, count in totals.items() if count or name in _ALWAYS),
         ),
     ]
 

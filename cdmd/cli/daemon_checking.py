@@ -12,6 +12,7 @@ from cdmd.cli.roles import ROLE
 from cdmd.config.roles import role_problems
 from cdmd.config.schema import Config
 from cdmd.errors import ConfigInvalid
+from cdmd.kit.measures import several
 from cdmd.store.checking import verify_store
 from cdmd.store.feeds import verify_feeds
 from cdmd.store.files import StateDirectory
@@ -62,9 +63,9 @@ def check(config: Path | None, *, as_json: bool, online: bool, quiet: bool, role
         click.echo(f"warning: {warning}", err=True)
     if not quiet:
         files = ", ".join(loaded.files) or "embedded defaults"
-        targets = f", {len(loaded.targets)} target(s)" if loaded.targets else ""
-        warned = f", {len(loaded.warnings)} warning(s)" if loaded.warnings else ""
-        click.echo(f"{files}: {len(loaded.connectors)} connector(s){targets}, no mistakes{warned}")
+        targets = f", {several(len(loaded.targets), 'targets')}" if loaded.targets else ""
+        warned = f", {several(len(loaded.warnings), 'warnings')}" if loaded.warnings else ""
+        click.echo(f"{files}: {several(len(loaded.connectors), 'connectors')}{targets}, no mistakes{warned}")
     return 0
 
 
@@ -108,7 +109,7 @@ def verify(config: Path | None, state_dir: Path | None, *, as_json: bool) -> int
     else:
         for problem in problems:
             click.echo(problem)
-        damaged = f"{len(problems)} problem(s) found; put a backup in place with: cdmd restore FILE"
+        damaged = f"{several(len(problems), 'problems')} found; put a backup in place with: cdmd restore FILE"
         whole = _WHOLE[elsewhere is None, not directory.elsewhere.exists()]
         click.echo(f"{directory.root}: {damaged if problems else whole}")
         if elsewhere:

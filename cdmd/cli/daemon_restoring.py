@@ -11,6 +11,7 @@ from cdmd.daemon.erasing import RESTORED
 from cdmd.daemon.suppressing import LISTED, OWNER, PURPOSE, key_check, suppression_row
 from cdmd.errors import BadArguments, CdmdError
 from cdmd.identity.identifiers import Kinds
+from cdmd.kit.measures import several
 from cdmd.privacy.listing import read_list
 from cdmd.privacy.suppressions import Suppressions
 from cdmd.store.files import StateDirectory
@@ -67,7 +68,9 @@ def restore(file: Path, config: Path | None, state_dir: Path | None, listed: Pat
         click.echo(json.dumps({**shown, "suppressions": count}))
     else:
         click.echo(f"restored the backup of {manifest.created} into {root} (journal up to {manifest.head})")
-        click.echo(f"{count} suppression(s) from here are in force, and are applied to it before the daemon listens")
+        if count:
+            said = several(count, "suppressions")
+            click.echo(f"in force from here, and applied to it before the daemon listens: {said}")
 
 
 def _own(config: Config) -> Path:

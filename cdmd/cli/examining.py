@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
 from cdmd.cli.terminal import span
-from cdmd.kit.measures import size
+from cdmd.kit.measures import several, size
 
 Severity = Literal["problem", "warning"]
 _FULL_QUEUE: Final = 0.8
@@ -99,7 +99,7 @@ def _letters(status: Mapping[str, Any], letters: Sequence[Mapping[str, Any]], no
     total = status["totals"]["dead_letters"]
     for source, count in Counter(one["source"] for one in recent).most_common(5):
         code, most = Counter(one["code"] for one in recent if one["source"] == source).most_common(1)[0]
-        said = f"{count} dead letter(s) within an hour, {most} of them with the fault {code}"
+        said = f"{several(count, 'dead letters')} within an hour, {most} of them with the fault {code}"
         connector = source.partition(".")[0]
         do = f"cdmctl dead-letters list --connector {connector}; mend the cause, reload, then dead-letters retry"
         yield Finding("warning", source, said, do)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from cdmd.daemon.parts import Parts
+from cdmd.kit.measures import several
 
 EVERY: Final = 5.0
 _WELL: Final = frozenset(("running", "paused", "starting"))
@@ -13,7 +14,7 @@ def status_line(parts: Parts) -> str:
     """The daemon's state, how many connectors there are, and which of them are not well."""
     names = [live.config.name for live in parts.connectors]
     unwell = [f"{name} {state}" for name in names if (state := parts.supervisor.state(name).state) not in _WELL]
-    told = [parts.state, f"{len(names)} connector{'' if len(names) == 1 else 's'}", *unwell[:_MOST_NAMES]]
+    told = [parts.state, several(len(names), "connectors"), *unwell[:_MOST_NAMES]]
     if len(unwell) > _MOST_NAMES:
         told.append(f"and {len(unwell) - _MOST_NAMES} more")
     ready, problems = parts.readiness()

@@ -3,10 +3,12 @@
 Not here: how they are written in the configuration (``quantities``).
 """
 
+import re
 from typing import Final
 
 _KIB: Final = 1024
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_LAST: Final = re.compile(r"(ies|s)\b")
 
 
 def size(count: float) -> str:
@@ -15,6 +17,11 @@ def size(count: float) -> str:
     while amount >= _KIB and len(units) > 1:
         amount, units = amount / _KIB, units[1:]
     return f"{amount:.0f} {units[0]}" if units[0] == "B" or amount >= 10 else f"{amount:.1f} {units[0]}"  # noqa: PLR2004
+
+
+def several(count: int, things: str) -> str:
+    """So many of them: ``things`` is the plural of something whose first word ends in -s or -ies."""
+    return f"{count} {_LAST.sub(lambda found: 'y' if found[0] == 'ies' else '', things, count=1) if count == 1 else things}"
 
 
 def span(seconds: float) -> str:

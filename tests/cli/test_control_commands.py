@@ -127,7 +127,7 @@ def test_the_status_says_what_is_running_and_how_well(full: Daemon, cdmctl: Cdmc
     ended = cdmctl("status")
     assert "cdmd     0.1.0, running for 12 s" in ended.out
     assert "disk     16 GiB free, 80 days left at today's rate" in ended.out
-    assert "totals   1 events, 1 profiles" in ended.out
+    assert "totals   1 event, 1 profile" in ended.out
     assert [line.split()[:5] for line in ended.out.splitlines() if line.startswith(("NAME", "shop"))] == [
         ["NAME", "TYPE", "STATE", "FRESHNESS", "RECEIVED"],
         ["shop", "webhook", "running", "-", "of"],

@@ -108,7 +108,7 @@ def test_check_warns_of_plugins_that_are_not_there(cdmd: Any, config: Any) -> No
     said = cdmd("check", "--config", file)
     assert said == (
         0,
-        f"{file}: 1 connector(s), no mistakes, 2 warning(s)\n",
+        f"{file}: 1 connector, no mistakes, 2 warnings\n",
         (
             "warning: plugins.builtni: it is configured but not installed (did you mean builtin?)\n"
             "warning: plugins.nosuch: it is configured but not installed\n"
@@ -118,10 +118,10 @@ def test_check_warns_of_plugins_that_are_not_there(cdmd: Any, config: Any) -> No
 
 def test_check_says_what_it_looked_at_unless_it_is_to_be_quiet(cdmd: Any, config: Any) -> None:
     file = config(WEBHOOK)
-    assert cdmd("check", "--config", file)[:2] == (0, f"{file}: 1 connector(s), no mistakes\n")
+    assert cdmd("check", "--config", file)[:2] == (0, f"{file}: 1 connector, no mistakes\n")
     assert cdmd("check", "--config", file, "--quiet") == (0, "", "")
     target = '[targets.crm]\ntype = "webhook"\nurl = "https://crm.example/in"\nsign = false\nevents = ["order.*"]\n'
-    assert cdmd("check", "--config", config(WEBHOOK + target)).out == f"{file}: 1 connector(s), 1 target(s), no mistakes\n"
+    assert cdmd("check", "--config", config(WEBHOOK + target)).out == f"{file}: 1 connector, 1 target, no mistakes\n"
     config(WEBHOOK)
     assert json.loads(cdmd("check", "--config", file, "--json").out) == {"valid": True, "problems": [], "warnings": []}
 
@@ -136,7 +136,7 @@ def test_check_warns_of_a_secret_that_stands_in_the_file(cdmd: Any, config: Any)
 
 
 def test_check_without_a_file_looks_at_the_defaults(cdmd: Any) -> None:
-    assert cdmd("check").out == "embedded defaults: 1 connector(s), no mistakes\n"
+    assert cdmd("check").out == "embedded defaults: 1 connector, no mistakes\n"
 
 
 # ---- run -------------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_restore_takes_along_who_was_suppressed_here_and_a_list_made_with_the_sa
         listed.write_text(daemon.cdmctl("suppressions", "export").stdout)
         assert daemon.stop() == 0
     said = cdmd("restore", backup, "--config", file)
-    assert said.out.endswith("1 suppression(s) from here are in force, and are applied to it before the daemon listens\n")
+    assert said.out.endswith("in force from here, and applied to it before the daemon listens: 1 suppression\n")
     (tmp_path / "state" / "journal.db").write_bytes(b"no database at all, and long enough to be none" * 100)
     said = cdmd("restore", backup, "--config", file, "--json")
     assert json.loads(said.out)["suppressions"] == 0
@@ -339,7 +339,7 @@ def test_verify_names_damage_and_ends_with_1(cdmd: Any, config: Any, monkeypatch
         store.write(b"\xff" * 4096)
     said = cdmd("verify", "--config", file)
     assert said.status == 1
-    assert "problem(s) found" in said.out
+    assert " found; put a backup" in said.out
     with StateDirectory(tmp_path / "state").held():
         assert "is used by another cdmd" in cdmd("verify", "--config", file).err
 

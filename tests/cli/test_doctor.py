@@ -176,7 +176,7 @@ def test_dead_letters_that_are_new_are_told_by_source_with_their_commonest_fault
     letters = [letter(1, "crm.contacts", "mapping"), letter(2, "crm.contacts", "mapping"), letter(3, "crm.contacts", "where")]
     totals = Totals(events=0, profiles=0, activities=0, dead_letters=4)
     (one,) = found(letters=[*letters, letter(90, "shop", "mapping")], totals=totals)
-    assert (one.about, one.what) == ("crm.contacts", "3 dead letter(s) within an hour, 2 of them with the fault mapping")
+    assert (one.about, one.what) == ("crm.contacts", "3 dead letters within an hour, 2 of them with the fault mapping")
     assert "--connector crm;" in one.do
     (old,) = found(letters=[letter(90, "shop", "mapping")], totals=msgspec.structs.replace(totals, dead_letters=1))
     assert "none of them new" in old.what

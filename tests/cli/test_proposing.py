@@ -57,7 +57,7 @@ def test_what_is_proposed_can_be_pasted_and_brings_the_events_that_were_shown(tm
     assert (found["path"], found["files"]) == (str(tmp_path), ["kunder_*.csv"])
     again = tried(tmp_path, "kunder", "--config", str(config), "--limit", "2")
     assert (again.status, again.events[0]["traits"]) == (0, first.events[0]["traits"])
-    assert again.said.startswith("1 file(s) match (kunder_2026-11-29.csv)")
+    assert again.said.startswith("1 file matches (kunder_2026-11-29.csv)")
 
 
 def test_a_file_needs_no_configuration_and_a_connector_goes_before_a_file_of_its_name(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing_extensions import override
 from cdmd.cli.demo.part import CUSTOMER, EMAIL, Delivery, Expected, Part, Stage, secret_file
 from cdmd.cli.demo.serving import JsonServer
 from cdmd.cli.demo.telling import took
+from cdmd.kit.measures import several
 
 NOTICES: Final = 12
 RESPONSE: Final = "R_joe"
@@ -66,7 +67,7 @@ class Survey(Part):
             stage.deliver(notice(self._shared))
         stage.telling.fact("answered", f"200 to {NOTICES} notifications, each on the disk; none of them says who or what")
         stage.settle()
-        requests = f"{self.api.asked} request{'' if self.api.asked == 1 else 's'}"
+        requests = several(self.api.asked, "requests")
         stage.telling.fact(
             "fetched", f"by {requests} to the survey's API; stored {took(monotonic() - begun)} after the first notice"
         )

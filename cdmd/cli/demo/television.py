@@ -19,6 +19,7 @@ from typing_extensions import override
 from cdmd.cli.demo.part import SERIAL, Delivery, Expected, Sender, Stage, secret_file
 from cdmd.cli.demo.serving import JsonServer
 from cdmd.errors import CdmdError
+from cdmd.kit.measures import several
 
 PLUGIN: Final = "warranty"
 TERMS: Final = {"covered": True, "until": "2027-06-30"}
@@ -98,7 +99,7 @@ class Television(Sender):
         terms = TERMS if self.plugin else None
         readings = [one for one in customer["activities"] if one["type"] == "tv.runtime"]
         if without := sum(one["data"].get("warranty") != terms for one in readings):
-            found.append(f"{without} reading(s) are without the contract's terms")
+            found.append(f"without the contract's terms: {several(without, 'readings')}")
         return found
 
 

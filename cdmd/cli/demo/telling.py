@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from cdmd.cli.terminal import clean
+from cdmd.kit.measures import several
 
 _WIDTH: Final = 15
 _SECOND: Final = 1.0
@@ -65,8 +66,7 @@ def customer_line(customer: Any) -> str:
     known = ", ".join(f"{one['kind']} {one['value']}" for one in customer["identifiers"])
     hours = customer["indicators"].get("tv_hours")
     more = "" if hours is None else f"; television: {hours:,.0f} hours"
-    count = len(customer["activities"])
-    return f"one customer: {known}{more}; {count} event{'' if count == 1 else 's'}"
+    return f"one customer: {known}{more}; {several(len(customer['activities']), 'events')}"
 
 
 def took(seconds: float) -> str:

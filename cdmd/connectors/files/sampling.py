@@ -25,6 +25,7 @@ from cdmd.connectors.files.taking import Progress
 from cdmd.connectors.probing import Guess, otherwise
 from cdmd.contracts import Source
 from cdmd.errors import BadArguments
+from cdmd.kit.measures import several
 
 _NAMED: Final = 5
 
@@ -105,7 +106,10 @@ async def _look(
         tell(sentence)
     some = ", ".join(shown(one.path) for one in found)
     more = f" ({some}{', ...' if count - refused > len(found) else ''})" if found else ""
-    tell(f"{count} file(s) match{more}" + (f"; {refused} of them are never read" if refused else ""))
+    tell(
+        f"{several(count, 'files')} {'matches' if count == 1 else 'match'}{more}"
+        + (f"; {refused} of them are never read" if refused else "")
+    )
     if (dated := dated_ahead(watcher.modified(seen.newest), now)) is not None:
         tell(f"the newest of them is {dated}: one of the two clocks is wrong (no file's date is relied on)")
     return found

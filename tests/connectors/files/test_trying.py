@@ -56,7 +56,7 @@ def area(tmp_path: Path) -> Path:
 def test_the_file_that_would_be_read_first_is_shown_and_stays(tmp_path: Path, area: Path) -> None:
     done = tried(tmp_path, local(area), "--limit", "2")
     assert (done.status, done.emails) == (0, ["u0@example.com", "u1@example.com"])
-    assert "2 file(s) match (a.csv, b.csv)" in done.said
+    assert "2 files match (a.csv, b.csv)" in done.said
     assert "there are more events" in done.said
     assert sorted(path.name for path in area.iterdir()) == ["a.csv", "b.csv", "other.txt"]
 
