@@ -74,10 +74,10 @@ def _winners(
     """The owners after their merges, with their profiles, whose newest activities go into ``newest``."""
     profiles = Profiles()
     gone: dict[ProfileKey, ProfileKey] = {}
-    while missing := set(owners.values()) - profiles.keys():
+    while missing := set(owners.values()) - profiles.bodies.keys():
         found = _profiles(tables, missing, newest)
         moved = {key: ProfileKey(state.merged_into) for key, state in found.states.items() if state.merged_into is not None}
-        if missing - found.keys() or missing & gone.keys():
+        if len(found) < len(missing) or missing & gone.keys():
             raise Damaged("the store is damaged: identifiers belong to profiles that are not there; cdmd verify says more")
         gone |= moved
         profiles.bodies |= found.bodies
@@ -97,14 +97,16 @@ def _winner(key: ProfileKey, gone: Mapping[ProfileKey, ProfileKey]) -> ProfileKe
 def owners_of(tables: Tables, pairs: Sequence[Pair]) -> dict[Pair, ProfileKey]:
     """Whose these identifiers were when they were last written; merges come on top of it."""
     kinds: dict[str, int] = dict(tables.rows("kinds"))
-    wanted: dict[str, set[str]] = defaultdict(set)
-    for kind, value in pairs:
-        wanted[kind].add(value)
+    wanted: dict[str, dict[str, Pair]] = defaultdict(dict)
+    for pair in pairs:
+        wanted[pair[0]][pair[1]] = pair
+    # By the very pairs that events are looked up with: what is the same need not be compared.
     return {
-        (kind, value): profile
+        asked: profile
         for kind, values in wanted.items()
         if kind in kinds
         for value, profile in tables.owners(kinds[kind], sorted(values))
+        if (asked := values.get(value)) is not None
     }
 
 
@@ -125,8 +127,8 @@ def write(tables: Tables, changes: Changes, found: Found, *, now: datetime) -> N
     write_audiences(tables, changes)
     _write_seen(tables, changes, found, now=now)
     tables.insert("put_merges", list(map(merge_row, changes.merges)))
-    came, living = len(changes.newcomers), Profiles.of(changes.profiles).living()
-    before = Profiles.of(found.known.profiles).living().intersection(changes.profiles)
+    came, living, known = len(changes.newcomers), Profiles.of(changes.profiles).living(), Profiles.of(found.known.profiles)
+    before = known.living().intersection(changes.profiles)
     totals = Counter(
         events=len(changes.activities) + came,
         activities=len(changes.activities) + came,
@@ -148,16 +150,16 @@ def _chained(
     """The activities' rows, each with the one before it of its profile, and which is each profile's newest then."""
     ordered = sorted(activities, key=_seq)
     newest = dict(found.newest)
-    unasked = {one.profile for one in ordered if one.profile is not None} - found.known.profiles.keys()
+    unasked = {one.profile for one in ordered if one.profile is not None}.difference(found.known.profiles)
     there = sorted(key for key in unasked if key < found.known.next_profile)
     newest.update(tables.rows_in("newest_in", there))
-    rows, ahead = [], {}
+    rows, ahead = [], dict[ProfileKey, Seq]()
     for one in ordered:
-        if one.profile is None:
-            rows.append((*activity_row(one), None))
+        if (profile := one.profile) is None:
+            rows.append(activity_row(one, None))
         else:
-            rows.append((*activity_row(one), newest.get(one.profile)))
-            newest[one.profile] = ahead[one.profile] = one.seq
+            rows.append(activity_row(one, newest.get(profile)))
+            newest[profile] = ahead[profile] = one.seq
     return rows, ahead
 
 
@@ -169,10 +171,10 @@ def write_people(tables: Tables, changes: Changes, newest: Mapping[ProfileKey, S
     came, activities = newcomer_rows(changes.newcomers)
     held = Profiles.of(changes.profiles)
     bodies = held.bodies | {key: (state.public, pack_profile(state)) for key, state in held.states.items()}
-    people = [(*profile_row(key, public, body), newest.get(key)) for key, (public, body) in bodies.items()]
+    people = [profile_row(key, public, body, newest.get(key)) for key, (public, body) in bodies.items()]
     tables.insert("put_profiles", sorted([*people, *came], key=_first) if people else came)
-    moved = sorted((key, seq) for key, seq in newest.items() if key not in changes.profiles)
-    tables.run_many("chain_ahead", [(seq, key) for key, seq in moved])
+    moved = sorted(newest.keys() - bodies.keys())
+    tables.run_many("chain_ahead", [(newest[key], key) for key in moved])
     owned = [(pair, one.key) for one in changes.newcomers for pair in one.pairs]
     owned += changes.owners.items()
     kinds = _kinds(tables, {kind for (kind, _), _ in owned})

@@ -150,7 +150,7 @@ def _revise_activities(
             if left is None:
                 gone.append(one)
             elif left is not one:
-                seq, _, _, kept, body = activity_row(left)
+                seq, _, _, kept, body, _ = activity_row(left, None)
                 tables.run("revise_activity", (kept, body, seq))
                 changed += 1
         cut_out(tables, gone)

@@ -48,7 +48,7 @@ def _place(tables: Tables, part: dict[Seq, tuple[ProfileKey, Seq | None]], regro
         key, ahead = part[one.seq]
         rule = regrouped.rules.get(one.seq, one.rule)
         if (one.profile, one.rule) != (key, rule):
-            seq, _, _, sum_, body = activity_row(msgspec.structs.replace(one, profile=key, rule=rule))
+            seq, _, _, sum_, body, _ = activity_row(msgspec.structs.replace(one, profile=key, rule=rule), None)
             rows.append((key, ahead, sum_, body, seq))
         elif before != ahead:
             links.append((ahead, one.seq))

@@ -27,6 +27,7 @@ from cdmd.models import (
     Profiles,
     ProfileState,
     Queued,
+    Seq,
     pack_activity,
     unpack_profile,
 )
@@ -113,9 +114,9 @@ def _damaged(what: str, named: object) -> Damaged:
     return Damaged(f"the store is damaged: {what} {named} does not match its checksum; mend it with: cdmd restore FILE")
 
 
-def profile_row(key: ProfileKey, public: str, body: bytes) -> tuple[Any, ...]:
-    """(id, public, sum, body)."""
-    return key, public, row_sum((key, public), body), body
+def profile_row(key: ProfileKey, public: str, body: bytes, newest: Seq | None) -> tuple[Any, ...]:
+    """(id, public, sum, body, newest)."""
+    return key, public, row_sum((key, public), body), body, newest
 
 
 def read_profile(row: Sequence[Any]) -> ProfileState:
@@ -157,11 +158,11 @@ def identifier_row(kind: int, value: str, profile: ProfileKey) -> tuple[Any, ...
     return (kind, value, profile, row_sum((kind, value, profile)))
 
 
-def activity_row(one: Activity) -> tuple[Any, ...]:
-    """(seq, profile, time, sum, body)."""
+def activity_row(one: Activity, before: Seq | None) -> tuple[Any, ...]:
+    """(seq, profile, time, sum, body, before)."""
     seq, profile, time = columns = one.seq, one.profile, one.time
     body = pack_activity(one.event, one.rule, one.trace, clock_ahead=one.clock_ahead)
-    return seq, profile, time, row_sum(columns, body), body
+    return seq, profile, time, row_sum(columns, body), body, before
 
 
 def read_activity(row: Sequence[Any]) -> Activity:
