@@ -16,9 +16,11 @@ _NAMES = itertools.count()
 
 
 @asynccontextmanager
-async def writing(place: Place, folder: Path) -> AsyncIterator[JetStreamJournal]:
+async def writing(place: Place, folder: Path, *, writer: str | None = None) -> AsyncIterator[JetStreamJournal]:
     mark = folder / "mark"
-    opened = JetStreamJournal.open(place, clock=HandClock(), mark_path=mark, new_id=lambda: f"w{next(_NAMES)}", tail_events=0)
+    opened = JetStreamJournal.open(
+        place, clock=HandClock(), mark_path=mark, new_id=lambda: writer or f"w{next(_NAMES)}", tail_events=0
+    )
     async with opened as journal:
         yield journal
 

@@ -1,6 +1,9 @@
 """Lanes of a journal on a real nats-server, each read without the others."""
 
 import itertools
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -218,6 +221,66 @@ async def test_servers_that_are_killed_and_begin_again_bring_the_rest(tmp_path: 
                         break
                     except NotDurable:
                         await anyio.sleep(0.05)
+
+
+async def test_whoever_reads_lanes_has_of_a_writer_that_is_killed_what_the_next_one_finds(
+    nats: NatsServer, place: Place, tmp_path: Path
+) -> None:
+    """In between the messages of a commit, too: what was not whole is nobody's, and its numbers are given anew."""
+    async with writing(place, tmp_path):
+        pass
+    found, at = dict[int, Any](), Seq(0)
+    async with FollowedJournal.open(place, clock=HandClock()) as followed, anyio.create_task_group() as tasks:
+
+        async def reads() -> None:
+            nonlocal at
+            while True:
+                await followed.wait(at)
+                told = await followed.read_lanes(ALL, 3, at, limit=50)
+                assert told is not None
+                entries, at = told
+                assert not found.keys() & {one.seq for one in entries}
+                found.update({one.seq: one.entry for one in entries})
+
+        tasks.start_soon(reads)
+        for kill_after in (3, 8, 20):
+            await anyio.to_thread.run_sync(_write_and_kill, nats.url, place.name, tmp_path, kill_after)
+            async with writing(place, tmp_path) as journal:
+                await journal.append([append_of(0, 1, 2, first=10**6)])
+                with anyio.fail_after(60):
+                    while at < journal.head:  # noqa: ASYNC110 - another task gets there
+                        await anyio.sleep(0.01)
+                whole = {one.seq: one.entry for one in await journal.read(Seq(0), limit=10**6)}
+                assert found == whole
+        tasks.cancel_scope.cancel()
+
+
+_CHILD = """
+import sys, uuid
+from pathlib import Path
+import anyio
+from tests.cluster.divided import append_of, writing
+from cdmd.cluster.connection import Access
+from cdmd.cluster.place import Place
+
+async def main():
+    place = Place(access=Access(servers=(sys.argv[1],)), name=sys.argv[2], lanes=3)
+    async with writing(place, Path(sys.argv[3]), writer=uuid.uuid4().hex) as journal:
+        while True:
+            await journal.append([append_of(*range(journal.head % 7, journal.head % 7 + 9), first=journal.head + 1)])
+            print(journal.head, flush=True)
+
+anyio.run(main)
+"""
+
+
+def _write_and_kill(url: str, name: str, home: Path, lines: int) -> None:
+    command = [sys.executable, "-c", _CHILD, url, name, str(home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
+        assert child.stdout is not None
+        for _ in range(lines):
+            assert child.stdout.readline()
+        child.send_signal(signal.SIGKILL)
 
 
 async def test_what_no_message_can_hold_comes_whole(place: Place, tmp_path: Path) -> None:
