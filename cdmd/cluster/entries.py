@@ -18,6 +18,9 @@ from cdmd.models import Micros, Seq, encode_entry
 from cdmd.store.blocks import Block, examine, pack, unpack
 
 _ABREAST: Final = 8
+_MOST: Final = 32
+_SMALL: Final = 2**20
+"""Bytes: where so many messages have fewer, as many again are asked for at a time, so that little ones cost less each."""
 _PLACES: Final = 64
 _READ_BYTES: Final = 8 * 2**20
 Counted = tuple[str, str, int]
@@ -161,8 +164,12 @@ class Entries:
         """Pieces in order from the one that holds the entry after ``after``, up to message ``end``. Raises ``Damaged``."""
         begin = await self.begin_behind(after, end=end)
         before = max(after, Seq(self.first - 1))
-        for start in range(begin, end + 1, _ABREAST):
-            for found in await self._several(range(start, min(start + _ABREAST, end + 1))):
+        start, many = begin, _ABREAST
+        while start <= end:
+            some = await self._several(range(start, min(start + many, end + 1)))
+            start, small = start + many, sum(len(found.piece.body) for found in some) < _SMALL
+            many = min(2 * many, _MOST) if small else _ABREAST
+            for found in some:
                 piece = found.piece
                 if piece.last <= after:
                     continue
