@@ -77,7 +77,7 @@ async def connector(asking: Asking, request: Request) -> Page:
     history = await asking.get("/v1/history", {"connector": name})
     step, series = history["step_seconds"], next(iter(history["connectors"]), None)
     besides = [(row[field], text) for field, text in _BESIDES.items() if row[field]]
-    drawn = {"row": row, "besides": besides, "pull": row["next"] is not None or bool(row["streams"])}
+    drawn = {"row": row, "besides": besides, "pull": row["pull"]}
     drawn |= _connector_plots(row, series, step)
     return Page("connector.html", f"Connector {name}", {"connector": row, "history": history}, drawn)
 
@@ -137,7 +137,7 @@ def _row(row: Document, series: Document | None, step: float) -> dict[str, Any]:
         "severity": severity(row),
         "plot": plots.of_connector(series, step) if series else None,
         "rate": plots.recent(plots.rates(series["received"], step)) if series else None,
-        "pull": row["next"] is not None or bool(row["streams"]),
+        "pull": row["pull"],
     }
 
 

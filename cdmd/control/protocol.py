@@ -103,7 +103,8 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     times too far ahead, ``ignored_traits`` that a full profile had no place for, ``skipped_values`` that no indicator could
     use, ``missed`` what only a stream found (``reconcile``), ``to_fetch`` what was notified and not fetched. ``refusals`` says
     how often for each reason since the start (``signature_mismatch``, ``too_large`` ...), ``detail`` what it does or waits
-    for, ``next`` when it will look again, ``since`` when its ``state`` is what it is, ``node`` who of several fetches.
+    for, ``next`` when it will look again, ``since`` when its ``state`` is what it is, ``node`` who of several fetches, ``pull``
+    whether ``poll`` lets it look.
     """
 
     name: str
@@ -139,6 +140,7 @@ class ConnectorRow(_Shape, frozen=True, kw_only=True):
     detail: str | None = None
     streams: list[StreamRow] = []
     error: str | None = None
+    pull: bool = False
     node: str | None = None
 
 

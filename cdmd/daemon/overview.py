@@ -186,6 +186,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         detail=_detail(live, child.detail, paused=child.state == "paused"),
         streams=_streams(live),
         error=child.error,
+        pull=live.puller is not None,
         node=parts.store.name if isinstance(parts.store, Lanes) else None,
     )
 

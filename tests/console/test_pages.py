@@ -191,6 +191,13 @@ def test_what_customers_and_senders_wrote_is_never_markup(daemon: Daemon) -> Non
         assert not re.search(r"<script(?! src=)", text)
 
 
+@pytest.mark.parametrize("pull", [True, False])
+def test_a_connector_that_fetches_can_be_told_to_look_now_also_where_it_failed(daemon: Daemon, *, pull: bool) -> None:
+    daemon.runtime.extra_connectors = [ConnectorRow(name="supplier", type="sftp", state="failed", error="is shut", pull=pull)]
+    for site in ("/", "/connectors/supplier"):
+        assert ("Poll now" in look(daemon, site).text) == pull
+
+
 def test_a_mistake_of_ours_is_a_page_that_says_no_more_than_that(daemon: Daemon) -> None:
     daemon.runtime.trouble = ValueError("canary")
     seen = look(daemon, "/")

@@ -78,6 +78,7 @@ async def test_a_row_says_what_its_connector_waits_for_and_until_when(tmp_path: 
         await until(parts, "dead", "degraded", "failed")
         dead = await row(parts, "dead")
         assert "RuntimeError" in str(dead.error)
+        assert (one.pull, dead.pull) == (True, True), "also where there is no next look"
         source = Fetcher.made["crm"].source
         assert source is not None
         source.working("listening to the till")
