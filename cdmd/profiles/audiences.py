@@ -149,14 +149,16 @@ class Audiences:
         moves: list[Move] = []
         inside, judged, free = state.audiences, (state, now), state.restricted is None
         for one in which:
-            entered = None
             if free and one.direct is not None and not one.purposes:
                 # What ``holds`` does, without the calls: this is asked several times for nearly every event.
                 try:
                     entered = one.direct(judged)
                 except Unsure:
-                    entered = None
-            if entered is None:
+                    entered = self.holds(one, state, now, failures)
+                if entered is None:
+                    failures[one.name] = failures.get(one.name, Failures()).with_one(None)
+                    entered = False
+            else:
                 entered = self.holds(one, state, now, failures)
             if entered is not (one.name in inside):
                 moves.append(Move(one.name, entered))

@@ -106,9 +106,12 @@ class Planned(NamedTuple):
             if oldest is None:
                 value = show(held)
             else:
-                first = oldest(now)
-                inside = [part for bucket, part in held.parts.items() if bucket >= first]
-                value = show(inside[0]) if len(inside) == 1 else indicators.show_parts(compute, inside)
+                first, parts = oldest(now), held.parts
+                if len(parts) > 1 or not parts:
+                    value = indicators.show_parts(compute, [part for bucket, part in parts.items() if bucket >= first])
+                else:
+                    ((bucket, part),) = parts.items()
+                    value = show(part) if bucket >= first else indicators.show_parts(compute, ())
             return neutral if value is None else value
 
         return find

@@ -90,6 +90,14 @@ def test_what_needs_nothing_laid_out_is_answered_as_what_does(hours: float | Non
         assert (counted.missing, counted.failed) in {(0, 0), (2, 0), (0, 2)}
 
 
+def test_a_value_that_is_missing_is_looked_for_once_and_counted_once() -> None:
+    (one,), asked = settings(x="indicators.hours > 3.0").every, list[Any]()
+    counting = one._replace(direct=asked.append)
+    failures = {"x": Failures(missing=4)}
+    assert settings().judge(profile(), NOW, [counting], failures) == []
+    assert (len(asked), failures) == (1, {"x": Failures(missing=5)})
+
+
 def test_judging_says_what_changed_and_notes_it() -> None:
     found, state, failures = settings(vip="profile.traits.vip", none="false", odd="profile.traits.vip > 1"), profile(), {}
     state.audiences = before = {"none": 1, "elsewhere": 2}
