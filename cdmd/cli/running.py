@@ -50,6 +50,10 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, *, name:
         return _complain(error, name)
     except CdmdError as error:
         return _fail(error, name)
+    except PermissionError as error:  # any path that was named, or the configuration names, may lie where one may not look
+        if error.filename is None:
+            raise
+        return _fail(NotPermitted(f"{error.filename}: {error.strerror}: act as who it belongs to, or as root"), name)
     return status if isinstance(status, int) else DONE
 
 

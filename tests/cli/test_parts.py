@@ -178,6 +178,16 @@ def test_a_group_by_its_name_alone_says_what_it_has(arguments: tuple[str, ...], 
     assert [line for line in said if line.startswith("cdmctl:")] == []
 
 
+def test_a_path_where_one_may_not_look_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    @click.command()
+    def looks() -> None:
+        raise PermissionError(13, "Permission denied", "/var/lib/cdmd/store.db")
+
+    assert run(looks, [], name="cdmd") == 5
+    said = "cdmd: /var/lib/cdmd/store.db: Permission denied: act as who it belongs to, or as root\n"
+    assert capsys.readouterr().err == said
+
+
 def test_every_exit_status_is_named() -> None:
     assert [status for status, _ in exit_statuses()] == [0, 1, 2, 3, 4, 5, 6]
 
