@@ -5,6 +5,7 @@ Columns are known by name. Records without any value (blank lines) are passed ov
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Annotated, Any, BinaryIO, ClassVar, Final, TypeAlias
 
 import msgspec
@@ -88,7 +89,10 @@ class Csv:
     def reading(self, stream: BinaryIO) -> "CsvReading":
         """The file with its header read, and its records still to come. Raises ``FormatFault``."""
         plain, encoding = in_bytes(stream, self._encoding)
-        return CsvReading(plain, encoding, settings=self._settings, columns=self._columns)
+        lines = Stretches(plain)
+        reading = CsvReading(lines, encoding, settings=self._settings, columns=self._columns)
+        reading.records = reading.unread(reading.records, lines)
+        return reading
 
 
 class CsvReading:
@@ -126,6 +130,27 @@ class CsvReading:
             tries -= bool(left)
             if not tries:
                 end, tries = lines.passed + left, _TRIES
+
+    def unread(self, records: Iterator[tuple[int, bytes | None]], lines: Stretches) -> Iterator[tuple[int, bytes | None]]:
+        """Its raw ``records`` that are left of ``lines``, which it was made of; many at once where each line is one by itself.
+
+        One by one they cost a register as much as their digests (tests/bench/bulk.py).
+        """
+        before, end = 0, 0
+        while (record := next(records, None)) is not None:
+            yield record[0] + before, record[1]
+            while not self._splitter.ahead and lines.passed >= end:
+                stretch = lines.stretch()
+                end = lines.passed + (len(stretch) or 1)
+                even = self._even(stretch)
+                if not even or len(stretch) > self._settings.max_record.bytes or self._settings.escape:
+                    break
+                first = lines.number + 1
+                lines.take(even)
+                alone = (even.replace(b"\r\n", b"\n") if b"\r" in even else even).split(b"\n")
+                alone.pop()
+                before += len(alone)
+                yield from zip(count(first), alone)
 
     def _taken(self, lines: Stretches) -> tuple[list[str], int]:
         """The next lines, as far as each is a record by itself, and how many bytes of their stretch are left; 1 at the end."""

@@ -59,7 +59,7 @@ class Digests:
     """
 
     def __init__(self, secret: bytes, *, key: Sequence[str], columns: Sequence[str]) -> None:
-        self._line = blake2b(secret + b"line", digest_size=16).digest()
+        self._line = blake2b(blake2b(secret + b"line", digest_size=16).digest(), digest_size=WIDTH).copy
         self._key = blake2b(secret + b"key", digest_size=16).digest()
         self.key, self.columns = tuple(key), tuple(columns)
         self._fields = [(name, blake2b(secret + b"field" + name.encode(), digest_size=16).digest()) for name in columns]
@@ -67,7 +67,9 @@ class Digests:
 
     def line(self, raw: bytes) -> bytes:
         """8 bytes of a record as it came."""
-        return blake2b(self._line + raw, digest_size=WIDTH).digest()
+        digest = self._line()
+        digest.update(raw)
+        return digest.digest()
 
     def record(self, value: Mapping[str, Any]) -> bytes:
         """8 bytes of the compared columns of a record."""

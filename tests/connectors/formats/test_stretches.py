@@ -29,6 +29,7 @@ PIECES = st.sampled_from(
         b'"a\nb"',
         b'a"b',
         b"\\",
+        b'\\"',
         b"\0",
         b"\r",
         b"END",
@@ -61,10 +62,13 @@ def made(reading: CsvReading, rows: Any) -> list[Any]:
     return found
 
 
-def one_by_one(csv: Csv, text: bytes) -> list[Any]:
-    reading = csv.reading(io.BytesIO(text))
-    records = ((place, raw) for place, raw in reading.records if raw is None or not raw.isspace())
-    return made(reading, (row for row in (reading.row(*record) for record in records) if row is not None))
+def one_by_one(csv: Csv, given: CsvSettings, text: bytes) -> tuple[list[Any], list[Any]]:
+    """Its raw records, and its rows."""
+    plain, encoding = in_bytes(io.BytesIO(text), csv._encoding)
+    reading = CsvReading(plain, encoding, settings=given, columns=csv._columns)
+    raw = list(reading.records)
+    sound = ((place, one) for place, one in raw if one is None or not one.isspace())
+    return raw, made(reading, (row for row in (reading.row(*record) for record in sound) if row is not None))
 
 
 def at_once(csv: Csv, given: CsvSettings, text: bytes, size: int, *, examined: bool = False) -> list[Any]:
@@ -74,11 +78,20 @@ def at_once(csv: Csv, given: CsvSettings, text: bytes, size: int, *, examined: b
     return made(reading, reading.rows(lines, csv._columns.judge if examined else csv._columns.value))
 
 
+def unread(csv: Csv, given: CsvSettings, text: bytes, size: int) -> list[Any]:
+    plain, encoding = in_bytes(io.BytesIO(text), csv._encoding)
+    lines = Stretches(plain, size=size)
+    reading = CsvReading(lines, encoding, settings=given, columns=csv._columns)
+    return list(reading.unread(reading.records, lines))
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 @settings(max_examples=40, deadline=None)
 @given(lines=LINES, size=st.sampled_from([1, 7, 20, 60, 1_000]))
 @example(lines=[([b"1", b"x"], b"\n"), ([b'"a\nb"', b"x"], b"\n"), ([b"1", b"x"], b"\n")] * 3, size=20)
 @example(lines=[([b'a"b', b'"'], b"\n"), ([b'"', b'a"b'], b"\n"), ([b"1", b"x", b"y"], b"\n")] * 2, size=1_000)
+@example(lines=[([b'"', b'\\"'], b"\n"), ([b'x"', b"1"], b"\n"), ([b"1", b"x"], b"\n")] * 2, size=1_000)
+@example(lines=[([b"1", b"x"], b"\n"), ([b'"a', b"x"], b"\n"), *[([b"1", b"x"], b"\n")] * 1_100], size=60)
 @example(lines=[([b"1", b"x"], b"\n"), ([b"", b""], b"\n"), ([b" ", b"\v"], b"\n"), ([b"1", b"x"], b"\n")], size=1_000)
 @example(lines=[([b"1", b"x"], b"\n"), ([b"END", b"1"], b"\n"), ([b"1", b"x"], b"\n")], size=1_000)
 @example(lines=[([b"1", b"x"], b"\n"), *[([b"1"], b"\n"), ([b"", b""], b"\n")] * 30, ([b"1", b"x"], b"\n")], size=1_000)
@@ -89,7 +102,8 @@ def test_many_at_once_are_the_same_as_one_by_one(dialect: str, lines: list[tuple
         sign.join(parts) + end for parts, end in [([b"a", b"b"], b"\n"), *lines]
     )
     csv = Csv(given)
-    expected = one_by_one(csv, text)
+    raw, expected = one_by_one(csv, given, text)
+    assert unread(csv, given, text, size) == raw
     assert at_once(csv, given, text, size) == expected
     judged = at_once(csv, given, text, size, examined=True)
     assert [_told(one) for one in judged] == [_told(one) for one in expected]
