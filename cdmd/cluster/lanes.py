@@ -9,6 +9,7 @@ commit is seen from what follows on it, or from the lane's end that whoever writ
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Final, NamedTuple
 
 import anyio
@@ -33,6 +34,8 @@ _LASTS: Final = 30.0
 _EXPIRES: Final = int(_LASTS * 10**9)
 _OVER: Final = "408"
 """What a server says when those are over."""
+_MOMENT: Final = 0.005
+"""Seconds in which something more comes where there is more: what is far behind is handed out by as much as is wanted."""
 _QUIET: Final = 1.0
 """Seconds without anything after which what should have come is fetched."""
 
@@ -149,12 +152,17 @@ class LaneReader:
             return None
         if (number, after) != (self._number, self._after) or lanes != self._lanes.keys():
             await self._begin(lanes, number, after)
-        while self._known().head > after:
+        seen = after
+        while (head := self._known().head) > after:
             came, self._waits = self._came, True
             self._tell()
             some, upto = await self._sure(limit)
             if upto > after:
-                return await self._hand_out(some, upto), upto
+                if upto in {seen, head} or sum(got.block.last - got.block.first + 1 for got in chain(*some.values())) >= limit:
+                    return await self._hand_out(some, upto), upto
+                seen = upto
+                await anyio.sleep(_MOMENT)
+                continue
             with anyio.move_on_after(_QUIET) as waited:
                 await came.wait()
             if waited.cancelled_caught:

@@ -115,6 +115,24 @@ async def test_what_is_far_behind_is_read_by_and_by(place: Place, tmp_path: Path
         assert await read(followed, ALL, told[1], upto=120, limit=5) == list(range(told[1] + 1, 121))
 
 
+async def test_of_what_is_far_behind_as_much_is_handed_out_as_is_wanted(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a batch is as large as where one node reads it all: each takes statements, however little is in it."""
+    monkeypatch.setattr(lanes, "_MOMENT", 0.5)
+    async with both(place, tmp_path) as (journal, followed):
+        for n in range(100):
+            await journal.append([append_of(0, 1, 2, first=3 * n + 1)])
+        await followed.wait(Seq(299))
+        counts, at = list[int](), Seq(0)
+        while at < 300:
+            told = await followed.read_lanes(frozenset((0, 2)), 3, at, limit=80)
+            assert told is not None
+            counts.append(len(told[0]))
+            at = told[1]
+        assert counts == [80, 80, 40]
+
+
 async def test_what_was_not_divided_is_read_whole(place: Place, tmp_path: Path) -> None:
     async with writing(msgspec.structs.replace(place, lanes=1), tmp_path) as journal:
         await journal.append([append_of(0, 1)])
