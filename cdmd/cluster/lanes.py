@@ -134,6 +134,7 @@ class LaneReader:
         self._link, self._stream, self._entries, self._known = stream.link, stream, entries, known
         self._lanes: dict[int, Lane] = {}
         self._number, self._after = 0, Seq(0)
+        self._resting: tuple[int, Collection[int]] | None = None
         self._inbox = ""
         self._stop: Callable[[], Awaitable[None]] | None = None
         self._came, self._waits = anyio.Event(), False
@@ -176,7 +177,7 @@ class LaneReader:
 
     async def _begin(self, lanes: Collection[int], number: int, after: Seq) -> None:
         """From behind that entry, with consumers that bring what lies there."""
-        self._number = 0
+        self._number, self._resting = 0, None
         if self._stop is not None:
             await self._stop()
         known, top = self._known(), self._stream.subject
@@ -187,12 +188,14 @@ class LaneReader:
         await abreast(partial(self._make, lane, number) for lane in self._lanes.values())
         self._number, self._after = number, after
 
-    async def rest(self) -> None:
-        """Leave no consumers behind: what is read from now on comes from elsewhere."""
-        lanes, self._lanes, self._number = self._lanes, {}, 0
-        for lane in lanes.values():
+    async def rest(self, lanes: Collection[int], number: int) -> None:
+        """Leave no consumers of these lanes behind, whoever made them: what is read from now on comes from elsewhere."""
+        if self._resting == (number, lanes):
+            return
+        self._lanes, self._number, self._resting = {}, 0, (number, frozenset(lanes))
+        for lane in lanes:
             with suppress(CdmdError):
-                await self._link.ask(f"CONSUMER.DELETE.{self._stream.name}.{lane.consumer}")
+                await self._link.ask(f"CONSUMER.DELETE.{self._stream.name}.{_CONSUMER}{number}-{lane}")
 
     # ---- what came -----------------------------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class LeadingJournal(JetStreamJournal, Answering, Divided):
     ) -> tuple[list[Journaled], Seq] | None:
         """What is in memory is all lanes'."""
         if held := self._tail.read(after, limit):
-            await self._reader.rest()
+            await self._reader.rest(lanes, number)
             return held, held[-1].seq
         return await self._reader.read(lanes, number, after, limit=limit)
 

@@ -343,6 +343,13 @@ async def test_who_leads_has_consumers_only_while_it_reads_through_them(place: P
     async with opened as journal:
         for n in range(1, 7):
             await journal.append([append_of(n % 3, first=n)])
+        async with FollowedJournal.open(place, clock=HandClock()) as lost:
+            await read(lost, frozenset((1,)), 0, upto=6)
+        assert await consumer(journal, 1)
+        for _ in range(2):
+            assert await journal.read_lanes(frozenset((1,)), 3, Seq(0), limit=9) is not None
+            with pytest.raises(CdmdError, match="not found"):
+                await consumer(journal, 1)
         journal._tail.clear()
         told = await journal.read_lanes(frozenset((1,)), 3, Seq(0), limit=9)
         assert told is not None
