@@ -109,28 +109,32 @@ async def test_lanes_are_spread_evenly_and_move_when_a_node_comes_and_goes(datab
 
 
 @asynccontextmanager
-async def standing_still(database: Database, *statements: str, called: str = "cdmd") -> AsyncIterator[None]:
-    """Somebody who was stopped while a statement was on its way, with what these have locked."""
+async def standing_still(
+    database: Database, *statements: str, called: str = "cdmd", then: bytes | None = b"SELECT 1"
+) -> AsyncIterator[None]:
+    """Somebody who was stopped while a statement was on its way, or nothing but its announcement (None), with these locks."""
     with closing(psycopg.connect(database.url, autocommit=True, application_name=called)) as still:
         for one in ("BEGIN", *statements):
             still.execute(one.encode())
         still.pgconn.enter_pipeline_mode()
-        still.pgconn.send_query_params(b"SELECT 1", None)
+        if then is not None:
+            still.pgconn.send_query_params(then, None)
         still.pgconn.send_flush_request()
         still.pgconn.flush()
         yield
 
 
+@pytest.mark.parametrize("then", [b"SELECT 1", None], ids=["amid a statement", "before one"])
 @pytest.mark.parametrize(
     "locks", [f"SELECT pg_advisory_xact_lock_shared({_WRITING})", "SELECT FROM nodes WHERE name = 'b' FOR UPDATE"]
 )
 async def test_a_node_that_stands_still_in_the_midst_of_a_statement_keeps_nobody_from_its_lanes(
-    database: Database, locks: str
+    database: Database, locks: str, then: bytes | None
 ) -> None:
     async with node(database, "a", leads=True, seconds=1.0) as a, node(database, "b", seconds=2.0) as b:
         while len(await b.balance()) != 2:
             await a.balance()
-        async with standing_still(database, locks):
+        async with standing_still(database, locks, then=then):
             with anyio.fail_after(60):
                 while True:
                     if await a.look() and len(await a.balance()) == 4:

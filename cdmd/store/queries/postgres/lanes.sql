@@ -42,11 +42,12 @@ WHERE name NOT IN (SELECT name FROM nodes WHERE until >= clock_timestamp()) ORDE
 ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, seen = excluded.seen;
 
 -- name: end_still
--- Who is idle in a transaction is ended by the server. Who stands still in the midst of a statement is not, before PostgreSQL 17:
--- one that has written, or has an advisory lock, or is waited for. Only a daemon: what else its user runs may wait for who reads it.
+-- Who is idle in a transaction is ended by the server, but for one that only announced what was to come (a flush of the protocol).
+-- Who stands still in the midst of a statement is not, before PostgreSQL 17: one that has written, or has an advisory lock, or is
+-- waited for. Only a daemon: what else its user runs may wait for who reads it.
 SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
 WHERE a.datname = current_database() AND a.usename = current_user
-    AND a.application_name = current_setting('application_name') AND a.state = 'active' AND a.wait_event_type = 'Client'
+    AND a.application_name = current_setting('application_name') AND a.state <> 'idle' AND a.wait_event_type = 'Client'
     AND a.state_change < clock_timestamp() - make_interval(secs => %s)
     AND (
         a.backend_xid IS NOT NULL
