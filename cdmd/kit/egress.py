@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from cdmd.errors import AddressRefused, AnswerTooLarge, RequestFailed
 from cdmd.kit.addresses import Address, Hosts, Network, is_configured, normal_host, parse, refusal
+from cdmd.kit.unreached import unreached
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """Name and port to addresses as text, in the order they should be tried. Raises OSError."""
@@ -293,7 +294,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-        raise RequestFailed("the other side cannot be reached") from error
+        raise RequestFailed(unreached(error)) from error
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
         raise RequestFailed("the other side broke off or does not speak HTTP") from error
 

@@ -17,6 +17,7 @@ import httptools
 from typing_extensions import override
 
 from cdmd.errors import AddressRefused, RequestFailed
+from cdmd.kit.unreached import unreached
 
 _MOST: Final = 16 * 1024
 _MOST_HEAD: Final = 64 * 1024
@@ -106,12 +107,9 @@ class Poster:
             encrypted["ssl_handshake_timeout"] = seconds
         try:
             _, made = await asyncio.get_running_loop().create_connection(_Connection, sock=found, **encrypted)
-        except ssl.SSLCertVerificationError as error:
+        except OSError as error:
             found.close()
-            raise RequestFailed("the other side's certificate is not one that can be trusted") from error
-        except (OSError, ConnectionError) as error:
-            found.close()
-            raise RequestFailed("the other side cannot be reached") from error
+            raise RequestFailed(unreached(error)) from error
         except BaseException:
             found.close()
             raise
