@@ -152,9 +152,8 @@ class JetStreamJournal(Journal):
                     await self._append_changes(appends, () if encoded else counts)
             except CdmdError as error:
                 self._failure = str(error)
-                raise (
-                    error if isinstance(error, NotDurable) else NotDurable(f"the journal could not be written: {error}")
-                ) from error
+                wrong = f"the journal could not be written: {error}"
+                raise error if isinstance(error, NotDurable) else NotDurable(wrong) from error
             self._failure = None
         return first
 
@@ -168,9 +167,8 @@ class JetStreamJournal(Journal):
                 return first
             pieces, bodies = self._division.cut(first, entries, encoded, written=now, most=most, counts=counts, at=at)
             subjects = self._division.subjects(top, pieces)
-            places = await self._lane.write(
-                bodies, subjects=subjects, abreast=bool(self._division.ends) and not tried, hasty=hasty
-            )
+            abreast = bool(self._division.ends) and not tried
+            places = await self._lane.write(bodies, subjects=subjects, abreast=abreast, hasty=hasty)
             if places is not None:
                 self._tail.extend(first, entries, [len(one) for one in encoded])
                 self._take(places, pieces)
@@ -256,6 +254,8 @@ class JetStreamJournal(Journal):
                     break
             others = await anyio.to_thread.run_sync(revised, [one.piece.block for one in found], revise, holding)
             where = {one.piece.last: one for one in found}
+            if others.blocks:  # so nobody who opens it takes the commit that one is erased of for one that is torn
+                await self._checkpoint()
             for block, _ in others.blocks:
                 await self._entries.exchange(where[block.last], block, self._lane.sure)
                 self._tail.clear()

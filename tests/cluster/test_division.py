@@ -170,6 +170,23 @@ async def test_what_is_exchanged_stays_in_its_lane(place: Place, tmp_path: Path)
         assert (one.piece.lanes, one.piece.lane, one.piece.before) == (3, 0, 0)
 
 
+@pytest.mark.parametrize("commits", [1, 2])
+async def test_who_leads_next_after_an_exchange_has_the_other_lanes_of_that_commit(
+    place: Place, tmp_path: Path, commits: int
+) -> None:
+    """Also where the one that exchanged it was gone right after that."""
+    (there := tmp_path / "there").mkdir()
+    async with writing(place, tmp_path) as journal:
+        for n in range(commits):
+            await journal.append([append_of(0, 1, 2, first=3 * n + 1)])
+        assert await journal.revise(erasing(2), holding=Holding(None), after=Seq(0)) == (3 * commits, 1)
+        expected = await journal.read(Seq(0), limit=9)
+        async with writing(place, there) as successor:
+            assert await successor.read(Seq(0), limit=9) == expected
+            assert await successor.append([append_of(1, first=9)]) == journal.head + 1
+            assert await successor.verify() == []
+
+
 async def test_one_lane_after_the_other_is_cut_at_what_a_message_can_hold(place: Place, tmp_path: Path) -> None:
     large = [Entry(event(n, traits={"text": "y" * 700_000}), part=n // 3) for n in range(1, 7)]
     async with writing(place, tmp_path) as journal:
