@@ -45,7 +45,13 @@ def resume(name: str, as_json: bool) -> None:
 @talks
 @prints_data
 def poll(name: str, as_json: bool) -> None:
-    """Let a pull connector look now."""
+    r"""Let a pull connector look now.
+
+    A file that is seen for the first time is read once it has stayed the same for `stable_for`, 30 s by default.
+
+    \b
+    cdmctl poll customers && cdmctl files list --connector customers
+    """
     tell(client().post(connector_path(name, "poll")), as_json=as_json)
 
 

@@ -110,6 +110,8 @@ def _say_ready(config: Config, addresses: Sequence[str]) -> None:
         click.echo(
             f"Send a first event from another terminal:\n\n  {line}\n\nand look at who it was about:\n\n  {_look(config)}\n"
         )
+    if not config.connectors:
+        click.echo("Nothing comes in: no connector is configured yet. `cdmd library` lists sources and how to set one up.")
     click.echo("cdmd is ready; stop it with Ctrl-C")
     sys.stdout.flush()
 

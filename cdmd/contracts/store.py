@@ -173,7 +173,7 @@ class Store(Protocol):
         ...
 
     async def trace(self, id: str, *, source: str | None = None) -> list[Trace]:  # noqa: A002 - the field's own name
-        """What became of the occurrence(s) of that id, over all sources unless one is named."""
+        """What became of each occurrence of that id, over all sources unless one is named."""
         ...
 
     async def dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:

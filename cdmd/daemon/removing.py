@@ -22,6 +22,7 @@ from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import CdmdError
 from cdmd.kit.detached import within
 from cdmd.kit.frames import sentence
+from cdmd.kit.measures import several
 from cdmd.models import Entry, Seq, to_micros
 from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 
@@ -110,7 +111,9 @@ class Removing:
         left = await self._connectors(forgotten, counts, asked)
         counts["dead letters and parked events"] = await self._waiting(forgotten, asked)
         self._say(asked, "activities")
-        counts["activities"] = await self._in_slices([*forgotten.seqs, *held], forgotten)
+        # Theirs go last: they say how the identifiers of the others were spelt.
+        counts["activities of others that named them"] = await self._in_slices(held, forgotten)
+        counts["activities"] = await self._in_slices(list(forgotten.seqs), forgotten)
         counts["deliveries and attempts"] = await self._store.forgetting.forget_deliveries()
         targets = await self._told(asked)
         publics = [public for one in asked for public in one.publics]
@@ -166,7 +169,8 @@ class Removing:
         for name in await self._journal.owners():
             if name != OWNER and (rows := await self._rows_left(name, forgotten)):
                 act = "see its guide" if name in names else f"drop what is kept of it with: cdmctl connectors forget {name}"
-                left.append(f"{rows} row(s) of {name} still name the person: {act}")
+                names_them = f"{several(rows, 'rows')} of {name} still {'names' if rows == 1 else 'name'} the person"
+                left.append(f"{names_them}: {act}")
         return left
 
     async def _rows_left(self, name: str, forgotten: Forgotten) -> int:

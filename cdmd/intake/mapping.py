@@ -24,6 +24,7 @@ from cdmd.models import Entry, Event, Fault, Filtered, Parts, Record, encode_ent
 
 _SHAPE: Final = frozenset(("id", "source", "type", "time", "received", "identifiers", "traits", "data"))
 _NO_PARTS: Final = Parts()
+_OF_A_FORM: Final = ", which came as a form without that field: send JSON as Content-Type: application/json"
 _PRIVATE_HEADERS: Final = frozenset(("authorization", "cookie", "proxy_authorization"))
 
 Render: TypeAlias = Callable[[Any, Mapping[str, Any]], Any]
@@ -226,9 +227,10 @@ class _Compiled:
     def text(self, record: Any, context: Mapping[str, Any]) -> str:
         value, path = self._render(record, context), self._path
         if value is None:
-            raise _Unmappable(
-                Fault("null", f"{path}: a part of {self._source!r} is null in this record", self._source, path, "null")
-            )
+            # What ``curl -d`` sends calls itself a form, whatever it is.
+            form = isinstance(record, dict) and context.get("_request", {}).get("form") is record
+            message = f"{path}: a part of {self._source!r} is null in this record{_OF_A_FORM if form else ''}"
+            raise _Unmappable(Fault("null", message, self._source, path, "null"))
         return _text(value, path, self._source)
 
 

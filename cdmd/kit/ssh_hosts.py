@@ -16,7 +16,7 @@ HostName: TypeAlias = Annotated[str, Meta(description="The server's name or addr
 UserName: TypeAlias = Annotated[str, Meta(description="Whom to log in as.")]
 HostKeys: TypeAlias = Annotated[
     str | tuple[str, ...] | None,
-    Meta(description="The fingerprint(s) of the server's key (`SHA256:...`): no other is talked to. `cdmd try` shows it."),
+    Meta(description="The server's key or keys by fingerprint (`SHA256:...`): no other is talked to. `cdmd try` shows it."),
 ]
 Port: TypeAlias = Annotated[int, Meta(description="The server's port.", ge=1, le=65535)]
 Password: TypeAlias = Annotated[Secret | None, Meta(description="The password.")]

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 from cdmd.control.client import Client
 from cdmd.errors import CdmdError
+from cdmd.kit.measures import several
 
 _READY: Final = "cdmd is ready"
 _START_SECONDS: Final = 60.0
@@ -154,7 +155,7 @@ class DaemonProcess:
         # Twice with `held`: what is parked is counted a moment before the backlog that it comes from.
         while waiting := self._waiting(held=held) or (held and self._waiting(held=held)):
             if monotonic() > until:
-                raise CdmdError(f"{waiting} event(s) are still not applied after {seconds:g} seconds")
+                raise CdmdError(f"after {seconds:g} seconds not applied yet: {several(waiting, 'events')}")
             pause.wait(0.02)
 
     def _waiting(self, *, held: bool) -> int:

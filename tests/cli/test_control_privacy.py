@@ -54,12 +54,12 @@ def test_an_erasure_that_leaves_something_fails_and_says_what(daemon: Daemon, cd
     daemon.runtime.governance.outcome = {
         "state": "partly complete",
         "done": NOW,
-        "left": ["1 row(s) of crm"],
+        "left": ["1 row of crm"],
         "copies": [CopyRow(path="/b", made=NOW)],
     }
     status, out, _ = cdmctl("profile", "erase", JOE, "--yes")
     assert status == 1
-    assert "1 row(s) of crm" in out
+    assert "1 row of crm" in out
     assert "/b of 2026-11-23" in out
     assert cdmctl("profile", "erase", JOE, "--yes", "--json").json["state"] == "partly complete"
 

@@ -178,6 +178,16 @@ def test_run_without_configuration_says_where_it_is_and_how_to_send_a_first_even
     assert "profile show email:joe@example.com" in said.out
     assert lines[-1] == "cdmd is ready; stop it with Ctrl-C"
     assert (tmp_path / "xdg" / "cdmd").stat().st_mode & 0o777 == 0o700
+    assert "Nothing comes in" not in said.out
+
+
+def test_run_with_no_connector_says_that_nothing_comes_in_and_how_to_set_one_up(
+    cdmd: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stop_when_ready(monkeypatch)
+    file = tmp_path / "cdmd.toml"
+    file.write_text('[http]\nlisten = ["127.0.0.1:0"]\n')
+    assert "Nothing comes in: no connector is configured yet. `cdmd library` lists" in cdmd("run", "--config", str(file)).out
 
 
 def test_run_with_a_configuration_offers_no_example_and_shows_its_warnings(

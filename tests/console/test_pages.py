@@ -82,6 +82,18 @@ def test_a_page_is_shown_with_a_strict_policy_and_never_kept(daemon: Daemon, sit
 
 
 @pytest.mark.parametrize("site", SITES)
+def test_no_page_has_one_heading_twice(daemon: Daemon, site: str) -> None:
+    fill(daemon)
+    headings = re.findall(r"<h[12][^>]*>(.*?)</h[12]>", look(daemon, site, "admin").text)
+    assert len(headings) == len(set(headings))
+
+
+def test_a_command_in_the_audit_breaks_between_its_words_only(daemon: Daemon) -> None:
+    daemon.client("admin").post("/v1/erasures/try", {"identifier": "email:canary-joe@example.com"})
+    assert '<span class="nowrap">erase</span> <span class="nowrap">--dry-run</span></span>' in look(daemon, "/audit").text
+
+
+@pytest.mark.parametrize("site", SITES)
 def test_a_reader_sees_nothing_that_says_who_somebody_is(daemon: Daemon, site: str) -> None:
     """What was looked for stands in the page's own address."""
     fill(daemon)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from cdmd.contracts import Append
@@ -178,8 +179,8 @@ async def test_what_connectors_cannot_erase_is_in_the_report(tmp_path: Path, mon
         assert rows[0].state == "partly complete"
         assert rows[0].erased["connectors' rows"] == 3
         left = "\n".join(rows[0].left)
-        assert "1 row(s) of gone still name the person: drop what is kept of it with: cdmctl connectors forget gone" in left
-        assert "1 row(s) of other still name the person: see its guide" in left
+        assert "1 row of gone still names the person: drop what is kept of it with: cdmctl connectors forget gone" in left
+        assert "1 row of other still names the person: see its guide" in left
         assert "before-restore-1 keeps what was there before a restore: remove it" in left
         await Governing(parts).erase(ANN, by="ada")
         rows = await completed(parts)
@@ -193,6 +194,19 @@ async def test_what_connectors_cannot_erase_is_in_the_report(tmp_path: Path, mon
             await parts.privacy.removing.tried.wait()
         live.connector = object()
         assert len(await completed(parts)) == 4
+
+
+async def test_activities_of_others_that_named_the_person_are_counted_apart_from_those_that_go(tmp_path: Path) -> None:
+    async with World(tmp_path, SHOP).parts() as parts:
+        for name, email in (("e1", JOE[1]), ("e2", ANN[1])):
+            shared = record(name)
+            value = {**shared.value, "identifiers": {"email": email, "anonymous_id": "tv-1"}}
+            await parts.connectors.get("shop").source.emit([msgspec.structs.replace(shared, value=value)])
+            await applied(parts)
+        held = await Governing(parts).holdings(JOE)
+        await Governing(parts).erase(JOE, by="ada")
+        (row,) = await completed(parts)
+        assert (held.activities, row.erased["activities"], row.erased["activities of others that named them"]) == (1, 1, 1)
 
 
 async def test_what_would_be_erased_counts_no_digest_that_never_arrived(tmp_path: Path) -> None:

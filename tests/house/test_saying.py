@@ -87,3 +87,9 @@ def test_every_key_of_the_configuration_is_described() -> None:
     rows = [line for line in reference(settings).splitlines() if line.startswith("| `")]
     assert len(rows) >= 40
     assert [row for row in rows if not row.rstrip(" |").endswith((".", '"', "`")) or re.search(r"\|\s*\|\s*$", row)] == []
+
+
+def test_what_people_read_says_one_or_several_and_not_both() -> None:
+    """``1 row`` and ``2 rows``: see ``kit.measures.several``."""
+    texts = [*ROOT.glob("cdmd/**/*.py"), *ROOT.glob("cdmd/**/*.html"), *ROOT.glob("plugins/*/cdmd_*/**/*.py")]
+    assert [file.name for file in texts if re.search(r"[a-z]\(s\)(?!\()", file.read_text())] == []

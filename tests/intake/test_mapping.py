@@ -49,6 +49,14 @@ def fault_of(decided: Entry | Filtered) -> Fault:
     return decided.fault
 
 
+def test_what_a_form_lacks_is_said_to_have_come_as_a_form() -> None:
+    form = {"hello world": ""}
+    said = fault_of(mapper(SHOP).decide(record(form, context={"_request": {"form": form}})))
+    assert said.message.endswith("which came as a form without that field: send JSON as Content-Type: application/json")
+    said = fault_of(mapper(SHOP).decide(record({"status": "paid"}, context={"_request": {"form": {"payload": "{}"}}})))
+    assert said.message == "id: a part of '{id}:{status}' is null in this record", "JSON in a form's field is JSON"
+
+
 def test_a_mapped_record_keeps_only_what_is_declared() -> None:
     event = event_of(mapper(SHOP).decide(record(ORDER)))
     assert event == Event(

@@ -102,7 +102,7 @@ class Watcher(ABC):
                 await area.rest((until - now).total_seconds())
                 source.working(None)
                 held = 0 if self._register is None else await self._register.held(source)
-                await source.idle(until, looked.reason(area.denied, held=held))
+                await source.idle(until, looked.reason(area.denied, held=held, stable_for=self._stable))
         finally:
             source.working(None)
             self.progress, self.waiting = None, frozenset()

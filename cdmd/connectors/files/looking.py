@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from cdmd.connectors.files.area import Listed
 from cdmd.connectors.files.names import shown
+from cdmd.kit.measures import span
 
 MOST_AT_ONCE: Final = 1_000
 """Files that are taken after one listing; the others wait for the next one."""
@@ -24,14 +25,22 @@ class Looked(NamedTuple):
     settling: float | None
     dated: str | None = None
 
-    def reason(self, denied: Sequence[bytes], *, held: int) -> str:
-        """What is waited for, with the folders that could not be looked into and how many removals wait for somebody."""
-        settling = "" if self.settling is None else ", files are settling"
+    def reason(self, denied: Sequence[bytes], *, held: int, stable_for: float) -> str:
+        """What is waited for, with the folders that could not be looked into and how many removals wait for somebody.
+
+        ``stable_for`` in seconds is how long a file has to stay the same before it is read.
+        """
+        settling = "" if self.settling is None else f", files are settling ({settles(stable_for)})"
         waits = f"; {held} removals wait for approval (cdmctl snapshot)" if held else ""
         names = ", ".join(map(shown, denied[:5]))
         dated = f"; the newest file is {self.dated}: one of the two clocks is wrong" if self.dated else ""
         folders = f"; folders that cannot be looked into: {names}" if names else ""
         return f"waits for the next look{settling}{waits}{folders}{dated}"
+
+
+def settles(stable_for: float) -> str:
+    """When a file is read that was seen; ``stable_for`` in seconds."""
+    return f"read once the same for {span(stable_for)}"
 
 
 def dated_ahead(modified: datetime | None, now: datetime) -> str | None:

@@ -21,7 +21,7 @@ from cdmd.connectors.files.ledger import (
     Known,
     Ledger,
 )
-from cdmd.connectors.files.looking import dated_ahead
+from cdmd.connectors.files.looking import dated_ahead, settles
 from cdmd.connectors.files.names import named, shown
 from cdmd.connectors.files.settings import FileSettings
 from cdmd.connectors.files.taking import Progress, finished
@@ -67,8 +67,7 @@ async def rows(watcher: Watching, source: Source, *, state: str | None, limit: i
         if len(found) >= 2 * limit + 1000:
             found.sort(key=lambda one: one[:3])
             del found[limit:]
-    now = source.clock.now()
-    return [_row(watcher, path, entry, now) for _, _, path, entry in sorted(found, key=lambda one: one[:3])[:limit]]
+    return [_row(watcher, source, path, entry) for _, _, path, entry in sorted(found, key=lambda one: one[:3])[:limit]]
 
 
 async def command(watcher: Watching, source: Source, *, command: str, names: Sequence[str]) -> int:
@@ -133,11 +132,18 @@ def _at_once(entry: Entry, watcher: Watching, source: Source, *, again: bool = F
     )
 
 
+def _reason(watcher: Watching, source: Source, entry: Entry) -> str | None:
+    stable_for = watcher.settings.stable_for.seconds
+    if entry.reason or entry.state != SEEN or watcher.moment(source).steady - entry.sighted >= stable_for:
+        return entry.reason or None
+    return settles(stable_for)
+
+
 def _unknown(name: str) -> NotFound:
     return NotFound(f"there is no file {name}; cdmctl files lists them")
 
 
-def _row(watcher: Watching, path: bytes, entry: Entry, now: datetime) -> Mapping[str, Any]:
+def _row(watcher: Watching, source: Source, path: bytes, entry: Entry) -> Mapping[str, Any]:
     modified = watcher.modified(entry.mtime)
     row = {
         "name": shown(path),
@@ -145,7 +151,7 @@ def _row(watcher: Watching, path: bytes, entry: Entry, now: datetime) -> Mapping
         "generation": entry.generation,
         "bytes": entry.size,
         "modified": modified,
-        "dated": dated_ahead(modified, now),
+        "dated": dated_ahead(modified, source.clock.now()),
         "since": from_micros(entry.since),
         "record": entry.record,
         "records": entry.records,
@@ -154,7 +160,7 @@ def _row(watcher: Watching, path: bytes, entry: Entry, now: datetime) -> Mapping
         "bad": entry.bad,
         "sha256": entry.digest.hex() or None,
         "after": entry.after or None,
-        "reason": entry.reason or None,
+        "reason": _reason(watcher, source, entry),
     }
     progress = watcher.progress
     if progress is not None and progress.path == path and entry.state in {SEEN, PARSING}:

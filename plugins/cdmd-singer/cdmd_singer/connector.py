@@ -131,7 +131,7 @@ class Singer:
                 source.refuse(count, reason)
         await _store(gathered, source)
         if wrong:
-            raise cdmd.SourceUnavailable(f"{wrong}, after {gathered.records.total()} record(s)")
+            raise cdmd.SourceUnavailable(f"{wrong}; records before that: {gathered.records.total()}")
 
     async def _next_stored(self, tap: Tap, gathered: Gathered, source: cdmd.Source) -> Line | None:
         """The next line; what waits is stored first where that takes a moment."""
@@ -161,7 +161,7 @@ async def _store(gathered: Gathered, source: cdmd.Source) -> None:
     if not gathered.empty:
         records, state = gathered.take_out()
         await source.emit(records, state=state)
-        source.working(f"the tap brought {gathered.records.total()} record(s) in this run")
+        source.working(f"records that the tap brought in this run: {gathered.records.total()}")
 
 
 def _short(gathered: Gathered, tap: Tap) -> str | None:

@@ -121,7 +121,7 @@ async def test_a_tap_that_crashes_behind_a_record_loses_nothing_and_tells_only_i
     connector = tap(record(1), state(1), record(2), ["log", "token=s3cret"], ["raw", '{"type": "REC'], ["exit", 3])
     with pytest.raises(cdmd.SourceUnavailable) as failed:
         await connector.once(source)
-    assert str(failed.value) == "the tap ended with status 3, after 2 record(s)"
+    assert str(failed.value) == "the tap ended with status 3; records before that: 2"
     assert (source.numbers, source.state, source.refused) == ([1, 2], {b"state": b'{"n": 1}'}, {"line_cut_off": 1})
 
 

@@ -24,6 +24,8 @@ async def test_a_whole_file_is_read_once_and_said_to_be_done(tmp_path: Path) -> 
         assert watch.source.events == []
         await watch.look(10)
         assert await watch.states() == {"a.jsonl": "settling"}
+        assert (await watch.files())["a.jsonl"]["reason"] == "read once the same for 30 s"
+        assert "files are settling (read once the same for 30 s)" in watch.source.reason
         assert watch.source.events == []
         await watch.look(25)
         assert watch.source.numbers == [1, 2, 3]
