@@ -37,7 +37,7 @@ _OVER: Final = "408"
 _MOMENT: Final = 0.005
 """Seconds in which something more comes where there is more: what is far behind is handed out by as much as is wanted."""
 _QUIET: Final = 1.0
-"""Seconds without anything after which what should have come is fetched."""
+"""Seconds without anything to hand out after which it is fetched. That more is told of meanwhile (``heads``) is no progress."""
 
 
 class _Names(msgspec.Struct, frozen=True):
@@ -153,7 +153,7 @@ class LaneReader:
             return None
         if (number, after) != (self._number, self._after) or lanes != self._lanes.keys():
             await self._begin(lanes, number, after)
-        seen = after
+        seen, until = after, anyio.current_time() + _QUIET
         while (head := self._known().head) > after:
             came, self._waits = self._came, True
             self._tell()
@@ -164,10 +164,11 @@ class LaneReader:
                 seen = upto
                 await anyio.sleep(_MOMENT)
                 continue
-            with anyio.move_on_after(_QUIET) as waited:
+            with anyio.CancelScope(deadline=until) as waited:
                 await came.wait()
             if waited.cancelled_caught:
                 await self._fetch()
+                until = anyio.current_time() + _QUIET
         return [], after
 
     def _tell(self) -> None:
@@ -247,12 +248,12 @@ class LaneReader:
         return Got.of(found.at, found.frame, found.piece)
 
     async def _fetch(self) -> None:
-        """The next piece of each lane that should have come, and consumers for what is behind it."""
+        """The next piece of each lane that should have come, and consumers for what is behind it: requests may be lost."""
         ends = self._known().division.ends
         for lane in self._lanes.values():
             if not lane.sure(ends[lane.number])[1]:
                 lane.put(await self._one(await self._next(lane, ends[lane.number])))
-                await self._make(lane, self._number)
+            await self._make(lane, self._number)
 
     async def _next(self, lane: Lane, ends: int) -> int:
         """The message in which its next piece begins; what stands in for the last one has no message, and is that."""

@@ -215,6 +215,33 @@ async def test_what_somebody_else_takes_of_a_consumer_is_fetched_in_order(place:
         assert await read(followed, ALL, 13, upto=15) == [14, 15]
 
 
+async def test_what_does_not_come_is_fetched_however_much_is_written_meanwhile(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each commit wakes whoever waits, also for another one's lane: that is not what it waits for."""
+    monkeypatch.setattr(lanes, "_QUIET", 0.2)
+    async with both(place, tmp_path) as (journal, followed), anyio.create_task_group() as tasks:
+        await journal.append([append_of(0, 1, 2)])
+        assert await read(followed, ALL, 0, upto=3) == [1, 2, 3]
+        for lane in (0, 1):
+            await journal._link.ask(f"CONSUMER.DELETE.{journal._streams.entries.name}.lane-3-{lane}")
+
+        async def write() -> None:
+            while True:
+                await journal.append([append_of(0, 1, 2, first=journal.head + 1)])
+                await anyio.sleep(0.01)
+
+        tasks.start_soon(write)
+        with anyio.fail_after(20):
+            upto = Seq(3)
+            while upto < 60:
+                await followed.wait(upto)
+                told = await followed.read_lanes(ALL, 3, upto, limit=99)
+                assert told is not None
+                upto = told[1]
+        tasks.cancel_scope.cancel()
+
+
 async def test_servers_that_are_killed_and_begin_again_bring_the_rest(tmp_path: Path) -> None:
     with serving(tmp_path / "server") as server:
         place = Place(access=Access(servers=(server.url,)), name="a", lanes=3)
