@@ -87,7 +87,7 @@ def _foretell(found: Foreseen, *, as_json: bool) -> int:
 
 
 def _report(plan: Plan, moved: Moved, *, as_json: bool) -> None:
-    _, (store, journal) = plan.places
+    before, (store, journal) = plan.places
     aside = None if moved.aside is None else str(moved.aside)
     if as_json:
         parts = {part: {name: _shown(one) for name, one in tables.items()} for part, tables in moved.parts.items()}
@@ -107,6 +107,11 @@ def _report(plan: Plan, moved: Moved, *, as_json: bool) -> None:
             f"what lay here before is kept in {aside}, and nothing starts with it: remove it when you are content, because "
             "erasures do not reach it"
         )
+    for place, went, url in zip(
+        before, (plan.stores, plan.journals), (plan.source.store.url, plan.source.journal.url), strict=True
+    ):
+        if went and url is not None:
+            note(f"what lies at {place} stays there, and erasures do not reach it: systemd/README.md says how to remove it")
     note("start cdmd with the new configuration; to come back, stop it and exchange --config and --to")
 
 

@@ -208,7 +208,7 @@ class _Probe:
         stream = self._path.rstrip("/").rpartition("/")[2].partition(".")[0] or "records"
         stream = "".join(one if one.isalnum() or one in "_-" else "_" for one in stream)
         base, _, last = self._path.rstrip("/").rpartition("/")
-        names, quoted = probing.names(found), probing.toml
+        quoted = probing.toml
         yield f"[connectors.{self._name}]"
         yield 'type = "rest"'
         yield f'base_url = "{self._origin}{base}"'
@@ -235,20 +235,27 @@ class _Probe:
         if since or etag:
             yield f"since = {quoted({**since, **({'etag': True} if etag else {})})}"
         yield 'freshness = "5m"'
-        yield from _event(stream, names, since, probing.identifiers(found), quoted)
+        yield from self._event(stream, since, found)
 
+    def _event(self, stream: str, since: Mapping[str, Any], found: "Records") -> Any:
+        from cdmd.connectors.rest import probing
 
-def _event(stream: str, names: list[str], since: Mapping[str, Any], identifiers: Mapping[str, str], quoted: Any) -> Any:
-    time = since.get("field")
-    named = f"{{{names[0]}}}" if names else None
-    if named is not None and time is not None:
-        event: dict[str, Any] = {"id": f"{named}:{time}"}
-    else:
-        yield f'key = "{named}"' if named else '# key = "{...}"                  # what says whom or what a record is about'
-        event = {}
-    event["type"] = f"{stream.rstrip('s')}.changed"
-    if time is not None:
-        event["time"] = time
-    if not identifiers:
-        yield "# nothing looks like an e-mail address or a phone's number: say in `identifiers` whose event it is"
-    yield f"event = {quoted({**event, 'identifiers': dict(identifiers), 'data': {}})}"
+        names, identifiers, quoted, time = probing.names(found), probing.identifiers(found), probing.toml, since.get("field")
+        named = f"{{{names[0]}}}" if names else None
+        traits, data = probing.fields(found, {named or "", time or "", *identifiers.values()})
+        event: dict[str, Any] = {}
+        if named is not None and time is not None:
+            event["id"] = f"{named}:{time}"
+        else:
+            yield f'key = "{named}"' if named else '# key = "{...}"                  # what says whom or what a record is about'
+        event["type"] = f"{stream.rstrip('s')}.changed"
+        if time is not None:
+            event["time"] = time
+        yield f"[connectors.{self._name}.streams.{stream}.event]"
+        yield from (f"{key} = {probing.text(value)}" for key, value in event.items())
+        if not identifiers:
+            yield "# nothing looks like an e-mail address or a phone's number: say in `identifiers` whose event it is"
+        yield f"identifiers = {quoted(identifiers)}"
+        yield "# take out what you do not need: what is not named is not kept"
+        yield f"traits = {quoted(traits)}"
+        yield f"data = {quoted(data)}"

@@ -229,7 +229,7 @@ def test_a_connector_is_proposed_from_live_answers_and_works_as_it_was_pasted(
 
 
 PROFILES = [
-    {"id": f"01GDDK{number:03d}", "attributes": {"email": f"s{number}@example.com", "updated": moment(number)}}
+    {"id": f"01GDDK{number:03d}", "attributes": {"email": f"s{number}@example.com", "city": "Lund", "updated": moment(number)}}
     for number in range(5)
 ]
 
@@ -269,6 +269,7 @@ def test_a_stranger_s_api_is_proposed_with_its_headers_and_limits_and_says_itsel
         assert proposed["auth"] == {"type": "api_key", "in": "header", "name": "Authorization", "value": "env:STRANGE_KEY"}
         assert (proposed["headers"], proposed["limits"]) == ({"revision": "2026-10-15"}, ["75/1s", "750/60s"])
         assert "# x looks like a second secret" in text
+        assert proposed["streams"]["profiles"]["event"]["traits"] == {"city": "{attributes.city}"}
         assert "cdmd check && cdmd try api" in said
         text = text.replace('order = "asc"', 'order = "asc", initial = "2026-01-01T00:00:01Z", inclusive = false')
         text = text.replace("records =", 'params = { filter = "greater-than(updated,{since})" }\nrecords =')
@@ -295,6 +296,7 @@ def test_events_with_an_etag_and_a_next_address_are_proposed(served: ServedApi, 
     assert found["page"] == {"type": "next_url", "from": "{meta.next}"}
     assert found["since"] == {"field": "{created}", "order": "desc", "etag": True}
     assert found["event"]["identifiers"] == {"phone": "{phone}"}
+    assert (found["event"]["traits"], found["event"]["data"]) == ({}, {})
     assert "no parameter was found" in captured.out
 
 

@@ -4,12 +4,13 @@ Only proposals: what is guessed is tried by the caller, and what cannot be known
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from cdmd.connectors.rest.masking import names_a_secret
 from cdmd.connectors.rest.paging import link
 from cdmd.kit.coercions import as_time
 from cdmd.kit.templates import Template
@@ -23,6 +24,11 @@ _ENDS: Final = re.compile(r"end_of_stream|is_?last(_?page)?|last|done|end", re.I
 _TOTAL: Final = re.compile(r"total(_?(count|results|items|records))?|count", re.IGNORECASE)
 _PAGES: Final = re.compile(r"total_?pages|pages|page_?count|last_?page", re.IGNORECASE)
 _UPDATED: Final = ("updated", "modified", "changed", "lastmod", "timestamp", "occurred", "created", "date", "time", "_at")
+_PERSONAL: Final = re.compile(
+    r"((first|last|full|given|family|middle|user|sur)?name|city|town|country(code)?|zip(code)?|post(al)?code|language|locale"
+    r"|birth(day|date)|dateofbirth|gender|salutation|company)"
+)
+_MOST_FIELDS: Final = 30
 _CURSOR_PARAMS: Final = ("after", "cursor", "page_token", "pageToken", "starting_after", "next_cursor", "continuation")
 SINCE_PARAMS: Final = ("updated_since", "since", "modified_since", "updated_after", "updated_at_min", "start_time")
 """Parameters by which APIs are asked for what is new; which one is, is found out by asking."""
@@ -110,6 +116,25 @@ def identifiers(found: Records) -> dict[str, str]:
     return kinds
 
 
+def fields(found: Records, used: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What the records say at other places than the templates ``used``: traits, and what else is text, a number or a truth.
+
+    A trait has a name that describes somebody and stands beside an identifier. What is named like a secret is left out.
+    """
+    beside = {one.strip("{}").rpartition(".")[0] for one in identifiers(found).values()}
+    traits: dict[str, str] = {}
+    data: dict[str, str] = {}
+    for path in dict.fromkeys(path for one in found.values for path, value in _walk(one, "", 0) if _is_scalar(value)):
+        above, _, last = path.rpartition(".")
+        if f"{{{path}}}" in used or names_a_secret(last) or len(traits) + len(data) >= _MOST_FIELDS:
+            continue
+        plain = re.sub(r"[\W_]+", "", last).lower()
+        table = traits if above in beside and _PERSONAL.fullmatch(plain) else data
+        name = re.sub(r"\W+", "_", last).strip("_") or "value"
+        table[re.sub(r"\W+", "_", path).strip("_") if name in table else name] = f"{{{path}}}"
+    return traits, data
+
+
 def limits(headers: Mapping[str, str]) -> list[str]:
     """What answers say that is allowed, as rates: quotas with their windows in ``RateLimit-Policy`` or ``RateLimit-Limit``."""
     said = f"{headers.get('ratelimit-policy', '')}, {headers.get('ratelimit-limit', '')}"
@@ -185,6 +210,10 @@ def _counted(scalars: Sequence[Found], query: Mapping[str, str], more: Mapping[s
     if "page" in spoken or many is not None:
         found.append({"type": "page", "param": "page", **sized, **({"pages": many} if many else ends)})
     return found
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int | float) and value != ""
 
 
 def _is_count(value: Any) -> bool:
