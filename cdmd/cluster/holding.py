@@ -78,15 +78,22 @@ async def _waited_for(leases: Leases, clock: Clock) -> Lease:
 
 @asynccontextmanager
 async def kept(leases: Leases, lease: Lease, *, clock: Clock, ends: bool) -> AsyncIterator[None]:
-    """Renew the lease inside, and let it go at the end. Where it ``ends`` with the lease, raises ``InUse`` then."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_renew, leases, lease, clock, ends)
-        try:
-            yield
-        finally:
-            tasks.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True), suppress(CdmdError):
-                await leases.release(lease)
+    """Renew the lease inside, and let it go at the end. Where it ``ends`` with the lease, raises ``InUse`` then.
+
+    What is raised inside leaves as it is.
+    """
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_renew, leases, lease, clock, ends)
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True), suppress(CdmdError):
+                    await leases.release(lease)
+    except BaseExceptionGroup as group:
+        error = group.exceptions[0]
+        raise error from error.__cause__
 
 
 async def _renew(leases: Leases, lease: Lease, clock: Clock, ends: bool) -> None:

@@ -81,13 +81,13 @@ class JetStreamJournal(Journal):
         async with AsyncExitStack() as stack:
             link = await stack.enter_async_context(Link.open(place.access, name=f"cdmd {place.name}", patience=patience))
             writer, held = new_id(), await begin(link, place, clock=clock, meanwhile=meanwhile)
+            if held is not None:
+                await stack.enter_async_context(kept(*held, clock=clock, ends=meanwhile is not None))
             while True:
                 journal = cls(link, place, writer=writer, clock=clock, mark_path=mark_path, tail=tail)
                 if await journal._begin(new_id):
                     break
-            if held is not None:
-                journal._held = partial(held[0].holds, held[1])
-                await stack.enter_async_context(kept(*held, clock=clock, ends=meanwhile is not None))
+            journal._held = partial(held[0].holds, held[1]) if held is not None else journal._held
             await journal.write_mark()
             try:
                 yield journal

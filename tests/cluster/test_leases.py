@@ -105,6 +105,47 @@ async def renewed(leases: Leases, lease: Lease) -> Lease | None:
             return await leases.renew(lease)
 
 
+async def test_who_reads_long_when_it_opens_a_journal_keeps_its_turn_meanwhile(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it likes; otherwise two of them would oust each other without end."""
+    clock, begin = HandClock(), JetStreamJournal._begin
+    place = Place(access=Access(servers=(nats.url,)), name=f"l{next(_IDS)}", holder="a")
+
+    async def slowly(journal: JetStreamJournal, new_id: Any) -> bool:
+        other = JetStreamLeases(journal._link, name=place.name, replicas=1, holder="b", clock=clock)
+        until = clock.monotonic() + 5 * holding.SECONDS
+        while clock.monotonic() < until:
+            assert await other.take("journal", seconds=holding.SECONDS) is None
+            await clock.sleep(0.5)
+        return await begin(journal, new_id)
+
+    monkeypatch.setattr(JetStreamJournal, "_begin", slowly)
+    async with JetStreamJournal.open(place, clock=clock, mark_path=tmp_path / "mark", new_id=lambda: "w") as journal:
+        assert await journal.append([append_of(1)]) == 1
+        assert journal._held()
+
+
+async def test_who_cannot_open_a_journal_says_why_and_leaves_its_turn_to_another_one(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(access=Access(servers=(nats.url,)), name=f"l{next(_IDS)}", holder="a")
+    opening = partial(JetStreamJournal.open, clock=HandClock(), mark_path=tmp_path / "mark", new_id=lambda: "w")
+
+    async def fails(_: JetStreamJournal, new_id: Any) -> bool:
+        raise NotDurable(f"{new_id()} cannot read it") from KeyError("why")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JetStreamJournal, "_begin", fails)
+        with pytest.raises(NotDurable, match="w cannot read it") as caught:
+            async with opening(place):
+                pass
+        assert isinstance(caught.value.__cause__, KeyError)
+    async with Link.open(place.access, name="test") as link:
+        other = JetStreamLeases(link, name=place.name, replicas=1, holder="b", clock=HandClock())
+        assert await other.take("journal", seconds=10) is not None
+
+
 # ---- a process that is stopped, and wakes when its lease is gone --------------------------------------------------------
 
 _CHILD = """

@@ -16,7 +16,6 @@ from cdmd.config.sharing import JournalSettings
 from cdmd.contracts import Clock
 from cdmd.errors import CdmdError, Damaged
 from cdmd.kit.clock import SystemClock
-from cdmd.kit.frames import leaf
 from cdmd.models import Seq
 from cdmd.store.files import StateDirectory
 from cdmd.store.opening import Opened, Server, open_state
@@ -104,10 +103,9 @@ async def test_another_key_than_the_journal_began_with_is_refused(opening: Openi
             await opened.journal.append([append_of(1)])
         async with StateDirectory(tmp_path / "two").hold() as two:
             for _ in range(2):
-                with pytest.raises(ExceptionGroup) as caught:
+                with pytest.raises(CdmdError, match="another digest key"):
                     async with opening(two):
                         pass
-                assert "another digest key" in str(leaf(caught.value))
             assert not two.store.exists()
             two.key.write_bytes(one.key.read_bytes())
             async with opening(two) as opened:
