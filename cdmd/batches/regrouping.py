@@ -14,6 +14,7 @@ from cdmd.batches.rules import telling
 from cdmd.batches.sweeping import members_of
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.identity.identifiers import Pair
+from cdmd.identity.keeping_apart import digest_of, protected_by
 from cdmd.identity.naming import public_id
 from cdmd.identity.replaying import Person
 from cdmd.models import (
@@ -93,6 +94,7 @@ class Plan:
         self._homes = self._at_home(events)
         self._name()
         self.disowned = self._share_identifiers(strangers, keep=keep)
+        self._keep_apart()
 
     def home(self, key: ProfileKey) -> Group:
         """What a stored profile is part of."""
@@ -149,7 +151,7 @@ class Plan:
 
     def _share_identifiers(self, strangers: Collection[Pair], *, keep: bool) -> list[Pair]:
         for group in self.groups:
-            group.state.identifiers, group.state.apart = list(group.person.identifiers), list(group.person.apart)
+            group.state.identifiers = list(group.person.identifiers)
         disowned = []
         for old in self.olds:
             for one in old.state.identifiers:
@@ -164,6 +166,14 @@ class Plan:
                 group.state.identifiers.append(one)
                 self._owners[pair] = group
         return disowned
+
+    def _keep_apart(self) -> None:
+        """What a split said of an identifier goes where the identifier goes, though no event may have brought it there."""
+        said = protected_by(old.state for old in self.olds)
+        for group in self.groups:
+            digests = [digest_of(pair) for pair in _pairs(group.state)] if said else []
+            theirs = [(mine, other) for mine in digests for other in sorted(said.get(mine, ()))]
+            group.state.apart = list(dict.fromkeys([*group.person.apart, *theirs]))
 
     def _remembered(self, old: Old, pair: Pair) -> Group:
         """Where something belongs whose events are no longer kept: to whom it was before a merge."""

@@ -10,6 +10,7 @@ from cdmd.batches.regrouping import Plan, Regrouping
 from cdmd.batches.sweeping import members_of
 from cdmd.config.schema import IdentitySettings
 from cdmd.identity.identifiers import Kinds, Pair
+from cdmd.identity.keeping_apart import digest_of
 from cdmd.identity.replaying import carried
 from cdmd.identity.siding import sides
 from cdmd.models import Activity, Changes, ProfileKey, ProfileState
@@ -44,6 +45,12 @@ def split(world: World, key: ProfileKey, first: Pair, second: Pair) -> None:
     events = [carried(one, one.profile, KINDS) for one in mine if one.profile is not None]
     persons = sides(old.state, events, first=first, second=second, merges=old.merges, kinds=KINDS)
     world.regroup(Plan(persons, [old], events, keep=True), mine, hours=NOW)
+
+
+def stays_apart(world: World, first: Pair, second: Pair) -> bool:
+    mine, theirs = (world.profiles[world.owners[pair]].apart for pair in (first, second))
+    digests = digest_of(first), digest_of(second)
+    return digests in mine and digests[::-1] in theirs
 
 
 def assert_everybody_is_what_their_events_come_to(world: World) -> None:
@@ -86,7 +93,23 @@ def test_after_merges_and_splits_everybody_is_what_their_events_come_to(
             apart.append({first, second})
         assert_everybody_is_what_their_events_come_to(world)
         assert not any(set(pairs(state)) >= both for state in living(world).values() for both in apart)
+        assert all(stays_apart(world, *both) for both in apart), "both sides know it, however often they are split again"
         assert {state.public for state in world.profiles.values()} >= publics, "an id that was given out stays somebody's"
+
+
+def test_who_was_split_stays_apart_when_both_are_split_again_and_their_event_is_anothers() -> None:
+    world = World(rules())
+    page, mail, user, other = ("anonymous_id", "x"), ("email", "f@x.se"), ("user_id", "u"), ("email", "e@x.se")
+    world.take(order(1, hours=1, identifiers=dict([page, mail, user])), now=1)
+    split(world, world.owners[mail], page, mail)
+    split(world, world.owners[mail], mail, user)
+    assert not activities(world, world.owners[mail]), "its only event is the user's"
+    world.take(order(2, hours=2, identifiers=dict([page, other])), now=2)
+    split(world, world.owners[page], page, other)
+    assert not activities(world, world.owners[page]), "its only events are others'"
+    world.take(order(3, hours=3, identifiers=dict([page, mail])), now=3)
+    assert world.owners[page] != world.owners[mail], "what was split is not joined by new evidence either"
+    assert all(stays_apart(world, *both) for both in ((page, mail), (mail, user), (page, other)))
 
 
 def test_a_split_tells_who_left_and_who_entered_an_audience() -> None:
