@@ -153,7 +153,7 @@ async def log_level(runtime: Runtime, actor: Actor, level: str, *, seconds: floa
         if seconds is not None and not 0 < seconds <= 7 * 86_400:
             raise BadArguments("the time must be more than nothing and at most seven days")
         runtime.set_log_level(level, seconds)
-    return Done(done="log level set", name=level)
+    return Done(done="log level set to", name=level)
 
 
 async def backup(runtime: Runtime, actor: Actor, path: str) -> BackupReport:

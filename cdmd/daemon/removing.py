@@ -116,6 +116,8 @@ class Removing:
         counts["activities"] = await self._in_slices(list(forgotten.seqs), forgotten)
         counts["deliveries and attempts"] = await self._store.forgetting.forget_deliveries()
         targets = await self._told(asked)
+        # The figures are those of the pass.
+        counts["people in the same pass"] = len(asked) if len(asked) > 1 else 0
         publics = [public for one in asked for public in one.publics]
         counts["answers to them"] = await anyio.to_thread.run_sync(forget_exports, self._folder / EXPORTS, publics)
         await self._settle(asked)

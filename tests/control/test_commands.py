@@ -104,7 +104,8 @@ def test_a_log_level_that_does_not_exist_is_refused(daemon: Daemon, body: dict[s
 
 
 def test_a_log_level_is_set_for_a_while(daemon: Daemon) -> None:
-    daemon.client().post("/v1/log-level", {"level": "debug", "seconds": 600})
+    said = daemon.client().post("/v1/log-level", {"level": "debug", "seconds": 600})
+    assert (said["done"], said["name"]) == ("log level set to", "debug")
     assert daemon.runtime.done == [("log-level", "debug", 600.0)]
 
 

@@ -144,6 +144,30 @@ async def test_a_failure_is_named_and_the_erasure_goes_on_when_it_is_over(
         assert parts.privacy.removing.problem is None
 
 
+async def test_the_reports_of_people_who_went_in_one_pass_say_how_many_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World(tmp_path, SHOP).parts() as parts:
+        await come(parts, JOE[1], ANN[1])
+        failing, again, revise = [True], anyio.Event(), parts.journal.revise
+
+        async def failing_at_first(*arguments: Any, **named: Any) -> Any:
+            if failing:
+                again.set()
+                raise NotDurable("the disk is full")
+            return await revise(*arguments, **named)
+
+        monkeypatch.setattr(parts.journal, "revise", failing_at_first)
+        for one in (JOE, ANN):
+            await Governing(parts).erase(one, by="ada")
+        for _ in range(2):
+            again = anyio.Event()
+            await again.wait()
+        failing.clear()
+        for row in await completed(parts):
+            assert row.erased == {"journal entries": 2, "activities": 2, "people in the same pass": 2}
+
+
 def _busy_once(settled: Any) -> Any:
     busy = [True]
 
