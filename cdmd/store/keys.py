@@ -59,18 +59,20 @@ def _make(path: Path, key: bytes) -> bytes:
     return key
 
 
-def _again(key: bytes, named: Callable[[str], str]) -> "Digester":
-    return Digester(key, named=named)
+def _again(key: bytes, named: Callable[[str], str], numbered: bool) -> "Digester":
+    return Digester(key, named=named, numbered=numbered)
 
 
 class Digester:
     """Keyed BLAKE2b digests of occurrences and of contents.
 
     ``named`` gives the name that a source is digested by: its first one, however often its connector was renamed since.
+    ``numbered`` says whether ids that are numbered have digests that begin alike. They have in a new store; an older one
+    says that it has others, and goes on with those for good: what it remembers by them would be taken for new otherwise.
     """
 
-    def __init__(self, key: bytes, *, named: Callable[[str], str] = str) -> None:
-        self._named = named
+    def __init__(self, key: bytes, *, named: Callable[[str], str] = str, numbered: bool = True) -> None:
+        self._named, self.numbered = named, numbered
         self._occurrence = hashlib.blake2b(key=key, digest_size=16, person=b"cdmd occurrence")
         self._near: tuple[bytes, bytes, bytes] = b"", b"", b""
         self._key = key
@@ -79,18 +81,18 @@ class Digester:
     @override
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, in another process too, is made with the same key."""
-        return _again, (self._key, self._named)
+        return _again, (self._key, self._named, self.numbered)
 
     def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
         """16 bytes that name (source, id); the source's length in front keeps ("a", "bc") and ("ab", "c") apart.
 
-        Ids that are numbered, as the rows of a file are, begin alike a thousand at a time: a batch of them is remembered on a
-        few pages, not on one for each (tests/bench/bulk.py). What they begin with is a digest, too.
+        If ``numbered``, those of ids that end in a number, as the rows of a file do, begin alike a thousand at a time: a batch
+        of them is remembered on a few pages, not on one for each (tests/bench/bulk.py). What they begin with is a digest, too.
         """
         name, text = self._named(source).encode(), id.encode()
         digest = self._occurrence.copy()
         digest.update(b"%b%b%b" % (len(name).to_bytes(4, "big"), name, text))
-        if not text[-_NUMBERED:].isdigit() or len(text) < _NUMBERED:
+        if not self.numbered or not text[-_NUMBERED:].isdigit() or len(text) < _NUMBERED:
             return Digest(digest.digest())
         return Digest(self._together(name, text[: 1 - _NUMBERED]) + digest.digest()[_BEGINS:])
 

@@ -206,6 +206,20 @@ async def give_more(one: Installation, number: int) -> None:
         await give(opened.store, Changes(outgoing=sending(delivery(number)), notices=[notice(number)]))
 
 
+async def test_by_which_digests_an_older_store_remembers_goes_along(home: Home) -> None:
+    here, there = home.at("state"), home.at("state", journal="j", store="s")
+    async with opening(here) as opened:
+        assert opened.digester.numbered
+        await opened.journal.append([append_of(1)])
+        await give(opened.store, applied(1))
+    with contextlib.closing(sqlite3.connect(here.directory.store, isolation_level=None)) as connection:
+        connection.execute("UPDATE meta SET value = substr(value, 1, 32) WHERE name = 'key_check'")
+    for source, target in ((here, there), (there, here)):
+        await move(source, target)
+        async with opening(target) as opened:
+            assert not opened.digester.numbered
+
+
 @pytest.mark.parametrize("places", [{"journal": "j"}, {"store": "s"}, {}], ids=["journal", "store", "directory"])
 async def test_a_part_may_be_moved_alone_and_to_another_directory(home: Home, places: dict[str, str]) -> None:
     here, there = home.at("one"), home.at("two", **places)
