@@ -24,11 +24,12 @@ from cdmd.cluster.entries import Entries, Piece, decode_piece
 from cdmd.cluster.stream import Stream
 from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.models import Journaled, Seq
-from cdmd.store.blocks import Block, unpack_after
+from cdmd.store.blocks import Block, reach, unpack_after
 
 _CONSUMER: Final = "lane-"
 _BATCH: Final = 64
-_BYTES: Final = 4 * 2**20
+_BYTES: Final = 8 * 2**20
+"""Of all lanes together: about what is held of them, and what is handed out at once."""
 _LASTS: Final = 30.0
 """Seconds that a consumer is asked for."""
 _EXPIRES: Final = int(_LASTS * 10**9)
@@ -86,6 +87,12 @@ class Lane:
             for at, body in joined(self._parts):
                 self.put(Got.of(at, self._parts[0][1], decode_piece(body, where)))
             self._parts.clear()
+
+    def full(self, most: int) -> bool:
+        """Whether enough of it came: many pieces, or ``most`` bytes, of more commits than the one that may go on."""
+        if not self.came or self.came[0].commit == self.came[-1].commit:
+            return False
+        return len(self.came) > 2 * _BATCH or sum(len(got.block.body) for got in self.came) > most
 
     def put(self, got: Got) -> None:
         """What it does not follow on was of a commit that was given up."""
@@ -178,9 +185,8 @@ class LaneReader:
 
     async def _begin(self, lanes: Collection[int], number: int, after: Seq) -> None:
         """From behind that entry, with consumers that bring what lies there."""
-        self._number, self._resting = 0, None
-        if self._stop is not None:
-            await self._stop()
+        self._resting = None
+        await self._leave()
         known, top = self._known(), self._stream.subject
         base = await self._entries.begin_behind(after, end=known.entries) - 1
         self._lanes = {lane: Lane(lane, known.division.subject(top, lane), base=base) for lane in lanes}
@@ -193,15 +199,26 @@ class LaneReader:
         """Leave no consumers of these lanes behind, whoever made them: what is read from now on comes from elsewhere."""
         if self._resting == (number, lanes):
             return
-        self._lanes, self._number, self._resting = {}, 0, (number, frozenset(lanes))
+        await self._leave()
+        self._resting = number, frozenset(lanes)
         for lane in lanes:
             with suppress(CdmdError):
                 await self._link.ask(f"CONSUMER.DELETE.{self._stream.name}.{_CONSUMER}{number}-{lane}")
 
+    async def _leave(self) -> None:
+        """Hold nothing of what came, and hear no more."""
+        self._lanes, self._number = {}, 0
+        if self._stop is not None:
+            await self._stop()
+            self._stop = None
+
     # ---- what came -----------------------------------------------------------------------------------------------------
 
     async def _sure(self, limit: int) -> tuple[dict[int, list[Got]], Seq]:
-        """About ``limit`` entries of each lane's next pieces, of whole commits, and the entry up to which that is all."""
+        """Each lane's next pieces of whole commits, and the entry up to which that is all.
+
+        About ``limit`` entries and ``_BYTES`` of all lanes together, at least one block.
+        """
         while (gap := self._gap()) is not None:
             await self._fill(*gap)
         known, sure = self._known(), dict[int, list[Got]]()
@@ -211,12 +228,10 @@ class LaneReader:
             sure[lane.number] = lane.came[:count]
             if not whole:
                 upto = min(upto, sure[lane.number][-1].block.last if count else self._after)
-        entries, last = 0, self._after
-        for block in sorted([got.block for some in sure.values() for got in some if got.block.last <= upto]):
-            if entries >= limit:
-                upto = last
-                break
-            entries, last = entries + block.last - max(block.first - 1, self._after), block.last
+        blocks = sorted([got.block for some in sure.values() for got in some if got.block.last <= upto])
+        sizes = [(one.last - max(one.first - 1, self._after), one.last, len(one.body)) for one in blocks]
+        if blocks and (last := reach(sizes, limit=limit, most=_BYTES)) < blocks[-1].last:
+            upto = Seq(last)
         return {lane: [got for got in some if got.block.last <= upto] for lane, some in sure.items()}, upto
 
     def _gap(self) -> tuple[Lane, int, Got] | None:
@@ -289,15 +304,19 @@ class LaneReader:
         now = anyio.current_time()
         if now - lane.asked_at > _LASTS:
             lane.asked = 0
-        if lane.asked > _BATCH // 4 or len(lane.came) > 2 * _BATCH:
+        most = _BYTES // max(1, len(self._lanes))
+        if lane.asked > _BATCH // 4 or lane.full(most):
             return
-        body = msgspec.json.encode({"batch": _BATCH, "max_bytes": max(_BYTES, 2 * self._link.max_payload), "expires": _EXPIRES})
+        # The largest message there can be fits: where the next one did not, the same would be asked for again at once.
+        body = msgspec.json.encode({"batch": _BATCH, "max_bytes": max(most // 2, self._link.max_payload), "expires": _EXPIRES})
         lane.asked, lane.asked_at = lane.asked + _BATCH, now
         where = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream.name}.{lane.consumer}"
         with suppress(NotDurable):  # what does not come is fetched
             await self._link.say(where, body, reply=f"{self._inbox}.{lane.number}")
 
     async def _heard(self, lanes: Mapping[int, Lane], said: Heard) -> None:
+        if lanes is not self._lanes:  # it was on its way when these were left
+            return
         lane = lanes[int(said.subject.rpartition(".")[2])]
         if said.status:
             lane.asked = 0

@@ -115,6 +115,47 @@ async def test_what_is_far_behind_is_read_by_and_by(place: Place, tmp_path: Path
         assert await read(followed, ALL, told[1], upto=120, limit=5) == list(range(told[1] + 1, 121))
 
 
+async def test_of_large_entries_a_bounded_number_of_bytes_is_held_and_handed_out(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "_BYTES", 2**19)
+    size, count = 100_000, 40
+    async with both(place, tmp_path) as (journal, followed):
+        large = [Entry(event(n, traits={"text": "x" * size}), part=0) for n in range(1, count + 1)]
+        for entry in large:
+            await journal.append([Append(connector="shop", entries=[entry])])
+        await followed.wait(Seq(count - 1))
+        told = await followed.read_lanes(ALL, 3, Seq(0), limit=1)
+        assert told is not None
+        assert len(told[0]) == 1
+        with anyio.move_on_after(0.2):
+            await anyio.sleep_forever()
+        at, most = told[1], 2**19 // 3 + 2 * journal._link.max_payload
+        while at < count:
+            held = [sum(len(one.block.body) for one in lane.came) for lane in followed._reader._lanes.values()]
+            assert max(held) <= most
+            told = await followed.read_lanes(ALL, 3, at, limit=count)
+            assert told is not None
+            assert [one.seq for one in told[0]] == list(range(at + 1, told[1] + 1))
+            assert 1 <= len(told[0]) <= 2**19 // size
+            at = told[1]
+
+
+async def test_what_is_larger_than_all_that_is_held_is_handed_out_too(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one commit has more of a lane than that, and is sure only as a whole."""
+    monkeypatch.setattr(lanes, "_BYTES", 1_000)
+    monkeypatch.setattr(lanes, "_BATCH", 4)
+    monkeypatch.setattr(lanes, "_QUIET", 10.0)  # nothing of it is fetched
+    async with both(place, tmp_path) as (journal, followed):
+        large = [Entry(event(n, traits={"text": "x" * 300_000}), part=n % 2) for n in range(1, 41)]
+        await journal.append([Append(connector="shop", entries=large)])
+        await journal.append([append_of(0, first=41)])
+        with anyio.fail_after(8):
+            assert await read(followed, ALL, 0, upto=41) == list(range(1, 42))
+
+
 async def test_of_what_is_far_behind_as_much_is_handed_out_as_is_wanted(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,6 +427,7 @@ async def test_who_leads_has_consumers_only_while_it_reads_through_them(place: P
         told = await journal.read_lanes(frozenset((1,)), 3, Seq(6), limit=9)
         assert told is not None
         assert ([one.seq for one in told[0]], told[1]) == ([7, 8], 8), "what is in memory is read whole"
+        assert journal._reader._stop is None, "and nothing is held that came before"
         with pytest.raises(CdmdError, match="not found"):
             await consumer(journal, 1)
 
@@ -440,6 +482,15 @@ def lane_of(*some: Got, base: int = 0) -> Lane:
 )
 def test_what_follows_or_is_told_to_be_the_end_makes_sure(some: list[Got], ends: int, sure: tuple[int, bool]) -> None:
     assert lane_of(*some).sure(ends) == sure
+
+
+def test_what_is_not_known_to_be_whole_is_gone_on_with_however_much_it_is() -> None:
+    block = Block(Seq(1), Seq(1), Micros(0), b"", b"12345")
+    first, more, other = Got(5, 5, 0, block), Got(6, 5, 5, block), Got(7, 7, 6, block)
+    assert not lane_of().full(0)
+    assert not lane_of(first, more).full(9)
+    assert lane_of(first, more, other).full(14)
+    assert not lane_of(first, more, other).full(15)
 
 
 def test_what_comes_twice_or_too_late_is_no_news() -> None:
