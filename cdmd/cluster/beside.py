@@ -52,12 +52,27 @@ class Checkpoint(msgspec.Struct, frozen=True):
     division: Division = Division()
 
 
+_DIVIDED: Final = b"divided "
+"""How a checkpoint begins behind which entries are in lanes: who knows of none cannot read it, and so never goes on there."""
 _WRAPPED: Final = b"\0cdmd\0"
 """How a message of the bucket begins that is not simply a value."""
 _LOOKS: Final = 5
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _CHANGES: Final = msgspec.msgpack.Decoder(Changes)
 _CHECKPOINT: Final = msgspec.json.Decoder(Checkpoint)
+
+
+def encode_checkpoint(place: Checkpoint) -> bytes:
+    """As a message of the bucket."""
+    return (_DIVIDED if place.division.ends else b"") + msgspec.json.encode(place)
+
+
+def decode_checkpoint(data: bytes, where: str) -> Checkpoint:
+    """Raises ``Damaged``; ``where`` is the stream."""
+    try:
+        return _CHECKPOINT.decode(data.removeprefix(_DIVIDED))
+    except msgspec.DecodeError as error:
+        raise Damaged(f"the checkpoint in {where} cannot be understood: {error}") from error
 
 
 def changes_of(appends: Sequence[Append], *, most: int, counts: Sequence[Counted]) -> list[bytes]:
@@ -118,10 +133,7 @@ class Beside:
         found = await self._stream.last(self._bucket.checkpoint)
         if found is None:
             return None
-        try:
-            checkpoint = _CHECKPOINT.decode(found.data)
-        except msgspec.DecodeError as error:
-            raise Damaged(f"the checkpoint in {self._stream.name} cannot be understood: {error}") from error
+        checkpoint = decode_checkpoint(found.data, self._stream.name)
         self.count(checkpoint.counts)
         return checkpoint
 
@@ -275,7 +287,7 @@ class Beside:
                     await self._stream.erase(seq)
             raise
         checkpoint = self._bucket.checkpoint
-        await self._stream.replace(checkpoint, msgspec.json.encode(place), places=places[checkpoint])
+        await self._stream.replace(checkpoint, encode_checkpoint(place), places=places[checkpoint])
 
     async def _keep(self, subject: str, key: bytes, value: bytes | None, places: Sequence[int], version: int) -> int | None:
         """Let the bucket have that value: as it is, or wrapped where a message or a subject cannot hold it so."""

@@ -8,16 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-import msgspec
-
-from cdmd.cluster.beside import Checkpoint
+from cdmd.cluster.beside import decode_checkpoint
 from cdmd.cluster.connection import NO_STREAM, Link, Refused
 from cdmd.cluster.division import Division
 from cdmd.cluster.entries import encode_piece, pieces_of
 from cdmd.cluster.journal import JetStreamJournal
 from cdmd.cluster.place import Place, Streams
 from cdmd.contracts import Clock
-from cdmd.errors import Damaged, NotDurable
+from cdmd.errors import NotDurable
 from cdmd.models import Seq
 from cdmd.store.blocks import Block
 from cdmd.store.mark import Mark
@@ -51,10 +49,7 @@ async def look(place: Place) -> Seen | None:
             raise
     if found is None:
         return None
-    try:
-        checkpoint = msgspec.json.decode(found.data, type=Checkpoint)
-    except msgspec.DecodeError as error:
-        raise Damaged(f"the checkpoint in {streams.kept.name} cannot be understood: {error}") from error
+    checkpoint = decode_checkpoint(found.data, streams.kept.name)
     return Seen(checkpoint.journal_id, checkpoint.first, checkpoint.head, size)
 
 

@@ -12,10 +12,9 @@ from typing import Final, Self
 
 import anyio
 import anyio.to_thread
-import msgspec
 from typing_extensions import override
 
-from cdmd.cluster.beside import Beside, Checkpoint, changes_of, counts_of
+from cdmd.cluster.beside import Beside, Checkpoint, changes_of, counts_of, encode_checkpoint
 from cdmd.cluster.commits import Commits
 from cdmd.cluster.connection import Link
 from cdmd.cluster.copying import copy_journal
@@ -106,7 +105,7 @@ class JetStreamJournal(Journal):
             if (await streams.entries.info()).state.last_seq:
                 raise Damaged(f"the stream {streams.entries.name} has entries, but {streams.kept.name} knows nothing of them")
             checkpoint = Checkpoint(new_id())
-            await streams.kept.replace(streams.bucket.checkpoint, msgspec.json.encode(checkpoint))
+            await streams.kept.replace(streams.bucket.checkpoint, encode_checkpoint(checkpoint))
         self._id, self._head = checkpoint.journal_id, checkpoint.head
         self._entries.begin(checkpoint.begins, checkpoint.first)
         self._division = checkpoint.division.into(self._division.number, behind=checkpoint.head)
@@ -115,6 +114,8 @@ class JetStreamJournal(Journal):
         if await Beside(streams.kept, streams.bucket).load() != checkpoint:
             return False
         await self._marker.check(Mark(self._id, self._head))
+        if self._division.ends:  # before the first of its entries: from here on who knows of no lanes refuses it
+            await self._checkpoint()
         await self._tell()
         return True
 
@@ -278,8 +279,7 @@ class JetStreamJournal(Journal):
     async def read(self, after: Seq, *, limit: int) -> list[Journaled]:
         if after >= self._head:
             return []
-        cached = self._tail.read(after, limit)
-        if cached is not None:
+        if (cached := self._tail.read(after, limit)) is not None:
             return cached
         blocks = await self._entries.read(after, limit=limit, end=self._lane.end)
         return await anyio.to_thread.run_sync(unpack_after, blocks, after, limit)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from cdmd.cluster.bulk import look
 from cdmd.cluster.commits import read_frame
 from cdmd.cluster.connection import Access
 from cdmd.cluster.entries import decode_piece
@@ -84,6 +85,39 @@ async def test_what_was_not_divided_or_otherwise_is_read_on_and_lanes_begin_anew
             found = [one.entry.event.id for one in await journal.read(Seq(0), limit=99)]
             assert found == [f"evt-{n}" for n in range(1, 3 * number + 4)]
             assert await journal.verify() == []
+
+
+class OfOneLane(msgspec.Struct):
+    """A checkpoint as a version has it that knows of no lanes: it reads what it knows of, and goes on there."""
+
+    journal_id: str
+    entries: int = 0
+    changes: int = 0
+    head: Seq = Seq(0)
+
+
+async def test_a_version_that_knows_of_no_lanes_goes_on_only_where_there_are_none(place: Place, tmp_path: Path) -> None:
+    """Not with a head that lanes went beyond: it would give numbers twice. From the opening on, so also after a kill."""
+    goes_on_at = list[Seq | None]()
+
+    async def note(journal: JetStreamJournal) -> None:
+        kept = await journal._streams.kept.last(journal._streams.bucket.checkpoint)
+        assert kept is not None
+        try:
+            goes_on_at.append(msgspec.json.decode(kept.data, type=OfOneLane).head)
+        except msgspec.DecodeError:
+            goes_on_at.append(None)
+
+    for lanes in (1, 3, 1):
+        async with writing(msgspec.structs.replace(place, lanes=lanes), tmp_path) as journal:
+            await note(journal)
+            await journal.append([append_of(0, 1, 2, first=journal.head + 1)])
+            await journal.settled()
+            await note(journal)
+        seen = await look(place)
+        assert seen is not None
+        assert seen.head == journal.head
+    assert goes_on_at == [0, 3, None, None, None, 9]
 
 
 async def test_a_commit_that_ends_between_its_lanes_is_not_there_and_its_numbers_are_given_anew(
