@@ -45,7 +45,7 @@ class FollowedJournal(Journal, Divided):
         self._reader = LaneReader(streams.entries, self._entries, known=lambda: self._reached)
         self._leader = Asking(link, place.name, clock=clock)
         self._state: tuple[Beside, Commits] | None = None
-        self._refreshing = anyio.Lock()
+        self._counted, self._refreshing = Seq(0), anyio.Lock()
         self._reached = Checkpoint("")
         self._grown = anyio.Event()
 
@@ -148,28 +148,24 @@ class FollowedJournal(Journal, Divided):
             if await Beside(self._streams.kept, self._streams.bucket).load() == checkpoint:
                 return beside, log, checkpoint
 
-    async def _beside(self) -> Beside:
-        """State and counters as they are now: those since the last checkpoint came with entries behind it."""
-        beside, _, checkpoint = await self._anew()
+    async def _state_now(self) -> Beside:
+        async with self._refreshing:
+            return await self._refreshed()
+
+    async def _refreshed(self) -> Beside:
+        """What is new behind what was read before, or all of it anew where that was much, or is gone."""
+        if self._state is not None and self._state[0].size <= _LARGE:
+            beside, log = self._state
+            read = log.end
+            await log.follow()
+            # Looked at after the changes: what a checkpoint came from is wiped, also while it is read here.
+            checkpoint = await Beside(self._streams.kept, self._streams.bucket).load()
+            if checkpoint is None or (checkpoint.changes <= read and checkpoint.first <= self._counted + 1):
+                return beside
+        beside, log, checkpoint = await self._anew()
+        self._state, self._counted = (beside, log), Seq(0) if checkpoint is None else checkpoint.head
         if checkpoint is not None:
             self._entries.note(checkpoint.head, checkpoint.entries)
-            async for found in self._entries.behind(checkpoint.head, end=self._reached.entries):
-                beside.count(found.piece.counts)
-        return beside
-
-    async def _state_now(self) -> Beside:
-        """State alone: what is new behind what was read before, or all of it anew where that was much."""
-        async with self._refreshing:
-            if self._state is not None and self._state[0].size <= _LARGE:
-                beside, log = self._state
-                read = log.end
-                await log.follow()
-                # Looked at after the changes: what a checkpoint came from is wiped, also while it is read here.
-                checkpoint = await Beside(self._streams.kept, self._streams.bucket).load()
-                if checkpoint is None or checkpoint.changes <= read:
-                    return beside
-            beside, log, _ = await self._anew()
-            self._state = beside, log
         return beside
 
     @override
@@ -187,7 +183,14 @@ class FollowedJournal(Journal, Divided):
 
     @override
     async def counts(self) -> dict[tuple[str, str], int]:
-        return (await self._beside()).counts
+        """Those since the last checkpoint came with entries behind it, each of which is read once."""
+        async with self._refreshing:
+            beside = await self._refreshed()
+            async for found in self._entries.behind(self._counted, end=self._reached.entries):
+                beside.count(found.piece.counts)
+                self._counted = found.piece.last
+                self._entries.note(found.piece.last, found.last)
+            return beside.counts
 
     @override
     async def statistics(self) -> JournalStatistics:

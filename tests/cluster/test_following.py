@@ -72,6 +72,33 @@ async def test_what_the_door_counted_is_known_with_what_it_came_with(place: Plac
         assert await followed.counts() == {("shop", "accepted"): 10, ("shop", "refused"): 2}
 
 
+async def test_what_was_counted_with_an_entry_is_read_once(place: Place, tmp_path: Path) -> None:
+    """Each node asks every other second, and there may be thousands of messages since the last checkpoint."""
+    async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=HandClock()) as followed:
+        looked, ask = list[int](), followed._entries.at
+
+        async def at(seq: int) -> Any:
+            looked.append(seq)
+            return await ask(seq)
+
+        async def put(number: int) -> None:
+            await journal.append([Append(connector="shop", entries=append_of(number).entries, counts={"accepted": 1})])
+            await followed.wait(Seq(number - 1))
+
+        followed._entries.at = at  # type: ignore[method-assign]
+        for number in range(1, 6):
+            await put(number)
+        assert await followed.counts() == {("shop", "accepted"): 5}
+        looked.clear()
+        assert (await followed.counts(), looked) == ({("shop", "accepted"): 5}, [])
+        await put(6)
+        assert (await followed.counts(), looked) == ({("shop", "accepted"): 6}, [journal._lane.end])
+        await put(7)
+        assert await journal.prune(before=Micros(2**62), upto=Seq(7)) == 7
+        await put(8)
+        assert await followed.counts() == {("shop", "accepted"): 8}, "also of what is gone before it was read here"
+
+
 async def test_state_is_what_it_is_at_that_moment(place: Place, tmp_path: Path) -> None:
     async with writing(place, tmp_path) as journal, FollowedJournal.open(place, clock=HandClock()) as followed:
         for value in (b"1", b"2"):
