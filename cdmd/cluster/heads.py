@@ -14,7 +14,7 @@ from cdmd.cluster.connection import Heard, Link
 from cdmd.errors import NotDurable
 
 AGAIN: Final = 1.0
-"""Seconds between two times that it is said where nothing is written."""
+"""Seconds between two times that it is said where nothing is written. Nobody's patience is measured by it: see ``lanes``."""
 _DECODER: Final = msgspec.msgpack.Decoder(Checkpoint)
 
 
