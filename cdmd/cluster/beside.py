@@ -125,7 +125,7 @@ class Beside:
         self._flushing = anyio.Lock()
         self.size = 0
         """Bytes of changes since the last checkpoint."""
-        self.commits = 0
+        self.messages = 0
         """Messages since the last checkpoint, of both streams."""
 
     async def load(self) -> Checkpoint | None:
@@ -147,7 +147,7 @@ class Beside:
             self._changed.setdefault(connector, {})[key] = value
             self.size += len(key) + len(value or b"")
         self.count(found.counts)
-        self.commits += 1
+        self.messages += 1
 
     def count(self, counts: Iterable[Counted]) -> None:
         """Add to the counters."""
@@ -251,12 +251,12 @@ class Beside:
         async with self._flushing:
             place = take(tuple((*key, value) for key, value in self._counts.items()))
             leaving, self._changed, self._leaving = self._changed, {}, self._changed
-            size, self.size, commits, self.commits = self.size, 0, self.commits, 0
+            size, self.size, messages, self.messages = self.size, 0, self.messages, 0
             try:
                 await self._write(leaving, place, sure)
             except BaseException:
                 self._changed = _over(leaving, self._changed)
-                self.size, self.commits = self.size + size, self.commits + commits
+                self.size, self.commits = self.size + size, self.messages + messages
                 raise
             finally:
                 self._leaving = {}

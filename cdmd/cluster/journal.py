@@ -34,7 +34,7 @@ from cdmd.store.tail import Tail
 _TRIES: Final = 3
 _PAGE: Final = 500
 _REVISED: Final = 5_000
-_CHECKPOINT_COMMITS: Final = 500
+_CHECKPOINT_MESSAGES: Final = 500
 _CHECKPOINT_BYTES: Final = 4 * 2**20
 _UNBEARABLE: Final = 4
 """Times that much is too much to hold in memory: the next append waits for the bucket."""
@@ -199,7 +199,7 @@ class JetStreamJournal(Journal):
         self._entries.note(pieces[-1].last, places[-1])
         for piece in pieces:
             self._beside.count(piece.counts)
-        self._beside.commits += len(pieces)
+        self._beside.messages += len(pieces)
         self._head, self._division = pieces[-1].last, self._division.taken(places, pieces)
         self._grown.set()
         self._grown = anyio.Event()
@@ -345,6 +345,6 @@ class JetStreamJournal(Journal):
     @override
     async def write_mark(self) -> None:
         """Write the high-water mark beside the store, and bring the state into the bucket where it has grown."""
-        if self._beside.size > _CHECKPOINT_BYTES or self._beside.commits > _CHECKPOINT_COMMITS:
+        if self._beside.size > _CHECKPOINT_BYTES or self._beside.messages > _CHECKPOINT_MESSAGES:
             await self._checkpoint()
         await self._marker.write(Mark(self._id, self._head))

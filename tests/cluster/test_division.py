@@ -184,6 +184,19 @@ async def test_what_arrives_late_of_a_commit_that_was_given_up_is_not_taken_for_
         assert await journal.verify() == []
 
 
+async def test_what_is_read_again_after_a_kill_is_bounded_in_messages_however_many_a_commit_has(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.cluster.journal._CHECKPOINT_MESSAGES", 5)
+    async with writing(place, tmp_path) as journal:
+        left = list[int]()
+        for _ in range(4):
+            await journal.append([append_of(0, 1, 2)])
+            await journal.write_mark()
+            left.append(journal._beside.messages)
+        assert left == [3, 0, 3, 0]
+
+
 async def test_why_a_full_stream_takes_nothing_is_said(place: Place, tmp_path: Path) -> None:
     async with writing(msgspec.structs.replace(place, max_bytes=30_000), tmp_path) as journal:
         await journal.append([append_of(*range(20))])
