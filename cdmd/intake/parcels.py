@@ -82,7 +82,10 @@ class Parcel:
         )
 
     def _sort(self) -> None:
-        """What is of one lane lies together, in the order in which it came: a journal keeps each lane's by itself."""
+        """What is of one lane lies together, in the order in which it came: a journal keeps each lane's by itself.
+
+        So of what is of one moment and of several lanes the later lane's has the greater number, and counts as the later one.
+        """
         lanes, entries, encoded = self._intake.lanes, self.entries, self.encoded
         if lanes > 1 and len(entries) > 1:
             order = sorted(range(len(entries)), key=lambda place: entries[place].part % lanes)

@@ -15,6 +15,7 @@ import anyio.lowlevel
 import msgspec
 import pytest
 
+from cdmd.batches.moments import effective_time
 from cdmd.config.schema import ConnectorFrame, EventSettings
 from cdmd.contracts import Append
 from cdmd.errors import Followed, NotDurable, Overloaded
@@ -26,7 +27,7 @@ from cdmd.intake.recent import Flight, Recent, name_of
 from cdmd.intake.shared import Intake
 from cdmd.intake.source import IntakeSource
 from cdmd.intake.tally import Tally
-from cdmd.models import Accepted, Answer, Count, Emission, Entry, Event, Filtered, Record, Rejected, Seq, Verdict
+from cdmd.models import Accepted, Answer, Count, Emission, Entry, Event, Filtered, Record, Rejected, Seq, Verdict, to_micros
 from cdmd.testing.tables import MemoryFeeds
 from tests.intake.doubles import Digests, ManualClock, MemoryJournal, NamedBudgets, Screened
 
@@ -180,6 +181,18 @@ async def test_what_is_of_one_lane_goes_to_the_journal_together_in_the_order_in_
         in_lanes = ["3", "6", "1", "4", "7", "2", "5"]
         assert [entry.event.id for entry in w.journal.entries] == in_lanes
         assert w.told == [(1, in_lanes)], "what is told of numbers is told in the journal's order"
+
+
+async def test_of_events_of_one_moment_in_one_request_that_of_the_later_lane_counts_as_the_later_one() -> None:
+    """Whichever stands first in it, and also where both are of one person: of equal times the greater number is the later."""
+    for order in (("1", "2"), ("2", "1")):
+        async with world() as w:
+            w.intake = msgspec.structs.replace(w.intake, partition=lambda event: int(event.id), lanes=3)
+            await w.source().emit([record(one) for one in order])
+            events = [entry.event for entry in w.journal.entries]
+            assert [event.id for event in events] == ["1", "2"]
+            assert events[0].identifiers == events[1].identifiers
+            assert len({effective_time(event, to_micros(event.received)) for event in events}) == 1
 
 
 async def test_nothing_is_answered_before_the_commit_is_done() -> None:
