@@ -144,7 +144,6 @@ class Watcher(ABC):
                 match decide(listed, before, now, stable_for=self._stable):
                     case Note(entry, seconds):
                         changes |= ledger.opened(listed.path, entry)
-                        found.on_their_way.add(hash(listed.path))
                         found.settle(seconds)
                         found.arrived += before.open is None
                     case Close(entry):
@@ -161,11 +160,15 @@ class Watcher(ABC):
                 await durable(source, [], changes)
 
     async def _missing(self, found: Found, area: Area, source: Source) -> None:
-        """Files on their way that a complete listing did not have left before they were read: that is said, not forgotten."""
+        """Files on their way that a complete listing did not have left before they were read: that is said, not forgotten.
+
+        What this look or a command noted meanwhile is judged by the next one.
+        """
         async with self.lock:
             changes: ledger.Changes = {}
             async for path, entry in Ledger(source).on_their_way():
-                if hash(path) in found.on_their_way or any(path.startswith(folder + b"/") for folder in area.denied):
+                noted = (entry.session, entry.listing) == (self.session, self.listings)
+                if noted or hash(path) in found.on_their_way or any(path.startswith(folder + b"/") for folder in area.denied):
                     continue
                 reason = "it left before it was read"
                 if entry.state == PARSING:
@@ -181,27 +184,28 @@ class Watcher(ABC):
 
     async def _take(self, path: bytes, complete: Completeness, source: Source) -> bool:
         """Read it, if it is all there; whether there was something to read."""
-        entry = (await Ledger(source).known([path]))[path].open
-        if entry is None:  # skipped meanwhile
-            return False
-        if (reason := complete.missing(path) or complete.too_large(entry.size, source.room())) is not None:
-            await self._wait(path, entry, source, reason=reason, state=SEEN)
-            return False
-        self.progress = progress = Progress(path, source)
+        async with self.lock:  # a command is written by now, or sees the progress
+            entry = (await Ledger(source).known([path]))[path].open
+            if entry is None:  # skipped meanwhile
+                return False
+            if (reason := complete.missing(path) or complete.too_large(entry.size, source.room())) is not None:
+                await self._wait(path, entry, source, reason=reason, state=SEEN)
+                return False
+            self.progress = progress = Progress(path, source)
         try:
             entry, reason, state = await self.read(path, entry, complete, source, progress)
             await self._over(path, entry, source, state=state, reason=reason)
             if state in {DONE, DUPLICATE}:
                 await self._tidy(path, complete.area, source)
-        except NotWhole as why:
-            await self._wait(path, entry, source, reason=str(why), state=SEEN)
-        except Waits as why:
-            await self._wait(path, entry, source, reason=str(why), state=BLOCKED)
+        except (NotWhole, Waits) as why:
+            async with self.lock:
+                await self._wait(path, entry, source, reason=str(why), state=SEEN if isinstance(why, NotWhole) else BLOCKED)
         except FileFault as why:
             if why.gone:
                 await self._over(path, entry, source, state=GONE, reason=str(why))
             else:
-                await self._wait(path, entry, source, reason=str(why), state=BLOCKED)
+                async with self.lock:
+                    await self._wait(path, entry, source, reason=str(why), state=BLOCKED)
         finally:
             self.progress = None
         return True
@@ -258,12 +262,11 @@ class Watcher(ABC):
             return await emitting.all(reading)
 
     async def _wait(self, path: bytes, entry: Entry, source: Source, *, reason: str, state: str) -> None:
-        """It stays on its way, and the ledger says why."""
+        """It stays on its way, and the ledger says why; the lock is held."""
         if (entry.state, entry.reason) == (state, reason):
             return
-        async with self.lock:
-            entry = sighted(entry, self.moment(source), reason=reason)
-            await durable(source, [], ledger.opened(path, msgspec.structs.replace(entry, state=state)))
+        entry = sighted(entry, self.moment(source), reason=reason)
+        await durable(source, [], ledger.opened(path, msgspec.structs.replace(entry, state=state)))
 
     async def _over(self, path: bytes, entry: Entry, source: Source, *, state: str, reason: str) -> None:
         entry, changes = finished(path, entry, source=source, state=state, reason=reason)
@@ -273,8 +276,8 @@ class Watcher(ABC):
 
     async def _tidy(self, path: bytes, area: Area, source: Source) -> None:
         """Do what the settings want done with a file that was read; what the other side refuses is said once."""
-        entry = (await Ledger(source).known([path]))[path].over
-        if entry is None:
+        known = (await Ledger(source).known([path]))[path]
+        if (entry := known.over) is None or known.open is not None:  # told meanwhile to be read again
             return
         after, refused = await self._tidying.tidy(path, entry, area)
         if refused is not None:
