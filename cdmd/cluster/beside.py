@@ -137,6 +137,11 @@ class Beside:
         self.count(checkpoint.counts)
         return checkpoint
 
+    async def is_last(self, checkpoint: Checkpoint | None) -> bool:
+        """Whether no other one came since. Raises ``Damaged``."""
+        found = await self._stream.last(self._bucket.checkpoint)
+        return (None if found is None else decode_checkpoint(found.data, self._stream.name)) == checkpoint
+
     def adopt(self, at: int, body: bytes) -> None:
         """Changes that are durable."""
         try:

@@ -6,7 +6,7 @@ Every message says which place it expects. So an acknowledgement that got lost i
 (``settle``); and whoever opens the stream puts a message there, after which nobody who opened it before can write.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -18,6 +18,9 @@ from cdmd.errors import Damaged, NotDurable
 
 Adopt: TypeAlias = Callable[[int, bytes], None]
 """Told of each part that is durable, in order: its number in the stream, and what it says."""
+
+Still: TypeAlias = Callable[[], Awaitable[bool]]
+"""Whether it is still so."""
 
 _OPENINGS: Final = 5
 
@@ -76,14 +79,16 @@ class Commits:
         self._opened = False
         self.ousted = False
 
-    async def open(self, end: int) -> int:
+    async def open(self, end: int, *, still: Still) -> int | None:
         """Adopt what lies behind ``end``, and let nobody write who opened it before; returns the number of this opening.
 
-        Raises ``Damaged`` and ``NotDurable``.
+        None where ``end`` is ``still`` the place to begin at no more when something behind it looks torn: it was exchanged
+        then. Raises ``Damaged`` and ``NotDurable``.
         """
         self.end = self._written = end
         for _ in range(_OPENINGS):
-            await self._settle()
+            if not await self._settled(still):
+                return None
             if await self._put(b"", ends=True, part=0):
                 self._opened, self.end = True, self._written
                 return self.end
@@ -93,7 +98,7 @@ class Commits:
         """Find out what the last commit came to, if that is not known. To be called before each ``write``."""
         self._refuse_ousted()
         if self._uncertain:
-            await self._settle()
+            await self._erase(await self._settle())
 
     async def sure(self) -> None:
         """Raise ``NotDurable`` where another daemon has opened it since: for what is written elsewhere, and expects no place.
@@ -195,7 +200,21 @@ class Commits:
             headers["Nats-Expected-Last-Msg-Id"] = f"{self._writer}.{self._written - 1}.{self._commits}.{part - 1}"
         return headers
 
-    async def _settle(self) -> None:
+    async def _settled(self, still: Still) -> bool:
+        """``settle`` for who opens it: nothing is erased, or called damaged, but what is so from the right place on."""
+        try:
+            torn = await self._settle()
+        except Damaged:
+            if await still():
+                raise
+            return False
+        if torn and not await still():
+            return False
+        await self._erase(torn)
+        return True
+
+    async def _settle(self) -> list[int]:
+        """Adopt what is whole; returns the numbers of what is not, and can become so no more."""
         last = (await self._stream.info()).state.last_seq
         if last < self._written:
             if not self._opened:
@@ -225,7 +244,10 @@ class Commits:
             last = (await self._stream.info()).state.last_seq
         else:
             raise NotDurable(f"the stream {self._stream.name} is being written by another daemon")
-        for seq in [*orphans, *(seq for seq, _ in begun)]:
+        return [*orphans, *(seq for seq, _ in begun)]
+
+    async def _erase(self, torn: Iterable[int]) -> None:
+        for seq in torn:
             await self._stream.erase(seq)
         self.end = self._written
         self._uncertain = False

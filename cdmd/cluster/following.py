@@ -145,7 +145,7 @@ class FollowedJournal(Journal, Divided):
             log = Commits(self._streams.changes, writer="", adopt=beside.adopt)
             log.end = 0 if checkpoint is None else checkpoint.changes
             await log.follow()
-            if await Beside(self._streams.kept, self._streams.bucket).load() == checkpoint:
+            if await beside.is_last(checkpoint):
                 return beside, log, checkpoint
 
     async def _state_now(self) -> Beside:

@@ -109,9 +109,9 @@ class JetStreamJournal(Journal):
         self._id, self._head = checkpoint.journal_id, checkpoint.head
         self._entries.begin(checkpoint.begins, checkpoint.first)
         self._division = checkpoint.division.into(self._division.number, behind=checkpoint.head)
-        self.tenure = await self._lane.open(checkpoint.entries)
-        await self._log.open(checkpoint.changes)
-        if await Beside(streams.kept, streams.bucket).load() != checkpoint:
+        still = partial(self._beside.is_last, checkpoint)
+        self.tenure = await self._lane.open(checkpoint.entries, still=still) or 0
+        if not self.tenure or not await self._log.open(checkpoint.changes, still=still) or not await still():
             return False
         await self._marker.check(Mark(self._id, self._head))
         if self._division.ends:  # before the first of its entries: from here on who knows of no lanes refuses it

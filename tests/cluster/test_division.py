@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from cdmd.cluster.beside import Beside, Checkpoint
 from cdmd.cluster.bulk import look
 from cdmd.cluster.commits import read_frame
 from cdmd.cluster.connection import Access
@@ -231,6 +232,33 @@ async def test_who_leads_next_after_an_exchange_has_the_other_lanes_of_that_comm
         async with writing(place, there) as successor:
             assert await successor.read(Seq(0), limit=9) == expected
             assert await successor.append([append_of(1, first=9)]) == journal.head + 1
+            assert await successor.verify() == []
+
+
+@pytest.mark.parametrize("commits", [1, 2])
+async def test_what_is_exchanged_while_another_one_opens_it_is_not_taken_for_torn(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    """As one does that stood still in the midst of an erasure, and goes on between two steps of the one that leads next."""
+    (there := tmp_path / "there").mkdir()
+    load, exchanged = Beside.load, list[tuple[Seq, int]]()
+    async with writing(place, tmp_path) as journal:
+        for n in range(commits):
+            await journal.append([append_of(0, 1, 2, first=3 * n + 1)])
+
+        async def loaded(self: Beside) -> Checkpoint | None:
+            found = await load(self)
+            if not exchanged:
+                exchanged.append(await journal.revise(erasing(2), holding=Holding(None), after=Seq(0)))
+            return found
+
+        monkeypatch.setattr(Beside, "load", loaded)
+        async with writing(place, there) as successor:
+            assert exchanged == [(3 * commits, 1)]
+            found = await successor.read(Seq(0), limit=9)
+            assert [one.seq for one in found] == list(range(1, 3 * commits + 1))
+            assert found == await journal.read(Seq(0), limit=9)
+            assert await successor.append([append_of(1, first=9)]) == 3 * commits + 1
             assert await successor.verify() == []
 
 

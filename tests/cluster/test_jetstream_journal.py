@@ -381,10 +381,14 @@ async def test_a_key_may_be_of_any_length(reopen: Reopen, length: int) -> None:
 async def test_what_comes_while_the_end_is_looked_for_is_adopted_once(nats: NatsServer, name: str) -> None:
     """The end was told, then what lay in front of it turned out to be erased and something had come behind it."""
     adopted = list[int]()
+
+    async def unchanged() -> bool:
+        return True
+
     async with streams(nats, name) as (entries, _, _):
         await entries.ensure()
         commits = Commits(entries, writer="w", adopt=lambda at, _: adopted.append(at))
-        await commits.open(0)
+        await commits.open(0, still=unchanged)
         for part, ends in enumerate((False, True)):
             await entries.publish(entries.subject, msgspec.msgpack.encode(Frame("w", part, ends, b"x")), headers={})
         asked = entries.info
