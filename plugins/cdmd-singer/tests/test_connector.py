@@ -225,7 +225,7 @@ async def test_a_tap_is_read_no_faster_than_its_records_are_stored(tmp_path: Pat
 
 async def test_a_tap_that_takes_too_much_memory_fails_alone(tmp_path: Path) -> None:
     source = Keeping(tmp_path)
-    with pytest.raises(cdmd.SourceUnavailable, match="status 1, after 1 record"):
+    with pytest.raises(cdmd.SourceUnavailable, match="status 1; records before that: 1"):
         await tap(record(1), ["take", 2**29], memory=cdmd.Size.parse("256MiB")).once(source)
     assert source.numbers == [1]
 
