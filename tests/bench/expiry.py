@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from cdmd.batches.deciding import Rules
+from cdmd.batches.rules import Rules
 from cdmd.config.schema import AudienceSettings, IdentitySettings, IndicatorSettings
 from cdmd.control.client import Client
 from cdmd.identity.identifiers import Kinds
