@@ -1,6 +1,6 @@
 """Erasures in the running daemon: in force when they are answered, and complete in the end, whatever goes wrong between."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -117,28 +117,38 @@ async def test_one_who_joins_while_an_erasure_is_asked_for_is_suppressed_too(
         await completed(parts)
 
 
+class _FullDisk:
+    """A journal's ``revise`` that fails until it is ``full`` no more."""
+
+    def __init__(self, revise: Callable[..., Awaitable[Any]]) -> None:
+        self._revise, self.full, self._again = revise, True, anyio.Event()
+
+    async def revise(self, *arguments: Any, **named: Any) -> Any:
+        if self.full:
+            self._again.set()
+            raise NotDurable("the disk is full")
+        return await self._revise(*arguments, **named)
+
+    async def asked(self) -> None:
+        """Once more from now on."""
+        self._again = anyio.Event()
+        await self._again.wait()
+
+
 async def test_a_failure_is_named_and_the_erasure_goes_on_when_it_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with World(tmp_path, SHOP).parts() as parts:
         await come(parts, JOE[1])
-        failing, again, revise = [True], anyio.Event(), parts.journal.revise
-
-        async def failing_at_first(*arguments: Any, **named: Any) -> Any:
-            if failing:
-                again.set()
-                raise NotDurable("the disk is full")
-            return await revise(*arguments, **named)
-
-        monkeypatch.setattr(parts.journal, "revise", failing_at_first)
+        disk = _FullDisk(parts.journal.revise)
+        monkeypatch.setattr(parts.journal, "revise", disk.revise)
         monkeypatch.setattr(parts.store.forgetting, "settled", _busy_once(parts.store.forgetting.settled))
         await Governing(parts).erase(JOE, by="ada")
-        await again.wait()
-        again = anyio.Event()
-        await again.wait()
+        for _ in range(2):
+            await disk.asked()
         warnings = (await Running(parts).status()).warnings
         assert warnings == ["an erasure is in force and not complete: the disk is full"]
-        failing.clear()
+        disk.full = False
         (row,) = await completed(parts)
         assert row.state == "complete"
         assert parts.privacy.removing.problem is None
@@ -149,21 +159,13 @@ async def test_the_reports_of_people_who_went_in_one_pass_say_how_many_they_were
 ) -> None:
     async with World(tmp_path, SHOP).parts() as parts:
         await come(parts, JOE[1], ANN[1])
-        failing, again, revise = [True], anyio.Event(), parts.journal.revise
-
-        async def failing_at_first(*arguments: Any, **named: Any) -> Any:
-            if failing:
-                again.set()
-                raise NotDurable("the disk is full")
-            return await revise(*arguments, **named)
-
-        monkeypatch.setattr(parts.journal, "revise", failing_at_first)
+        disk = _FullDisk(parts.journal.revise)
+        monkeypatch.setattr(parts.journal, "revise", disk.revise)
         for one in (JOE, ANN):
             await Governing(parts).erase(one, by="ada")
         for _ in range(2):
-            again = anyio.Event()
-            await again.wait()
-        failing.clear()
+            await disk.asked()
+        disk.full = False
         for row in await completed(parts):
             assert row.erased == {"journal entries": 2, "activities": 2, "people in the same pass": 2}
 
