@@ -121,6 +121,7 @@ class Pipeline:
                     task_status = anyio.TASK_STATUS_IGNORED
                     await (anyio.sleep_forever() if self._shares is None else self._shares.changed())
                     tasks.cancel_scope.cancel()
+                self._writing.failure = None  # what could not be written is for whoever has it now
 
     async def _read_ahead(self) -> None:
         """Step 1: the next entries of the journal become a batch of the window, and its extension calls start."""

@@ -819,7 +819,10 @@ async def test_what_the_store_cannot_take_is_tried_again_and_nothing_is_skipped(
 async def test_a_transaction_that_was_told_to_have_failed_and_had_not_is_not_applied_twice():
     daemon = Daemon()
     daemon.store.failing_after = [NotDurable("lost the answer")]
-    await daemon.take(event("1"))
+    daemon.journal.add(event("1"))
+    async with daemon.running() as pipeline:
+        await pipeline.drain(30)
+        assert pipeline.failure is None
     assert daemon.store.sizes == [1], "the transaction is not even tried again"
     await daemon.take(event("2"), extensions=[on("*", raising(RetryLater(1)), name="e")])
     daemon.clock.advance(10)
@@ -1347,6 +1350,19 @@ async def test_without_a_lane_it_applies_nothing_until_it_has_one() -> None:
         assert daemon.store.position == 0
         parts.move()
         await daemon.store.until(lambda: daemon.store.position == 1)
+
+
+async def test_what_could_not_be_written_and_is_another_nodes_now_is_no_failure_of_this_one() -> None:
+    daemon = Daemon()
+    daemon.journal.add(placed(1, 0))
+    daemon.store.failing = [NotDurable("no longer yours")] * 100_000
+    parts = Parts(daemon.store, Share({0: Seq(0)}, 4), Share({}, 4))
+    async with daemon.running(shares=parts) as pipeline:
+        while pipeline.failure is None:
+            await anyio.lowlevel.checkpoint()
+        parts.move()
+        while pipeline.failure is not None:
+            await anyio.lowlevel.checkpoint()
 
 
 async def test_a_connector_of_one_of_several_waits_until_all_have_applied_what_it_brought() -> None:

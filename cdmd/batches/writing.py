@@ -116,6 +116,7 @@ class Writing:
             attempt += 1
             if position is not None and self._reached >= position:
                 # The transaction was told to have failed and had not.
+                self.failure = None
                 await self.count_parked()
                 self._moved(position, ready.items)
                 return
