@@ -168,12 +168,19 @@ class Plan:
         return disowned
 
     def _keep_apart(self) -> None:
-        """What a split said of an identifier goes where the identifier goes, though no event may have brought it there."""
-        said = protected_by(old.state for old in self.olds)
+        """What a split said of an identifier goes where the identifier goes, though no event may have brought it there.
+
+        Of one that is nobody's any more it stays where it was said, and counts again once the identifier is somebody's.
+        """
+        said, held = protected_by(old.state for old in self.olds), set[int]()
         for group in self.groups:
             digests = [digest_of(pair) for pair in _pairs(group.state)] if said else []
             theirs = [(mine, other) for mine in digests for other in sorted(said.get(mine, ()))]
             group.state.apart = list(dict.fromkeys([*group.person.apart, *theirs]))
+            held.update(digests)
+        for old in self.olds:
+            home = self._homes[old.key].state
+            home.apart += [one for one in dict.fromkeys(old.state.apart) if one[0] not in held]
 
     def _remembered(self, old: Old, pair: Pair) -> Group:
         """Where something belongs whose events are no longer kept: to whom it was before a merge."""
@@ -258,12 +265,23 @@ class Regrouping:
         return changes
 
     def _take(self, known: Known, changes: Changes) -> None:
-        """What is somebody's now is no longer that of others who are not made anew."""
+        """What is somebody's now is no longer that of others who are not made anew, and nor is what a split said of it."""
         for pair in changes.owners:
             key = known.owners.get(pair)
             if key is not None and key not in changes.profiles:
                 mine = changes.profiles[key] = msgspec.structs.replace(known.profiles[key])
+                taken = [one for one in _pairs(mine) if one in changes.owners]
                 mine.identifiers = [one for one in mine.identifiers if (one.kind, one.value) not in changes.owners]
+                self._take_apart(mine, taken, changes)
+
+    def _take_apart(self, mine: ProfileState, taken: Iterable[Pair], changes: Changes) -> None:
+        """What a split said of the identifiers ``taken`` from ``mine`` goes to those who have them now."""
+        owners = {digest_of(pair): changes.owners[pair] for pair in taken} if mine.apart else {}
+        for one in mine.apart:
+            if one[0] in owners:
+                theirs = changes.profiles[owners[one[0]]]
+                theirs.apart = list(dict.fromkeys([*theirs.apart, one]))
+        mine.apart = [one for one in mine.apart if one[0] not in owners]
 
     def _is_kept(self, merge: Merge) -> bool:
         return self._plan.home(merge.winner) is self._plan.home(merge.loser)

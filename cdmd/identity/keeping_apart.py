@@ -31,8 +31,12 @@ def digest_of(pair: Pair) -> int:
 
 
 def party(state: ProfileState) -> Party:
-    """A profile."""
-    return Party(lambda: {digest_of((one.kind, one.value)) for one in state.identifiers}, [theirs for _, theirs in state.apart])
+    """A profile. What is said of an identifier that it no longer has keeps it apart from nobody."""
+    held = {digest_of((one.kind, one.value)) for one in state.identifiers} if state.apart else set()
+    return Party(
+        lambda: held or {digest_of((one.kind, one.value)) for one in state.identifiers},
+        [theirs for mine, theirs in state.apart if mine in held],
+    )
 
 
 def newcomer(pair: Pair, protected: Protected) -> Party:

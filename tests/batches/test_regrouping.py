@@ -6,12 +6,13 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdmd.batches.parting import Parting
 from cdmd.batches.regrouping import Plan, Regrouping
 from cdmd.batches.sweeping import members_of
 from cdmd.config.schema import IdentitySettings
 from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.identity.keeping_apart import digest_of
-from cdmd.identity.replaying import carried
+from cdmd.identity.replaying import carried, replayed
 from cdmd.identity.siding import sides
 from cdmd.models import Activity, Changes, ProfileKey, ProfileState
 from tests.batches.world import World, micros, order, rules
@@ -110,6 +111,25 @@ def test_who_was_split_stays_apart_when_both_are_split_again_and_their_event_is_
     world.take(order(3, hours=3, identifiers=dict([page, mail])), now=3)
     assert world.owners[page] != world.owners[mail], "what was split is not joined by new evidence either"
     assert all(stays_apart(world, *both) for both in ((page, mail), (mail, user), (page, other)))
+
+
+def test_an_identifier_that_is_taken_from_somebody_takes_along_what_a_split_said_of_it() -> None:
+    world = World(rules())
+    first, second, mail, other = ("user_id", "v"), ("user_id", "u"), ("email", "f@x.se"), ("email", "g@x.se")
+    world.take(order(1, hours=1, identifiers=dict([first])), now=1)
+    world.take(order(2, hours=5, identifiers=dict([second, mail])), order(3, hours=6, identifiers=dict([other])), now=6)
+    world.write(Parting(mail, other, apart=True)(world.known()))
+    world.take(order(4, hours=7, late=5, identifiers=dict([first, mail])), now=7)
+    old, mine = world.old(world.owners[first]), activities(world, world.owners[first])
+    events = [carried(one, one.profile, KINDS) for one in mine if one.profile is not None]
+    plan = Plan(replayed(events, kinds=KINDS, among=[first, mail]), [old], events, keep=False)
+    changes = Regrouping(plan, world.audiences, journal_id="journal", now=micros(NOW), why="rebuilt")(world.known())
+    world.write(changes)
+    assert world.owners[mail] == world.owners[first]
+    assert stays_apart(world, mail, other)
+    assert not world.profiles[world.owners[second]].apart
+    world.take(order(5, hours=8, identifiers=dict([second, other])), now=8)
+    assert world.owners[second] == world.owners[other], "nobody said that these are two"
 
 
 def test_a_split_tells_who_left_and_who_entered_an_audience() -> None:

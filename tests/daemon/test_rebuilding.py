@@ -124,6 +124,22 @@ async def test_a_split_outlives_a_rebuild(tmp_path: Path) -> None:
         assert await here.people() == before
 
 
+async def test_a_split_outlives_rules_under_which_neither_side_is_anybody(tmp_path: Path) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("both", 3, [JOE, TV]), happened("x", 4, [TV]))
+        await here.split(ANN, JOE)
+        before, kinds = await here.people(), here.kinds
+        blocked = IdentifierSettings(priority=2, limit=5, blocked=(ANN[1], JOE[1]))
+        here.kinds = here.kinds.__class__(identity(email=blocked))
+        assert (await here.job("rebuild")).left == 0
+        assert groups(await here.people()) == {frozenset({"anonymous_id:tv"})}
+        here.kinds = kinds
+        for _ in range(2):
+            assert (await here.job("rebuild")).left == 0
+            assert groups(await here.people()) == groups(before)
+            await here.assert_whole()
+
+
 async def test_events_that_arrive_while_it_runs_are_their_peoples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with town(tmp_path / "store.db") as here:
         for one in reversed(CONTESTED):
