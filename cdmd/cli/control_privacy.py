@@ -135,7 +135,9 @@ def _say_holdings(row: Mapping[str, Any], *, as_json: bool) -> None:
         return
     kinds = ", ".join(f"{kind} {count}" for kind, count in row["identifiers"].items())
     said = [("profile", row["profile"] or "nobody is known by it"), ("identifiers", kinds), ("merged profiles", row["merged"])]
-    said += [("activities", row["activities"]), ("dead letters and parked events", row["waiting"])]
+    others = "too many to look through now; the report says" if row["others"] is None else row["others"]
+    said += [("activities", row["activities"]), ("activities of others that name them", others)]
+    said.append(("dead letters and parked events", row["waiting"]))
     print_pairs([*said, ("backups that may hold them", "\n".join(row["copies"]) or "none")])
 
 

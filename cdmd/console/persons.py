@@ -32,6 +32,7 @@ async def ask_erase(asking: Asking, form: Form) -> Question:
         "identifiers": ", ".join(f"{kind} {count}" for kind, count in holdings["identifiers"].items()),
         "merged profiles": holdings["merged"],
         "activities": holdings["activities"],
+        "activities of others that name them": "not looked through" if holdings["others"] is None else holdings["others"],
         "dead letters and parked events": holdings["waiting"],
     }
     if holdings["copies"]:

@@ -49,12 +49,16 @@ class ErasureRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HoldingsRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What an erasure would remove, as far as it is known before: ``waiting`` are dead letters and parked events."""
+    """What an erasure would remove, as far as it is known before: ``waiting`` are dead letters and parked events.
+
+    ``others`` are activities of others that name the person, which lose that; None where looking through all takes too long.
+    """
 
     profile: str | None
     identifiers: Mapping[str, int]
     merged: int = 0
     activities: int = 0
+    others: int | None = 0
     waiting: int = 0
     copies: list[str] = []
 

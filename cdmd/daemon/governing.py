@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
+from cdmd.batches.histories import pages
 from cdmd.batches.restricting import Restricting
+from cdmd.contracts import BEGINNING
 from cdmd.control.privacy_shapes import (
     CopyRow,
     ErasureRow,
@@ -21,6 +23,9 @@ from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 from cdmd.privacy.screening import Pair
 
 _AT_ONCE: Final = 200
+_PAGE: Final = 2_000
+_PATIENCE: Final = 3.0
+"""Seconds that others' activities are looked through for whoever asks what an erasure would remove."""
 
 
 class Governing:
@@ -89,12 +94,14 @@ class Governing:
         pairs = [pair] if found is None else [(one.kind, one.value) for one in found.state.identifiers]
         since = 0 if found is None else found.state.created
         forgotten = Forgotten(pairs, self._parts.kinds)
+        await self._learn(forgotten, [] if found is None else [found.key, *map(ProfileKey, found.state.members)])
         copies = copies_since(await erasures.copies(), since)
         return HoldingsRow(
             profile=None if found is None else found.state.public,
             identifiers=dict(Counter([one.kind for one in found.state.identifiers if not one.derived] if found else [pair[0]])),
             merged=0 if found is None else len(found.state.members),
-            activities=0 if found is None else await self._activities([found.key, *map(ProfileKey, found.state.members)]),
+            activities=len(forgotten.seqs),
+            others=await self._others(forgotten),
             waiting=await self._waiting(forgotten),
             copies=[one.path for one in copies],
         )
@@ -120,13 +127,23 @@ class Governing:
         """Whether nobody may see the entry, because its customer is being erased."""
         return self._parts.privacy.conceals(entry)
 
-    async def _activities(self, keys: Sequence[ProfileKey]) -> int:
-        membership, count = self._parts.store.membership, 0
-        heads = list((await membership.newest(keys)).values())
-        while heads:
-            page = await membership.history(heads, each=max(1, _AT_ONCE // len(heads)))
-            count, heads = count + len(page.activities), list(page.rest)
-        return count
+    async def _learn(self, forgotten: Forgotten, keys: Sequence[ProfileKey]) -> None:
+        """Their own activities, those of the profiles ``keys``."""
+        store = self._parts.store
+        async for page in pages(store, (await store.membership.newest(keys)).values()):
+            forgotten.learn(page)
+
+    async def _others(self, forgotten: Forgotten) -> int | None:
+        """How many activities of others name them; None where that takes too long."""
+        clock, count, after = self._parts.clock, 0, BEGINNING
+        ends = clock.monotonic() + _PATIENCE
+        while clock.monotonic() < ends:
+            page = await self._parts.store.forgetting.activities(forgotten.holding, after=after, limit=_PAGE)
+            if page.last is None:
+                return count
+            named = (one for one in page.held if one.seq not in forgotten.seqs)
+            count, after = count + sum(forgotten.left_of_activity(one) is not one for one in named), page.last
+        return None
 
     async def _waiting(self, forgotten: Forgotten) -> int:
         directory, count = self._parts.store.directory, 0

@@ -43,11 +43,14 @@ def test_an_erasure_is_waited_for_and_reported(cdmctl: Cdmctl) -> None:
     assert cdmctl("erasures", "--json").json[0]["by"] == "ada"
 
 
-def test_what_would_go_is_shown_first(cdmctl: Cdmctl) -> None:
+def test_what_would_go_is_shown_first(daemon: Daemon, cdmctl: Cdmctl) -> None:
     out = cdmctl("profile", "erase", JOE, "--dry-run").out
-    assert [line.split()[-1] for line in out.splitlines()][1:] == ["2", "1", "7", "1", "/b.tar"]
+    assert [line.split()[-1] for line in out.splitlines()][1:] == ["2", "1", "7", "3", "1", "/b.tar"]
     assert cdmctl("profile", "erase", JOE, "--dry-run", "--json").json["activities"] == 7
     assert cdmctl("erasures").err == "no erasures\n"
+    daemon.runtime.governance.others = None
+    said = cdmctl("profile", "erase", JOE, "--dry-run").out
+    assert "activities of others that name them  too many to look through now; the report says" in said
 
 
 def test_an_erasure_that_leaves_something_fails_and_says_what(daemon: Daemon, cdmctl: Cdmctl) -> None:

@@ -360,6 +360,7 @@ class MemoryGovernance:
         self.restricted: set[tuple[str, str]] = set()
         self.rows: list[ErasureRow] = []
         self.outcome: dict[str, Any] = {"state": "complete", "done": NOW, "erased": {"activities": 7}, "progress": None}
+        self.others: int | None = 3
 
     def suppressed(self) -> int:
         return len(self.pairs)
@@ -392,7 +393,8 @@ class MemoryGovernance:
         return rows
 
     async def holdings(self, pair: tuple[str, str]) -> HoldingsRow:
-        return HoldingsRow(profile=PROFILE, identifiers={"email": 2}, merged=1, activities=7, waiting=1, copies=["/b.tar"])
+        fields = {"identifiers": {"email": 2}, "merged": 1, "activities": 7, "others": self.others, "waiting": 1}
+        return msgspec.convert({"profile": PROFILE, "copies": ["/b.tar"], **fields}, HoldingsRow)
 
     async def simulate(self, after: tuple[int, int] | None) -> SimulationPage:
         rest = (1, 0) if after is None else None

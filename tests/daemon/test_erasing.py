@@ -232,7 +232,18 @@ async def test_activities_of_others_that_named_the_person_are_counted_apart_from
         held = await Governing(parts).holdings(JOE)
         await Governing(parts).erase(JOE, by="ada")
         (row,) = await completed(parts)
-        assert (held.activities, row.erased["activities"], row.erased["activities of others that named them"]) == (1, 1, 1)
+        reported = row.erased["activities"], row.erased["activities of others that named them"]
+        assert (held.activities, held.others) == reported == (1, 1)
+
+
+async def test_what_would_be_erased_says_so_where_there_is_too_much_to_look_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.daemon.governing._PATIENCE", 0.0)
+    async with World(tmp_path, SHOP).parts() as parts:
+        await come(parts, JOE[1])
+        held = await Governing(parts).holdings(JOE)
+        assert (held.activities, held.others) == (1, None)
 
 
 async def test_what_would_be_erased_counts_no_digest_that_never_arrived(tmp_path: Path) -> None:
