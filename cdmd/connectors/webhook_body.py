@@ -126,6 +126,10 @@ def _query(request: Request) -> dict[str, Any]:
 
 
 def _form(body: bytes) -> dict[str, Any]:
+    if body and b"=" not in body:
+        # What ``curl -d`` sends calls itself a form, whatever it is.
+        message = "the body is neither JSON nor a form of name=value: send JSON as Content-Type: application/json"
+        raise Undecodable(400, "invalid_form", message)
     try:
         return _fields(body.decode())
     except ValueError:

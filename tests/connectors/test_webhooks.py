@@ -226,6 +226,15 @@ async def test_json_that_calls_itself_a_form_is_json() -> None:
     assert sender.source.records[0].value == {"n": 1}
 
 
+@pytest.mark.parametrize("body", ["hello", "two words", '"hello"', "42", "a&b", "\n"])
+async def test_what_calls_itself_a_form_and_has_no_field_is_refused_with_what_to_send(body: str) -> None:
+    async with hooked() as sender:
+        answer = await sender.send(body, {"content-type": "application/x-www-form-urlencoded"})
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_form")
+        assert "send JSON as Content-Type: application/json" in answer.json()["message"]
+    assert not sender.source.records
+
+
 async def test_what_is_missing_from_json_is_said_plainly() -> None:
     async with hooked() as sender:
         assert (await sender.send(" ")).json()["message"] == "there is nothing where JSON should be"
