@@ -16,6 +16,9 @@ from cdmd.kit.frames import sentence
 _PATIENCE: Final = 20.0
 """Seconds that one connector may take to answer."""
 
+_CARRIED_OUT: Final = 600.0
+"""Seconds for a command: removals of a large register that are approved take as long as its rows."""
+
 _T = TypeVar("_T")
 
 
@@ -85,7 +88,9 @@ class Shelves:
         if command not in one.commands:
             raise BadArguments(f"{kind} of {name} can be told to: {', '.join(one.commands) or 'nothing'}")
         self._lives().here(name)
-        count = await _answered(name, lambda: one.connector.command(kind, command, self._lives().desk(one.live), names=names))
+        desk = self._lives().desk(one.live)
+        ask = partial(one.connector.command, kind, command, desk, names=names)
+        count = await _answered(name, ask, seconds=_CARRIED_OUT)
         one.live.source.poke()
         return name, count
 
@@ -100,17 +105,18 @@ class Shelves:
         return found
 
 
-async def _answered(name: str, ask: Callable[[], Awaitable[_T]]) -> _T:
+async def _answered(name: str, ask: Callable[[], Awaitable[_T]], *, seconds: float | None = None) -> _T:
     """What the connector answers. Raises ``CdmdError``: its own, or one that says how it failed."""
     answers: list[_T] = []
 
     async def call() -> None:
         answers.append(await ask())
 
-    ended = await within(call, seconds=_PATIENCE, name=f"shelf of {name}")
+    seconds = _PATIENCE if seconds is None else seconds
+    ended = await within(call, seconds=seconds, name=f"shelf of {name}")
     if ended is None:
         return answers[0]
     if isinstance(ended, CdmdError):
         raise ended
-    why = f"it took longer than {_PATIENCE:g} s" if isinstance(ended, TimeoutError) else sentence(ended)
+    why = f"it took longer than {seconds:g} s" if isinstance(ended, TimeoutError) else sentence(ended)
     raise CdmdError(f"{name} does not answer: {why}") from ended

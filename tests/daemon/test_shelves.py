@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from typing_extensions import override
 
 from cdmd.contracts import Shelf, Source
 from cdmd.daemon import shelves
@@ -102,6 +103,17 @@ async def test_a_connector_that_fails_to_answer_is_named_without_its_words(
     assert "joe" not in str(caught.value)
     with pytest.raises(BadArguments, match="no such state"):
         await Shelves(lambda: Some(a=Showing("refuses"))).rows("runs", connector=None, state=None, limit=10)
+
+
+async def test_a_command_may_take_longer_than_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Showing):
+        @override
+        async def command(self, kind: str, command: str, source: Source, *, names: Sequence[str]) -> int:
+            await anyio.sleep(0.02)
+            return await super().command(kind, command, source, names=names)
+
+    monkeypatch.setattr(shelves, "_PATIENCE", 0.0)
+    assert await Shelves(lambda: Some(a=Slow())).command("runs", "approve", connector=None, names=["one"]) == ("a", 1)
 
 
 CONFIG = """

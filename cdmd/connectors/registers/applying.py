@@ -18,6 +18,7 @@ from cdmd.connectors.registers.removing import Removing
 from cdmd.connectors.registers.rows import GONE, PRESENT, Digests, changed
 from cdmd.connectors.registers.shapes import (
     BATCH,
+    BEGUN,
     STATE,
     Applied,
     Emit,
@@ -73,14 +74,22 @@ class Around(Protocol):
 
 
 class Run:
-    """One register on its way into the journal."""
+    """One register on its way into the journal. Its events' ids are made from ``begun``."""
 
     def __init__(
-        self, register: Around, comparing: Comparing, file: File, *, before: Applied | None, index: Index, digests: Digests
+        self,
+        register: Around,
+        comparing: Comparing,
+        file: File,
+        *,
+        begun: bytes,
+        before: Applied | None,
+        index: Index,
+        digests: Digests,
     ) -> None:
         self._register, self._comparing, self._file = register, comparing, file
         self._before, self._index, self._digests = before, index, digests
-        self._run = before.run if before is not None else b""
+        self._run = begun
         self._before_end = before.end if before is not None else End(whole=False)
         self._trusted: End | None = None
         self._last: list[tuple[int, int]] = []
@@ -102,7 +111,7 @@ class Run:
             await removing.add(removed, now=self._register.now())
         self._counts["removed"] = removing.count
         after = self._applied(rows + self._new.appended, held=held, reason=reason)
-        await removing.finish({**await self._new.finish(), STATE: _ENCODE(after)})
+        await removing.finish({**await self._new.finish(), STATE: _ENCODE(after), BEGUN: None})
         await self._register.table.tidy()
         return Outcome(
             records=self._comparing.records, repeated=self._comparing.repeated, held=held, reason=reason, **self._counts
@@ -212,7 +221,7 @@ class Run:
     def _applied(self, rows: int, *, held: int, reason: str) -> Applied:
         comparing = self._comparing
         return Applied(
-            run=chained(self._run, self._file.digest),
+            run=chained(b"" if self._before is None else self._before.run, self._file.digest),
             digest=self._file.digest,
             name=self._file.name,
             since=to_micros(self._register.now()),

@@ -1,7 +1,8 @@
 """A register applied: its changes become events, and the table of its rows becomes the one that the next is compared with.
 
 An event's id is computed from what is compared with, the key and the change, so a run that was interrupted is repeated to the
-letter. The state that makes the new table current goes with the last removals. Not here: the way of a new one (``applying``).
+letter, also where removals were approved or rows erased meanwhile. The state that makes the new table current goes with the
+last removals. Not here: the way of a new one (``applying``).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +19,7 @@ from cdmd.connectors.registers.index import Index, installed_numpy
 from cdmd.connectors.registers.removing import Removing
 from cdmd.connectors.registers.rows import GONE, HELD, PRESENT, Digests, pack
 from cdmd.connectors.registers.shapes import (
+    BEGUN,
     STATE,
     Applied,
     Emit,
@@ -35,6 +37,7 @@ from cdmd.kit.memory import give_back
 _TABLE: Final = "register"
 _PURPOSE: Final = "register"
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
+_BEGUN: Final = msgspec.msgpack.Decoder(tuple[bytes, bytes])
 
 
 class Register:
@@ -73,8 +76,17 @@ class Register:
         await anyio.to_thread.run_sync(give_back)
         columns = _columns(before, comparing.columns)
         digests = Digests(self._source.secret(_PURPOSE), key=self._settings.key, columns=columns)
-        run = Run(self, comparing, file, before=before, index=index, digests=digests)
+        begun = await self._begin(file.digest, b"" if before is None else before.run)
+        run = Run(self, comparing, file, begun=begun, before=before, index=index, digests=digests)
         return await run.carry_out()
+
+    async def _begin(self, digest: bytes, run: bytes) -> bytes:
+        """What the ids are made from of the register with this content: ``run``, or what it was when it was begun before."""
+        found = (await self._source.get([BEGUN])).get(BEGUN)
+        if found is not None and (begun := _BEGUN.decode(found))[0] == digest:
+            return begun[1]
+        await self._emit([], {BEGUN: _ENCODE((digest, run))})
+        return run
 
     async def _index(self, before: Applied | None, *, same: bool) -> Index:
         index = Index()

@@ -13,6 +13,9 @@ from cdmd.models import Record, Verdict
 STATE: Final = b"register/applied"
 """The key of the connector's state where ``Applied`` lies."""
 
+BEGUN: Final = b"register/begun"
+"""Where the one lies that was begun and is not done: its digest, and what its events' ids are made from."""
+
 BATCH: Final = 500
 """Records that are journaled at once."""
 

@@ -1,9 +1,11 @@
 """Files that are whole registers: what changed becomes events, and half a register removes nobody."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from cdmd.config.schema import ConnectorFrame, EventSettings
 from cdmd.connectors.files.places import FolderFiles
@@ -105,6 +107,74 @@ async def test_held_removals_are_shown_and_approved_or_rejected_by_the_registers
             with pytest.raises(BadArguments, match="no removals wait"):
                 await watch.watcher.command("snapshots", command, watch.source, names=["b.csv"])
             (tmp_path / "b.csv").unlink()
+
+
+class Cut(SteppedSource):
+    """Crashes once, ``cut`` after its next records are durable."""
+
+    cut = False
+
+    @override
+    async def emit(self, records: Sequence[Any], *, state: Any = None) -> Any:
+        found = await super().emit(records, state=state)
+        if self.cut and records:
+            self.cut = False
+            raise Crash
+        return found
+
+
+@pytest.mark.parametrize("command", ["approve", "reject", "erase"])
+async def test_a_register_that_was_begun_goes_on_to_the_letter_whatever_was_told_of_the_last_one_meanwhile(
+    tmp_path: Path, command: str
+) -> None:
+    source, new = Cut(frame=FRAME), range(1001, 1801)
+
+    async def interrupted() -> None:
+        async with driven(watching(tmp_path), source) as watch:
+            (tmp_path / "a").write_bytes(register(*range(1, 101)))
+            await watch.settled()
+            (tmp_path / "b").write_bytes(register(*range(1, 41)))
+            await watch.settled()
+            assert (await snapshot(watch))["held"] == 60
+            said(source)
+            (tmp_path / "c").write_bytes(register(*range(1, 41), *new))
+            source.cut = True
+            await watch.settled()
+
+    with pytest.raises(BaseExceptionGroup):
+        await interrupted()
+    assert len(source.events) == 500
+    watcher = watching(tmp_path)
+    if command == "erase":
+        assert await watcher.erase(["7"], source) == 1
+    else:
+        assert await watcher.command("snapshots", command, source, names=["b"]) == 60
+    async with driven(watcher, source) as watch:
+        await watch.settled()
+        assert (await watch.states())["c"] == "done"
+    added = {event.id: event for event in source.events if event.type == "customer.added"}
+    assert sorted(int(one.identifiers["customer_no"]) for one in added.values()) == [*([7] * (command == "erase")), *new]
+    removed = {event.id for event in source.events if event.type == "customer.removed"}
+    assert len(removed) == 60 * (command == "approve")
+
+
+async def test_what_was_looked_at_is_approved_and_not_what_came_in_its_place_by_the_same_name(tmp_path: Path) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_bytes(register(*range(1, 101)))
+    async with driven(watching(tmp_path), kept()) as watch:
+        await watch.settled()
+        file.write_bytes(register(*range(1, 61)))
+        await watch.settled()
+        looked_at = await snapshot(watch)
+        file.write_bytes(register(*range(1, 21)))
+        await watch.settled()
+        said(watch.source)
+        with pytest.raises(NotFound, match="no such register any more"):
+            await watch.watcher.command("snapshots", "approve", watch.source, names=[looked_at["sha256"]])
+        assert said(watch.source) == []
+        now = await snapshot(watch)
+        assert (looked_at["name"], looked_at["held"]) == (now["name"], 40)
+        assert await watch.watcher.command("snapshots", "approve", watch.source, names=[now["sha256"]]) == now["held"] == 80
 
 
 @pytest.mark.parametrize("durable", [False, True])
