@@ -16,7 +16,7 @@ class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     id: Annotated[str | None, Meta(description="Names one occurrence, never an object.")] = None
     type: Annotated[str | None, Meta(description="The event's type.")] = None
-    time: Annotated[str | None, Meta(description="When it happened: RFC 3339, Unix seconds or milliseconds.")] = None
+    time: Annotated[str | None, Meta(description="When it happened: RFC 3339, Unix seconds or milliseconds, a date.")] = None
     identifiers: Annotated[dict[str, str] | None, Meta(description="Kinds and values that say whose event it is.")] = None
     traits: Annotated[
         dict[str, str] | Literal["*"] | None, Meta(description='What is known of the customer; "*" keeps the record.')

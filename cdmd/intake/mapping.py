@@ -16,7 +16,7 @@ from cdmd.config.schema import ConnectorFrame
 from cdmd.contracts import EventSettings, StreamFrame
 from cdmd.errors import ConditionFault, TemplateFault
 from cdmd.intake.regular import LONGEST_ID, LONGEST_TYPE, regular
-from cdmd.kit.coercions import as_text, as_time, kind_of
+from cdmd.kit.coercions import as_moment, as_text, kind_of
 from cdmd.kit.conditions import Condition
 from cdmd.kit.globs import Globs
 from cdmd.kit.templates import Template
@@ -330,7 +330,7 @@ def _time(value: Any) -> datetime | None:
     if value is None:
         return None
     try:
-        return as_time(value)
+        return as_moment(value)
     except ValueError as error:
         raise _Unmappable(Fault("not_a_time", f"time: {error}", path="time", kind=kind_of(value))) from error
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from cdmd.contracts import EventSettings
-from cdmd.kit.coercions import as_time
+from cdmd.kit.coercions import as_moment
 from cdmd.kit.templates import Template
 from cdmd.models import Event, Record
 
@@ -34,7 +34,7 @@ def event(record, source):
         return None
     if time is not None:
         try:
-            time = as_time(time)
+            time = as_moment(time)
         except ValueError:
             return None
     identifiers, traits, data = {{}}, {{}}, {{}}
@@ -71,7 +71,7 @@ def regular(settings: EventSettings) -> Map | None:
         source = _Writer().event(settings)
     except _Irregular:
         return None
-    made: dict[str, Any] = {"Event": Event, "as_time": as_time, "has_utf8": _has_utf8}
+    made: dict[str, Any] = {"Event": Event, "as_moment": as_moment, "has_utf8": _has_utf8}
     # Of what the configuration says only names and texts are in it, each written as a literal.
     exec(source, made)  # noqa: S102 - the code above with literals of the configuration, never anything that was sent
     event: Map = made["event"]

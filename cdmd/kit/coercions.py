@@ -23,6 +23,7 @@ _RFC3339: Final = re.compile(
 _PLAIN_UTC: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?(?:Z|\+00:00)"
 ).fullmatch
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DIGITS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 # OData 2: milliseconds in UTC; what may follow says how far from UTC they were shown.
 _ODATA: Final = re.compile(r"/Date\(([0-9]{1,14})(?:[+-][0-9]{1,4})?\)/")
@@ -111,6 +112,16 @@ def as_time(value: Any) -> datetime:
             return _from_text(str(value).strip())
         case _:
             raise ValueError(f"{kind_of(value)} {_NOT_A_TIME}")
+
+
+def as_moment(value: Any) -> datetime:
+    """The same; a date alone (``2026-11-23``) is its midnight in UTC."""
+    try:
+        return as_time(value)
+    except ValueError:
+        if type(value) is str and _DATE.fullmatch(value) is not None:
+            return as_time(f"{value}T00:00:00Z")
+        raise
 
 
 def _aware(moment: datetime) -> datetime:

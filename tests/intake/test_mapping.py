@@ -129,6 +129,11 @@ def test_templates_see_the_request() -> None:
     assert event.type == "order.paid"
 
 
+def test_a_date_alone_is_when_it_happened() -> None:
+    event = event_of(mapper(EventSettings(type="x", time="{on}")).decide(record({"on": "2026-11-23"})))
+    assert event.time == datetime(2026, 11, 23, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     ("settings", "value", "code", "path", "kind"),
     [

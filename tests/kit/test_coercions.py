@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdmd.errors import TemplateFault
-from cdmd.kit.coercions import as_text, as_time, kind_of, plain_number
+from cdmd.kit.coercions import as_moment, as_text, as_time, kind_of, plain_number
 
 MOMENT = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
@@ -103,6 +103,14 @@ def test_the_first_and_the_last_moment_are_taken() -> None:
 def test_anything_else_is_no_time(value: object) -> None:
     with pytest.raises(ValueError, match="is not a time"):
         as_time(value)
+
+
+def test_a_date_alone_is_a_moment_where_one_is_asked_for() -> None:
+    assert as_moment("2026-11-23") == datetime(2026, 11, 23, tzinfo=UTC)
+    assert as_moment("2026-11-23T10:00:00Z") == MOMENT
+    for wrong in ("2026-02-30", "1969-12-31", "2026-11-23 ", "soon", None):
+        with pytest.raises(ValueError, match="is not a time"):
+            as_moment(wrong)
 
 
 @given(st.datetimes(), st.integers(0, 6))

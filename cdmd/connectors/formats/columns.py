@@ -3,6 +3,7 @@
 Shared by the formats that have columns (csv, fixed, xlsx). Pure.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -13,6 +14,8 @@ from msgspec import Meta
 from cdmd.errors import ConfigInvalid, FormatFault
 from cdmd.models import Fault
 
+_PART: Final = re.compile(r"%(.)")
+_TIME_PARTS: Final = frozenset("HIMSfpcXzZ")
 _BLANKS: Final = str.maketrans("", "", " \u00a0\u202f'\u2019")
 
 
@@ -28,7 +31,8 @@ class ColumnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     numbers: Annotated[tuple[str, ...], Meta(description="Columns that are read as numbers.")] = ()
     decimal: Annotated[str, Meta(description="The decimal sign of `numbers`; the other one and blanks group digits.")] = "."
     dates: Annotated[
-        dict[str, str], Meta(description="Columns with dates or times, each with its form (`%d.%m.%Y`); without zone: UTC.")
+        dict[str, str],
+        Meta(description="Columns with dates (they stay dates) or times (without zone: UTC), each with its form (`%d.%m.%Y`)."),
     ] = {}
 
 
@@ -44,7 +48,7 @@ class Columns:
             raise ConfigInvalid([f"format.decimal: {settings.decimal!r} is neither . nor ,"])
         self._numbers = settings.numbers
         self._decimal, self._group = settings.decimal, "," if settings.decimal == "." else "."
-        self._dates = settings.dates
+        self._dates = [(name, form, _has_time(form)) for name, form in settings.dates.items()]
         self._typed = bool(settings.numbers or settings.dates)
 
     def named(self, header: Sequence[str]) -> list[str]:
@@ -91,10 +95,10 @@ class Columns:
                     value[name] = self._number(text)
                 except ValueError:
                     return Fault("not_a_number", f"the column {name} is no number", path=name, kind="text")
-        for name, form in self._dates.items():
+        for name, form, timed in self._dates:
             if isinstance(text := value.get(name), str):
                 try:
-                    value[name] = _time(text, form)
+                    value[name] = _time(text, form, timed=timed)
                 except ValueError:
                     return Fault("not_a_date", f"the column {name} is no date of the form {form}", path=name, kind="text")
         return value
@@ -116,8 +120,15 @@ def _aliases(settings: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return found
 
 
-def _time(text: str, form: str) -> str:
+def _has_time(form: str) -> bool:
+    """Whether what is of that form says more than a day."""
+    return not _TIME_PARTS.isdisjoint(_PART.findall(form))
+
+
+def _time(text: str, form: str, *, timed: bool) -> str:
     moment = datetime.strptime(text.strip(), form)  # noqa: DTZ007 - the form may have no zone; then it is UTC
+    if not timed:
+        return moment.date().isoformat()
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - a case for each kind of value
-    """Dates and times as RFC 3339 text (without zone where there is none), whole decimals as integers, bytes as hexadecimal."""
+    """Dates and times as RFC 3339 text (a moment without a zone is UTC), whole decimals as integers, bytes as hexadecimal."""
     match value:
         case None | bool() | int() | str():
             return value
         case float():
             return value if math.isfinite(value) else None
+        case datetime() if value.tzinfo is None:
+            return value.replace(tzinfo=UTC).isoformat()
         case datetime() | date() | time():
             return value.isoformat()
         case timedelta():

@@ -12,7 +12,7 @@ import msgspec
 
 from cdmd.connectors.rest.settings import SinceSettings
 from cdmd.errors import TemplateFault
-from cdmd.kit.coercions import as_time
+from cdmd.kit.coercions import as_moment, as_time
 from cdmd.kit.templates import Template
 from cdmd.models import from_micros, show_time, to_micros
 
@@ -106,7 +106,7 @@ class Positions:
 
     def _moment(self, value: Any) -> datetime:
         try:
-            return as_time(f"{value}T00:00:00Z" if self._format == "date" and _is_date(value) else value)
+            return as_moment(value) if self._format == "date" else as_time(value)
         except ValueError:
             if "%" not in self._format or not isinstance(value, str):
                 raise
@@ -139,10 +139,6 @@ def _number(value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("this is not a number")
     return value
-
-
-def _is_date(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value) is not None
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

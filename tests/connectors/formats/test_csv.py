@@ -90,9 +90,22 @@ def test_an_export_of_a_german_spreadsheet() -> None:
             "email": "Jo@Example.com",
             "Straße": "Hauptstraße 1",
             "revenue": 1234.5,
-            "since": "2023-12-31T00:00:00+00:00",
+            "since": "2023-12-31",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "expected"),
+    [
+        ("%Y-%m-%d", "1980-04-03", "1980-04-03"),
+        ("%d %b %Y (100%%)", "3 Apr 1980 (100%)", "1980-04-03"),
+        ("%Y-%m-%d %H:%M", "1980-04-03 00:00", "1980-04-03T00:00:00+00:00"),
+        ("%Y-%m-%dT%H:%M:%S%z", "1980-04-03T10:00:00+0200", "1980-04-03T10:00:00+02:00"),
+    ],
+)
+def test_a_date_stays_a_date_and_a_time_is_one(form: str, text: str, expected: str) -> None:
+    assert values(f"a,b\n1,{text}\n".encode(), dates={"b": form}) == [{"a": "1", "b": expected}]
 
 
 def test_columns_may_move_and_be_renamed() -> None:

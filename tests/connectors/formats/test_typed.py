@@ -133,6 +133,10 @@ def test_a_parquet_files_rows_are_records() -> None:
         {"no": list(range(2_500)), "since": [moment] * 2_500, "total": [Decimal("1.50")] * 2_500, "x": [None] * 2_500}
     )
     found = parquet(content)
+    assert parquet(written({"day": [moment.date()], "at": [moment.replace(tzinfo=None)]}))[0].value == {
+        "day": "2026-11-23",
+        "at": "2026-11-23T10:00:00+00:00",
+    }, "as a CSV file's dates come, too"
     assert len(found) == 2_500
     assert (found[-1].number, found[-1].value) == (
         2_500,
