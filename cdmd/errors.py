@@ -31,6 +31,10 @@ class NotDurable(Overloaded):
     """The journal cannot make this durable now (disk full, read-only or failing), so it is not acknowledged."""
 
 
+class NotOurs(NotDurable):
+    """Another node has by now what was to be applied here, or all go by something else: it is chosen again."""
+
+
 class Followed(NotDurable):
     """Another node fetches for a connector by now, so what this one still brings of it is not taken.
 

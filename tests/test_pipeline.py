@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from cdmd.batches.extending import Passage
 from cdmd.batches.preparing import prepared
@@ -18,7 +19,7 @@ from cdmd.batches.sharing import Share
 from cdmd.batches.writing import Turn
 from cdmd.config.schema import IdentifierSettings, IdentitySettings, IndicatorSettings
 from cdmd.control.protocol import STAGES
-from cdmd.errors import Drop, NotDurable, Reject, RetryLater
+from cdmd.errors import Drop, NotDurable, NotOurs, Reject, RetryLater
 from cdmd.extensions import Extensions, Limits, Registered, extension
 from cdmd.extensions.dispatch import Visit
 from cdmd.identity.identifiers import Kinds
@@ -1323,9 +1324,25 @@ class Parts:
     def move(self) -> None:
         self._moved.set()
 
+    def refused(self) -> None:
+        self.move()
+
 
 def placed(number: int, part: int) -> Entry:
     return Entry(event(f"e{number}"), part=part)
+
+
+async def test_what_is_another_nodes_by_now_is_no_failure_and_is_chosen_again_at_once() -> None:
+    daemon = Daemon()
+    daemon.journal.add(placed(1, 0), placed(2, 1))
+    daemon.store.failing = [NotOurs("others have it")]
+    parts = Parts(daemon.store, Share({0: Seq(0), 1: Seq(0)}, 2), Share({1: Seq(0)}, 2))
+    with capture_logs() as told:
+        async with daemon.running(shares=parts) as pipeline:
+            await daemon.store.until(lambda: daemon.store.position == 2)
+            assert pipeline.failure is None
+    assert [(one["event"], one["log_level"]) for one in told if "apply" in one["event"]] == [("store_apply_refused", "info")]
+    assert [one.event.id for one in daemon.store.activities.values()] == ["e2"]
 
 
 async def test_of_several_it_applies_its_own_lanes_from_where_each_was_left_and_others_once_it_has_them() -> None:

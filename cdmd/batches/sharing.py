@@ -54,6 +54,10 @@ class Shares(Protocol):
         """Return when it may be another one."""
         ...
 
+    def refused(self) -> None:
+        """Something of it was not written, because it is another one by now (``NotOurs``)."""
+        ...
+
 
 async def stretch(
     journal: Journal,

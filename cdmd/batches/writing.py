@@ -19,7 +19,7 @@ from cdmd.batches.rules import Rules
 from cdmd.batches.sharing import Shares
 from cdmd.batches.tail import Tail
 from cdmd.contracts import Clock, Store, Witness
-from cdmd.errors import CdmdError
+from cdmd.errors import CdmdError, NotOurs
 from cdmd.models import FAILED, Changes, Count, Micros, Seq, to_micros
 
 _LONGEST_PAUSE: Final = 5.0
@@ -110,8 +110,7 @@ class Writing:
             given_up = not isinstance(fault, CdmdError) and (decision.broke is not None or attempt >= _PATIENT)
             if given_up and await self._set_apart(ready.items, fault, position=position, turn=turn):
                 return
-            self.failure = f"the store cannot take events: {type(fault).__name__}"
-            self._log.error("store_apply_failed", error=type(fault).__name__, attempt=attempt, events=len(ready.items))
+            self._failed(fault, attempt=attempt, events=len(ready.items))
             await self._clock.sleep(min(_LONGEST_PAUSE, 0.05 * 2 ** min(attempt, 10)))
             attempt += 1
             if position is not None and self._reached >= position:
@@ -120,6 +119,16 @@ class Writing:
                 await self.count_parked()
                 self._moved(position, ready.items)
                 return
+
+    def _failed(self, fault: Exception, *, attempt: int, events: int) -> None:
+        """Say why a batch was not written; that its lanes are another node's by now is no fault."""
+        name = type(fault).__name__
+        if isinstance(fault, NotOurs) and self.shares is not None:
+            self._log.info("store_apply_refused", error=name, attempt=attempt, events=events)
+            self.shares.refused()
+            return
+        self.failure = f"the store cannot take events: {name}"
+        self._log.error("store_apply_failed", error=name, attempt=attempt, events=events)
 
     async def _set_apart(self, items: Sequence[Prepared], error: Exception, *, position: Seq | None, turn: Turn) -> bool:
         """Write the two halves by themselves; the last one left becomes a dead letter. False when there is nothing to try."""

@@ -6,6 +6,7 @@ Not here: whose each lane is (the store's ``Lanes``), and what is applied (``cdm
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+import anyio
 import msgspec
 import structlog
 from typing_extensions import override
@@ -87,6 +88,7 @@ class Laning(Shares):
         self._list: str | None = None
         self._trouble: str | None = None
         self._differing: Sequence[str] = ()
+        self._woken = anyio.Event()
         self._log: Any = structlog.get_logger()
         self._go_by(whole.config)
         if self.resumes:
@@ -105,6 +107,7 @@ class Laning(Shares):
     async def configure(self, config: Config) -> None:
         """To be called just before everything uses ``config``: who leads stops the others, until they have the same one."""
         self._go_by(config)
+        self._woken.set()
         if self.resumes:
             try:
                 await self._say_settings()
@@ -158,6 +161,7 @@ class Laning(Shares):
     async def changed(self) -> None:
         """See ``Shares.changed``."""
         while True:
+            self._woken = anyio.Event()
             try:
                 if await self._lanes.look():
                     return
@@ -167,7 +171,19 @@ class Laning(Shares):
                 self._failed(error)
             else:
                 self._trouble = None
-            await self._clock.sleep(LOOK)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._wake, tasks.cancel_scope)
+                await self._clock.sleep(LOOK)
+                tasks.cancel_scope.cancel()
+
+    @override
+    def refused(self) -> None:
+        """See ``Shares.refused``: it is looked at at once."""
+        self._woken.set()
+
+    async def _wake(self, sleep: anyio.CancelScope) -> None:
+        await self._woken.wait()
+        sleep.cancel()
 
     async def _catch_up(self) -> None:
         """Let all nodes go by the list of suppressed people that is in force, and by the same settings."""

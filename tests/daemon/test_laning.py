@@ -150,6 +150,23 @@ async def test_while_no_server_answers_it_says_so_and_goes_on_by_itself() -> Non
         whole.clock.advance(1)
 
 
+@pytest.mark.parametrize("told", ["reloaded", "refused"])
+async def test_whose_its_part_is_is_looked_at_at_once_when_that_may_have_changed(told: str) -> None:
+    store = Together()
+    whole = daemon(store, leads=False, clock=ManualClock())
+    laning = Laning(whole, store)
+    store.changes = [False, True]
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(laning.changed)
+            await anyio.wait_all_tasks_blocked()
+            if told == "reloaded":
+                await laning.configure(whole.config)
+            else:
+                laning.refused()
+    assert store.changes == [], "and no time has passed"
+
+
 async def test_settings_that_are_not_those_of_the_node_that_leads_are_named_until_they_are_the_same() -> None:
     store = Together()
     leads, helps = daemon(store), daemon(store, leads=False)

@@ -14,7 +14,7 @@ import msgspec
 from typing_extensions import override
 
 from cdmd.contracts import Node
-from cdmd.errors import CdmdError, Damaged, NotDurable
+from cdmd.errors import CdmdError, Damaged, NotDurable, NotOurs
 from cdmd.models import LANE, Seq
 from cdmd.store.postgres.tables import Fencing
 from cdmd.store.tables import Row, Tables
@@ -89,9 +89,9 @@ class Nodes(Fencing):
         }
         for suppressions, alike in tables.rows("lanes.pass", said):
             if self.way.batch and self.suppressions is not None and suppressions != self.suppressions:
-                raise NotDurable("the list of who is suppressed is another one by now; it is read again")
+                raise NotOurs("the list of who is suppressed is another one by now; it is read again")
             if self.way.batch and not alike:
-                raise NotDurable("the settings of the node that leads are others by now; this one applies nothing with its own")
+                raise NotOurs("the settings of the node that leads are others by now; this one applies nothing with its own")
             self._tell(tables, suppressions)
             return
         self._look(tables)

@@ -17,7 +17,7 @@ from psycopg import errors
 from typing_extensions import override
 
 from cdmd.contracts import Audit, Clock, Decide, Lanes, Node
-from cdmd.errors import NotDurable
+from cdmd.errors import NotDurable, NotOurs
 from cdmd.models import Changes, ProfileKey, Seq, Wanted
 from cdmd.store import letters
 from cdmd.store.abreast import Abreast
@@ -103,7 +103,7 @@ class SharedTables(PostgresTables):
         seq, _ = said
         moved = super().run("lanes.set_position", (seq, self._nodes.node))
         if moved != len(self._nodes.lanes):
-            raise NotDurable("these are not this node's lanes any more")
+            raise NotOurs("these are not this node's lanes any more")
         return moved
 
     @override
