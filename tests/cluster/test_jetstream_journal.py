@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +29,7 @@ from cdmd.models import Entry, Seq, encode_entry, to_micros, tombstone
 from cdmd.store.journal import SqliteJournal
 from tests.cluster.servers import NatsServer, needed, serving
 from tests.store.contract_journal import JournalContract, erasing, filled
+from tests.store.killing import run_and_kill
 from tests.store.samples import START, HandClock, append_of, entry, event
 
 pytestmark = [needed, pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -248,7 +248,7 @@ async def test_a_daemon_that_is_killed_loses_nothing_acknowledged_and_its_state_
     reopen: Reopen, nats: NatsServer, name: str, tmp_path: Path
 ) -> None:
     for kill_after in (1, 7, 60):
-        acknowledged = await anyio.to_thread.run_sync(_run_and_kill, nats.url, name, tmp_path, kill_after)
+        acknowledged = await run_and_kill(_CHILD, nats.url, name, tmp_path, lines=kill_after)
         async with reopen() as journal:
             assert journal.head >= acknowledged
             found = await journal.read(Seq(0), limit=100_000)
@@ -279,16 +279,6 @@ async def main():
 
 anyio.run(main)
 """
-
-
-def _run_and_kill(url: str, name: str, home: Path, lines: int) -> int:
-    command = [sys.executable, "-c", _CHILD, url, name, str(home)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
-        assert child.stdout is not None
-        said = [int(child.stdout.readline()) for _ in range(lines)]
-        child.send_signal(signal.SIGKILL)
-        said += [int(line) for line in child.stdout.read().splitlines() if line]
-    return said[-1]
 
 
 async def test_a_full_stream_takes_nothing_until_it_is_pruned(

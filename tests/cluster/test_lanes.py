@@ -1,9 +1,6 @@
 """Lanes of a journal on a real nats-server, each read without the others."""
 
 import itertools
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,6 +26,7 @@ from cdmd.store.blocks import Block
 from tests.cluster.divided import append_of, of_part, writing
 from tests.cluster.servers import NatsServer, eventually, needed, serving
 from tests.store.contract_journal import erasing
+from tests.store.killing import run_and_kill
 from tests.store.samples import HandClock, event
 
 pytestmark = [needed, pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -330,7 +328,7 @@ async def test_whoever_reads_lanes_has_of_a_writer_that_is_killed_what_the_next_
 
         tasks.start_soon(reads)
         for kill_after in (3, 8, 20):
-            await anyio.to_thread.run_sync(_write_and_kill, nats.url, place.name, tmp_path, kill_after)
+            await run_and_kill(_CHILD, nats.url, place.name, tmp_path, lines=kill_after)
             async with writing(place, tmp_path) as journal:
                 await journal.append([append_of(0, 1, 2, first=10**6)])
                 with anyio.fail_after(60):
@@ -358,15 +356,6 @@ async def main():
 
 anyio.run(main)
 """
-
-
-def _write_and_kill(url: str, name: str, home: Path, lines: int) -> None:
-    command = [sys.executable, "-c", _CHILD, url, name, str(home)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
-        assert child.stdout is not None
-        for _ in range(lines):
-            assert child.stdout.readline()
-        child.send_signal(signal.SIGKILL)
 
 
 async def test_what_no_message_can_hold_comes_whole(place: Place, tmp_path: Path) -> None:

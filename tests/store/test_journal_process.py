@@ -31,6 +31,7 @@ from cdmd.store.journal_remote import OwnJournal, OwnWriter
 from cdmd.store.process import Child
 from tests.store import test_sqlite_journal as here
 from tests.store.contract_journal import JournalContract
+from tests.store.killing import run_and_kill
 from tests.store.own_process import journal_in_thread
 from tests.store.samples import Disk, HandClock, append_of, entry
 
@@ -187,14 +188,13 @@ async def test_it_is_gone_with_a_journal_that_is_left_by_a_cancellation(tmp_path
 
 @pytest.mark.timeout(60)
 async def test_what_was_acknowledged_before_the_daemon_is_killed_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    script = here._CHILD.replace('"one")', '"one", own=OwnJournal())').replace(
+    script = here.CHILD.replace('"one")', '"one", own=OwnJournal())').replace(
         "import anyio\n", "import anyio\nfrom cdmd.store.journal_remote import OwnJournal\n"
     )
-    monkeypatch.setattr(here, "_CHILD", script)
     for kill_after in (1, 30):
-        acknowledged = await anyio.to_thread.run_sync(here._run_and_kill, tmp_path, kill_after)
+        acknowledged = await run_and_kill(script, tmp_path, lines=kill_after)
         async with reopening(tmp_path, journal_in_thread(), HandClock())() as journal:
             assert journal.head >= acknowledged
             found = await journal.read(Seq(0), limit=100_000)

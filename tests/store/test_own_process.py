@@ -463,10 +463,16 @@ def test_it_ends_at_once_when_the_daemon_is_gone_and_only_then_the_directory_is_
         writer = int(daemon.stdout.readline())
         daemon.kill()
         daemon.wait()
-    on = threading.Timer(0.3, os.kill, (writer, signal.SIGCONT))
+    goes_on = threading.Event()
+
+    def let_go_on() -> None:
+        goes_on.set()
+        os.kill(writer, signal.SIGCONT)
+
+    on = threading.Timer(0.3, let_go_on)
     on.start()
     with StateDirectory(tmp_path).held() as held:
-        assert not Path(f"/proc/{writer}").exists() or on.finished.is_set(), "nobody else writes while it lives"
+        assert goes_on.is_set(), "nobody else writes while it lives"
         assert held.lock.read_text() == f"{os.getpid()}\n"
     on.join()
 

@@ -1,10 +1,7 @@
 """The journal in SQLite: the contract, and what the disk can do to it."""
 
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -21,6 +18,7 @@ from cdmd.store.blocks import pack, reach, unpack
 from cdmd.store.journal import SqliteJournal
 from cdmd.store.journal_checking import verify_journal
 from tests.store.contract_journal import JournalContract
+from tests.store.killing import run_and_kill
 from tests.store.samples import Disk, HandClock, append_of, entry
 
 pytestmark = pytest.mark.anyio
@@ -544,7 +542,7 @@ async def test_a_cancelled_reader_breaks_nothing(reopen: Reopen) -> None:
 
 # ---- kill -9 ------------------------------------------------------------------------------------------------------
 
-_CHILD = """
+CHILD = """
 import sys
 from pathlib import Path
 import anyio
@@ -570,23 +568,13 @@ async def test_what_was_acknowledged_before_a_kill_is_there_and_the_state_is_nev
     reopen: Reopen, tmp_path: Path
 ) -> None:
     for kill_after in (1, 7, 40):
-        acknowledged = await anyio.to_thread.run_sync(_run_and_kill, tmp_path, kill_after)
+        acknowledged = await run_and_kill(CHILD, tmp_path, lines=kill_after)
         async with reopen() as journal:
             assert journal.head >= acknowledged
             found = await journal.read(Seq(0), limit=100_000)
             assert [one.entry for one in found] == [entry(n) for n in range(1, journal.head + 1)]
             assert await journal.get("shop", [b"last"]) == {b"last": b"%d" % journal.head}
             assert await journal.verify() == []
-
-
-def _run_and_kill(home: Path, lines: int) -> int:
-    command = [sys.executable, "-c", _CHILD, str(home)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
-        assert child.stdout is not None
-        said = [int(child.stdout.readline()) for _ in range(lines)]
-        child.send_signal(signal.SIGKILL)
-        said += [int(line) for line in child.stdout.read().splitlines() if line]
-    return said[-1]
 
 
 async def test_a_read_is_bounded_in_bytes_however_large_the_entries_are(
