@@ -113,7 +113,7 @@ class JetStreamJournal(Journal):
         self.tenure = await self._lane.open(checkpoint.entries, still=still) or 0
         if not self.tenure or not await self._log.open(checkpoint.changes, still=still) or not await still():
             return False
-        await self._marker.check(Mark(self._id, self._head))
+        await self._marker.check(lambda: Mark(self._id, self._head))
         if self._division.ends:  # before the first of its entries: from here on who knows of no lanes refuses it
             await self._checkpoint()
         await self._tell()
@@ -333,7 +333,7 @@ class JetStreamJournal(Journal):
     async def verify(self) -> list[str]:
         faults = [f"journal: {one}" async for one in self._entries.faults(Seq(0), head=self._head, end=self._lane.end)]
         try:
-            await self._marker.check(Mark(self._id, self._head))
+            await self._marker.check(lambda: Mark(self._id, self._head))
         except Damaged as error:
             faults.append(f"journal: {error}")
         return faults

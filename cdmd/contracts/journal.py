@@ -146,7 +146,7 @@ class Journal(Protocol):
         ...
 
     async def verify(self) -> list[str]:
-        """Every damage found, one sentence each; empty when whole."""
+        """Every damage found, a sentence each behind whose it is (`journal: `); others may write meanwhile."""
         ...
 
     async def write_mark(self) -> None:
@@ -240,5 +240,5 @@ class Feeds(Protocol):
         ...
 
     async def verify(self) -> list[str]:
-        """Every damage found, one sentence each; empty when whole."""
+        """Every damage found, a sentence each behind whose it is (`journal: `); others may write meanwhile."""
         ...

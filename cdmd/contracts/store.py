@@ -213,5 +213,5 @@ class Store(Protocol):
         ...
 
     async def verify(self) -> list[str]:
-        """Every damage found, one sentence each; empty when whole."""
+        """Every damage found, a sentence each behind whose it is (`journal: `); others may write meanwhile."""
         ...

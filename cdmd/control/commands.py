@@ -178,9 +178,7 @@ async def _exists(target: Path) -> bool:
 async def verify(runtime: Runtime, actor: Actor) -> VerifyReport:
     """Read journal and store whole and report every damage; it takes a while and some disk bandwidth."""
     async with audited(runtime, actor, "verify", arguments={}):
-        problems = [f"journal: {text}" for text in await runtime.journal.verify()]
-        problems += [f"store: {text}" for text in await runtime.store.verify()]
-        problems += [f"feeds: {text}" for text in await runtime.feeds.verify()]
+        problems = [text for part in (runtime.journal, runtime.store, runtime.feeds) for text in await part.verify()]
     return VerifyReport(whole=not problems, problems=problems)
 
 

@@ -233,11 +233,15 @@ def check_integrity(connection: sqlite3.Connection) -> list[str]:
 
 
 def inspect(path: Path, check: Callable[[sqlite3.Connection], list[str]]) -> list[str]:
-    """What ``check`` finds on a connection of its own that cannot write; a blocking call for a thread."""
+    """What ``check`` finds on a connection of its own that cannot write; a blocking call for a thread.
+
+    All that it reads is of one moment: what is written meanwhile is no damage. Until it ends no checkpoint goes beyond that.
+    """
     try:
         connection = sqlite3.connect(path, isolation_level=None)
         try:
             connection.execute("PRAGMA query_only = ON")
+            connection.execute("BEGIN")
             return check(connection)
         finally:
             connection.close()

@@ -91,7 +91,7 @@ class SqliteJournal(Journal):
             with opening("journal", path):
                 await journal._writer.run(partial(identify, new_id()), then=journal._adopt)
                 journal._readers = await stack.enter_async_context(Readers.open(path, what="journal"))
-            await journal._marker.check(Mark(journal._id, journal._head))
+            await journal._marker.check(lambda: Mark(journal._id, journal._head))
             await journal.write_mark()
             yield journal
             await journal.write_mark()

@@ -43,10 +43,12 @@ def head_of(connection: sqlite3.Connection) -> Seq:
 
 
 def _examine_all(mark_path: Path, connection: sqlite3.Connection) -> list[str]:
-    faults = [*check_integrity(connection), *examine_since(Seq(0), connection)]
-    head, ((journal_id,),) = head_of(connection), connection.execute(_SQL["id"])
+    """The mark is read first: it is written again and again behind what is appended meanwhile."""
+    faults = list[str]()
     try:
-        check_mark(read_mark(mark_path), journal_id=journal_id, head=head, path=mark_path)
+        mark = read_mark(mark_path)
+        ((journal_id,),) = connection.execute(_SQL["id"])
+        check_mark(mark, journal_id=journal_id, head=head_of(connection), path=mark_path)
     except Damaged as error:
         faults.append(str(error))
-    return faults
+    return [*check_integrity(connection), *examine_since(Seq(0), connection), *faults]

@@ -5,6 +5,7 @@ consecutive, so the head is the running count of entries as well.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio.to_thread
@@ -28,9 +29,13 @@ class Marker:
         self._path = path
         self._written: Mark | None = None
 
-    async def check(self, mark: Mark) -> None:
-        """Raise ``Damaged`` where the journal is another one or shorter than the mark in the file says."""
+    async def check(self, now: Callable[[], Mark]) -> None:
+        """Raise ``Damaged`` where the journal is another one or shorter than the mark in the file says.
+
+        ``now`` is asked when that has been read: meanwhile both may go on.
+        """
         found = await anyio.to_thread.run_sync(read_mark, self._path)
+        mark = now()
         check_mark(found, journal_id=mark.journal_id, head=mark.head, path=self._path)
 
     async def write(self, mark: Mark) -> None:

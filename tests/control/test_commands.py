@@ -122,7 +122,7 @@ def test_a_backup_goes_to_a_new_file_only(daemon: Daemon, tmp_path: Path) -> Non
 
 def test_verify_tells_damage_in_both_databases(daemon: Daemon) -> None:
     assert daemon.client().post("/v1/verify") == {"whole": True, "problems": []}
-    daemon.runtime.journal.damage, daemon.runtime.store.damage = ["block 3"], ["row 4"]
+    daemon.runtime.journal.damage, daemon.runtime.store.damage = ["journal: block 3"], ["store: row 4"]
     assert daemon.client().post("/v1/verify") == {"whole": False, "problems": ["journal: block 3", "store: row 4"]}
 
 

@@ -5,9 +5,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
 import pytest
+from anyio import from_thread
 
 from cdmd.contracts import Feeds
 from cdmd.errors import Damaged
+from cdmd.store.feeds import sum_of
 
 Reopen: TypeAlias = Callable[[], AbstractAsyncContextManager[Feeds]]
 
@@ -40,6 +42,21 @@ class FeedsContract:
             assert await feeds.get(generation, [3, 0, 2]) == [b"three" * 100_000, b"zero", b""]
             assert await feeds.get(generation, []) == []
             assert await feeds.verify() == []
+
+    async def test_what_is_removed_while_they_are_looked_through_is_no_damage(
+        self, reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def meanwhile(number: int, body: bytes) -> bytes:
+            if others:
+                from_thread.run(feeds.forget, others.pop())
+            return sum_of(number, body)
+
+        others = ["shop"]
+        async with reopen() as feeds:
+            for connector in ("supplier", "shop"):
+                await written(feeds, b"one", connector=connector)
+            monkeypatch.setattr("cdmd.store.feeds.sum_of", meanwhile)
+            assert (await feeds.verify(), others) == ([], [])
 
     async def test_an_empty_generation_is_one(self, reopen: Reopen) -> None:
         async with reopen() as feeds:

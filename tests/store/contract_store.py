@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 import pytest
+from anyio import from_thread
 
 from cdmd.contracts import Audit, DeadLetterFilter, Store
 from cdmd.models import (
@@ -31,7 +32,9 @@ from cdmd.models import (
     Wanted,
     to_micros,
 )
+from cdmd.store import checking
 from cdmd.store.keys import Digester
+from cdmd.store.tables import Row, Tables
 from tests.store.samples import START, HandClock, event
 
 Reopen: TypeAlias = Callable[[], AbstractAsyncContextManager[Store]]
@@ -162,6 +165,26 @@ class StoreContract:
             found = await store.profile("email", "user7@example.com", activities=5)
             assert found is not None
             assert (found.key, found.state, list(found.activities), list(found.merges)) == (7, profile(7), [activity(7, 7)], [])
+
+    async def test_what_is_applied_while_it_is_looked_through_is_no_damage(
+        self, reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def meanwhile(tables: Tables) -> list[str]:
+            def rows(name: str) -> list[Row]:
+                if name == "real_totals":
+                    from_thread.run(give, store, applied(3, 4))
+                return read(name)
+
+            read = tables.rows
+            monkeypatch.setattr(tables, "rows", rows)
+            return totals(tables)
+
+        totals = checking._examine_totals
+        monkeypatch.setattr(checking, "_examine_totals", meanwhile)
+        async with reopen() as store:
+            await give(store, applied(1, 2))
+            assert await store.verify() == []
+            assert store.position == 4
 
     async def test_decide_is_handed_all_that_was_wanted_and_nothing_else(self, reopen: Reopen) -> None:
         async with reopen() as store:

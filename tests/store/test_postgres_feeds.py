@@ -103,8 +103,8 @@ async def test_what_is_damaged_is_said(database: Database) -> None:
         await in_thread(database.run, change)
         await in_thread(database.run, f"DELETE FROM blocks WHERE id = {second * MOST_BLOCKS}")
         assert [line.removesuffix(" of supplier is not as it was written") for line in await feeds.verify()] == [
-            "the table register",
-            "the table other",
+            "feeds: the table register",
+            "feeds: the table other",
         ]
         with pytest.raises(Damaged):
             await feeds.get(first, [1])

@@ -10,13 +10,15 @@ from typing import TypeAlias
 
 import anyio
 import pytest
+from anyio import from_thread
 
 from cdmd.contracts import Append
 from cdmd.errors import CdmdError, Damaged, NotDurable, SchemaUnknown
 from cdmd.models import Entry, Event, Micros, Seq, encode_entry
 from cdmd.store.blocks import pack, reach, unpack
 from cdmd.store.journal import SqliteJournal
-from cdmd.store.journal_checking import verify_journal
+from cdmd.store.journal_checking import head_of, verify_journal
+from cdmd.store.mark import Mark, Marker, read_mark
 from tests.store.contract_journal import JournalContract
 from tests.store.killing import run_and_kill
 from tests.store.samples import Disk, HandClock, append_of, entry
@@ -65,6 +67,35 @@ def damage(path: Path, sql: str, *parameters: object) -> None:
 
 async def examine(home: Path, name: str = "journal.db") -> list[str]:
     return await anyio.to_thread.run_sync(verify_journal, home / name, home / "mark")
+
+
+async def test_what_is_appended_while_it_is_looked_through_is_no_damage(
+    reopen: Reopen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(connection: sqlite3.Connection) -> Seq:
+        from_thread.run(journal.append, [append_of(int(journal.head) + 1)])
+        from_thread.run(journal.write_mark)
+        return head_of(connection)
+
+    monkeypatch.setattr("cdmd.store.journal_checking.head_of", meanwhile)
+    async with reopen() as journal:
+        await journal.append([append_of(1, 2)])
+        await journal.write_mark()
+        assert await journal.verify() == []
+        assert journal.head == 4
+
+
+async def test_a_mark_that_was_written_just_before_it_is_read_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def just_before(path: Path) -> Mark | None:
+        reached.append(Seq(2))
+        from_thread.run(marker.write, Mark("one", Seq(2)))
+        return read_mark(path)
+
+    marker, reached = Marker(tmp_path / "mark"), [Seq(1)]
+    monkeypatch.setattr("cdmd.store.mark.read_mark", just_before)
+    await marker.check(lambda: Mark("one", reached[-1]))
 
 
 def modes_in(home: Path) -> dict[str, int]:

@@ -4,7 +4,8 @@ A connection that goes silent is given up within seconds, on both sides: whoever
 message of the server's is passed on that may quote what was written. Not here: any table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -62,6 +63,14 @@ def connect(url: str, *, password: str | None = None, read_only: bool = False) -
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def one_moment(connection: Connection) -> Iterator[None]:
+    """All that is read inside is as it was at one moment, whatever is written meanwhile."""
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with connection.transaction():
+        yield
 
 
 def _guarded(said: Mapping[str, Any]) -> Mapping[str, Any]:

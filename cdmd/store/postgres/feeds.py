@@ -19,7 +19,7 @@ from typing_extensions import override
 from cdmd.contracts import Feeds
 from cdmd.errors import Damaged, Followed, NotDurable
 from cdmd.store.feeds import MOST_BLOCKS, FeedsFile, checked, sum_of
-from cdmd.store.postgres.connecting import Connection, connect, in_our_words, why
+from cdmd.store.postgres.connecting import Connection, connect, in_our_words, one_moment, why
 from cdmd.store.postgres.store import thread
 from cdmd.store.postgres.tables import PostgresReading, PostgresTables
 from cdmd.store.tables import Row, Tables
@@ -172,7 +172,7 @@ class PostgresFeeds(Feeds):
 
     def _examine(self) -> list[str]:
         try:
-            with closing(self._connect(read_only=True)) as connection:
+            with closing(self._connect(read_only=True)) as connection, one_moment(connection):
                 tables, faults = PostgresTables(connection), list[str]()
                 for generation, connector, name, blocks in tables.rows("feeds.all"):
                     try:
@@ -180,7 +180,7 @@ class PostgresFeeds(Feeds):
                     except Damaged:
                         whole = False
                     if not whole:
-                        faults.append(f"the table {name} of {connector} is not as it was written")
+                        faults.append(f"feeds: the table {name} of {connector} is not as it was written")
                 return faults
         except psycopg.Error as error:
             return [f"the feeds cannot be read: {why(error)}"]

@@ -19,7 +19,7 @@ from cdmd.errors import Damaged, NotDurable
 from cdmd.models import Seq
 from cdmd.store import letters
 from cdmd.store.checking import examine_tables
-from cdmd.store.postgres.connecting import Broken, connect, in_our_words, migrate, why
+from cdmd.store.postgres.connecting import Broken, connect, in_our_words, migrate, one_moment, why
 from cdmd.store.postgres.fence import Fence
 from cdmd.store.postgres.nodes import divide
 from cdmd.store.postgres.tables import PostgresReading, PostgresTables
@@ -118,7 +118,7 @@ class PostgresStore(StoredStore):
 
     def _examine(self) -> list[str]:
         try:
-            with closing(self._connect(read_only=True)) as connection:
+            with closing(self._connect(read_only=True)) as connection, one_moment(connection):
                 return [f"store: {line}" for line in examine_tables(PostgresTables(connection))]
         except psycopg.Error as error:
             return [f"the store cannot be read: {why(error)}"]
