@@ -100,6 +100,12 @@ class Receiver:
         self.process.stdin.flush()
         return json.loads(self._line())
 
+    def end(self) -> None:
+        """It is gone."""
+        self.process.terminate()
+        with self.process:  # which waits, and closes the pipes
+            pass
+
     def wait(self, count: int, *, seconds: float = 120.0) -> None:
         """Return when so much has arrived."""
         until = time.monotonic() + seconds
@@ -115,8 +121,7 @@ def received() -> Iterator[Receiver]:
     try:
         yield one
     finally:
-        one.process.terminate()
-        one.process.wait()
+        one.end()
 
 
 def order(number: int) -> bytes:

@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -174,7 +175,7 @@ class _Load:
         self._plan = plan
         self._requests = list(requests(plan))
         self._next = 0
-        self._free: list[_Connection] = []
+        self._free = deque[_Connection]()
         self._late: asyncio.TimerHandle | None = None
         self.times: list[float] = []
         self.failed = 0
@@ -187,7 +188,7 @@ class _Load:
         self._begun, used = time.perf_counter(), time.process_time()
         self._until = self._begun + self._plan.seconds
         self._busy = 0
-        self._free = [protocol for _, protocol in made]
+        self._free.extend(protocol for _, protocol in made)
         self._go_on()
         await asyncio.wait_for(self.done.wait(), self._plan.seconds + 30)
         seconds, used = time.perf_counter() - self._begun, time.process_time() - used
@@ -225,7 +226,7 @@ class _Load:
                 if self._late is None:
                     self._late = asyncio.get_running_loop().call_later(max(0.001, due - now), self._wake)
                 return
-            self._free.pop().send(self._requests[self._next], due)
+            self._free.popleft().send(self._requests[self._next], due)
             self._next += 1
             self._busy += 1
 
@@ -245,11 +246,10 @@ class Generator:
     def go(self) -> Outcome:
         """Send, and wait for what came of it."""
         assert self._process.stdin is not None
-        self._process.stdin.write(b"go\n")
-        self._process.stdin.close()
-        outcome = msgspec.json.decode(self._read(), type=Outcome)
-        self._process.wait(10)
-        return outcome
+        with self._process:
+            self._process.stdin.write(b"go\n")
+            self._process.stdin.close()
+            return msgspec.json.decode(self._read(), type=Outcome)
 
     def _read(self) -> bytes:
         assert self._process.stdout is not None
