@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import linear_regression, median
 from typing import NamedTuple
 
-from cdmd.errors import CdmdError
+from cdmd.errors import CdmdError, NotFound
 from cdmd.testing import DaemonProcess
 from tests.acceptance.served_api import ServedApi
 from tests.acceptance.survey_api import Api as Survey
@@ -79,6 +79,13 @@ keep = "10m"
 
 CUSTOMERS, REGISTER, KEYS = 20_000, 2_000, 50
 KEY = base64.b64encode(f"{WRITE_KEY}:".encode()).decode()
+ASKED = (
+    "/v1/connectors", "/v1/history", "/v1/dead-letters", "/v1/dead-letters/causes", "/v1/plugins", "/v1/config", "/v1/audit",
+    "/v1/targets", "/v1/audiences", "/v1/audience-changes", "/v1/erasures", "/v1/suppressions", "/v1/minimisation",
+    "/v1/shelves/files", "/v1/shelves/snapshots",
+)  # fmt: skip
+OWN = '[journal]\nprocess = "own"\nreserve = "1MiB"\n[store]\nprocess = "own"\n'
+BECAME = ("applied", "repeats", "filtered", "suppressed", "dead_letters", "parked", "backlog")
 WORDS = ("Lund", "Umeå", "Visby", "Kalmar")
 
 
@@ -97,8 +104,8 @@ class Sample(NamedTuple):
 class Soak:
     """One daemon, what sends to it, and what befalls it."""
 
-    def __init__(self, folder: Path, *, rate: float, length: float, stack: ExitStack) -> None:
-        self._folder, self._rate, self._length, self._stack = folder, rate, length, stack
+    def __init__(self, folder: Path, *, rate: float, length: float, own: bool, stack: ExitStack) -> None:
+        self._folder, self._rate, self._length, self._own = folder, rate, length, own
         self._rng = random.Random(1)
         self._round = 0
         self.api = Api(limit=10**9, page=200)
@@ -116,7 +123,9 @@ class Soak:
 
     def _config(self) -> str:
         given = {"write_key": WRITE_KEY, "survey": self.survey.url, "api": self._served.url, "folder": self._folder}
-        return RICH + MORE.format(**given, more=self._more) + TARGET.format(port=self._receiver.port)
+        return (
+            (OWN if self._own else "") + RICH + MORE.format(**given, more=self._more) + TARGET.format(port=self._receiver.port)
+        )
 
     def round(self) -> Sample:
         """Send for as long as a round takes, everything else beside it."""
@@ -173,8 +182,20 @@ class Soak:
 
     def _what_befalls(self) -> Sequence[Callable[[], None]]:
         return (
-            self._forged, self._ill, self._unreachable, self._erased, self._torn, self._reloaded, self._backed_up,
+            self._asked, self._forged, self._ill, self._unreachable, self._erased, self._torn, self._reloaded, self._backed_up,
         )  # fmt: skip
+
+    def _asked(self) -> None:
+        """Everything that can be asked is."""
+        someone = {"identifier": f"customer_no:C{self._rng.randrange(CUSTOMERS)}"}
+        with suppress(NotFound):
+            for path in ("/v1/profile", "/v1/profile/events"):
+                self.daemon.control.get(path, someone)
+            self.daemon.cdmctl("profile", "export", someone["identifier"])
+        for path in ASKED:
+            self.daemon.control.get(path)
+        self.daemon.control.text("/v1/metrics")
+        self.daemon.cdmctl("doctor", check=False)
 
     def _forged(self) -> None:
         """Requests that are refused, and some that end in the middle."""
@@ -232,11 +253,15 @@ class Soak:
         self.daemon.cdmctl("backup", str(self._folder / f"backup-{self._round}"))
 
     def end(self) -> tuple[int, list[str]]:
-        """Once all is applied: how many of the acknowledged webhooks are not there, and what is wrong with the databases."""
+        """Once all is applied: how many of the acknowledged webhooks are not there, and what else is wrong."""
         self.daemon.settle(held=True)
-        (row,) = [one for one in self.daemon.control.get("/v1/status")["connectors"] if one["name"] == "shop"]
-        there = sum(row[name] for name in ("applied", "repeats", "filtered", "suppressed", "dead_letters"))
-        faults = self.daemon.control.post("/v1/verify", timeout=600)["problems"]
+        rows, faults = self.daemon.control.get("/v1/status")["connectors"], list[str]()
+        for row in rows:
+            became = {name: row[name] for name in BECAME}
+            if row["received"] != row["refused"] + sum(became.values()):
+                faults.append(f"{row['name']}: {row['received']} received, {row['refused']} refused, {became}")
+        (there,) = [sum(row[name] for name in BECAME) for row in rows if row["name"] == "shop"]
+        faults += self.daemon.control.post("/v1/verify", timeout=600)["problems"]
         assert self.daemon.stop() == 0
         return self.acknowledged - there, faults
 
@@ -288,12 +313,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = options("soak", long_help="an hour")
     parser.add_argument("--seconds", type=float, help="for how long (default: 60, with --long 3,600)")
     parser.add_argument("--rate", type=float, default=200.0, help="webhooks a second")
+    parser.add_argument("--own", action="store_true", help="journal and store are written by processes of their own")
     given = parser.parse_args(arguments)
     seconds = given.seconds or (3600.0 if given.long else 60.0)
     length = min(30.0, seconds / 12)
     report = Report(f"{seconds:,.0f} s of mixed load at {given.rate:g} webhooks a second, something going wrong all the time")
     with working_folder(given.folder) as folder, ExitStack() as stack:
-        soak = Soak(folder, rate=given.rate, length=length, stack=stack)
+        soak = Soak(folder, rate=given.rate, length=length, own=given.own, stack=stack)
         samples, until = list[Sample](), time.monotonic() + seconds
         while time.monotonic() < until:
             samples.append(one := soak.round())
@@ -303,7 +329,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say(report, samples, long=seconds >= 3600)
         left, faults = soak.end()
         report.line("acknowledged and not applied", left, at_most=0)
-        report.line("faults of the databases", len(faults), at_most=0)
+        report.line("counts that do not add up, and damage", len(faults), at_most=0)
         for fault in faults:
             report.note(fault)
     return report.beyond
