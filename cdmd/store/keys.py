@@ -6,7 +6,8 @@ try ids against it. Not here: where digests are kept.
 
 import hashlib
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,8 +25,19 @@ STRANGERS: Final = {
 }
 """What is said of a store that does not belong to the journal or the key beside it, by the name of what it remembers."""
 
-_NUMBERED: Final = 4
-"""An id that ends in so many digits is numbered; those that differ in all but the first of these go together."""
+FORMS: Final[Mapping[str, Callable[[bytes], re.Match[bytes] | None] | None]] = {
+    "": None,
+    ":numbered": re.compile(rb"(.*[0-9])[0-9]{3}", re.DOTALL).fullmatch,
+    ":last_number": re.compile(rb"(.*[0-9])[0-9]{3}[^0-9]*", re.DOTALL).fullmatch,
+}
+"""By which digests a store may remember, oldest form first: what each finds in ids whose digests begin alike.
+
+The ids that have the match's first group in common go together: those whose number, of at least four digits, differs in its
+last three. It stands at the end (``row:1234``), or is the last one (``1234:paid``), whatever follows it.
+"""
+
+NEWEST: Final = ":last_number"
+"""The form of a new store."""
 
 _BEGINS: Final = 6
 """Bytes. The ten that are left are the id's own: enough to tell all from one another that begin alike."""
@@ -59,20 +71,20 @@ def _make(path: Path, key: bytes) -> bytes:
     return key
 
 
-def _again(key: bytes, named: Callable[[str], str], numbered: bool) -> "Digester":
-    return Digester(key, named=named, numbered=numbered)
+def _again(key: bytes, named: Callable[[str], str], form: str) -> "Digester":
+    return Digester(key, named=named, form=form)
 
 
 class Digester:
     """Keyed BLAKE2b digests of occurrences and of contents.
 
     ``named`` gives the name that a source is digested by: its first one, however often its connector was renamed since.
-    ``numbered`` says whether ids that are numbered have digests that begin alike. They have in a new store; an older one
-    says that it has others, and goes on with those for good: what it remembers by them would be taken for new otherwise.
+    ``form`` is one of ``FORMS``. A new store has the newest; an older one says which it has, and goes on with that for good:
+    what it remembers by it would be taken for new otherwise.
     """
 
-    def __init__(self, key: bytes, *, named: Callable[[str], str] = str, numbered: bool = True) -> None:
-        self._named, self.numbered = named, numbered
+    def __init__(self, key: bytes, *, named: Callable[[str], str] = str, form: str = NEWEST) -> None:
+        self._named, self.form = named, form
         self._occurrence = hashlib.blake2b(key=key, digest_size=16, person=b"cdmd occurrence")
         self._near: tuple[bytes, bytes, bytes] = b"", b"", b""
         self._key = key
@@ -81,20 +93,22 @@ class Digester:
     @override
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, in another process too, is made with the same key."""
-        return _again, (self._key, self._named, self.numbered)
+        return _again, (self._key, self._named, self.form)
 
     def occurrence(self, source: str, id: str) -> Digest:  # noqa: A002 - the field's own name
         """16 bytes that name (source, id); the source's length in front keeps ("a", "bc") and ("ab", "c") apart.
 
-        If ``numbered``, those of ids that end in a number, as the rows of a file do, begin alike a thousand at a time: a batch
-        of them is remembered on a few pages, not on one for each (tests/bench/bulk.py). What they begin with is a digest, too.
+        Those of ids with a number, as rows of a file and orders have one, begin alike a thousand at a time: a batch of them is
+        remembered on a few pages, not on one for each (tests/bench/bulk.py and end_to_end.py). What they begin with is a
+        digest, too.
         """
         name, text = self._named(source).encode(), id.encode()
         digest = self._occurrence.copy()
         digest.update(b"%b%b%b" % (len(name).to_bytes(4, "big"), name, text))
-        if not self.numbered or not text[-_NUMBERED:].isdigit() or len(text) < _NUMBERED:
+        find = FORMS[self.form]
+        if find is None or (found := find(text)) is None:
             return Digest(digest.digest())
-        return Digest(self._together(name, text[: 1 - _NUMBERED]) + digest.digest()[_BEGINS:])
+        return Digest(self._together(name, found[1]) + digest.digest()[_BEGINS:])
 
     def _together(self, name: bytes, stem: bytes) -> bytes:
         """What the digests of a source's ids begin with that begin with ``stem``."""

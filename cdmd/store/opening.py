@@ -105,7 +105,7 @@ async def open_state(
             opening(clock=clock, journal_id=journal.id, digest=digester.occurrence) as store,
             _feeds(directory, None if shared is None else server, tenure) as feeds,
         ):
-            digester.numbered = store.numbered
+            digester.form = store.form
             check_together(first=(await journal.statistics()).first, head=journal.head, position=store.position)
             if server is not None:
                 await anyio.to_thread.run_sync(directory.say_elsewhere)

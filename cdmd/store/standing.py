@@ -3,17 +3,11 @@
 Not here: what moves the position.
 """
 
-from typing import Final
-
 from cdmd.errors import Damaged, NotDurable
 from cdmd.models import LANE, Seq
-from cdmd.store.keys import STRANGERS
+from cdmd.store.keys import FORMS, NEWEST, STRANGERS
 from cdmd.store.moves import MOVE, refuse_moved
 from cdmd.store.tables import Tables
-
-_NUMBERED: Final = ":numbered"
-"""What follows the key's check in a store whose digests are ``Digester.numbered``. There, and not in a row of its own: a
-version that knows only the other ones takes it for another key's, and starts nothing with it."""
 
 
 def check_position(stored: Seq, *, known: Seq) -> None:
@@ -32,20 +26,21 @@ def position_of(tables: Tables) -> Seq:
     raise Damaged("the store is damaged: it does not say up to where it is applied; mend it with: cdmd restore FILE")
 
 
-def belong(journal_id: str, key_check: bytes, tables: Tables) -> bool:
+def belong(journal_id: str, key_check: bytes, tables: Tables) -> str:
     """Within a transaction: a new store takes over the journal's identity and the key's; an old one must have them.
 
-    Returns whether its digests are ``Digester.numbered``: a new one's are.
+    Returns the form of its digests (``FORMS``). That follows the key's check, and is in no row of its own: a version that does
+    not know the form takes the store for another key's, and starts nothing with it.
     Raises ``Damaged``, and ``CdmdError`` where the store is being filled from another one or was moved to another one.
     """
     for (said,) in tables.rows("meta", (MOVE,)):
         refuse_moved("store", said)
     kept = {name: value for name in STRANGERS for (value,) in tables.rows("meta", (name,))}
-    numbered = not kept or kept.get("key_check", "").endswith(_NUMBERED)
-    mine = {"journal_id": journal_id, "key_check": key_check.hex() + _NUMBERED * numbered}
+    form = kept.get("key_check", "").removeprefix(key_check.hex()) if kept else NEWEST
+    mine = {"journal_id": journal_id, "key_check": key_check.hex() + (form if form in FORMS else "")}
     for name, value in mine.items():
         if name not in kept:
             tables.run("set_meta", (name, value))
         elif kept[name] != value:
             raise Damaged(STRANGERS[name])
-    return numbered
+    return form

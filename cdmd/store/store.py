@@ -78,7 +78,7 @@ class SqliteStore(StoredStore):
                 stack.push_async_callback(_end, store.process)
             await stack.enter_async_context(store._writer)
             with opening("store", path):
-                store.numbered = await store._writer.run(partial(_belong, journal_id, digest(*KEY_CHECK)))
+                store.form = await store._writer.run(partial(_belong, journal_id, digest(*KEY_CHECK)))
                 await stack.enter_async_context(store._checkpoints)
                 readers = await stack.enter_async_context(Readers.open(path, what="store"))
             store._ask(SqliteReading(readers), settle=store._settled)
@@ -220,6 +220,6 @@ def _emptied(tables: Tables) -> bool:
     return cast("WriterTables", tables).emptied()
 
 
-def _belong(journal_id: str, key_check: bytes, tables: Tables) -> bool:
+def _belong(journal_id: str, key_check: bytes, tables: Tables) -> str:
     with tables.transaction():
         return belong(journal_id, key_check, tables)

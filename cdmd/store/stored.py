@@ -41,22 +41,22 @@ from cdmd.store.writer import Writer
 T = TypeVar("T")
 NOTE: Final = "note: "
 KEY_CHECK: Final = ("", "the key that this store's digests are made with")
-"""Under a source that no connector can have, so that no renaming touches it; and it ends in no number, so that it has one
-digest, whatever those of a store are."""
+"""Under a source that no connector can have, so that no renaming touches it; and there is no number in it, so that it
+has one digest, whatever the form of a store's is."""
 
 
 class StoredStore(Store):
     """``Store`` over tables. ``failure`` says why the last write did not come about, None when it did.
 
     ``here``: on this machine's disk, whose trouble is the daemon's own. What is elsewhere may be away for a while.
-    ``process``: what writes it, if not the daemon itself. ``numbered``: what the digests are that it remembers by
-    (``cdmd.store.keys.Digester``).
+    ``process``: what writes it, if not the daemon itself. ``form``: that of the digests that it remembers by
+    (``cdmd.store.keys.FORMS``).
     """
 
     outbox: StoredOutbox
     here: ClassVar[bool] = True
     process: OwnProcess | None = None
-    numbered: bool
+    form: str
 
     def __init__(self, writer: Writer[Tables], *, clock: Clock, digests: letters.Digests) -> None:
         self._clock, self._digests = clock, digests

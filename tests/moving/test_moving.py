@@ -38,6 +38,7 @@ from cdmd.store.blocks import pack
 from cdmd.store.bulk import STAY, STAY_COLUMNS, Bulk, Table, moved, rows_of
 from cdmd.store.files import StateDirectory
 from cdmd.store.journal_bulk import FileJournal
+from cdmd.store.keys import NEWEST
 from cdmd.store.mark import Mark, read_mark
 from cdmd.store.opening import Opened, Server, open_state
 from cdmd.store.postgres.bulk import PostgresBulk
@@ -209,7 +210,7 @@ async def give_more(one: Installation, number: int) -> None:
 async def test_by_which_digests_an_older_store_remembers_goes_along(home: Home) -> None:
     here, there = home.at("state"), home.at("state", journal="j", store="s")
     async with opening(here) as opened:
-        assert opened.digester.numbered
+        assert opened.digester.form == NEWEST
         await opened.journal.append([append_of(1)])
         await give(opened.store, applied(1))
     with contextlib.closing(sqlite3.connect(here.directory.store, isolation_level=None)) as connection:
@@ -217,7 +218,7 @@ async def test_by_which_digests_an_older_store_remembers_goes_along(home: Home) 
     for source, target in ((here, there), (there, here)):
         await move(source, target)
         async with opening(target) as opened:
-            assert not opened.digester.numbered
+            assert opened.digester.form == ""
 
 
 @pytest.mark.parametrize("places", [{"journal": "j"}, {"store": "s"}, {}], ids=["journal", "store", "directory"])

@@ -293,7 +293,7 @@ class SharedStore(DividedStore, Lanes):
             with plain.transaction():
                 plain.rows("lanes.alone", (_OPENING,))
                 self._nodes.opened(plain)
-                self.numbered = belong(*self._owner, plain)
+                self.form = belong(*self._owner, plain)
                 divide(plain, self._count, leads=self._nodes.tenure is not None, head=self._head)
         except BaseException:
             connection.close()

@@ -148,7 +148,7 @@ class PostgresStore(StoredStore):
             with plain.transaction():
                 # Whoever does not belong here is refused before anybody is stopped from writing.
                 self._fence.opened(plain)
-                self.numbered = belong(*self._owner, plain)
+                self.form = belong(*self._owner, plain)
                 divide(plain, 1)
         except BaseException:
             connection.close()
