@@ -454,6 +454,7 @@ def test_it_ends_at_once_when_the_daemon_is_gone_and_only_then_the_directory_is_
         "    tables = own.open()\n"
         "    tables._call(type(None), 'begin')\n"
         "    os.kill(own.pid, 19)\n"
+        "    os.waitid(os.P_PID, own.pid, os.WSTOPPED)\n"  # until then one of its threads may notice the end
         "    print(own.pid, flush=True)\n"
         "    sys.stdin.read()\n"
     )
