@@ -340,8 +340,9 @@ async def test_where_the_entries_begin_is_told(place: Place, tmp_path: Path) -> 
             await journal.append([append_of(number)])
         await followed.wait(Seq(1))
         assert await journal.prune(before=Micros(2**62), upto=Seq(1)) == 1
-        while (await followed.statistics()).first != 2:  # noqa: ASYNC110 - another connection's doing
-            await anyio.sleep(0.01)
+        with anyio.fail_after(30):
+            while (await followed.statistics()).first != 2:  # noqa: ASYNC110 - another connection's doing
+                await anyio.sleep(0.01)
         assert [one.seq for one in await followed.read(Seq(1), limit=9)] == [2]
 
 

@@ -51,9 +51,14 @@ async def asking(place: Place) -> AsyncIterator[Asking]:
 
 
 class PatientClock(HandClock):
-    """What is to be waited for takes real time, and none of the patience."""
+    """What is to be waited for takes real time, and none of the patience. ``waited``: something had to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited = anyio.Event()
 
     async def sleep(self, seconds: float) -> None:
+        self.waited.set()
         await anyio.sleep(0.01)
 
 
@@ -86,7 +91,7 @@ async def test_what_a_message_cannot_hold_goes_in_several(place: Place, tmp_path
 
 
 async def test_one_whose_answer_was_lost_is_asked_for_again_and_taken_once(place: Place, tmp_path: Path) -> None:
-    gate, taken = anyio.Event(), list[Seq]()
+    gate, asked_again, taken = anyio.Event(), anyio.Event(), list[Seq]()
 
     async def slow(appends: Sequence[Append]) -> Seq:
         first = await journal.append(appends)
@@ -97,8 +102,12 @@ async def test_one_whose_answer_was_lost_is_asked_for_again_and_taken_once(place
     async with leading(place, tmp_path, take=slow) as journal, asking(place) as asks:
         request = asks._link.request
 
+        async def again(subject: str, payload: bytes, *, seconds: float) -> bytes:
+            asked_again.set()
+            return await request(subject, payload, seconds=seconds)
+
         async def lost(subject: str, payload: bytes, *, seconds: float) -> bytes:
-            asks._link.request = request  # type: ignore[method-assign]
+            asks._link.request = again  # type: ignore[method-assign]
             with anyio.move_on_after(0.2):
                 await request(subject, payload)
             raise NotDurable("the NATS server did not answer")
@@ -106,9 +115,8 @@ async def test_one_whose_answer_was_lost_is_asked_for_again_and_taken_once(place
         asks._link.request = lost  # type: ignore[method-assign]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(asks.append, [fetched(1, fence=1)])
-            while not taken:  # noqa: ASYNC110 - another connection's doing
-                await anyio.sleep(0.01)
-            await anyio.sleep(0.3)
+            with anyio.fail_after(30):
+                await asked_again.wait()
             gate.set()
         assert (taken, journal.head) == ([1], 1)
 
@@ -165,10 +173,12 @@ async def test_where_nobody_leads_it_is_waited_for_and_then_said(place: Place, t
             NotDurable, match=f"the node that leads does not answer: no NATS server answers to {place.name}.asked"
         ):
             await Asking(link, place.name, clock=HandClock(), patience=1.0).append([fetched(1, fence=1)])
-        patient = Asking(link, place.name, clock=PatientClock())
+        clock = PatientClock()
+        patient = Asking(link, place.name, clock=clock)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(patient.append, [fetched(1, fence=1)])
-            await anyio.sleep(0.05)
+            with anyio.fail_after(30):
+                await clock.waited.wait()
             async with leading(place, tmp_path) as journal:
                 with anyio.fail_after(30):
                     await journal.wait(Seq(0))

@@ -60,11 +60,12 @@ async def send(running: Running, *names: str) -> dict[str, Any]:
 
 
 async def status(running: Running, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    while True:
-        found: dict[str, Any] = await running.control("GET", "/v1/status")
-        if wanted(found):
-            return found
-        await anyio.sleep(0.01)
+    with anyio.fail_after(30):
+        while True:
+            found: dict[str, Any] = await running.control("GET", "/v1/status")
+            if wanted(found):
+                return found
+            await anyio.sleep(0.01)
 
 
 async def data(running: Running) -> dict[str, Any]:

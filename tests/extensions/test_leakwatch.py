@@ -51,7 +51,6 @@ async def seen(keep: Callable[[], object], *, owner: Callable[[str], str | None]
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch.run)
-            await anyio.sleep(0.2)
             while True:
                 keep()
                 await anyio.sleep(0.005)

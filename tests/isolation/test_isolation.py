@@ -166,7 +166,7 @@ async def test_a_process_that_ends_or_has_to_be_ended_is_named_and_another_goes_
 async def test_who_only_waited_beside_the_one_that_hangs_is_called_again() -> None:
     async with daemon() as one, anyio.create_task_group() as tasks:
         tasks.start_soon(one.call, "spins")
-        await anyio.sleep(0.1)
+        await anyio.wait_all_tasks_blocked()
         _, outcome, came = await one.call("plain")
         assert isinstance(outcome, Hold)
         assert came == "later"

@@ -83,7 +83,7 @@ async def test_of_a_plain_function_no_more_calls_are_out_than_it_has_threads_for
     most = Limits().threads
     calls = [begun(made) for _ in range(most + 2)]
     await until(lambda: len(wire.calls) >= most)
-    await anyio.sleep(0.05)
+    await anyio.wait_all_tasks_blocked()
     assert len(wire.calls) == most
     calls[-1].cancel()  # its deadline passed before it began
     made.data_received(framed(Answer(1, "unchanged")))

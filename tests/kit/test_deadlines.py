@@ -49,7 +49,7 @@ async def test_one_timer_serves_those_that_came_later() -> None:
 
 
 async def test_one_that_lingers_after_its_timeout_does_not_hold_up_the_next() -> None:
-    deadlines, ended, release = Deadlines(0.02), [], anyio.Event()
+    deadlines, ended, lingers, release = Deadlines(0.02), [], anyio.Event(), anyio.Event()
 
     async def stubborn() -> None:
         async def linger() -> None:
@@ -57,6 +57,7 @@ async def test_one_that_lingers_after_its_timeout_does_not_hold_up_the_next() ->
                 try:
                     await anyio.sleep_forever()
                 except asyncio.CancelledError:
+                    lingers.set()
                     await release.wait()
                     raise
 
@@ -64,7 +65,7 @@ async def test_one_that_lingers_after_its_timeout_does_not_hold_up_the_next() ->
             await linger()
 
     async def plain() -> None:
-        await anyio.sleep(0.03)
+        await lingers.wait()
         with pytest.raises(TimeoutError), deadlines.of_current_task():
             await anyio.sleep_forever()
         ended.append("plain")
@@ -91,7 +92,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
     with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(call)
-            await anyio.sleep(0.01)
+            await anyio.wait_all_tasks_blocked()
             group.cancel_scope.cancel()
     assert seen == [asyncio.CancelledError]
 

@@ -296,7 +296,7 @@ async def test_a_request_that_came_whole_while_stopping_is_answered_and_the_next
         await stream.send(head("POST", "/", [("content-length", "4")]) + b"ab")
         await until(lambda: len(calls.begun) == 1)
         stop.set()
-        await anyio.sleep(0.05)
+        await anyio.wait_all_tasks_blocked()
         await stream.send(b"cd" + head("GET", "/"))
         received = await read_to_end(stream)
         assert received.count(b"HTTP/1.1 ") == 1
