@@ -15,6 +15,7 @@ import msgspec
 from cdmd.config.schema import ConnectorFrame
 from cdmd.contracts import EventSettings, StreamFrame
 from cdmd.errors import ConditionFault, TemplateFault
+from cdmd.intake.keeping import Kept, dumped, encoded, not_storable
 from cdmd.intake.regular import LONGEST_ID, LONGEST_TYPE, regular
 from cdmd.kit.coercions import as_moment, as_text, kind_of
 from cdmd.kit.conditions import Condition
@@ -37,22 +38,6 @@ Fields: TypeAlias = Sequence[tuple[str, Render]]
 class _Unmappable(Exception):
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
-
-
-class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A record that could not be mapped, whole, so that it can be mapped again later (JSON in ``Entry.raw``)."""
-
-    value: Any
-    fallback_id: str
-    context: dict[str, Any] = {}
-    id: str | None = None
-    type: str | None = None
-    time: Any = None
-    stream: str | None = None
-    parts: Parts | None = None
-    beside: dict[str, Any] = {}
-    fault: Fault | None = None
-    final: bool = False
 
 
 class Mapper:
@@ -88,13 +73,9 @@ class Mapper:
     def encode(self, entry: Entry) -> tuple[Entry, bytes]:
         """The entry with its encoding; one that cannot be encoded (a number beyond 64 bits, say) becomes a fault."""
         try:
-            return entry, encode_entry(entry)
+            return entry, encoded(entry)
         except (OverflowError, TypeError, ValueError, RecursionError) as error:
-            event = entry.event
-            fault = Fault("not_storable", f"the event holds a value that cannot be kept ({type(error).__name__})")
-            kept = Kept(value=_plain(event), fallback_id=event.id) if self._raw else None
-            bare = Event(id="", source=event.source, type="", received=event.received)
-            refused = Entry(bare, fault, _json(kept) if kept else b"", entry.brief, span=entry.span)
+            refused = not_storable(entry, error, raw=self._raw)
             return refused, encode_entry(refused)
 
     def again(self, entry: Entry) -> Event | Fault | None:
@@ -162,7 +143,7 @@ class Mapper:
             id=record.id, type=record.type, time=record.time, stream=record.stream, parts=record.parts, fault=record.fault,
             beside=dict(record.beside), final=record.final,
         )  # fmt: skip
-        return Entry(bare, fault, _json(kept), record.brief, span=record.span)
+        return Entry(bare, fault, dumped(kept), record.brief, span=record.span)
 
 
 class _Templates:
@@ -333,18 +314,3 @@ def _time(value: Any) -> datetime | None:
         return as_moment(value)
     except ValueError as error:
         raise _Unmappable(Fault("not_a_time", f"time: {error}", path="time", kind=kind_of(value))) from error
-
-
-def _plain(event: Event) -> dict[str, Any]:
-    """The event as a record in the shape of an event."""
-    time = None if event.time is None else event.time.isoformat()
-    tables = {"identifiers": event.identifiers, "traits": event.traits, "data": event.data}
-    return {"id": event.id, "type": event.type, "time": time, **tables}
-
-
-def _json(kept: Kept) -> bytes:
-    """JSON even for what msgspec does not write: numbers beyond 64 bits, lone surrogates (escaped)."""
-    try:
-        return msgspec.json.encode(kept)
-    except (OverflowError, ValueError, TypeError, RecursionError):
-        return json.dumps(msgspec.structs.asdict(kept), default=repr).encode()

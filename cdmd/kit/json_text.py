@@ -43,7 +43,7 @@ def decode_json(body: bytes, *, max_depth: int = 100) -> Any:
         raise _malformed(fault, empty=not body.strip()) from None
     like = body.translate(_LIKE)
     if like.count(b"{") > max_depth or like.find(_LONG_NUMBER) >= 0:  # "in" asks for a buffer and takes half as long again
-        _inspect(value, max_depth)
+        inspect(value, max_depth=max_depth)
     return value
 
 
@@ -58,8 +58,11 @@ def _malformed(fault: Exception, *, empty: bool) -> NotJson:
     return NotJson("invalid_json", cut if "truncated" in reason else reason)
 
 
-def _inspect(root: Any, max_depth: int) -> None:
-    """Walk level by level: exact, and only called where a cheap count cannot rule the faults out."""
+def inspect(root: Any, *, max_depth: int = 100) -> None:
+    """Raise ``NotJson`` for what is nested too deep, or holds an integer beyond 64 bits: exact, level by level.
+
+    For what was decoded otherwise; here it is only called where a cheap count cannot rule the faults out.
+    """
     level, depth = [root], 0
     while level:
         for value in level:

@@ -6,6 +6,7 @@ that ends before its packing says so is a fault at its end, never a short file. 
 
 import fnmatch
 import io
+import lzma
 import stat
 import sys
 import zipfile
@@ -124,6 +125,8 @@ def _refusing_nests(raw: io.RawIOBase) -> BinaryIO:
 def _archive(raw: Any, bounds: Bounds) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(raw)
+    except NotImplementedError as error:
+        raise FormatFault("unsupported", f"the zip is of a kind that is not understood: {error}") from error
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise FormatFault("truncated", "the zip has no directory at its end: it is cut or damaged") from error
     with archive:
@@ -160,7 +163,7 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, password: bytes | No
         raise FormatFault("wrong_password", "the zip's password is wrong") from error
     except NotImplementedError as error:
         raise FormatFault("unsupported", f"the zip is packed in a way that is not understood: {error}") from error
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError) as error:  # places before its beginning, names that are no text
         raise FormatFault("damaged", "the zip's entry cannot be opened: it is damaged") from error
     with content:
         yield content
@@ -271,7 +274,15 @@ class _Bounded(io.RawIOBase):
     def _take(self, size: int) -> bytes:
         try:
             return self._read(size)
-        except (zlib.error, zstd.ZstdError, zipfile.BadZipFile) as error:
-            raise FormatFault("damaged", "the packed file is damaged: its content does not match its checksum") from error
+        except (zlib.error, zstd.ZstdError, lzma.LZMAError, zipfile.BadZipFile) as error:
+            raise _damaged() from error
+        except OSError as error:
+            if error.errno is not None:  # the disk's; bzip2's own has none
+                raise
+            raise _damaged() from error
         except EOFError as error:
             raise FormatFault("truncated", "the packed file ends before its content does: it is cut") from error
+
+
+def _damaged() -> FormatFault:
+    return FormatFault("damaged", "the packed file is damaged: its content does not match its checksum")

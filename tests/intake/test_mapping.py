@@ -284,6 +284,26 @@ def test_an_event_that_cannot_be_encoded_becomes_a_fault_and_its_record_is_kept(
     assert again is not None
 
 
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan"), [1, {"a": [float("inf")]}]])
+def test_a_number_that_is_not_finite_is_a_fault_and_no_null_of_the_event(value: Any) -> None:
+    one = mapper(EventSettings(type="x", traits={"v": "{v}"}))
+    decided = one.decide(record({"v": value}))
+    assert isinstance(decided, Entry)
+    entry, encoded = one.encode(decided)
+    assert entry.fault is not None
+    assert entry.fault.code == "not_storable"
+    assert decode_entry(encoded) == entry
+    assert b"null" not in entry.raw.partition(b"traits")[2].partition(b"}")[0]
+    assert b"Infinity" in entry.raw or b"NaN" in entry.raw
+
+
+def test_a_number_that_only_looks_like_an_infinity_in_its_bytes_is_taken() -> None:
+    one = mapper(EventSettings(type="x", data={"v": "{v}"}))
+    decided = one.decide(record({"v": [0xCB7FF0CB, {"w": (1.5, "x")}]}))
+    assert isinstance(decided, Entry)
+    assert one.encode(decided)[0].fault is None
+
+
 def test_nothing_is_kept_of_an_event_that_cannot_be_encoded_where_raw_is_off() -> None:
     one = mapper(EventSettings(type="x", data={"v": "{v}"}), raw=False)
     decided = one.decide(record({"v": 2**70}))

@@ -1,5 +1,7 @@
+import errno
 import gzip
 import io
+import random
 import shutil
 import subprocess
 import sys
@@ -77,6 +79,38 @@ def test_a_flipped_bit_is_noticed(kind: str) -> None:
     packed = bytearray(PACKED[kind])
     packed[len(packed) // 2] ^= 4
     assert refused(bytes(packed)) == "damaged"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_is_damaged_anywhere_is_refused_or_whole(method: int) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        archive.writestr("å.csv", PLAIN[:400])
+    whole = out.getvalue()
+    codes = {"plain"}
+    for at in range(len(whole)):
+        for bits in (1, 64, 128):
+            damaged = bytearray(whole)
+            damaged[at] ^= bits
+            try:
+                assert read(bytes(damaged)) in {PLAIN[:400], bytes(damaged)}
+            except FormatFault as fault:
+                codes.add(fault.code)
+    assert {"damaged", "truncated", "unsupported"} <= codes
+
+
+def test_what_the_disk_refuses_is_no_damage_of_the_file() -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 0:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    with (
+        pytest.raises(OSError, match="Input/output error"),
+        unpacked(Failing(gzip.compress(random.randbytes(200_000)))) as stream,
+    ):
+        stream.read()
 
 
 def test_another_file_behind_a_gzip_is_damage() -> None:

@@ -3,6 +3,7 @@
 Shared by the formats that have columns (csv, fixed, xlsx). Pure.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -107,7 +108,10 @@ class Columns:
         plain = text.translate(_BLANKS).replace(self._group, "").replace(self._decimal, ".")
         if not plain.isascii() or not plain.strip("+-0123456789.eE") == "":
             raise ValueError(plain)
-        return int(plain) if plain.lstrip("+-").isdigit() else float(plain)
+        number = int(plain) if plain.lstrip("+-").isdigit() else float(plain)
+        if not math.isfinite(number):
+            raise ValueError(plain)
+        return number
 
 
 def _aliases(settings: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from cdmd.connectors.formats.columns import Columns, ColumnSettings
 from cdmd.connectors.formats.lines import Lines
-from cdmd.connectors.formats.records import Splitter, encoding_of, in_bytes, is_open
+from cdmd.connectors.formats.records import Splitter, counted, encoding_of, in_bytes, is_open
 from cdmd.connectors.formats.stretches import Stretches
 from cdmd.errors import ConfigInvalid, FormatFault
 from cdmd.kit.quantities import Size
@@ -67,6 +67,8 @@ class Csv:
         self._columns = Columns(settings)
         try:
             self._encoding = encoding_of(settings.encoding)
+            # A field may be as large as its record. The library's own bound is one for the whole process, so it only grows.
+            csv.field_size_limit(max(csv.field_size_limit(), settings.max_record.bytes))
             csv.reader([], strict=True, **_dialect(settings, settings.delimiter or ","))
         except (LookupError, TypeError, ValueError) as error:
             raise ConfigInvalid([f"format: {error}"]) from error
@@ -317,7 +319,7 @@ def _dialect(settings: CsvSettings, delimiter: str) -> dict[str, Any]:
 
 
 def _count(texts: list[str]) -> int:
-    digits = next((text.strip() for text in texts[1:] if text.strip().isdigit()), None)
+    digits = next((text.strip() for text in texts[1:] if text.strip().isdecimal()), None)
     if digits is None:
         raise FormatFault("wrong_count", "the trailer holds no number of records")
-    return int(digits)
+    return counted(digits)

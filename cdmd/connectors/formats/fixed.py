@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from cdmd.connectors.formats.columns import Columns, ColumnSettings
 from cdmd.connectors.formats.lines import bounded_lines, without_end
-from cdmd.connectors.formats.records import encoding_of
+from cdmd.connectors.formats.records import counted, encoding_of
 from cdmd.errors import ConfigInvalid, FormatFault
 from cdmd.kit.quantities import Size
 from cdmd.models import Fault, Row
@@ -117,7 +117,7 @@ def _count(rest: bytes) -> int:
     digits = re.search(rb"\d+", rest)
     if digits is None:
         raise FormatFault("wrong_count", "the trailer holds no number of records")
-    return int(digits[0])
+    return counted(digits[0].decode())
 
 
 def _cut(number: int, trailed: int | None) -> FormatFault:

@@ -1,16 +1,15 @@
 """JSON Lines (also called NDJSON): one object a line, in UTF-8."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, BinaryIO, ClassVar, Final
+from typing import Annotated, BinaryIO, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from cdmd.connectors.formats.lines import bounded_lines, without_end
+from cdmd.kit.json_text import NotJson, decode_json
 from cdmd.kit.quantities import Size
 from cdmd.models import Fault, Row
-
-_DECODE: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class JsonlSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,11 +42,11 @@ class Jsonl:
 
 def _row(number: int, place: int, line: bytes) -> Row:
     try:
-        return Row(number, place, _DECODE(line))
-    except msgspec.ValidationError:
+        value = decode_json(line)
+    except NotJson as error:
+        fault = Fault(error.code, f"the line is no JSON that can be taken: {error.message}")
+    else:
+        if isinstance(value, dict):
+            return Row(number, place, value)
         fault = Fault("not_an_object", "the line is JSON, but no object")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        fault = Fault("not_json", f"the line is no JSON: {type(error).__name__}")
-    except RecursionError:
-        fault = Fault("too_deep", "the line is nested too deeply")
     return Row(number, place, None, fault, without_end(line))

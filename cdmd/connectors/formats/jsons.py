@@ -13,10 +13,12 @@ from msgspec import Meta
 
 from cdmd.connectors.formats.records import in_bytes
 from cdmd.errors import FormatFault
+from cdmd.kit.json_text import NotJson, inspect
 from cdmd.kit.quantities import Size
 from cdmd.models import Fault, Row
 
 _PIECE: Final = 2**16
+_DEEPEST: Final = 100
 _BLANK: Final = " \t\r\n"
 
 
@@ -52,11 +54,19 @@ class Json:
             text.enter(name)
         text.expect("[", f"an array{f' at {chr(46).join(self._path)}' if self._path else ''}")
         for number, value in enumerate(text.elements(), 1):
-            if isinstance(value, dict):
-                yield Row(number, None, value)
-            else:
-                yield Row(number, None, None, Fault("not_an_object", "the record is JSON, but no object"))
+            yield Row(number, None, None, fault) if (fault := _fault(value, text.openings)) else Row(number, None, value)
         text.leave(len(self._path))
+
+
+def _fault(value: Any, openings: int) -> Fault | None:
+    if not isinstance(value, dict):
+        return Fault("not_an_object", "the record is JSON, but no object")
+    try:
+        if openings > _DEEPEST:  # it may be nested so deep
+            inspect(value, max_depth=_DEEPEST)
+    except NotJson as error:
+        return Fault(error.code, f"the record is no JSON that can be taken: {error.message}")
+    return None
 
 
 class _Text:
@@ -66,6 +76,7 @@ class _Text:
         self._stream, self._limit = stream, limit
         self._decode = codecs.getincrementaldecoder("utf-8-sig")()
         self._text, self._at, self._ended = "", 0, False
+        self.openings = 0  # braces and brackets of the last value
 
     def enter(self, name: str) -> None:
         """Into the member ``name`` of the object that begins here."""
@@ -118,6 +129,7 @@ class _Text:
                 continue
             if end - self._at > self._limit:
                 raise FormatFault("record_too_large", f"a value of the document is larger than {self._limit} bytes")
+            self.openings = self._text.count("{", self._at, end) + self._text.count("[", self._at, end)
             self._at = end
             return value
 

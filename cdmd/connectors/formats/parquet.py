@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from cdmd.connectors.formats.plain import plain
 from cdmd.errors import ConfigInvalid, FormatFault
-from cdmd.models import Row
+from cdmd.models import Fault, Row
 
 _LIBRARY: Final = "pyarrow"
 _ROWS: Final = 1_000
@@ -44,8 +44,24 @@ class Parquet:
             if missing:
                 raise FormatFault("missing_columns", f"the file lacks {', '.join(missing)}")
             for batch in file.iter_batches(batch_size=_ROWS, columns=self._columns, use_threads=False):
-                for value in batch.to_pylist():
+                for value in _values(batch):
                     number += 1
-                    yield Row(number, None, {name: plain(one) for name, one in value.items()})
-        except (arrow.ArrowException, OSError, ValueError) as error:
+                    if isinstance(value, Fault):
+                        yield Row(number, None, None, value)
+                    else:
+                        yield Row(number, None, {name: plain(one) for name, one in value.items()})
+        except (arrow.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: a time zone that does not exist
             raise FormatFault("not_parquet", "the file is no Parquet file, or it is cut or damaged") from error
+
+
+def _values(batch: Any) -> Iterator[dict[str, Any] | Fault]:
+    """Its rows' values; where one has a value that Python has no form for, row by row, so that the others are read."""
+    try:
+        yield from batch.to_pylist()
+    except (ValueError, OverflowError):
+        for at in range(batch.num_rows):
+            try:
+                (value,) = batch.slice(at, 1).to_pylist()
+            except (ValueError, OverflowError) as error:
+                value = Fault("not_a_value", f"a value of the row cannot be read: {error}")
+            yield value

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 from typing_extensions import override
 
 from cdmd.connectors.formats.lines import Lines, bounded_lines, without_end
+from cdmd.errors import FormatFault
 
 MOST_LINES: Final = 1_000
 """How many lines one record may have; an open quote beyond is a mistake of its first line."""
@@ -26,7 +27,12 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8"),
 )
+_MARKS: Final = tuple(mark for mark, _ in _BOMS)
+_UNSAID: Final = {"utf-16", "utf-32"}
+"""Encodings that leave it to the file's mark which byte comes first."""
+
 _PIECE: Final = 2**16
+_MOST_DIGITS: Final = 18
 
 
 def encoding_of(name: str) -> str:
@@ -37,14 +43,24 @@ def encoding_of(name: str) -> str:
     return found.name
 
 
+def counted(digits: str) -> int:
+    """The number of records that a trailer's decimal ``digits`` say. Raises ``FormatFault`` for more than any file has."""
+    if len(digits) > _MOST_DIGITS:
+        raise FormatFault("wrong_count", f"the trailer counts more records than any file has, with {len(digits)} digits")
+    return int(digits)
+
+
 def in_bytes(stream: BinaryIO, encoding: str) -> tuple[BinaryIO, str]:
     r"""A stream whose lines end with ``\n`` bytes, and its encoding: the one that its byte order mark says, else ``encoding``.
 
-    UTF-16 and UTF-32 come out as UTF-8, lone carriage returns as line ends.
+    UTF-16 and UTF-32 come out as UTF-8, lone carriage returns as line ends. Raises ``FormatFault`` where nothing says the order
+    of their bytes.
     """
     buffered: Any = stream if isinstance(stream, io.BufferedReader | io.BytesIO) else io.BufferedReader(_Shared(stream))
     head = _peek(buffered)
     marked = next((name for mark, name in _BOMS if head.startswith(mark)), encoding)
+    if head and marked in _UNSAID and not head.startswith(_MARKS):
+        raise FormatFault("no_byte_order", f"the file has no byte order mark: say {marked}-le or {marked}-be as its encoding")
     if marked in _WIDE:
         decoder = codecs.getincrementaldecoder(marked)(errors="replace")
         return io.BufferedReader(_Recoded(buffered, lambda piece, final: decoder.decode(piece, final).encode())), "utf-8"

@@ -21,6 +21,7 @@ from cdmd.models import Fault, Row
 
 _LIBRARY: Final = "python_calamine"
 _RATIO: Final = 100
+_BEYOND: Final = 2.0**63
 _MOST: Final = Size.parse("64MiB")
 
 
@@ -95,5 +96,5 @@ def _name(cell: Any) -> str:
 
 
 def _whole(cell: Any) -> Any:
-    """Spreadsheets have no integers: a customer's number comes as 4711.0."""
-    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+    """Spreadsheets have no integers: a customer's number comes as 4711.0. What does not fit 64 bits is no such number."""
+    return int(cell) if isinstance(cell, float) and cell.is_integer() and abs(cell) < _BEYOND else cell

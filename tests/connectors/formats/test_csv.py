@@ -146,7 +146,7 @@ def test_a_record_beyond_the_limit_is_set_aside_in_bounded_memory(text: bytes) -
 
 
 def test_a_field_of_megabytes_is_set_aside() -> None:
-    assert faults(b"a\n" + b"x" * 200_000 + b"\n1\n") == [(1, "bad_quotes"), (2, None)]
+    assert faults(b"a\n" + b"x" * 2_000_000 + b"\n1\n") == [(1, "record_too_large"), (2, None)]
 
 
 def test_short_rows_may_be_filled() -> None:
@@ -235,3 +235,25 @@ def test_no_bytes_make_it_fail_otherwise_than_with_a_fault(noise: bytes, dialect
     except FormatFault:
         return
     assert [row.number for row in found] == list(range(1, len(found) + 1))
+
+
+def test_a_field_may_be_as_large_as_its_record() -> None:
+    (value,) = values(b"a,b\n1," + b"x" * 300_000 + b"\n")
+    assert len(value["b"]) == 300_000
+
+
+@pytest.mark.parametrize("count", ["9" * 5_000, "\u00b2", "1" + "0" * 30])
+def test_a_trailer_with_no_number_that_counts_is_a_fault_of_the_file(count: str) -> None:
+    assert refused(f"a,b\n1,2\nT,{count}\n".encode(), trailer="T").startswith("wrong_count")
+
+
+def test_a_number_beyond_all_is_none() -> None:
+    assert faults(b"a\n1e999\n-1e999\n1e300\n", numbers=("a",)) == [(1, "not_a_number"), (2, "not_a_number"), (3, None)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_file_that_leaves_it_open_which_byte_comes_first_is_refused(encoding: str) -> None:
+    assert values("a,b\n1,2\n".encode(encoding), encoding=encoding) == [{"a": "1", "b": "2"}]
+    said = refused("a,b\n1,2\n".encode(f"{encoding}-be"), encoding=encoding)
+    assert said == f"no_byte_order: the file has no byte order mark: say {encoding}-le or {encoding}-be as its encoding"
+    assert refused(b"", encoding=encoding).startswith("empty")

@@ -72,6 +72,12 @@ def test_an_element_that_is_no_object_is_set_aside() -> None:
     ]  # fmt: skip
 
 
+def test_an_element_that_is_nested_too_deep_is_set_aside() -> None:
+    deep, wide = b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}", b'{"a": [' + b"{}," * 200 + b"{}]}"
+    found = json_rows(b"[" + deep + b"," + wide + b"]")
+    assert [(row.number, row.fault and row.fault.code) for row in found] == [(1, "too_deep"), (2, None)]
+
+
 def test_a_json_document_that_is_cut_anywhere_is_refused() -> None:
     text = json.dumps({"n": 1, "data": {"items": [{"a": 1, "b": "x,]}"}, {"a": [1, 2]}], "end": True}}).encode()
     form = Json(JsonSettings(records="data.items"))

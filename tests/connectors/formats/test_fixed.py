@@ -74,6 +74,7 @@ def test_a_trailer_counts_the_records_and_a_file_without_it_is_cut() -> None:
         (lines, "no_trailer"),
         (lines[:17] + b"T2\n", "wrong_count"),
         (lines + b"T?\n", "wrong_count"),
+        (lines + b"T" + b"9" * 5_000, "wrong_count"),
         (b"T2\n" + lines, "after_trailer"),
     ):
         with pytest.raises(FormatFault) as caught:

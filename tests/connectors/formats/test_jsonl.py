@@ -21,9 +21,12 @@ def test_every_line_is_a_record_with_its_number_and_its_line() -> None:
     ("line", "code"),
     [
         (b"[1]", "not_an_object"),
-        (b'{"a": ', "not_json"),
-        (b'{"a": "\xff"}', "not_json"),
+        (b'{"a": ', "invalid_json"),
+        (b'{"a": "\xff"}', "invalid_utf8"),
         (b'{"a":' * 100_000, "too_deep"),
+        (b'{"a":' + b"[" * 300 + b"]" * 300 + b"}", "too_deep"),
+        (b'{"a": 1e400}', "number_out_of_range"),
+        (b'{"a": 99999999999999999999}', "number_out_of_range"),
     ],
 )
 def test_a_line_that_is_no_object_is_a_row_with_a_fault_and_the_rest_goes_on(line: bytes, code: str) -> None:

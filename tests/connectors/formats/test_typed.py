@@ -114,6 +114,12 @@ def test_a_cell_that_is_not_what_its_column_says_is_set_aside() -> None:
     assert row.fault.code == "not_a_number"
 
 
+def test_a_number_beyond_whole_ones_stays_as_it_is() -> None:
+    (row,) = xlsx(sheet((1, ["no"]), (2, [1e20])))
+    assert row.value == {"no": 1e20}
+    assert isinstance(row.value["no"], float)
+
+
 def parquet(content: bytes, **settings: Any) -> list[Row]:
     return list(Parquet(ParquetSettings(**settings)).rows(io.BytesIO(content)))
 
@@ -153,6 +159,21 @@ def test_what_is_no_parquet_file_is_refused() -> None:
         with pytest.raises(FormatFault) as caught:
             parquet(cut)
         assert caught.value.code == "not_parquet"
+
+
+def test_a_row_with_a_value_that_cannot_be_read_is_set_aside() -> None:
+    arrow = pytest.importorskip("pyarrow")
+    times = arrow.array([0, 2**62, 1_000_000], arrow.timestamp("us"))
+    found = parquet(written({"no": [1, 2, 3], "at": times}))
+    assert [(row.number, row.fault and row.fault.code) for row in found] == [(1, None), (2, "not_a_value"), (3, None)]
+    assert found[2].value == {"no": 3, "at": "1970-01-01T00:00:01+00:00"}
+
+
+def test_a_time_zone_that_does_not_exist_is_a_fault_of_the_file() -> None:
+    arrow = pytest.importorskip("pyarrow")
+    times = arrow.array([0], arrow.timestamp("us", "Europe/Stockxolm"))
+    with pytest.raises(FormatFault, match="no Parquet file"):
+        parquet(written({"at": times}))
 
 
 @pytest.mark.parametrize(
