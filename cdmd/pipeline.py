@@ -177,9 +177,9 @@ class Pipeline:
                 self._under_way.append(turn)
                 self._begun += len(turn.batches)
                 if self._is_large(turn.ready):
-                    tasks.start_soon(self._carry, turn)
+                    tasks.start_soon(self._carry, turn, tasks)
                 else:
-                    await self._carry(turn)
+                    await self._carry(turn, tasks)
 
     def _may_begin(self) -> bool:
         """Whether a batch waits that may go now: by itself, or beside one where neither waits for an extension, or did."""
@@ -191,7 +191,8 @@ class Pipeline:
         return self._is_large(following.ready) and self._is_large(self._under_way[-1].ready)
 
     def _is_large(self, ready: Preparation) -> bool:
-        return ready.plain and len(ready.items) >= self._settings.batch // 2
+        least = self._settings.batch // 2 if self._settings.apart else self._settings.batch
+        return ready.plain and len(ready.items) >= least
 
     async def _turn(self, *, beside: bool) -> Turn:
         """The next batch, or all that are ready together with what came back."""
@@ -215,7 +216,7 @@ class Pipeline:
             while self._window and self._window[-1].position < goal and not self._waiting(self._settings.batch):
                 await self._changed.wait()
 
-    async def _carry(self, turn: Turn) -> None:
+    async def _carry(self, turn: Turn, tasks: anyio.abc.TaskGroup) -> None:
         """Bring one turn to its end."""
         await self._writing.write(turn)
         self._under_way.remove(turn)
@@ -229,6 +230,7 @@ class Pipeline:
         self._notify()
         if any(passage.resumed for passage in turn.passages):
             self._woken.set()
+        tasks.start_soon(turn.let_go)
 
     async def _ready(self) -> list[Batch]:
         """The next batches that are ready together; the first is waited for until its time is up."""
@@ -240,7 +242,7 @@ class Pipeline:
         ready, size = [first], len(first.passages)
         for batch in list(self._window)[1:]:
             size += len(batch.passages)
-            if size > self._settings.batch or not batch.finished.is_set():
+            if size > self._settings.backlog_batch or not batch.finished.is_set():
                 break
             ready.append(batch)
         return ready

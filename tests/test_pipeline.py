@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from cdmd.batches.extending import Passage
+from cdmd.batches.extending import Batch, Passage
 from cdmd.batches.preparing import prepared
 from cdmd.batches.sharing import Share
 from cdmd.batches.writing import Turn
@@ -23,7 +23,7 @@ from cdmd.errors import Drop, NotDurable, NotOurs, Reject, RetryLater
 from cdmd.extensions import Extensions, Limits, Registered, extension
 from cdmd.extensions.dispatch import Visit
 from cdmd.identity.identifiers import Kinds
-from cdmd.models import Count, Entry, Event, Fault, SeenVerdict, Seq, to_micros, tombstone
+from cdmd.models import Apply, Count, Entry, Event, Fault, Item, Journaled, SeenVerdict, Seq, to_micros, tombstone
 from cdmd.pipeline import ABREAST, Pipeline, PipelineSettings, Tail
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
@@ -103,10 +103,11 @@ class HeldStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.begun, self.go = anyio.Event(), anyio.Event()
+        self.begun, self.go, self.begins = anyio.Event(), anyio.Event(), 0
 
     async def apply(self, wanted, decide):
         self.begun.set()
+        self.begins += not self.go.is_set()
         await self.go.wait()
         return await super().apply(wanted, decide)
 
@@ -1220,6 +1221,41 @@ async def test_of_a_backlog_the_next_batch_is_handed_over_while_the_one_before_i
     await daemon.take(*(event(str(number)) for number in range(20)), batch=2, backlog_batch=2)
     assert daemon.store.at_once == 3
     assert list(daemon.store.activities) == list(range(1, 21))
+
+
+class HeldCountingStore(HeldStore, CountingStore):
+    """Both."""
+
+
+@pytest.mark.parametrize(("apart", "at_once", "sizes"), [(False, 1, [2, 5]), (True, 3, [2, 2, 2, 1])])
+async def test_small_batches_wait_and_go_together_but_where_another_process_decides_beside_one_another(apart, at_once, sizes):
+    daemon = Daemon(store=HeldCountingStore())
+    daemon.journal.add(event("0"), event("1"))
+    async with daemon.running(batch=4, backlog_batch=6, apart=apart) as pipeline:
+        await daemon.store.begun.wait()
+        for count in (2, 2, 1):
+            daemon.journal.add(*(event(str(daemon.journal.head + number)) for number in range(count)))
+            while pipeline._read_upto < daemon.journal.head:
+                daemon.clock.advance(0.02)
+                await anyio.lowlevel.checkpoint()
+        daemon.store.go.set()
+        await daemon.store.until(lambda: daemon.store.position == daemon.journal.head)
+    assert daemon.store.sizes == sizes
+    assert list(daemon.store.activities) == list(range(1, 8))
+    assert daemon.store.begins == at_once
+
+
+async def test_what_was_applied_is_let_go_of_although_somebody_still_holds_the_turn():
+    daemon = Daemon()
+    async with daemon.running() as pipeline:
+        work = [(Item(seq=Seq(1), entry=Entry(event("1")), outcome=Apply()), event("1"))]
+        batch, ready = (
+            Batch([Journaled(Seq(1), Entry(event("1")))], position=Seq(1)),
+            await prepared(pipeline._writing.rules, work),
+        )
+        turn = Turn([batch], list(batch.passages), ready)
+        await turn.let_go()
+    assert (batch.passages, turn.passages, ready.items) == ([], [], [])
 
 
 async def test_threads_keep_the_interpreter_for_long_while_a_backlog_is_worked_off_until_something_arrives():

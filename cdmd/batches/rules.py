@@ -70,11 +70,13 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds. ``patience`` is how long (seconds) an event waits for another's extension; ``parked_keep`` is in seconds.
 
     ``window`` batches of events may be under way at once, and ``resuming`` events for each extension besides those. There is
-    room in it for three of ``backlog_batch``: one is written, one decided and one looked up.
+    room in it for three of ``backlog_batch``: one is written, one decided and one looked up. Only whole
+    batches go beside another, smaller ones wait and go together; where another process decides (``apart``) half is enough.
     """
 
     batch: int = 2000
     backlog_batch: int = 3000
+    apart: bool = False
     window: int = 4
     patience: float = 0.25
     parked_max: int = 100_000

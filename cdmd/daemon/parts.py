@@ -199,7 +199,7 @@ class Parts:
     @cached_property
     def pipeline(self) -> Pipeline:
         """The way of a batch."""
-        parked = self.config.parked
+        parked, own = self.config.parked, self.config.store.process == "own"
         return Pipeline(
             self.journal,
             self.store,
@@ -212,7 +212,7 @@ class Parts:
             screen=self.privacy.suppressions,
             known_only=guarded(self.config),
             reconciled=reconciled(self.config.connectors),
-            settings=PipelineSettings(parked_max=parked.max_events, parked_keep=parked.keep.seconds),
+            settings=PipelineSettings(parked_max=parked.max_events, parked_keep=parked.keep.seconds, apart=own),
             applied=self.door.applied,
             lengthen=self.given.lengthen,
             witness=self._witness,

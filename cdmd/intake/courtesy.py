@@ -20,10 +20,9 @@ LITTLE: Final = 20
 _LIVE: Final = 10.0
 """Live events a second that bulk gives way to: fewer are hardly ever met by it."""
 
-AHEAD: Final = 1_000
-"""So many events of bulk may be durable and not applied when it goes on: one batch is applied while the next is made.
-
-More would only take memory and turns of the interpreter (tests/bench/bulk.py)."""
+AHEAD: Final = 4_000
+"""So many events of bulk may be durable and not applied when it goes on: the next batches are made while some are applied,
+and are applied together then. A page of an index that several of them change is written once (tests/bench/bulk.py)."""
 
 AHEAD_OF_ANOTHER: Final = 3_000
 """The same where another process applies it: what is made meanwhile keeps neither waiting."""

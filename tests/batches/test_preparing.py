@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from cdmd.batches.preparing import prepared
+from cdmd.batches.preparing import prepare, prepared, together
 from cdmd.batches.rules import Rules
 from cdmd.config.schema import IdentitySettings
 from cdmd.identity.identifiers import Kinds
@@ -51,3 +51,23 @@ async def test_only_a_large_batch_is_prepared_in_a_thread(count: int, beside: bo
     made = await prepared(ruled, work)
     assert len(made.wanted.digests) == len(made.wanted.identifiers) == count
     assert (digester.threads != {threading.get_ident()}) is beside
+
+
+def test_several_that_were_made_ready_are_together_what_they_would_be_as_one() -> None:
+    ruled = Rules(journal_id="j", kinds=Kinds(IdentitySettings()), audiences=rules(), digester=Digester(bytes(32)))
+    events = [order(number, hours=0, identifiers={"email": f"u{number // 2}@example.com"}) for number in range(9)]
+    resumed = {2, 7}
+    work = [
+        (Item(seq=Seq(place), entry=Entry(one), outcome=Apply(), resumed=place in resumed), one)
+        for place, one in enumerate(events, 1)
+    ]
+    whole = prepare(ruled, work)
+    parts = [prepare(ruled, work[2:5]), prepare(ruled, work[5:]), prepare(ruled, work[:2])]
+    joined = together(ruled, parts)
+    assert (joined.rules, joined.items, joined.swayed, joined.plain) == (ruled, whole.items, whole.swayed, False)
+    assert set(joined.wanted.digests) == set(whole.wanted.digests)
+    assert sorted(joined.wanted.identifiers) == sorted(whole.wanted.identifiers)
+    assert set(joined.wanted.parked) == resumed
+    assert joined.wanted.journaled
+    assert together(ruled, parts[:1]) is parts[0]
+    assert together(ruled, [prepare(ruled, work[2:4]), prepare(ruled, work[4:6])]).plain
