@@ -1,6 +1,6 @@
 """The watcher of a place with files: look, let settle, take what is whole, tidy up, rest. The place itself is handed in.
 
-Not here: what to do about a file (``watching``), how one gets into the journal (``taking``), what is shown (``showing``).
+Not here: what to do about a file (``watching``), what its content comes to (``contents``), what is shown (``showing``).
 """
 
 import secrets
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import msgspec
 import structlog
 
@@ -20,26 +19,15 @@ from cdmd.connectors.durable import durable
 from cdmd.connectors.files import erasing, ledger, registering, sampling, showing
 from cdmd.connectors.files.area import Area, FileFault, Listed
 from cdmd.connectors.files.completeness import Completeness, Waits
-from cdmd.connectors.files.ledger import BLOCKED, DONE, DUPLICATE, GONE, OVER, PARSING, QUARANTINED, SEEN, Entry, Ledger
+from cdmd.connectors.files.contents import Contents
+from cdmd.connectors.files.ledger import BLOCKED, DONE, DUPLICATE, GONE, OVER, PARSING, SEEN, Entry, Ledger
 from cdmd.connectors.files.looking import MOST_AT_ONCE, Found, Looked, dated_ahead
-from cdmd.connectors.files.names import Patterns, shown
-from cdmd.connectors.files.registering import EMPTY, Registering
+from cdmd.connectors.files.names import Patterns
 from cdmd.connectors.files.schedule import Schedule
-from cdmd.connectors.files.settings import FileSettings, Share, problems
-from cdmd.connectors.files.spool import Spool
-from cdmd.connectors.files.taking import (
-    Emitting,
-    NotWhole,
-    Packing,
-    Progress,
-    Reading,
-    Unreadable,
-    check,
-    fetch,
-    finished,
-)
+from cdmd.connectors.files.settings import FileSettings, problems
+from cdmd.connectors.files.taking import NotWhole, Progress, finished
 from cdmd.connectors.files.tidying import Tidying
-from cdmd.connectors.files.watching import REPLACES, Close, Leave, Moment, Note, Settle, Take, Tidy, decide, sighted
+from cdmd.connectors.files.watching import Close, Leave, Moment, Note, Settle, Take, Tidy, decide, sighted
 from cdmd.contracts import Shelf, Source
 from cdmd.errors import BadArguments, ConfigInvalid
 from cdmd.kit.daily import At
@@ -54,15 +42,13 @@ class Watcher(ABC):
         if found:
             raise ConfigInvalid([f"connectors.{name}.{problem}" for problem in found])
         self.settings: FileSettings = settings
-        self._format, self._packing = settings.format.make(), Packing.of(settings)
-        self._most, self._stable = Share.parse(settings.max_bad), settings.stable_for.seconds
+        self._stable = settings.stable_for.seconds
         self.session, self.listings = secrets.token_bytes(8), 0
         self.lock = anyio.Lock()
         self.progress: Progress | None = None
-        self.peek: Callable[[Spool], None] | None = None
         self.waiting: frozenset[bytes] = frozenset()
-        snapshot = settings.mode == "snapshot"
-        self._register = Registering(settings, packing=self._packing, most=self._most) if snapshot else None
+        self.contents = Contents(settings, lock=self.lock)
+        self._register = self.contents.register
         self._tidying = Tidying(settings.after)
         signs = [text.replace("{name}", "*").replace("{stem}", "*") for text in (settings.marker, settings.checksum) if text]
         self.wanted = Patterns([*settings.files, *signs])
@@ -193,7 +179,7 @@ class Watcher(ABC):
                 return False
             self.progress = progress = Progress(path, source)
         try:
-            entry, reason, state = await self.read(path, entry, complete, source, progress)
+            entry, reason, state = await self.contents.read(path, entry, complete, source, progress)
             await self._over(path, entry, source, state=state, reason=reason)
             if state in {DONE, DUPLICATE}:
                 await self._tidy(path, complete.area, source)
@@ -209,57 +195,6 @@ class Watcher(ABC):
         finally:
             self.progress = None
         return True
-
-    async def read(
-        self, path: bytes, entry: Entry, complete: Completeness, source: Source, progress: Progress
-    ) -> tuple[Entry, str, str]:
-        """Fetch, compare, check and emit; the file's entry as it is then, why, and its state."""
-        if entry.size == 0:
-            return (entry, EMPTY, QUARANTINED) if self._register else (entry, "it is empty", DONE)
-        spool = await Spool.create(source.scratch)
-        try:
-            await fetch(complete.area, path, entry.version, spool=spool, source=source, progress=progress)
-            await complete.compare(path, spool)
-            if self.peek is not None:
-                await anyio.to_thread.run_sync(self.peek, spool)
-            entry = _with_digest(entry, spool.digest)
-            if (earlier := await self._earlier(path, entry, source)) is not None:
-                return entry, earlier, DONE if earlier == "" else DUPLICATE
-            try:
-                if self._register is not None:
-                    entry = await self._register.apply(path, entry, spool, source=source, progress=progress)
-                    return entry, entry.reason, DONE
-                done = await self._emit(path, entry, spool, source, progress)
-                return done, done.reason if done.reason.startswith(REPLACES) else "", DONE
-            except Unreadable as why:
-                current = (await Ledger(source).known([path]))[path].open or entry
-                return _with_digest(current, spool.digest), str(why), QUARANTINED
-        finally:
-            await anyio.to_thread.run_sync(spool.close)
-
-    async def _earlier(self, path: bytes, entry: Entry, source: Source) -> str | None:
-        """Why the content is not read: it came before; nothing where only its end was not written down. None: it is read.
-
-        A register that an earlier one is again is no duplicate: only of the last one it is.
-        """
-        if self._register is None:
-            if entry.again or entry.record:
-                return None
-            earlier = await Ledger(source).content(entry.digest)
-            return None if earlier is None else f"its content came before, as {shown(earlier.path) or 'another file'}"
-        if await self._register.last(source) != entry.digest:
-            async with self.lock:
-                await durable(source, [], ledger.opened(path, msgspec.structs.replace(entry, state=PARSING)))
-            return None
-        return "" if entry.state == PARSING else "it is the register that was applied last"
-
-    async def _emit(self, path: bytes, entry: Entry, spool: Spool, source: Source, progress: Progress) -> Entry:
-        async with Reading(spool, self._format, self._packing) as reading:
-            checked = await check(reading, progress, most=self._most)
-        entry = msgspec.structs.replace(entry, state=PARSING, records=checked.records)
-        emitting = Emitting(path, entry, source=source, progress=progress, most=self._most)
-        async with Reading(spool, self._format, self._packing) as reading:
-            return await emitting.all(reading)
 
     async def _wait(self, path: bytes, entry: Entry, source: Source, *, reason: str, state: str) -> None:
         """It stays on its way, and the ledger says why; the lock is held."""
@@ -335,15 +270,3 @@ class Watcher(ABC):
     @abstractmethod
     def modified(self, mtime: int) -> datetime | None:
         """A file's time of change, as the other side has it."""
-
-
-def _with_digest(entry: Entry, digest: bytes) -> Entry:
-    """The entry for that content: where it is another one than was begun, it starts from its first record."""
-    if entry.digest == digest:
-        return entry
-    begun = entry.record > 0
-    reason = f"{REPLACES} {entry.record}" if begun else entry.reason
-    return msgspec.structs.replace(
-        entry, digest=digest, reason=reason, record=0, records=0, taken=0, filtered=0, bad=0,
-        generation=entry.generation + begun,
-    )  # fmt: skip

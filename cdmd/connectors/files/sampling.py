@@ -15,6 +15,7 @@ import msgspec
 
 from cdmd.connectors.files.area import Area, Listed
 from cdmd.connectors.files.completeness import Completeness
+from cdmd.connectors.files.contents import Contents
 from cdmd.connectors.files.folder import Folder
 from cdmd.connectors.files.ledger import DONE, SEEN, Entry
 from cdmd.connectors.files.looking import Found, dated_ahead
@@ -34,8 +35,7 @@ class Reading(Protocol):
     """What of the watcher is needed to try a file."""
 
     settings: FileSettings
-    peek: Callable[[Spool], None] | None
-    """What looks at a file's content before it is read, in a worker thread."""
+    contents: Contents
 
     def area(self, source: Source) -> Area:
         """The place."""
@@ -47,12 +47,6 @@ class Reading(Protocol):
 
     def described(self) -> list[str]:
         """What there is to say of the place, once it was looked at."""
-        ...
-
-    async def read(
-        self, path: bytes, entry: Entry, complete: Completeness, source: Source, progress: Progress
-    ) -> tuple[Entry, str, str]:
-        """Emit a file's records."""
         ...
 
 
@@ -68,12 +62,11 @@ async def sample(watcher: Reading, source: Source, tell: Callable[[str], None], 
         size, mtime = first.version
         entry = Entry(state=SEEN, size=size, mtime=mtime, since=0, again=True)
         complete = Completeness(watcher.settings if given is None else _unsigned(watcher.settings), area)
-        watcher.peek = partial(_peek, watcher.settings, tell)
-        _, reason, state = await watcher.read(first.path, entry, complete, source, Progress(first.path, source))
+        peek, progress = partial(_peek, watcher.settings, tell), Progress(first.path, source)
+        _, reason, state = await watcher.contents.read(first.path, entry, complete, source, progress, peek=peek)
         if state != DONE or reason:
             tell(f"{shown(first.path)} would be {state}" + (f": {reason}" if reason else ""))
     finally:
-        watcher.peek = None
         await area.close()
 
 
