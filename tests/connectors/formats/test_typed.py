@@ -1,17 +1,22 @@
 """Spreadsheets and Parquet: typed values as JSON has them, and what is no such file said so."""
 
+import importlib.util
 import io
+import resource
+import subprocess
+import sys
 import zipfile
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
-from cdmd.connectors.formats import parquet as parquet_format
-from cdmd.connectors.formats import xlsx as xlsx_format
+from cdmd.connectors.formats.apart import END, LENGTH, REFUSED, ROW
 from cdmd.connectors.formats.parquet import Parquet, ParquetSettings
 from cdmd.connectors.formats.plain import plain
+from cdmd.connectors.formats.reading import frames
 from cdmd.connectors.formats.xlsx import Xlsx, XlsxSettings
 from cdmd.errors import ConfigInvalid, FormatFault
 from cdmd.kit.quantities import Size
@@ -38,10 +43,13 @@ PARTS = {
 }
 
 
+BODY = '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{rows}</sheetData></worksheet>'
+
+
 def sheet(*lines: tuple[int, list[Any]], padding: int = 0) -> bytes:
     """A workbook as office programs write it: (row number, cells)."""
     rows = "".join(f'<row r="{number}">{"".join(map(_cell, cells))}</row>' for number, cells in lines)
-    body = f'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{rows}</sheetData></worksheet>'
+    body = BODY.format(rows=rows)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in (PARTS | {"xl/worksheets/sheet1.xml": body + " " * padding}).items():
@@ -106,6 +114,59 @@ def test_what_is_no_spreadsheet_is_refused() -> None:
     assert refused(CUSTOMERS, required=("email",)) == "missing_columns"
     assert refused(CUSTOMERS, max_size=Size.parse("1KiB")) == "too_large"
     assert refused(sheet((1, ["no"]), padding=5_000_000)) == "bomb"
+
+
+FAR = '<row r="1"><c r="A1"><v>1</v></c></row><row r="1000000"><c r="XFD1000000"><v>2</v></c></row>'
+
+
+def workbook(rows: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in (PARTS | {"xl/worksheets/sheet1.xml": BODY.format(rows=rows)}).items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def test_a_sheet_whose_cells_span_billions_ends_neither_the_daemon_nor_its_memory() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refused(workbook(FAR)) == "unreadable"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "KiB"
+
+
+def test_a_row_far_down_is_read_where_it_stands() -> None:
+    (row,) = xlsx(workbook('<row r="1"><c r="A1"><v>1</v></c></row><row r="100000"><c r="A100000"><v>2</v></c></row>'))
+    assert (row.number, row.line, row.value) == (1, 100_000, {"1": 2})
+
+
+def test_a_reader_that_is_left_early_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("python_calamine")
+    started = []
+
+    class Started(subprocess.Popen[bytes]):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    rows = Xlsx(XlsxSettings()).rows(io.BytesIO(CUSTOMERS))
+    assert next(rows).number == 1
+    rows.close()  # type: ignore[attr-defined]
+    assert [child.returncode is None for child in started] == [False]
+
+
+def test_the_reader_writes_the_same_without_a_process() -> None:
+    pytest.importorskip("python_calamine")
+    decode = msgspec.msgpack.Decoder().decode
+    found = [decode(frame[LENGTH.size :]) for frame in frames(CUSTOMERS, "Kunden")]
+    assert [kind for kind, _ in found] == [ROW, ROW, ROW, END]
+    assert found[1][1] == [2, [4711, "Jörg", 12.5, "2023-12-31", True]]
+    ((kind, (code, _)),) = [decode(frame[LENGTH.size :]) for frame in frames(CUSTOMERS, "Orders")]
+    assert (kind, code) == (REFUSED, "no_sheet")
+
+
+def test_a_reader_that_cannot_be_started_is_a_fault_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert refused(CUSTOMERS) == "no_reader"
 
 
 def test_a_cell_that_is_not_what_its_column_says_is_set_aside() -> None:
@@ -177,12 +238,13 @@ def test_a_time_zone_that_does_not_exist_is_a_fault_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "form", "settings"), [(xlsx_format, Xlsx, XlsxSettings()), (parquet_format, Parquet, ParquetSettings())]
+    ("name", "form", "settings"), [("python_calamine", Xlsx, XlsxSettings()), ("pyarrow", Parquet, ParquetSettings())]
 )
 def test_a_format_whose_library_is_not_installed_says_how_to_get_it(
-    module: Any, form: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+    name: str, form: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LIBRARY", "a_library_that_is_not_there")
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda asked: None if asked == name else there(asked))
     with pytest.raises(ConfigInvalid, match="pip install"):
         form(settings)
 

@@ -1,0 +1,72 @@
+"""The child of ``cdmd.connectors.formats.apart``: a spreadsheet on its standard input comes out as frames.
+
+``python -m cdmd.connectors.formats.reading MEMORY SECONDS [SHEET]``. Rows that are empty are left out.
+"""
+
+import io
+import resource
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from cdmd.connectors.formats.apart import END, LENGTH, LIBRARY, REFUSED, ROW
+from cdmd.connectors.formats.plain import plain
+from cdmd.errors import FormatFault
+
+_BEYOND: Final = 2.0**63
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+
+
+def frames(content: bytes, sheet: str | None) -> Iterator[bytes]:
+    """All that is in the sheet, the end or the fault of the file last."""
+    try:
+        for place, cells in _sheet(content, sheet):
+            if any(cell != "" for cell in cells):
+                yield _frame(ROW, [place, [plain(_whole(cell)) for cell in cells]])
+    except FormatFault as fault:
+        yield _frame(REFUSED, [fault.code, str(fault)])
+    else:
+        yield _frame(END, None)
+
+
+def _frame(kind: int, found: Any) -> bytes:
+    body = _ENCODE([kind, found])
+    return LENGTH.pack(len(body)) + body
+
+
+def _sheet(content: bytes, name: str | None) -> Iterator[tuple[int, list[Any]]]:
+    library: Any = import_module(LIBRARY)
+    try:
+        book = library.load_workbook(io.BytesIO(content))
+        if name is not None and name not in book.sheet_names:
+            raise FormatFault("no_sheet", f"there is no sheet {name!r}; there are {book.sheet_names}")
+        sheet = book.get_sheet_by_name(book.sheet_names[0] if name is None else name)
+    except (library.CalamineError, OSError, ValueError, IndexError) as error:
+        raise FormatFault("not_a_spreadsheet", "the file is no spreadsheet, or it is cut, damaged or encrypted") from error
+    first = (sheet.start or (0, 0))[0] + 1
+    yield from enumerate(sheet.to_python(skip_empty_area=True), first)
+
+
+def _whole(cell: Any) -> Any:
+    """Spreadsheets have no integers: a customer's number comes as 4711.0. What does not fit 64 bits is no such number."""
+    return int(cell) if isinstance(cell, float) and cell.is_integer() and abs(cell) < _BEYOND else cell
+
+
+def _bound(memory: int, seconds: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+
+
+def main(source: BinaryIO, sink: BinaryIO, memory: int, seconds: int, sheet: str | None = None) -> None:
+    """Read, bounded."""
+    _bound(memory, seconds)
+    sink.writelines(frames(source.read(), sheet))
+    sink.flush()
+
+
+if __name__ == "__main__":
+    main(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
