@@ -2,6 +2,7 @@
 
 import itertools
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,9 +14,10 @@ from cdmd.batches.histories import pages
 from cdmd.config.schema import IdentifierSettings, IdentitySettings
 from cdmd.daemon import rebuilding
 from cdmd.errors import BadArguments, CdmdError, Damaged
+from cdmd.identity.identifiers import Pair
 from cdmd.models import Seq
 from cdmd.store.rehearsal import SqliteRehearsal
-from tests.daemon.people import KINDS, Town, groups, happened, town
+from tests.daemon.people import KINDS, Town, groups, happened, identified, town
 from tests.daemon.test_splitting import forget
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +140,43 @@ async def test_a_split_outlives_rules_under_which_neither_side_is_anybody(tmp_pa
             assert (await here.job("rebuild")).left == 0
             assert groups(await here.people()) == groups(before)
             await here.assert_whole()
+
+
+VALUES = {"user_id": ("u1", "u2", "u3"), "email": ("a@x.se", "b@x.se", "c@x.se"), "anonymous_id": ("t1", "t2")}
+PAIRS = [(kind, value) for kind, values in VALUES.items() for value in values]
+
+
+@pytest.mark.parametrize("seed", [10, 20, 22, 33])
+async def test_splits_hold_through_rebuilds_by_whatever_rules(tmp_path: Path, seed: int) -> None:
+    random, apart = Random(seed), list[tuple[Pair, Pair]]()
+    async with town(tmp_path / "store.db") as here:
+        for number in range(5):
+            for name in range(random.randint(1, 5)):
+                mine = {kind: random.choice(values) for kind, values in VALUES.items() if random.random() < 0.6}
+                await here.take(happened(f"r{number}n{name}", random.randint(0, 300), mine))
+            both = tuple(random.sample(PAIRS, 2))
+            with suppress(CdmdError):  # one of them is nobody's
+                await here.splitting.split(*both, apply=True)
+                apart.append(both)
+            for kinds in (drawn(random), {kind: IdentifierSettings(limit=9, shared=False) for kind in VALUES}):
+                here.kinds = here.kinds.__class__(IdentitySettings(identifiers=kinds))
+                assert (await here.job("rebuild")).left == 0
+                await here.assert_whole()
+                people = [one["identifiers"] for one in (await here.people()).values()]
+                assert not [both for both in apart for one in people if identified(both) <= set(one)]
+
+
+def drawn(random: Random) -> dict[str, IdentifierSettings]:
+    """Rules by which some identifiers are nobody's and others too many."""
+    return {
+        kind: IdentifierSettings(
+            priority=place,
+            limit=random.choice((1, 9)),
+            blocked=tuple(random.sample(values, random.randint(0, len(values)))),
+            shared=False,
+        )
+        for place, (kind, values) in enumerate(VALUES.items(), 1)
+    }
 
 
 async def test_events_that_arrive_while_it_runs_are_their_peoples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
