@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from cdmd.errors import Damaged
 from cdmd.models import (
@@ -31,6 +31,7 @@ from cdmd.store.regrouping import regroup
 from cdmd.store.rows import (
     activity_row,
     identifier_row,
+    identifiers_in,
     letter_row,
     merge_row,
     newcomer_rows,
@@ -41,6 +42,7 @@ from cdmd.store.rows import (
 from cdmd.store.tables import Tables
 
 Pair: TypeAlias = tuple[str, str]
+_NONE: Final[Mapping[str, Pair]] = {}
 
 
 class Found(NamedTuple):
@@ -59,7 +61,7 @@ def look_up(tables: Tables, wanted: Wanted) -> Found:
     """Everything ``wanted``; an identifier's owner is the profile at the end of its merges. Raises ``Damaged``."""
     remembered, where = seen.find(tables, wanted.digests)
     newest: dict[ProfileKey, Seq] = {}
-    owners, profiles = _winners(tables, owners_of(tables, wanted.identifiers), newest)
+    owners, profiles = _people(tables, wanted.identifiers, newest)
     ((following,),) = tables.rows("next_profile")
     if wanted.profiles:
         profiles.lay(_profiles(tables, set(wanted.profiles), newest))
@@ -68,11 +70,33 @@ def look_up(tables: Tables, wanted: Wanted) -> Found:
     return Found(known, where, frozenset(wanted.digests), newest)
 
 
-def _winners(
-    tables: Tables, owners: dict[Pair, ProfileKey], newest: dict[ProfileKey, Seq]
-) -> tuple[dict[Pair, ProfileKey], Profiles]:
-    """The owners after their merges, with their profiles, whose newest activities go into ``newest``."""
+def _people(tables: Tables, pairs: Sequence[Pair], newest: dict[ProfileKey, Seq]) -> tuple[dict[Pair, ProfileKey], Profiles]:
+    """The owners after their merges, with their profiles, whose newest activities go into ``newest``.
+
+    Where nobody else writes, one kind of identifiers after the other: what the profiles found so far say is theirs need not be
+    asked. Of a million profiles each identifier that is asked for is a page that is read (tests/bench/growth.py --long).
+    """
     profiles = Profiles()
+    if not tables.alone:
+        return _winners(tables, owners_of(tables, pairs), profiles, newest), profiles
+    owners, told = dict[Pair, ProfileKey](), set[ProfileKey]()
+    wanted, kinds = _by_kind(pairs), _numbers(tables)
+    for kind, values in wanted.items():
+        left = {value: pair for value, pair in values.items() if pair not in owners}
+        if left and kind in kinds:
+            owners |= _winners(tables, _owners(tables, kinds[kind], left), profiles, newest)
+            for key in profiles.bodies.keys() - told:
+                for one in identifiers_in(profiles.bodies[key][1]):
+                    if (pair := wanted.get(one.kind, _NONE).get(one.value)) is not None:
+                        owners[pair] = key
+            told |= profiles.bodies.keys()
+    return owners, profiles
+
+
+def _winners(
+    tables: Tables, owners: dict[Pair, ProfileKey], profiles: Profiles, newest: dict[ProfileKey, Seq]
+) -> dict[Pair, ProfileKey]:
+    """The owners after their merges, whose profiles go into ``profiles``."""
     gone: dict[ProfileKey, ProfileKey] = {}
     while missing := set(owners.values()) - profiles.bodies.keys():
         found = _profiles(tables, missing, newest)
@@ -83,7 +107,7 @@ def _winners(
         profiles.bodies |= found.bodies
         if moved:
             owners = {pair: _winner(key, gone) for pair, key in owners.items()}
-    return owners, profiles
+    return owners
 
 
 def _winner(key: ProfileKey, gone: Mapping[ProfileKey, ProfileKey]) -> ProfileKey:
@@ -96,18 +120,23 @@ def _winner(key: ProfileKey, gone: Mapping[ProfileKey, ProfileKey]) -> ProfileKe
 
 def owners_of(tables: Tables, pairs: Sequence[Pair]) -> dict[Pair, ProfileKey]:
     """Whose these identifiers were when they were last written; merges come on top of it."""
-    kinds: dict[str, int] = dict(tables.rows("kinds"))
+    kinds = _numbers(tables)
+    asked = [_owners(tables, kinds[kind], values) for kind, values in _by_kind(pairs).items() if kind in kinds]
+    return {pair: profile for found in asked for pair, profile in found.items()}
+
+
+def _by_kind(pairs: Iterable[Pair]) -> dict[str, dict[str, Pair]]:
+    """The very pairs by their values, for each kind."""
     wanted: dict[str, dict[str, Pair]] = defaultdict(dict)
     for pair in pairs:
         wanted[pair[0]][pair[1]] = pair
+    return wanted
+
+
+def _owners(tables: Tables, kind: int, values: Mapping[str, Pair]) -> dict[Pair, ProfileKey]:
     # By the very pairs that events are looked up with: what is the same need not be compared.
-    return {
-        asked: profile
-        for kind, values in wanted.items()
-        if kind in kinds
-        for value, profile in tables.owners(kinds[kind], sorted(values))
-        if (asked := values.get(value)) is not None
-    }
+    found = tables.owners(kind, sorted(values))
+    return {pair: profile for value, profile in found if (pair := values.get(value)) is not None}
 
 
 def _profiles(tables: Tables, keys: Iterable[ProfileKey], newest: dict[ProfileKey, Seq]) -> Profiles:
@@ -183,12 +212,16 @@ def write_people(tables: Tables, changes: Changes, newest: Mapping[ProfileKey, S
 
 
 def _kinds(tables: Tables, names: set[str]) -> dict[str, int]:
-    known: dict[str, int] = dict(tables.rows("kinds"))
+    known = _numbers(tables)
     missing = sorted(names - known.keys())
     if missing:
         tables.run_many("add_kind", [(name,) for name in missing])
-        known = dict(tables.rows("kinds"))
+        known = _numbers(tables)
     return known
+
+
+def _numbers(tables: Tables) -> dict[str, int]:
+    return dict(tables.rows("kinds"))
 
 
 def _write_seen(tables: Tables, changes: Changes, found: Found, *, now: datetime) -> None:

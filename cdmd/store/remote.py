@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from typing_extensions import override
@@ -62,6 +62,8 @@ class Crossing(Protocol):
 
 class RemoteTables(WriterTables):
     """The tables in that process: each statement goes over by itself. ``usable`` until something failed there."""
+
+    alone: ClassVar[bool] = True
 
     def __init__(self, process: StoreProcess, path: Path, crossing: Crossing) -> None:
         self._process, self._crossing = process, crossing

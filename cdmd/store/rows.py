@@ -51,6 +51,22 @@ class _Head(msgspec.Struct, array_like=True, gc=False):
     merged_into: int | None = None
 
 
+class _Identifier(msgspec.Struct, array_like=True, gc=False):
+    """As much of an ``IdentifierState`` as says which it is."""
+
+    kind: str
+    value: str
+
+
+class _Identified(msgspec.Struct, array_like=True, gc=False):
+    """As much of a ``ProfileState`` as says what its identifiers are."""
+
+    public: msgspec.Raw
+    created: msgspec.Raw
+    updated: msgspec.Raw
+    identifiers: list[_Identifier] = []
+
+
 class _Letter(msgspec.Struct, array_like=True):
     entry: Entry
     fault: Fault
@@ -85,6 +101,7 @@ class _Delivery(msgspec.Struct, array_like=True):
 
 
 _HEAD: Final = msgspec.msgpack.Decoder(_Head)
+_IDENTIFIED: Final = msgspec.msgpack.Decoder(_Identified)
 _ACTIVITY: Final = msgspec.msgpack.Decoder(PackedActivity)
 _LETTER: Final = msgspec.msgpack.Decoder(_Letter)
 _PARKED: Final = msgspec.msgpack.Decoder(_Parked)
@@ -134,6 +151,11 @@ def read_profiles(rows: Iterable[Sequence[Any]]) -> Profiles:
         else:
             found.states[row[0]] = unpack_profile(body)
     return found
+
+
+def identifiers_in(body: bytes) -> list[_Identifier]:
+    """The identifiers of the profile in a body."""
+    return _IDENTIFIED.decode(body).identifiers
 
 
 def _sound(row: Sequence[Any]) -> bytes:

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 from typing_extensions import override
@@ -22,6 +22,8 @@ _FOUND: Final = msgspec.json.Decoder(list[tuple[str, int, int, int]])
 
 class SqliteTables(Tables):
     """On one connection."""
+
+    alone: ClassVar[bool] = True
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection

@@ -7,7 +7,7 @@ Not here: any SQL, and any database.
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from cdmd.models import Digest, ProfileKey, Seq
 
@@ -17,7 +17,12 @@ Said: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
 class Tables(Protocol):
-    """For one who writes, on the thread that owns the connection. What the database refuses is raised in its own words."""
+    """For one who writes, on the thread that owns the connection. What the database refuses is raised in its own words.
+
+    ``alone``: nobody else writes, so that what one row says of another is so for as long as a batch is under way.
+    """
+
+    alone: ClassVar[bool]
 
     def close(self) -> None:
         """Give the connection up."""

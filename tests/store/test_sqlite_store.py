@@ -1,22 +1,38 @@
 """The store in SQLite: the contract, and what the disk can do to it."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, closing
+from itertools import permutations
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
 import msgspec
 import pytest
+from typing_extensions import override
 
 from cdmd.contracts import DeadLetterFilter
 from cdmd.errors import Damaged, NotDurable, SchemaUnknown
-from cdmd.models import Changes, Merge, Micros, ProfileKey, Seen, SeenVerdict, Seq, Wanted
+from cdmd.models import (
+    Changes,
+    IdentifierState,
+    Known,
+    Merge,
+    Micros,
+    ProfileKey,
+    ProfileState,
+    Seen,
+    SeenVerdict,
+    Seq,
+    Wanted,
+)
+from cdmd.store.batches import look_up
 from cdmd.store.checking import verify_store
 from cdmd.store.checkpoints import STEP
 from cdmd.store.keys import Digester
 from cdmd.store.sql import load_queries
+from cdmd.store.sqlite_tables import SqliteTables
 from cdmd.store.store import SqliteStore
 from tests.store.contract_store import (
     DIGESTER,
@@ -444,6 +460,53 @@ async def test_an_identifier_of_nobody_is_damage_when_somebody_asks(reopen: Reop
         with pytest.raises(Damaged, match="not there"):
             await look(store, identifiers=[("email", "lost@example.com")])
         assert await store.profile("email", "lost@example.com", activities=1) is None
+
+
+class Asked(SqliteTables):
+    """Tables that note which identifiers they were asked for."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self.kinds = {number: name for name, number in self.rows("kinds")}
+        self.asked: set[tuple[str, str]] = set()
+
+    @override
+    def owners(self, kind: int, values: Sequence[str]) -> Iterable[tuple[str, ProfileKey]]:
+        self.asked |= {(self.kinds[kind], value) for value in values}
+        return super().owners(kind, values)
+
+
+async def test_whose_an_identifier_is_is_not_asked_where_a_profile_found_before_says_so(reopen: Reopen, tmp_path: Path) -> None:
+    """Known by three kinds, by two, merged into another one, and by one alone; and what nobody has."""
+    of = {1: ("no:1", "email:1", "phone:1"), 2: ("no:2", "email:2"), 3: (), 4: ("email:4",), 5: ("no:3", "email:5")}
+    people = {ProfileKey(key): named(key, *pairs) for key, pairs in of.items()}
+    people[ProfileKey(3)].merged_into = 5
+    owners = {pair(one): ProfileKey(key) for key, pairs in of.items() for one in pairs}
+    everybody = {ProfileKey(key): people[ProfileKey(key)] for key in (1, 2, 4, 5)}
+    async with reopen() as store:
+        await give(store, Changes(profiles=people, owners=owners | {pair("no:3"): ProfileKey(3)}))
+        for kinds in permutations(["no", "email", "phone", "fax"]):
+            wanted = sorted([*owners, *map(pair, ["email:nobody", "phone:5", "fax:1"])], key=lambda one: kinds.index(one[0]))
+            known, asked = await anyio.to_thread.run_sync(looked_up, tmp_path / "store.db", wanted)
+            assert (known.owners, known.profiles) == (owners, everybody)
+            told = {one for pairs in of.values() for one in [one for one in wanted if ":".join(one) in pairs][1:]}
+            assert asked == {one for one in wanted if one[0] != "fax"} - told
+
+
+def looked_up(path: Path, wanted: Sequence[tuple[str, str]]) -> tuple[Known, set[tuple[str, str]]]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        tables = Asked(connection)
+        return look_up(tables, Wanted([], wanted)).known, tables.asked
+
+
+def pair(text: str) -> tuple[str, str]:
+    kind, _, value = text.partition(":")
+    return kind, value
+
+
+def named(key: int, *pairs: str) -> ProfileState:
+    made = [IdentifierState(*pair(one), 1, 1, "shop") for one in pairs]
+    return msgspec.structs.replace(profile(key), identifiers=made)
 
 
 async def test_profiles_merged_in_a_circle_are_damage(reopen: Reopen) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -34,6 +34,8 @@ class Fencing(Protocol):
 
 class PostgresTables(Tables):
     """On one connection; ``fence`` stands before each transaction, where there is one."""
+
+    alone: ClassVar[bool] = False
 
     def __init__(self, connection: Connection, *, fence: Fencing | None = None) -> None:
         self._connection, self._fence = connection, fence
