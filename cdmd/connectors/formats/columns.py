@@ -17,6 +17,8 @@ from cdmd.models import Fault
 
 _PART: Final = re.compile(r"%(.)")
 _TIME_PARTS: Final = frozenset("HIMSfpcXzZ")
+_LEAST: Final = -(2**63)
+_GREATEST: Final = 2**64 - 1
 _BLANKS: Final = str.maketrans("", "", " \u00a0\u202f'\u2019")
 
 
@@ -94,6 +96,8 @@ class Columns:
             if isinstance(text := value.get(name), str):
                 try:
                     value[name] = self._number(text)
+                except OverflowError:
+                    return Fault("number_out_of_range", f"the column {name} does not fit into 64 bits", path=name, kind="text")
                 except ValueError:
                     return Fault("not_a_number", f"the column {name} is no number", path=name, kind="text")
         for name, form, timed in self._dates:
@@ -111,6 +115,8 @@ class Columns:
         number = int(plain) if plain.lstrip("+-").isdigit() else float(plain)
         if not math.isfinite(number):
             raise ValueError(plain)
+        if isinstance(number, int) and not _LEAST <= number <= _GREATEST:
+            raise OverflowError
         return number
 
 

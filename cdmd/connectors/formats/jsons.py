@@ -11,7 +11,7 @@ from typing import Annotated, Any, BinaryIO, ClassVar, Final
 import msgspec
 from msgspec import Meta
 
-from cdmd.connectors.formats.records import in_bytes
+from cdmd.connectors.formats.records import in_bytes, unkept
 from cdmd.errors import FormatFault
 from cdmd.kit.json_text import NotJson, inspect
 from cdmd.kit.quantities import Size
@@ -66,7 +66,7 @@ def _fault(value: Any, openings: int) -> Fault | None:
             inspect(value, max_depth=_DEEPEST)
     except NotJson as error:
         return Fault(error.code, f"the record is no JSON that can be taken: {error.message}")
-    return None
+    return unkept(value)
 
 
 class _Text:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from cdmd.connectors.formats.plain import plain
+from cdmd.connectors.formats.records import unkept
 from cdmd.errors import ConfigInvalid, FormatFault
 from cdmd.models import Fault, Row
 
@@ -46,12 +47,17 @@ class Parquet:
             for batch in file.iter_batches(batch_size=_ROWS, columns=self._columns, use_threads=False):
                 for value in _values(batch):
                     number += 1
-                    if isinstance(value, Fault):
-                        yield Row(number, None, None, value)
-                    else:
-                        yield Row(number, None, {name: plain(one) for name, one in value.items()})
+                    yield _row(number, value)
         except (arrow.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: a time zone that does not exist
             raise FormatFault("not_parquet", "the file is no Parquet file, or it is cut or damaged") from error
+
+
+def _row(number: int, value: dict[str, Any] | Fault) -> Row:
+    if isinstance(value, Fault):
+        return Row(number, None, None, value)
+    found = {name: plain(one) for name, one in value.items()}
+    fault = unkept(found)
+    return Row(number, None, found) if fault is None else Row(number, None, None, fault)
 
 
 def _values(batch: Any) -> Iterator[dict[str, Any] | Fault]:

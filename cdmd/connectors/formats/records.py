@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
+import msgspec
 from typing_extensions import override
 
 from cdmd.connectors.formats.lines import Lines, bounded_lines, without_end
 from cdmd.errors import FormatFault
+from cdmd.models import Fault
 
 MOST_LINES: Final = 1_000
 """How many lines one record may have; an open quote beyond is a mistake of its first line."""
@@ -33,6 +35,18 @@ _UNSAID: Final = {"utf-16", "utf-32"}
 
 _PIECE: Final = 2**16
 _MOST_DIGITS: Final = 18
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+
+
+def unkept(value: Any) -> Fault | None:
+    """The fault of a record with a value that nothing further on could keep: half a surrogate pair, a number beyond 64 bits."""
+    try:
+        _ENCODE(value)
+    except OverflowError:
+        return Fault("number_out_of_range", "a whole number of the record does not fit into 64 bits; send it as text")
+    except UnicodeEncodeError:
+        return Fault("invalid_text", "a text of the record holds half of a surrogate pair")
+    return None
 
 
 def encoding_of(name: str) -> str:

@@ -20,7 +20,7 @@ from cdmd.connectors.rest.settings import (
     SinglePage,
 )
 from cdmd.errors import TemplateFault
-from cdmd.kit.coercions import as_text
+from cdmd.kit.coercions import as_text, kind_of
 from cdmd.kit.templates import Template
 from cdmd.kit.urls import origin_of
 
@@ -118,7 +118,7 @@ class Way:
                 return self._at_url(at, answer, self._says(self._from, answer))
             case CursorPages():
                 cursor = self._says(self._from, answer)
-                return End() if cursor in {None, ""} or isinstance(cursor, bool) else self._at_cursor(at, cursor)
+                return End() if cursor in (None, "") or isinstance(cursor, bool) else self._at_cursor(at, cursor)
             case OffsetPages(limit=limit):
                 going = at._replace(offset=at.offset + answer.length)
                 return going if self._goes_on(at, answer, limit, full) else End()
@@ -149,6 +149,8 @@ class Way:
         return total if isinstance(total, int) and not isinstance(total, bool) else None
 
     def _at_cursor(self, at: At, cursor: Any) -> Step:
+        if isinstance(cursor, dict | list):
+            return Stuck(f"the next page's cursor is {kind_of(cursor)}, not text")
         text = as_text(cursor)
         if len(text) > _LONGEST:
             return Stuck("the next page's cursor is too long to be one")

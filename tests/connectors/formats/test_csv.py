@@ -248,6 +248,9 @@ def test_a_trailer_with_no_number_that_counts_is_a_fault_of_the_file(count: str)
 
 
 def test_a_number_beyond_all_is_none() -> None:
+    assert faults(b"a\n99999999999999999999\n-9223372036854775809\n18446744073709551615\n", numbers=("a",)) == [
+        (1, "number_out_of_range"), (2, "number_out_of_range"), (3, None),
+    ]  # fmt: skip
     assert faults(b"a\n1e999\n-1e999\n1e300\n", numbers=("a",)) == [(1, "not_a_number"), (2, "not_a_number"), (3, None)]
 
 

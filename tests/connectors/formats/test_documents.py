@@ -72,6 +72,11 @@ def test_an_element_that_is_no_object_is_set_aside() -> None:
     ]  # fmt: skip
 
 
+def test_an_element_that_nothing_could_keep_is_set_aside() -> None:
+    found = json_rows(b'[{"a": "\\ud800"}, {"\\udc00": 1}, {"a": [99999999999999999999]}, {"a": "\\ud83d\\ude00"}]')
+    assert [row.fault and row.fault.code for row in found] == ["invalid_text", "invalid_text", "number_out_of_range", None]
+
+
 def test_an_element_that_is_nested_too_deep_is_set_aside() -> None:
     deep, wide = b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}", b'{"a": [' + b"{}," * 200 + b"{}]}"
     found = json_rows(b"[" + deep + b"," + wide + b"]")
@@ -111,7 +116,9 @@ def test_a_path_that_leads_nowhere_is_refused() -> None:
         assert refused(Json(JsonSettings(records=path)), b'{"data": {"items": []}}') == "no_records"
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda some: st.lists(some, max_size=3))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=5), lambda some: st.lists(some, max_size=3)
+)
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=3), max_size=5), st.booleans())

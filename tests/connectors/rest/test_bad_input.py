@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from cdmd.errors import AnswerTooLarge, RequestFailed
@@ -212,3 +213,17 @@ async def test_an_empty_list_that_is_written_as_null_is_empty() -> None:
     assert (await driven.look()).trouble is None
     may = Driven(CONTACTS.replace("page =", "may_be_missing = true\npage ="), api)
     assert (await may.look()).trouble is None
+
+
+@pytest.mark.parametrize("etag", [b'"\xe9"', b'"' + b"x" * 5_000 + b'"', b'"a\tb"'])
+async def test_a_version_that_cannot_be_sent_back_is_not_asked_with(etag: bytes) -> None:
+    api = Api()
+    etags = CONTACTS.replace(
+        'since = { field = "{updated_at}", param = "updated_since", order = "asc" }', "since = { etag = true }"
+    )
+    document = b'{"results": [{"id": 1, "updated_at": "2026-01-01T00:00:00Z"}], "paging": {"next": {"after": ""}}}'
+    for value in (b'"good"', etag):
+        api.prepare("/contacts", httpx.Response(200, content=document, headers={b"etag": value}))
+    driven = Driven(etags, api)
+    assert [(await driven.look()).trouble for _ in range(3)] == [None] * 3
+    assert [one.headers.get("if-none-match") for one in api.asked("/contacts")] == [None, '"good"', None]

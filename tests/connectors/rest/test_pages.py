@@ -71,6 +71,8 @@ def test_an_address_stays_at_its_host_or_is_none(url: str, found: str | None) ->
         (way(type="offset", param="o", more="{more}"), At(), page({"more": True}, length=0), End()),
         (way(type="cursor", **{"from": "{c}"}), At(), page({"c": 7}), At(cursor=7, came=3, pages=1)),
         (way(type="cursor", **{"from": "{c}"}), At(), page({"c": True}), End()),
+        (way(type="cursor", **{"from": "{c}"}), At(), page({"c": {}}), Stuck("the next page's cursor is object, not text")),
+        (way(type="cursor", **{"from": "{c}"}), At(), page({"c": []}), Stuck("the next page's cursor is array, not text")),
         (
             way(type="cursor", **{"from": "{c}"}),
             At(),
