@@ -15,6 +15,7 @@ from cdmd.errors import AddressRefused, Drop, Failed, Forbidden, Reject, Request
 from cdmd.extensions.driving import DeadlinePassed, Driven, Misbehaved
 from cdmd.extensions.threads import Threads
 from cdmd.kit.frames import place
+from cdmd.kit.json_text import check_finite
 from cdmd.kit.logs import escaped
 from cdmd.models import Event
 
@@ -131,8 +132,11 @@ class Function:
             encoded = _ENCODE(returned)
             kept = _DECODE(encoded)
             _SHOW(returned)
+            check_finite(encoded, kept.traits, kept.data)
         except Exception as error:
             raise Failure("returned an event that cannot be stored") from error
+        if kept.time is not None and kept.time.tzinfo is None:
+            raise Failure("returned an event whose time has no zone")
         if len(encoded) > self._limits.event_bytes:
             raise Failure(f"returned an event of more than {self._limits.event_bytes} bytes")
         return kept

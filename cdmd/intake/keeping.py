@@ -4,16 +4,12 @@ Pure. Not here: the mapping (``mapping``) and where it is written.
 """
 
 import json
-import re
-from math import isfinite
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
+from cdmd.kit.json_text import check_finite
 from cdmd.models import Entry, Event, Fault, Parts, encode_entry
-
-_PERHAPS_ENDLESS: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]").search
-"""Finds every NaN and infinity in MessagePack, and now and then what is none."""
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,8 +34,7 @@ def encoded(entry: Entry) -> bytes:
     That is what MessagePack has no form for, and NaN and the infinities: JSON has none, so they would become null.
     """
     packed = encode_entry(entry)
-    if _PERHAPS_ENDLESS(packed) is not None:
-        _check_finite([entry.event.traits, entry.event.data])
+    check_finite(packed, entry.event.traits, entry.event.data)
     return packed
 
 
@@ -70,12 +65,3 @@ def dumped(kept: Kept) -> bytes:
 
 def _escaped(kept: Kept) -> bytes:
     return json.dumps(msgspec.structs.asdict(kept), default=repr).encode()
-
-
-def _check_finite(level: list[Any]) -> None:
-    """Raise OverflowError for NaN or an infinity among these values or within them: JSON has none, they would become null."""
-    while level:
-        if not all(isfinite(value) for value in level if type(value) is float):
-            raise OverflowError
-        held = [value for value in level if isinstance(value, dict | list | tuple)]
-        level = [item for one in held for item in (one.values() if isinstance(one, dict) else one)]

@@ -5,6 +5,8 @@ can be written as MessagePack, as JSON and as SQLite text. Of duplicate keys the
 UTF-8 byte order mark is skipped. Not for: documents of our own (``msgspec.json`` suffices) or streams.
 """
 
+import re
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +16,9 @@ _LIKE: Final = bytes.maketrans(b"123456789[", b"0" * 9 + b"{")
 """Every digit is a nought, and what opens a container a brace: so one look each finds long numbers and counts containers."""
 
 _LONG_NUMBER: Final = b"0" * 19
+_PERHAPS_ENDLESS: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]").search
+"""Finds every NaN and infinity in MessagePack, and now and then what is none."""
+
 _LEAST: Final = -(2**63)
 _GREATEST: Final = 2**64 - 1
 _DECODE: Final = msgspec.json.Decoder().decode
@@ -77,3 +82,16 @@ def inspect(root: Any, *, max_depth: int = 100) -> None:
 
 def _too_deep(max_depth: int) -> NotJson:
     return NotJson("too_deep", f"arrays and objects are nested more than {max_depth} deep")
+
+
+def check_finite(packed: bytes, *values: Any) -> None:
+    """Raise OverflowError for NaN or an infinity within ``values``: JSON has neither, so they would become null.
+
+    ``packed`` is MessagePack that they are in: it tells without a walk that there is none, but for one time in very many.
+    """
+    level = [] if _PERHAPS_ENDLESS(packed) is None else list(values)
+    while level:
+        if not all(isfinite(value) for value in level if type(value) is float):
+            raise OverflowError("a number is not finite")
+        held = [value for value in level if isinstance(value, dict | list | tuple)]
+        level = [item for one in held for item in (one.values() if isinstance(one, dict) else one)]

@@ -181,13 +181,26 @@ async def test_an_extension_may_not_change_what_names_the_event(changes):
     assert f"changed the event's {next(iter(changes))}" in outcome.fault.message
 
 
-@pytest.mark.parametrize("value", [object(), 2**70, "\ud800", {1, 2}.__iter__(), {("a", "b"): 1}])
+@pytest.mark.parametrize(
+    "value", [object(), 2**70, "\ud800", {1, 2}.__iter__(), {("a", "b"): 1}, float("inf"), [{"n": float("nan")}]]
+)
 async def test_an_event_that_cannot_be_stored_is_a_failure(value):
     async def breaks(event, context):
         return event.enriched(value=value)
 
     outcome = (await outcome_of(breaks, on_failure="reject"))[1]
     assert isinstance(outcome, Bury)
+
+
+async def test_a_time_without_a_zone_is_the_extensions_failure():
+    import msgspec
+
+    async def dates(event, context):
+        return msgspec.structs.replace(event, time=START.replace(tzinfo=None))
+
+    outcome = (await outcome_of(dates, on_failure="reject"))[1]
+    assert isinstance(outcome, Bury)
+    assert "returned an event whose time has no zone" in outcome.fault.message
 
 
 async def test_an_event_that_grew_beyond_the_bound_is_a_failure():
