@@ -135,12 +135,12 @@ class Pipeline:
             while self._waiting(self._settings.window * self._settings.batch):
                 await self._changed.wait()
             far = self._far_behind()
-            self._turns.reads(far=far)
             limit = self._settings.backlog_batch if far else self._settings.batch
             journaled, position = await stretch(self._journal, self._share, self._read_upto, limit, self._writing.trying)
             if position == self._read_upto:
                 continue
             self._read_upto = position
+            self._turns.reads(far=far or len(journaled) >= self._settings.batch // 2)
             batch = Batch(journaled, position=position)
             await self._extending.begin(batch)
             # Patience begins with the calls: what the store took before them is none of it, what others' calls took is.
@@ -191,8 +191,7 @@ class Pipeline:
         return self._is_large(following.ready) and self._is_large(self._under_way[-1].ready)
 
     def _is_large(self, ready: Preparation) -> bool:
-        least = self._settings.batch // 2 if self._settings.apart else self._settings.batch
-        return ready.plain and len(ready.items) >= least
+        return ready.plain and len(ready.items) >= self._settings.batch // (2 if self._settings.apart else 1)
 
     async def _turn(self, *, beside: bool) -> Turn:
         """The next batch, or all that are ready together with what came back."""
@@ -269,9 +268,10 @@ class Pipeline:
             return due
         return await self._store.due(earliest, limit=limit, without=without)
 
-    def journaled(self, first: Seq, entries: Sequence[Entry]) -> None:
-        """The intake says what is durable now; ``first`` is the first entry's sequence number."""
-        self._turns.arrived()
+    def journaled(self, first: Seq, entries: Sequence[Entry], *, live: bool = True) -> None:
+        """The intake says what is durable now; ``first`` is the first entry's sequence number. Bulk is not ``live``."""
+        if live:
+            self._turns.arrived()
         self._credit.journaled(first, entries)
         if self._witness is not None:
             self._witness.journaled(first, entries)

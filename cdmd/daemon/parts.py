@@ -361,9 +361,8 @@ class Parts:
     # ---- what one part tells another -------------------------------------------------------------------------------
 
     def _journaled(self, first: Seq, entries: Sequence[Entry]) -> None:
-        self.pipeline.journaled(first, entries)
+        self.pipeline.journaled(first, entries, live=self.courtesy.journaled(entries))
         self.door.journaled(first, entries)
-        self.courtesy.journaled(entries)
         self.door.applied(self.store.position)  # the pipeline may have been quicker
 
     async def _recount(self) -> None:

@@ -46,10 +46,12 @@ class Courtesy:
         self._looked = clock.monotonic()
         self._wanted = False
 
-    def journaled(self, entries: Sequence[Entry]) -> None:
-        """These are durable: a batch of one connector."""
-        if entries and entries[0].event.connector not in self._bulky:
+    def journaled(self, entries: Sequence[Entry]) -> bool:
+        """These are durable: a batch of one connector. Whether they are live."""
+        live = bool(entries) and entries[0].event.connector not in self._bulky
+        if live:
             self._live += len(entries)
+        return live
 
     @property
     def wanted(self) -> bool:

@@ -27,9 +27,9 @@ class World:
         self.asked.append((connector, limit))
         self.clock.advance(self.busy)
 
-    def arrive(self, count: int, connector: str = "shop") -> None:
+    def arrive(self, count: int, connector: str = "shop") -> bool:
         event = Event(id="1", source=connector, type="x", received=self.clock.now())
-        self.courtesy.journaled([Entry(event)] * count)
+        return self.courtesy.journaled([Entry(event)] * count)
 
     async def rested(self) -> float:
         """How long the bulk rested before its next batch."""
@@ -94,6 +94,15 @@ async def test_bulk_does_not_give_way_to(arrive: Callable[[World], None]) -> Non
         assert not world.courtesy.wanted
         assert await world.rested() == 0
     assert world.asked == [AT_ONCE] * 4
+
+
+async def test_what_arrives_one_by_one_is_live_and_what_bulk_brings_is_not() -> None:
+    world = World()
+    assert world.arrive(3, "load")
+    await world.rested()
+    assert not world.arrive(3, "load")
+    assert world.arrive(1)
+    assert not world.arrive(0)
 
 
 async def test_when_no_more_events_arrive_bulk_goes_on_as_before() -> None:
