@@ -1,3 +1,4 @@
+import io
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,10 +11,10 @@ import msgspec
 import pytest
 
 from cdmd.contracts import Extension, Source
-from cdmd.errors import ConfigInvalid
+from cdmd.errors import ConfigInvalid, FormatFault
 from cdmd.hookspecs import hookimpl
 from cdmd.kit.detached import within
-from cdmd.models import Answer, Request, Route, Row
+from cdmd.models import Answer, Fault, Request, Route, Row
 from cdmd.plugins import PluginRow, Plugins
 from cdmd.plugins.described import Declared, Described, Isolation
 
@@ -163,7 +164,7 @@ def test_a_plugin_may_declare_its_own_settings_and_be_told_that_they_are_wrong()
     assert plugins.settings_types() == {"it": Settings}
     plugins.refuse("it", ["plugins.it.url: missing key"])
     assert (plugins.rows()[0].state, plugins.rows()[0].error) == ("bad config", "plugins.it.url: missing key")
-    assert plugins.formats() == {"lines": Lines}
+    assert issubclass(plugins.formats()["lines"], Lines)
 
 
 ONE = Described(extensions=(Declared(name="ask", on=("tv.*",), timeout=2.0, on_failure="hold"),), example="[plugins.it]\n")
@@ -252,8 +253,41 @@ def test_how_an_isolated_plugin_was_when_it_started_is_its_row() -> None:
 
 def test_a_plugins_formats_are_taken_in() -> None:
     plugins = Plugins.load([Point("it", plugin(cdmd_formats=[Lines]))], {})
-    assert plugins.formats() == {"lines": Lines}
+    assert issubclass(plugins.formats()["lines"], Lines)
     assert plugins.rows()[0].brings == ["format lines"]
+
+
+@pytest.mark.parametrize(
+    ("yielded", "told"),
+    [
+        ([Row(1, 1, {"a": 1}), KeyError("joe@example.com")], "it raised KeyError"),
+        ([SystemExit(1)], "it raised SystemExit"),
+        ([Row(1, 1, None)], "no row with a value or a fault"),
+        ([{"a": 1}], "no row with a value or a fault"),
+        ([Row("1", 1, {})], "no row with a value or a fault"),
+        ([Row(1, 1, {}, Fault("x", "y"))], "no row with a value or a fault"),
+        ([FormatFault("cut", "the file is cut")], "the file is cut"),
+    ],
+)
+def test_what_a_plugins_format_does_wrong_is_a_fault_of_the_file(yielded: list[Any], told: str) -> None:
+    def rows(self: Any, stream: Any) -> Any:
+        for one in yielded:
+            if isinstance(one, BaseException):
+                raise one
+            yield one
+
+    form = Plugins.load([Point("it", plugin(cdmd_formats=[changed(Lines, rows=rows)]))], {}).formats()["lines"]
+    with pytest.raises(FormatFault, match=told) as caught:
+        list(form(None).rows(io.BytesIO()))
+    assert "joe" not in str(caught.value)
+
+
+def test_a_record_of_a_plugins_format_that_cannot_be_kept_is_set_aside_alone() -> None:
+    values: list[Any] = [{"a": 2**70}, {"a": object()}, {"a": "\ud800"}, [1], {"a": 1}]
+    given = [*(Row(number, None, value) for number, value in enumerate(values, 1)), Row(6, None, None, Fault("x", "y"))]
+    form = Plugins.load([Point("it", plugin(cdmd_formats=[changed(Lines, rows=lambda self, stream: given)]))], {}).formats()
+    found = list(form["lines"](None).rows(io.BytesIO()))
+    assert [row.fault and row.fault.code for row in found] == ["not_storable"] * 3 + ["not_an_object", None, "x"]
 
 
 def test_a_hook_that_should_be_plain_is_refused_when_async() -> None:

@@ -181,7 +181,7 @@ class Thin:
             return from_micros(due), f"{said}; the next one settles, or waits for another try"
         at, why = fetcher.budget.next_at()
         seconds = _BREATH if at is None else at - source.clock.monotonic()
-        return from_micros(now + round(max(_BREATH, seconds) * _SECOND)), f"{said}; {why}"
+        return from_micros(now + round(max(_BREATH, seconds) * _SECOND)), "; ".join(filter(None, (said, why)))
 
     def _move(self) -> None:
         self._moved.set()

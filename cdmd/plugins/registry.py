@@ -23,6 +23,7 @@ from cdmd.models import Answer, Request, Route
 from cdmd.plugins.apart import apart
 from cdmd.plugins.brought import Brought, brought, check_routes, given, manager, reason
 from cdmd.plugins.described import ISOLATE, Apart, Describe, Described, Isolation, isolation
+from cdmd.plugins.formats import held
 
 LOADING_SECONDS: Final = 10.0
 """How long a plugin may take to be imported and to say what it brings."""
@@ -241,7 +242,7 @@ class Plugins:
             return
         self._connectors |= {connector.type: connector for connector in found.connectors}
         self._targets |= {target.type: target for target in found.targets}
-        self._formats |= {form.name: form for form in found.formats}
+        self._formats |= {form.name: held(form) for form in found.formats}
         self._extensions += [(name, extension) for extension in found.extensions]
         self._brought[name] = found
         self._owners |= dict.fromkeys(found.modules(plugin), name)
