@@ -4,12 +4,15 @@ Believed is only what a trusted proxy itself wrote. It appends the address it wa
 is read from its end, one entry for each hop, and never further than through trusted proxies. Pure.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from cdmd.kit.addresses import Network, parse
+
+_NAME: Final = re.compile(r"(?:[^,\\]|\\.?)+", re.DOTALL)
 
 UNIX: Final = "unix"
 """The peer of a connection over a unix socket; trusted proxies may name it."""
@@ -71,12 +74,4 @@ def _without_port(text: str) -> str:
 
 def _names(subject: str) -> list[str]:
     """``CN=sender,O=Acme`` (RFC 4514) as its single names; a comma behind a backslash belongs to a value."""
-    found = [""]
-    escaped = False
-    for character in subject:
-        if character == "," and not escaped:
-            found.append("")
-        else:
-            found[-1] += character
-        escaped = character == "\\" and not escaped
-    return [name.strip() for name in found if name.strip()]
+    return [name.strip() for name in _NAME.findall(subject) if name.strip()]

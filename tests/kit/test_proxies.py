@@ -1,3 +1,5 @@
+from time import process_time
+
 import pytest
 
 from cdmd.kit.addresses import parse_networks
@@ -77,3 +79,10 @@ def test_a_certificate_is_believed_only_from_a_trusted_proxy_that_verified_it() 
     assert known.certificate(NEAR, [*headers, ("x-ssl-verify", "NONE")]) == ()
     assert known.certificate(NEAR, [*headers, ("x-ssl-subject", "CN=other")]) == ()
     assert proxies().certificate(NEAR, headers) == ()
+
+
+def test_a_long_subject_costs_no_more_than_its_length() -> None:
+    known = Proxies(networks=parse_networks(["10.0.0.0/24"]), subject="s", verdict="v")
+    began = process_time()
+    (name,) = known.certificate(NEAR, [("s", "CN=" + "\u20ac" * 300_000), ("v", "SUCCESS")])
+    assert (len(name), process_time() - began < 2) == (300_003, True)
