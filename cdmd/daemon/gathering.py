@@ -25,7 +25,9 @@ from cdmd.models import Count, Seq
 EVERY: Final = 2.0
 """Seconds between two reports of a node."""
 _SELDOM: Final = 50
-"""Times as long as a report takes to be made: it may not cost more than a fiftieth of the node's time."""
+"""Times as long as a report takes to be made: it should not cost more than a fiftieth of the node's time."""
+_LATEST: Final = 10.0
+"""But within so many seconds: who waited long for a server that is back is not told of as without it for minutes."""
 _MISSED: Final = 86_400.0
 """For so many seconds a node that was lost is a warning."""
 
@@ -139,7 +141,7 @@ async def keep_reporting(
             failed = True
         else:
             failed = False
-        await clock.sleep(max(EVERY, _SELDOM * (clock.monotonic() - began)))
+        await clock.sleep(max(EVERY, min(_LATEST, _SELDOM * (clock.monotonic() - began))))
 
 
 def counted(parts: Parts, name: str, applied: Mapping[tuple[str, str], int]) -> dict[str, int]:

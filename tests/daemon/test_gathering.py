@@ -115,3 +115,22 @@ async def test_a_node_says_how_it_is_again_and_again_also_after_it_could_not() -
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     assert [msgspec.json.decode(text, type=Report).uptime for text in store.said] == [1.0, 4.0]
+
+
+async def test_a_report_that_waited_long_for_a_server_is_soon_followed_by_one_that_says_how_it_is_now() -> None:
+    store, clock, made = Several(), ManualClock(), list[int]()
+
+    async def report() -> Report:
+        made.append(len(made))
+        if len(made) == 1:
+            clock.advance(5)
+        return Report(state="running", uptime=0.0, warnings=["the store cannot be read"] if len(made) == 1 else [])
+
+    whole = SimpleNamespace(clock=clock)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(keep_reporting, whole, store, report)
+        await anyio.wait_all_tasks_blocked()
+        clock.advance(10)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert [msgspec.json.decode(text, type=Report).warnings for text in store.said] == [["the store cannot be read"], []]
