@@ -80,7 +80,7 @@ def _busy(tables: Tables, target: int, lanes: Sequence[int]) -> set[int]:
 def settle(
     tables: Tables, settled: Sequence[Settled], *, held: Callable[[Tables, Collection[str]], Collection[str]] | None = None
 ) -> None:
-    """What became of each, in one transaction; what is no longer in the outbox only leaves its attempt.
+    """What became of each, in one transaction; what is no longer in the outbox, or was before in the list, only leaves its attempt.
 
     Of targets that are not among those which ``held`` says nothing is written: another node sends to them, and notes it.
     """
@@ -100,8 +100,9 @@ def settle(
             if one.delivery.n in there:
                 target, lane, size = there[one.delivery.n]
                 _move(tables, one, size, moved[target])
-                if lane is not None and one.due is None:
-                    lanes[target, lane] = one.attempt.at
+                if one.due is None:
+                    del there[one.delivery.n]  # sent once more before this was written, it is among these twice
+                    lanes |= {} if lane is None else {(target, lane): one.attempt.at}
         for (target, lane), now in sorted(lanes.items()):
             tables.run("outbox.next_in_lane", {"now": now, "target": target, "lane": lane})
         for number, figures in moved.items():

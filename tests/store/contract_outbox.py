@@ -275,3 +275,14 @@ class OutboxContract:
             assert [one.name for one in await store.outbox.totals()] == ["mail"]
             assert await store.outbox.attempts(AttemptFilter()) == []
             assert await store.verify() == []
+
+    async def test_what_was_sent_twice_before_it_could_be_noted_leaves_once(self, reopen: Reopen) -> None:
+        """By a target that began anew while the store was away."""
+        async with reopen() as store:
+            await store.outbox.put(sending(delivery(1, lane=7), delivery(2, lane=7), delivery(3)), now=Micros(NOW))
+            (one, three) = await store.outbox.ready("crm", Micros(NOW), limit=9)
+            await store.outbox.settle([ended(one), ended(one), ended(three, "never", failed=True), ended(three)])
+            kept = await total(store)
+            assert (kept.waiting, kept.failed, kept.attempts) == (1, 1, 4)
+            assert await ready(store) == [2]
+            assert await store.verify() == []
