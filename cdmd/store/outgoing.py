@@ -80,7 +80,7 @@ def _busy(tables: Tables, target: int, lanes: Sequence[int]) -> set[int]:
 def settle(
     tables: Tables, settled: Sequence[Settled], *, held: Callable[[Tables, Collection[str]], Collection[str]] | None = None
 ) -> None:
-    """What became of each, in one transaction; what is no longer in the outbox, or was before in the list, only leaves its attempt.
+    """What became of each, in one transaction; what is not in the outbox any more only leaves its attempt.
 
     Of targets that are not among those which ``held`` says nothing is written: another node sends to them, and notes it.
     """

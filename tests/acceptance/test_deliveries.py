@@ -39,6 +39,7 @@ class Receiver:
     def __init__(self) -> None:
         self.got: list[tuple[str, str]] = []
         self.refused = 0
+        self.ill = False
 
     @contextmanager
     def served(self) -> Iterator[str]:
@@ -51,9 +52,10 @@ class Receiver:
                 expected = base64.b64encode(hmac.digest(KEY, signed, "sha256")).decode()
                 good = self.headers["webhook-signature"] == f"v1,{expected}"
                 receiver.refused += not good
-                receiver.got.append((self.headers["webhook-id"], json.loads(body)["data"]["event"]["id"]))
+                if not receiver.ill:
+                    receiver.got.append((self.headers["webhook-id"], json.loads(body)["data"]["event"]["id"]))
                 never.wait(0.003)
-                self.send_response(204 if good else 401)
+                self.send_response(503 if receiver.ill else 204 if good else 401)
                 self.end_headers()
 
         with serving(Hook) as url:
