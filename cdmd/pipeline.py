@@ -14,7 +14,7 @@ import anyio.abc
 import msgspec
 
 from cdmd.batches.credit import CREDIT, Credit
-from cdmd.batches.extending import Batch, Extending
+from cdmd.batches.extending import Batch, Extending, joined
 from cdmd.batches.freshness import Freshness
 from cdmd.batches.pacing import Pace, Standing, Turns
 from cdmd.batches.preparing import Preparation, prepared, together
@@ -89,6 +89,7 @@ class Pipeline:
         self._credit = Credit(head=journal.head, position=store.position, shared=shares is not None)
         self._window: deque[Batch] = deque()
         self._read_upto = store.position
+        self._live_upto = Seq(0)  # the last that arrived and was no bulk
         self._begun = 0  # how many of them are under way into the store, from the first
         self._under_way: list[Turn] = []
         self._changed = anyio.Event()
@@ -232,19 +233,17 @@ class Pipeline:
         tasks.start_soon(turn.let_go)
 
     async def _ready(self) -> list[Batch]:
-        """The next batches that are ready together; the first is waited for until its time is up."""
+        """The next batches that are ready together; the first is waited for until its time is up.
+
+        More than ``batch`` only while nothing but bulk waits: what is live is to be seen soon.
+        """
         if not self._window:
             return []
         first = self._window[0]
         with self._standing.still(), anyio.move_on_after(max(0.0, first.release - self._clock.monotonic())):
             await first.finished.wait()
-        ready, size = [first], len(first.passages)
-        for batch in list(self._window)[1:]:
-            size += len(batch.passages)
-            if size > self._settings.backlog_batch or not batch.finished.is_set():
-                break
-            ready.append(batch)
-        return ready
+        bulk = self._live_upto <= self._store.position
+        return joined(self._window, self._settings.backlog_batch if bulk else self._settings.batch)
 
     async def _bring_back(self) -> None:
         """Parked events that are due go through their extensions again and return as part of a later batch."""
@@ -272,6 +271,7 @@ class Pipeline:
         """The intake says what is durable now; ``first`` is the first entry's sequence number. Bulk is not ``live``."""
         if live:
             self._turns.arrived()
+            self._live_upto = Seq(first + len(entries) - 1)
         self._credit.journaled(first, entries)
         if self._witness is not None:
             self._witness.journaled(first, entries)

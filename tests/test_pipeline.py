@@ -1227,14 +1227,20 @@ class HeldCountingStore(HeldStore, CountingStore):
     """Both."""
 
 
-@pytest.mark.parametrize(("apart", "at_once", "sizes"), [(False, 1, [2, 5]), (True, 3, [2, 2, 2, 1])])
-async def test_small_batches_wait_and_go_together_but_where_another_process_decides_beside_one_another(apart, at_once, sizes):
+@pytest.mark.parametrize(
+    ("apart", "live", "at_once", "sizes"),
+    [(False, False, 1, [2, 5]), (False, True, 1, [2, 4, 1]), (True, False, 3, [2, 2, 2, 1])],
+)
+async def test_small_batches_wait_and_go_together_but_where_another_process_decides_beside_one_another(
+    apart, live, at_once, sizes
+):
     daemon = Daemon(store=HeldCountingStore())
     daemon.journal.add(event("0"), event("1"))
     async with daemon.running(batch=4, backlog_batch=6, apart=apart) as pipeline:
         await daemon.store.begun.wait()
         for count in (2, 2, 1):
-            daemon.journal.add(*(event(str(daemon.journal.head + number)) for number in range(count)))
+            first = daemon.journal.add(*(event(str(daemon.journal.head + number)) for number in range(count)))
+            pipeline.journaled(first, [Entry(event("0"))] * count, live=live)
             while pipeline._read_upto < daemon.journal.head:
                 daemon.clock.advance(0.02)
                 await anyio.lowlevel.checkpoint()
@@ -1390,6 +1396,19 @@ async def test_what_is_another_nodes_by_now_is_no_failure_and_is_chosen_again_at
             assert pipeline.failure is None
     assert [(one["event"], one["log_level"]) for one in told if "apply" in one["event"]] == [("store_apply_refused", "info")]
     assert [one.event.id for one in daemon.store.activities.values()] == ["e2"]
+
+
+async def test_what_is_refused_for_longer_than_a_hand_over_takes_is_a_failure() -> None:
+    daemon, parts = Daemon(), Parts(MemoryStore(), Share({0: Seq(0)}, 2))
+    parts.refused = lambda: None  # nobody sees another share
+    daemon.journal.add(placed(1, 0))
+    daemon.store.failing = [NotOurs("others have it")] * 100_000
+    with capture_logs() as told:
+        async with daemon.running(shares=parts) as pipeline:
+            while pipeline.failure is None:
+                await anyio.lowlevel.checkpoint()
+    refused = [one for one in told if one["event"] == "store_apply_refused"]
+    assert (len(refused), told[len(refused)]["event"]) == (8, "store_apply_failed")
 
 
 async def test_of_several_it_applies_its_own_lanes_from_where_each_was_left_and_others_once_it_has_them() -> None:

@@ -145,6 +145,17 @@ class Batch:
         return [passage.item() for passage in self.passages]
 
 
+def joined(window: Iterable[Batch], most: int) -> list[Batch]:
+    """The first of them, and those behind it whose calls have ended, too, up to ``most`` events together."""
+    ready, size = list[Batch](), 0
+    for batch in window:
+        size += len(batch.passages)
+        if ready and (size > most or not batch.finished.is_set()):
+            break
+        ready.append(batch)
+    return ready
+
+
 class Extending:
     """The calls under way: those of the window's batches, those left behind, and those of events back from ``parked``."""
 

@@ -25,6 +25,8 @@ from cdmd.models import FAILED, Changes, Count, Micros, Seq, to_micros
 _LONGEST_PAUSE: Final = 5.0
 _PATIENT: Final = 2
 _AT_ONCE: Final = 100
+_HANDED_OVER: Final = 8
+"""Attempts, some eleven seconds, within which it is known whose lanes they are: what is refused longer than that is a fault."""
 _T = TypeVar("_T")
 
 
@@ -137,7 +139,7 @@ class Writing:
     def _failed(self, fault: Exception, *, attempt: int, events: int) -> None:
         """Say why a batch was not written; that its lanes are another node's by now is no fault."""
         name = type(fault).__name__
-        if isinstance(fault, NotOurs) and self.shares is not None:
+        if isinstance(fault, NotOurs) and self.shares is not None and attempt < _HANDED_OVER:
             self._log.info("store_apply_refused", error=name, attempt=attempt, events=events)
             self.shares.refused()
             return

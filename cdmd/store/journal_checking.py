@@ -44,11 +44,15 @@ def head_of(connection: sqlite3.Connection) -> Seq:
 
 def _examine_all(mark_path: Path, connection: sqlite3.Connection) -> list[str]:
     """The mark is read first: it is written again and again behind what is appended meanwhile."""
-    faults = list[str]()
+    faults, mark = list[str](), None
     try:
         mark = read_mark(mark_path)
-        ((journal_id,),) = connection.execute(_SQL["id"])
+    except Damaged as error:
+        faults.append(str(error))
+    faults += [*check_integrity(connection), *examine_since(Seq(0), connection)]
+    ((journal_id,),) = connection.execute(_SQL["id"])
+    try:
         check_mark(mark, journal_id=journal_id, head=head_of(connection), path=mark_path)
     except Damaged as error:
         faults.append(str(error))
-    return [*check_integrity(connection), *examine_since(Seq(0), connection), *faults]
+    return faults

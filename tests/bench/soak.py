@@ -328,7 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
                 report.note(f"{soak.befell[-1]:<12} {told}, journal {one.journal:.0f} MiB, store {one.store:.0f} MiB")
         _say(report, samples, long=seconds >= 3600)
         left, faults = soak.end()
-        report.line("acknowledged and not applied", left, at_most=0)
+        report.line("acknowledged and not applied, or applied twice", abs(left), at_most=0)
         report.line("counts that do not add up, and damage", len(faults), at_most=0)
         for fault in faults:
             report.note(fault)
