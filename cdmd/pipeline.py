@@ -136,12 +136,12 @@ class Pipeline:
             while self._waiting(self._settings.window * self._settings.batch):
                 await self._changed.wait()
             far = self._far_behind()
+            self._turns.reads(far=far)
             limit = self._settings.backlog_batch if far else self._settings.batch
             journaled, position = await stretch(self._journal, self._share, self._read_upto, limit, self._writing.trying)
             if position == self._read_upto:
                 continue
             self._read_upto = position
-            self._turns.reads(far=far or len(journaled) >= self._settings.batch // 2)
             batch = Batch(journaled, position=position)
             await self._extending.begin(batch)
             # Patience begins with the calls: what the store took before them is none of it, what others' calls took is.
@@ -269,8 +269,8 @@ class Pipeline:
 
     def journaled(self, first: Seq, entries: Sequence[Entry], *, live: bool = True) -> None:
         """The intake says what is durable now; ``first`` is the first entry's sequence number. Bulk is not ``live``."""
+        self._turns.arrived()
         if live:
-            self._turns.arrived()
             self._live_upto = Seq(first + len(entries) - 1)
         self._credit.journaled(first, entries)
         if self._witness is not None:

@@ -1277,17 +1277,6 @@ async def test_threads_keep_the_interpreter_for_long_while_a_backlog_is_worked_o
         assert daemon.lengthened.count(False) == 1
 
 
-@pytest.mark.parametrize(("size", "live", "long"), [(2, False, True), (1, False, False), (2, True, False)])
-async def test_threads_keep_the_interpreter_for_long_while_bulk_comes_in_and_nothing_else(size, live, long):
-    daemon = Daemon(store=HeldStore())
-    async with daemon.running(batch=4, backlog_batch=4) as pipeline:
-        first = daemon.journal.add(*(event(str(number)) for number in range(size)))
-        pipeline.journaled(first, [Entry(event("0"))] * size, live=live)
-        await daemon.store.begun.wait()
-        assert (daemon.lengthened[-1:] == [True]) is long
-        daemon.store.go.set()
-
-
 async def test_a_backlog_that_an_extension_sees_is_worked_off_so_too():
     async def more(event, context):
         await anyio.lowlevel.checkpoint()
