@@ -43,7 +43,7 @@ from cdmd.kit.frames import leaf, sentence
 from cdmd.kit.listener import listen
 from cdmd.kit.serving import serve
 from cdmd.store.files import StateDirectory
-from cdmd.store.opening import Apart, Server, open_state, unreachable
+from cdmd.store.opening import Apart, Server, not_lost, open_state
 from cdmd.store.remote import Own
 
 _COMMANDS_FINISH = Limits(stop_seconds=1.0)
@@ -100,7 +100,7 @@ async def _open(given: Given, stack: AsyncExitStack, standing: StandingBy) -> Pa
             clock=given.clock,
             new_id=_new_id,
             follows=not given.leads,
-            meanwhile=partial(standing.answering, trouble=partial(unreachable, server)) if server is not None else None,
+            meanwhile=partial(standing.answering, trouble=partial(not_lost, server)) if server is not None else None,
         ),
         server=server,
         apart=Apart(

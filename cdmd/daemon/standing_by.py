@@ -17,6 +17,7 @@ import anyio.to_thread
 import structlog
 
 from cdmd.config.schema import Absent
+from cdmd.contracts import Clock
 from cdmd.daemon.given import Given
 from cdmd.daemon.listening import limits, public_sockets, tls
 from cdmd.kit.exchanges import Handler
@@ -25,6 +26,8 @@ from cdmd.kit.listener import listen
 _STARTING: Final = 120.0
 """Seconds from its turn: that long nobody takes a node for one that hangs, as with one that starts."""
 _FINISH: Final = 1.0
+_KNOWN: Final = 10.0
+"""Seconds between two looks at the store."""
 
 
 class StandingBy:
@@ -50,7 +53,8 @@ class StandingBy:
     ) -> AsyncIterator[None]:
         """What is sent goes inside to what is made by ``handling(largest=)``, bytes of a body.
 
-        ``trouble`` says, in a thread, why there is no store; None where there is one. Raises ``CdmdError``.
+        ``trouble`` lets the nodes at work know that this one is not lost, in a thread, and says why there is no store; None
+        where there is one. Raises ``CdmdError``.
         """
         http, first = self._given.config.http, self.public is None
         if self.public is None:
@@ -66,7 +70,7 @@ class StandingBy:
             self._given.systemd.ready("stands by")
             if first:
                 self._tasks.start_soon(self._say_well, name="standing by")
-                tasks.start_soon(_try_store, trouble, name="store")
+            tasks.start_soon(_keep_known, trouble, self._given.clock, name="store")
             try:
                 with _collecting():
                     yield
@@ -108,7 +112,15 @@ def _collecting() -> Iterator[None]:
             gc.disable()
 
 
-async def _try_store(trouble: Callable[[], str | None]) -> None:
-    """Whoever leads opens the store: what is wrong with the way there from this machine is to be known before."""
-    if (why := await anyio.to_thread.run_sync(trouble, abandon_on_cancel=True)) is not None:
-        structlog.get_logger().warning("store_not_reached", error=why)
+async def _keep_known(trouble: Callable[[], str | None], clock: Clock) -> None:
+    """Whoever leads opens the store: what is wrong with the way there from this machine is to be known before.
+
+    Again and again: one that led and was killed is taken for lost some time after it stands by.
+    """
+    before: str | None = None
+    while True:
+        why = await anyio.to_thread.run_sync(trouble, abandon_on_cancel=True)
+        if why is not None and before is None:
+            structlog.get_logger().warning("store_not_reached", error=why)
+        before = why
+        await clock.sleep(_KNOWN)

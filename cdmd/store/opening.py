@@ -32,6 +32,10 @@ _PATIENCE: Final = 60.0
 _PAUSE: Final = 1.0
 
 
+_NO_TABLE: Final = "42P01"
+"""Nobody has led yet (https://www.postgresql.org/docs/15/errcodes-appendix.html)."""
+
+
 class Server(NamedTuple):
     """Where the store is, if not in the state directory: a database, and the password of its user.
 
@@ -139,13 +143,17 @@ def _feeds(directory: StateDirectory, server: Server | None, tenure: int | None)
     return feeds
 
 
-def unreachable(server: Server) -> str | None:
-    """Why the database cannot be used now; None where it can. It blocks. Raises ``ConfigInvalid`` for what is no address."""
+def not_lost(server: Server) -> str | None:
+    """Let those who are at work know that this node stands by; why the database cannot be used, None where it can.
+
+    It was one of them before, may be, and was killed. It blocks. Raises ``ConfigInvalid`` for what is no address.
+    """
     connecting: Any = import_module("cdmd.store.postgres.connecting")
     try:
-        connecting.connect(server.url, password=server.password).close()
+        with connecting.connect(server.url, password=server.password) as connection:
+            import_module("cdmd.store.postgres.tables").PostgresTables(connection).run("lanes.back", (server.name,))
     except connecting.Broken as error:
-        return str(connecting.why(error))
+        return None if error.sqlstate == _NO_TABLE else str(connecting.why(error))
     return None
 
 

@@ -95,12 +95,21 @@ async def test_what_says_that_it_is_well_ends_with_the_daemon(tmp_path: Path) ->
     assert not tasks.cancel_scope.cancelled_caught
 
 
-async def test_a_store_that_cannot_be_reached_is_told_of_while_there_is_time(tmp_path: Path) -> None:
+async def test_while_it_stands_by_it_is_made_known_again_and_again_and_told_of_once_that_it_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.daemon.standing_by._KNOWN", 0.001)
     given = await anyio.to_thread.run_sync(World(tmp_path).given)
+    answers, asked = iter([None, "connection refused", "connection refused", None]), list[str | None]()
+
+    def trouble() -> str | None:
+        asked.append(next(answers, None))
+        return asked[-1]
+
     with capture_logs() as lines:
         async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
             tasks.cancel_scope.deadline = anyio.current_time() + 30
-            async with StandingBy(given, {}, stack, tasks).answering(Well(), trouble=lambda: "connection refused"):
-                while lines[-1]["event"] != "store_not_reached":  # noqa: ASYNC110 - a thread's doing
+            async with StandingBy(given, {}, stack, tasks).answering(Well(), trouble=trouble):
+                while len(asked) < 4:  # noqa: ASYNC110 - a thread's doing
                     await anyio.sleep(0.005)
-    assert lines[-1]["error"] == "connection refused"
+    assert [line["error"] for line in lines if line["event"] == "store_not_reached"] == ["connection refused"]

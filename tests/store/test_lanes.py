@@ -25,6 +25,8 @@ from cdmd.models import Apply, Changes, Entry, Event, Item, Known, Micros, Seq, 
 from cdmd.profiles.audiences import Audiences
 from cdmd.profiles.projection import Projection
 from cdmd.store.keys import Digester
+from cdmd.store.opening import Server as Store
+from cdmd.store.opening import not_lost
 from cdmd.store.postgres.feeds import PostgresFeeds
 from cdmd.store.postgres.nodes import _WRITING, Nodes
 from cdmd.store.postgres.shared import SharedStore, SharedTables
@@ -442,6 +444,9 @@ async def test_what_a_node_says_of_itself_goes_with_it_and_one_that_is_lost_is_r
             lost = next(one for one in await a.nodes() if one.name == "b")
             assert (lost.lost, lost.lanes, lost.report, lost.silent > 29) == (True, [], "", True)
             assert b.name == "b"
+            for name in ("b", "nobody"):
+                assert await anyio.to_thread.run_sync(not_lost, Store(database.url, None, name=name)) is None
+            assert [one.name for one in await a.nodes()] == ["a", "c"], "who stands by is not lost"
             await b.report("too late")
             await b.balance()
             assert [(one.name, one.lost, one.report) for one in await a.nodes()][1] == ("b", False, "")

@@ -18,7 +18,7 @@ from cdmd.errors import CdmdError, ConfigInvalid, Damaged, NotDurable, SchemaUnk
 from cdmd.models import Changes, Digest, Micros, ProfileKey, Seen, Seq, TargetNote, Wanted
 from cdmd.store.files import StateDirectory
 from cdmd.store.keys import Digester
-from cdmd.store.opening import Opened, Server, open_state, unreachable
+from cdmd.store.opening import Opened, Server, not_lost, open_state
 from cdmd.store.postgres.connecting import connect
 from cdmd.store.postgres.store import PostgresStore
 from cdmd.store.postgres.tables import PostgresTables
@@ -172,11 +172,12 @@ async def test_where_nobody_answers_the_store_is_not_durable(opening: Opening) -
 
 
 async def test_whether_the_store_can_be_reached_is_known_without_opening_it(database: Database) -> None:
-    assert await anyio.to_thread.run_sync(unreachable, Server(database.url, None)) is None
-    away = await anyio.to_thread.run_sync(unreachable, Server("postgresql://cdmd@127.0.0.1:1/cdmd", "secret"))
+    assert await anyio.to_thread.run_sync(not_lost, Server(database.url, None)) is None
+    away = await anyio.to_thread.run_sync(not_lost, Server("postgresql://cdmd@127.0.0.1:1/cdmd", "secret"))
     assert away is not None
     assert "refused" in away
     assert "secret" not in away
+    assert database.run("SELECT 1 FROM pg_tables WHERE tablename = 'nodes' AND schemaname = current_schema()") == []
 
 
 async def test_a_server_that_does_not_know_what_it_is_told_is_not_kept_waiting(
