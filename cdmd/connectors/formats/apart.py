@@ -1,10 +1,12 @@
 """Spreadsheets read by a process of their own, with a bound on its memory and its time.
 
 Of a sheet with two cells far apart the library makes a table of billions, and what it cannot allocate ends its process: there
-is no exception to catch. So that is a child's end, and a fault of the file. Not here: what the rows mean (``xlsx``).
+is no exception to catch. So that is a child's end, and a fault of the file; whatever else ends the child is none of the file's,
+and its reading is tried again. Not here: what the rows mean (``xlsx``).
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from cdmd.errors import FormatFault
+from cdmd.errors import FormatFault, SourceUnavailable
+from cdmd.kit.quantities import Size
 
 LIBRARY: Final = "python_calamine"
 
@@ -25,31 +28,45 @@ LENGTH: Final = Struct("!I")
 """What every frame begins with: how many bytes of MessagePack follow."""
 
 _PIECE: Final = 2**18
-_MIB: Final = 2**20
 _DECODE: Final = msgspec.msgpack.Decoder().decode
 
+_THE_FILES: Final = {-signal.SIGABRT, -signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE}
+"""What ends a child over a file, beside an exception: memory that it may not have, its time, a fault in the library."""
 
-def rows_apart(content: bytes, sheet: str | None, *, memory: int, seconds: int) -> Iterator[tuple[int, list[Any]]]:
+
+def rows_apart(content: bytes, sheet: str | None, *, memory: Size, seconds: int) -> Iterator[tuple[int, list[Any]]]:
     """(row, counted from 1, cells as JSON has them) for every row of a sheet that is not empty; of the first sheet for None.
 
-    The child may use so many bytes of ``memory`` and ``seconds`` of a processor. It blocks. Raises ``FormatFault``, also where
-    the child ends before the sheet does.
+    The child may use so much ``memory`` and so many ``seconds`` of a processor. It blocks. Raises ``FormatFault``, also where
+    the file is the child's end, and ``SourceUnavailable`` where something else is, or it cannot be started.
     """
-    with _held(content) as file, _started(file, memory, seconds, *([] if sheet is None else [sheet])) as child:
-        output: Any = child.stdout
-        while len(head := output.read(LENGTH.size)) == LENGTH.size:
-            kind, found = _DECODE(output.read(*LENGTH.unpack(head)))
+    with _held(content) as file, _started(file, memory.bytes, seconds, *([] if sheet is None else [sheet])) as child:
+        for kind, found in _frames(child.stdout):
             if kind == END:
                 return
             if kind == REFUSED:
                 raise FormatFault(*found)
             place, cells = found
             yield place, cells
+        if (ended := child.wait()) < 0 and ended not in _THE_FILES:
+            raise SourceUnavailable(
+                f"the process that reads spreadsheets was ended from outside (signal {-ended}): the kernel does that where the "
+                "service has too little memory; give it more, or less to the format (max_memory)"
+            )
         raise FormatFault(
             "unreadable",
-            f"the spreadsheet cannot be read with {memory // _MIB} MiB of memory in {seconds} s: it is damaged, or cells of it "
-            "stand far from the others (save what is needed of it anew)",
+            f"the spreadsheet cannot be read with {memory} of memory in {seconds} s: it is damaged, cells of it stand far from "
+            "the others, or it needs more (save what is needed of it anew or as CSV, or raise max_memory)",
         )
+
+
+def _frames(output: Any) -> Iterator[tuple[int, Any]]:
+    """What each frame holds, to the first that is not whole: there the child has ended."""
+    while len(head := output.read(LENGTH.size)) == LENGTH.size:
+        (size,) = LENGTH.unpack(head)
+        if len(body := output.read(size)) < size:
+            return
+        yield _DECODE(body)
 
 
 @contextmanager
@@ -67,7 +84,10 @@ def _held(content: bytes) -> Iterator[int]:
 
 @contextmanager
 def _started(file: int, *arguments: object) -> Iterator["subprocess.Popen[bytes]"]:
-    """The child, which inherits the file and nothing of our environment, and is gone when this ends."""
+    """The child, which inherits the file and nothing of our environment, and is gone when this ends.
+
+    Raises ``SourceUnavailable``.
+    """
     path = os.pathsep.join(place for place in sys.path if place)
     try:
         child = subprocess.Popen(  # noqa: S603 - a module of ours
@@ -76,7 +96,7 @@ def _started(file: int, *arguments: object) -> Iterator["subprocess.Popen[bytes]
             env={"PYTHONPATH": path, "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
     except OSError as error:
-        raise FormatFault("no_reader", f"the process that reads spreadsheets cannot be started: {error.strerror}") from error
+        raise SourceUnavailable(f"the process that reads spreadsheets cannot be started: {error.strerror}") from error
     with child:
         try:
             yield child

@@ -8,6 +8,7 @@ import resource
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -17,6 +18,10 @@ from cdmd.connectors.formats.plain import plain
 from cdmd.errors import FormatFault
 
 _BEYOND: Final = 2.0**63
+_CHOICE: Final = Path("/proc/self/oom_score_adj")
+_GRACE: Final = 5
+"""Seconds in which SIGXCPU has ended it: where both bounds of the time are one, SIGKILL does, as it could from outside."""
+
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -56,9 +61,11 @@ def _whole(cell: Any) -> Any:
 
 
 def _bound(memory: int, seconds: int) -> None:
+    """Its bounds; and where the service has no more memory the kernel takes this process, not the daemon."""
+    _CHOICE.write_text("1000", "ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + _GRACE))
 
 
 def main(source: BinaryIO, sink: BinaryIO, memory: int, seconds: int, sheet: str | None = None) -> None:

@@ -20,13 +20,10 @@ from cdmd.kit.quantities import Size
 from cdmd.models import Fault, Row
 
 _RATIO: Final = 100
-_MEMORY: Final = 2**29
-_TIMES: Final = 16
-"""What reading may take: so many bytes, and so many more for each byte of the file as it is unpacked."""
-
 _SECONDS: Final = 30
 _BYTES_IN_A_SECOND: Final = 2**18
 _MOST: Final = Size.parse("64MiB")
+_MEMORY: Final = Size.parse("1GiB")
 
 
 class XlsxSettings(ColumnSettings, frozen=True, kw_only=True):
@@ -35,6 +32,9 @@ class XlsxSettings(ColumnSettings, frozen=True, kw_only=True):
     sheet: Annotated[str | None, Meta(description="The sheet's name; by default the first one.")] = None
     header: Annotated[int, Meta(description="The row with the columns' names, counted from 1.", ge=1)] = 1
     max_size: Annotated[Size, Meta(description="A larger file is refused; unpacked it may be ten times as large.")] = _MOST
+    max_memory: Annotated[
+        Size, Meta(description="What the process that reads one may take: about six times of what the sheet is unpacked.")
+    ] = _MEMORY
 
 
 class Xlsx:
@@ -71,8 +71,8 @@ class Xlsx:
         if len(content) > limit:
             raise FormatFault("too_large", f"the spreadsheet is larger than max_size ({self._settings.max_size})")
         size = _unpacked(content, most=limit * 10)
-        memory, seconds = _MEMORY + _TIMES * size, _SECONDS + size // _BYTES_IN_A_SECOND
-        yield from rows_apart(content, self._settings.sheet, memory=memory, seconds=seconds)
+        seconds = _SECONDS + size // _BYTES_IN_A_SECOND
+        yield from rows_apart(content, self._settings.sheet, memory=self._settings.max_memory, seconds=seconds)
 
 
 def _unpacked(content: bytes, *, most: int) -> int:

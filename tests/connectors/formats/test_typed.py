@@ -18,7 +18,7 @@ from cdmd.connectors.formats.parquet import Parquet, ParquetSettings
 from cdmd.connectors.formats.plain import plain
 from cdmd.connectors.formats.reading import frames
 from cdmd.connectors.formats.xlsx import Xlsx, XlsxSettings
-from cdmd.errors import ConfigInvalid, FormatFault
+from cdmd.errors import ConfigInvalid, FormatFault, SourceUnavailable
 from cdmd.kit.quantities import Size
 from cdmd.models import Row
 
@@ -164,9 +164,62 @@ def test_the_reader_writes_the_same_without_a_process() -> None:
     assert (kind, code) == (REFUSED, "no_sheet")
 
 
-def test_a_reader_that_cannot_be_started_is_a_fault_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_cannot_be_started_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert refused(CUSTOMERS) == "no_reader"
+    with pytest.raises(SourceUnavailable, match="cannot be started"):
+        xlsx(CUSTOMERS)
+
+
+def test_a_file_gets_no_more_memory_than_the_settings_say_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    class Started(subprocess.Popen[bytes]):
+        def __init__(self, command: list[str], **named: Any) -> None:
+            super().__init__(command, **named)
+            given.append(int(command[3]))
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    large = sheet(*[(row, list(range(row, row + 20))) for row in range(1, 2_000)], padding=2**20)
+    assert len(xlsx(large)) == 1_998
+    with pytest.raises(FormatFault, match=r"with 8MiB of memory in \d+ s: .* raise max_memory"):
+        xlsx(large, max_memory=Size.parse("8MiB"))
+    assert given == [2**30, 8 * 2**20]
+
+
+FRAME = "import sys; sys.stdout.buffer.write({written}); sys.stdout.flush(); import os, signal; {end}"
+
+
+@pytest.mark.parametrize(
+    ("end", "raised"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", SourceUnavailable),
+        ("os.kill(os.getpid(), signal.SIGTERM)", SourceUnavailable),
+        ("os.abort()", FormatFault),
+        ("os.kill(os.getpid(), signal.SIGXCPU)", FormatFault),
+        ("raise MemoryError", FormatFault),
+    ],
+)
+def test_how_a_reader_ends_tells_whether_it_is_the_files_fault(
+    end: str, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = subprocess.Popen
+
+    def instead(command: list[str], **named: Any) -> "subprocess.Popen[bytes]":
+        code = FRAME.format(written=LENGTH.pack(100) + b"\x92\x00", end=end)
+        return started([command[0], "-I", "-c", code], **named)
+
+    monkeypatch.setattr(subprocess, "Popen", instead)
+    with pytest.raises(raised):
+        xlsx(CUSTOMERS)
+
+
+def test_a_reader_has_its_time_from_the_signal_that_says_so_and_is_the_first_to_go() -> None:
+    code = (
+        "import sys, resource; from cdmd.connectors.formats import reading; reading._bound(2**30, 7);"
+        "print(resource.getrlimit(resource.RLIMIT_CPU), open('/proc/self/oom_score_adj').read().strip())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "(7, 12) 1000"
 
 
 def test_a_cell_that_is_not_what_its_column_says_is_set_aside() -> None:
