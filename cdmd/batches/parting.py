@@ -1,10 +1,13 @@
 """Two profiles that are kept apart from now on though nothing has joined them, or no longer kept apart. Pure."""
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
 from msgspec.structs import replace
 
 from cdmd.identity.identifiers import Pair
-from cdmd.identity.keeping_apart import digest_of
-from cdmd.models import Changes, Known, ProfileKey, ProfileState, Wanted
+from cdmd.identity.keeping_apart import digest_of, unsaid
+from cdmd.models import Changes, Known, Merge, ProfileKey, ProfileState, Wanted
 
 
 class Parting:
@@ -29,6 +32,32 @@ class Parting:
             apart = lifted(mine, theirs), lifted(theirs, mine)
             self.found = (mine.apart, theirs.apart) != apart
         return _changes({one: (mine, apart[0]), other: (theirs, apart[1])})
+
+
+class Unsaying:
+    """The profiles ``keys`` are no longer kept apart from what the ``digests`` stand for. ``changed`` afterwards: how many."""
+
+    def __init__(self, keys: Sequence[ProfileKey], digests: AbstractSet[int]) -> None:
+        self._digests, self.changed = digests, 0
+        self.wanted = Wanted((), (), profiles=keys)
+
+    def __call__(self, known: Known) -> Changes:
+        """What changes about them."""
+        states = ((key, known.profiles[key]) for key in self.wanted.profiles if key in known.profiles)
+        apart = {key: (state, unsaid(state, self._digests)) for key, state in states}
+        changed = {key: one for key, one in apart.items() if len(one[1]) < len(one[0].apart)}
+        self.changed = len(changed)
+        return _changes(changed)
+
+
+def unnamed(pairs: AbstractSet[Pair], digests: AbstractSet[int], merge: Merge) -> Merge:
+    """The merge without these identifiers and what their ``digests`` keep apart; the same where it says nothing of them."""
+    before = merge.before
+    had = [one for one in before.identifiers if (one.kind, one.value) not in pairs]
+    joined, apart = [one for one in merge.identifiers if one not in pairs], unsaid(before, digests)
+    if (len(had), len(joined), len(apart)) == (len(before.identifiers), len(merge.identifiers), len(before.apart)):
+        return merge
+    return replace(merge, identifiers=joined, before=replace(before, identifiers=had, apart=apart))
 
 
 def lifted(state: ProfileState, other: ProfileState) -> list[tuple[int, int]]:

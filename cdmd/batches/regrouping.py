@@ -337,4 +337,6 @@ def _is_current(old: Old, known: Known) -> bool:
     state = known.profiles.get(old.key)
     if state is None or state.merged_into is not None or set(members_of(old.key, state)) != set(old.keys):
         return False
+    if list(state.apart) != list(old.state.apart):
+        return False  # what was split, lifted or erased since then stays so
     return all(known.newest.get(key) == old.heads.get(key) for key in old.keys)

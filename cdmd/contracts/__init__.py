@@ -25,7 +25,7 @@ from cdmd.contracts.directory import Audit, Directory, Person
 from cdmd.contracts.duties import DELIVER, PULL, Duties, Holder, Part
 from cdmd.contracts.errands import Errand, Errands
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
-from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding
+from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding, MergePage, ProfilePage
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
 from cdmd.contracts.journal import Answering, Append, Divided, Feeds, Journal, JournalReplica, JournalStatistics, Revise, Take
 from cdmd.contracts.lanes import Lanes, Node
@@ -93,6 +93,7 @@ __all__ = [
     "LookingConnector",
     "Member",
     "Membership",
+    "MergePage",
     "Naming",
     "Node",
     "NotifiedConnector",
@@ -101,6 +102,7 @@ __all__ = [
     "Part",
     "Person",
     "ProfileFound",
+    "ProfilePage",
     "PullConnector",
     "PushConnector",
     "Question",

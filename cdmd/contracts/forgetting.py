@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from cdmd.models import Activity, Entry, ProfileKey, Seq
+from cdmd.models import Activity, Entry, Merge, ProfileKey, Seq
 
 Pair = tuple[str, str]
 BEGINNING: Final = Seq(-(2**62))
@@ -37,6 +37,20 @@ class ActivityPage(NamedTuple):
     orphans: Sequence[Activity]
     held: Sequence[Activity]
     last: Seq | None
+
+
+class ProfilePage(NamedTuple):
+    """Those of some consecutive profiles that were looked for, and the last one that was looked at (None: the end)."""
+
+    keys: Sequence[ProfileKey]
+    last: ProfileKey | None
+
+
+class MergePage(NamedTuple):
+    """How many of some consecutive merges are others now, and the place of the last one looked at (None: the end)."""
+
+    changed: int
+    last: int | None
 
 
 class Forgetting(Protocol):
@@ -74,6 +88,14 @@ class Forgetting(Protocol):
 
     async def revise_waiting(self, seqs: Sequence[Seq], revise: Callable[[Entry], Entry | None]) -> int:
         """The same for dead letters and parked events; what goes counts as suppressed from then on."""
+        ...
+
+    async def kept_apart(self, digests: Collection[int], *, after: ProfileKey, limit: int) -> ProfilePage:
+        """Look through ``limit`` profiles behind ``after`` for those that are kept apart because of one of ``digests``."""
+        ...
+
+    async def revise_merges(self, revise: Callable[[Merge], Merge], *, after: int, limit: int) -> MergePage:
+        """Exchange ``limit`` merges behind the place ``after`` for what ``revise`` leaves of them: the same where it is all."""
         ...
 
     async def identifiers(self, *, after: tuple[int, str], limit: int) -> list[tuple[tuple[int, str], Pair]]:

@@ -7,6 +7,8 @@ when nothing is left in free space or in a write-ahead log either.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,15 +17,17 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
+from cdmd.batches.parting import Unsaying, unnamed
 from cdmd.contracts import BEGINNING, Clock, ErasingConnector, Feeds, Journal, Naming, Source, Store
 from cdmd.daemon.erasing import Erasures
 from cdmd.daemon.requesting import EXPORTS, forget_exports
 from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import CdmdError
+from cdmd.identity.keeping_apart import digest_of
 from cdmd.kit.detached import within
 from cdmd.kit.frames import sentence
 from cdmd.kit.measures import several
-from cdmd.models import Entry, Seq, to_micros
+from cdmd.models import Entry, Merge, ProfileKey, Seq, to_micros
 from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 
 _PAGE: Final = 2_000
@@ -110,6 +114,7 @@ class Removing:
         counts["journal entries"] = await self._revise_journal(forgotten, asked)
         left = await self._connectors(forgotten, counts, asked)
         counts["dead letters and parked events"] = await self._waiting(forgotten, asked)
+        counts["others kept apart from them"] = await self._parted(asked)
         self._say(asked, "activities")
         # Theirs go last: they say how the identifiers of the others were spelt.
         counts["activities of others that named them"] = await self._in_slices(held, forgotten)
@@ -180,6 +185,40 @@ class Removing:
         async for key, value in self._journal.scan(name, b""):
             count += forgotten.in_row(key, value)
         return count
+
+    async def _parted(self, asked: Sequence[Erasure]) -> int:
+        """What splits and merges say of them beside others; until nothing is found: a rebuild may write what it read before."""
+        naming, count = self._naming(), 0
+        pairs = frozenset(pair for one in asked for mine in one.pairs for pair in (mine, *naming.digests(mine)))
+        digests = frozenset(map(digest_of, pairs))
+        self._say(asked, "what splits and merges say")
+        while found := await self._merges(partial(unnamed, pairs, digests)) + await self._profiles(digests):
+            count += found
+        return count
+
+    async def _merges(self, revise: Callable[[Merge], Merge]) -> int:
+        count, after = 0, 0
+        while True:
+            began = self._clock.monotonic()
+            page = await self._store.forgetting.revise_merges(revise, after=after, limit=_PAGE)
+            if page.last is None:
+                return count
+            count, after = count + page.changed, page.last
+            await self._rest(began)
+
+    async def _profiles(self, digests: AbstractSet[int]) -> int:
+        count, after = 0, ProfileKey(0)
+        while True:
+            began = self._clock.monotonic()
+            page = await self._store.forgetting.kept_apart(digests, after=after, limit=_PAGE)
+            if page.last is None:
+                return count
+            if page.keys:
+                unsaying = Unsaying(page.keys, digests)
+                await self._store.apply(unsaying.wanted, unsaying)
+                count += unsaying.changed
+            after = page.last
+            await self._rest(began)
 
     async def _waiting(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> int:
         self._say(asked, "dead letters and parked events")

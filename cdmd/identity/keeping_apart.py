@@ -5,6 +5,7 @@ stands in a stranger's row. Not for: limits, which keep apart what nobody has lo
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -56,6 +57,11 @@ def conflicting(parties: Sequence[Party]) -> list[int]:
             if other != place and not digests.isdisjoint(one.against):
                 found |= {place, other}
     return sorted(found)
+
+
+def unsaid(state: ProfileState, digests: AbstractSet[int]) -> list[tuple[int, int]]:
+    """What the profile is kept apart from but for what one of these stands for."""
+    return [one for one in state.apart if digests.isdisjoint(one)]
 
 
 def protected_by(states: Iterable[ProfileState]) -> dict[int, set[int]]:

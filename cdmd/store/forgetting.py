@@ -5,7 +5,7 @@ what goes, which the functions that are handed in decide.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TypeAlias
@@ -14,13 +14,14 @@ import anyio.to_thread
 import msgspec
 from typing_extensions import override
 
-from cdmd.contracts import ActivityPage, Clock, Forgetting, Hidden, Holding
+from cdmd.contracts import ActivityPage, Clock, Forgetting, Hidden, Holding, MergePage, ProfilePage
 from cdmd.models import (
     Activity,
     Count,
     DeadLetter,
     Digest,
     Entry,
+    Merge,
     Parked,
     ProfileKey,
     ProfileState,
@@ -32,7 +33,18 @@ from cdmd.store import letters
 from cdmd.store.batches import Pair, add_counts, add_totals, drop_parked, look_up
 from cdmd.store.chains import cut_out
 from cdmd.store.outgoing import erase_outgoing, of_the_hidden
-from cdmd.store.rows import activity_row, letter_row, parked_row, read_activity, read_letter, read_parked, read_profile
+from cdmd.store.rows import (
+    activity_row,
+    letter_row,
+    merge_row,
+    parked_row,
+    parted_by,
+    read_activity,
+    read_letter,
+    read_merge,
+    read_parked,
+    read_profile,
+)
 from cdmd.store.tables import Reading, Row, Tables, Write
 
 Settle: TypeAlias = Callable[[], Awaitable[bool]]
@@ -76,6 +88,19 @@ class StoredForgetting(Forgetting):
         return await self._write(forget)
 
     @override
+    async def kept_apart(self, digests: Collection[int], *, after: ProfileKey, limit: int) -> ProfilePage:
+        rows = await self._reading.rows("profiles_after", (after, limit))
+        keys = await anyio.to_thread.run_sync(_parted, rows, frozenset(digests))
+        return ProfilePage(keys, ProfileKey(rows[-1][0]) if rows else None)
+
+    @override
+    async def revise_merges(self, revise: Callable[[Merge], Merge], *, after: int, limit: int) -> MergePage:
+        rows = await self._reading.rows("merges_after", (after, limit))
+        places = await anyio.to_thread.run_sync(_others_after, rows, revise)
+        changed = await self._write(partial(_revise_merges, places, revise)) if places else 0
+        return MergePage(changed, rows[-1][0] if rows else None)
+
+    @override
     async def identifiers(self, *, after: tuple[int, str], limit: int) -> list[tuple[tuple[int, str], Pair]]:
         rows = await self._reading.rows("identifiers_after", (*after, limit))
         return [((kind, value), (name, value)) for kind, name, value in rows]
@@ -93,6 +118,24 @@ def _looked_through(rows: Sequence[Row], holding: Holding) -> ActivityPage:
         elif texts is None or any(text in row[4].lower() for text in texts):
             held.append(read_activity(row))
     return ActivityPage(orphans, held, Seq(rows[-1][0]) if rows else None)
+
+
+def _parted(rows: Sequence[Row], digests: frozenset[int]) -> list[ProfileKey]:
+    return [ProfileKey(row[0]) for row in rows if any(not digests.isdisjoint(one) for one in parted_by(row))]
+
+
+def _others_after(rows: Sequence[Row], revise: Callable[[Merge], Merge]) -> list[int]:
+    """The places of those that ``revise`` makes others."""
+    return [place for place, *row in rows if revise(one := read_merge(row)) is not one]
+
+
+def _revise_merges(places: Sequence[int], revise: Callable[[Merge], Merge], tables: Tables) -> int:
+    with tables.transaction():
+        rows = tables.rows_in("merges_at", places)
+        for place, *row in rows:
+            *_, kept, body = merge_row(revise(read_merge(row)))
+            tables.run("revise_merge", (kept, body, place))
+    return len(rows)
 
 
 def _hide(pairs: Sequence[Pair], tables: Tables) -> Hidden:

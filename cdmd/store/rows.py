@@ -67,6 +67,23 @@ class _Identified(msgspec.Struct, array_like=True, gc=False):
     identifiers: list[_Identifier] = []
 
 
+class _Parted(msgspec.Struct, array_like=True, gc=False):
+    """As much of a ``ProfileState`` as says what it is kept apart from."""
+
+    public: msgspec.Raw
+    created: msgspec.Raw
+    updated: msgspec.Raw
+    identifiers: msgspec.Raw = msgspec.Raw()
+    traits: msgspec.Raw = msgspec.Raw()
+    indicators: msgspec.Raw = msgspec.Raw()
+    members: msgspec.Raw = msgspec.Raw()
+    merged_into: msgspec.Raw = msgspec.Raw()
+    audiences: msgspec.Raw = msgspec.Raw()
+    judged: msgspec.Raw = msgspec.Raw()
+    due: msgspec.Raw = msgspec.Raw()
+    apart: list[tuple[int, int]] = []
+
+
 class _Letter(msgspec.Struct, array_like=True):
     entry: Entry
     fault: Fault
@@ -102,6 +119,7 @@ class _Delivery(msgspec.Struct, array_like=True):
 
 _HEAD: Final = msgspec.msgpack.Decoder(_Head)
 _IDENTIFIED: Final = msgspec.msgpack.Decoder(_Identified)
+_PARTED: Final = msgspec.msgpack.Decoder(_Parted)
 _ACTIVITY: Final = msgspec.msgpack.Decoder(PackedActivity)
 _LETTER: Final = msgspec.msgpack.Decoder(_Letter)
 _PARKED: Final = msgspec.msgpack.Decoder(_Parked)
@@ -156,6 +174,11 @@ def read_profiles(rows: Iterable[Sequence[Any]]) -> Profiles:
 def identifiers_in(body: bytes) -> list[_Identifier]:
     """The identifiers of the profile in a body."""
     return _IDENTIFIED.decode(body).identifiers
+
+
+def parted_by(row: Sequence[Any]) -> list[tuple[int, int]]:
+    """What the profile in (id, public, sum, body) is kept apart from (``ProfileState.apart``). Raises ``Damaged``."""
+    return _PARTED.decode(_sound(row)).apart
 
 
 def _sound(row: Sequence[Any]) -> bytes:

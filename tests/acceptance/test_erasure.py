@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from cdmd.errors import NotFound
+from cdmd.identity.keeping_apart import digest_of
 from cdmd.store.blocks import Block, unpack
 from cdmd.testing import DaemonProcess
 from tests.acceptance.test_files import wait
@@ -24,6 +25,9 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 CANARIES = (b"canary-joe", b"canary-4711", b"canary-user", b"canary-name", b"+46701740605")
 KEY = "write-key-4c1d7e0a"
 MAIL = "canary-joe@example.com"
+APART = digest_of(("email", MAIL)).to_bytes(8, "big").lower()
+"""What stands for him beside others whom a split keeps apart from him."""
+
 CONFIG = """
 [connectors.shop]
 type = "webhook"
@@ -83,6 +87,7 @@ def meet(daemon: DaemonProcess, folder: Path) -> None:
     daemon.send("/hooks/survey", {"id": MAIL})
     wait(lambda: any(row["state"] == "done" for row in daemon.ask("files")))
     daemon.settle()
+    daemon.ask("profile", "split", f"email:{MAIL}", "customer_no:ann-1", "--yes")
 
 
 def deliver(folder: Path, name: str, city: str) -> None:
@@ -97,7 +102,7 @@ def left_in(folder: Path) -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.endswith("-shm"):
-            seen = [one for one in CANARIES if one in path.read_bytes().lower()]
+            seen = [one for one in (*CANARIES, APART) if one in path.read_bytes().lower()]
             seen += [one for one in CANARIES if path.suffix == ".db" and one in _decoded(path)]
             if seen:
                 found[path.name] = seen

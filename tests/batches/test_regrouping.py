@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdmd.batches.parting import Parting
+from cdmd.batches.parting import Parting, Unsaying, unnamed
 from cdmd.batches.regrouping import Plan, Regrouping
 from cdmd.batches.sweeping import members_of
 from cdmd.config.schema import IdentitySettings
@@ -14,7 +14,7 @@ from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.identity.keeping_apart import digest_of
 from cdmd.identity.replaying import carried, replayed
 from cdmd.identity.siding import sides
-from cdmd.models import Activity, Changes, ProfileKey, ProfileState
+from cdmd.models import Activity, Changes, IdentifierState, Merge, Micros, ProfileKey, ProfileState, Seq
 from tests.batches.world import World, micros, order, rules
 
 KINDS = Kinds(IdentitySettings())
@@ -166,3 +166,32 @@ def test_a_plan_is_stale_once_its_profile_is_part_of_another() -> None:
     known.profiles[key].merged_into = 9
     assert decision(known) == Changes()
     assert decision.stale
+
+
+def test_an_erasure_takes_out_what_a_split_said_even_where_it_stands_with_neither_party() -> None:
+    world = World(rules())
+    user, mail, other = ("user_id", "u"), ("email", "f@x.se"), ("email", "g@x.se")
+    world.take(order(1, hours=1, identifiers=dict([user])), order(2, hours=2, identifiers=dict([mail])), now=2)
+    key, apart = world.owners[user], (digest_of(mail), digest_of(other))
+    world.profiles[key].apart = [apart, (digest_of(user), 7)]
+    old, mine = world.old(key), activities(world, key)
+    unsaying = Unsaying([key, ProfileKey(99)], {digest_of(other)})
+    world.write(unsaying(world.known()))
+    assert (unsaying.changed, world.profiles[key].apart) == (1, [(digest_of(user), 7)])
+    events = [carried(one, one.profile, KINDS) for one in mine if one.profile is not None]
+    stale = Plan(replayed(events, kinds=KINDS, among=[user]), [old], events, keep=True)
+    regrouping = Regrouping(stale, world.audiences, journal_id="journal", now=micros(NOW), why="rebuilt")
+    assert not regrouping(world.known()).profiles
+    assert regrouping.stale, "a rebuild that read it before does not write it again"
+
+
+def test_a_merge_says_nothing_more_of_who_is_erased() -> None:
+    mail, user = IdentifierState("email", "f@x.se", 1, 1, "shop"), IdentifierState("user_id", "u", 1, 1, "shop")
+    before = ProfileState("p", 1, 1, [mail, user], apart=[(7, 8)])
+    pair = ("email", "f@x.se")
+    merge = Merge(
+        seq=Seq(1), time=Micros(1), winner=ProfileKey(1), loser=ProfileKey(2), identifiers=[pair], rule="", before=before
+    )
+    assert unnamed({("email", "another")}, {9}, merge) is merge
+    left = unnamed({pair}, {8}, merge)
+    assert (left.identifiers, left.before.identifiers, left.before.apart) == ([], [user], [])

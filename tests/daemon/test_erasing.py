@@ -12,9 +12,12 @@ from cdmd.contracts import Append
 from cdmd.daemon.erasing import COPIED, RESTORED
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.parts import Parts
+from cdmd.daemon.rebuilding import Rebuilding
 from cdmd.daemon.running import Running
+from cdmd.daemon.splitting import Splitting
 from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import NotDurable
+from cdmd.identity.keeping_apart import digest_of
 from cdmd.models import Entry, Seq
 from tests.daemon.doubles import World, applied, record
 
@@ -234,6 +237,46 @@ async def test_activities_of_others_that_named_the_person_are_counted_apart_from
         (row,) = await completed(parts)
         reported = row.erased["activities"], row.erased["activities of others that named them"]
         assert (held.activities, held.others) == reported == (1, 1)
+
+
+@pytest.mark.parametrize("then", [(), ("merged",), ("merged", "rebuilt")])
+async def test_no_digest_stays_of_whoever_was_split_from_another(tmp_path: Path, then: Collection[str]) -> None:
+    async with World(tmp_path, SHOP).parts() as parts:
+
+        async def met(name: str, **identifiers: str) -> None:
+            one = record(name)
+            value = {**one.value, "identifiers": identifiers}
+            await parts.connectors.get("shop").source.emit([msgspec.structs.replace(one, value=value)])
+            await applied(parts)
+
+        await met("u1", user_id="u1")
+        await come(parts, JOE[1], ANN[1])
+        assert (await Splitting(parts, journal_id=parts.journal.id).split(ANN, JOE, apply=True)).applied
+        if "merged" in then:
+            await met("e9", user_id="u1", email=ANN[1])
+        if "rebuilt" in then:
+            rebuilding = Rebuilding(parts, tmp_path / "rehearsal", journal_id=parts.journal.id)
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(rebuilding.run)
+                await rebuilding.rebuild()
+                while rebuilding.now().state == "running":  # noqa: ASYNC110 - whoever asks over the socket does the same
+                    await anyio.sleep(0.001)
+                tasks.cancel_scope.cancel()
+            assert rebuilding.now().state == "done"
+        found = await parts.store.profile(*ANN, activities=0)
+        assert found is not None
+        assert [len(merge.before.apart) for merge in found.merges] == [1] * ("merged" in then)
+        digest = digest_of(JOE).to_bytes(8, "big")
+        assert _files_with(digest, tmp_path)
+        await Governing(parts).erase(JOE, by="ada")
+        (row,) = await completed(parts)
+        assert row.erased["others kept apart from them"] == 1 + ("merged" in then)
+        assert _files_with(digest, tmp_path) == []
+        assert await parts.store.profile(*ANN, activities=0) is not None
+
+
+def _files_with(text: bytes, folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]
 
 
 async def test_what_would_be_erased_says_so_where_there_is_too_much_to_look_through(

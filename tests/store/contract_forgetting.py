@@ -99,6 +99,40 @@ class ForgettingContract:
             assert ([one.seq for one in page.held], page.last) == ([4, 5], 5)
             assert (await store.forgetting.activities(ALL, after=Seq(5), limit=9)).last is None
 
+    async def test_what_profiles_and_merges_say_of_somebody_is_found_and_taken_out(self, reopen: Reopen) -> None:
+        def revise(one: Merge) -> Merge:
+            return one if one.loser == 4 else msgspec.structs.replace(one, before=profile(one.loser))
+
+        async with reopen() as store:
+            changes = applied(*range(1, 5))
+            changes.profiles[ProfileKey(2)].apart = [(7, 2**64 - 1)]
+            changes.profiles[ProfileKey(3)].apart = [(8, 9)]
+            merged = [(2, profile(2, apart=[(7, 9)])), (4, profile(4))]
+            changes.merges = [
+                Merge(
+                    seq=Seq(3), time=Micros(NOW), winner=ProfileKey(1), loser=ProfileKey(key), identifiers=[], rule="merged",
+                    before=before,
+                )
+                for key, before in merged
+            ]  # fmt: skip
+            await give(store, changes)
+            page = await store.forgetting.kept_apart({7}, after=ProfileKey(0), limit=3)
+            assert (page.keys, page.last) == ([2], 3)
+            page = await store.forgetting.kept_apart({9, 2**64 - 1}, after=ProfileKey(2), limit=9)
+            assert (page.keys, page.last) == ([3], 4)
+            assert (await store.forgetting.kept_apart({9}, after=ProfileKey(4), limit=9)).last is None
+            first = await store.forgetting.revise_merges(revise, after=0, limit=1)
+            assert (first.changed, first.last is None) == (1, False)
+            second = await store.forgetting.revise_merges(revise, after=first.last or 0, limit=9)
+            assert (second.changed, (await store.forgetting.revise_merges(revise, after=second.last or 0, limit=9)).last) == (
+                0,
+                None,
+            )
+            found = await store.profile(*owner(1), activities=0)
+            assert found is not None
+            assert [one.before.apart for one in found.merges] == [[], []]
+            assert await store.verify() == []
+
     async def test_an_activity_goes_or_becomes_what_is_left_of_it(self, reopen: Reopen) -> None:
         async with reopen() as store:
             await give(store, applied(*range(1, 7), profile_of=lambda seq: 1))

@@ -138,6 +138,15 @@ SELECT (SELECT count(*) FROM activities WHERE profile IN (SELECT id FROM profile
 -- name: merges
 SELECT seq, winner, loser, sum, body FROM merges WHERE winner IN ({}) ORDER BY id;
 
+-- name: merges_after
+SELECT id, seq, winner, loser, sum, body FROM merges WHERE id > ? ORDER BY id LIMIT ?;
+
+-- name: merges_at
+SELECT id, seq, winner, loser, sum, body FROM merges WHERE id IN ({});
+
+-- name: revise_merge
+UPDATE merges SET sum = ?, body = ? WHERE id = ?;
+
 -- name: dead_letters
 SELECT seq, connector, type, code, since, sum, body FROM dead_letters
 WHERE (:connector IS NULL OR connector = :connector)

@@ -162,6 +162,15 @@ SELECT (SELECT count(*) FROM activities WHERE profile IN (SELECT id FROM profile
 -- name: merges
 SELECT seq, winner, loser, sum, body FROM merges WHERE winner = ANY(%b::bigint[]) ORDER BY id;
 
+-- name: merges_after
+SELECT id, seq, winner, loser, sum, body FROM merges WHERE id > %s ORDER BY id LIMIT %s;
+
+-- name: merges_at
+SELECT id, seq, winner, loser, sum, body FROM merges WHERE id = ANY(%b::bigint[]);
+
+-- name: revise_merge
+UPDATE merges SET sum = %s, body = %s WHERE id = %s;
+
 -- name: dead_letters
 SELECT seq, connector, type, code, since, sum, body FROM dead_letters
 WHERE (%(connector)s::text IS NULL OR connector = %(connector)s)
