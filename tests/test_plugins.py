@@ -1,3 +1,4 @@
+import errno
 import io
 import types
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from cdmd.contracts import Extension, Source
-from cdmd.errors import ConfigInvalid, FormatFault
+from cdmd.errors import ConfigInvalid, FormatFault, SourceUnavailable
 from cdmd.hookspecs import hookimpl
 from cdmd.kit.detached import within
 from cdmd.models import Answer, Fault, Request, Route, Row
@@ -280,6 +281,38 @@ def test_what_a_plugins_format_does_wrong_is_a_fault_of_the_file(yielded: list[A
     with pytest.raises(FormatFault, match=told) as caught:
         list(form(None).rows(io.BytesIO()))
     assert "joe" not in str(caught.value)
+
+
+@pytest.mark.parametrize("trouble", [OSError(errno.EIO, "bad disk"), MemoryError(), SourceUnavailable("no table")])
+@pytest.mark.parametrize("method", ["rows", "examined"])
+def test_what_is_no_fault_of_the_file_is_passed_on_by_a_plugins_format(trouble: Exception, method: str) -> None:
+    def read(self: Any, stream: Any) -> Any:
+        yield Row(1, None, {})
+        raise trouble
+
+    form: Any = Plugins.load([Point("it", plugin(cdmd_formats=[changed(Lines, **{method: read})]))], {}).formats()["lines"]
+    with pytest.raises(type(trouble)) as caught:
+        list(getattr(form(None), method)(io.BytesIO()))
+    assert caught.value is trouble
+
+
+def test_an_error_without_a_number_is_a_librarys_and_so_a_fault_of_the_file() -> None:
+    def rows(self: Any, stream: Any) -> Any:
+        raise OSError("not a gzipped file")
+
+    form = Plugins.load([Point("it", plugin(cdmd_formats=[changed(Lines, rows=rows)]))], {}).formats()["lines"]
+    with pytest.raises(FormatFault, match="it raised OSError"):
+        list(form(None).rows(io.BytesIO()))
+
+
+def test_a_plugins_format_that_examines_need_not_say_what_a_sound_record_holds() -> None:
+    given: list[Any] = [Row(1, 1, None), Row(2, 2, {"a": object()}), Row(3, 3, None, Fault("x", "y"))]
+    examining = changed(Lines, examined=lambda self, stream: given)
+    form: Any = Plugins.load([Point("it", plugin(cdmd_formats=[examining]))], {}).formats()["lines"]
+    assert list(form(None).examined(io.BytesIO())) == given
+    given.append(Row("4", 4, None))  # type: ignore[arg-type]
+    with pytest.raises(FormatFault, match="no row"):
+        list(form(None).examined(io.BytesIO()))
 
 
 def test_a_record_of_a_plugins_format_that_cannot_be_kept_is_set_aside_alone() -> None:

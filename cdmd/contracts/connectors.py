@@ -125,7 +125,8 @@ class Format(Protocol):
         """The records of a whole, unpacked file, read as they are asked for; it blocks: for a worker thread.
 
         A record that cannot be read is a row with a fault, and the rest goes on. Memory is bounded by the settings, not by the
-        file. Raises ``FormatFault`` where the file as a whole cannot be read (a header without a wanted column, a cut end).
+        file. Raises ``FormatFault`` where the file as a whole cannot be read (a header without a wanted column, a cut end);
+        ``SourceUnavailable``, MemoryError or an OSError with its number where that is not the file's fault: it is read again.
         """
         ...
 
