@@ -32,6 +32,7 @@ Fetch: TypeAlias = Callable[[Ask, Judge], Awaitable[Outcome]]
 
 RETRY: Final = Backoff(first=2.0, cap=60.0, factor=3.0)
 _LONGEST_ASKED: Final = 86_400.0
+_LONGEST_CONDITION: Final = 1_000
 
 
 class Lost(Exception):
@@ -140,7 +141,7 @@ class Getting:
         settings = self._stream.settings.since
         if known is not None and settings is not None and settings.etag and known.request == request:
             named = {"if-none-match": known.etag, "if-modified-since": known.modified}
-            conditions = {name: text for name, text in named.items() if text}
+            conditions = {name: text for name, text in named.items() if text and _is_sendable(text)}
             ask = msgspec.structs.replace(ask, headers={**ask.headers, **conditions})
         return ask, request
 
@@ -172,3 +173,8 @@ class Getting:
             case other:
                 reason = getattr(other, "reason", "the source says nothing that can be used")
                 raise Stopped(reason, nonsense=isinstance(other, Nonsense))
+
+
+def _is_sendable(text: str) -> bool:
+    """Whether it can be sent back as it came; where it can not, it is asked without a condition."""
+    return text.isascii() and text.isprintable() and len(text) <= _LONGEST_CONDITION

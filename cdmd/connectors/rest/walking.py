@@ -26,7 +26,6 @@ from cdmd.models import from_micros, to_micros
 
 _AT_ONCE: Final = 500
 _MOST_TIMES: Final = 1_000
-_LONGEST_CONDITION: Final = 1_000
 
 
 class About(NamedTuple):
@@ -162,7 +161,7 @@ class Walk:
     def _remember(self, got: Got) -> None:
         """What makes the next request conditional; it counts once the walk has come to its end."""
         headers = got.answer.headers
-        self._conditional = (_sendable(headers.get("etag", "")), _sendable(headers.get("last-modified", "")), got.request)
+        self._conditional = (headers.get("etag", ""), headers.get("last-modified", ""), got.request)
 
     def _moved(self, edge: Edge, step: Step, got: Got, window: Window, *, began: Value | None) -> Place:
         """The place that this page allows."""
@@ -258,8 +257,3 @@ class Walk:
             moment = from_micros(int(at)) if at is not None and not isinstance(at, str) else self._stream.time(one.record.value)
             if moment is not None:
                 self._times.append(moment)
-
-
-def _sendable(text: str) -> str:
-    """What can be sent back as it came; nothing, where it can not: the next look asks without a condition."""
-    return text if text.isascii() and text.isprintable() and len(text) <= _LONGEST_CONDITION else ""

@@ -3,8 +3,10 @@
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from cdmd.connectors.rest.positions import Place
 from cdmd.errors import AnswerTooLarge, RequestFailed
 from tests.connectors.rest.api import BEGIN, Api, answer, moment
 from tests.connectors.rest.driving import CONTACTS, Driven
@@ -227,3 +229,19 @@ async def test_a_version_that_cannot_be_sent_back_is_not_asked_with(etag: bytes)
     driven = Driven(etags, api)
     assert [(await driven.look()).trouble for _ in range(3)] == [None] * 3
     assert [one.headers.get("if-none-match") for one in api.asked("/contacts")] == [None, '"good"', None]
+
+
+async def test_a_version_that_an_earlier_daemon_kept_and_that_cannot_be_sent_is_not_asked_with() -> None:
+    api = Api()
+    etags = CONTACTS.replace(
+        'since = { field = "{updated_at}", param = "updated_since", order = "asc" }', "since = { etag = true }"
+    )
+    api.prepare("/contacts", answer(200, {"results": [], "paging": {"next": {"after": ""}}}, etag='"good"'))
+    driven = Driven(etags, api)
+    await driven.look()
+    ((key, kept),) = driven.source.state.items()
+    place = msgspec.structs.replace(msgspec.msgpack.decode(kept, type=Place), etag='"\xe9"', modified="a\tb")
+    driven.source.state[key] = msgspec.msgpack.encode(place)
+    assert (await driven.look()).trouble is None
+    asked = api.asked("/contacts")[-1].headers
+    assert ("if-none-match" in asked, "if-modified-since" in asked) == (False, False)
