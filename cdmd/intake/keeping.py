@@ -4,12 +4,15 @@ Pure. Not here: the mapping (``mapping``) and where it is written.
 """
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from cdmd.kit.json_text import check_finite
 from cdmd.models import Entry, Event, Fault, Parts, encode_entry
+
+_PACK: Final = msgspec.msgpack.Encoder().encode
+_NO_PARTS: Final = Parts()
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,9 +46,8 @@ def not_storable(entry: Entry, error: Exception, *, raw: bool) -> Entry:
     event = entry.event
     fault = Fault("not_storable", f"the event holds a value that cannot be kept ({type(error).__name__})")
     kept = Kept(value=_plain(event), fallback_id=event.id) if raw else None
-    whole = _escaped if isinstance(error, OverflowError) else dumped  # the quicker one writes null for infinity
     bare = Event(id="", source=event.source, type="", received=event.received)
-    return Entry(bare, fault, whole(kept) if kept else b"", entry.brief, span=entry.span)
+    return Entry(bare, fault, dumped(kept) if kept else b"", entry.brief, span=entry.span)
 
 
 def _plain(event: Event) -> dict[str, Any]:
@@ -56,12 +58,14 @@ def _plain(event: Event) -> dict[str, Any]:
 
 
 def dumped(kept: Kept) -> bytes:
-    """JSON even for what msgspec does not write: numbers beyond 64 bits, lone surrogates (escaped)."""
+    """JSON even for what msgspec does not write: numbers beyond 64 bits, lone surrogates (escaped), NaN and the infinities."""
+    parts = kept.parts or _NO_PARTS
     try:
+        check_finite(_PACK(kept), kept.value, kept.time, kept.context, kept.beside, parts.traits, parts.data)
         return msgspec.json.encode(kept)
     except (OverflowError, ValueError, TypeError, RecursionError):
         return _escaped(kept)
 
 
 def _escaped(kept: Kept) -> bytes:
-    return json.dumps(msgspec.structs.asdict(kept), default=repr).encode()
+    return json.dumps(msgspec.to_builtins(kept, str_keys=True, enc_hook=repr)).encode()

@@ -297,6 +297,36 @@ def test_a_number_that_is_not_finite_is_a_fault_and_no_null_of_the_event(value: 
     assert b"Infinity" in entry.raw or b"NaN" in entry.raw
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"value": {"v": float("inf")}},
+        {"value": {}, "time": float("nan")},
+        {"value": {}, "beside": {"v": [float("inf")]}},
+        {"value": {}, "parts": Parts(traits={"v": float("inf")})},
+        {"value": {"n": 2**70}, "parts": Parts(data={"v": -float("inf")})},
+    ],
+)
+def test_what_fails_for_another_reason_keeps_its_number_that_is_not_finite(given: dict[str, Any]) -> None:
+    event = EventSettings(type="x", traits={"v": "{v}"})
+    kept = Record(received=NOW, fallback_id="f-1", fault=Fault("no_user", "whose?"), **given)
+    entry = mapper(event if kept.parts is None else None).decide(kept)
+    assert isinstance(entry, Entry)
+    assert b"Infinity" in entry.raw or b"NaN" in entry.raw
+    again = mapper().again(entry)
+    assert isinstance(again, Fault), "it is read again as it was, and refused as it was"
+    assert again.code == "no_user"
+
+
+def test_a_dead_letter_with_an_infinity_does_not_become_an_event_without_it_once_the_mapping_is_mended() -> None:
+    entry = mapper(EventSettings(type="{kind.name}", traits={"v": "{v}"})).decide(record({"v": float("inf"), "kind": 1}))
+    assert isinstance(entry, Entry)
+    assert entry.fault is not None
+    again = mapper(EventSettings(type="x", traits={"v": "{v}"})).again(entry)
+    assert isinstance(again, Fault)
+    assert again.code == "not_storable"
+
+
 def test_a_number_that_only_looks_like_an_infinity_in_its_bytes_is_taken() -> None:
     one = mapper(EventSettings(type="x", data={"v": "{v}"}))
     decided = one.decide(record({"v": [0xCB7FF0CB, {"w": (1.5, "x")}]}))
