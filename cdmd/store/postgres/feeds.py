@@ -183,7 +183,7 @@ class PostgresFeeds(Feeds):
                         faults.append(f"feeds: the table {name} of {connector} is not as it was written")
                 return faults
         except psycopg.Error as error:
-            return [f"the feeds cannot be read: {why(error)}"]
+            return [f"feeds: they cannot be read: {why(error)}"]
 
 
 def write_file(url: str, password: str | None, path: Path) -> int:

@@ -121,7 +121,7 @@ class PostgresStore(StoredStore):
             with closing(self._connect(read_only=True)) as connection, one_moment(connection):
                 return [f"store: {line}" for line in examine_tables(PostgresTables(connection))]
         except psycopg.Error as error:
-            return [f"the store cannot be read: {why(error)}"]
+            return [f"store: it cannot be read: {why(error)}"]
 
     @override
     async def _mapped(self, work: Awaitable[T]) -> T:
