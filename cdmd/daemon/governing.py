@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 from cdmd.batches.histories import pages
 from cdmd.batches.restricting import Restricting
-from cdmd.contracts import BEGINNING
 from cdmd.control.privacy_shapes import (
     CopyRow,
     ErasureRow,
@@ -16,6 +16,7 @@ from cdmd.control.privacy_shapes import (
     RetentionReport,
     SimulationPage,
 )
+from cdmd.daemon.mentions import mentions
 from cdmd.daemon.parts import Parts
 from cdmd.errors import NotFound
 from cdmd.models import Entry, ProfileKey, Seq, from_micros, show_time, to_micros
@@ -23,7 +24,6 @@ from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 from cdmd.privacy.screening import Pair
 
 _AT_ONCE: Final = 200
-_PAGE: Final = 2_000
 _PATIENCE: Final = 3.0
 """Seconds that others' activities are looked through for whoever asks what an erasure would remove."""
 
@@ -135,15 +135,14 @@ class Governing:
 
     async def _others(self, forgotten: Forgotten) -> int | None:
         """How many activities of others name them; None where that takes too long."""
-        clock, count, after = self._parts.clock, 0, BEGINNING
+        clock, count = self._parts.clock, 0
         ends = clock.monotonic() + _PATIENCE
-        while clock.monotonic() < ends:
-            page = await self._parts.store.forgetting.activities(forgotten.holding, after=after, limit=_PAGE)
-            if page.last is None:
-                return count
-            named = (one for one in page.held if one.seq not in forgotten.seqs)
-            count, after = count + sum(forgotten.left_of_activity(one) is not one for one in named), page.last
-        return None
+        async with aclosing(mentions(self._parts.store.forgetting, forgotten, clock)) as pages:
+            async for page in pages:
+                if clock.monotonic() >= ends:
+                    return None
+                count += len(page.named)
+        return count
 
     async def _waiting(self, forgotten: Forgotten) -> int:
         directory, count = self._parts.store.directory, 0

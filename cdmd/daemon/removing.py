@@ -8,6 +8,7 @@ when nothing is left in free space or in a write-ahead log either.
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,8 +19,9 @@ import anyio.to_thread
 import structlog
 
 from cdmd.batches.parting import Unsaying, unnamed
-from cdmd.contracts import BEGINNING, Clock, ErasingConnector, Feeds, Journal, Naming, Source, Store
+from cdmd.contracts import Clock, ErasingConnector, Feeds, Journal, Naming, Source, Store
 from cdmd.daemon.erasing import Erasures
+from cdmd.daemon.mentions import mentions, rest
 from cdmd.daemon.requesting import EXPORTS, forget_exports
 from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import CdmdError
@@ -32,10 +34,6 @@ from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 
 _PAGE: Final = 2_000
 _LETTERS: Final = 200
-_REST: Final = 1.0
-_LEAST_REST: Final = 0.002
-"""Half of the time at most: senders must not notice (tests/bench/erasure.py)."""
-
 _AFTER_FAILURE: Final = 5.0
 _BUSY: Final = 0.1
 _DRAIN: Final = 5.0
@@ -136,17 +134,13 @@ class Removing:
 
     async def _learn(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> list[Seq]:
         """Their own activities are noted; returned are others that may hold one of their identifiers."""
-        held, after = list[Seq](), BEGINNING
-        while True:
-            began = self._clock.monotonic()
-            page = await self._store.forgetting.activities(forgotten.holding, after=after, limit=_PAGE)
-            if page.last is None:
-                return held
-            forgotten.learn(page.orphans)
-            held += [one.seq for one in page.held if forgotten.left_of_activity(one) is not one]
-            after = page.last
-            self._say(asked, f"looks through the activities, up to {after}")
-            await self._rest(began)
+        held = list[Seq]()
+        async with aclosing(mentions(self._store.forgetting, forgotten, self._clock)) as pages:
+            async for page in pages:
+                forgotten.learn(page.orphans)
+                held += page.named
+                self._say(asked, f"looks through the activities, up to {page.last}")
+        return held
 
     async def _revise_journal(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> int:
         count, after = 0, Seq(0)
@@ -157,7 +151,7 @@ class Removing:
                 return count
             count, after = count + changed, last
             self._say(asked, f"journal, up to {after} of {self._journal.head}")
-            await self._rest(began)
+            await rest(self._clock, began)
 
     async def _connectors(self, forgotten: Forgotten, counts: Counter[str], asked: Sequence[Erasure]) -> list[str]:
         """What connectors keep beside their events; what is found there afterwards is said."""
@@ -204,7 +198,7 @@ class Removing:
             if page.last is None:
                 return count
             count, after = count + page.changed, page.last
-            await self._rest(began)
+            await rest(self._clock, began)
 
     async def _profiles(self, digests: AbstractSet[int]) -> int:
         count, after = 0, ProfileKey(0)
@@ -218,7 +212,7 @@ class Removing:
                 await self._store.apply(unsaying.wanted, unsaying)
                 count += unsaying.changed
             after = page.last
-            await self._rest(began)
+            await rest(self._clock, began)
 
     async def _waiting(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> int:
         self._say(asked, "dead letters and parked events")
@@ -230,7 +224,7 @@ class Removing:
                 theirs = [one.seq for one in rows if _is_other(forgotten, one.entry)]
                 if theirs:
                     count += await self._store.forgetting.revise_waiting(theirs, forgotten.left_of)
-                await self._rest(began)
+                await rest(self._clock, began)
         return count
 
     async def _in_slices(self, seqs: Sequence[Seq], forgotten: Forgotten) -> int:
@@ -239,7 +233,7 @@ class Removing:
             began = self._clock.monotonic()
             some = ordered[start : start + _LETTERS]
             count += await self._store.forgetting.revise_activities(some, forgotten.left_of_activity)
-            await self._rest(began)
+            await rest(self._clock, began)
         return count
 
     # ---- to its end ----------------------------------------------------------------------------------------------------
@@ -275,9 +269,6 @@ class Removing:
 
     def _say(self, asked: Sequence[Erasure], what: str) -> None:
         self.progress = f"erasing {len(asked)} {'person' if len(asked) == 1 else 'people'}: {what}"
-
-    async def _rest(self, began: float) -> None:
-        await self._clock.sleep(max(_LEAST_REST, (self._clock.monotonic() - began) * _REST))
 
 
 def _is_other(forgotten: Forgotten, entry: Entry) -> bool:

@@ -1,5 +1,6 @@
 """Erasures in the running daemon: in force when they are answered, and complete in the end, whatever goes wrong between."""
 
+import threading
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import anyio
 import msgspec
 import pytest
 
-from cdmd.contracts import Append
+from cdmd.contracts import Append, Clock, Holding
 from cdmd.daemon.erasing import COPIED, RESTORED
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.parts import Parts
@@ -18,7 +19,8 @@ from cdmd.daemon.splitting import Splitting
 from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import NotDurable
 from cdmd.identity.keeping_apart import digest_of
-from cdmd.models import Entry, Seq
+from cdmd.models import Activity, Entry, Seq
+from cdmd.privacy.erasure import Forgotten
 from tests.daemon.doubles import World, applied, record
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +33,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cdmd.daemon.removing._AFTER_FAILURE", 0.01)
     monkeypatch.setattr("cdmd.daemon.removing._PATIENCE", 0.2)
     monkeypatch.setattr("cdmd.daemon.removing._PAGE", 2)
+    monkeypatch.setattr("cdmd.daemon.mentions._PAGE", 2)
 
 
 async def come(parts: Parts, *emails: str, start: int = 1) -> None:
@@ -287,6 +290,27 @@ async def test_what_would_be_erased_says_so_where_there_is_too_much_to_look_thro
         await come(parts, JOE[1])
         held = await Governing(parts).holdings(JOE)
         assert (held.activities, held.others) == (1, None)
+
+
+async def test_what_is_looked_through_holds_up_nobody_who_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, rests, decide = set[int](), list[float](), Forgotten.left_of_activity
+
+    def deciding(self: Forgotten, one: Activity) -> Activity | None:
+        threads.add(threading.get_ident())
+        return decide(self, one)
+
+    async def resting(clock: Clock, began: float) -> None:
+        rests.append(began)
+
+    async with World(tmp_path, SHOP).parts() as parts:
+        await come(parts, JOE[1], *[ANN[1]] * 7)
+        monkeypatch.setattr(Forgotten, "left_of_activity", deciding)
+        monkeypatch.setattr(Forgotten, "holding", property(lambda self: Holding(None)))
+        monkeypatch.setattr("cdmd.daemon.mentions.rest", resting)
+        assert (await Governing(parts).holdings(JOE)).others == 0
+        assert threads
+        assert threading.get_ident() not in threads, "each is decided beside the loop"
+        assert len(rests) == 4, "one after each page"
 
 
 async def test_what_would_be_erased_counts_no_digest_that_never_arrived(tmp_path: Path) -> None:
