@@ -32,11 +32,11 @@ class NotJson(ValueError):
         self.code, self.message = code, message
 
 
-def decode_json(body: bytes, *, max_depth: int = 100) -> Any:
+def decode_json(body: bytes, *, max_depth: int = 100, wide: bool = False) -> Any:
     """The value that ``body`` (UTF-8) spells; raises ``NotJson``.
 
     Codes: ``invalid_json``, ``invalid_utf8``, ``too_deep`` (more than ``max_depth`` nested arrays and objects),
-    ``number_out_of_range``.
+    ``number_out_of_range`` (with ``wide`` only for what Python's own numbers cannot hold, and integers of thousands of digits).
     """
     try:
         value = _DECODE(body[3:] if body.startswith(_BOM) else body)
@@ -48,7 +48,7 @@ def decode_json(body: bytes, *, max_depth: int = 100) -> Any:
         raise _malformed(fault, empty=not body.strip()) from None
     like = body.translate(_LIKE)
     if like.count(b"{") > max_depth or like.find(_LONG_NUMBER) >= 0:  # "in" asks for a buffer and takes half as long again
-        inspect(value, max_depth=max_depth)
+        inspect(value, max_depth=max_depth, wide=wide)
     return value
 
 
@@ -63,14 +63,14 @@ def _malformed(fault: Exception, *, empty: bool) -> NotJson:
     return NotJson("invalid_json", cut if "truncated" in reason else reason)
 
 
-def inspect(root: Any, *, max_depth: int = 100) -> None:
-    """Raise ``NotJson`` for what is nested too deep, or holds an integer beyond 64 bits: exact, level by level.
+def inspect(root: Any, *, max_depth: int = 100, wide: bool = False) -> None:
+    """Raise ``NotJson`` for what is nested too deep, or, unless ``wide``, an integer beyond 64 bits: exact, level by level.
 
     For what was decoded otherwise; here it is only called where a cheap count cannot rule the faults out.
     """
     level, depth = [root], 0
     while level:
-        for value in level:
+        for value in () if wide else level:
             if type(value) is int and not _LEAST <= value <= _GREATEST:
                 raise NotJson("number_out_of_range", "an integer does not fit into 64 bits; send it as text")
         containers = [value for value in level if type(value) is dict or type(value) is list]

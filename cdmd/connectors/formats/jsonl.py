@@ -19,7 +19,10 @@ class JsonlSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Jsonl:
-    """Records are the lines that are not blank; a line that is no JSON object is a row with a fault."""
+    """Records are the lines that are not blank; a line that is no JSON object is a row with a fault.
+
+    A whole number of any size is none: only where it is to be kept.
+    """
 
     name: ClassVar[str] = "jsonl"
     lines: ClassVar[bool] = True
@@ -42,7 +45,7 @@ class Jsonl:
 
 def _row(number: int, place: int, line: bytes) -> Row:
     try:
-        value = decode_json(line)
+        value = decode_json(line, wide=True)
     except NotJson as error:
         fault = Fault(error.code, f"the line is no JSON that can be taken: {error.message}")
     else:

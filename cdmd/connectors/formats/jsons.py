@@ -63,7 +63,7 @@ def _fault(value: Any, openings: int) -> Fault | None:
         return Fault("not_an_object", "the record is JSON, but no object")
     try:
         if openings > _DEEPEST:  # it may be nested so deep
-            inspect(value, max_depth=_DEEPEST)
+            inspect(value, max_depth=_DEEPEST, wide=True)
     except NotJson as error:
         return Fault(error.code, f"the record is no JSON that can be taken: {error.message}")
     return unkept(value)

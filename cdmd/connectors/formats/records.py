@@ -7,6 +7,7 @@ only those that are new, and one that cannot be read is set aside exactly as it 
 import codecs
 import csv
 import io
+import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
@@ -39,14 +40,22 @@ _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
 def unkept(value: Any) -> Fault | None:
-    """The fault of a record with a value that nothing further on could keep: half a surrogate pair, a number beyond 64 bits."""
+    """The fault of a record with a text that nothing further on could read: half a surrogate pair.
+
+    A whole number may have any size: the mapping refuses one beyond 64 bits where it is to be kept, and nothing else does.
+    """
     try:
-        _ENCODE(value)
-    except OverflowError:
-        return Fault("number_out_of_range", "a whole number of the record does not fit into 64 bits; send it as text")
+        _encode(value)
     except UnicodeEncodeError:
         return Fault("invalid_text", "a text of the record holds half of a surrogate pair")
     return None
+
+
+def _encode(value: Any) -> None:
+    try:
+        _ENCODE(value)
+    except OverflowError:
+        json.dumps(value, ensure_ascii=False).encode()
 
 
 def encoding_of(name: str) -> str:

@@ -226,7 +226,7 @@ class Comparing:
         kind, place, ordinal = Kind(self._kinds[at]), self.places[at], self._ordinals[at]
         key = bytes(self._keys[at * WIDTH : (at + 1) * WIDTH])
         if kind == Kind.FAULTY or row.value is None:
-            fault = row.fault or Fault("no_key", f"the record lacks a key column ({', '.join(digests.key)})")
+            fault = row.fault or Fault("no_key", f"the record has no key that can be kept ({', '.join(digests.key)})")
             return Candidate(Kind.FAULTY, msgspec.structs.replace(row, fault=fault), NOBODY, ordinal, b"", b"", b"", b"")
         if kind == Kind.TWICE:
             fault = Fault("duplicate_key", "the record's key came before in this register; only the first one counts")

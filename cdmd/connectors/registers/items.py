@@ -5,14 +5,10 @@ Not here: what they are compared with (``comparing``).
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-import msgspec
-
-from cdmd.connectors.registers.rows import Digests
+from cdmd.connectors.registers.rows import Digests, in_bytes
 from cdmd.models import Row
-
-_ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class Items(Protocol):
@@ -97,7 +93,7 @@ class _Rows:
         next(islice(self._rows, count, count), None)
 
     def digests(self, items: Sequence[Any], digests: Digests) -> list[bytes | None]:
-        return [None if item.value is None else digests.line(_ENCODE(self._counted(item.value))) for item in items]
+        return [None if item.value is None else digests.line(in_bytes(self._counted(item.value))) for item in items]
 
     def _counted(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         return {name: one for name, one in value.items() if name not in self._ignore} if self._ignore else value

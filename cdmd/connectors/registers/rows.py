@@ -4,7 +4,9 @@ A digest names nobody without the daemon's key. The key columns are kept as they
 when it is gone. Pure; nothing here reads or writes.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -37,6 +39,14 @@ class Block(msgspec.Struct, array_like=True):
     status: bytes
     fields: bytes
     texts: list[bytes]
+
+
+def in_bytes(value: Any) -> bytes:
+    """What is compared of a value: the same bytes for the same one, also where MessagePack has no form for its numbers."""
+    try:
+        return _ENCODE(value)
+    except OverflowError:
+        return json.dumps(value, sort_keys=True).encode()
 
 
 def pack(block: Block) -> bytes:
@@ -73,12 +83,14 @@ class Digests:
 
     def record(self, value: Mapping[str, Any]) -> bytes:
         """8 bytes of the compared columns of a record."""
-        return self.line(_ENCODE([value.get(name) for name in self.columns]))
+        return self.line(in_bytes([value.get(name) for name in self.columns]))
 
     def text(self, value: Mapping[str, Any]) -> bytes | None:
-        """The key columns' values, packed; None where one is missing or empty."""
+        """The key columns' values, packed; None where one is missing or empty, or is a number beyond 64 bits."""
         values = [value.get(name) for name in self.key]
-        return None if any(one is None or one == "" for one in values) else _ENCODE(values)
+        with suppress(OverflowError):
+            return None if any(one is None or one == "" for one in values) else _ENCODE(values)
+        return None
 
     def of_key(self, text: bytes) -> bytes:
         """8 bytes of ``text``, which is what a row is known by."""
@@ -96,7 +108,7 @@ class Digests:
                 found.append(_NOTHING)
                 continue
             if type(one) is not str:
-                found.append(blake2b(secret + _ENCODE(one), digest_size=FIELD).digest())
+                found.append(blake2b(secret + in_bytes(one), digest_size=FIELD).digest())
                 continue
             # Most columns have few values; of a column that names people all differ, and the cache is emptied soon enough.
             kept = cache.get((name, one))

@@ -1,6 +1,7 @@
 """What an answer of the source means for a walk: a page with its records, or why there is none. Sentences quote no content."""
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -25,12 +26,13 @@ from cdmd.errors import FormatFault, TemplateFault
 from cdmd.kit.json_text import NotJson, decode_json
 from cdmd.kit.templates import Template
 from cdmd.kit.unpacking import Bounds, unpacked
-from cdmd.models import Row
+from cdmd.models import Fault, Row
 
 _WHOLE: Final = frozenset((200, 201, 202, 203, 206))
 _LARGE: Final = 256 * 1024
 _PACKED: Final = (b"PK\x03\x04", b"\x1f\x8b")
 _MOST_JUDGED: Final = 1024 * 1024
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
 _VERDICTS: Final = ("fatal", "ignore", "restart", "retry")
 
 
@@ -124,7 +126,7 @@ class Answering:
     def _from_rows(self, raw: Raw) -> Read:
         assert self._format is not None  # noqa: S101 - asked only where there is one
         try:
-            rows = list(self._format.rows(io.BytesIO(raw.body)))
+            rows = [_comparable(row) for row in self._format.rows(io.BytesIO(raw.body))]
         except FormatFault as fault:
             return Nonsense(f"the answer cannot be read: {fault}")
         whole = [row.value for row in rows if row.fault is None]
@@ -159,6 +161,16 @@ def opened(body: bytes, *, largest: int) -> bytes:
     """The one file of a zip, or what was packed by gzip. Raises ``FormatFault``; at most ``largest`` bytes come out."""
     with unpacked(io.BytesIO(body), bounds=Bounds(max_bytes=largest)) as content:
         return content.read()
+
+
+def _comparable(row: Row) -> Row:
+    """The row, or its fault where it holds a number that no content can be compared with."""
+    try:
+        _ENCODE(row.value)
+    except OverflowError:
+        fault = Fault("number_out_of_range", "a whole number of the record does not fit into 64 bits")
+        return Row(row.number, row.line, None, fault, json.dumps(row.value).encode())
+    return row
 
 
 def _holds(sign: Template, document: Any) -> bool:

@@ -360,6 +360,21 @@ async def test_a_row_without_its_key_is_set_aside() -> None:
     assert supplier.source.faults[0][1].code == "no_key"
 
 
+async def test_a_number_beyond_64_bits_is_compared_and_refused_only_where_it_would_be_kept() -> None:
+    def lines(*huge: int, first: int = 0) -> bytes:
+        return b"".join(b'{"no": %d, "email": "a@x", "n": [%d]}\n' % (no, n) for no, n in enumerate(huge, first))
+
+    mapping = EventSettings(type="customer.{change}", identifiers={"customer_no": "{no}"})
+    supplier = Supplier(chosen=ChosenFormat(Jsonl, JsonlSettings()), mapping=mapping, max_removed="100%")
+    assert (await supplier.apply(lines(1, 10**25, 10**26))).added == 3
+    assert (await supplier.apply(lines(1, 10**25, 10**26 + 1))).changed == 1
+    assert (await supplier.apply(lines(10**25, 10**26 + 1, first=1))).removed == 1
+    outcome = await supplier.apply(lines(10**25, first=1) + b'{"no": 99999999999999999999}\n')
+    assert (outcome.rejected, outcome.held) == (1, 1), "its key cannot be kept, so nobody knows whose row it is"
+    keeping = Supplier(chosen=supplier.chosen)
+    assert (await keeping.apply(lines(1, 10**25))).rejected == 1
+
+
 async def test_a_key_of_several_columns() -> None:
     supplier = Supplier(key=["no", "email"])
     await supplier.apply(b"no,email,x\n1,a@x.se,1\n1,b@x.se,1\n")

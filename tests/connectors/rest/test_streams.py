@@ -302,6 +302,7 @@ fatal_if = "{error.code == 'CLOSED'}", restart_if = "{error.code == 'GONE'}", re
     [
         ('{ type = "csv" }', b"id,updated_at\na,2026-01-01T00:00:00Z\nb,2026-01-01T00:00:01Z\n", ["a", "b"]),
         ('{ type = "jsonl" }', b'{"id":"a","updated_at":"2026-01-01T00:00:00Z"}\n{"id":\n', ["a"]),
+        ('{ type = "jsonl" }', b'{"id":"a","updated_at":"2026-01-01T00:00:00Z"}\n{"id":"b","n":99999999999999999999}\n', ["a"]),
         ('{ type = "xml", record = "c" }', b"<r><c><id>a</id><updated_at>2026-01-01T00:00:00Z</updated_at></c></r>", ["a"]),
     ],
 )
