@@ -80,8 +80,8 @@ def _held(connector: str) -> Mapping[str, Any]:
 
 
 def _tell(command: str, connector: str, held: Mapping[str, Any], *, as_json: bool) -> None:
-    # By its content: another register may have come in its place by now, under the same name.
-    body = {"names": [held.get("sha256", held["name"])], "connector": connector}
+    # By its run: another register may have come in its place by now, of the same name, or the same one again after another.
+    body = {"names": [held.get("run", held["name"])], "connector": connector}
     tell(client().post(f"/v1/shelves/snapshots/{command}", body, timeout=600.0), as_json=as_json)
 
 

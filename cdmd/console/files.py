@@ -41,7 +41,7 @@ async def ask_again(asking: Asking, form: Form) -> Question:
 
 async def _held(asking: Asking, form: Form) -> dict[str, str]:
     rows = await asking.get("/v1/shelves/snapshots", {"connector": needed(form, "connector"), "state": "held"})
-    found: dict[str, str] | None = next((row for row in rows if row.get("sha256", row["name"]) == needed(form, "name")), None)
+    found: dict[str, str] | None = next((row for row in rows if row.get("run", row["name"]) == needed(form, "name")), None)
     if found is None:
         raise NotFound("no removals of that register wait for approval any more")
     return found

@@ -72,17 +72,21 @@ class Registering:
             "held": applied.held,
             "reason": applied.reason or None,
             "sha256": applied.digest.hex(),
+            "run": applied.run.hex(),
         }
         return [{**row, **applied.counts}]
 
     async def command(self, command: str, source: Source, *, names: Sequence[str]) -> int:
-        """Remove what is held, or keep it; how many rows. The name must be the register's that holds it, or its SHA-256."""
+        """Remove what is held, or keep it; how many rows.
+
+        The name must be the ``run`` that was shown (the same content that came again may hold other rows), or the register's.
+        """
         if self._lock.locked():
             raise BadArguments("a register is being applied now; look again when it is done: cdmctl snapshot")
         async with self._lock:
             register = Register(self._how, source=source, emit=partial(durable, source))
             applied = await register.applied()
-            if applied is None or list(names) not in ([applied.name], [applied.digest.hex()]):
+            if applied is None or list(names) not in ([applied.run.hex()], [applied.name]):
                 raise NotFound("there is no such register any more; cdmctl snapshot shows the one that was applied last")
             return await (register.approve() if command == "approve" else register.reject())
 

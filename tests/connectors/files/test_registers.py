@@ -170,11 +170,26 @@ async def test_what_was_looked_at_is_approved_and_not_what_came_in_its_place_by_
         await watch.settled()
         said(watch.source)
         with pytest.raises(NotFound, match="no such register any more"):
-            await watch.watcher.command("snapshots", "approve", watch.source, names=[looked_at["sha256"]])
+            await watch.watcher.command("snapshots", "approve", watch.source, names=[looked_at["run"]])
         assert said(watch.source) == []
         now = await snapshot(watch)
         assert (looked_at["name"], looked_at["held"]) == (now["name"], 40)
-        assert await watch.watcher.command("snapshots", "approve", watch.source, names=[now["sha256"]]) == now["held"] == 80
+        assert await watch.watcher.command("snapshots", "approve", watch.source, names=[now["run"]]) == now["held"] == 80
+
+
+async def test_what_was_looked_at_is_not_approved_where_its_content_came_again_after_another(tmp_path: Path) -> None:
+    file = tmp_path / "customers.csv"
+    async with driven(watching(tmp_path), kept()) as watch:
+        shown = []
+        for numbers in (range(1, 101), range(1, 61), range(1, 201), range(1, 61)):
+            file.write_bytes(register(*numbers))
+            await watch.settled()
+            shown.append(await snapshot(watch))
+        looked_at, now = shown[1], shown[3]
+        assert (looked_at["sha256"], looked_at["held"], now["held"]) == (now["sha256"], 40, 140)
+        with pytest.raises(NotFound, match="no such register any more"):
+            await watch.watcher.command("snapshots", "approve", watch.source, names=[looked_at["run"]])
+        assert await watch.watcher.command("snapshots", "approve", watch.source, names=[now["run"]]) == 140
 
 
 @pytest.mark.parametrize("durable", [False, True])
