@@ -1,7 +1,8 @@
 """What must hold of a cluster after whatever was done to it, once all is up again; what does not comes back in sentences."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +13,8 @@ from tests.cluster.servers import eventually
 from tests.store.postgres import Database
 
 GONE: Final = "gone{}@example.com"
+_KNOWN: Final = ("store_apply_failed", "pipeline_read_failed", "loop_blocked")
+"""What may be an error while servers are away and processes stand still."""
 _BECAME: Final = ("applied", "repeats", "filtered", "suppressed", "dead_letters", "parked", "backlog")
 
 
@@ -28,14 +31,17 @@ class Truth(NamedTuple):
         return [one for one in self.orders if one.get("email") not in self.erased]
 
 
-def shortcomings(one: DaemonProcess, database: Database, truth: Truth, *, seconds: float = 90.0) -> list[str]:
-    """All of it. ``one`` is a node that can be asked."""
+def shortcomings(anyone: Callable[[], DaemonProcess], database: Database, truth: Truth, *, seconds: float = 90.0) -> list[str]:
+    """All of it. ``anyone`` finds a node that can be asked: at first one may find that another leads, and end."""
     found, until = list[str](), monotonic() + seconds
     for what, look in _RESTING.items():
         try:
-            eventually(lambda look=look: look(one, database, truth), lambda left: not left, seconds=max(1, until - monotonic()))
+            eventually(
+                lambda look=look: look(anyone(), database, truth), lambda left: not left, seconds=max(1, until - monotonic())
+            )
         except TimeoutError as error:
             found.append(f"{what}: {error}")
+    one = anyone()
     return [*found, *_events(database, truth), *_customers(one, truth), *_told(truth), *_sums(one), *_verified(one)]
 
 
@@ -66,11 +72,15 @@ def _not_brought(_: DaemonProcess, database: Database, truth: Truth) -> Any:
 def _warned(one: DaemonProcess, _: Database, __: Truth) -> Any:
     found = _status(one)
     rows = {row["name"]: row["state"] for row in found.get("connectors", []) if row["state"] not in {"running", "waiting"}}
-    return found["warnings"] or rows
+    ill = {row["name"]: row["state"] for row in found.get("targets", []) if row["state"] != "active"}
+    return found["warnings"] or rows or ill
 
 
 def _erasing(one: DaemonProcess, _: Database, __: Truth) -> Any:
-    return [row["state"] for row in one.control.get("/v1/erasures") if row["state"] != "complete"]
+    try:
+        return [row["state"] for row in one.control.get("/v1/erasures") if row["state"] != "complete"]
+    except (CdmdError, OSError) as error:
+        return repr(error)
 
 
 _RESTING: Final[dict[str, Any]] = {
@@ -143,3 +153,11 @@ def _sums(one: DaemonProcess) -> Iterator[str]:
 
 def _verified(one: DaemonProcess) -> Iterator[str]:
     yield from one.control.post("/v1/verify", timeout=600)["problems"]
+
+
+def said(log: Path) -> list[str]:
+    """What a node says that is a fault of its own, whatever is done to it."""
+    lines = log.read_text().splitlines()
+    errors = [line for line in lines if '"level":"error"' in line or '"level":"critical"' in line]
+    unknown = [line for line in errors if not any(f'"event":"{known}"' in line for known in _KNOWN)]
+    return [*unknown, *(line for line in lines if "fault of its own" in line or line.startswith("Traceback"))][:3]

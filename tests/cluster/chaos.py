@@ -26,7 +26,7 @@ from cdmd.testing import DaemonProcess
 from tests.acceptance.daemons import ROOT
 from tests.acceptance.served_api import ServedApi
 from tests.acceptance.test_deliveries import Receiver, target
-from tests.cluster.afterwards import GONE, Truth, shortcomings
+from tests.cluster.afterwards import GONE, Truth, said, shortcomings
 from tests.cluster.living import CONFIG, Node, Sender
 from tests.cluster.servers import NatsServer, eventually, free_port
 from tests.connectors.rest.api import Api
@@ -35,7 +35,15 @@ from tests.store.postgres import Database, running
 OTHERWISE: Final = '[indicators.more]\non = ["order.*"]\n'
 NODES: Final = ("one", "two", "three")
 CONNECTORS: Final = ("inbox", "files", "api")
-ROLES: Final = ("process", "pull,process,deliver", "process,deliver", "pull,deliver")
+ROLES: Final = (
+    ("all", "process"),
+    ("all", "pull,process,deliver"),
+    ("all", "pull,deliver"),
+    ("ingest,process", "pull,process,deliver"),
+    ("ingest,pull", "process,deliver"),
+    ("ingest", "pull,process,deliver"),
+)
+"""Of the two of whom one leads, and of the third."""
 KINDS: Final = {
     "kill": 4, "stop": 2, "freeze": 4, "postgres-killed": 2, "postgres-stopped": 1, "postgres-frozen": 1, "nats-killed": 3,
     "nats-frozen": 1, "reload": 1, "differs": 1, "hold": 2, "erase": 3, "rebuild": 1, "verify": 1, "receiver-ill": 1,
@@ -83,8 +91,8 @@ class Chaos:
         ports = [free_port() for _ in NODES]
         self._told = {name: self._config(port, api.url, hook) for name, port in zip(NODES, ports, strict=True)}
         self.nodes: dict[str, Node] = {}
-        roles = ("all", "all", self.chance.choice(ROLES))
-        for name, role in zip(NODES, roles, strict=True):
+        two, three = self.chance.choice(ROLES)
+        for name, role in zip(NODES, (two, two, three), strict=True):
             (folder / name).mkdir()
             plugins = {"hurrying": "tests.cluster.counting_plugin"} if hurried else {}
             options = ("--role", role)
@@ -211,7 +219,8 @@ def trial(folder: Path, *, seconds: float, seed: int, hurried: bool = False) -> 
         sent = [order for sender in chaos.senders for order in sender.sent]
         truth = Truth(sent, chaos.erased, chaos.rows, len(chaos.api.contacts), chaos.receiver.got)
         sys.stdout.write(f"  {len(sent)} sent, all acknowledged: {not any(map(threading.Thread.is_alive, chaos.senders))}\n")
-        found = [*chaos.findings, *shortcomings(chaos.anyone(), chaos.database, truth)]
+        found = [*chaos.findings, *shortcomings(chaos.anyone, chaos.database, truth)]
+        found += [f"{name} said {line}" for name, node in chaos.nodes.items() for line in said(node.daemon.log_file)]
         found += [f"{name} ended with {node.exits}" for name, node in chaos.nodes.items() if {*node.exits} - {0, 1, -9, -15}]
         return found
 
