@@ -164,6 +164,13 @@ class ForgettingContract:
             assert (await store.totals()).activities == 0
             assert await store.verify() == []
 
+    async def test_an_erasure_that_is_under_way_is_no_damage(self, reopen: Reopen) -> None:
+        """Somebody's profile goes first, and what they did after it."""
+        async with reopen() as store:
+            await give(store, applied(1, 2, 3, profile_of=lambda seq: 1))
+            await store.forgetting.hide([owner(1)])
+            assert await store.verify() == []
+
     async def test_what_waits_goes_and_counts_as_suppressed_or_becomes_what_is_left_of_it(self, reopen: Reopen) -> None:
         async with reopen() as store:
             await give(store, burying(dead(1), dead(2), dead(3)))

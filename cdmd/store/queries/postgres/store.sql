@@ -157,7 +157,8 @@ WITH ahead (seq, profile) AS (
     SELECT before, profile FROM activities WHERE before IS NOT NULL
 )
 SELECT (SELECT count(*) FROM activities WHERE profile IN (SELECT id FROM profiles))
-    - (SELECT count(DISTINCT a.seq) FROM ahead JOIN activities AS a ON a.seq = ahead.seq AND a.profile = ahead.profile);
+    - (SELECT count(DISTINCT a.seq) FROM ahead JOIN activities AS a ON a.seq = ahead.seq AND a.profile = ahead.profile
+        WHERE a.profile IN (SELECT id FROM profiles));
 
 -- name: merges
 SELECT seq, winner, loser, sum, body FROM merges WHERE winner = ANY(%b::bigint[]) ORDER BY id;
