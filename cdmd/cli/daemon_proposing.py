@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from cdmd.cli.daemon_sampling import sampled
-from cdmd.cli.loading import load_all
+from cdmd.cli.loading import lift_bounds, load_all
 from cdmd.connectors.probing import Guess, as_toml, probe
 from cdmd.connectors.probing.values import identifiers, texts_of
 from cdmd.contracts import SamplingConnector
@@ -23,6 +23,7 @@ _MOST: Final = 40
 
 def proposed(file: Path, *, limit: int) -> RecordingSource:
     """The file's first events as its proposal, which goes to stderr, would bring them. Raises ``CdmdError``."""
+    lift_bounds()
     try:
         guess = probe(file)
     except (FormatFault, OSError) as error:

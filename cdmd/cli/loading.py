@@ -1,7 +1,9 @@
 """Plugins and configuration as the commands load them: plugins first, because they bring connector types."""
 
+import csv
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
@@ -38,11 +40,17 @@ class Loaded(NamedTuple):
         return _load(self.path, self.plugins, self.environment, make_token=False)
 
 
+def lift_bounds() -> None:
+    """Let a field of CSV be as large as its record, which is what is bounded: the library's bound is the process's own."""
+    csv.field_size_limit(sys.maxsize)
+
+
 def load_all(path: Path | None, *, make_token: bool = False, alone: str | None = None) -> Loaded:
     """Load plugins and configuration; ``make_token`` makes the default connector's token. Raises ConfigInvalid.
 
-    With ``alone`` only that connector is loaded, and a secret that cannot be read is no mistake.
+    With ``alone`` only that connector is loaded, and a secret that cannot be read is no mistake. Bounds are lifted.
     """
+    lift_bounds()
     environment = dict(os.environ)
     tables, private = plugin_tables(path, environment), private_places(path, environment)
     plugins = Plugins.load(

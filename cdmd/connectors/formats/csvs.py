@@ -1,6 +1,7 @@
 """CSV in any dialect and encoding, one record at a time: RFC 4180 and what spreadsheets and old systems make of it.
 
-Columns are known by name. Records without any value (blank lines) are passed over and have no number.
+Columns are known by name. Records without any value (blank lines) are passed over and have no number. A field may be as large
+as its record, within the library's own bound, which is one for the whole process (``cdmd.cli.loading`` lifts it).
 """
 
 import csv
@@ -67,8 +68,6 @@ class Csv:
         self._columns = Columns(settings)
         try:
             self._encoding = encoding_of(settings.encoding)
-            # A field may be as large as its record. The library's own bound is one for the whole process, so it only grows.
-            csv.field_size_limit(max(csv.field_size_limit(), settings.max_record.bytes))
             csv.reader([], strict=True, **_dialect(settings, settings.delimiter or ","))
         except (LookupError, TypeError, ValueError) as error:
             raise ConfigInvalid([f"format: {error}"]) from error

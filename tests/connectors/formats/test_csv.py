@@ -1,11 +1,14 @@
 import csv
 import io
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdmd.cli.loading import lift_bounds, load_all
 from cdmd.connectors.formats.csvs import Csv, CsvSettings
 from cdmd.errors import ConfigInvalid, FormatFault
 from cdmd.kit.quantities import Size
@@ -237,9 +240,27 @@ def test_no_bytes_make_it_fail_otherwise_than_with_a_fault(noise: bytes, dialect
     assert [row.number for row in found] == list(range(1, len(found) + 1))
 
 
-def test_a_field_may_be_as_large_as_its_record() -> None:
-    (value,) = values(b"a,b\n1," + b"x" * 300_000 + b"\n")
+@pytest.fixture
+def bound() -> Iterator[int]:
+    """The library's own, of the whole process."""
+    before = csv.field_size_limit(2**17)
+    yield 2**17
+    csv.field_size_limit(before)
+
+
+def test_a_field_may_be_as_large_as_its_record_within_the_bound_of_the_process_which_no_reader_touches(bound: int) -> None:
+    content = b"a,b\n1," + b"x" * 300_000 + b"\n"
+    assert faults(content) == [(1, "bad_quotes")]
+    assert csv.field_size_limit() == bound
+    lift_bounds()
+    (value,) = values(content)
     assert len(value["b"]) == 300_000
+
+
+def test_commands_lift_the_bound_where_they_load_what_reads_files(bound: int, tmp_path: Path) -> None:
+    (config := tmp_path / "cdmd.toml").write_text(f'[daemon]\nstate_dir = "{tmp_path}"\n')
+    load_all(config)
+    assert csv.field_size_limit() > bound
 
 
 @pytest.mark.parametrize("count", ["9" * 5_000, "\u00b2", "1" + "0" * 30])
