@@ -1,4 +1,4 @@
-"""``verify`` for the store: SQLite's own check, every row's checksum, and the running totals against the rows.
+"""``verify`` for the store: SQLite's own check, every row's checksum, whose identifiers are, and the running totals.
 
 It reads everything and blocks: for a thread or a command, on a connection of its own.
 """
@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from cdmd.errors import Damaged
+from cdmd.models import ProfileState
+from cdmd.store.batches import owners_of
 from cdmd.store.database import check_integrity, inspect
 from cdmd.store.rows import faults_of, read_activity, read_letter, read_merge, read_parked, read_profile, read_queued, row_sum
 from cdmd.store.sqlite_tables import SqliteTables
 from cdmd.store.tables import Tables
 
+_PAGE: Final = 1_000
 _READ: Final = {
-    "all_profiles": read_profile,
     "all_activities": read_activity,
     "all_merges": read_merge,
     "all_dead_letters": read_letter,
@@ -34,7 +36,7 @@ def _examine(connection: sqlite3.Connection) -> list[str]:
 
 def examine_tables(tables: Tables) -> list[str]:
     """What does not match its checksum, what is not found, and what was counted wrongly."""
-    faults: list[str] = []
+    faults = _examine_profiles(tables)
     for name, read in _READ.items():
         faults += faults_of(tables.each(name), read)
     faults += faults_of(tables.each("all_identifiers"), _read_identifier)
@@ -50,6 +52,26 @@ def examine_tables(tables: Tables) -> list[str]:
     for name, kept, really in tables.rows("outbox.miscounted_targets"):
         faults.append(f"{kept} deliveries should wait for the target {name}, but there are {really}")
     return faults + _examine_totals(tables)
+
+
+def _examine_profiles(tables: Tables) -> list[str]:
+    """Their checksums, and whether each identifier that a living one lists is its own, or that of one merged into it."""
+    faults, strange, after = list[str](), 0, 0
+    while rows := tables.rows("profiles_after", (after, _PAGE)):
+        states: list[tuple[int, ProfileState]] = []
+        faults += faults_of(rows, lambda row, found=states: found.append((row[0], read_profile(row))))  # type: ignore[misc]
+        listed = [
+            ((one.kind, one.value), {key, *state.members})
+            for key, state in states
+            if state.merged_into is None
+            for one in state.identifiers
+        ]
+        owners = owners_of(tables, [pair for pair, _ in listed])
+        strange += sum(owners.get(pair) not in keys for pair, keys in listed)
+        after = rows[-1][0]
+    if strange:
+        faults.append(f"{strange} identifiers that profiles list belong to others or to nobody")
+    return faults
 
 
 def _read_identifier(row: Sequence[Any]) -> None:

@@ -1,5 +1,7 @@
 """What any store must do about audiences and about profiles one after the other; see ``contract_store``."""
 
+from collections.abc import Mapping
+
 from cdmd.kit.conditions import Failures
 from cdmd.models import (
     Activity,
@@ -42,6 +44,10 @@ def chained(*seqs: int, key: int | None) -> Changes:
     return Changes(profiles=people, activities=[activity(seq, key) for seq in seqs])
 
 
+def owning(people: Mapping[ProfileKey, ProfileState]) -> dict[tuple[str, str], ProfileKey]:
+    return {(one.kind, one.value): key for key, state in people.items() for one in state.identifiers}
+
+
 class MembershipContract:
     """Each test opens the same store as often as it likes through ``reopen``."""
 
@@ -71,7 +77,7 @@ class MembershipContract:
             moved = {ProfileKey(1): profile(1, due=NOW + 5), ProfileKey(2): profile(2, due=None)}
             await give(
                 store,
-                Changes(profiles=moved, due={key: (NOW, state.due) for key, state in moved.items()}),
+                Changes(profiles=moved, owners=owning(moved), due={key: (NOW, state.due) for key, state in moved.items()}),
                 Wanted([], [], profiles=keys(1, 2)),
             )
             assert await store.membership.overdue(Micros(NOW + 9), limit=9) == [1]
@@ -93,7 +99,8 @@ class MembershipContract:
             people = {ProfileKey(number): profile(number) for number in (1, 2)}
             moves = [notice(1), notice(1, entered=False), notice(2, entered=False), notice(2, at=NOW + 1)]
             for _ in range(2):
-                await give(store, Changes(profiles=people, notices=moves), Wanted([], [], profiles=keys(1, 2)))
+                changes = Changes(profiles=people, owners=owning(people), notices=moves)
+                await give(store, changes, Wanted([], [], profiles=keys(1, 2)))
             (total,) = await store.membership.audiences()
             (member,) = await store.membership.members("gold", after=ProfileKey(0), limit=9)
             assert (total.members, member.key, member.since) == (1, 2, NOW + 1)

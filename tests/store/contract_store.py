@@ -357,7 +357,11 @@ class StoreContract:
     async def test_an_identifier_can_move(self, reopen: Reopen) -> None:
         async with reopen() as store:
             await give(store, applied(1, 2))
-            await give(store, Changes(owners={("email", "user2@example.com"): ProfileKey(1)}))
+            moved = Changes(owners={("email", "user2@example.com"): ProfileKey(1)})
+            moved.profiles = {ProfileKey(1): profile(1), ProfileKey(2): profile(2)}
+            moved.profiles[ProfileKey(1)].identifiers += profile(2).identifiers
+            moved.profiles[ProfileKey(2)].identifiers = []
+            await give(store, moved, Wanted([], [("email", f"user{number}@example.com") for number in (1, 2)]))
             assert (await look(store, identifiers=[("email", "user2@example.com")])).owners == {
                 ("email", "user2@example.com"): 1
             }

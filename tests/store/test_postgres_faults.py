@@ -231,6 +231,8 @@ async def test_damage_is_found(opening: Opening, database: Database) -> None:
         await give(store, applied(1, 2))
         await run(database, "UPDATE profiles SET body = body || '\\x00' WHERE id = 2")
         assert await store.verify() == ["store: profile 2 does not match its checksum"]
+        await run(database, "DELETE FROM identifiers WHERE profile = 1")
+        assert "store: 1 identifiers that profiles list belong to others or to nobody" in await store.verify()
         await run(database, "ALTER TABLE counts RENAME TO lost")
         with pytest.raises(Damaged, match="counts"):
             await store.counts()

@@ -11,7 +11,7 @@ import pytest
 from cdmd.models import Changes, ProfileKey
 from cdmd.store.store import SqliteStore
 from tests.store.contract_directory import DirectoryContract
-from tests.store.contract_membership import MembershipContract, notice
+from tests.store.contract_membership import MembershipContract, notice, owning
 from tests.store.contract_store import DIGESTER, give, profile
 from tests.store.samples import HandClock
 
@@ -46,7 +46,8 @@ async def test_only_the_last_moves_are_kept(reopen: Opening, monkeypatch: pytest
 
 async def test_members_that_are_miscounted_are_damage(reopen: Opening, tmp_path: Path) -> None:
     async with reopen() as store:
-        await give(store, Changes(profiles={ProfileKey(1): profile(1)}, notices=[notice(1)]))
+        people = {ProfileKey(1): profile(1)}
+        await give(store, Changes(profiles=people, owners=owning(people), notices=[notice(1)]))
         assert await store.verify() == []
         with sqlite3.connect(tmp_path / "store.db") as connection:
             connection.execute("DELETE FROM members")

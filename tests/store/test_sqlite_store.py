@@ -393,6 +393,8 @@ DAMAGES = [
     ("UPDATE identifiers SET profile = 1 WHERE profile = 2", "identifier of profile 1 does not match"),
     ("UPDATE identifiers SET value = 'x' WHERE profile = 2", "identifier of profile 2 does not match"),
     ("DELETE FROM profiles WHERE id = 2", "1 identifiers belong to profiles that are not there"),
+    ("DELETE FROM identifiers WHERE profile = 2", "1 identifiers that profiles list belong to others or to nobody"),
+    ("UPDATE identifiers SET profile = 2", "1 identifiers that profiles list belong to others or to nobody"),
     ("DELETE FROM activities WHERE seq = 2", "activities should be 2, but there are 1"),
     ("DELETE FROM parked", "parked should be 1, but there are 0"),
     ("UPDATE profiles SET newest = 3 WHERE id = 1", "1 activities are not found from their profiles"),

@@ -238,9 +238,6 @@ SELECT time, uid, user, role, command, arguments, outcome FROM audit ORDER BY id
 -- name: audits_about
 SELECT time, uid, user, role, command, arguments, outcome FROM audit WHERE instr(arguments, ?) > 0 ORDER BY id;
 
--- name: all_profiles
-SELECT id, public, sum, body FROM profiles;
-
 -- name: all_identifiers
 SELECT kind, value, profile, sum FROM identifiers;
 
