@@ -22,7 +22,7 @@ from cdmd.connectors.fetching import (
 )
 from cdmd.connectors.rest.settings import ErrorSettings, StreamSettings
 from cdmd.contracts import HttpAnswer
-from cdmd.errors import FormatFault, TemplateFault
+from cdmd.errors import FormatFault, SourceUnavailable, TemplateFault
 from cdmd.kit.json_text import NotJson, decode_json
 from cdmd.kit.templates import Template
 from cdmd.kit.unpacking import Bounds, unpacked
@@ -54,7 +54,7 @@ class Raw(msgspec.Struct, frozen=True):
     document: Any = None
 
 
-Read: TypeAlias = Page | Nonsense
+Read: TypeAlias = Page | Nonsense | Failed
 
 
 class Answering:
@@ -129,6 +129,8 @@ class Answering:
             rows = [_comparable(row) for row in self._format.rows(io.BytesIO(raw.body))]
         except FormatFault as fault:
             return Nonsense(f"the answer cannot be read: {fault}")
+        except SourceUnavailable as why:  # nothing that the answer is to blame for
+            return Failed(f"the answer cannot be read now: {why}")
         whole = [row.value for row in rows if row.fault is None]
         return Page({}, whole, [row for row in rows if row.fault is not None])
 

@@ -1,16 +1,20 @@
 """Streams read to their ends: what comes, what is asked the next time, what is kept."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from cdmd.connectors.formats.jsonl import Jsonl
 from cdmd.connectors.rest.positions import Place
 from cdmd.connectors.rest.records import Edge
+from cdmd.errors import SourceUnavailable
+from cdmd.models import Row
 from tests.connectors.rest.api import BEGIN, Api, answer, moment
 from tests.connectors.rest.driving import CONTACTS, Driven, mistakes
 
@@ -319,6 +323,26 @@ async def test_answers_come_in_other_formats_too(form: str, body: bytes, ids: li
     assert [event.id.partition(":")[0] for event in driven.source.events] == ids
     api.prepare("/contacts", answer(200, body=b"<r><c>", content_type="text/plain"))
     assert mistakes(text) == []
+
+
+async def test_an_answer_that_cannot_be_read_for_trouble_of_ours_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, tried = Jsonl.rows, []
+
+    def troubled(self: Jsonl, stream: BinaryIO) -> Iterator[Row]:
+        tried.append(stream)
+        if len(tried) == 1:
+            raise SourceUnavailable("there is no memory")
+        return rows(self, stream)
+
+    monkeypatch.setattr(Jsonl, "rows", troubled)
+    api = Api()
+    api.prepare("/contacts", *[answer(200, body=b'{"id":"a"}\n', content_type="text/plain")] * 2)
+    text = CONTACTS.replace(
+        'page = { type = "cursor", from = "{paging.next.after}", param = "after" }',
+        'format = { type = "jsonl" }\npage = { type = "none" }',
+    )
+    look = await Driven(text, api).look()
+    assert (look.trouble, look.new, len(tried)) == (None, 1, 2)
 
 
 async def test_a_page_without_content_is_empty() -> None:
