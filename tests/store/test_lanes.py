@@ -495,6 +495,14 @@ async def test_what_one_node_asks_another_one_is_taken_once_and_answered(databas
         )
 
 
+async def test_a_node_that_was_buried_while_it_joined_is_not_lost(database: Database) -> None:
+    async with node(database, "a", leads=True) as a:
+        await run(database, "INSERT INTO lost_nodes (name, roles, seen) VALUES ('a', 'process', now())")
+        assert [(one.name, one.lost) for one in await a.nodes()] == [("a", False)]
+        await a.look()
+        assert await run(database, "SELECT count(*) FROM lost_nodes") == [(0,)]
+
+
 async def test_a_commit_whose_answer_was_lost_is_noticed(database: Database) -> None:
     async with node(database, "a", leads=True) as a:
         await give(a, (1, order(1, {"a": "x"})))

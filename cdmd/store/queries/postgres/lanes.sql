@@ -59,7 +59,8 @@ WHERE a.datname = current_database() AND a.usename = current_user
     );
 
 -- name: forget_lost
-DELETE FROM lost_nodes WHERE seen < clock_timestamp() - interval '7 days';
+DELETE FROM lost_nodes WHERE seen < clock_timestamp() - interval '7 days'
+    OR name IN (SELECT name FROM nodes WHERE until >= clock_timestamp());
 
 -- name: report
 INSERT INTO reports (node, report) SELECT id, %s FROM nodes WHERE id = %s
@@ -75,6 +76,7 @@ UPDATE positions SET node = NULL WHERE node NOT IN (SELECT id FROM nodes);
 SELECT id, roles, settings FROM nodes ORDER BY id;
 
 -- name: known
+-- Who was buried while it joined is there all the same.
 SELECT n.name, n.roles, array_remove(array_agg(p.lane ORDER BY p.lane), NULL),
     greatest(0, extract(epoch FROM clock_timestamp() - n.until) + %(seconds)s)::float8,
     coalesce((SELECT report FROM reports AS r WHERE r.node = n.id), ''),
@@ -82,7 +84,7 @@ SELECT n.name, n.roles, array_remove(array_agg(p.lane ORDER BY p.lane), NULL),
 FROM nodes AS n LEFT JOIN positions AS p ON p.node = n.id GROUP BY n.id
 UNION ALL
 SELECT name, roles, '{}', extract(epoch FROM clock_timestamp() - seen)::float8, '', true, true FROM lost_nodes
-ORDER BY 1;
+WHERE name NOT IN (SELECT name FROM nodes) ORDER BY 1;
 
 -- name: lanes
 SELECT lane, seq, node FROM positions WHERE lane >= 0 ORDER BY lane;
