@@ -35,16 +35,19 @@ class Parting:
 
 
 class Unsaying:
-    """The profiles ``keys`` are no longer kept apart from what the ``digests`` stand for. ``changed`` afterwards: how many."""
+    """The profiles ``keys`` say no more of what the ``digests`` stand for. ``changed`` afterwards: how many said something.
 
-    def __init__(self, keys: Sequence[ProfileKey], digests: AbstractSet[int]) -> None:
-        self._digests, self.changed = digests, 0
+    ``both``: only that the one is kept apart from the other.
+    """
+
+    def __init__(self, keys: Sequence[ProfileKey], digests: AbstractSet[int], *, both: bool = False) -> None:
+        self._digests, self._both, self.changed = digests, both, 0
         self.wanted = Wanted((), (), profiles=keys)
 
     def __call__(self, known: Known) -> Changes:
         """What changes about them."""
         states = ((key, known.profiles[key]) for key in self.wanted.profiles if key in known.profiles)
-        apart = {key: (state, unsaid(state, self._digests)) for key, state in states}
+        apart = {key: (state, unsaid(state, self._digests, both=self._both)) for key, state in states}
         changed = {key: one for key, one in apart.items() if len(one[1]) < len(one[0].apart)}
         self.changed = len(changed)
         return _changes(changed)

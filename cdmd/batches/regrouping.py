@@ -170,7 +170,8 @@ class Plan:
     def _keep_apart(self) -> None:
         """What a split said of an identifier goes where the identifier goes, though no event may have brought it there.
 
-        Of one that is nobody's any more it stays where it was said, and counts again once the identifier is somebody's.
+        Of one that is nobody's any more it stays where it was said. Once the identifier is somebody's again, what arrives may
+        join the two until the next rebuild, which looks at what all say.
         """
         said, held = protected_by(old.state for old in self.olds), set[int]()
         for group in self.groups:

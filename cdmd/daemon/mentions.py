@@ -1,15 +1,17 @@
-"""Stored activities that name somebody, looked through a little at a time so that nobody else waits.
+"""Stored activities and profiles that say something of somebody, looked through a little at a time so that nobody else waits.
 
 Not here: what is done about them (``removing``), and what is said of them beforehand (``governing``).
 """
 
 from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 import anyio.to_thread
 
-from cdmd.contracts import BEGINNING, ActivityPage, Clock, Forgetting
-from cdmd.models import Activity, Seq
+from cdmd.batches.parting import Unsaying
+from cdmd.contracts import BEGINNING, ActivityPage, Clock, Forgetting, Store
+from cdmd.models import Activity, ProfileKey, Seq
 from cdmd.privacy.erasure import Forgotten
 
 _PAGE: Final = 2_000
@@ -39,6 +41,25 @@ async def mentions(forgetting: Forgetting, forgotten: Forgotten, clock: Clock) -
             return
         named = await anyio.to_thread.run_sync(_named, page, forgotten)
         yield Mentions(page.orphans, named, page.last)
+        after = page.last
+        await rest(clock, began)
+
+
+async def unsay(store: Store, digests: AbstractSet[int], clock: Clock, *, both: bool = False) -> int:
+    """Take out of all profiles what splits said of these (``Unsaying``), wherever it stands; returns of how many.
+
+    Raises ``NotDurable`` and ``Damaged``.
+    """
+    count, after = 0, ProfileKey(0)
+    while True:
+        began = clock.monotonic()
+        page = await store.forgetting.kept_apart(digests, after=after, limit=_PAGE)
+        if page.last is None:
+            return count
+        if page.keys:
+            unsaying = Unsaying(page.keys, digests, both=both)
+            await store.apply(unsaying.wanted, unsaying)
+            count += unsaying.changed
         after = page.last
         await rest(clock, began)
 

@@ -7,7 +7,6 @@ when nothing is left in free space or in a write-ahead log either.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -18,10 +17,10 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
-from cdmd.batches.parting import Unsaying, unnamed
+from cdmd.batches.parting import unnamed
 from cdmd.contracts import Clock, ErasingConnector, Feeds, Journal, Naming, Source, Store
 from cdmd.daemon.erasing import Erasures
-from cdmd.daemon.mentions import mentions, rest
+from cdmd.daemon.mentions import mentions, rest, unsay
 from cdmd.daemon.requesting import EXPORTS, forget_exports
 from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import CdmdError
@@ -29,7 +28,7 @@ from cdmd.identity.keeping_apart import digest_of
 from cdmd.kit.detached import within
 from cdmd.kit.frames import sentence
 from cdmd.kit.measures import several
-from cdmd.models import Entry, Merge, ProfileKey, Seq, to_micros
+from cdmd.models import Entry, Merge, Seq, to_micros
 from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 
 _PAGE: Final = 2_000
@@ -186,7 +185,7 @@ class Removing:
         pairs = frozenset(pair for one in asked for mine in one.pairs for pair in (mine, *naming.digests(mine)))
         digests = frozenset(map(digest_of, pairs))
         self._say(asked, "what splits and merges say")
-        while found := await self._merges(partial(unnamed, pairs, digests)) + await self._profiles(digests):
+        while found := await self._merges(partial(unnamed, pairs, digests)) + await unsay(self._store, digests, self._clock):
             count += found
         return count
 
@@ -198,20 +197,6 @@ class Removing:
             if page.last is None:
                 return count
             count, after = count + page.changed, page.last
-            await rest(self._clock, began)
-
-    async def _profiles(self, digests: AbstractSet[int]) -> int:
-        count, after = 0, ProfileKey(0)
-        while True:
-            began = self._clock.monotonic()
-            page = await self._store.forgetting.kept_apart(digests, after=after, limit=_PAGE)
-            if page.last is None:
-                return count
-            if page.keys:
-                unsaying = Unsaying(page.keys, digests)
-                await self._store.apply(unsaying.wanted, unsaying)
-                count += unsaying.changed
-            after = page.last
             await rest(self._clock, began)
 
     async def _waiting(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> int:

@@ -10,9 +10,11 @@ from cdmd.batches.parting import Parting
 from cdmd.batches.regrouping import Group, Old, Plan, Regrouping
 from cdmd.contracts import ProfileFound
 from cdmd.control.profile_shapes import SideRow, SplitReport
+from cdmd.daemon.mentions import unsay
 from cdmd.daemon.ruling import Ruled
 from cdmd.errors import BadArguments, CdmdError, NotFound
 from cdmd.identity.identifiers import Pair
+from cdmd.identity.keeping_apart import digest_of
 from cdmd.identity.replaying import carried
 from cdmd.identity.siding import sides
 from cdmd.models import Carried, Micros, ProfileKey, to_micros
@@ -48,12 +50,16 @@ class Splitting:
         raise CdmdError("the profile changes faster than it can be split; hold its source back for a moment with: cdmctl pause")
 
     async def lift(self, first: Pair, second: Pair) -> SplitReport:
-        """Let two people who are kept apart be joined again by the next event that names both. Raises as ``split``."""
-        await self._owner(first)
-        await self._owner(second)
+        """Let two people who are kept apart be joined again by the next event that names both. Raises as ``split``.
+
+        What was said of an identifier while it was nobody's stands with others, and would count at the next rebuild.
+        """
         parting = Parting(first, second, apart=False)
         await self._store.apply(parting.wanted, parting)
-        if not parting.found:
+        elsewhere = await unsay(self._store, {digest_of(first), digest_of(second)}, self._clock, both=True)
+        if not (parting.found or elsewhere):
+            await self._owner(first)
+            await self._owner(second)
             raise BadArguments("these two are not kept apart by a split; cdmctl profile explain says what does")
         return SplitReport(summary="they may be joined again by the next event that names both", applied=True)
 

@@ -59,9 +59,9 @@ def conflicting(parties: Sequence[Party]) -> list[int]:
     return sorted(found)
 
 
-def unsaid(state: ProfileState, digests: AbstractSet[int]) -> list[tuple[int, int]]:
-    """What the profile is kept apart from but for what one of these stands for."""
-    return [one for one in state.apart if digests.isdisjoint(one)]
+def unsaid(state: ProfileState, digests: AbstractSet[int], *, both: bool = False) -> list[tuple[int, int]]:
+    """What is kept apart as the profile says, but for what one of these stands for; ``both``: what two of them stand for."""
+    return [one for one in state.apart if not (digests >= set(one) if both else digests & set(one))]
 
 
 def protected_by(states: Iterable[ProfileState]) -> dict[int, set[int]]:

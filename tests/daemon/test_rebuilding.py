@@ -142,6 +142,27 @@ async def test_a_split_outlives_rules_under_which_neither_side_is_anybody(tmp_pa
             await here.assert_whole()
 
 
+@pytest.mark.parametrize("lift", [False, True])
+async def test_a_split_counts_again_from_the_next_rebuild_on_until_it_is_lifted(tmp_path: Path, lift: bool) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("both", 3, [JOE, TV]), happened("x", 4, [TV]))
+        await here.split(ANN, JOE)
+        kinds = here.kinds
+        blocked = IdentifierSettings(priority=2, limit=5, blocked=(ANN[1], JOE[1]))
+        here.kinds = here.kinds.__class__(identity(email=blocked))
+        assert (await here.job("rebuild")).left == 0
+        here.kinds = kinds
+        await here.take(happened("n1", 5, [U1, ANN]), happened("n2", 6, [U1, JOE]))
+        if lift:
+            await here.splitting.lift(ANN, JOE)
+            with pytest.raises(BadArguments, match="not kept apart"):
+                await here.splitting.lift(ANN, JOE)
+        assert (await here.job("rebuild")).left == 0
+        owners = [await here.store.profile(*one, activities=0) for one in (ANN, JOE)]
+        assert (len({one.key for one in owners if one is not None}) == 1) is lift
+        await here.assert_whole()
+
+
 VALUES = {"user_id": ("u1", "u2", "u3"), "email": ("a@x.se", "b@x.se", "c@x.se"), "anonymous_id": ("t1", "t2")}
 PAIRS = [(kind, value) for kind, values in VALUES.items() for value in values]
 
