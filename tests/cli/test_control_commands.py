@@ -262,7 +262,7 @@ def test_a_reload_in_which_a_target_failed_ends_with_1_and_names_it(daemon: Daem
 
 
 def test_damage_ends_with_1(daemon: Daemon, cdmctl: Cdmctl) -> None:
-    daemon.runtime.store.damage = ["row 4 is \x1b[2J"]
+    daemon.runtime.store.damage = ["store: row 4 is \x1b[2J"]
     ended = cdmctl("verify")
     assert (ended.status, ended.out) == (1, "store: row 4 is \\x1b[2J\n")
 

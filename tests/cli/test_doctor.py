@@ -202,7 +202,7 @@ def test_a_daemon_that_is_well_ends_with_0_and_one_with_a_problem_with_1(
     assert ended.status == 1
     assert ended.out.startswith("problem  journal: SQLITE_FULL: \\x1b[31m\n         mend the disk")
     assert "warning  " in ended.out
-    daemon.runtime.store.damage = ["page 3"]
+    daemon.runtime.store.damage = ["store: page 3"]
     document = cdmctl("doctor", "--deep", "--json").json
     assert isinstance(document, list)
     assert {"severity": "problem", "about": "damage", "what": "store: page 3"}.items() <= document[1].items()

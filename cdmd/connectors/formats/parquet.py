@@ -44,11 +44,14 @@ class Parquet:
             missing = [name for name in self._columns or () if name not in file.schema_arrow.names]
             if missing:
                 raise FormatFault("missing_columns", f"the file lacks {', '.join(missing)}")
+            for kind in file.schema_arrow.types:
+                if arrow.types.is_timestamp(kind) and kind.tz is not None:
+                    arrow.lib.string_to_tzinfo(kind.tz)  # one that does not exist would be a fault of each row
             for batch in file.iter_batches(batch_size=_ROWS, columns=self._columns, use_threads=False):
                 for value in _values(batch):
                     number += 1
                     yield _row(number, value)
-        except (arrow.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: a time zone that does not exist
+        except (arrow.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: that zone, with pytz
             raise FormatFault("not_parquet", "the file is no Parquet file, or it is cut or damaged") from error
 
 
