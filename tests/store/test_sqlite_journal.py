@@ -85,6 +85,15 @@ async def test_what_is_appended_while_it_is_looked_through_is_no_damage(
         assert journal.head == 4
 
 
+async def test_a_mark_that_cannot_be_understood_is_told_beside_what_else_is_wrong(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen() as journal:
+        await journal.append([append_of(1, 2)])
+    await anyio.Path(tmp_path / "mark").write_bytes(b"torn")
+    await anyio.to_thread.run_sync(damage, tmp_path / "journal.db", "UPDATE blocks SET checksum = x'00'")
+    told = await examine(tmp_path)
+    assert ["cannot be understood" in line for line in told] == [True, False]
+
+
 async def test_a_mark_that_was_written_just_before_it_is_read_is_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
