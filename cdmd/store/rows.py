@@ -67,17 +67,9 @@ class _Identified(msgspec.Struct, array_like=True, gc=False):
     identifiers: list[_Identifier] = []
 
 
-class _Parted(msgspec.Struct, array_like=True, gc=False):
+class _Parted(_Head, array_like=True, gc=False):
     """As much of a ``ProfileState`` as says what it is kept apart from."""
 
-    public: msgspec.Raw
-    created: msgspec.Raw
-    updated: msgspec.Raw
-    identifiers: msgspec.Raw = msgspec.Raw()
-    traits: msgspec.Raw = msgspec.Raw()
-    indicators: msgspec.Raw = msgspec.Raw()
-    members: msgspec.Raw = msgspec.Raw()
-    merged_into: msgspec.Raw = msgspec.Raw()
     audiences: msgspec.Raw = msgspec.Raw()
     judged: msgspec.Raw = msgspec.Raw()
     due: msgspec.Raw = msgspec.Raw()
