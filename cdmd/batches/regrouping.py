@@ -14,7 +14,7 @@ from cdmd.batches.rules import telling
 from cdmd.batches.sweeping import members_of
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.identity.identifiers import Pair
-from cdmd.identity.keeping_apart import digest_of, protected_by
+from cdmd.identity.keeping_apart import Splits
 from cdmd.identity.naming import public_id
 from cdmd.identity.replaying import Person
 from cdmd.models import (
@@ -76,10 +76,11 @@ class Plan:
         olds: Sequence[Old],
         events: Iterable[Carried],
         *,
+        splits: Splits,
         keep: bool,
         strangers: Collection[Pair] = (),
     ) -> None:
-        self.olds = olds
+        self.olds, self.splits = olds, splits
         self._carrying: dict[Pair, Seq] = {}
         self._times: set[int] = set()
         self._counted = {old.key: ProfileState("", 0, 0) for old in olds}
@@ -173,15 +174,15 @@ class Plan:
         Of one that is nobody's any more it stays where it was said. Once the identifier is somebody's again, what arrives may
         join the two until the next rebuild, which looks at what all say.
         """
-        said, held = protected_by(old.state for old in self.olds), set[int]()
+        said, held = self.splits.protected_by(old.state for old in self.olds), set[int]()
         for group in self.groups:
-            digests = [digest_of(pair) for pair in _pairs(group.state)] if said else []
+            digests = [self.splits.digest(pair) for pair in _pairs(group.state)] if said else []
             theirs = [(mine, other) for mine in digests for other in sorted(said.get(mine, ()))]
-            group.state.apart = list(dict.fromkeys([*group.person.apart, *theirs]))
+            group.state.apart = list(dict.fromkeys([*self.splits.said(group.person.apart), *theirs]))
             held.update(digests)
         for old in self.olds:
             home = self._homes[old.key].state
-            home.apart += [one for one in dict.fromkeys(old.state.apart) if one[0] not in held]
+            home.apart += [one for one in dict.fromkeys(self.splits.said(old.state.apart)) if one[0] not in held]
 
     def _remembered(self, old: Old, pair: Pair) -> Group:
         """Where something belongs whose events are no longer kept: to whom it was before a merge."""
@@ -277,12 +278,14 @@ class Regrouping:
 
     def _take_apart(self, mine: ProfileState, taken: Iterable[Pair], changes: Changes) -> None:
         """What a split said of the identifiers ``taken`` from ``mine`` goes to those who have them now."""
-        owners = {digest_of(pair): changes.owners[pair] for pair in taken} if mine.apart else {}
-        for one in mine.apart:
+        splits = self._plan.splits
+        owners = {splits.digest(pair): changes.owners[pair] for pair in taken} if mine.apart else {}
+        said = splits.said(mine.apart)
+        for one in said:
             if one[0] in owners:
                 theirs = changes.profiles[owners[one[0]]]
                 theirs.apart = list(dict.fromkeys([*theirs.apart, one]))
-        mine.apart = [one for one in mine.apart if one[0] not in owners]
+        mine.apart = [one for one in said if one[0] not in owners]
 
     def _is_kept(self, merge: Merge) -> bool:
         return self._plan.home(merge.winner) is self._plan.home(merge.loser)

@@ -39,10 +39,13 @@ class ActivityPage(NamedTuple):
     last: Seq | None
 
 
-class ProfilePage(NamedTuple):
-    """Those of some consecutive profiles that were looked for, and the last one that was looked at (None: the end)."""
+class SplitPage(NamedTuple):
+    """What some consecutive profiles say of whom they are kept apart from, as far as they do (``ProfileState.apart``).
 
-    keys: Sequence[ProfileKey]
+    ``last`` is the last one that was looked at (None: the end).
+    """
+
+    said: Mapping[ProfileKey, Sequence[tuple[int, int]]]
     last: ProfileKey | None
 
 
@@ -90,8 +93,8 @@ class Forgetting(Protocol):
         """The same for dead letters and parked events; what goes counts as suppressed from then on."""
         ...
 
-    async def kept_apart(self, digests: Collection[int], *, after: ProfileKey, limit: int) -> ProfilePage:
-        """Look through ``limit`` profiles behind ``after`` for those that are kept apart because of one of ``digests``."""
+    async def splits(self, *, after: ProfileKey, limit: int) -> SplitPage:
+        """Look through ``limit`` profiles behind ``after`` for those that are kept apart from somebody."""
         ...
 
     async def revise_merges(self, revise: Callable[[Merge], Merge], *, after: int, limit: int) -> MergePage:

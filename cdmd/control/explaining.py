@@ -14,7 +14,7 @@ from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, NotFound
 from cdmd.identity.explaining import Carrier, Link, carrier, chain, refusals, remembered
 from cdmd.identity.identifiers import Pair
-from cdmd.identity.keeping_apart import REASON, conflicting, party
+from cdmd.identity.keeping_apart import REASON, Splits, conflicting
 from cdmd.models import IdentifierState, ProfileKey, from_micros
 
 LOOKED_AT: Final = 50_000
@@ -78,10 +78,11 @@ class _Answer:
             summary = "one person, but the events that led there are no longer kept" if links is None else _steps(links)
             shown = [self._link(link) for link in links or ()]
             return Explanation(same=True, summary=summary, identifiers=rows, chain=shown, complete=complete)
+        split = _is_split(mine, theirs, self._runtime.kinds.splits)
         kept_apart = refusals(one, other, carriers, of_first=_owned(mine), of_second=_owned(theirs))
         return Explanation(
             same=False,
-            summary=f"two people, {REASON} for good" if _is_split(mine, theirs) else _apart(kept_apart),
+            summary=f"two people, {REASON} for good" if split else _apart(kept_apart),
             identifiers=rows,
             refusals=[self._event(each) for each in kept_apart],
             complete=complete,
@@ -145,9 +146,11 @@ def _steps(links: Sequence[Link]) -> str:
     return f"one person, joined by {events} event{'s' * (events != 1)}" if events else "one person: a digest of the other"
 
 
-def _is_split(mine: ProfileFound | None, theirs: ProfileFound | None) -> bool:
+def _is_split(mine: ProfileFound | None, theirs: ProfileFound | None, splits: Splits) -> bool:
     """Whether an administrator said that they are two, so that nothing that arrives can join them."""
-    return mine is not None and theirs is not None and bool(conflicting([party(mine.state), party(theirs.state)]))
+    if mine is None or theirs is None:
+        return False
+    return bool(conflicting([splits.party(mine.state), splits.party(theirs.state)]))
 
 
 def _apart(kept_apart: Sequence[Carrier]) -> str:

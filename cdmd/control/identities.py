@@ -18,13 +18,14 @@ from cdmd.control.profile_shapes import IdentityJob, RegroupedRow
 from cdmd.control.runtime import Runtime
 from cdmd.errors import BadArguments, ConfigInvalid
 from cdmd.identity.identifiers import Kinds
+from cdmd.identity.keeping_apart import Splits
 
 
 async def attempt(runtime: Runtime, actor: Actor, rules: str | None) -> IdentityJob:
     """Begin to find out what ``rules`` (TOML; those configured where nothing is said) would change. Raises ``BadArguments``."""
     said: dict[str, Any] = {"rules": "as configured" if rules is None else "of a file"}
     async with audited(runtime, actor, "identity try", arguments=said):
-        await runtime.identities.attempt(None if rules is None else _kinds(rules))
+        await runtime.identities.attempt(None if rules is None else _kinds(rules, runtime.kinds.splits))
         return runtime.identities.now()
 
 
@@ -51,7 +52,7 @@ def _redacted(row: RegroupedRow) -> RegroupedRow:
     return msgspec.structs.replace(row, identifiers=identifiers)
 
 
-def _kinds(text: str) -> Kinds:
+def _kinds(text: str, splits: Splits) -> Kinds:
     """The kinds of ``[identity.identifiers]`` in a configuration, or in a file that has only ``[identifiers]``."""
     try:
         table = tomllib.loads(text)
@@ -67,7 +68,7 @@ def _kinds(text: str) -> Kinds:
         ) from error
     problems = [f"{show(key)}: {what}" for key, what in meaning.identity(settings)]
     try:
-        kinds = Kinds(settings)
+        kinds = Kinds(settings, splits)
     except ConfigInvalid as error:
         problems += [problem for problem in error.problems if problem not in problems]
     else:

@@ -166,6 +166,7 @@ async def _serve(parts: Parts, listening: Sockets, stopping: Stopping) -> None:
         await _start_working(parts, plan, targets, tasks)
         await tasks.start(parts.privacy.removing.run, name="erasures")
         await tasks.start(parts.privacy.retaining.run, name="retention")
+        await tasks.start(parts.privacy.rekeying.run, name="rekeying")
         await tasks.start(parts.privacy.requests(running).run, name="requests")
         await _start_telling(parts, running, listening, tasks)
         await tasks.start(partial(stopping.listen, public), name="public")

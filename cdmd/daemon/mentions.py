@@ -3,15 +3,19 @@
 Not here: what is done about them (``removing``), and what is said of them beforehand (``governing``).
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing
+from functools import partial
+from itertools import chain
 from typing import Final, NamedTuple
 
 import anyio.to_thread
 
-from cdmd.batches.parting import Unsaying
+from cdmd.batches.parting import Unsaying, unnamed
 from cdmd.contracts import BEGINNING, ActivityPage, Clock, Forgetting, Store
-from cdmd.models import Activity, ProfileKey, Seq
+from cdmd.identity.keeping_apart import Splits
+from cdmd.models import Activity, Merge, ProfileKey, Seq
 from cdmd.privacy.erasure import Forgotten
 
 _PAGE: Final = 2_000
@@ -45,22 +49,60 @@ async def mentions(forgetting: Forgetting, forgotten: Forgotten, clock: Clock) -
         await rest(clock, began)
 
 
-async def unsay(store: Store, digests: AbstractSet[int], clock: Clock, *, both: bool = False) -> int:
+async def unsay(store: Store, digests: AbstractSet[int], splits: Splits, clock: Clock, *, both: bool = False) -> int:
     """Take out of all profiles what splits said of these (``Unsaying``), wherever it stands; returns of how many.
 
     Raises ``NotDurable`` and ``Damaged``.
     """
-    count, after = 0, ProfileKey(0)
+    count = 0
+    async with aclosing(said(store, clock)) as pages:
+        async for page in pages:
+            keys = [key for key, apart in page.items() if not digests.isdisjoint(chain(*splits.said(apart)))]
+            if keys:
+                unsaying = Unsaying(keys, digests, splits=splits, both=both)
+                await store.apply(unsaying.wanted, unsaying)
+                count += unsaying.changed
+    return count
+
+
+async def unname(store: Store, digests: AbstractSet[int], splits: Splits, clock: Clock) -> int:
+    """Take out of everything kept of others what splits and merges say of these (``Splits``); returns how much said it.
+
+    Until nothing is found: a rebuild may write what it read before. Raises ``NotDurable`` and ``Damaged``.
+    """
+    count = 0
+    revise = partial(unnamed, digests, splits)
+    while found := await merges(store, revise, clock) + await unsay(store, digests, splits, clock):
+        count += found
+    return count
+
+
+async def said(store: Store, clock: Clock) -> AsyncGenerator[Mapping[ProfileKey, Sequence[tuple[int, int]]], None]:
+    """What all profiles say of whom they are kept apart from, with a rest after each page that was looked through.
+
+    Raises ``NotDurable`` and ``Damaged``.
+    """
+    after = ProfileKey(0)
     while True:
         began = clock.monotonic()
-        page = await store.forgetting.kept_apart(digests, after=after, limit=_PAGE)
+        page = await store.forgetting.splits(after=after, limit=_PAGE)
+        if page.last is None:
+            return
+        if page.said:
+            yield page.said
+        after = page.last
+        await rest(clock, began)
+
+
+async def merges(store: Store, revise: Callable[[Merge], Merge], clock: Clock) -> int:
+    """Exchange all merges for what ``revise`` leaves of them; how many are others. Raises ``NotDurable`` and ``Damaged``."""
+    count, after = 0, 0
+    while True:
+        began = clock.monotonic()
+        page = await store.forgetting.revise_merges(revise, after=after, limit=_PAGE)
         if page.last is None:
             return count
-        if page.keys:
-            unsaying = Unsaying(page.keys, digests, both=both)
-            await store.apply(unsaying.wanted, unsaying)
-            count += unsaying.changed
-        after = page.last
+        count, after = count + page.changed, page.last
         await rest(clock, began)
 
 

@@ -30,6 +30,7 @@ from cdmd.daemon.listening import proxies
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.privacy import Privacy
+from cdmd.daemon.rekeying import splits_of
 from cdmd.daemon.remembering import in_order
 from cdmd.daemon.tracing import Tracing, tracing
 from cdmd.daemon.upkeep import Upkeep
@@ -80,7 +81,7 @@ class Parts:
         self.clock, self.plugins, self.logs, self.systemd = given.clock, given.plugins, given.logs, given.systemd
         self.state: DaemonState = "starting"
         self.config = given.config
-        self.kinds = Kinds(given.config.identity)
+        self.kinds = Kinds(given.config.identity, splits_of(opened.digester))
         self.privacy = Privacy(opened, self)
         self.projection = Projection(given.config.indicators, given.config.traits, given.config.privacy)
         self.audiences = Audiences(given.config.audiences, self.projection)

@@ -14,6 +14,7 @@ from cdmd.daemon.erasing import Erasures
 from cdmd.daemon.erasing_elsewhere import Elsewhere
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.minimising import Minimising
+from cdmd.daemon.rekeying import Rekeying
 from cdmd.daemon.removing import Holder, Removing
 from cdmd.daemon.requesting import EXPORTS, Requests
 from cdmd.daemon.retaining import Retaining
@@ -55,7 +56,8 @@ class Whole(Protocol):
 class Privacy:
     """``suppressions`` is asked by whoever takes events, ``listed`` is where the list is kept.
 
-    ``erasures`` are what was asked for, ``removing`` does them; ``retaining`` takes away what is too old.
+    ``erasures`` are what was asked for, ``removing`` does them; ``retaining`` takes away what is too old,
+    ``rekeying`` what could be found out without the key.
     """
 
     def __init__(self, opened: Opened, whole: Whole) -> None:
@@ -69,14 +71,19 @@ class Privacy:
         self.erasures = Erasures(journal, store, self.listed, self.suppressions, clock=clock)
         self.minimising = Minimising(lambda: whole.config)
         self.retaining = Retaining(
-            store, retention=lambda: Retention(whole.config.privacy), erasing=lambda: bool(self.erasures.pending), clock=clock
+            store,
+            retention=lambda: Retention(whole.config.privacy),
+            erasing=lambda: bool(self.erasures.pending),
+            kinds=lambda: whole.kinds,
+            clock=clock,
         )
+        self.rekeying = Rekeying(store, kinds=lambda: whole.kinds, clock=clock)
         self.removing = Removing(
             self.erasures,
             journal=journal,
             store=store,
             feeds=opened.feeds,
-            naming=lambda: whole.kinds,
+            kinds=lambda: whole.kinds,
             holders=self._holders,
             applied=self._applied,
             told=self._told,

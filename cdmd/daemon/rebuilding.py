@@ -24,7 +24,7 @@ from cdmd.daemon.rehearsing import Rehearsing
 from cdmd.daemon.ruling import Ruled
 from cdmd.errors import BadArguments, CdmdError
 from cdmd.identity.identifiers import Kinds, Pair
-from cdmd.identity.keeping_apart import protected_by
+from cdmd.identity.keeping_apart import Splits
 from cdmd.identity.replaying import Person, carried, replayed
 from cdmd.models import Carried, Emerged, Micros, ProfileKey, ProfileState, to_micros
 from cdmd.store.rehearsal import Component, Figures, SqliteRehearsal
@@ -248,9 +248,9 @@ class Rebuilding:
         among |= {(one.kind, one.value) for old in olds for one in old.state.identifiers}
         strangers = await tables.strangers(sorted(among), component)
         strangers |= {pair for pair in among if kinds.normalise(*pair) != pair}
-        protected = protected_by([old.state for old in olds])
+        protected = kinds.splits.protected_by([old.state for old in olds])
         emerge = partial(replayed, fresh, kinds=kinds, among=among - strangers, protected=protected, start=persons)
-        make = partial(_planned, emerge, olds, [*events, *fresh], strangers)
+        make = partial(_planned, emerge, olds, [*events, *fresh], strangers, splits=kinds.splits)
         plan = await anyio.to_thread.run_sync(make)
         async for page in pages(self._store, heads):
             plan.project(page, audiences, now=now)
@@ -263,10 +263,15 @@ class Rebuilding:
 
 
 def _planned(
-    emerge: Callable[[], Sequence[Person]], olds: Sequence[Old], events: Sequence[Carried], strangers: Collection[Pair]
+    emerge: Callable[[], Sequence[Person]],
+    olds: Sequence[Old],
+    events: Sequence[Carried],
+    strangers: Collection[Pair],
+    *,
+    splits: Splits,
 ) -> Plan:
     """The rehearsal's people with what came after it."""
-    return Plan(emerge(), olds, events, keep=False, strangers=strangers)
+    return Plan(emerge(), olds, events, splits=splits, keep=False, strangers=strangers)
 
 
 def _person(one: Emerged) -> Person:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from cdmd.contracts import Clock, Store
-from cdmd.identity import keeping_apart
 from cdmd.identity.identifiers import Forms, Kinds
 from cdmd.identity.replaying import carried, emerging, standing
 from cdmd.models import Carried, Known, ProfileKey, ProfileState, Seq
@@ -64,7 +63,7 @@ class Rehearsing:
                 return
             await self._tables.hold(dict(rows))
             living = [(key, state) for key, state in rows if state.merged_into is None]
-            for digest, others in keeping_apart.protected_by([state for _, state in living]).items():
+            for digest, others in self._kinds.splits.protected_by([state for _, state in living]).items():
                 self._protected.setdefault(digest, set()).update(others)
             await self._stand(living)
             after = rows[-1][0]

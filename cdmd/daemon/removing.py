@@ -8,7 +8,6 @@ when nothing is left in free space or in a write-ahead log either.
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,18 +16,17 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
-from cdmd.batches.parting import unnamed
-from cdmd.contracts import Clock, ErasingConnector, Feeds, Journal, Naming, Source, Store
+from cdmd.contracts import Clock, ErasingConnector, Feeds, Journal, Source, Store
 from cdmd.daemon.erasing import Erasures
-from cdmd.daemon.mentions import mentions, rest, unsay
+from cdmd.daemon.mentions import mentions, rest, unname
 from cdmd.daemon.requesting import EXPORTS, forget_exports
 from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import CdmdError
-from cdmd.identity.keeping_apart import digest_of
+from cdmd.identity.identifiers import Kinds
 from cdmd.kit.detached import within
 from cdmd.kit.frames import sentence
 from cdmd.kit.measures import several
-from cdmd.models import Entry, Merge, Seq, to_micros
+from cdmd.models import Entry, Seq, to_micros
 from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 
 _PAGE: Final = 2_000
@@ -64,7 +62,7 @@ class Removing:
         journal: Journal,
         store: Store,
         feeds: Feeds,
-        naming: Callable[[], Naming],
+        kinds: Callable[[], Kinds],
         holders: Callable[[], Iterable[Holder]],
         applied: Callable[[float], Awaitable[bool]],
         told: Callable[[Sequence[Erasure]], Awaitable[Sequence[str]]],
@@ -72,7 +70,7 @@ class Removing:
         clock: Clock,
     ) -> None:
         self._erasures, self._journal, self._store, self._feeds = erasures, journal, store, feeds
-        self._naming, self._holders, self._applied, self._told = naming, holders, applied, told
+        self._kinds, self._holders, self._applied, self._told = kinds, holders, applied, told
         self._folder, self._clock = folder, clock
         self.progress: str | None = None
         self.problem: str | None = None
@@ -106,7 +104,7 @@ class Removing:
         self._say(asked, "waits until everything that arrived before is applied")
         while not await self._applied(_DRAIN):
             pass
-        forgotten, counts = Forgotten([pair for one in asked for pair in one.pairs], self._naming()), Counter[str]()
+        forgotten, counts = Forgotten([pair for one in asked for pair in one.pairs], self._kinds()), Counter[str]()
         held = await self._learn(forgotten, asked)
         counts["journal entries"] = await self._revise_journal(forgotten, asked)
         left = await self._connectors(forgotten, counts, asked)
@@ -180,24 +178,11 @@ class Removing:
         return count
 
     async def _parted(self, asked: Sequence[Erasure]) -> int:
-        """What splits and merges say of them beside others; until nothing is found: a rebuild may write what it read before."""
-        naming, count = self._naming(), 0
-        pairs = frozenset(pair for one in asked for mine in one.pairs for pair in (mine, *naming.digests(mine)))
-        digests = frozenset(map(digest_of, pairs))
+        """What splits and merges say of them beside others."""
+        kinds = self._kinds()
+        pairs = (pair for one in asked for mine in one.pairs for pair in (mine, *kinds.digests(mine)))
         self._say(asked, "what splits and merges say")
-        while found := await self._merges(partial(unnamed, pairs, digests)) + await unsay(self._store, digests, self._clock):
-            count += found
-        return count
-
-    async def _merges(self, revise: Callable[[Merge], Merge]) -> int:
-        count, after = 0, 0
-        while True:
-            began = self._clock.monotonic()
-            page = await self._store.forgetting.revise_merges(revise, after=after, limit=_PAGE)
-            if page.last is None:
-                return count
-            count, after = count + page.changed, page.last
-            await rest(self._clock, began)
+        return await unname(self._store, frozenset(map(kinds.splits.digest, pairs)), kinds.splits, self._clock)
 
     async def _waiting(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> int:
         self._say(asked, "dead letters and parked events")

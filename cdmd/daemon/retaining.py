@@ -5,20 +5,27 @@ It refuses to run where the wall clock leapt, or is much later than when it last
 
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from contextlib import aclosing
 from datetime import timedelta
+from itertools import chain
 from typing import Any, Final
 
 import anyio
 import anyio.abc
+import msgspec
 import structlog
 
 from cdmd.contracts import BEGINNING, Clock, Holding, Store
+from cdmd.daemon.mentions import merges, said, unname
 from cdmd.daemon.upkeep import Agreement
 from cdmd.errors import CdmdError, ClockDisturbed
-from cdmd.models import Micros, ProfileKey, Seq, from_micros, to_micros
+from cdmd.identity.identifiers import Kinds
+from cdmd.models import Merge, Micros, ProfileKey, Seq, from_micros, to_micros
 from cdmd.privacy.retention import Retention, by_month
 
 _NOTE: Final = "retention"
+_GONE: Final = "retention: splits of who went"
 _EVERY: Final = timedelta(days=1)
 _LOOK: Final = 600.0
 _AFTER_FAILURE: Final = 60.0
@@ -40,8 +47,16 @@ ALLOW: Final = "where it is right, say so with: cdmctl retention run --trust-clo
 class Retaining:
     """``problem`` says why nothing goes now; ``erasing`` whether somebody is being erased."""
 
-    def __init__(self, store: Store, *, retention: Callable[[], Retention], erasing: Callable[[], bool], clock: Clock) -> None:
-        self._store, self._retention, self._erasing, self._clock = store, retention, erasing, clock
+    def __init__(
+        self,
+        store: Store,
+        *,
+        retention: Callable[[], Retention],
+        erasing: Callable[[], bool],
+        kinds: Callable[[], Kinds],
+        clock: Clock,
+    ) -> None:
+        self._store, self._retention, self._erasing, self._kinds, self._clock = store, retention, erasing, kinds, clock
         self._agreement, self._running = Agreement(clock), anyio.Lock()
         self.problem: str | None = None
         self._log: Any = structlog.get_logger()
@@ -109,15 +124,43 @@ class Retaining:
                 await self._rest(began)
 
     async def _profiles(self, retention: Retention, now: int) -> int:
-        count, after = 0, ProfileKey(0)
+        """Those that are due. What splits said of them goes out of others, too: it would stay as long as those do."""
+        count, after, said = 0, ProfileKey(0), None
+        gone = frozenset(msgspec.json.decode(await self._store.noted(_GONE) or "[]", type=list[int]))
         while rows := await self._store.membership.profiles(after=after, limit=_PROFILES):
             began, after = self._clock.monotonic(), rows[-1][0]
             idle = [state for _, state in rows if (end := retention.ends_profile(state)) is not None and end <= now]
             pairs = [(one.kind, one.value) for state in idle for one in state.identifiers]
             if pairs:
+                said = await self._said() if said is None else said
+                gone = await self._noted(gone, said.intersection(map(self._kinds().splits.digest, pairs)))
                 count += (await self._store.forgetting.hide(pairs)).counts["profiles"]
             await self._rest(began)
+        if gone:
+            await unname(self._store, gone, self._kinds().splits, self._clock)
+            await self._store.note(_GONE, "[]")
         return count
+
+    async def _said(self) -> frozenset[int]:
+        """All that splits say of anybody, by profiles and by merges: as much as administrators said."""
+        splits, found = self._kinds().splits, set[int]()
+
+        def heed(one: Merge) -> Merge:
+            found.update(chain(*splits.said(one.before.apart)))
+            return one
+
+        async with aclosing(said(self._store, self._clock)) as pages:
+            async for page in pages:
+                found.update(chain.from_iterable(both for apart in page.values() for both in splits.said(apart)))
+        await merges(self._store, heed, self._clock)
+        return frozenset(found)
+
+    async def _noted(self, gone: frozenset[int], more: AbstractSet[int]) -> frozenset[int]:
+        """Those of whom splits have to say nothing more, kept until that is done: afterwards nobody knows whom they meant."""
+        if more <= gone:
+            return gone
+        await self._store.note(_GONE, msgspec.json.encode(sorted(gone | more)).decode())
+        return gone | more
 
     # ---- whether it may ------------------------------------------------------------------------------------------------
 

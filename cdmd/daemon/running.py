@@ -209,7 +209,10 @@ class Running:
     async def _apply(self, config: Config) -> ReloadReport:
         """Everything that can be wrong comes first; then all rooms take the new settings before any connector starts."""
         parts, before, had = self._parts, self._parts.config, self._parts.kinds.hashed
-        kinds, projection = Kinds(config.identity), Projection(config.indicators, config.traits, config.privacy)
+        kinds, projection = (
+            Kinds(config.identity, parts.kinds.splits),
+            Projection(config.indicators, config.traits, config.privacy),
+        )
         audiences = Audiences(config.audiences, projection)
         plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
         await self.scraping.configure(config.metrics.listen, config.metrics.names)

@@ -14,7 +14,6 @@ from cdmd.daemon.mentions import unsay
 from cdmd.daemon.ruling import Ruled
 from cdmd.errors import BadArguments, CdmdError, NotFound
 from cdmd.identity.identifiers import Pair
-from cdmd.identity.keeping_apart import digest_of
 from cdmd.identity.replaying import carried
 from cdmd.identity.siding import sides
 from cdmd.models import Carried, Micros, ProfileKey, to_micros
@@ -54,9 +53,10 @@ class Splitting:
 
         What was said of an identifier while it was nobody's stands with others, and would count at the next rebuild.
         """
-        parting = Parting(first, second, apart=False)
+        splits = self._ruled.kinds.splits
+        parting = Parting(first, second, splits=splits, apart=False)
         await self._store.apply(parting.wanted, parting)
-        elsewhere = await unsay(self._store, {digest_of(first), digest_of(second)}, self._clock, both=True)
+        elsewhere = await unsay(self._store, {splits.digest(first), splits.digest(second)}, splits, self._clock, both=True)
         if not (parting.found or elsewhere):
             await self._owner(first)
             await self._owner(second)
@@ -72,7 +72,7 @@ class Splitting:
     async def _part(
         self, first: Pair, second: Pair, mine: ProfileFound, theirs: ProfileFound, *, apply: bool
     ) -> SplitReport | None:
-        parting = Parting(first, second, apart=True)
+        parting = Parting(first, second, splits=self._ruled.kinds.splits, apart=True)
         if apply:
             await self._store.apply(parting.wanted, parting)
             if not parting.found:
@@ -113,7 +113,7 @@ class Splitting:
                 raise BadArguments(f"a profile of more than {MOST_EVENTS} events is not split")
         decide = partial(sides, found.state, events, first=first, second=second, merges=found.merges, kinds=kinds)
         persons = await anyio.to_thread.run_sync(decide)
-        plan = await anyio.to_thread.run_sync(partial(Plan, persons, [old], events, keep=True))
+        plan = await anyio.to_thread.run_sync(partial(Plan, persons, [old], events, splits=kinds.splits, keep=True))
         now = to_micros(self._clock.now())
         async for page in pages(self._store, old.heads.values()):
             plan.project(page, audiences, now=now)

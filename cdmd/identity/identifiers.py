@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from cdmd.config.schema import IdentifierSettings, IdentitySettings
 from cdmd.errors import ConfigInvalid
+from cdmd.identity.keeping_apart import Splits
 from cdmd.kit.normalising import Form, normalise
 from cdmd.models import IdentifierState, Micros, ProfileState
 
@@ -62,10 +63,12 @@ class _Rule(NamedTuple):
 class Kinds:
     """The configured kinds. Raises ConfigInvalid for a ``blocked`` or ``hashed`` entry that cannot be.
 
-    ``hashed`` names each kind of digests with the plain kind that they are of.
+    ``hashed`` names each kind of digests with the plain kind that they are of. ``splits`` are the digests by which profiles say
+    whom they are kept apart from, whatever is configured.
     """
 
-    def __init__(self, settings: IdentitySettings) -> None:
+    def __init__(self, settings: IdentitySettings, splits: Splits = Splits()) -> None:  # noqa: B008 - nothing changes it
+        self.splits = splits
         ranked = sorted(settings.identifiers.items(), key=lambda item: (item[1].priority, item[0]))
         self.hashed: Mapping[str, str] = _hashed(settings.identifiers)
         self._rules = {kind: _rule(kind, entry) for kind, entry in ranked}

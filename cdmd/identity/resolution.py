@@ -95,6 +95,7 @@ class People:
     ) -> None:
         self._protected = protected
         self._known, self._limits, self._public, self._combine = known, kinds.limits, public, combine
+        self._splits = kinds.splits
         self._shared, self._unshared = kinds.shared, kinds.limits.keys() - kinds.shared
         self.following = known.next_profile
         self.profiles = Profiles()
@@ -232,11 +233,11 @@ class People:
         """The place of the weakest identifier that would join what was split."""
         if not (self._protected or any(self._view(key).apart for key in keys)):
             return None
-        parties: dict[ProfileKey | Pair, Party] = {key: keeping_apart.party(self._view(key)) for key in keys}
+        parties: dict[ProfileKey | Pair, Party] = {key: self._splits.party(self._view(key)) for key in keys}
         mine = [pair if owner is None else owner for pair, owner in zip(used, owners, strict=True)]
         for pair, owner in zip(used, owners, strict=True):
             if owner is None:
-                parties[pair] = keeping_apart.newcomer(pair, self._protected)
+                parties[pair] = self._splits.newcomer(pair, self._protected)
         found = {list(parties)[place] for place in keeping_apart.conflicting(list(parties.values()))}
         return next((place for place in reversed(range(len(used))) if mine[place] in found), None)
 
@@ -322,7 +323,7 @@ class People:
                 self.owners[pair] = key
                 self.arrived += not derived
                 if self._protected:
-                    digest = keeping_apart.digest_of(pair)
+                    digest = self._splits.digest(pair)
                     state.apart = [*state.apart, *((digest, theirs) for theirs in sorted(self._protected.get(digest, ())))]
             elif not derived:
                 full = f"; not added: limit of {MOST_IDENTIFIERS} identifiers"

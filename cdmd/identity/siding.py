@@ -6,7 +6,6 @@ Exactly two: whoever else would come out, because what joined them is no longer 
 from collections.abc import Iterable, Mapping, Sequence
 
 from cdmd.identity.identifiers import Kinds, Pair
-from cdmd.identity.keeping_apart import digest_of, protected_by
 from cdmd.identity.replaying import Person, order, replayed
 from cdmd.models import Carried, IdentifierState, Merge, Micros, ProfileState
 
@@ -15,8 +14,8 @@ def sides(
     state: ProfileState, events: Iterable[Carried], *, first: Pair, second: Pair, merges: Sequence[Merge], kinds: Kinds
 ) -> tuple[Person, Person]:
     """The people of ``first`` and of ``second``, both of them identifiers of the profile ``state``; they never join again."""
-    one, other = digest_of(first), digest_of(second)
-    protected = protected_by([state])
+    one, other = kinds.splits.digest(first), kinds.splits.digest(second)
+    protected = kinds.splits.protected_by([state])
     protected.setdefault(one, set()).add(other)
     protected.setdefault(other, set()).add(one)
     owned = {(entry.kind, entry.value): entry for entry in state.identifiers}

@@ -5,7 +5,7 @@ what goes, which the functions that are handed in decide.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TypeAlias
@@ -14,7 +14,7 @@ import anyio.to_thread
 import msgspec
 from typing_extensions import override
 
-from cdmd.contracts import ActivityPage, Clock, Forgetting, Hidden, Holding, MergePage, ProfilePage
+from cdmd.contracts import ActivityPage, Clock, Forgetting, Hidden, Holding, MergePage, SplitPage
 from cdmd.models import (
     Activity,
     Count,
@@ -88,10 +88,10 @@ class StoredForgetting(Forgetting):
         return await self._write(forget)
 
     @override
-    async def kept_apart(self, digests: Collection[int], *, after: ProfileKey, limit: int) -> ProfilePage:
+    async def splits(self, *, after: ProfileKey, limit: int) -> SplitPage:
         rows = await self._reading.rows("profiles_after", (after, limit))
-        keys = await anyio.to_thread.run_sync(_parted, rows, frozenset(digests))
-        return ProfilePage(keys, ProfileKey(rows[-1][0]) if rows else None)
+        said = await anyio.to_thread.run_sync(_parted, rows)
+        return SplitPage(said, ProfileKey(rows[-1][0]) if rows else None)
 
     @override
     async def revise_merges(self, revise: Callable[[Merge], Merge], *, after: int, limit: int) -> MergePage:
@@ -120,8 +120,8 @@ def _looked_through(rows: Sequence[Row], holding: Holding) -> ActivityPage:
     return ActivityPage(orphans, held, Seq(rows[-1][0]) if rows else None)
 
 
-def _parted(rows: Sequence[Row], digests: frozenset[int]) -> list[ProfileKey]:
-    return [ProfileKey(row[0]) for row in rows if any(not digests.isdisjoint(one) for one in parted_by(row))]
+def _parted(rows: Sequence[Row]) -> dict[ProfileKey, list[tuple[int, int]]]:
+    return {ProfileKey(row[0]): apart for row in rows if (apart := parted_by(row))}
 
 
 def _others_after(rows: Sequence[Row], revise: Callable[[Merge], Merge]) -> list[int]:

@@ -2,7 +2,9 @@
 
 In each: 63 events about 20 customers, one of them under two identifiers, and a dead letter; its configuration beside it. A
 version that changes a database's schema adds a file that the version before it wrote. ``numbered`` was written by the last
-version whose digests of numbered ids did not begin alike: 1,003 rows of a file, and three events.
+version whose digests of numbered ids did not begin alike: 1,003 rows of a file, and three events. ``splits`` was
+written by one whose digests of whom a profile is kept apart from needed no key: Ann, who was split from Joe and merged with
+another profile afterwards.
 """
 
 import tarfile
@@ -12,8 +14,10 @@ import pytest
 
 from cdmd.testing import DaemonProcess
 from tests.acceptance.trial import rows, until
+from tests.daemon.older import files_with, plain
 
 KEPT = sorted((Path(__file__).parent / "kept").glob("schema-*.tar.xz"))
+SPLITS = Path(__file__).parent / "kept" / "splits.tar.xz"
 NUMBERED = Path(__file__).parent / "kept" / "numbered.tar.xz"
 
 pytestmark = [pytest.mark.acceptance]
@@ -60,6 +64,21 @@ def test_what_was_applied_before_an_upgrade_is_not_applied_again_whatever_its_id
         one.settle()
         totals = one.ask("status")["totals"]
         assert totals["events"] == totals["activities"] == 1003 + 3 + 1, "only evt-1022 is new"
+
+
+def test_a_split_holds_after_an_upgrade_and_nothing_that_it_said_is_left_without_a_key(tmp_path: Path) -> None:
+    with tarfile.open(SPLITS) as archive:
+        archive.extractall(tmp_path, filter="data")
+    people = [("email", "ann@example.com"), ("email", "joe@example.com")]
+    assert all(files_with(plain(pair), tmp_path / "state") for pair in people), "the earlier version wrote them so"
+    with DaemonProcess(tmp_path, (tmp_path / "config.toml").read_text()) as one:
+        until(lambda: not any(files_with(plain(pair), tmp_path / "state") for pair in people), what="keying what splits said")
+        one.send("/hooks/shop", {"id": "9", "type": "seen", "identifiers": {"email": "joe@example.com", "user_id": "ann"}})
+        one.settle()
+        ann, joe = (one.ask("profile", "show", f"email:{name}@example.com") for name in ("ann", "joe"))
+        assert ann["id"] != joe["id"]
+        assert one.ask("profile", "explain", *(":".join(pair) for pair in people))["summary"].endswith("split for good")
+        assert one.ask("verify") == {"whole": True, "problems": []}
 
 
 def looked(one: DaemonProcess) -> tuple[str, str]:

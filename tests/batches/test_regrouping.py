@@ -11,13 +11,14 @@ from cdmd.batches.regrouping import Plan, Regrouping
 from cdmd.batches.sweeping import members_of
 from cdmd.config.schema import IdentitySettings
 from cdmd.identity.identifiers import Kinds, Pair
-from cdmd.identity.keeping_apart import digest_of
+from cdmd.identity.keeping_apart import Splits
 from cdmd.identity.replaying import carried, replayed
 from cdmd.identity.siding import sides
 from cdmd.models import Activity, Changes, IdentifierState, Merge, Micros, ProfileKey, ProfileState, Seq
 from tests.batches.world import World, micros, order, rules
 
-KINDS = Kinds(IdentitySettings())
+SPLITS = Splits(b"key")
+KINDS = Kinds(IdentitySettings(), SPLITS)
 NOW = 12.0
 VALUES = {"user_id": ("u", "v", "w"), "email": ("e@x.se", "f@x.se", "g@x.se"), "anonymous_id": ("x", "y", "z")}
 IDENTIFIERS = st.dictionaries(st.sampled_from(sorted(VALUES)), st.integers(0, 2), min_size=1)
@@ -45,12 +46,12 @@ def split(world: World, key: ProfileKey, first: Pair, second: Pair) -> None:
     old, mine = world.old(key), activities(world, key)
     events = [carried(one, one.profile, KINDS) for one in mine if one.profile is not None]
     persons = sides(old.state, events, first=first, second=second, merges=old.merges, kinds=KINDS)
-    world.regroup(Plan(persons, [old], events, keep=True), mine, hours=NOW)
+    world.regroup(Plan(persons, [old], events, splits=SPLITS, keep=True), mine, hours=NOW)
 
 
 def stays_apart(world: World, first: Pair, second: Pair) -> bool:
     mine, theirs = (world.profiles[world.owners[pair]].apart for pair in (first, second))
-    digests = digest_of(first), digest_of(second)
+    digests = SPLITS.digest(first), SPLITS.digest(second)
     return digests in mine and digests[::-1] in theirs
 
 
@@ -75,7 +76,7 @@ def assert_everybody_is_what_their_events_come_to(world: World) -> None:
 def test_after_merges_and_splits_everybody_is_what_their_events_come_to(
     drawn: list[tuple[dict[str, int], int, bool]], random: Random, splits: int
 ) -> None:
-    world, apart = World(rules()), []
+    world, apart = World(rules(), kinds=KINDS), []
     events = [
         order(number, hours=NOW, late=hours / 4, identifiers=told(identifiers), traits={"vip": number, str(number): trusted})
         for number, (identifiers, hours, trusted) in enumerate(drawn)
@@ -99,7 +100,7 @@ def test_after_merges_and_splits_everybody_is_what_their_events_come_to(
 
 
 def test_who_was_split_stays_apart_when_both_are_split_again_and_their_event_is_anothers() -> None:
-    world = World(rules())
+    world = World(rules(), kinds=KINDS)
     page, mail, user, other = ("anonymous_id", "x"), ("email", "f@x.se"), ("user_id", "u"), ("email", "e@x.se")
     world.take(order(1, hours=1, identifiers=dict([page, mail, user])), now=1)
     split(world, world.owners[mail], page, mail)
@@ -114,15 +115,15 @@ def test_who_was_split_stays_apart_when_both_are_split_again_and_their_event_is_
 
 
 def test_an_identifier_that_is_taken_from_somebody_takes_along_what_a_split_said_of_it() -> None:
-    world = World(rules())
+    world = World(rules(), kinds=KINDS)
     first, second, mail, other = ("user_id", "v"), ("user_id", "u"), ("email", "f@x.se"), ("email", "g@x.se")
     world.take(order(1, hours=1, identifiers=dict([first])), now=1)
     world.take(order(2, hours=5, identifiers=dict([second, mail])), order(3, hours=6, identifiers=dict([other])), now=6)
-    world.write(Parting(mail, other, apart=True)(world.known()))
+    world.write(Parting(mail, other, splits=SPLITS, apart=True)(world.known()))
     world.take(order(4, hours=7, late=5, identifiers=dict([first, mail])), now=7)
     old, mine = world.old(world.owners[first]), activities(world, world.owners[first])
     events = [carried(one, one.profile, KINDS) for one in mine if one.profile is not None]
-    plan = Plan(replayed(events, kinds=KINDS, among=[first, mail]), [old], events, keep=False)
+    plan = Plan(replayed(events, kinds=KINDS, among=[first, mail]), [old], events, splits=SPLITS, keep=False)
     changes = Regrouping(plan, world.audiences, journal_id="journal", now=micros(NOW), why="rebuilt")(world.known())
     world.write(changes)
     assert world.owners[mail] == world.owners[first]
@@ -133,7 +134,7 @@ def test_an_identifier_that_is_taken_from_somebody_takes_along_what_a_split_said
 
 
 def test_a_split_tells_who_left_and_who_entered_an_audience() -> None:
-    world = World(rules())
+    world = World(rules(), kinds=KINDS)
     world.take(
         order(1, hours=1, identifiers={"email": "ann@x.se"}, traits={"vip": True}),
         order(2, hours=2, identifiers={"email": "joe@x.se", "user_id": "u"}),
@@ -152,7 +153,7 @@ def test_a_split_tells_who_left_and_who_entered_an_audience() -> None:
 
 
 def test_a_plan_is_stale_once_its_profile_is_part_of_another() -> None:
-    world = World(rules())
+    world = World(rules(), kinds=KINDS)
     world.take(order(1, hours=1), order(2, hours=2, identifiers={"email": "joe@example.com", "anonymous_id": "tv"}), now=3)
     (key,) = living(world)
     old, mine = world.old(key), activities(world, key)
@@ -160,7 +161,11 @@ def test_a_plan_is_stale_once_its_profile_is_part_of_another() -> None:
     first, second = pairs(old.state)
     persons = sides(old.state, events, first=first, second=second, merges=(), kinds=KINDS)
     decision = Regrouping(
-        Plan(persons, [old], events, keep=True), world.audiences, journal_id="journal", now=micros(NOW), why="split"
+        Plan(persons, [old], events, splits=SPLITS, keep=True),
+        world.audiences,
+        journal_id="journal",
+        now=micros(NOW),
+        why="split",
     )
     known = world.known()
     known.profiles[key].merged_into = 9
@@ -169,17 +174,17 @@ def test_a_plan_is_stale_once_its_profile_is_part_of_another() -> None:
 
 
 def test_an_erasure_takes_out_what_a_split_said_even_where_it_stands_with_neither_party() -> None:
-    world = World(rules())
+    world = World(rules(), kinds=KINDS)
     user, mail, other = ("user_id", "u"), ("email", "f@x.se"), ("email", "g@x.se")
     world.take(order(1, hours=1, identifiers=dict([user])), order(2, hours=2, identifiers=dict([mail])), now=2)
-    key, apart = world.owners[user], (digest_of(mail), digest_of(other))
-    world.profiles[key].apart = [apart, (digest_of(user), 7)]
+    key, apart = world.owners[user], (SPLITS.digest(mail), SPLITS.digest(other))
+    world.profiles[key].apart = [apart, (SPLITS.digest(user), -7)]
     old, mine = world.old(key), activities(world, key)
-    unsaying = Unsaying([key, ProfileKey(99)], {digest_of(other)})
+    unsaying = Unsaying([key, ProfileKey(99)], {SPLITS.digest(other)}, splits=SPLITS)
     world.write(unsaying(world.known()))
-    assert (unsaying.changed, world.profiles[key].apart) == (1, [(digest_of(user), 7)])
+    assert (unsaying.changed, world.profiles[key].apart) == (1, [(SPLITS.digest(user), -7)])
     events = [carried(one, one.profile, KINDS) for one in mine if one.profile is not None]
-    stale = Plan(replayed(events, kinds=KINDS, among=[user]), [old], events, keep=True)
+    stale = Plan(replayed(events, kinds=KINDS, among=[user]), [old], events, splits=SPLITS, keep=True)
     regrouping = Regrouping(stale, world.audiences, journal_id="journal", now=micros(NOW), why="rebuilt")
     assert not regrouping(world.known()).profiles
     assert regrouping.stale, "a rebuild that read it before does not write it again"
@@ -187,11 +192,11 @@ def test_an_erasure_takes_out_what_a_split_said_even_where_it_stands_with_neithe
 
 def test_a_merge_says_nothing_more_of_who_is_erased() -> None:
     mail, user = IdentifierState("email", "f@x.se", 1, 1, "shop"), IdentifierState("user_id", "u", 1, 1, "shop")
-    before = ProfileState("p", 1, 1, [mail, user], apart=[(7, 8)])
+    before = ProfileState("p", 1, 1, [mail, user], apart=[(-7, -8)])
     pair = ("email", "f@x.se")
     merge = Merge(
         seq=Seq(1), time=Micros(1), winner=ProfileKey(1), loser=ProfileKey(2), identifiers=[pair], rule="", before=before
     )
-    assert unnamed({("email", "another")}, {9}, merge) is merge
-    left = unnamed({pair}, {8}, merge)
+    assert unnamed({SPLITS.digest(("email", "another"))}, SPLITS, merge) is merge
+    left = unnamed({SPLITS.digest(pair), -8}, SPLITS, merge)
     assert (left.identifiers, left.before.identifiers, left.before.apart) == ([], [user], [])

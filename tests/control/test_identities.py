@@ -30,7 +30,10 @@ def test_rules_of_a_file_are_tried_and_the_report_is_there_when_it_is_done(daemo
 def test_only_an_identifiers_table_will_do_and_nothing_means_what_is_configured(daemon: Daemon) -> None:
     attempt(daemon, "[identifiers]\nemail = {}\n")
     attempt(daemon, None)
-    assert [kinds is None for _, kinds in daemon.runtime.identities.asked] == [False, True]
+    (_, kinds), (_, configured) = daemon.runtime.identities.asked
+    assert configured is None
+    assert kinds is not None
+    assert kinds.splits is daemon.runtime.kinds.splits, "what was split stays so by any rules"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 
 from cdmd.contracts import ProfileFound
 from cdmd.errors import BadArguments, NotPermitted
-from cdmd.identity.keeping_apart import digest_of
 from cdmd.models import IdentifierState, ProfileKey, ProfileState
 from tests.control.doubles import AT, PROFILE, Daemon
 from tests.control.test_explaining import JOE, USER, ask
@@ -59,7 +58,7 @@ def test_what_is_no_identifier_is_refused(daemon: Daemon, first: str, why: str) 
 
 
 def test_an_explanation_says_that_they_were_split(daemon: Daemon) -> None:
-    one, other = digest_of(JOE), digest_of(USER)
+    one, other = map(daemon.runtime.kinds.splits.digest, (JOE, USER))
     for key, pair, apart in ((1, JOE, (one, other)), (2, USER, (other, one))):
         kept = [IdentifierState(*pair, AT, AT, "shop")]
         state = ProfileState(public=f"p{key}", created=AT, updated=AT, identifiers=kept, apart=[apart])

@@ -16,6 +16,7 @@ from cdmd.batches.rules import Rules
 from cdmd.config.schema import AudienceSettings, IdentifierSettings, IdentitySettings, IndicatorSettings, TraitSettings
 from cdmd.control.profile_shapes import IdentityJob
 from cdmd.daemon.rebuilding import Rebuilding
+from cdmd.daemon.rekeying import splits_of
 from cdmd.daemon.splitting import Splitting
 from cdmd.identity.identifiers import Kinds, Pair
 from cdmd.kit.quantities import Duration
@@ -65,7 +66,7 @@ class Town:
 
     def __init__(self, store: SqliteStore, clock: HandClock, kinds: Mapping[str, IdentifierSettings], *, folder: Path) -> None:
         self.store, self.clock = store, clock
-        self.kinds = Kinds(IdentitySettings(identifiers=dict(kinds)))
+        self.kinds = self.by(kinds)
         projection = Projection(INDICATORS, {"name": TraitSettings(trust=("crm",))})
         self.audiences = Audiences({name: AudienceSettings(where=where) for name, where in AUDIENCES.items()}, projection)
         self.seq = 0
@@ -75,10 +76,14 @@ class Town:
     def subscriptions(self) -> None:
         """Nothing is sent to anybody."""
 
+    def by(self, kinds: Mapping[str, IdentifierSettings]) -> Kinds:
+        """Other rules, with the key that there is."""
+        return Kinds(IdentitySettings(identifiers=dict(kinds)), splits_of(DIGESTER))
+
     async def job(self, what: str, kinds: Mapping[str, IdentifierSettings] | None = None) -> IdentityJob:
         """A rehearsal, or a rebuild, from its beginning to its end."""
         if what == "try":
-            await self.rebuilding.attempt(None if kinds is None else Kinds(IdentitySettings(identifiers=dict(kinds))))
+            await self.rebuilding.attempt(None if kinds is None else self.by(kinds))
         else:
             await self.rebuilding.rebuild()
         return await self.finished()

@@ -18,7 +18,6 @@ from cdmd.daemon.running import Running
 from cdmd.daemon.splitting import Splitting
 from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import NotDurable
-from cdmd.identity.keeping_apart import digest_of
 from cdmd.models import Activity, Entry, Seq
 from cdmd.privacy.erasure import Forgotten
 from tests.daemon.doubles import World, applied, record
@@ -269,7 +268,7 @@ async def test_no_digest_stays_of_whoever_was_split_from_another(tmp_path: Path,
         found = await parts.store.profile(*ANN, activities=0)
         assert found is not None
         assert [len(merge.before.apart) for merge in found.merges] == [1] * ("merged" in then)
-        digest = digest_of(JOE).to_bytes(8, "big")
+        digest = parts.kinds.splits.digest(JOE).to_bytes(8, "big", signed=True)
         assert _files_with(digest, tmp_path)
         await Governing(parts).erase(JOE, by="ada")
         (row,) = await completed(parts)

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from cdmd.batches.histories import pages
-from cdmd.config.schema import IdentifierSettings, IdentitySettings
+from cdmd.config.schema import IdentifierSettings
 from cdmd.daemon import rebuilding
 from cdmd.errors import BadArguments, CdmdError, Damaged
 from cdmd.identity.identifiers import Pair
 from cdmd.models import Seq
 from cdmd.store.rehearsal import SqliteRehearsal
+from tests.daemon.older import written_before
 from tests.daemon.people import KINDS, Town, groups, happened, identified, town
 from tests.daemon.test_splitting import forget
 
@@ -96,7 +97,7 @@ async def test_changed_rules_are_applied_to_the_history_and_everybody_is_what_th
     async with town(tmp_path / "store.db") as here:
         await here.take(*CONTESTED)
         before = await here.people()
-        here.kinds = here.kinds.__class__(identity(user_id=IdentifierSettings(priority=1, limit=9)))
+        here.kinds = here.by(identity(user_id=IdentifierSettings(priority=1, limit=9)))
         assert (await here.job("rebuild")).applied == 3
         await here.assert_whole()
         (public,) = await here.people()
@@ -105,14 +106,14 @@ async def test_changed_rules_are_applied_to_the_history_and_everybody_is_what_th
             person = await here.store.directory.named(one)
             assert person is not None
             assert person.state.public == public, "and the others' ids lead there"
-        here.kinds = here.kinds.__class__(identity())
+        here.kinds = here.by(identity())
         assert (await here.job("rebuild")).applied == 1
         await here.assert_whole()
         assert await here.people() == before, "back under the rules from before everybody has the id that they had"
 
 
-def identity(**changed: IdentifierSettings) -> IdentitySettings:
-    return IdentitySettings(identifiers={**KINDS, **changed})
+def identity(**changed: IdentifierSettings) -> dict[str, IdentifierSettings]:
+    return {**KINDS, **changed}
 
 
 async def test_a_split_outlives_a_rebuild(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ async def test_a_split_outlives_rules_under_which_neither_side_is_anybody(tmp_pa
         await here.split(ANN, JOE)
         before, kinds = await here.people(), here.kinds
         blocked = IdentifierSettings(priority=2, limit=5, blocked=(ANN[1], JOE[1]))
-        here.kinds = here.kinds.__class__(identity(email=blocked))
+        here.kinds = here.by(identity(email=blocked))
         assert (await here.job("rebuild")).left == 0
         assert groups(await here.people()) == {frozenset({"anonymous_id:tv"})}
         here.kinds = kinds
@@ -149,7 +150,7 @@ async def test_a_split_counts_again_from_the_next_rebuild_on_until_it_is_lifted(
         await here.split(ANN, JOE)
         kinds = here.kinds
         blocked = IdentifierSettings(priority=2, limit=5, blocked=(ANN[1], JOE[1]))
-        here.kinds = here.kinds.__class__(identity(email=blocked))
+        here.kinds = here.by(identity(email=blocked))
         assert (await here.job("rebuild")).left == 0
         here.kinds = kinds
         await here.take(happened("n1", 5, [U1, ANN]), happened("n2", 6, [U1, JOE]))
@@ -167,8 +168,9 @@ VALUES = {"user_id": ("u1", "u2", "u3"), "email": ("a@x.se", "b@x.se", "c@x.se")
 PAIRS = [(kind, value) for kind, values in VALUES.items() for value in values]
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["keyed", "plain"])
 @pytest.mark.parametrize("seed", [10, 20, 22, 33])
-async def test_splits_hold_through_rebuilds_by_whatever_rules(tmp_path: Path, seed: int) -> None:
+async def test_splits_hold_through_rebuilds_by_whatever_rules(tmp_path: Path, seed: int, *, before: bool) -> None:
     random, apart = Random(seed), list[tuple[Pair, Pair]]()
     async with town(tmp_path / "store.db") as here:
         for number in range(5):
@@ -179,8 +181,10 @@ async def test_splits_hold_through_rebuilds_by_whatever_rules(tmp_path: Path, se
             with suppress(CdmdError):  # one of them is nobody's
                 await here.splitting.split(*both, apply=True)
                 apart.append(both)
+            if before:
+                await written_before(here.store, here.kinds.splits, PAIRS)
             for kinds in (drawn(random), {kind: IdentifierSettings(limit=9, shared=False) for kind in VALUES}):
-                here.kinds = here.kinds.__class__(IdentitySettings(identifiers=kinds))
+                here.kinds = here.by(kinds)
                 assert (await here.job("rebuild")).left == 0
                 await here.assert_whole()
                 people = [one["identifiers"] for one in (await here.people()).values()]
@@ -314,7 +318,7 @@ async def test_an_event_that_nothing_names_any_more_stays_where_it_was(tmp_path:
         await here.take(
             happened("a1", 1, [U1, TV]), happened("a2", 2, [TV]), happened("a3", 3, [JOE, TV]), happened("a4", 4, [U2])
         )
-        here.kinds = here.kinds.__class__(identity(anonymous_id=IdentifierSettings(priority=9, blocked=("tv",), shared=False)))
+        here.kinds = here.by(identity(anonymous_id=IdentifierSettings(priority=9, blocked=("tv",), shared=False)))
         job = await here.job("rebuild")
         assert job.left == 0
         await here.assert_whole()
@@ -330,7 +334,7 @@ async def test_an_event_that_nothing_names_any_more_stays_where_it_was(tmp_path:
 async def test_what_a_rebuild_joined_is_explained_by_the_event_that_joined_it(tmp_path: Path) -> None:
     async with town(tmp_path / "store.db") as here:
         await here.take(happened("e1", 1, [U1, ANN]), happened("e2", 2, [U2, JOE]), happened("e3", 3, [U1, JOE]))
-        here.kinds = here.kinds.__class__(identity(user_id=IdentifierSettings(priority=1, limit=2)))
+        here.kinds = here.by(identity(user_id=IdentifierSettings(priority=1, limit=2)))
         assert (await here.job("rebuild")).applied == 2
         found = await here.store.profile(*U2, activities=9)
         assert found is not None

@@ -8,9 +8,11 @@ import pytest
 
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.running import Running
+from cdmd.daemon.splitting import Splitting
 from cdmd.errors import ClockDisturbed, NotDurable
-from cdmd.models import to_micros
+from cdmd.models import ProfileKey, to_micros
 from tests.daemon.doubles import World, applied, record
+from tests.daemon.older import files_with
 
 pytestmark = pytest.mark.anyio
 JOE = ("email", "joe@example.com")
@@ -54,6 +56,44 @@ async def test_what_is_too_old_goes_what_was_counted_stays_and_idle_customers_go
         assert report.profiles == 1, "of Joe something was heard 80 days ago, of Ann 120"
         assert await parts.store.profile("email", "ann@example.com", activities=1) is None
         assert report.activities == 1
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["at once", "after a stop"])
+async def test_what_splits_said_of_idle_customers_goes_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stopped: bool
+) -> None:
+    world, ann, eve = World(tmp_path, CONFIG), ("email", "ann@example.com"), ("email", "eve@example.com")
+    async with world.parts() as parts:
+        source, governing = parts.connectors.get("shop").source, Governing(parts)
+        people = [record(str(number), email=one[1]) for number, one in enumerate((JOE, ann, eve))]
+        await source.emit(people)
+        await applied(parts)
+        splitting = Splitting(parts, journal_id=parts.journal.id)
+        for other in (JOE, eve):
+            await splitting.split(ann, other, apply=True)
+        world.clock.shift += timedelta(days=120)
+        later = world.clock.now()
+        await source.emit([msgspec.structs.replace(record(one[1], email=one[1]), received=later) for one in (ann, eve)])
+        await applied(parts)
+        state = tmp_path / "state"
+        joe, others = parts.kinds.splits.digest(JOE), parts.kinds.splits.digest(eve)
+        assert files_with(joe, state)
+        if stopped:
+            with monkeypatch.context() as failing:
+                failing.setattr("cdmd.daemon.retaining.unname", unable)
+                with pytest.raises(NotDurable):
+                    await governing.sweep(trust_clock=True)
+            assert await parts.store.profile(*JOE, activities=0) is None
+        assert (await governing.sweep(trust_clock=True)).profiles == (not stopped)
+        await parts.store.forgetting.settled()
+        assert files_with(joe, state) == []
+        assert files_with(others, state), "what is said of those who stay is kept"
+        assert (await parts.store.forgetting.splits(after=ProfileKey(0), limit=9)).said.keys() == {2, 3}
+        assert await parts.store.verify() == []
+
+
+async def unable(*_: object) -> int:
+    raise NotDurable("the disk does not answer")
 
 
 async def test_it_runs_once_a_day_and_says_why_it_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

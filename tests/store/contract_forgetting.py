@@ -106,7 +106,7 @@ class ForgettingContract:
         async with reopen() as store:
             changes = applied(*range(1, 5))
             changes.profiles[ProfileKey(2)].apart = [(7, 2**64 - 1)]
-            changes.profiles[ProfileKey(3)].apart = [(8, 9)]
+            changes.profiles[ProfileKey(3)].apart = [(-8, -(2**63))]
             merged = [(2, profile(2, apart=[(7, 9)])), (4, profile(4))]
             changes.merges = [
                 Merge(
@@ -116,11 +116,11 @@ class ForgettingContract:
                 for key, before in merged
             ]  # fmt: skip
             await give(store, changes)
-            page = await store.forgetting.kept_apart({7}, after=ProfileKey(0), limit=3)
-            assert (page.keys, page.last) == ([2], 3)
-            page = await store.forgetting.kept_apart({9, 2**64 - 1}, after=ProfileKey(2), limit=9)
-            assert (page.keys, page.last) == ([3], 4)
-            assert (await store.forgetting.kept_apart({9}, after=ProfileKey(4), limit=9)).last is None
+            page = await store.forgetting.splits(after=ProfileKey(0), limit=3)
+            assert (page.said, page.last) == ({2: [(7, 2**64 - 1)], 3: [(-8, -(2**63))]}, 3)
+            page = await store.forgetting.splits(after=ProfileKey(2), limit=9)
+            assert (list(page.said), page.last) == ([3], 4)
+            assert (await store.forgetting.splits(after=ProfileKey(4), limit=9)).last is None
             first = await store.forgetting.revise_merges(revise, after=0, limit=1)
             assert (first.changed, first.last is None) == (1, False)
             second = await store.forgetting.revise_merges(revise, after=first.last or 0, limit=9)
