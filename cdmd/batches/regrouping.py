@@ -234,7 +234,8 @@ class Regrouping:
         self._plan, self._audiences, self._journal_id, self._now, self._why = plan, audiences, journal_id, now, why
         self.stale = False
         pairs = sorted({pair for group in plan.groups for pair in _pairs(group.state)})
-        self.wanted = Wanted((), pairs, profiles=sorted(key for old in plan.olds for key in old.keys))
+        # What is looked up beside it could not know whose newest activity is another then, or which identifier is nobody's.
+        self.wanted = Wanted((), pairs, profiles=sorted(key for old in plan.olds for key in old.keys), alone=True)
 
     def __call__(self, known: Known) -> Changes:
         """What becomes of the profiles."""

@@ -94,6 +94,7 @@ class Wanted(msgspec.Struct, frozen=True):
     """What ``Store.apply`` must look up for a batch: digests, normalised identifiers as (kind, value), and parked events.
 
     ``profiles`` are looked up by their keys as they are, merged ones too. ``journaled``: it is about what the journal holds.
+    ``alone``: nothing else is under way between its look-up and its writing.
     """
 
     digests: Sequence[Digest]
@@ -101,6 +102,7 @@ class Wanted(msgspec.Struct, frozen=True):
     parked: Sequence[Seq] = ()
     profiles: Sequence[ProfileKey] = ()
     journaled: bool = False
+    alone: bool = False
 
 
 class Regrouped(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +125,7 @@ class Changes(msgspec.Struct, kw_only=True):
     applied again. ``due``: what it was before and is now, where that changed; ``notices`` in their order, ``failures`` by
     audience.
     ``outgoing``: what goes to targets because of it. ``newcomers`` are none of the ``profiles``, ``owners`` and ``activities``.
-    ``regrouped`` where profiles were made anew.
+    ``regrouped`` where profiles were made anew, which is ``Wanted`` alone.
     """
 
     position: Seq | None = None

@@ -66,6 +66,9 @@ class Abreast:
 
     async def apply(self, wanted: Wanted, decide: Decide) -> Changes:
         """One batch. Raises what looking up, deciding and writing raise, and ``NotDurable`` where an earlier one's failed."""
+        if wanted.alone:
+            async with self.alone():
+                return await self._writer.run(partial(self._whole, wanted, decide))
         async with self._placed(_Batch(next(self._numbers))) as (mine, earlier):
             if earlier and self._steps:
                 return await self._in_steps(mine, earlier, wanted, decide)
@@ -182,7 +185,7 @@ def _overtaken() -> NotDurable:
 
 
 def laid_over(found: Found, earlier: Sequence[Changes], wanted: Wanted) -> Found:
-    """What would have been found after ``earlier``, decided upon one another, had been written."""
+    """What would have been found after ``earlier``, decided upon one another, had been written; none is ``regrouped``."""
     seen, owners, states = dict(found.known.seen), dict(found.known.owners), Profiles()
     states.lay(Profiles.of(found.known.profiles))
     newest, parked = dict(found.newest), set(found.known.parked or ())

@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
@@ -120,6 +121,30 @@ async def test_an_event_that_comes_in_between_is_not_lost(tmp_path: Path, monkey
         report = await here.splitting.split(ANN, JOE, apply=True)
         assert [side.events for side in report.sides] == [1, 2]
         await here.assert_whole()
+
+
+async def test_a_batch_that_is_looked_up_beside_a_split_goes_on_from_what_the_split_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(
+            *(happened(f"a{n}", n, [ANN, TV]) for n in range(3)), *(happened(f"j{n}", 3 + n, [JOE]) for n in range(3))
+        )
+        await here.take(happened("both", 6, [JOE, TV]), happened("a3", 7, [ANN]))
+        apply = here.store.apply
+
+        async def crowded(*split: Any) -> Any:
+            monkeypatch.setattr(here.store, "apply", apply)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(here.take, happened("z", 1, [("email", "zoe@example.com")]))
+                tasks.start_soon(apply, *split)
+                tasks.start_soon(here.take, happened("late", 12, [JOE]))
+
+        monkeypatch.setattr(here.store, "apply", crowded)
+        await here.splitting.split(ANN, JOE, apply=True)
+        await here.assert_whole()
+        events = [one["events"] for one in (await here.people()).values()]
+        assert sorted(events) == [["a0", "a1", "a2", "a3"], ["both", "j0", "j1", "j2", "late"], ["z"]]
 
 
 async def test_a_profile_that_never_holds_still_is_not_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
