@@ -59,7 +59,10 @@ class Outbox(Protocol):
         ...
 
     async def settle(self, settled: Sequence[Settled]) -> None:
-        """Write what became of these, with their attempts, at once. One that is no longer there is passed over."""
+        """Write what became of these, with their attempts, at once.
+
+        One that is no longer there is passed over: of its attempt nothing is kept that says whom it was about.
+        """
         ...
 
     async def totals(self) -> list[TargetTotals]:

@@ -55,6 +55,7 @@ class Sender:
         self._note, self._note_changed, self._chance = note, changed, chance
         self._buffer: deque[Delivery] = deque()
         self._taken: set[int] = set()
+        self._refreshed = 0
         self._flying = 0
         self._taking = anyio.Lock()
         self._woken = anyio.Event()
@@ -86,6 +87,7 @@ class Sender:
 
     def refresh(self) -> None:
         """What was read ahead may be no more: read it again."""
+        self._refreshed += 1
         self._taken.difference_update(one.n for one in self._buffer)
         self._buffer.clear()
         self.wake()
@@ -142,9 +144,11 @@ class Sender:
 
     async def _fetch(self) -> None:
         """Read what is due, or wait until there may be something."""
-        woken, asked, name = self._woken, self._now(), self._outlet.name
+        woken, asked, name, refreshed = self._woken, self._now(), self._outlet.name, self._refreshed
         try:
             if len(self._taken) < _UNSETTLED and (found := await self._due(name, asked)):
+                if refreshed != self._refreshed:
+                    return  # what was found may be no more
                 self._buffer.extend(found)
                 self._taken.update(one.n for one in found)
                 return

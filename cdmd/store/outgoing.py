@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cdmd.models import Bound, Delivery, Micros, Outgoing, ProfileKey, Settled
+from cdmd.models import Attempt, Bound, Delivery, Micros, Outgoing, ProfileKey, Settled
 from cdmd.store.rows import delivery_row
 from cdmd.store.tables import Tables
 
@@ -80,7 +80,7 @@ def _busy(tables: Tables, target: int, lanes: Sequence[int]) -> set[int]:
 def settle(
     tables: Tables, settled: Sequence[Settled], *, held: Callable[[Tables, Collection[str]], Collection[str]] | None = None
 ) -> None:
-    """What became of each, in one transaction; what is not in the outbox any more only leaves its attempt.
+    """What became of each, in one transaction; of what is not in the outbox any more, as it was erased, only figures are kept.
 
     Of targets that are not among those which ``held`` says nothing is written: another node sends to them, and notes it.
     """
@@ -91,6 +91,7 @@ def settle(
         names = _named(tables, {one.delivery.target for one in settled})
         places = [one.delivery.n for one in settled if one.delivery.n]
         there = {row[0]: row[1:] for row in tables.rows_in("outbox.still_waiting", places)}
+        named = frozenset(there)
         moved: dict[int, dict[str, int]] = {one.id: defaultdict(int) for one in names.values()}
         lanes: dict[tuple[int, int], int] = {}
         for one in settled:
@@ -108,7 +109,7 @@ def settle(
         for number, figures in moved.items():
             said = dict.fromkeys(("left", "bytes", "failed", "delivered", "never", "attempts"), 0) | figures
             tables.run("outbox.target_settled", {**said, "id": number})
-        _keep(tables, settled, names)
+        _keep(tables, settled, names, named=named)
 
 
 def _move(tables: Tables, one: Settled, size: int, figures: dict[str, int]) -> None:
@@ -126,15 +127,21 @@ def _move(tables: Tables, one: Settled, size: int, figures: dict[str, int]) -> N
     tables.run("outbox.leave_outbox", (n,))
 
 
-def _keep(tables: Tables, settled: Iterable[Settled], names: Mapping[str, _Named]) -> None:
+def _keep(tables: Tables, settled: Iterable[Settled], names: Mapping[str, _Named], *, named: Collection[int]) -> None:
+    """The attempts; whom they were about only of those at the places ``named``."""
     rows = [
         (
             *(one.at, names[one.target].id, one.id, one.type, one.attempt, one.outcome, one.profile, one.seq),
             *(one.seconds, one.status, one.reason, one.body, one.answer),
         )
-        for one in (each.attempt for each in settled)
+        for one in (each.attempt if each.delivery.n in named else _of_nobody(each.attempt) for each in settled)
     ]
     tables.insert("outbox.put_attempts", rows)
+
+
+def _of_nobody(one: Attempt) -> Attempt:
+    """As ``blank_attempts`` leaves it."""
+    return msgspec.structs.replace(one, id="", profile=None, seq=None, body=None, answer=None)
 
 
 def retry(tables: Tables, *, target: str | None, id: str | None, limit: int, now: Micros) -> int:  # noqa: A002

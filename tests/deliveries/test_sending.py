@@ -259,6 +259,28 @@ async def test_a_target_takes_several_at_once_and_says_what_became_of_each(tmp_p
         assert all(row.body for row in await it.store.outbox.attempts(AttemptFilter()))
 
 
+async def test_what_is_dropped_while_it_is_read_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with endpoint() as one, sending(tmp_path, **webhook("crm", one.url)) as it:
+        ready, held, go = it.store.outbox.ready, anyio.Event(), anyio.Event()
+
+        async def slowly(*which: Any, **more: Any) -> list[Delivery]:
+            found = await ready(*which, **more)
+            if found:
+                held.set()
+                await go.wait()
+            return found
+
+        monkeypatch.setattr(it.store.outbox, "ready", slowly)
+        await it.put("crm")
+        await held.wait()
+        assert await it.store.outbox.forget("crm") == 1
+        it.dispatcher.refresh()
+        go.set()
+        await it.put("crm")
+        await it.until(lambda total: total.delivered == 1)
+        assert numbers(one.got) == [2]
+
+
 @pytest.mark.parametrize("said", [ValueError("joe@example.com"), SystemExit(1), [Delivered()]])
 async def test_a_target_whose_code_fails_harms_nobody_and_is_tried_again(tmp_path: Path, said: Any) -> None:
     target = Noting(said)

@@ -223,6 +223,10 @@ class ForgettingContract:
             (attempt,) = await store.outbox.attempts(AttemptFilter())
             assert (attempt.id, attempt.profile, attempt.seq, attempt.outcome) == ("", None, None, "never")
             assert await store.verify() == []
-            await store.outbox.settle([ended(failing)])
-            assert await store.forgetting.forget_deliveries() == 1, "one that was under way"
             assert await store.forgetting.forget_deliveries() == 0
+            body = msgspec.structs.replace(ended(failing).attempt, body=b"joe", answer=b"joe")
+            await store.outbox.settle([msgspec.structs.replace(ended(failing), attempt=body)])
+            late = (await store.outbox.attempts(AttemptFilter(limit=1)))[0]
+            assert (late.outcome, late.id, late.profile, late.seq, late.body, late.answer) == ("delivered", "", *[None] * 4)
+            await store.outbox.put(sending(delivery(1)), now=Micros(NOW))
+            assert await store.forgetting.forget_deliveries() == 1, "one that was told again meanwhile"

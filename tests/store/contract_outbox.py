@@ -210,8 +210,9 @@ class OutboxContract:
 
     async def test_attempts_are_kept_newest_first_and_found_by_target_id_and_outcome(self, reopen: Reopen) -> None:
         async with reopen() as store:
-            one, two = delivery(1), delivery(2, target="mail")
-            await store.outbox.put(sending(one, two), now=Micros(NOW))
+            await store.outbox.put(sending(delivery(1), delivery(2, target="mail")), now=Micros(NOW))
+            (one,) = await store.outbox.ready("crm", Micros(NOW), limit=9)
+            (two,) = await store.outbox.ready("mail", Micros(NOW), limit=9)
             await store.outbox.settle([ended(one, "later", due=NOW), ended(two)])
             await store.outbox.settle([ended(one)])
 
