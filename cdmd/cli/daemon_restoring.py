@@ -51,8 +51,8 @@ def restore(file: Path, config: Path | None, state_dir: Path | None, listed: Pat
     kept = kept_state(directory, OWNER)
     if kept is None and listed is None:
         click.echo(
-            "warning: the journal that is here cannot be read, so nobody knows who was suppressed or erased since the backup: "
-            "if you have a list of them, restore again with --suppressions",
+            "warning: the journal that was here is gone or cannot be read, so nobody knows who was suppressed or erased since "
+            "the backup: if you have a list of them, restore again with --suppressions",
             err=True,
         )
     state: State = {} if listed is None else _read(listed, directory)

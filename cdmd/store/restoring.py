@@ -41,6 +41,7 @@ _FORMAT: Final = 1
 _MANIFEST: Final = "manifest.json"
 _NAMES: Final = ("store.db", "journal.db", "feeds.db")
 _OPTIONAL: Final = "feeds.db"
+_ASIDE: Final = "before-restore-"
 _CHUNK: Final = 2**20
 _ROOM: Final = "make room or name a file on another disk, and try again"
 _ALLOWED: Final = "name a file where the daemon's user may write (the service's own unit may forbid a folder, too)"
@@ -100,17 +101,33 @@ def _why(error: OSError | CdmdError) -> str:
 
 
 def kept_state(directory: StateDirectory, owner: str) -> dict[bytes, bytes] | None:
-    """What the journal in ``directory`` keeps beside its entries for ``owner``; None where it cannot be read. It blocks."""
-    if not directory.journal.exists():
-        return {}
+    """What the journal of ``directory`` keeps beside its entries for ``owner``; None where it is lost or cannot be read.
+
+    After a restore that was cut off it is the journal that this put aside. It blocks; raises as ``StateDirectory.held``.
+    """
+    with directory.held():
+        journal = _last_journal(directory)
+    if journal is None:
+        return None if directory.mark.exists() or directory.store.exists() else {}
     try:
-        connection = sqlite3.connect(f"file:{directory.journal}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
         try:
             return dict(connection.execute(_JOURNAL["scan_state"], (owner, b"", -1)).fetchall())
         finally:
             connection.close()
     except sqlite3.Error:
         return None
+
+
+def _last_journal(directory: StateDirectory) -> Path | None:
+    """The journal that was last in use, whole: where it lies aside without its log, that follows it."""
+    if directory.journal.exists():
+        return directory.journal
+    for aside in reversed(_asides(directory.root)):
+        if (aside / directory.journal.name).exists():
+            _set_aside(directory.journal, aside)
+            return aside / directory.journal.name
+    return None
 
 
 def restore(
@@ -260,27 +277,36 @@ def _swap(fresh: Path, directory: StateDirectory) -> None:
 
     A lone journal or store is refused at the next start: the mark or the journal's id contradicts it.
     """
-    aside = _free_name(directory.root)
+    aside = _new_aside(directory.root)
     aside.mkdir(mode=0o700)
     for path in (directory.journal, directory.store, directory.feeds):
-        for suffix in ("-wal", "-shm", ""):
-            old = path.with_name(path.name + suffix)
-            if old.exists():
-                old.rename(aside / old.name)
+        _set_aside(path, aside)
     if directory.mark.exists():
         shutil.copy2(directory.mark, aside / directory.mark.name)
+    sync_directory(aside)
     for path in (directory.feeds, directory.store, directory.journal):
         if (fresh / path.name).exists():
             (fresh / path.name).rename(path)
-    sync_directory(aside)
     sync_directory(directory.root)
 
 
-def _free_name(root: Path) -> Path:
-    number = 1
-    while (root / f"before-restore-{number}").exists():
-        number += 1
-    return root / f"before-restore-{number}"
+def _set_aside(database: Path, aside: Path) -> None:
+    """Its log goes after it: so one that is in its place is whole, and where the log of one is that is not, is known."""
+    for suffix in ("", "-wal", "-shm"):
+        old = database.with_name(database.name + suffix)
+        if old.exists():
+            old.rename(aside / old.name)
+
+
+def _asides(root: Path) -> list[Path]:
+    """What restores put aside, the oldest first."""
+    numbered = {path: path.name.removeprefix(_ASIDE) for path in root.glob(f"{_ASIDE}*")}
+    return sorted((path for path, number in numbered.items() if number.isdecimal()), key=lambda path: int(numbered[path]))
+
+
+def _new_aside(root: Path) -> Path:
+    last = max((int(path.name.removeprefix(_ASIDE)) for path in _asides(root)), default=0)
+    return root / f"{_ASIDE}{last + 1}"
 
 
 def _sha256(path: Path) -> str:

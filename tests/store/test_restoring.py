@@ -3,6 +3,7 @@
 import io
 import os
 import resource
+import shutil
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -252,6 +253,75 @@ async def test_a_crash_between_aside_and_in_place_is_not_started(state: StateDir
     with pytest.raises(Damaged, match=r"there is no .*journal\.db, but there was a journal"):
         async with running(state, new_id="two"):
             pass
+
+
+OWNER = "daemon:privacy"
+SUPPRESSED = {b"s/1": b"a"}
+LAID = {(OWNER, key): value for key, value in SUPPRESSED.items()}
+
+
+async def suppressed_and_killed(state: StateDirectory) -> None:
+    """What is kept lies in the write-ahead log, as a kill leaves it."""
+    names = [state.journal.with_name(f"journal.db{suffix}") for suffix in ("", "-wal", "-shm")]
+    async with running(state) as opened:
+        await opened.journal.append([append_of(4, connector=OWNER, state=dict(SUPPRESSED))])
+        left = {path: await anyio.Path(path).read_bytes() for path in names}
+    for path, content in left.items():
+        await anyio.Path(path).write_bytes(content)
+
+
+async def cut_off(file: Path, state: StateDirectory, monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
+    """A restore that is killed when it has moved so many files."""
+    moved: list[Path] = []
+    rename = Path.rename
+
+    def renamed(path: Path, target: Path) -> Path:
+        found = rename(path, target)
+        moved.append(path)
+        if len(moved) == after:
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", renamed)
+        with pytest.raises(KeyboardInterrupt):
+            await anyio.to_thread.run_sync(lambda: restore(file, state, state=LAID))
+
+
+@pytest.mark.parametrize("after", range(1, 9))
+async def test_a_restore_that_was_cut_off_still_knows_what_was_kept(
+    state: StateDirectory, file: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    await filled(state, file)
+    await suppressed_and_killed(state)
+    await cut_off(file, state, monkeypatch, after=after)
+    for _ in range(2):
+        assert await anyio.to_thread.run_sync(kept_state, state, OWNER) == SUPPRESSED
+        await cut_off(file, state, monkeypatch, after=1)  # and once more
+    await anyio.to_thread.run_sync(lambda: restore(file, state, state=LAID))
+    assert await anyio.to_thread.run_sync(kept_state, state, OWNER) == SUPPRESSED
+
+
+async def test_of_several_that_were_put_aside_the_last_one_is_asked_and_none_is_not_nothing(
+    state: StateDirectory, file: Path
+) -> None:
+    await filled(state, file)
+    (state.root / "before-restore-old").mkdir()
+    for number, value in ((9, b"old"), (10, b"new")):
+        async with running(state) as opened:
+            await opened.journal.append([append_of(4, connector=OWNER, state={b"s/1": value})])
+        await anyio.to_thread.run_sync(shutil.copytree, state.root, state.root.parent / f"before-restore-{number}")
+    for number in (9, 10):
+        (state.root.parent / f"before-restore-{number}").rename(state.root / f"before-restore-{number}")
+    state.journal.unlink()
+    assert await anyio.to_thread.run_sync(kept_state, state, OWNER) == {b"s/1": b"new"}
+    await put_back(file, state)
+    assert "before-restore-11" in entries_of(state.root)
+    state.journal.unlink()
+    for aside in state.root.glob("before-restore-1*"):
+        (aside / "journal.db").unlink(missing_ok=True)
+    (state.root / "before-restore-9" / "journal.db").unlink()
+    assert await anyio.to_thread.run_sync(kept_state, state, OWNER) is None, "there was a journal"
 
 
 async def test_what_was_kept_beside_the_entries_can_be_laid_over_a_backup(state: StateDirectory, file: Path) -> None:
