@@ -21,6 +21,7 @@ from cdmd.models import Micros, ProfileKey, ProfileState, Seq, to_micros
 from cdmd.profiles.audiences import Audience, Audiences
 
 _NOTE: Final = "counted"
+_ENCODE: Final = msgspec.json.Encoder(order="sorted").encode
 _SLICE: Final = 100
 _COUNTED: Final = 10
 """Profiles whose activities are read at once, and how many of each in one look."""
@@ -64,7 +65,7 @@ class Counting:
     ) -> None:
         self._store, self._journal_id, self._audiences, self._clock = store, journal_id, audiences, clock
         self._subscriptions = subscriptions
-        self._noted = Noted()
+        self._noted, self._written = Noted(), b""
         self._changed = anyio.Event()
         self._asked: tuple[float, float] | None = None
         self._began = clock.monotonic()
@@ -95,10 +96,12 @@ class Counting:
         """Read how far it was. Raises CdmdError."""
         noted = await self._store.noted(_NOTE)
         self._noted = Noted() if noted is None else msgspec.json.decode(noted, type=Noted)
+        self._written = _ENCODE(self._noted)
 
     def configured(self) -> None:
         """Indicators and audiences may be others now."""
         self._asked, self._began = None, self._clock.monotonic()
+        self._hold_to(self._audiences())
         self._changed.set()
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
@@ -121,12 +124,13 @@ class Counting:
     async def complete(self) -> None:
         """Bring all profiles to what is configured now. Raises CdmdError."""
         audiences = self._audiences()
+        self._hold_to(audiences)
+        await self._note()
         await self._remove(audiences)
         names = _missing(audiences.projection.definitions, self._noted.indicators)
         which = [one for one in audiences.every if self._noted.audiences.get(one.name) != one.definition]
         touched = [one for one in audiences.every if one in which or not one.indicators.isdisjoint(names)]
-        pending = {f"indicator {name}": value for name, value in names.items()}
-        pending |= {f"audience {one.name}": one.definition for one in which}
+        pending = _tasks(names, {one.name: one.definition for one in which})
         now = to_micros(self._clock.now())
         self._noted.since = {one.name: self._noted.since.get(one.name, now) for one in audiences.every}
         self.pending = frozenset(pending)
@@ -136,10 +140,17 @@ class Counting:
         finally:
             self.pending = frozenset()
         if self._audiences() is audiences:
-            noted = Noted(audiences.projection.definitions, audiences.definitions, self._noted.since)
-            if noted != self._noted:
-                self._noted = noted
-                await self._note()
+            self._noted = Noted(audiences.projection.definitions, audiences.definitions, self._noted.since)
+            await self._note()
+
+    def _hold_to(self, audiences: Audiences) -> None:
+        """Nobody counts as brought to other definitions than these: what happens from now on goes by these alone."""
+        indicators, others = audiences.projection.definitions, audiences.definitions
+        noted = self._noted
+        noted.indicators = dict(noted.indicators.items() & indicators.items())
+        noted.audiences = dict(noted.audiences.items() & others.items())
+        if not noted.pending.items() <= _tasks(indicators, others).items():
+            noted.pending, noted.cursor = {}, 0
 
     async def ask_again(self) -> None:
         """Ask the conditions that read the clock of everybody, if it is time to. Raises CdmdError."""
@@ -168,7 +179,7 @@ class Counting:
     ) -> None:
         if self._noted.pending != pending:
             self._noted.pending, self._noted.cursor = pending, 0
-            await self._note()
+        await self._note()
         total, after, noted = (await self._store.totals()).profiles, ProfileKey(self._noted.cursor), self._clock.monotonic()
         self._log.info("counting_the_past", task=", ".join(sorted(pending)), count=total)
         while self._audiences() is audiences:
@@ -277,7 +288,17 @@ class Counting:
             await self._store.membership.drop_audience(total.name)
 
     async def _note(self) -> None:
-        await self._store.note(_NOTE, msgspec.json.encode(self._noted).decode())
+        """What is remembered, where that is other than what was written last."""
+        written = _ENCODE(self._noted)
+        if written != self._written:
+            await self._store.note(_NOTE, written.decode())
+            self._written = written
+
+
+def _tasks(indicators: Mapping[str, int], audiences: Mapping[str, int]) -> dict[str, int]:
+    """Definitions by what is said of them while they are counted."""
+    tasks = {f"indicator {name}": definition for name, definition in indicators.items()}
+    return tasks | {f"audience {name}": definition for name, definition in audiences.items()}
 
 
 def _missing(wanted: Mapping[str, int], noted: Mapping[str, int]) -> dict[str, int]:

@@ -415,3 +415,60 @@ async def test_a_reload_while_it_counts_begins_with_what_is_configured_now(
             tasks.cancel_scope.cancel()
         assert await members(parts, "few") == ["joe@example.com"]
         assert [one.name for one in await parts.store.membership.audiences()] == ["few"]
+
+
+async def reload(world: World, parts: Parts, text: str) -> None:
+    await anyio.to_thread.run_sync(world.configure, text)
+    await Running(parts).reload()
+
+
+async def totals(parts: Parts, *names: str) -> list[object]:
+    found = [await parts.store.profile("email", f"{name}@example.com", activities=0) for name in names]
+    now = to_micros(parts.clock.now())
+    return [parts.projection.shown_indicators(one.state, now).get("orders") for one in found if one is not None]
+
+
+OTHERS = '[indicators.orders]\non = "order.*"\n[indicators.recent]\non = "seen"\nwindow = "2m"\n'
+
+
+@pytest.mark.parametrize("other", [OTHERS + MANY, ORDERS + MANY.replace("2", "20")])
+async def test_what_is_changed_back_before_all_are_counted_is_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    monkeypatch.setattr(counting, "_COUNTED", 1)
+    monkeypatch.setattr(counting, "_SLICE", 1)
+    world, names = World(tmp_path, SHOP + ORDERS + MANY), ("ann", "eve", "joe")
+    async with world.parts() as parts:
+        await take(parts, *(seen(f"{one}{n}", parts, {"email": f"{one}@example.com"}) for one in names for n in range(2)))
+        await parts.counting.complete()
+        assert len(await members(parts, "many")) == 3
+        profiles = parts.store.membership.profiles
+
+        async def changed_back(*, after: ProfileKey, limit: int) -> object:
+            if after:
+                monkeypatch.setattr(parts.store.membership, "profiles", profiles)
+                await reload(world, parts, SHOP + ORDERS + MANY)
+            return await profiles(after=after, limit=limit)
+
+        monkeypatch.setattr(parts.store.membership, "profiles", changed_back)
+        await reload(world, parts, SHOP + other)
+        await parts.counting.complete()
+        assert await totals(parts, *names) != [2, 2, 2] or len(await members(parts, "many")) < 3, "one of them was counted"
+    async with world.parts() as parts:
+        await parts.counting.load()
+        await parts.counting.complete()
+        assert await totals(parts, *names) == [2, 2, 2]
+        assert len(await members(parts, "many")) == 3
+
+
+async def test_what_arrived_before_anything_was_counted_anew_is_counted_again_after_a_change_back(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP + ORDERS + MANY)
+    async with world.parts() as parts:
+        await take(parts, record("1"), record("2"))
+        await parts.counting.complete()
+        await reload(world, parts, SHOP + OTHERS)
+        await take(parts, record("3"))
+        await reload(world, parts, SHOP + ORDERS + MANY)
+        await parts.counting.complete()
+        assert await totals(parts, "joe") == [3]
+        assert await members(parts, "many") == ["joe@example.com"]
