@@ -111,6 +111,8 @@ class Calendar(Window):
         """The period around it: its first second, and the first second of the next."""
         local = datetime.fromtimestamp(second, self._zone)
         day = datetime(local.year, local.month, local.day, tzinfo=self._zone)
+        if second < _second(day):
+            day -= timedelta(days=1)  # midnight comes again
         match self._unit:
             case "day":
                 begin, after = day, day + timedelta(days=1)

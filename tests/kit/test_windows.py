@@ -102,6 +102,8 @@ def test_a_midnight_that_comes_twice_and_one_that_is_left_out_begin_a_day_once()
     havana = window("day America/Havana")
     twice = micros("2026-11-01T05:00")  # 01:00 goes back to 00:00: midnight comes again at 05:00 UTC
     assert havana.bucket(twice) == twice // 1_000_000
+    before = havana.bucket(twice - 2 * 3_600_000_000)
+    assert [havana.bucket(twice - 1), window("day America/Havana").bucket(twice - 1)] == [before, before], "whatever was asked"
     left_out = window("day America/Sao_Paulo")
     leap = micros("2018-11-04T03:00")  # at midnight the clocks go to 01:00
     assert left_out.bucket(leap) == leap // 1_000_000
