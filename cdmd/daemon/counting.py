@@ -203,7 +203,8 @@ class Counting:
             return None
         now = to_micros(self._clock.now())
         if names:
-            chosen = dict([await self._winner(key, state) for key, state in rows])
+            winners = [await self._winner(key, state) for key, state in rows]
+            chosen = dict([one for one in winners if one is not None])
         else:
             chosen = {
                 key: state for key, state in rows if state.merged_into is None and would_change(audiences, state, which, now)
@@ -213,10 +214,13 @@ class Counting:
         await self._clock.sleep(max(_LEAST_REST, (self._clock.monotonic() - began) * _REST))
         return rows[-1][0]
 
-    async def _winner(self, key: ProfileKey, state: ProfileState) -> tuple[ProfileKey, ProfileState]:
-        """Whom the profile is part of now: what was counted of it before a merge may be incomplete there."""
-        while state.merged_into is not None:
-            ((key, state),) = await self._store.membership.profiles(after=ProfileKey(state.merged_into - 1), limit=1)
+    async def _winner(self, key: ProfileKey, state: ProfileState) -> tuple[ProfileKey, ProfileState] | None:
+        """Whom the profile is part of now: what was counted of it before a merge may be incomplete there. None: gone."""
+        while (into := state.merged_into) is not None:
+            rows = await self._store.membership.profiles(after=ProfileKey(into - 1), limit=1)
+            if not rows or rows[0][0] != into:
+                return None
+            ((key, state),) = rows
         return key, state
 
     async def _compute(

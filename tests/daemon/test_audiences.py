@@ -236,6 +236,39 @@ async def test_who_never_stands_still_is_left_and_said(tmp_path: Path, monkeypat
         assert any(b"profiles_counted_late" in line for line in world.logged) or parts.counting.progress is None
 
 
+@pytest.mark.parametrize("others", [0, 1])
+async def test_who_is_erased_while_being_counted_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        early, late = parts.clock.now() - timedelta(days=5), parts.clock.now()
+        sights = [
+            ({"email": "ann@example.com"}, late),
+            ({"user_id": "u"}, early),
+            ({"user_id": "u", "email": "ann@example.com"}, late),
+        ]
+        values = [
+            {"id": str(n), "type": "seen", "time": at.isoformat(), "identifiers": one} for n, (one, at) in enumerate(sights)
+        ]
+        await take(parts, *(Record(value=one, received=late, fallback_id=one["id"]) for one in values))
+        await take(parts, *(record(f"other{number}") for number in range(others)))
+    world.configure(SHOP + ORDERS)
+    async with world.parts() as parts:
+        profiles = parts.store.membership.profiles
+
+        async def erased(*, after: ProfileKey, limit: int) -> object:
+            if after:
+                monkeypatch.setattr(parts.store.membership, "profiles", profiles)
+                await parts.store.forgetting.hide([("user_id", "u")])
+            return await profiles(after=after, limit=limit)
+
+        monkeypatch.setattr(parts.store.membership, "profiles", erased)
+        await parts.counting.complete()
+        assert parts.counting.progress is None
+        assert await totals(parts, "ann", "joe") == [1] * others
+
+
 async def test_a_stop_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "_COUNTED", 2)
     monkeypatch.setattr(counting, "_NOTE_EVERY", 0.0)
