@@ -142,13 +142,13 @@ class Plan:
                 home.key = key
             else:
                 home.members.append(key)
-        states = {old.key: old.state for old in self.olds}
-        publics = {one.loser: one.before.public for old in self.olds for one in old.merges}
-        publics |= {old.key: old.state.public for old in self.olds}
+        founded = {one.loser: one.before for old in self.olds for one in old.merges}
+        founded |= {old.key: old.state for old in self.olds}
         for group in self.groups:
-            group.state.public = "" if group.key is None else publics.get(group.key, "")
-            if group.key is not None and (old := states.get(group.key)) is not None and old.created not in self._times:
-                group.state.created = min(old.created, group.state.created)
+            was = NOBODY if group.key is None else founded.get(group.key, NOBODY)
+            group.state.public = was.public
+            if was is not NOBODY and was.created not in self._times:
+                group.state.created = min(was.created, group.state.created)
 
     def _share_identifiers(self, strangers: Collection[Pair], *, keep: bool) -> list[Pair]:
         for group in self.groups:

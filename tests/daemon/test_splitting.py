@@ -11,9 +11,9 @@ import pytest
 from cdmd.daemon.running import Running
 from cdmd.errors import BadArguments, CdmdError, NotFound
 from cdmd.identity.identifiers import Pair
-from cdmd.models import Event, Record
+from cdmd.models import Event, Record, to_micros
 from tests.daemon.doubles import Fetcher, World, applied, until
-from tests.daemon.people import groups, happened, town
+from tests.daemon.people import START, groups, happened, town
 
 pytestmark = pytest.mark.anyio
 
@@ -251,6 +251,9 @@ async def test_what_is_left_of_events_that_are_gone_stays_with_whom_it_was_befor
         people = await here.people()
         assert set(before) < set(people)
         joe, ann = sorted(people.values(), key=lambda one: one["identifiers"])
+        found = await here.store.profile(*JOE, activities=0)
+        assert found is not None
+        assert found.state.created == to_micros(START) + 3 * 3_600_000_000, "who was heard of before what is kept of him"
         assert ann["identifiers"] == ["anonymous_id:tv", "email:ann@example.com"]
         assert joe["identifiers"] == ["anonymous_id:tablet", "email:joe@example.com", "user_id:joe"]
         assert (ann["traits"].keys(), joe["traits"].keys()) == ({"city", "size"}, {"vip"})
