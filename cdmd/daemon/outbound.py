@@ -101,6 +101,8 @@ class Outbound:
     def take(self, built: Mapping[str, Built], audiences: Audiences, config: Config) -> None:
         """What batches send from now on."""
         self.dispatcher.take(built, ToldValues(audiences, config.indicators))
+        for name, replay in self._replays.items():
+            replay.take(built[name].config if name in built else None, self.dispatcher.values)
 
     async def carry_out(self, built: Mapping[str, Built]) -> list[ReloadRow]:
         """Exchange the targets themselves; says of each what became of it."""
@@ -310,11 +312,7 @@ class Outbound:
 
     async def _replay(self, name: str, replay: Replaying) -> None:
         try:
-            await replay.run()
-        except CdmdError as error:
-            self.dispatcher.log.warning("replay_failed", target=name, error=error, count=replay.done)
-        else:
-            self.dispatcher.log.info("replay_ended", target=name, count=replay.done)
+            await replay.logged()
         finally:
             del self._replays[name]
 

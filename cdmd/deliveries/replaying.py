@@ -5,19 +5,35 @@ nothing is kept that would say the same again.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final
 
+import anyio
 import msgspec
+import structlog
 
 from cdmd.config.outbound import TargetConfig
 from cdmd.contracts import Clock, Store, Values
 from cdmd.deliveries.subscribing import CREATED, ENTERED, LEFT, NEWS, UPDATED, Subscriptions
 from cdmd.deliveries.telling import Happened, Telling
+from cdmd.errors import CdmdError
 from cdmd.kit.globs import Globs
 from cdmd.kit.quantities import Rate
 from cdmd.kit.ratelimit import FULL, Allowance, Granted, take
-from cdmd.models import Activity, Micros, Notice, Outgoing, ProfileKey, ProfileState, Seq, to_micros
+from cdmd.models import (
+    Activity,
+    Delivery,
+    Micros,
+    Notice,
+    Outgoing,
+    ProfileKey,
+    ProfileState,
+    Seq,
+    from_micros,
+    show_time,
+    to_micros,
+)
 
 _PAGE: Final = 200
 _NOTICES: Final = 100_000
@@ -27,7 +43,11 @@ _FULL_REST: Final = 1.0
 
 
 class Replaying:
-    """One replay. ``done`` counts what was put back into the outbox; with ``only_counted`` nothing is, it counts by type."""
+    """One replay. ``done`` counts what was put back into the outbox; with ``only_counted`` nothing is, it counts by type.
+
+    What waited for its turn is made anew when that comes: somebody may have been erased meanwhile, or the target have changed.
+    ``reached`` is when the last event that it looked at was received.
+    """
 
     def __init__(  # noqa: PLR0913 - what is told, to whom, and how fast
         self,
@@ -43,31 +63,74 @@ class Replaying:
         rate: Rate | None,
     ) -> None:
         self._store, self._clock, self._since, self._until = store, clock, since, until
-        self._name, self._types = config.name, types
-        self._wanted = Subscriptions([config], values, journal_id=journal_id)
+        self._name, self._types, self._journal_id = config.name, types, journal_id
         self._allowance = None if rate is None else Allowance.quota(rate)
         self._bucket = FULL
-        self.done = 0
+        self._over = anyio.CancelScope()
+        self.done, self.reached = 0, since
         self.only_counted: Counter[str] | None = None
+        self._log: Any = structlog.get_logger()
+        self.take(config, values)
 
-    async def run(self) -> None:
-        """All of it, in order. Raises CdmdError."""
-        async for activity, state in self._activities():
-            telling = Telling(self._wanted)
-            happened = Happened(activity.event, activity.seq, activity.time, _received(activity), activity.rule)
-            profile = None if activity.profile is None or state is None else (activity.profile, state)
-            telling.event(happened, profile, ())
-            await self._put(telling.outgoing())
-        async for notice, state in self._moves():
-            telling = Telling(self._wanted)
-            telling.notice(notice, state)
-            await self._put(telling.outgoing())
+    def take(self, config: TargetConfig | None, values: Values) -> None:
+        """Tell by these from now on. It ends where the target is none any more (None), or is told of no events."""
+        self._wanted = Subscriptions([] if config is None else [config], values, journal_id=self._journal_id)
+        if not self._wanted:
+            self._over.cancel()
+
+    async def run(self) -> bool:
+        """All of it, in order; whether it came to its end. Raises CdmdError."""
+        with self._over:
+            async for activity, state in self._activities():
+                await self._put(self._event(activity, state), partial(self._event_now, activity.seq))
+            for notice in await self._moves():
+                await self._put(await self._notice(notice), partial(self._notice, notice))
+        return not self._over.cancel_called
+
+    async def logged(self) -> None:
+        """All of it. Where it does not come to its end the log says how far it came: another can be begun there."""
+        whole = False
+        try:
+            whole = await self.run()
+        except CdmdError as error:
+            self._log.warning("replay_failed", target=self._name, error=error)
+        finally:
+            if whole:
+                self._log.info("replay_ended", target=self._name, count=self.done)
+            else:
+                until = show_time(from_micros(self.reached))
+                self._log.warning("replay_stopped", target=self._name, count=self.done, until=until)
+
+    # ---- what there is to tell -----------------------------------------------------------------------------------------
+
+    def _event(self, activity: Activity, state: ProfileState | None) -> Outgoing | None:
+        if activity.profile is not None and state is None:
+            return None  # of somebody who is being erased
+        telling = Telling(self._wanted)
+        happened = Happened(activity.event, activity.seq, activity.time, _received(activity), activity.rule)
+        profile = None if activity.profile is None or state is None else (activity.profile, state)
+        telling.event(happened, profile, ())
+        return telling.outgoing()
+
+    async def _event_now(self, seq: Seq) -> Outgoing | None:
+        for activity, state in await self._store.outbox.applied(Seq(seq - 1), limit=1):
+            if activity.seq == seq:
+                return self._event(activity, state)
+        return None
+
+    async def _notice(self, notice: Notice) -> Outgoing | None:
+        telling = Telling(self._wanted)
+        for key, state in await self._store.membership.profiles(after=_before(notice), limit=1):
+            if key == notice.profile:
+                telling.notice(notice, state)
+        return telling.outgoing()
 
     async def _activities(self) -> AsyncIterator[tuple[Activity, ProfileState | None]]:
         after = await self._first()
         while page := await self._store.outbox.applied(after, limit=_PAGE):
             for activity, state in page:
                 if self._since <= _received(activity) < self._until:
+                    self.reached = _received(activity)
                     yield activity, state
             after = page[-1][0].seq
             if _received(page[0][0]) >= self._until:
@@ -86,36 +149,41 @@ class Replaying:
                 high = middle
         return Seq(low)
 
-    async def _moves(self) -> AsyncIterator[tuple[Notice, ProfileState]]:
+    async def _moves(self) -> Sequence[Notice]:
         if not (self._wanted.news[ENTERED] or self._wanted.news[LEFT]):
-            return
+            return ()
         notices = await self._store.membership.notices(limit=_NOTICES)
-        for notice in reversed(notices):
-            if self._since <= notice.at < self._until:
-                for key, state in await self._store.membership.profiles(after=_before(notice), limit=1):
-                    if key == notice.profile:
-                        yield notice, state
+        return [one for one in reversed(notices) if self._since <= one.at < self._until]
 
-    async def _put(self, outgoing: Outgoing | None) -> None:
+    # ---- telling it ----------------------------------------------------------------------------------------------------
+
+    async def _put(self, made: Outgoing | None, anew: Callable[[], Awaitable[Outgoing | None]]) -> None:
         """As the rate allows, and as there is room."""
-        if outgoing is None:
-            return
-        chosen = [one for one in outgoing.deliveries if self._again(one.type)]
+        chosen = self._chosen(made)
         if self.only_counted is not None:
             self.only_counted.update(one.type for one in chosen)
             return
         for one in chosen:
-            while self._allowance is not None:
-                verdict = take(self._allowance, self._bucket, self._clock.monotonic())
-                if isinstance(verdict, Granted):
-                    self._bucket = verdict.state
-                    break
-                await self._clock.sleep(verdict.seconds)
-            while not await self._room():
-                await self._clock.sleep(_FULL_REST)
-            self.done += await self._store.outbox.put(
-                msgspec.structs.replace(outgoing, deliveries=[one], untold={}), now=to_micros(self._clock.now())
-            )
+            await self._turn()
+            made = await anew()
+            again = [each for each in self._chosen(made) if each.id == one.id]
+            if made is not None and again:
+                made = msgspec.structs.replace(made, deliveries=again, untold={})
+                self.done += await self._store.outbox.put(made, now=to_micros(self._clock.now()))
+
+    def _chosen(self, made: Outgoing | None) -> list[Delivery]:
+        return [] if made is None else [one for one in made.deliveries if self._again(one.type)]
+
+    async def _turn(self) -> None:
+        """Wait until the next one may go."""
+        while self._allowance is not None:
+            verdict = take(self._allowance, self._bucket, self._clock.monotonic())
+            if isinstance(verdict, Granted):
+                self._bucket = verdict.state
+                break
+            await self._clock.sleep(verdict.seconds)
+        while not await self._room():
+            await self._clock.sleep(_FULL_REST)
 
     def _again(self, type_: str) -> bool:
         if type_ in NEWS and type_ not in _AGAIN:
@@ -124,9 +192,9 @@ class Replaying:
 
     async def _room(self) -> bool:
         """Whether less than half of what may wait does: what happens now goes before what happened then."""
-        bound = self._wanted.bounds[self._name]
+        bound = self._wanted.bounds.get(self._name)
         for total in await self._store.outbox.totals():
-            if total.name == self._name:
+            if bound is not None and total.name == self._name:
                 return total.waiting * 2 < bound.waiting and total.bytes * 2 < bound.bytes
         return True
 

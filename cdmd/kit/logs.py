@@ -29,7 +29,7 @@ SAFE_KEYS: Final = frozenset({
     "dead_letters", "attempt", "attempts", "restarts", "repeated", "dropped", "code", "status", "method", "reason",
     "state", "stage", "outcome", "seconds", "milliseconds", "delay", "due", "interval", "limit", "error", "causes",
     "frames", "logger", "listen", "socket", "path", "file", "version", "pid", "uid", "role", "command", "signal",
-    "hook", "lane", "line", "journal_id", "step", "connectors", "plugins", "task",
+    "hook", "lane", "line", "journal_id", "step", "connectors", "plugins", "task", "until",
 })  # fmt: skip
 """The only keys that reach a line. ``path`` and ``file`` are ours (configuration, state), never a supplier's."""
 

@@ -1,5 +1,7 @@
 """Targets as parts of the daemon: what commands do to them, what is shown, and telling a target once more."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from cdmd.contracts import DELIVER, Holder
 from cdmd.control.target_shapes import TargetRow
@@ -309,6 +312,57 @@ async def test_a_replay_goes_on_alone_makes_way_and_says_when_it_fails(tmp_path:
 
         monkeypatch.setattr(parts.store.outbox, "applied", broken)
         await again(parts, Micros(0), to_micros(parts.clock.now()))
+
+
+@asynccontextmanager
+async def held_replay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, Parts, Endpoint]]:
+    """A replay of six events has told two of them, which wait: for the others there is no room yet."""
+    monkeypatch.setattr("cdmd.deliveries.replaying._FULL_REST", 0.01)
+    async with endpoint() as one:
+        world = World(folder, crm(one, 'events = ["order.*"]', "max_waiting = 4"))
+        async with world.parts() as parts:
+            await take(parts, *[f"e{number}" for number in range(6)])
+            await sent(parts, 4)
+            await parts.outbound.disable("crm")
+            del one.got[:]
+            until_ = to_micros(parts.clock.now()) + Micros(1)
+            await parts.outbound.replay("crm", since=Micros(0), until=until_, types=None, rate=None)
+            replay = parts.outbound._replays["crm"]
+            await eventually(lambda: replay.done == 2)
+            yield world, parts, one
+
+
+async def test_a_replay_tells_nothing_of_whoever_is_erased_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with held_replay(tmp_path, monkeypatch) as (_, parts, one):
+        await Running(parts).governance.erase(("email", "joe@example.com"), by="ada")
+        await eventually(lambda: not parts.outbound._replays and not parts.privacy.erasures.pending)
+        assert (await row(parts)).waiting == 0
+        assert one.got == []
+
+
+async def test_a_replay_goes_by_the_configuration_of_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with held_replay(tmp_path, monkeypatch) as (world, parts, one):
+        world.configure(crm(one, 'events = ["order.*"]', "max_waiting = 4", 'fields = ["traits"]'))
+        await Running(parts).reload()
+        await parts.outbound.enable("crm")
+        await one.wait(6)
+        assert sorted(b"joe@example.com" in got.body for got in one.got) == [False] * 4 + [True] * 2
+
+
+async def test_a_replay_ends_with_its_target_and_says_how_far_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with capture_logs() as lines:
+        async with held_replay(tmp_path, monkeypatch) as (world, parts, _):
+            world.configure(SHOP)
+            await Running(parts).reload()
+            await eventually(lambda: not parts.outbound._replays)
+    assert [line["count"] for line in lines if line["event"] == "replay_stopped"] == [2]
+
+
+async def test_a_replay_that_the_daemon_stops_says_how_far_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with capture_logs() as lines:
+        async with held_replay(tmp_path, monkeypatch):
+            pass
+    assert [line["count"] for line in lines if line["event"] == "replay_stopped"] == [2]
 
 
 async def test_who_is_told_of_no_events_is_told_nothing_again(tmp_path: Path) -> None:
