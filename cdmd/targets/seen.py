@@ -1,6 +1,6 @@
 """What is told to a target as its templates see it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdmd.models import Delivery
@@ -12,19 +12,21 @@ def of_delivery(delivery: Delivery) -> dict[str, Any]:
     return {"id": delivery.id, "type": document["type"], "time": document["timestamp"], **document["data"]}
 
 
-def viewed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row as templates and columns see it: identifiers by kind, the first of several."""
-    return {name: _identifiers(value) if name == "identifiers" else _inner(value) for name, value in row.items()}
+def viewed(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A member, or a delivery, as templates and columns see it: the profile's identifiers by kind, the first of several.
+
+    What is called so in somebody's data or traits stays as it is.
+    """
+    seen = dict(told)
+    if "identifiers" in seen:
+        seen["identifiers"] = _by_kind(seen["identifiers"])
+    if "profile" in seen:
+        seen["profile"] = viewed(seen["profile"])
+    return seen
 
 
-def _inner(value: Any) -> Any:
-    return viewed(value) if isinstance(value, dict) else value
-
-
-def _identifiers(value: Any) -> Any:
-    if not isinstance(value, list):
-        return value
-    found: dict[str, Any] = {}
-    for one in value:
+def _by_kind(identifiers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in identifiers:
         found.setdefault(one["kind"], one["value"])
     return found

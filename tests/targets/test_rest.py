@@ -184,6 +184,17 @@ async def test_what_no_request_can_be_made_of_is_set_aside_alone(tmp_path: Path)
     assert len(api.asked) == 1
 
 
+async def test_what_is_called_as_the_identifiers_in_somebodys_data_is_sent_as_it_is(tmp_path: Path) -> None:
+    with crm() as api:
+        odd = delivery(
+            2, event={"data": {"identifiers": ["a"]}}, profile={"id": "p2", "traits": {"identifiers": [{"kind": 1}]}}
+        )
+        record = {"event": "{event.data.identifiers}", "trait": "{profile.traits.identifiers}"}
+        found = await sent(api, tmp_path, [person(1, "joe@example.com"), odd], batch=2, record=record)
+    assert [type(one) for one in found] == [Delivered] * 2
+    assert api.asked[0].json[1] == {"event": ["a"], "trait": [{"kind": 1}]}
+
+
 async def test_statuses_mean_what_the_configuration_says(tmp_path: Path) -> None:
     with crm() as api:
         assert isinstance((await sent(api, tmp_path, [person(1, "no")], taken=(422,), never=()))[0], Delivered)

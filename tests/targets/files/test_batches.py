@@ -275,6 +275,15 @@ async def test_what_no_row_can_be_made_of_is_set_aside_and_the_rest_is_written(a
     assert "lacks 1 rows" in (outlet.problems[0] or "")
 
 
+async def test_what_is_called_as_the_identifiers_in_somebodys_data_is_written_as_it_is(area: Path, tmp_path: Path) -> None:
+    outlet = outlet_in(tmp_path)
+    people = [{"kind": "email", "value": "joe@x"}, {"kind": "email", "value": "old@x"}]
+    outlet.queue = [delivery(1, event={"data": {"identifiers": ["a"]}}, profile={"id": "p", "identifiers": people})]
+    await ran(target(area), outlet)
+    (row,) = table(area / "t_20261124T023000Z.csv")
+    assert (row["event.data.identifiers"], row["profile.identifiers.email"]) == ('["a"]', "joe@x")
+
+
 async def test_too_many_different_entries_ask_for_columns(area: Path, tmp_path: Path) -> None:
     outlet = outlet_in(tmp_path, until=timedelta(hours=15))
     outlet.queue = [delivery(n, **{f"k{n}": 1}) for n in range(1, 1_200)]
