@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from cdmd.connectors.formats.columns import Columns, ColumnSettings
 from cdmd.connectors.formats.lines import Lines
-from cdmd.connectors.formats.records import Splitter, counted, encoding_of, in_bytes, is_open
+from cdmd.connectors.formats.records import HALF, Splitter, counted, decoded, encoding_of, in_bytes, is_open
 from cdmd.connectors.formats.stretches import Stretches
 from cdmd.errors import ConfigInvalid, FormatFault
 from cdmd.kit.quantities import Size
@@ -232,10 +232,12 @@ class CsvReading:
             fault = Fault("nul_byte", "the record holds NUL bytes")
         else:
             try:
-                self._text = raw.decode(self.encoding)
+                self._text = decoded(raw, self.encoding)
                 texts = next(self._parse)
             except UnicodeDecodeError as error:
                 fault = Fault("not_decodable", f"byte {error.start + 1} of the record is not {self.encoding}")
+            except UnicodeEncodeError:
+                fault = HALF
             except csv.Error as error:
                 self._parse = self._parser()  # the old one has ended
                 fault = Fault("bad_quotes", f"the record is no CSV of this dialect: {error}")
@@ -285,11 +287,11 @@ class CsvReading:
             raise FormatFault("empty", "the file is empty: it has not even a header")
         place, raw = record
         try:
-            text = (raw or b"").decode(self.encoding)
+            text = decoded(raw or b"", self.encoding)
             if text.lower().startswith(_SEPARATOR) and len(text) == len(_SEPARATOR) + 1:
                 return [text]
             return next(csv.reader([text], strict=True, **_dialect(self._settings, self._delimiter)), [])
-        except (UnicodeDecodeError, csv.Error) as error:
+        except (UnicodeError, csv.Error) as error:
             raise FormatFault("no_header", f"line {place}: the header cannot be read: {type(error).__name__}") from error
 
     def _parser(self) -> Iterator[list[str]]:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from cdmd.connectors.formats.columns import Columns, ColumnSettings
 from cdmd.connectors.formats.lines import bounded_lines, without_end
-from cdmd.connectors.formats.records import counted, encoding_of
+from cdmd.connectors.formats.records import HALF, counted, decoded, encoding_of
 from cdmd.errors import ConfigInvalid, FormatFault
 from cdmd.kit.quantities import Size
 from cdmd.models import Fault, Row
@@ -101,14 +101,16 @@ class Fixed:
             fault = Fault("record_too_large", f"the line is longer than {self._settings.max_record.bytes} bytes")
             return Row(number, place, None, fault)
         try:
-            text: bytes | str = line if self._settings.unit == "bytes" else line.decode(self._encoding)
+            text: bytes | str = line if self._settings.unit == "bytes" else decoded(line, self._encoding)
             if len(text) < self._shortest:
                 fault = Fault("short_line", f"the line has {len(text)} places, fewer than {self._shortest}")
                 return Row(number, place, None, fault, line)
             parts = [text[part] for part in self._places]
-            texts = [part.decode(self._encoding) if isinstance(part, bytes) else part for part in parts]
+            texts = [decoded(part, self._encoding) if isinstance(part, bytes) else part for part in parts]
         except UnicodeDecodeError:
             return Row(number, place, None, Fault("not_decodable", f"the line is not {self._encoding}"), line)
+        except UnicodeEncodeError:
+            return Row(number, place, None, HALF, line)
         value = self._columns.value(self._names, texts)
         return Row(number, place, None, value, line) if isinstance(value, Fault) else Row(number, place, value)
 

@@ -38,6 +38,8 @@ _PIECE: Final = 2**16
 _MOST_DIGITS: Final = 18
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
+HALF: Final = Fault("invalid_text", "a text of the record holds half of a surrogate pair")
+
 
 def unkept(value: Any) -> Fault | None:
     """The fault of a record with a text that nothing further on could read: half a surrogate pair.
@@ -47,7 +49,7 @@ def unkept(value: Any) -> Fault | None:
     try:
         _encode(value)
     except UnicodeEncodeError:
-        return Fault("invalid_text", "a text of the record holds half of a surrogate pair")
+        return HALF
     return None
 
 
@@ -64,6 +66,14 @@ def encoding_of(name: str) -> str:
     if not getattr(found, "_is_text_encoding", True):
         raise LookupError(f"{name} is no encoding of text")
     return found.name
+
+
+def decoded(raw: bytes, encoding: str) -> str:
+    """Its text. Raises UnicodeDecodeError, and UnicodeEncodeError for ``HALF``, which UTF-7 has a form for, say."""
+    text = raw.decode(encoding)
+    if encoding != "utf-8" and not text.isascii():
+        text.encode()
+    return text
 
 
 def counted(digits: str) -> int:

@@ -281,3 +281,13 @@ def test_a_file_that_leaves_it_open_which_byte_comes_first_is_refused(encoding: 
     said = refused("a,b\n1,2\n".encode(f"{encoding}-be"), encoding=encoding)
     assert said == f"no_byte_order: the file has no byte order mark: say {encoding}-le or {encoding}-be as its encoding"
     assert refused(b"", encoding=encoding).startswith("empty")
+
+
+def test_half_of_a_surrogate_pair_is_a_fault_of_its_row_where_an_encoding_has_a_form_for_it() -> None:
+    text = "name,no\nJörg,1\n".encode("utf-7") + b"+2AA-,2\n+2D3cqQ-,3\n"
+    assert faults(text, encoding="utf-7") == [(1, None), (2, "invalid_text"), (3, None)]
+    assert [row.value for row in rows(text, encoding="utf-7")][::2] == [
+        {"name": "Jörg", "no": "1"},
+        {"name": "\U0001f4a9", "no": "3"},
+    ]
+    assert refused(b"+2AA-,no\n1,2\n", encoding="utf-7").startswith("no_header")

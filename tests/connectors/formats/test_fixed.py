@@ -86,3 +86,10 @@ def test_a_trailer_counts_the_records_and_a_file_without_it_is_cut() -> None:
 
 def test_records_without_line_ends_may_have_a_trailer_too() -> None:
     assert len(rows(b"0001Joe    12.50T0001          0", record_length=16, trailer="T")) == 1
+
+
+@pytest.mark.parametrize("unit", ["characters", "bytes"])
+def test_half_of_a_surrogate_pair_is_a_fault_of_its_line_where_an_encoding_has_a_form_for_it(unit: str) -> None:
+    columns = (FixedColumn(name="no", start=1, length=1), FixedColumn(name="name", start=2, length=6))
+    found = rows(b"1Joe   \n2+2AA- \n", encoding="utf-7", unit=unit, columns=columns)
+    assert [row.fault and row.fault.code for row in found] == [None, "invalid_text"]
