@@ -115,6 +115,10 @@ class SourceUnavailable(CdmdError):
     """The other side cannot be reached or does not give what it should. The message is shown: it holds no data."""
 
 
+class ReaderEnded(SourceUnavailable):
+    """The process that read a file was ended from outside. The message is shown and says what to do."""
+
+
 class SourceBlocked(SourceUnavailable):
     """The connector waits for somebody to act. The message is shown and says what to do."""
 

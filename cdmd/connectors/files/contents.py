@@ -3,7 +3,9 @@
 Not here: the single steps from the other side into the journal (``taking``), and which file, and when (``connector``).
 """
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -20,6 +22,10 @@ from cdmd.connectors.files.spool import Spool
 from cdmd.connectors.files.taking import Emitting, Packing, Progress, Reading, Unreadable, check, fetch
 from cdmd.connectors.files.watching import REPLACES
 from cdmd.contracts import Source
+from cdmd.errors import ReaderEnded
+
+_TRIES: Final = 5
+"""As often what reads a content may be ended from outside: where the service has too little memory it always is."""
 
 
 class Contents:
@@ -28,6 +34,7 @@ class Contents:
     def __init__(self, settings: FileSettings, *, lock: anyio.Lock) -> None:
         self._lock, self._format, self._packing = lock, settings.format.make(), Packing.of(settings)
         self._most = Share.parse(settings.max_bad)
+        self._ended = Counter[bytes]()
         snapshot = settings.mode == "snapshot"
         self.register = Registering(settings, packing=self._packing, most=self._most) if snapshot else None
 
@@ -62,11 +69,21 @@ class Contents:
                     return entry, entry.reason, DONE
                 done = await self._emit(path, entry, spool, source, progress)
                 return done, done.reason if done.reason.startswith(REPLACES) else "", DONE
-            except Unreadable as why:
+            except (Unreadable, ReaderEnded) as why:
+                reason = str(why)
+                if isinstance(why, ReaderEnded):
+                    if not self._is_given_up(entry.digest):
+                        raise
+                    reason = f"{why}; it was tried {_TRIES} times, and is again with: cmdctl files retry"
                 current = (await Ledger(source).known([path]))[path].open or entry
-                return _with_digest(current, spool.digest), str(why), QUARANTINED
+                return _with_digest(current, spool.digest), reason, QUARANTINED
         finally:
             await anyio.to_thread.run_sync(spool.close)
+
+    def _is_given_up(self, digest: bytes) -> bool:
+        """Whether what read this content was ended for the last time that it is tried; whoever retries the file begins anew."""
+        self._ended[digest] += 1
+        return self._ended[digest] >= _TRIES and bool(self._ended.pop(digest))
 
     async def _earlier(self, path: bytes, entry: Entry, source: Source) -> str | None:
         """Why the content is not read: it came before; nothing where only its end was not written down. None: it is read.

@@ -1,26 +1,30 @@
-"""Parquet through pyarrow, a thousand rows at a time. The library comes with ``cdmd[parquet]``."""
+"""Parquet through pyarrow, a thousand rows at a time, in a process of its own (``apart``). It comes with ``cdmd[parquet]``."""
 
 import importlib.util
 from collections.abc import Iterator
-from importlib import import_module
-from typing import Annotated, Any, BinaryIO, ClassVar, Final
+from typing import Annotated, BinaryIO, ClassVar, Final
 
 import msgspec
 from msgspec import Meta
 
-from cdmd.connectors.formats.plain import plain
-from cdmd.connectors.formats.records import unkept
-from cdmd.errors import ConfigInvalid, FormatFault
+from cdmd.connectors.formats.apart import columns_apart
+from cdmd.connectors.formats.columnar import LIBRARY
+from cdmd.errors import ConfigInvalid
+from cdmd.kit.quantities import Size
 from cdmd.models import Fault, Row
 
-_LIBRARY: Final = "pyarrow"
-_ROWS: Final = 1_000
+_RECORD: Final = Size.parse("1MiB")
+_MEMORY: Final = Size.parse("1GiB")
 
 
 class ParquetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``format = { type = "parquet", ... }``."""
 
     columns: Annotated[tuple[str, ...], Meta(description="The columns to read; by default all.")] = ()
+    max_record: Annotated[Size, Meta(description="The longest row; a longer one is set aside.")] = _RECORD
+    max_memory: Annotated[
+        Size, Meta(description="What the process that reads one may take; a file that needs more is set aside.")
+    ] = _MEMORY
 
 
 class Parquet:
@@ -30,47 +34,13 @@ class Parquet:
     Settings: ClassVar[type[msgspec.Struct]] = ParquetSettings
 
     def __init__(self, settings: ParquetSettings) -> None:
-        self._columns = list(settings.columns) or None
-        if importlib.util.find_spec(_LIBRARY) is None:
+        self._settings = settings
+        if importlib.util.find_spec(LIBRARY) is None:
             raise ConfigInvalid(["format: parquet needs pyarrow: pip install 'cdmd[parquet]'"])
 
     def rows(self, stream: BinaryIO) -> Iterator[Row]:
         """See ``cdmd.contracts.Format``."""
-        arrow: Any = import_module(_LIBRARY)
-        parquet: Any = import_module("pyarrow.parquet")
-        number = 0
-        try:
-            file = parquet.ParquetFile(stream)
-            missing = [name for name in self._columns or () if name not in file.schema_arrow.names]
-            if missing:
-                raise FormatFault("missing_columns", f"the file lacks {', '.join(missing)}")
-            for kind in file.schema_arrow.types:
-                if arrow.types.is_timestamp(kind) and kind.tz is not None:
-                    arrow.lib.string_to_tzinfo(kind.tz)  # one that does not exist would be a fault of each row
-            for batch in file.iter_batches(batch_size=_ROWS, columns=self._columns, use_threads=False):
-                for value in _values(batch):
-                    number += 1
-                    yield _row(number, value)
-        except (arrow.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: that zone, with pytz
-            raise FormatFault("not_parquet", "the file is no Parquet file, or it is cut or damaged") from error
-
-
-def _row(number: int, value: dict[str, Any] | Fault) -> Row:
-    if isinstance(value, Fault):
-        return Row(number, None, None, value)
-    found = {name: plain(one) for name, one in value.items()}
-    fault = unkept(found)
-    return Row(number, None, found) if fault is None else Row(number, None, None, fault)
-
-
-def _values(batch: Any) -> Iterator[dict[str, Any] | Fault]:
-    """Its rows' values; where one has a value that Python has no form for, row by row, so that the others are read."""
-    try:
-        yield from batch.to_pylist()
-    except (ValueError, OverflowError):
-        for at in range(batch.num_rows):
-            try:
-                (value,) = batch.slice(at, 1).to_pylist()
-            except (ValueError, OverflowError) as error:
-                value = Fault("not_a_value", f"a value of the row cannot be read: {error}")
-            yield value
+        settings = self._settings
+        found = columns_apart(stream, settings.columns or None, memory=settings.max_memory, record=settings.max_record)
+        for number, value in enumerate(found, 1):
+            yield Row(number, None, None, Fault(*value)) if isinstance(value, list) else Row(number, None, value)

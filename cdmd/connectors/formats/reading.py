@@ -30,14 +30,15 @@ def frames(content: bytes, sheet: str | None) -> Iterator[bytes]:
     try:
         for place, cells in _sheet(content, sheet):
             if any(cell != "" for cell in cells):
-                yield _frame(ROW, [place, [plain(_whole(cell)) for cell in cells]])
+                yield frame(ROW, [place, [plain(_whole(cell)) for cell in cells]])
     except FormatFault as fault:
-        yield _frame(REFUSED, [fault.code, str(fault)])
+        yield frame(REFUSED, [fault.code, str(fault)])
     else:
-        yield _frame(END, None)
+        yield frame(END, None)
 
 
-def _frame(kind: int, found: Any) -> bytes:
+def frame(kind: int, found: Any) -> bytes:
+    """As ``apart`` reads it."""
     body = _ENCODE([kind, found])
     return LENGTH.pack(len(body)) + body
 
@@ -60,17 +61,21 @@ def _whole(cell: Any) -> Any:
     return int(cell) if isinstance(cell, float) and cell.is_integer() and abs(cell) < _BEYOND else cell
 
 
-def _bound(memory: int, seconds: int) -> None:
-    """Its bounds; and where the service has no more memory the kernel takes this process, not the daemon."""
+def bound(memory: int) -> None:
+    """Its memory; and where the service has no more the kernel takes this process, not the daemon."""
     _CHOICE.write_text("1000", "ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
+
+def _end_after(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + _GRACE))
 
 
 def main(source: BinaryIO, sink: BinaryIO, memory: int, seconds: int, sheet: str | None = None) -> None:
     """Read, bounded."""
-    _bound(memory, seconds)
+    bound(memory)
+    _end_after(seconds)
     sink.writelines(frames(source.read(), sheet))
     sink.flush()
 

@@ -4,15 +4,19 @@ import gzip
 import hashlib
 import os
 import zipfile
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from cdmd.connectors.files import spool
-from cdmd.errors import BadArguments, NotFound, SourceUnavailable
+from cdmd.contracts import ChosenFormat
+from cdmd.errors import BadArguments, NotFound, ReaderEnded, SourceUnavailable
 from cdmd.kit.quantities import Duration, Size
-from tests.connectors.files.driving import DAMAGED, SteppedSource, driven, folder, found, lines
+from cdmd.models import Row
+from tests.connectors.files.driving import DAMAGED, Lines, SteppedSource, driven, folder, found, lines
 
 pytestmark = pytest.mark.anyio
 
@@ -336,6 +340,44 @@ async def test_a_file_too_large_for_the_settings_or_the_disk_waits_and_says_so(t
     async with driven(folder(tmp_path, max_size=Size.parse("1KiB")), source) as watch:
         await watch.settled()
         assert "more than max_size (1KiB)" in (await watch.files())["b.jsonl"]["reason"]
+
+
+TRIED = "; it was tried 5 times, and is again with: cmdctl files retry"
+
+
+async def test_a_file_whose_reader_is_ended_from_outside_again_and_again_is_set_aside_and_the_others_are_read(
+    tmp_path: Path,
+) -> None:
+    class Ending(Lines):
+        left = 5
+
+        def rows(self, stream: BinaryIO) -> Iterator[Row]:
+            for row in super().rows(stream):
+                if row.value == {"email": "u3@example.com", "n": 3} and self.left:
+                    self.left -= 1
+                    raise ReaderEnded("it was ended; give it more memory")
+                yield row
+
+    (tmp_path / "a.jsonl").write_bytes(lines(1, 2, 3))
+    (tmp_path / "b.jsonl").write_bytes(lines(4))
+    watcher, source = folder(tmp_path, format=ChosenFormat(Ending, Lines.Settings())), SteppedSource()
+    for _ in range(4):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with driven(watcher, source) as watch:
+                await watch.settled()
+        assert caught.group_contains(ReaderEnded), "it is tried again"
+        assert source.numbers == []
+    async with driven(watcher, source) as watch:
+        await watch.settled()
+        files = await watch.files()
+        assert {name: (row["state"], row["reason"]) for name, row in files.items()} == {
+            "a.jsonl": ("quarantined", f"it was ended; give it more memory{TRIED}"),
+            "b.jsonl": ("done", None),
+        }
+        assert await watch.tell("retry", "a.jsonl") == 1
+        await watch.look(1)
+        assert (await watch.states())["a.jsonl"] == "done"
+        assert source.numbers == [4, 1, 2, 3]
 
 
 async def test_a_quarantined_file_is_read_again_when_told(tmp_path: Path) -> None:

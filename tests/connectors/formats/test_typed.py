@@ -1,5 +1,6 @@
 """Spreadsheets and Parquet: typed values as JSON has them, and what is no such file said so."""
 
+import errno
 import importlib.util
 import io
 import resource
@@ -8,19 +9,27 @@ import sys
 import zipfile
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
-from cdmd.connectors.formats.apart import END, LENGTH, REFUSED, ROW
+from cdmd.connectors.files.spool import Spool
+from cdmd.connectors.formats.apart import ASK, END, LENGTH, REFUSED, ROW
+from cdmd.connectors.formats.columnar import Asked
+from cdmd.connectors.formats.columnar import frames as frames_of_columns
 from cdmd.connectors.formats.parquet import Parquet, ParquetSettings
 from cdmd.connectors.formats.plain import plain
-from cdmd.connectors.formats.reading import frames
+from cdmd.connectors.formats.reading import frame, frames
 from cdmd.connectors.formats.xlsx import Xlsx, XlsxSettings
-from cdmd.errors import ConfigInvalid, FormatFault, SourceUnavailable
+from cdmd.errors import ConfigInvalid, FormatFault, ReaderEnded, SourceUnavailable
 from cdmd.kit.quantities import Size
 from cdmd.models import Row
+
+BOMB = Path(__file__).parent / "one_page_of_300_mb.parquet"
+"""One text of 300 million letters: 10 kB."""
 
 PARTS = {
     "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
@@ -215,7 +224,7 @@ def test_how_a_reader_ends_tells_whether_it_is_the_files_fault(
 
 def test_a_reader_has_its_time_from_the_signal_that_says_so_and_is_the_first_to_go() -> None:
     code = (
-        "import sys, resource; from cdmd.connectors.formats import reading; reading._bound(2**30, 7);"
+        "import sys, resource; from cdmd.connectors.formats import reading; reading.bound(2**30); reading._end_after(7);"
         "print(resource.getrlimit(resource.RLIMIT_CPU), open('/proc/self/oom_score_adj').read().strip())"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -265,6 +274,79 @@ def test_a_parquet_files_rows_are_records() -> None:
     assert parquet(content, columns=("no",))[0].value == {"no": 0}
     with pytest.raises(FormatFault, match="the file lacks nothing"):
         parquet(content, columns=("nothing",))
+
+
+def test_a_parquet_file_is_read_out_of_a_sealed_spool(tmp_path: Path) -> None:
+    content = written({"no": list(range(200_000)), "name": [f"Joe {number}" for number in range(200_000)]})
+
+    async def spooled() -> Spool:
+        spool = await Spool.create(tmp_path)
+        await spool.write(content)
+        return spool
+
+    spool = anyio.run(spooled)
+    found = list(Parquet(ParquetSettings()).rows(spool.reader()))
+    spool.close()
+    assert (len(found), found[-1].value) == (200_000, {"no": 199_999, "name": "Joe 199999"})
+
+
+def test_a_bomb_of_parquet_is_a_fault_of_the_file_and_ends_neither_the_daemon_nor_its_memory() -> None:
+    pytest.importorskip("pyarrow")
+    bomb = BOMB.read_bytes()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FormatFault, match=r"cannot be read with 128MiB of memory.* or raise max_memory") as caught:
+        parquet(bomb, max_memory=Size.parse("128MiB"))
+    assert caught.value.code == "unreadable"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "KiB"
+
+
+def test_a_row_that_is_too_long_is_set_aside() -> None:
+    found = parquet(written({"no": [1, 2, 3], "text": ["x", "y" * 2_000, "z"]}), max_record=Size.parse("1KiB"))
+    assert [(row.number, row.fault and row.fault.code) for row in found] == [(1, None), (2, "record_too_large"), (3, None)]
+
+
+def test_trouble_with_what_a_parquet_file_is_read_from_is_no_fault_of_the_file() -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "the disk does not answer")
+
+    with pytest.raises(OSError, match="the disk does not answer"):
+        list(Parquet(ParquetSettings()).rows(Failing(written({"no": [1]}))))
+
+
+def test_a_reader_of_parquet_that_was_ended_from_outside_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = subprocess.Popen
+
+    def instead(command: list[str], **named: Any) -> "subprocess.Popen[bytes]":
+        asked = frame(ASK, [0, 4])
+        code = f"import sys, os; sys.stdout.buffer.write({asked}); sys.stdout.flush(); sys.stdin.buffer.read(8)"
+        return started([command[0], "-I", "-c", f"{code}; os.kill(os.getpid(), 9)"], **named)
+
+    monkeypatch.setattr(subprocess, "Popen", instead)
+    with pytest.raises(ReaderEnded, match="reads Parquet files was ended from outside"):
+        parquet(written({"no": [1]}))
+
+
+def test_the_reader_of_parquet_asks_for_what_it_reads_and_writes_rows_in_frames_of_bounded_size() -> None:
+    content = written({"no": [1, 2, 3], "text": ["x" * 600_000, "y" * 600_000, "z"]})
+    decode = msgspec.msgpack.Decoder().decode
+    answers, asked = io.BytesIO(), io.BytesIO()
+    file = Asked(answers, asked, len(content))
+    for place, size in ((0, 4), (len(content) - 8, 100)):
+        answers.seek(0)
+        answers.write(LENGTH.pack(len(piece := content[place : place + size])) + piece)
+        answers.seek(0)
+        file.seek(place)
+        assert file.read(size) == piece
+    assert file.read(1) == b""
+    assert (file.seekable(), file.seek(-4, io.SEEK_END)) == (True, len(content) - 4)
+    asked.seek(0)
+    said = [decode(asked.read(LENGTH.unpack(asked.read(4))[0])) for _ in range(2)]
+    assert said == [[ASK, [0, 4]], [ASK, [len(content) - 8, 8]]]
+    found = [decode(each[LENGTH.size :]) for each in frames_of_columns(io.BytesIO(content), None, record=2**20)]
+    assert [(kind, kind == ROW and len(rows)) for kind, rows in found] == [(ROW, 1), (ROW, 2), (END, False)]
+    (*_, (kind, (code, _))) = [decode(each[LENGTH.size :]) for each in frames_of_columns(io.BytesIO(b"x"), None, record=1)]
+    assert (kind, code) == (REFUSED, "not_parquet")
 
 
 def test_what_is_no_parquet_file_is_refused() -> None:
