@@ -150,7 +150,7 @@ class Pipeline:
             # Made ready while the store still writes what came before: it shall not wait for that.
             if batch.finished.is_set():
                 await batch.make_ready(self._writing.rules)
-            elif len(batch.passages) >= self._settings.batch // 2:
+            elif len(batch.journaled) >= self._settings.batch // 2:
                 tasks.start_soon(self._make_ready, batch)
             self._window.append(batch)
             self._notify()
@@ -161,7 +161,7 @@ class Pipeline:
         self._notify()
 
     def _waiting(self, events: int) -> bool:
-        return sum([len(batch.passages) for batch in self._window]) >= events
+        return sum([len(batch.journaled) for batch in self._window]) >= events
 
     async def _apply_in_order(self) -> None:
         """Steps 2 to 5: when a batch is ready or its time is up, decide about it and write it, with what came back.
@@ -325,7 +325,7 @@ class Pipeline:
     @property
     def oldest(self) -> datetime | None:
         """When the first of those that are read and not applied was received; None where there is none."""
-        return next((one.entry.event.received for batch in self._window for one in batch.passages), None)
+        return next((one.entry.event.received for batch in self._window for one in batch.journaled), None)
 
     @property
     def failure(self) -> str | None:

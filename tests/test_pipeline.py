@@ -1251,6 +1251,20 @@ async def test_small_batches_wait_and_go_together_but_where_another_process_deci
     assert daemon.store.begins == at_once
 
 
+async def test_only_events_that_extensions_are_asked_about_are_followed_and_all_of_a_batch_stay_in_order():
+    async def more(event, context):
+        return event.enriched(more=True)
+
+    daemon = Daemon()
+    journaled = [Journaled(Seq(n), Entry(event(str(n), type="tv" if n == 2 else "seen"))) for n in (1, 2, 3)]
+    async with daemon.running(on("tv", more)) as pipeline:
+        batch = Batch(journaled, position=Seq(3))
+        await pipeline._extending.begin(batch)
+        await batch.finished.wait()
+    assert list(batch.passages) == [2]
+    assert [(item.seq, item.entry.event.data.get("more")) for item, _ in batch.work()] == [(1, None), (2, True), (3, None)]
+
+
 async def test_what_was_applied_is_let_go_of_although_somebody_still_holds_the_turn():
     daemon = Daemon()
     async with daemon.running() as pipeline:
@@ -1259,9 +1273,9 @@ async def test_what_was_applied_is_let_go_of_although_somebody_still_holds_the_t
             Batch([Journaled(Seq(1), Entry(event("1")))], position=Seq(1)),
             await prepared(pipeline._writing.rules, work),
         )
-        turn = Turn([batch], list(batch.passages), ready)
+        turn = Turn([batch], [Passage(Seq(1), Entry(event("1")))], ready)
         await turn.let_go()
-    assert (batch.passages, turn.passages, ready.items) == ([], [], [])
+    assert (batch.journaled, turn.passages, ready.items) == ([], [], [])
 
 
 async def test_threads_keep_the_interpreter_for_long_while_a_backlog_is_worked_off_until_something_arrives():

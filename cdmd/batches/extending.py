@@ -37,10 +37,11 @@ from cdmd.models import (
 )
 
 _MARGIN: Final = 5_000_000
+_APPLY: Final = Apply()
 
 
 class Passage:
-    """One event's way from the journal (or from ``parked``) to its item."""
+    """The way of an event that extensions are asked about, from the journal (or from ``parked``) to its item."""
 
     __slots__ = (
         "attempts",
@@ -106,16 +107,17 @@ class Passage:
 
 
 class Batch:
-    """Passages in journal order; ``position`` is the last entry that was looked at.
+    """Entries in journal order; ``position`` is the last one that was looked at.
 
-    ``release`` is when (monotonic seconds) its calls are waited for no longer: set once they have begun.
+    ``passages`` are of those that extensions are asked about: all others are items as they are, which a load is felt by
+    (tests/bench/bulk.py). ``release`` is when (monotonic seconds) its calls are waited for no longer: set once they have begun.
     ``ready`` is what of its decision was made while others were written, where its calls had ended by then; ``preparing`` ends
     with that. Nothing more is made of one that is ``taken``.
     """
 
-    def __init__(self, journaled: Sequence[Journaled], *, position: Seq) -> None:
-        self.passages = [Passage(one.seq, one.entry) for one in journaled]
-        self.position = position
+    def __init__(self, journaled: list[Journaled], *, position: Seq) -> None:
+        self.journaled, self.position = journaled, position
+        self.passages: dict[Seq, Passage] = {}
         self.release = 0.0
         self.unfinished = 0
         self.finished = anyio.Event()
@@ -142,14 +144,20 @@ class Batch:
 
     def work(self) -> Work:
         """Its items as they stand now."""
-        return [passage.item() for passage in self.passages]
+        passages = self.passages
+        return [
+            (Item(seq=one.seq, entry=one.entry, outcome=_APPLY), one.entry.event)
+            if (passage := passages.get(one.seq)) is None
+            else passage.item()
+            for one in self.journaled
+        ]
 
 
 def joined(window: Iterable[Batch], most: int) -> list[Batch]:
     """The first of them, and those behind it whose calls have ended, too, up to ``most`` events together."""
     ready, size = list[Batch](), 0
     for batch in window:
-        size += len(batch.passages)
+        size += len(batch.journaled)
         if ready and (size > most or not batch.finished.is_set()):
             break
         ready.append(batch)
@@ -178,9 +186,12 @@ class Extending:
 
     async def begin(self, batch: Batch) -> None:
         """Start the calls that the batch's events need; repeats need none."""
-        wanting = [one for one in batch.passages if one.entry.fault is None and self._extensions.plan(one.entry.event.type)]
+        plan = self._extensions.plan
+        asked = [one for one in batch.journaled if one.entry.fault is None and plan(one.entry.event.type)]
+        wanting = [Passage(one.seq, one.entry) for one in asked]
         if self._screen is not None and self._screen.version:
             wanting = [one for one in wanting if self._may_be_shown(one)]
+        batch.passages = {one.seq: one for one in wanting}
         for passage, digest in await self._not_yet_seen(wanting):
             # An earlier entry of the same occurrence is decided first, so this one will be a repeat.
             if self._in_flight.setdefault(digest, passage.seq) != passage.seq:
@@ -228,10 +239,10 @@ class Extending:
             else:
                 self._back(passage)
 
-    def release(self, batch: Batch) -> list[Passage]:
+    def release(self, batch: Batch) -> Iterable[Passage]:
         """The batch as it is now. What waits for its turn goes to ``parked`` at once, what is being called runs on."""
         now = to_micros(self._clock.now())
-        for passage in batch.passages:
+        for passage in batch.passages.values():
             visit = passage.visit
             if visit is None or visit.outcome is not None:
                 continue
@@ -245,7 +256,7 @@ class Extending:
                 passage_after.visit, passage_after.resumed, passage_after.parked_since = visit, True, now
                 passage_after.waits_for, passage_after.told = visit.extension, len(visit.trace)
                 self.running[passage.seq] = passage_after
-        return batch.passages
+        return batch.passages.values()
 
     def applied(self, passages: Iterable[Passage]) -> None:
         """These are in the store now."""

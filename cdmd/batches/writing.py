@@ -5,7 +5,7 @@ Several may be under way, each after the one before it (``Turn``). Not here: wha
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio.lowlevel
 import structlog
@@ -60,10 +60,12 @@ class Turn:
 
         It is done, and nobody looks at its events again.
         """
+        going: list[list[Any]] = [self.passages, self.ready.items]
         for batch in self.batches:
             batch.ready = None
             batch.passages.clear()
-        for held in (self.passages, self.ready.items):
+            going.append(batch.journaled)
+        for held in going:
             while held:
                 del held[-_AT_ONCE:]
                 await anyio.lowlevel.checkpoint()
