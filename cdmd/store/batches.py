@@ -201,17 +201,31 @@ def write_people(tables: Tables, changes: Changes, newest: Mapping[ProfileKey, S
     held = Profiles.of(changes.profiles)
     bodies = held.bodies | {key: (state.public, pack_profile(state)) for key, state in held.states.items()}
     people = [profile_row(key, public, body, newest.get(key)) for key, (public, body) in bodies.items()]
-    tables.insert("put_profiles", sorted([*people, *came], key=_first) if people else came)
+    if people:
+        tables.insert("put_profiles", sorted([*people, *came], key=_first))
+    else:
+        tables.insert("add_profiles", came)
     moved = sorted(newest.keys() - bodies.keys())
     tables.run_many("chain_ahead", [(newest[key], key) for key in moved])
-    owned = [(pair, one.key) for one in changes.newcomers for pair in one.pairs]
-    owned += changes.owners.items()
-    kinds = _kinds(tables, {kind for (kind, _), _ in owned})
-    tables.insert("put_identifiers", sorted([identifier_row(kinds[kind], value, key) for (kind, value), key in owned]))
+    tables.insert("put_identifiers", _identifier_rows(tables, changes))
     return activities
 
 
-def _kinds(tables: Tables, names: set[str]) -> dict[str, int]:
+def _identifier_rows(tables: Tables, changes: Changes) -> list[tuple[Any, ...]]:
+    """Whose identifiers are by now, in the order of their table: to sort each kind by itself takes half the time."""
+    owned = defaultdict[str, list[tuple[str, ProfileKey]]](list)
+    for one in changes.newcomers:
+        key = one.key
+        for kind, value in one.pairs:
+            owned[kind].append((value, key))
+    for (kind, value), key in changes.owners.items():
+        owned[kind].append((value, key))
+    kinds = _kinds(tables, owned.keys())
+    ordered = sorted((kinds[kind], sorted(values)) for kind, values in owned.items())
+    return [identifier_row(kind, value, key) for kind, values in ordered for value, key in values]
+
+
+def _kinds(tables: Tables, names: AbstractSet[str]) -> dict[str, int]:
     known = _numbers(tables)
     missing = sorted(names - known.keys())
     if missing:

@@ -108,7 +108,7 @@ class SharedTables(PostgresTables):
 
     @override
     def insert(self, name: str, rows: Sequence[Sequence[Any]], *, table: str = "") -> int:
-        if name == "put_profiles" and rows:
+        if name in {"put_profiles", "add_profiles"} and rows:
             self._used = max((row[0] for row in rows if self._next <= row[0] < self._end), default=self._used)
         if name == "put_identifiers":
             fresh = [row for row in rows if self._is_nobodys(row)]

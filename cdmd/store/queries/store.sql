@@ -62,6 +62,10 @@ SELECT max(coalesce((SELECT max(id) FROM profiles), 0),
 INSERT INTO profiles (id, public, sum, body, newest) {rows}
 ON CONFLICT (id) DO UPDATE SET sum = excluded.sum, body = excluded.body, newest = coalesce(excluded.newest, newest);
 
+-- name: add_profiles
+-- Those that are new: to look for a conflict costs a quarter of putting one in.
+INSERT INTO profiles (id, public, sum, body, newest) {rows};
+
 -- name: put_identifiers
 INSERT INTO identifiers (kind, value, profile, sum) {rows}
 ON CONFLICT (kind, value) DO UPDATE SET profile = excluded.profile, sum = excluded.sum;

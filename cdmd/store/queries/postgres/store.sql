@@ -71,6 +71,10 @@ INSERT INTO profiles (id, public, sum, body, newest)
 SELECT * FROM unnest(%b::bigint[], %b::text[], %b::bytea[], %b::bytea[], %b::bigint[])
 ON CONFLICT (id) DO UPDATE SET sum = excluded.sum, body = excluded.body, newest = coalesce(excluded.newest, profiles.newest);
 
+-- name: add_profiles
+INSERT INTO profiles (id, public, sum, body, newest)
+SELECT * FROM unnest(%b::bigint[], %b::text[], %b::bytea[], %b::bytea[], %b::bigint[]);
+
 -- name: put_identifiers
 INSERT INTO identifiers (kind, value, profile, sum)
 SELECT * FROM unnest(%b::bigint[], %b::text[], %b::bigint[], %b::bytea[])
