@@ -48,7 +48,7 @@ def _lower(value: str) -> str:
 def _email(value: str) -> str | None:
     address = _lower(unicodedata.normalize("NFC", value))
     local, at, domain = address.partition("@")
-    if not (local and at and domain) or "@" in domain or any(character.isspace() for character in address):
+    if not (local and at and domain) or "@" in domain or address.split() != [address]:
         return None
     return address
 

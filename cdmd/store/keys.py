@@ -86,7 +86,8 @@ class Digester:
     def __init__(self, key: bytes, *, named: Callable[[str], str] = str, form: str = NEWEST) -> None:
         self._named, self.form = named, form
         self._occurrence = hashlib.blake2b(key=key, digest_size=16, person=b"cdmd occurrence")
-        self._near: tuple[bytes, bytes, bytes] = b"", b"", b""
+        self._begun = "", self._begin("")
+        self._near: tuple[bytes, str, bytes] = b"", "", b""
         self._key = key
         self._content = hashlib.blake2b(key=key, digest_size=8, person=b"cdmd content")
 
@@ -102,21 +103,31 @@ class Digester:
         remembered on a few pages, not on one for each (tests/bench/bulk.py and end_to_end.py). What they begin with is a
         digest, too.
         """
-        name, text = self._named(source).encode(), id.encode()
-        digest = self._occurrence.copy()
-        digest.update(b"%b%b%b" % (len(name).to_bytes(4, "big"), name, text))
+        name, text = self._named(source), id.encode()
+        begun = self._begun  # once: threads share it
+        if begun[0] != name:
+            begun = self._begun = name, self._begin(name)
+        digest = begun[1].copy()
+        digest.update(text)
         find = FORMS[self.form]
         if find is None or (found := find(text)) is None:
             return Digest(digest.digest())
-        return Digest(self._together(name, found[1]) + digest.digest()[_BEGINS:])
+        return Digest(self._together(begun, found[1]) + digest.digest()[_BEGINS:])
 
-    def _together(self, name: bytes, stem: bytes) -> bytes:
+    def _begin(self, name: str) -> "hashlib.blake2b":
+        """The digest of an occurrence of that source before its id."""
+        encoded = name.encode()
+        digest = self._occurrence.copy()
+        digest.update(len(encoded).to_bytes(4, "big") + encoded)
+        return digest
+
+    def _together(self, begun: "tuple[str, hashlib.blake2b]", stem: bytes) -> bytes:
         """What the digests of a source's ids begin with that begin with ``stem``."""
         near = self._near
-        if near[0] != stem or near[1] != name:
-            digest = self._occurrence.copy()
-            digest.update(b"%b%b%b" % (len(name).to_bytes(4, "big"), name, stem))
-            near = self._near = stem, name, digest.digest()[:_BEGINS]
+        if near[0] != stem or near[1] != begun[0]:
+            digest = begun[1].copy()
+            digest.update(stem)
+            near = self._near = stem, begun[0], digest.digest()[:_BEGINS]
         return near[2]
 
     def secret(self, connector: str, purpose: str) -> bytes:

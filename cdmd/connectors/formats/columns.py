@@ -83,7 +83,7 @@ class Columns:
             if len(texts) < len(names) or any(text is not None for text in texts[len(names) :]):
                 return Fault("ragged_row", f"the record has {len(texts)} fields, the header {len(names)}")
             texts = texts[: len(names)]
-        value = dict(zip(names, texts, strict=True))
+        value = dict(zip(names, texts, strict=False))  # as many as was seen above; to be told so costs a quarter more
         value.pop("", None)
         return self._convert(value) if self._typed else value
 
