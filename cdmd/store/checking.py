@@ -36,12 +36,12 @@ def _examine(connection: sqlite3.Connection) -> list[str]:
 
 def examine_tables(tables: Tables) -> list[str]:
     """What does not match its checksum, what is not found, and what was counted wrongly."""
-    faults = _examine_profiles(tables)
+    ((lost,),) = tables.rows("lost_owners")
+    faults = _examine_profiles(tables, lost=lost)
     for name, read in _READ.items():
         faults += faults_of(tables.each(name), read)
     faults += faults_of(tables.each("all_identifiers"), _read_identifier)
     faults += faults_of(tables.each("outbox.all_outbox"), read_queued)
-    ((lost,),) = tables.rows("lost_owners")
     if lost:
         faults.append(f"{lost} identifiers belong to profiles that are not there")
     ((loose,),) = tables.rows("loose_activities")
@@ -54,21 +54,23 @@ def examine_tables(tables: Tables) -> list[str]:
     return faults + _examine_totals(tables)
 
 
-def _examine_profiles(tables: Tables) -> list[str]:
-    """Their checksums, and whether each identifier that a living one lists is its own, or that of one merged into it."""
-    faults, strange, after = list[str](), 0, 0
+def _examine_profiles(tables: Tables, *, lost: int) -> list[str]:
+    """Their checksums, and whether the identifiers that the living ones list are their own, or those of one merged into them.
+
+    ``lost``: how many identifiers are those of nobody who is there.
+    """
+    faults, strange, own, after = list[str](), 0, 0, 0
     while rows := tables.rows("profiles_after", (after, _PAGE)):
         states: list[tuple[int, ProfileState]] = []
         faults += faults_of(rows, lambda row, found=states: found.append((row[0], read_profile(row))))  # type: ignore[misc]
-        listed = [
-            ((one.kind, one.value), {key, *state.members})
-            for key, state in states
-            if state.merged_into is None
-            for one in state.identifiers
-        ]
+        living = [(key, state) for key, state in states if state.merged_into is None]
+        listed = {((one.kind, one.value), key): {key, *state.members} for key, state in living for one in state.identifiers}
         owners = owners_of(tables, [pair for pair, _ in listed])
-        strange += sum(owners.get(pair) not in keys for pair, keys in listed)
-        after = rows[-1][0]
+        theirs = sum(owners.get(pair) in keys for (pair, _), keys in listed.items())
+        strange, own, after = strange + len(listed) - theirs, own + theirs, rows[-1][0]
+    ((there,),) = tables.rows("count_identifiers")
+    if there > own + lost:
+        faults.append(f"{there - own - lost} identifiers belong to profiles that do not list them")
     if strange:
         faults.append(f"{strange} identifiers that profiles list belong to others or to nobody")
     return faults

@@ -206,15 +206,17 @@ class StoreContract:
 
         async with reopen() as store:
             changes = applied(1, 2, 3, 4)
-            changes.owners["hash", "USER3@EXAMPLE.COM"] = ProfileKey(1)
+            changes.owners["hash", "USER3@EXAMPLE.COM"] = ProfileKey(2)
+            changes.profiles[ProfileKey(2)].identifiers.append(IdentifierState("hash", "USER3@EXAMPLE.COM", NOW, NOW, "shop"))
             changes.profiles[ProfileKey(4)].merged_into = ProfileKey(1)
+            del changes.owners["email", "user4@example.com"]
             await give(store, changes)
             assert await store.derive(more, after=ProfileKey(0), limit=3) == 3
             assert await store.derive(more, after=ProfileKey(3), limit=3) == 4
             assert await store.derive(more, after=ProfileKey(4), limit=3) is None
         async with reopen() as store:
             known = await look(store, identifiers=[("hash", f"USER{number}@EXAMPLE.COM") for number in range(1, 5)])
-            assert known.owners == {("hash", "USER1@EXAMPLE.COM"): 1, ("hash", "USER3@EXAMPLE.COM"): 1}, "what is owned stays"
+            assert known.owners == {("hash", "USER1@EXAMPLE.COM"): 1, ("hash", "USER3@EXAMPLE.COM"): 2}, "what is owned stays"
             found = await store.profile("hash", "USER1@EXAMPLE.COM", activities=5)
             assert found is not None
             assert found.state.identifiers[1:] == [IdentifierState("hash", "USER1@EXAMPLE.COM", NOW, NOW, "shop", derived=True)]

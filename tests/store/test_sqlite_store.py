@@ -413,6 +413,14 @@ async def test_damage_to_any_row_is_noticed(reopen: Reopen, tmp_path: Path, sql:
         assert sentence in "\n".join(await store.verify())
 
 
+async def test_an_identifier_that_its_profile_does_not_list_is_noticed(reopen: Reopen) -> None:
+    async with reopen() as store:
+        changes = applied(1, 2)
+        changes.owners["user_id", "unlisted"] = ProfileKey(2)
+        await give(store, changes)
+        assert "1 identifiers belong to profiles that do not list them" in "\n".join(await store.verify())
+
+
 async def test_a_chain_of_activities_that_is_broken_or_closed_is_noticed_and_ends(reopen: Reopen, tmp_path: Path) -> None:
     async with reopen() as store:
         await give(store, applied(1, 5, profile_of=lambda _: 1))

@@ -257,6 +257,9 @@ SELECT seq, connector, type, code, since, sum, body FROM dead_letters;
 -- name: all_parked
 SELECT seq, connector, due, bytes, sum, body FROM parked;
 
+-- name: count_identifiers
+SELECT count(*) FROM identifiers;
+
 -- name: lost_owners
 SELECT count(*) FROM identifiers WHERE profile NOT IN (SELECT id FROM profiles);
 
