@@ -11,7 +11,7 @@ import msgspec
 
 from cdmd.batches.judging import Judging
 from cdmd.batches.rules import telling
-from cdmd.batches.sweeping import members_of
+from cdmd.batches.sweeping import is_as_read, members_of
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.identity.identifiers import Pair
 from cdmd.identity.keeping_apart import Splits
@@ -218,7 +218,7 @@ class Plan:
 
 
 class Regrouping:
-    """The decision that writes a ``plan`` whose groups are projected. ``stale`` afterwards: events came in between."""
+    """The decision that writes a ``plan`` whose groups are projected. ``stale`` afterwards: something came in between."""
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class Regrouping:
 
     def __call__(self, known: Known) -> Changes:
         """What becomes of the profiles."""
-        self.stale = not all(_is_current(old, known) for old in self._plan.olds)
+        self.stale = not all(is_as_read(old.key, old.state, old.heads, known) for old in self._plan.olds)
         if self.stale:
             return Changes()
         changes, told = Changes(), telling(self._subscriptions)
@@ -336,12 +336,3 @@ def _seq(one: Carried) -> Seq:
 
 def _pairs(state: ProfileState) -> Collection[Pair]:
     return [(one.kind, one.value) for one in state.identifiers]
-
-
-def _is_current(old: Old, known: Known) -> bool:
-    state = known.profiles.get(old.key)
-    if state is None or state.merged_into is not None or set(members_of(old.key, state)) != set(old.keys):
-        return False
-    if list(state.apart) != list(old.state.apart):
-        return False  # what was split, lifted or erased since then stays so
-    return all(known.newest.get(key) == old.heads.get(key) for key in old.keys)

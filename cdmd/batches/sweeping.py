@@ -45,9 +45,12 @@ class Expiring:
 
 
 class Past(msgspec.Struct):
-    """What was counted of a profile's stored activities, up to which of them: ``heads`` are the newest, by profile."""
+    """What was counted of the stored activities of a profile that was ``read``, up to which of them.
 
-    members: Sequence[ProfileKey]
+    ``heads`` are the newest, by profile.
+    """
+
+    read: ProfileState
     heads: Mapping[ProfileKey, Seq] = {}
     held: dict[str, IndicatorState] = {}
 
@@ -55,8 +58,8 @@ class Past(msgspec.Struct):
 class Computing:
     """Profiles given what their stored past comes to, and judged anew.
 
-    ``past`` is what was counted for each, of the indicators ``names``; whoever has newer activities meanwhile is left as it is
-    and ends in ``behind``, with who belongs to it. ``which`` are the audiences to judge.
+    ``past`` is what was counted for each, of the indicators ``names``; whoever is another one meanwhile is left as it is and
+    ends in ``behind``, with what is to be counted on from. ``which`` are the audiences to judge.
     """
 
     def __init__(
@@ -74,8 +77,8 @@ class Computing:
         self._subscriptions = subscriptions
         self._audiences, self._past, self._names, self._which, self._why = audiences, past, names, which, why
         self._journal_id, self._now = journal_id, now
-        self.behind: dict[ProfileKey, Sequence[ProfileKey]] = {}
-        self.wanted = Wanted((), (), profiles=sorted({key for one in past.values() for key in one.members} | past.keys()))
+        self.behind: dict[ProfileKey, Past] = {}
+        self.wanted = Wanted((), (), profiles=sorted({one for key, each in past.items() for one in members_of(key, each.read)}))
 
     def __call__(self, known: Known) -> Changes:
         """What becomes of them."""
@@ -86,8 +89,8 @@ class Computing:
             state = known.profiles.get(key)
             if state is None or state.merged_into is not None:
                 continue
-            if self._names and not _is_current(key, state, past, known):
-                self.behind[key] = members_of(key, state)
+            if self._names and not is_as_read(key, past.read, past.heads, known):
+                self.behind[key] = _further(key, past, known)
                 continue
             mine = msgspec.structs.replace(state)
             self._compute(key, mine, past, judging)
@@ -146,9 +149,30 @@ def would_change(audiences: Audiences, state: ProfileState, which: Sequence[Audi
     )
 
 
-def _is_current(key: ProfileKey, state: ProfileState, past: Past, known: Known) -> bool:
-    members = members_of(key, state)
-    return set(members) == set(past.members) and all(known.newest.get(one) == past.heads.get(one) for one in members)
+def is_as_read(key: ProfileKey, read: ProfileState, heads: Mapping[ProfileKey, Seq], known: Known) -> bool:
+    """Whether the profile is still what was ``read`` of it, but for what the clock alone brings about.
+
+    ``heads`` are the newest activities of it and its members. Whoever reads long before writing asks this last.
+    """
+    state = known.profiles.get(key)
+    if state is None or _timeless(state) != _timeless(read):
+        return False
+    return all(known.newest.get(one) == heads.get(one) for one in members_of(key, state))
+
+
+def _further(key: ProfileKey, past: Past, known: Known) -> Past:
+    """What was counted holds where only events came; who may have been made anew is counted from the beginning."""
+    state, came = known.profiles[key], any(known.newest.get(one) != seq for one, seq in past.heads.items())
+    same = came and _named(state) == _named(past.read)
+    return Past(state, past.heads, past.held) if same else Past(state)
+
+
+def _named(state: ProfileState) -> object:
+    return [(one.kind, one.value) for one in state.identifiers], state.members
+
+
+def _timeless(state: ProfileState) -> ProfileState:
+    return msgspec.structs.replace(state, audiences={}, judged=0, due=None)
 
 
 def members_of(key: ProfileKey, state: ProfileState) -> list[ProfileKey]:

@@ -231,7 +231,7 @@ class Counting:
         names: Collection[str],
         which: Sequence[Audience],
     ) -> None:
-        past = {key: Past(members_of(key, state)) for key, state in chosen.items()}
+        past = {key: Past(state) for key, state in chosen.items()}
         for _ in range(_ATTEMPTS):
             now = to_micros(self._clock.now())
             if names:
@@ -246,14 +246,15 @@ class Counting:
                 subscriptions=self._subscriptions(),
             )
             await self._store.apply(slice_.wanted, slice_)
-            past = {key: Past(members, past[key].heads, past[key].held) for key, members in slice_.behind.items()}
+            past = slice_.behind
             if not past:
                 return
         self._log.warning("profiles_counted_late", count=len(past))
 
     async def _count(self, audiences: Audiences, past: Mapping[ProfileKey, Past], names: Collection[str], now: Micros) -> None:
         """Count what is stored of each and was not counted yet."""
-        owner = {member: key for key, one in past.items() for member in one.members}
+        members = {key: members_of(key, one.read) for key, one in past.items()}
+        owner = {member: key for key, mine in members.items() for member in mine}
         heads = await self._store.membership.newest(sorted(owner))
         until = [seq for one in past.values() for seq in one.heads.values()]
         rest: Iterable[Seq] = [seq for key, seq in heads.items() if past[owner[key]].heads.get(key) != seq]
@@ -264,12 +265,13 @@ class Counting:
             met.update(rest)
             page = await self._store.membership.history(rest, until=until, each=_EACH)
             for activity in page.activities:
-                if activity.profile is not None:
+                # What was made another's in between is not counted: whose it was is counted from the beginning.
+                if activity.profile in owner:
                     held = past[owner[activity.profile]].held
                     audiences.projection.recount(held, [(activity.event, activity.time, activity.seq)], names=names, now=now)
             rest = page.rest
-        for one in past.values():
-            one.heads = {member: heads[member] for member in one.members if member in heads}
+        for key, one in past.items():
+            one.heads = {member: heads[member] for member in members[key] if member in heads}
 
     async def _remove(self, audiences: Audiences) -> None:
         """Members of audiences that are no longer configured leave them."""

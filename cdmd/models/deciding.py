@@ -108,8 +108,9 @@ class Wanted(msgspec.Struct, frozen=True):
 class Regrouped(msgspec.Struct, frozen=True, kw_only=True):
     """Activities that are other profiles' from now on, and what goes with them.
 
-    ``chains`` are all activities of each profile concerned, ``rules`` what is said of them where that may be other now;
-    ``disowned`` identifiers are nobody's any more. The merges of these profiles are those among the changes, and no others.
+    ``chains`` are all activities of each profile concerned, some of which may be gone by then; ``rules`` what is said of them
+    where that may be other now; ``disowned`` identifiers are nobody's any more. The merges of these profiles are those among
+    the changes, and no others.
     """
 
     chains: Mapping[ProfileKey, Sequence[Seq]]

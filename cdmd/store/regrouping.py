@@ -1,6 +1,7 @@
 """Profiles made anew: their activities become other chains, what is said of them changes. Functions for the writer's thread."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -18,39 +19,40 @@ def regroup(tables: Tables, changes: Changes) -> None:
     regrouped = changes.regrouped
     if regrouped is None:
         return
+    newest: dict[ProfileKey, Seq] = {}
     for part in _parts(regrouped):
-        _place(tables, part, regrouped)
-    newest = [(max(seqs, default=None), key) for key, seqs in sorted(regrouped.chains.items())]
-    tables.run_many("chain_ahead", newest)
+        _place(tables, part, regrouped, newest)
+    tables.run_many("chain_ahead", [(newest.get(key), key) for key in sorted(regrouped.chains)])
     tables.run_in("drop_merges", sorted(regrouped.chains))
     keys = msgspec.json.encode(sorted(regrouped.chains)).decode()
     tables.run_many("disown", [(*pair, keys) for pair in regrouped.disowned])
 
 
-def _parts(regrouped: Regrouped) -> Iterator[dict[Seq, tuple[ProfileKey, Seq | None]]]:
-    """Some activities at a time, each with its profile and the one before it."""
-    part: dict[Seq, tuple[ProfileKey, Seq | None]] = {}
-    for key, seqs in regrouped.chains.items():
-        ordered = sorted(seqs)
-        for before, seq in zip([None, *ordered], ordered, strict=False):
-            part[seq] = (key, before)
-            if len(part) == _AT_ONCE:
-                yield part
-                part = {}
-    yield part
+def _parts(regrouped: Regrouped) -> Iterator[Mapping[Seq, ProfileKey]]:
+    """Some activities at a time, each with its profile, in the order of each profile's chain."""
+    ordered = ((seq, key) for key, seqs in regrouped.chains.items() for seq in sorted(seqs))
+    while part := dict(islice(ordered, _AT_ONCE)):
+        yield part
 
 
-def _place(tables: Tables, part: dict[Seq, tuple[ProfileKey, Seq | None]], regrouped: Regrouped) -> None:
-    """Rewrite what is other than it was, and nothing else: a row is a page."""
+def _place(tables: Tables, part: Mapping[Seq, ProfileKey], regrouped: Regrouped, newest: dict[ProfileKey, Seq]) -> None:
+    """Rewrite what is other than it was, and nothing else: a row is a page. What is gone by now is in no chain.
+
+    ``newest`` is each profile's last one so far.
+    """
     links, rows = [], []
-    for *row, before in tables.rows_in("chained", sorted(part)):
-        one = read_activity(row)
-        key, ahead = part[one.seq]
-        rule = regrouped.rules.get(one.seq, one.rule)
+    found = {Seq(row[0]): row for row in tables.rows_in("chained", sorted(part))}
+    for seq, key in part.items():
+        if seq not in found:
+            continue
+        *row, before = found[seq]
+        one, ahead = read_activity(row), newest.get(key)
+        newest[key] = seq
+        rule = regrouped.rules.get(seq, one.rule)
         if (one.profile, one.rule) != (key, rule):
-            seq, _, _, sum_, body, _ = activity_row(msgspec.structs.replace(one, profile=key, rule=rule), None)
+            _, _, _, sum_, body, _ = activity_row(msgspec.structs.replace(one, profile=key, rule=rule), None)
             rows.append((key, ahead, sum_, body, seq))
         elif before != ahead:
-            links.append((ahead, one.seq))
+            links.append((ahead, seq))
     tables.run_many("place", rows)
     tables.run_many("link", links)

@@ -156,10 +156,10 @@ def test_whoever_got_a_new_activity_meanwhile_is_left_as_it_is_for_another_time(
     world.take(order(1, hours=0), order(2, hours=0))
     world.audiences = rules()
     (key,) = world.profiles
-    past = {key: Past([key], {key: Seq(1)})}
+    past = {key: Past(world.profiles[key], {key: Seq(1)})}
     slice_ = Computing(world.audiences, past, names=["orders"], which=(), journal_id="journal", now=micros(1))
     assert slice_(world.known()).profiles == {}
-    assert slice_.behind == {key: [key]}
+    assert slice_.behind == past, "it is counted on from there"
     assert world.take(order(3, hours=1)).profiles[key].indicators["orders"].count == 1
 
 

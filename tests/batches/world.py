@@ -128,7 +128,7 @@ class World:
         for key, state in self.profiles.items():
             members = members_of(key, state)
             mine = [one for one in self.activities if one.profile in members]
-            past[key] = Past(members, {one.profile: one.seq for one in mine if one.profile is not None})
+            past[key] = Past(state, {one.profile: one.seq for one in mine if one.profile is not None})
             activities = [(one.event, one.time, one.seq) for one in mine]
             self.audiences.projection.recount(past[key].held, activities, names=names, now=micros(hours))
         decision = Computing(

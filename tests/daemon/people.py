@@ -1,6 +1,6 @@
 """A town's people in a real store: events are applied as the pipeline applies them, and everything kept can be looked at."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,10 +8,12 @@ from typing import Any
 
 import anyio
 import msgspec
+import pytest
 
 from cdmd.batches.deciding import Decision
 from cdmd.batches.histories import pages
 from cdmd.batches.preparing import prepare
+from cdmd.batches.restricting import Restricting
 from cdmd.batches.rules import Rules
 from cdmd.config.schema import AudienceSettings, IdentifierSettings, IdentitySettings, IndicatorSettings, TraitSettings
 from cdmd.control.profile_shapes import IdentityJob
@@ -159,6 +161,23 @@ class Town:
                 owner = await self.store.profile(kind, value, activities=0)
                 assert owner is not None
                 assert owner.state.public == public, named
+
+    async def restrict(self, pair: Pair) -> None:
+        now = to_micros(self.clock.now())
+        restricting = Restricting(pair, self.audiences, restricted=True, journal_id="one", now=now)
+        await self.store.apply(restricting.wanted, restricting)
+        assert restricting.changed
+
+    def before_the_next_is_written(self, what: Callable[[], Awaitable[object]], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Do that when the next decision comes to be applied, which goes by what was read before."""
+        apply = self.store.apply
+
+        async def late(*arguments: Any) -> Any:
+            monkeypatch.setattr(self.store, "apply", apply)
+            await what()
+            return await apply(*arguments)
+
+        monkeypatch.setattr(self.store, "apply", late)
 
     async def split(self, first: Pair, second: Pair) -> None:
         shown = msgspec.to_builtins(await self.splitting.split(first, second, apply=False))

@@ -219,6 +219,28 @@ async def test_who_moves_on_while_being_counted_is_counted_up_to_there(tmp_path:
         assert not more
 
 
+async def test_who_is_split_while_being_counted_is_counted_from_the_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, ann, joe = World(tmp_path, SHOP), {"email": "ann@example.com"}, {"email": "joe@example.com"}
+    async with world.parts() as parts:
+        sights = [ann, joe, joe, {**ann, "user_id": "u"}, {**joe, "user_id": "u"}, joe, ann]
+        await take(parts, *(seen(str(number), parts, one) for number, one in enumerate(sights)))
+    world.configure(SHOP + ORDERS)
+    async with world.parts() as parts:
+        history = parts.store.membership.history
+
+        async def split(*given: object, **named: object) -> object:
+            page = await history(*given, **named)  # type: ignore[arg-type]
+            monkeypatch.setattr(parts.store.membership, "history", history)
+            await Running(parts).split(*ann.items(), *joe.items(), apply=True)
+            return page
+
+        monkeypatch.setattr(parts.store.membership, "history", split)
+        await parts.counting.complete()
+        assert await totals(parts, "ann", "joe") == [4, 3]
+
+
 async def test_who_never_stands_still_is_left_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "_ATTEMPTS", 2)
     world = World(tmp_path, SHOP)

@@ -3,6 +3,7 @@
 import itertools
 import sqlite3
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -222,6 +223,16 @@ async def test_events_that_arrive_while_it_runs_are_their_peoples(tmp_path: Path
         (mine,) = [one for one in people.values() if "late" in one["events"]]
         assert "user_id:u2" in mine["identifiers"]
         assert ["new"] in [one["events"] for one in people.values()]
+
+
+async def test_a_restriction_while_it_runs_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("both", 3, [JOE, TV]))
+        here.kinds = here.by(identity(email=IdentifierSettings(priority=2, limit=1)))
+        here.before_the_next_is_written(partial(here.restrict, ANN), monkeypatch)
+        assert (await here.job("rebuild")).applied == 1
+        states = (await here.living()).values()
+        assert [one.restricted is not None and one.restricted.value for one in states] == [True, True]
 
 
 async def test_profiles_that_were_joined_meanwhile_are_left_for_the_next_time(

@@ -1,6 +1,7 @@
 """One profile becomes two people, and they are what they would have been."""
 
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ import anyio
 import msgspec
 import pytest
 
+from cdmd.config.schema import IdentifierSettings
 from cdmd.daemon.running import Running
 from cdmd.errors import BadArguments, CdmdError, NotFound
 from cdmd.identity.identifiers import Pair
-from cdmd.models import Event, Record, to_micros
+from cdmd.models import Event, ProfileKey, Record, Seq, to_micros
 from tests.daemon.doubles import Fetcher, World, applied, until
-from tests.daemon.people import START, groups, happened, town
+from tests.daemon.people import KINDS, START, groups, happened, town
 
 pytestmark = pytest.mark.anyio
 
@@ -121,6 +123,43 @@ async def test_an_event_that_comes_in_between_is_not_lost(tmp_path: Path, monkey
         report = await here.splitting.split(ANN, JOE, apply=True)
         assert [side.events for side in report.sides] == [1, 2]
         await here.assert_whole()
+
+
+async def test_a_restriction_that_comes_in_between_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("both", 3, [JOE, TV]))
+        here.before_the_next_is_written(partial(here.restrict, ANN), monkeypatch)
+        assert (await here.splitting.split(ANN, JOE, apply=True)).applied
+        states = (await here.living()).values()
+        assert [one.restricted is not None and one.restricted.value for one in states] == [True, True], (
+            "unknown whose word: both"
+        )
+
+
+async def test_digests_that_are_derived_in_between_are_somebodys_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("both", 3, [JOE, TV]))
+        here.kinds = here.by({**KINDS, "email_sha256": IdentifierSettings(priority=3)})
+        derive = partial(here.store.derive, here.kinds.underived, after=ProfileKey(0), limit=100)
+        here.before_the_next_is_written(derive, monkeypatch)
+        assert (await here.splitting.split(ANN, JOE, apply=True)).applied
+        await here.take(happened("hashed", 5, [here.kinds.digests(ANN)[0]]))
+        await here.assert_whole()
+        assert sorted(one["events"] for one in (await here.people()).values()) == [["a1", "hashed"], ["both"]]
+
+
+async def test_what_retention_takes_in_between_is_in_no_history_and_counted_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(*(happened(f"a{n}", n, [ANN, TV]) for n in range(6)), happened("both", 9, [JOE, TV]))
+        retaining = partial(here.store.forgetting.drop_activities, [Seq(1), Seq(4)])
+        here.before_the_next_is_written(retaining, monkeypatch)
+        assert (await here.splitting.split(ANN, JOE, apply=True)).applied
+        assert await here.store.verify() == []
+        people = sorted((await here.people()).values(), key=lambda one: one["events"])
+        assert [one["events"] for one in people] == [["a1", "a2", "a4", "a5"], ["both"]]
+        assert [one["indicators"]["seen"] for one in people] == [6, 1]
 
 
 async def test_a_batch_that_is_looked_up_beside_a_split_goes_on_from_what_the_split_wrote(
