@@ -29,7 +29,7 @@ from cdmd.connectors.registers.shapes import (
     chained,
     event_id,
 )
-from cdmd.connectors.registers.table import Rewriting
+from cdmd.connectors.registers.table import Before, Rewriting
 from cdmd.contracts import BulkTable
 from cdmd.models import Accepted, Filtered, Record, Verdict, to_micros
 
@@ -148,17 +148,17 @@ class Run:
     async def _emit_changes(self) -> None:
         total = sum(self._comparing.counts().values())
         done = 0
-        few = await self._new.fields_of(set(islice(self._comparing.changing(), _MANY + 1))) if total <= _MANY else {}
+        few = await self._new.values_of(set(islice(self._comparing.changing(), _MANY + 1))) if total <= _MANY else {}
         candidates = self._comparing.candidates(self._digests)
         while batch := await anyio.to_thread.run_sync(_some, candidates):
             if total > _MANY:
-                few = await self._new.fields_of({one.place for one in batch if one.kind == Kind.CHANGED})
+                few = await self._new.values_of({one.place for one in batch if one.kind == Kind.CHANGED})
             await self._emit_some(batch, few)
             done += len(batch)
             self._register.told("applying", done, total)
 
-    async def _emit_some(self, batch: Sequence[Candidate], fields: Mapping[int, bytes]) -> None:
-        emitted, records = await anyio.to_thread.run_sync(self._records, batch, fields)
+    async def _emit_some(self, batch: Sequence[Candidate], before: Mapping[int, Before]) -> None:
+        emitted, records = await anyio.to_thread.run_sync(self._records, batch, before)
         verdicts = await self._register.emit(records, {}) if records else []
         new = [one for one, verdict in zip(emitted, verdicts, strict=True) if self._take(one, verdict)]
         last = new[-LAST:]
@@ -166,14 +166,16 @@ class Run:
         self._last = [*self._last, *((one.ordinal, place) for place, one in enumerate(last, start))][-LAST:]
         await self._new.append(new)
 
-    def _records(self, batch: Sequence[Candidate], fields: Mapping[int, bytes]) -> tuple[list[Candidate], list[Record]]:
+    def _records(self, batch: Sequence[Candidate], before: Mapping[int, Before]) -> tuple[list[Candidate], list[Record]]:
         """What is worth an event, and the events."""
         now = self._register.now()
         emitted: list[Candidate] = []
         records: list[Record] = []
         for one in batch:
-            names = changed(fields[one.place], one.fields, self._digests.columns) if one.kind == Kind.CHANGED else []
-            if one.kind == Kind.CHANGED and not names:
+            was = before[one.place] if one.kind == Kind.CHANGED else None
+            names = [] if was is None else changed(was.fields, one.fields, self._digests.columns)
+            # Two bytes name a column, and may be the same for another value: 8 bytes of all say whether there is one.
+            if was is not None and not names and was.values in {None, one.values}:
                 self._new.replace(one)  # written otherwise, and the same
             else:
                 emitted.append(one)

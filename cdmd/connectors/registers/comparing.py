@@ -57,6 +57,7 @@ class Candidate(NamedTuple):
     key: bytes
     text: bytes
     fields: bytes
+    values: bytes
 
 
 class Comparing:
@@ -112,8 +113,13 @@ class Comparing:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that count; complete once all of it was looked at."""
+        """The columns that count; complete once all of it was looked at (see ``named``)."""
         return [name for name in (self._items.names or self._names) if name not in self._ignore]
+
+    @property
+    def named(self) -> bool:
+        """Whether the file says what columns it has; else ``columns`` are those of the records that are not as they were."""
+        return bool(self._items.names)
 
     # ---- the first reading ----------------------------------------------------------------------------------------------
 
@@ -227,13 +233,14 @@ class Comparing:
         key = bytes(self._keys[at * WIDTH : (at + 1) * WIDTH])
         if kind == Kind.FAULTY or row.value is None:
             fault = row.fault or Fault("no_key", f"the record has no key that can be kept ({', '.join(digests.key)})")
-            return Candidate(Kind.FAULTY, msgspec.structs.replace(row, fault=fault), NOBODY, ordinal, b"", b"", b"", b"")
+            return Candidate(Kind.FAULTY, msgspec.structs.replace(row, fault=fault), NOBODY, ordinal, b"", b"", b"", b"", b"")
         if kind == Kind.TWICE:
             fault = Fault("duplicate_key", "the record's key came before in this register; only the first one counts")
-            return Candidate(kind, msgspec.structs.replace(row, fault=fault), NOBODY, ordinal, b"", b"", b"", b"")
+            return Candidate(kind, msgspec.structs.replace(row, fault=fault), NOBODY, ordinal, b"", b"", b"", b"", b"")
         (line,) = self._items.digests([item], digests)
         text = digests.text(row.value) or b""
-        return Candidate(kind, row, place, ordinal, line or _ZERO, key, text, digests.fields(row.value))
+        fields, values = digests.fields(row.value), digests.record(row.value)
+        return Candidate(kind, row, place, ordinal, line or _ZERO, key, text, fields, values)
 
     def _reread(self) -> Iterator[Any]:
         self._stack.close()

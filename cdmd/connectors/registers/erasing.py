@@ -21,7 +21,7 @@ def erased(block: Block, values: Collection[str], *, columns: int) -> tuple[int,
     """
     found = [place for place, text in enumerate(block.texts) if text and _named(text, values)]
     status, lines, keys = bytearray(block.status), bytearray(block.lines), bytearray(block.keys)
-    fields, width = bytearray(block.fields), FIELD * columns
+    fields, width, sums = bytearray(block.fields), FIELD * columns, bytearray(block.values)
     live = sum(status[place] != GONE for place in found)
     held = sum(status[place] == HELD for place in found)
     for place in found:
@@ -29,7 +29,9 @@ def erased(block: Block, values: Collection[str], *, columns: int) -> tuple[int,
         lines[place * WIDTH : (place + 1) * WIDTH] = bytes(WIDTH)
         keys[place * WIDTH : (place + 1) * WIDTH] = bytes(WIDTH)
         fields[place * width : (place + 1) * width] = bytes(width)
-    block.status, block.lines, block.keys, block.fields = bytes(status), bytes(lines), bytes(keys), bytes(fields)
+        sums[place * WIDTH : (place + 1) * WIDTH] = bytes(WIDTH)
+    block.status, block.lines, block.keys = bytes(status), bytes(lines), bytes(keys)
+    block.fields, block.values = bytes(fields), bytes(sums)
     return len(found), live, held
 
 

@@ -31,7 +31,8 @@ class Block(msgspec.Struct, array_like=True):
     """Up to ``ROWS`` rows, column by column: digests of the lines and keys (8 bytes each), status, fields, key columns.
 
     A status is 0, the number of registers in a row that the row was missing from, ``HELD`` (its removal waits for approval) or
-    ``GONE``. ``fields`` are two bytes for each column; ``texts`` the key columns' values as MessagePack.
+    ``GONE``. ``fields`` are two bytes for each column, which say what was changed; ``values`` 8 bytes of all of them, which say
+    whether something was (zeros where an older version wrote the row); ``texts`` the key columns' values as MessagePack.
     """
 
     lines: bytes
@@ -39,13 +40,14 @@ class Block(msgspec.Struct, array_like=True):
     status: bytes
     fields: bytes
     texts: list[bytes]
+    values: bytes = b""
 
 
 def in_bytes(value: Any) -> bytes:
-    """What is compared of a value: the same bytes for the same one, also where MessagePack has no form for its numbers."""
+    """What is compared of a value: the same bytes for the same one, also where MessagePack has no form for its parts."""
     try:
         return _ENCODE(value)
-    except OverflowError:
+    except (OverflowError, UnicodeEncodeError):
         return json.dumps(value, sort_keys=True).encode()
 
 
@@ -59,7 +61,9 @@ _DECODE: Final = msgspec.msgpack.Decoder(Block).decode
 
 def unpack(body: bytes) -> Block:
     """The block that ``pack`` wrote. Raises msgspec.MsgspecError for anything else."""
-    return _DECODE(body)
+    block = _DECODE(body)
+    block.values = block.values or bytes(WIDTH * len(block.status))
+    return block
 
 
 class Digests:
@@ -82,8 +86,8 @@ class Digests:
         return digest.digest()
 
     def record(self, value: Mapping[str, Any]) -> bytes:
-        """8 bytes of the compared columns of a record."""
-        return self.line(in_bytes([value.get(name) for name in self.columns]))
+        """8 bytes of the compared columns of a record that have a value, in whatever order they stand."""
+        return self.line(in_bytes({name: one for name in self.columns if (one := value.get(name)) is not None}))
 
     def text(self, value: Mapping[str, Any]) -> bytes | None:
         """The key columns' values, packed; None where one is missing or empty, or is a number beyond 64 bits."""

@@ -74,7 +74,7 @@ class Register:
         await anyio.to_thread.run_sync(comparing.settle, index)
         index.forget()
         await anyio.to_thread.run_sync(give_back)
-        columns = _columns(before, comparing.columns)
+        columns = _columns(before, comparing.columns, named=comparing.named)
         digests = Digests(self._source.secret(_PURPOSE), key=self._settings.key, columns=columns)
         begun = await self._begin(file.digest, b"" if before is None else before.run)
         run = Run(self, comparing, file, begun=begun, before=before, index=index, digests=digests)
@@ -209,7 +209,7 @@ class Register:
         return Removing(self._emit, name=self._source.name, run=run, key=key, context=context)
 
 
-def _columns(before: Applied | None, found: Sequence[str]) -> list[str]:
-    """The columns to compare: those known before that are still there, then the new ones."""
-    old = [name for name in before.columns if name in found] if before is not None else []
+def _columns(before: Applied | None, found: Sequence[str], *, named: bool) -> list[str]:
+    """The columns to compare: those known before that are still there (where only records name them: all), then new ones."""
+    old = [name for name in before.columns if name in found or not named] if before is not None else []
     return old + [name for name in found if name not in old]

@@ -32,6 +32,13 @@ class Written(NamedTuple):
     removed: Sequence[bytes]
 
 
+class Before(NamedTuple):
+    """What a row's values were: two bytes of each, in the new order of columns, and 8 of all (None where nobody can say)."""
+
+    fields: bytes
+    values: bytes | None
+
+
 class Rewriting:
     """A new generation on its way: ``begin``, say what changed, ``old_blocks`` to its end, ``finish``.
 
@@ -42,7 +49,8 @@ class Rewriting:
         self._table, self._before, self._after = table, before, after
         self._starts = [0, *accumulate(sizes)]
         self._writer: BulkWriter
-        self._places, self._lines, self._fields = array("L"), bytearray(), bytearray()
+        self._dropped = not set(before) <= set(after)
+        self._places, self._lines, self._fields, self._values = array("L"), bytearray(), bytearray(), bytearray()
         self._texts: dict[int, bytes] = {}
         self._forgotten: set[int] = set()
         self._new: list[Candidate] = []
@@ -60,6 +68,7 @@ class Rewriting:
         self._places.append(one.place)
         self._lines += one.line
         self._fields += one.fields
+        self._values += one.values
         if one.kind == Kind.RESTORED:
             self._texts[one.place] = one.text
 
@@ -83,9 +92,9 @@ class Rewriting:
 
     # ---- the old rows -------------------------------------------------------------------------------------------------
 
-    async def fields_of(self, places: Collection[int]) -> dict[int, bytes]:
-        """The fields of these rows as they were, in the new order of columns."""
-        found: dict[int, bytes] = {}
+    async def values_of(self, places: Collection[int]) -> dict[int, Before]:
+        """What these rows were."""
+        found: dict[int, Before] = {}
         wanted = iter(sorted(places))
         place = next(wanted, None)
         for number, (start, end) in enumerate(zip(self._starts, self._starts[1:], strict=False)):
@@ -97,7 +106,9 @@ class Rewriting:
             block = await anyio.to_thread.run_sync(self._unpacked, body)
             width = FIELD * len(self._after)
             while place is not None and place < end:
-                found[place] = block.fields[(place - start) * width : (place - start + 1) * width]
+                at = place - start
+                values = block.values[at * WIDTH : (at + 1) * WIDTH]
+                found[place] = Before(block.fields[at * width : (at + 1) * width], values if any(values) else None)
                 place = next(wanted, None)
         return found
 
@@ -134,16 +145,20 @@ class Rewriting:
     def _unpacked(self, body: bytes) -> Block:
         block = unpack(body)
         block.fields = rearranged(block.fields, len(block.status), before=self._before, after=self._after)
+        if self._dropped:  # of all columns, those among them that are no longer compared
+            block.values = bytes(len(block.values))
         return block
 
     def _patched(self, body: bytes, start: int, status: bytearray, patches: Iterator[int]) -> tuple[Written, bytes]:
         block = self._unpacked(body)
         before, after = block.status, bytes(status[start : start + len(block.status)])
         lines, fields, width = bytearray(block.lines), bytearray(block.fields), FIELD * len(self._after)
+        values = bytearray(block.values)
         while self._patch is not None and self._places[self._patch] < start + len(after):
             at, patch = self._places[self._patch] - start, self._patch
             lines[at * WIDTH : (at + 1) * WIDTH] = self._lines[patch * WIDTH : (patch + 1) * WIDTH]
             fields[at * width : (at + 1) * width] = self._fields[patch * width : (patch + 1) * width]
+            values[at * WIDTH : (at + 1) * WIDTH] = self._values[patch * WIDTH : (patch + 1) * WIDTH]
             if start + at in self._texts:
                 block.texts[at] = self._texts[start + at]
             self._patch = next(patches, None)
@@ -155,7 +170,8 @@ class Rewriting:
                 block.texts[at] = b""
                 lines[at * WIDTH : (at + 1) * WIDTH] = bytes(WIDTH)
                 fields[at * width : (at + 1) * width] = bytes(width)
-        block.lines, block.fields, block.status = bytes(lines), bytes(fields), after
+                values[at * WIDTH : (at + 1) * WIDTH] = bytes(WIDTH)
+        block.lines, block.fields, block.values, block.status = bytes(lines), bytes(fields), bytes(values), after
         return Written(block, removed), pack(block)
 
 
@@ -166,6 +182,7 @@ def _packed(candidates: Sequence[Candidate]) -> bytes:
             keys=b"".join(one.key for one in candidates),
             status=bytes([PRESENT]) * len(candidates),
             fields=b"".join(one.fields for one in candidates),
+            values=b"".join(one.values for one in candidates),
             texts=[one.text for one in candidates],
         )
     )

@@ -1,17 +1,22 @@
 """A whole register, again and again: what of it becomes an event, and what never does."""
 
+from itertools import count
+
+import msgspec
 import pytest
 
 from cdmd.config.schema import EventSettings
 from cdmd.connectors.formats.csvs import Csv, CsvSettings
 from cdmd.connectors.formats.fixed import Fixed, FixedColumn, FixedSettings
 from cdmd.connectors.formats.jsonl import Jsonl, JsonlSettings
+from cdmd.connectors.registers import table
 from cdmd.connectors.registers.rows import Digests
 from cdmd.contracts import ChosenFormat
 from cdmd.errors import BadArguments, Damaged, FormatFault
 from tests.connectors.registers.driving import Supplier, less, register, rows_of
 
 pytestmark = pytest.mark.anyio
+CHANGES = EventSettings(type="customer.{change}", identifiers={"customer_no": "{no}"}, data={"changed": "{changed}"})
 LACKS_END = "the rows that it lacks are the ones that the register before ended with: it may be cut"
 
 
@@ -32,9 +37,7 @@ async def test_the_same_register_again_changes_nothing() -> None:
 
 
 async def test_only_what_changed_becomes_events_with_the_names_of_the_changed_fields() -> None:
-    supplier = Supplier(
-        mapping=EventSettings(type="customer.{change}", identifiers={"customer_no": "{no}"}, data={"changed": "{changed}"})
-    )
+    supplier = Supplier(mapping=CHANGES)
     await supplier.apply(b"no,email,city\n1,a@x.se,Lund\n2,b@x.se,Lund\n3,c@x.se,Lund\n")
     supplier.taken()
     found = await supplier.apply(b"no,email,city\n1,a@x.se,Lund\n2,B@x.se,\n4,d@x.se,Lund\n3,c@x.se,Lund\n")
@@ -103,6 +106,56 @@ async def test_another_order_of_columns_dialect_or_encoding_reads_everything_ane
     assert (found.records, found.changed, found.added, supplier.taken()) == (2, 0, 0, [])
     assert (await supplier.apply(text)).records == 2
     assert supplier.taken() == []
+
+
+def _one_field(digests: Digests) -> tuple[str, str]:
+    """Two telephone numbers whose two bytes are the same."""
+    seen: dict[bytes, str] = {}
+    for number in count():
+        phone = f"+4670{number:07}"
+        if (other := seen.setdefault(digests.fields({"phone": phone}), phone)) != phone:
+            return other, phone
+    raise AssertionError
+
+
+async def test_a_change_is_told_whatever_its_columns_two_bytes_say_and_one_of_writing_alone_is_not() -> None:
+    supplier = Supplier(mapping=CHANGES)
+    one, other = _one_field(Digests(supplier.source.secret("register"), key=["no"], columns=["phone"]))
+    await supplier.apply(f"no,phone\n1,{one}\n2,x\n".encode())
+    supplier.taken()
+    assert (await supplier.apply(f"no,phone\n1,{other}\n2,x\n".encode())).changed == 1
+    assert [event.data for event in supplier.taken()] == [{"changed": []}]
+    assert (await supplier.apply(f'no,phone\n"1","{other}"\n"2",x\n'.encode())).changed == 0
+    assert (await supplier.apply(f"phone,no\n{one},1\nx,2\n".encode())).changed == 1
+    assert (await supplier.apply(f"phone,new,no\n{other},,1\nx,,2\n".encode())).changed == 1
+
+
+async def test_rows_that_an_older_version_wrote_are_compared_by_the_two_bytes_of_each_column(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    supplier = Supplier(mapping=CHANGES)
+    with monkeypatch.context() as older:
+        older.setattr(table, "pack", lambda block: msgspec.msgpack.encode(msgspec.structs.astuple(block)[:5]))
+        await supplier.apply(b"no,phone\n1,a\n2,b\n3,c\n")
+    supplier.taken()
+    assert (await supplier.apply(b'no,phone\n"1","a"\n2,x\n3,c\n')).changed == 1
+    assert [event.data for event in supplier.taken()] == [{"changed": ["phone"]}]
+    blocks = [block async for block in table.blocks_of(supplier.register.table)]
+    assert [any(block.values[at : at + 8]) for block in blocks for at in (0, 8, 16)] == [True, True, False]
+
+
+async def test_records_that_name_their_columns_themselves_are_compared_by_all_that_any_of_them_ever_had() -> None:
+    supplier = Supplier(mapping=CHANGES, chosen=ChosenFormat(Jsonl, JsonlSettings()))
+    await supplier.apply(b'{"no": 1, "city": "Lund", "vip": true}\n{"no": 2, "city": "Lund"}\n')
+    supplier.taken()
+    await supplier.apply(b'{"no": 1, "city": "Lund", "vip": true}\n{"no": 2, "city": "Malmo"}\n')
+    await supplier.apply(b'{"no": 1, "city": "Malmo", "vip": true}\n{"no": 2, "city": "Malmo"}\n')
+    await supplier.apply(b'{"no": 1, "city": "Malmo"}\n{"no": 2, "city": "Malmo"}\n')
+    assert [(event.identifiers["customer_no"], event.data["changed"]) for event in supplier.taken()] == [
+        ("2", ["city"]),
+        ("1", ["city"]),
+        ("1", ["vip"]),
+    ]
 
 
 async def test_a_new_column_changes_those_who_have_a_value_in_it_and_one_that_left_changes_nobody() -> None:
