@@ -175,7 +175,8 @@ class Watcher(ABC):
             if entry is None:  # skipped meanwhile
                 return False
             if (reason := complete.missing(path) or complete.too_large(entry.size, source.room())) is not None:
-                await self._wait(path, entry, source, reason=reason, state=SEEN)
+                if (entry.state, entry.reason) != (SEEN, reason):
+                    await self._wait(path, entry, source, reason=reason, state=SEEN)
                 return False
             self.progress = progress = Progress(path, source)
         try:
@@ -198,10 +199,9 @@ class Watcher(ABC):
 
     async def _wait(self, path: bytes, entry: Entry, source: Source, *, reason: str, state: str) -> None:
         """It stays on its way, and the ledger says why; the lock is held."""
-        if (entry.state, entry.reason) == (state, reason):
-            return
         entry = sighted(entry, self.moment(source), reason=reason)
-        await durable(source, [], ledger.opened(path, msgspec.structs.replace(entry, state=state)))
+        tries = entry.tries + 1 if state == BLOCKED else 0
+        await durable(source, [], ledger.opened(path, msgspec.structs.replace(entry, state=state, tries=tries)))
 
     async def _over(self, path: bytes, entry: Entry, source: Source, *, state: str, reason: str) -> None:
         entry, changes = finished(path, entry, source=source, state=state, reason=reason)

@@ -40,7 +40,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     While it settles: ``session`` and ``sighted`` say when it was first seen like this, in monotonic seconds of one process, and
     ``listing`` at which of its listings. Once fetched: ``digest`` (SHA-256) of its content, ``record`` up to which its records
     are durable, of ``records``; ``taken``, ``filtered`` and ``bad`` what became of them. ``after`` is what became of the file
-    at the other side; ``again`` says that it is read although its content was delivered before.
+    at the other side; ``again`` says that it is read although its content was delivered before. ``tries`` is how often in a row
+    it was read in vain.
     """
 
     state: str
@@ -60,6 +61,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     bad: int = 0
     after: str = ""
     again: bool = False
+    tries: int = 0
 
     @property
     def version(self) -> Version:

@@ -128,6 +128,7 @@ def _at_once(entry: Entry, watcher: Watching, source: Source, *, again: bool = F
         reason="",
         after="",
         again=again,
+        tries=0,
         **anew,
     )
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 
 from cdmd.connectors.files.area import Listed, Version
-from cdmd.connectors.files.ledger import BLOCKED, DELETED, DONE, DUPLICATE, MOVED, PARSING, SEEN, Entry, Known
+from cdmd.connectors.files.ledger import BLOCKED, DELETED, DONE, DUPLICATE, GONE, MOVED, PARSING, SEEN, Entry, Known
 
 
 class Moment(NamedTuple):
@@ -67,6 +67,11 @@ SHRANK: Final = "it became smaller"
 CHANGED: Final = "it was changed"
 REPLACES: Final = "it replaces one that was read up to record"
 RESTARTED: Final = "watched anew since the restart"
+RETURNED: Final = "it is there again"
+
+_PAUSE: Final = 60.0
+_LONGEST_PAUSE: Final = 900.0
+"""Seconds until what was read in vain is read again: twice as many each time, from the first to the second."""
 
 
 def decide(listed: Listed, known: Known, now: Moment, *, stable_for: float) -> Action:
@@ -75,19 +80,30 @@ def decide(listed: Listed, known: Known, now: Moment, *, stable_for: float) -> A
     if listed.fault is not None:
         return _refuse(listed, over, now)
     if before is None:
-        if over is not None and over.version == listed.version and over.after not in _TAKEN_AWAY:
-            return _LEAVE if over.after or over.state not in {DONE, DUPLICATE} else Tidy(over)
-        return Note(_first(listed.version, now, over=over), stable_for)
+        return _not_on_its_way(listed.version, over, now, stable_for=stable_for)
     if before.version != listed.version:
         return Note(_changed(before, listed.version, now), stable_for)
     if before.state == PARSING:
         return Take(before)
     if before.session != now.session:
         return Note(sighted(before, now, reason=RESTARTED), stable_for)
-    left = stable_for - (now.steady - before.sighted)
+    left = max(stable_for, _pause(before)) - (now.steady - before.sighted)
     if left <= 0 and now.listing > before.listing:
         return Take(before)
     return _LEAVE if before.state == BLOCKED else Settle(max(left, 0.0))
+
+
+def _not_on_its_way(version: Version, over: Entry | None, now: Moment, *, stable_for: float) -> Action:
+    if over is None or over.version != version or over.after in _TAKEN_AWAY:
+        return Note(_first(version, now, over=over), stable_for)
+    if over.state == GONE:  # as where a share was not mounted for a moment; what was read of it is not read again
+        return Note(sighted(over, now, reason=RETURNED), stable_for)
+    return _LEAVE if over.after or over.state not in {DONE, DUPLICATE} else Tidy(over)
+
+
+def _pause(entry: Entry) -> float:
+    """Seconds that a file rests which was read in vain: its checksum or its access may be put right without a change of it."""
+    return min(_PAUSE * 2 ** min(entry.tries - 1, 9), _LONGEST_PAUSE) if entry.state == BLOCKED else 0.0
 
 
 def sighted(entry: Entry, now: Moment, *, reason: str, version: Version | None = None) -> Entry:
@@ -103,6 +119,7 @@ def sighted(entry: Entry, now: Moment, *, reason: str, version: Version | None =
         session=now.session,
         sighted=now.steady,
         listing=now.listing,
+        tries=entry.tries if version is None else 0,
     )
 
 

@@ -78,3 +78,35 @@ async def test_a_file_that_left_after_a_crash_is_said_to_be_half_read(tmp_path: 
     async with driven(folder(tmp_path), source) as watch:
         row = (await watch.files())["a"]
         assert (row["state"], row["reason"]) == ("gone", "it left after record 20 of 35 was read")
+
+
+async def test_files_that_were_away_for_a_moment_are_read_when_they_are_back_from_where_they_were_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking, "BATCH", 10)
+    area, away = tmp_path / "in", tmp_path / "away"
+    area.mkdir()
+    (area / "half").write_bytes(lines(*range(35)))
+    source = SteppedSource()
+    source.stops = {4: True}  # noted, what the look taught, two batches
+    with pytest.raises(BaseExceptionGroup):
+        async with driven(folder(area), source) as watch:
+            await watch.settled()
+    source.stops = {}
+    (area / "new").write_bytes(lines(99))
+    away.mkdir()
+    for name in ("half", "new"):
+        (area / name).rename(away / name)
+    async with driven(folder(area), source) as watch:
+        (away / "new").rename(area / "new")
+        await watch.look()
+        (area / "new").rename(away / "new")
+        await watch.look()
+        assert await watch.states() == {"half": "gone", "new": "gone"}
+        for name in ("half", "new"):
+            (away / name).rename(area / name)
+        for _ in range(3):
+            await watch.look()
+        assert await watch.states() == {"half": "done", "new": "done"}
+        assert (await watch.files())["half"]["accepted"] == 35
+    assert source.numbers == [*range(35), 99]

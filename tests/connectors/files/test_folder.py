@@ -7,11 +7,13 @@ import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
-from cdmd.connectors.files import spool
+from cdmd.connectors.files import connector, contents, spool
+from cdmd.connectors.files.area import Area
+from cdmd.connectors.files.taking import fetch
 from cdmd.contracts import ChosenFormat
 from cdmd.errors import BadArguments, NotFound, ReaderEnded, SourceUnavailable
 from cdmd.kit.quantities import Duration, Size
@@ -188,6 +190,30 @@ async def test_a_checksum_is_held_against_the_content(tmp_path: Path, kind: str)
         sign.write_text(f"{right.upper()}\n")
         await watch.settled()
         assert watch.source.numbers == [1]
+
+
+async def test_a_file_that_is_read_in_vain_is_fetched_ever_more_seldom_and_keeps_nobody_from_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetches: list[bytes] = []
+
+    async def counting(area: Area, path: bytes, *given: Any, **named: Any) -> None:
+        fetches.append(path)
+        await fetch(area, path, *given, **named)
+
+    monkeypatch.setattr(contents, "fetch", counting)
+    monkeypatch.setattr(connector, "MOST_AT_ONCE", 2)
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.jsonl").write_bytes(lines(1))
+        (tmp_path / f"{name}.jsonl.sha256").write_text("0" * 64)
+    async with driven(folder(tmp_path, checksum="{name}.sha256")) as watch:
+        await watch.settled()
+        (tmp_path / "z.jsonl").write_bytes(lines(7))
+        (tmp_path / "z.jsonl.sha256").write_text(hashlib.sha256(lines(7)).hexdigest())
+        for _ in range(30):
+            await watch.look()
+        assert watch.source.numbers == [7]
+        assert [fetches.count(b"%c.jsonl" % one) for one in b"az"] == [6, 1]  # after 1, 2, 4, 8 and 15 minutes
 
 
 async def test_a_manifest_names_several_files(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdmd.connectors.files.area import Listed, Version
-from cdmd.connectors.files.ledger import BLOCKED, DONE, DUPLICATE, PARSING, QUARANTINED, SEEN, Entry, Known
+from cdmd.connectors.files.ledger import BLOCKED, DONE, DUPLICATE, GONE, PARSING, QUARANTINED, SEEN, Entry, Known
 from cdmd.connectors.files.watching import Close, Leave, Moment, Note, Settle, Take, Tidy, decide
 
 PATH = b"customers.csv"
@@ -95,3 +96,19 @@ def test_a_blocked_file_is_tried_again_but_hurries_nobody() -> None:
     entry = over(BLOCKED, session=b"one", sighted=0.0, listing=1)
     assert decide(listed(), Known(open=entry), moment(10, 2), stable_for=30) == Leave()
     assert decide(listed(), Known(open=entry), moment(31, 3), stable_for=30) == Take(entry)
+
+
+@pytest.mark.parametrize(("tries", "pause"), [(1, 60), (2, 120), (4, 480), (5, 900), (10_000, 900)])
+def test_what_is_read_in_vain_again_and_again_rests_ever_longer_until_it_changes(tries: int, pause: float) -> None:
+    entry = over(BLOCKED, session=b"one", sighted=0.0, listing=1, tries=tries)
+    assert decide(listed(), Known(open=entry), moment(pause - 1, 9), stable_for=30) == Leave()
+    assert decide(listed(), Known(open=entry), moment(pause, 9), stable_for=30) == Take(entry)
+    assert noted(decide(listed(11), Known(open=entry), moment(1, 2), stable_for=30)).tries == 0
+
+
+def test_what_had_left_and_is_there_again_settles_anew_and_goes_on_from_where_it_was() -> None:
+    gone = over(GONE, after="", digest=b"d", record=500, records=900, taken=400, generation=2)
+    back = noted(decide(listed(), Known(over=gone), moment(7, 3, b"two"), stable_for=30))
+    assert (back.state, back.generation, back.digest, back.record, back.taken) == (SEEN, 2, b"d", 500, 400)
+    assert decide(listed(), Known(open=back, over=gone), moment(37, 4, b"two"), stable_for=30) == Take(back)
+    assert noted(decide(listed(11), Known(over=gone), moment(7, 3), stable_for=30)).record == 0
