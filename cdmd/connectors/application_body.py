@@ -6,9 +6,12 @@ cannot be decoded spoils no other. Not here: what a call means (``application_ca
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -19,10 +22,12 @@ from cdmd.kit.json_text import NotJson, decode_json
 _T = TypeVar("_T")
 _BOM: Final = b"\xef\xbb\xbf"
 _NOT_JSON_WORDS: Final = (b"NaN", b"Infinity")
+_MOST_REPAIRED: Final = 2**20
+"""Bytes: what is larger and no JSON is not read a second time, which takes its time."""
 
-
-class _Keyed(msgspec.Struct):
-    writeKey: Any = None  # noqa: N815 - the name on the wire
+_KEY: Final = re.compile(rb'"writeKey"\s*:\s*("(?:[^"\\]|\\.){1,1024}")').finditer
+_END: Final = 32 * 1024
+_MOST_KEYS: Final = 8
 
 
 class _Envelope(msgspec.Struct):
@@ -55,7 +60,6 @@ class Calls:
 
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
-_KEYED: Final = msgspec.json.Decoder(_Keyed)
 _BARE: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -80,17 +84,21 @@ def calls_in(body: bytes, *, batched: bool | None) -> Calls:
     )
 
 
-def key_in(body: bytes) -> str | None:
-    """The body's ``writeKey``; None where it names none, or cannot be read."""
-    try:
-        found = _read(_KEYED, body)[0].writeKey
-    except (msgspec.ValidationError, Undecodable):
-        return None
-    return found if isinstance(found, str) else None
+def keys_in(body: bytes) -> Iterator[str]:
+    """Whatever stands under ``writeKey`` near the body's beginning and end: all that is read of it before a key is proven.
+
+    Libraries write it before or behind their calls, and a single call fits into the two ends. Only a few are looked at.
+    """
+    ends = body if len(body) <= 2 * _END else b"%b\n%b" % (body[:_END], body[-_END:])
+    for found in islice(_KEY(ends), _MOST_KEYS):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            yield msgspec.json.decode(found[1], type=str)
 
 
 def salvaged(text: bytes) -> Any:
     """What can be shown of a call that is not to be taken: its value where a lenient reader understands it, else None."""
+    if len(text) > _MOST_REPAIRED:
+        return None
     try:
         value = json.loads(text.decode(errors="replace"))
     except (ValueError, RecursionError):
@@ -126,7 +134,7 @@ def _read(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> tuple[_T, bytes]:
 
 def _without_words(text: bytes) -> bytes:
     """The same with null for what some libraries write and JSON does not know; as it is where that is not its trouble."""
-    if not any(word in text for word in _NOT_JSON_WORDS):
+    if len(text) > _MOST_REPAIRED or not any(word in text for word in _NOT_JSON_WORDS):
         return text
     try:
         return json.dumps(json.loads(text.decode(), parse_constant=_null)).encode()

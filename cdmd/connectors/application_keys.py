@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from cdmd.connectors.application_body import key_in
+from cdmd.connectors.application_body import keys_in
 from cdmd.kit.secret import Secret
 from cdmd.models import Request
 
@@ -60,7 +60,7 @@ def _presented(request: Request) -> Iterator[bytes]:
                 return
         case "bearer" if given:
             yield given
-    if (key := key_in(request.body)) is not None:
+    for key in keys_in(request.body):
         yield key.encode("utf-8", "replace")
 
 

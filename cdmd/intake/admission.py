@@ -17,6 +17,9 @@ from cdmd.models import Answer
 CLOSE: Final = ("connection", "close")
 _GZIP: Final = ("gzip", "x-gzip")
 _GZIP_WINDOW: Final = 31
+_SHORTEST: Final = 18
+_MOST_RATIO: Final = 1032
+"""No byte of a deflated text stands for more (zlib's technical details)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +60,29 @@ def admit(mounted: Mounted, method: str, headers: Mapping[str, str]) -> bool:
     return encoding in _GZIP
 
 
-def inflate(packed: bytes, limit: int) -> bytes:
-    """The one gzip member that ``packed`` holds, never more than ``limit`` bytes of it. Raises ``Refusal``."""
+def declared(packed: bytes, limit: int, *, room: int) -> int:
+    """How many bytes a gzip member says that it holds (its last four bytes, RFC 1952), before any is inflated.
+
+    Raises ``Refusal`` where these are more than ``limit``, than there is ``room`` for now, or than so few bytes can hold.
+    """
+    size = int.from_bytes(packed[-4:], "little")
+    if len(packed) < _SHORTEST or size > _MOST_RATIO * len(packed):
+        raise _broken("the body is not one whole gzip member")
+    if size > limit:
+        raise too_large(limit)
+    if size > room:
+        raise Refusal(busy(1), "busy")
+    return size
+
+
+def inflate(packed: bytes, size: int) -> bytes:
+    """The one gzip member that ``packed`` holds, and not a byte more than the ``declared`` size. Raises ``Refusal``."""
     inflater = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        body = inflater.decompress(packed, limit + 1)
+        body = inflater.decompress(packed, size + 1)
     except zlib.error:
         raise _broken("the body is not gzip") from None
-    if len(body) > limit:
-        raise too_large(limit)
-    if not inflater.eof or inflater.unused_data:
+    if len(body) > size or not inflater.eof or inflater.unused_data:
         raise _broken("the body is not one whole gzip member")
     return body
 

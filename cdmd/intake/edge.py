@@ -1,13 +1,15 @@
 """What the public listeners ask: the checks that every request passes before a connector sees it, and its answer.
 
 In this order, each before the next costs anything: exact path, method, encoding, declared length, body (counted while it
-streams, inflated under the same limit), a place among the connector's concurrent requests; then the connector answers.
+streams, inflated under the same limits), a place among the connector's concurrent requests; then the connector answers.
 Not here: signatures and decoding (the connector's), the sockets and their deadlines (``cdmd.kit.listener``).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
@@ -16,7 +18,9 @@ import structlog
 
 from cdmd.contracts import Clock, PushConnector, SharingConnector, Source
 from cdmd.errors import Overloaded, Paused
-from cdmd.intake.admission import CLOSE, EdgeLimits, Refusal, admit, busy, has_body, inflate, readable_answer, too_large
+from cdmd.intake import admission
+from cdmd.intake.admission import EdgeLimits, Refusal, admit, busy, readable_answer, too_large
+from cdmd.intake.probing import PROBES, Ready, unrouted
 from cdmd.intake.routes import Mounted, Routes, behind_secret, mount
 from cdmd.intake.visits import Visit
 from cdmd.kit.deadlines import Deadlines
@@ -24,15 +28,13 @@ from cdmd.kit.exchanges import Exchange
 from cdmd.kit.proxies import Proxies
 from cdmd.models import Answer, Emission, Request, Verdict
 
-Ready: TypeAlias = Callable[[], tuple[bool, Sequence[str]]]
-"""Whether the daemon can take events now, and one line for each thing that is not well."""
-
 Degraded: TypeAlias = Callable[[str, str], None]
 """Called with a connector's name and the fault's type name when it failed to answer."""
 
 _PAUSED_RETRY: Final = 60
 _AT_ONCE: Final = 64
-_PROBE_METHODS: Final = ("GET", "HEAD")
+_LARGE: Final = 64 * 1024
+"""Bytes: a larger body is not inflated within a turn."""
 _MOUNTED: Final = attrgetter("mounted")
 _NOTHING: Final[Mapping[str, str]] = {}
 
@@ -54,6 +56,7 @@ class Edge:
         self._deadlines = Deadlines(self._limits.answer_seconds)
         self._routes: Routes = {}
         self._arrived: list[Visit] = []
+        self._inflater = ThreadPoolExecutor(1, "inflate")
         self._bytes = 0
         self._requests = 0
         self._counts = {"unknown_path": 0, "failed": 0}
@@ -64,11 +67,11 @@ class Edge:
 
         Raises ConfigInvalid where two claim one path; then nothing changes.
         """
-        self._routes = mount(connectors, max_body=self._limits.max_body, reserved=_PROBES)
+        self._routes = mount(connectors, max_body=self._limits.max_body, reserved=PROBES)
 
     def check(self, connectors: Iterable[tuple[PushConnector, Source]]) -> None:
         """Raise what ``swap`` would raise, and change nothing."""
-        mount(connectors, max_body=self._limits.max_body, reserved=_PROBES)
+        mount(connectors, max_body=self._limits.max_body, reserved=PROBES)
 
     def statistics(self) -> Mapping[str, int]:
         """Requests so far, those to unknown paths, those a connector failed on, and the body bytes held now."""
@@ -81,7 +84,8 @@ class Edge:
         self._requests += 1
         mounted = self._routes.get(exchange.path) or behind_secret(self._routes, exchange.path)
         if mounted is None:
-            _send(exchange, self._unrouted(exchange))
+            self._counts["unknown_path"] += exchange.path not in PROBES
+            _send(exchange, unrouted(exchange, self._ready))
             return
         named = dict(exchange.headers)
         try:
@@ -113,7 +117,33 @@ class Edge:
 
     def complete(self, exchange: Exchange) -> None:
         """Its turn comes when all that can be read now has been read."""
-        self._arrived.append(exchange.held)
+        visit: Visit = exchange.held
+        if visit.gzipped:
+            self._unpack(visit)
+        else:
+            self._queue(visit)
+
+    def _unpack(self, visit: Visit) -> None:
+        """Hold all that a packed body says it holds before any of it is inflated."""
+        packed = b"".join(visit.pieces)
+        try:
+            size = admission.declared(packed, visit.mounted.most, room=self._limits.bytes_in_flight - self._bytes)
+        except Refusal as refused:
+            self._refuse(visit, refused)
+            return
+        self._bytes += size
+        visit.size += size
+        inflated = partial(admission.inflate, packed, size)
+        if size <= _LARGE:
+            visit.plain = inflated
+            self._queue(visit)
+        else:
+            inflating = asyncio.get_running_loop().run_in_executor(self._inflater, inflated)
+            visit.plain = inflating.result
+            inflating.add_done_callback(lambda _: self._queue(visit))
+
+    def _queue(self, visit: Visit) -> None:
+        self._arrived.append(visit)
         if len(self._arrived) == 1:
             asyncio.get_running_loop().call_soon(self._turn)
 
@@ -179,7 +209,7 @@ class Edge:
             path=mounted.path,
             query=exchange.query.decode(),
             headers=headers,
-            body=inflate(body, mounted.most) if visit.gzipped else body,
+            body=visit.plain() if visit.gzipped else body,
             peer=peer,
             received=now,
             target=exchange.target.decode(),
@@ -308,24 +338,6 @@ class Edge:
             exchange.answer(answer.status, answer.headers, answer.body)
         except (ValueError, TypeError, AttributeError) as fault:
             _send(exchange, self._failed(visit.mounted.source, fault))
-
-    def _unrouted(self, exchange: Exchange) -> Answer:
-        """The probes, else one shape of 404 for every path there is not."""
-        probe = _PROBES.get(exchange.path)
-        if probe is None:
-            self._counts["unknown_path"] += 1
-            return Answer(status=404, headers=[CLOSE] if has_body(exchange.headers) else [])
-        if exchange.method not in _PROBE_METHODS:
-            return Answer(status=405, headers=[("allow", ", ".join(_PROBE_METHODS)), CLOSE])
-        well, lines = (True, ["ok"]) if probe == "live" else self._ready()
-        return Answer(
-            status=200 if well else 503,
-            body="".join(f"{line}\n" for line in lines).encode(),
-            headers=[("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")],
-        )
-
-
-_PROBES: Final[Mapping[bytes, str]] = {b"/livez": "live", b"/readyz": "ready"}
 
 
 def _checked(answer: object) -> Answer:

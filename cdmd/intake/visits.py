@@ -24,13 +24,29 @@ class Answering(Protocol):
 class Visit:
     """A request on its way through the edge: for whom, what it holds of the bytes in flight, and what waits for its commit."""
 
-    __slots__ = ("_edge", "answer", "due", "ended", "exchange", "gzipped", "mounted", "named", "pieces", "size", "wanted")
+    __slots__ = (
+        "_edge",
+        "answer",
+        "due",
+        "ended",
+        "exchange",
+        "gzipped",
+        "mounted",
+        "named",
+        "pieces",
+        "plain",
+        "size",
+        "wanted",
+    )
 
     wanted: Emission
     """What its connector wants on the disk; nothing there where it only answers, nor once that is on its way."""
 
     answer: Callable[[Sequence[Verdict]], Answer]
     """What makes its answer of the verdicts; as ``wanted``."""
+
+    plain: Callable[[], bytes]
+    """Gives the body of one that is ``gzipped``, or raises why there is none."""
 
     def __init__(self, edge: Answering, exchange: Exchange, mounted: Mounted, named: Mapping[str, str], gzipped: bool) -> None:
         self._edge, self.exchange, self.mounted, self.named, self.gzipped = edge, exchange, mounted, named, gzipped

@@ -47,8 +47,9 @@ def decode_json(body: bytes, *, max_depth: int = 100, wide: bool = False) -> Any
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise _malformed(fault, empty=not body.strip()) from None
     like = body.translate(_LIKE)
-    if like.count(b"{") > max_depth or like.find(_LONG_NUMBER) >= 0:  # "in" asks for a buffer and takes half as long again
-        inspect(value, max_depth=max_depth, wide=wide)
+    long = like.find(_LONG_NUMBER) >= 0  # "in" asks for a buffer and takes half as long again
+    if long or like.count(b"{") > max_depth:
+        inspect(value, max_depth=max_depth, wide=wide or not long)
     return value
 
 

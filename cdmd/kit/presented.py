@@ -3,14 +3,16 @@
 What cannot be read raises ``Unproved``: nothing that a stranger sends is an error of ours. Not here: what it all proves.
 """
 
+import codecs
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias
+from types import GenericAlias, MappingProxyType
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 from urllib.parse import parse_qsl
 
-from cdmd.kit.json_text import NotJson, decode_json
+import msgspec
+
 from cdmd.kit.schemes import At, Place, UrlForm
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
@@ -46,7 +48,7 @@ class Unproved(Exception):
 class Presented:
     """One request. ``target`` is path and query as they were sent, ``base`` what senders write before the path."""
 
-    __slots__ = ("_document", "_form", "_query", "base", "body", "headers", "method", "sole", "target")
+    __slots__ = ("_form", "_query", "base", "body", "headers", "method", "sole", "target")
 
     def __init__(
         self,
@@ -62,7 +64,6 @@ class Presented:
         self.sole = sole(headers) if named is None else named
         self._form: Pairs | None = None
         self._query: Pairs | None = None
-        self._document: Any = None
 
     @property
     def is_form(self) -> bool:
@@ -84,15 +85,12 @@ class Presented:
             self._query = _pairs(self.target.partition("?")[2].encode("latin-1", "replace"))
         return self._query
 
-    @property
-    def document(self) -> Any:
-        """The body as JSON. Raises Unproved."""
-        if self._document is None:
-            try:
-                self._document = decode_json(self.body)
-            except NotJson:
-                raise Unproved("malformed") from None
-        return self._document
+    def part(self, decode: Callable[[bytes], Any]) -> Any:
+        """What ``decode`` takes of the body as JSON. Raises Unproved."""
+        try:
+            return decode(self.body.removeprefix(codecs.BOM_UTF8))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Unproved("malformed") from None
 
     def sorted_form(self) -> bytes:
         """Each name with each of its different values, all in order: what Twilio and Mandrill sign after the URL."""
@@ -120,7 +118,19 @@ def reader(at: At) -> Reader:
         parameter = at.query
         return lambda presented: [value for name, value in presented.query if name == parameter]
     steps = (at.json or "").split(".")
-    return lambda presented: _agreed(scalars(presented.document, steps))
+    decode = msgspec.json.Decoder(_only(steps)).decode
+    return lambda presented: _agreed(scalars(presented.part(decode), steps))
+
+
+def _only(steps: Sequence[str]) -> Any:
+    """The type of a document of which only the values at a path are decoded: a stranger's may hold very much beside them."""
+    if not steps:
+        return str | int | float | bool | None
+    if steps[0].isdigit():
+        return Any
+    inner = _only(steps[1:])
+    make: Any = TypedDict
+    return GenericAlias(list, (inner,)) if steps[0] == "*" else make("_Part", {steps[0]: inner}, total=False)
 
 
 def teller(at: At) -> Teller:

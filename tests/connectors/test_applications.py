@@ -319,6 +319,33 @@ async def test_a_request_without_a_live_key_is_told_so_and_counted(headers: Any,
         assert app.source.records == []
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"writeKey" : "key\\u002Dof-the-app","batch":[],"x":"%b"}', 200),
+        (b'{"batch":[],"x":"%b","sentAt":null,"writeKey":\n"key-of-the-app"}', 200),
+        (b'{"batch":[],"x":"%b","writeKey":"other","y":{"writeKey":"key-of-the-app"}}', 200),
+        (b'{"batch":[],"x":"%b","writeKey":"key-of-the-app","y":"%b"}', 401),
+        (b'{"batch":[],"x":"%b"' + b',"writeKey":"other"' * 8 + b',"writeKey":"key-of-the-app"}', 401),
+    ],
+)
+async def test_of_a_large_body_the_key_stands_near_one_of_the_ends(body: bytes, status: int) -> None:
+    async with served() as app:
+        answer = await app.send("batch", body.replace(b"%b", b"x" * 100_000), {})
+    assert answer.status_code == status
+
+
+async def test_a_body_is_decoded_only_once_its_key_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_given: Any) -> Any:
+        raise AssertionError("the body was read")
+
+    monkeypatch.setattr("cdmd.connectors.application_body._read", read)
+    body = gzip.compress(b'{"writeKey":"key-of-nobody","a":[NaN' + b",1" * 2_000_000 + b"]}")
+    async with served() as app, served() as other:
+        for app_ in (app, other):
+            assert (await app_.send("batch", body, {"content-encoding": "gzip"})).status_code == 401
+
+
 async def test_several_applications_share_the_paths_and_are_told_apart_by_their_keys() -> None:
     tv, source = Application("tv", settings(keys=(OTHER,))), Source("tv")
     async with served(others=[(tv, source)]) as app:
@@ -517,6 +544,14 @@ async def test_what_is_not_a_number_counts_as_null_and_the_rest_is_taken_as_it_i
         event = await app.event("batch", body)
         assert event.traits == {"a": None, "b": None, "c": None, "d": 1, "e": "NaN"}
         assert (await app.event("track", b'{"userId":"u","event":"NaN","properties":{"n":NaN}}')).data == {"n": None}
+
+
+async def test_what_is_no_json_is_mended_up_to_a_size_and_a_huge_call_is_set_aside_without_its_value() -> None:
+    async with served(max_body=Size.parse("3MiB")) as app:
+        for size, status, values in ((500_000, 200, [None]), (600_000, 400, [])):
+            app.source.records.clear()
+            answer = await app.send("batch", b'{"batch":[{"type":"track","x":[NaN' + b",1" * size + b"]}]}")
+            assert (answer.status_code, [record.value for record in app.source.records]) == (status, values)
 
 
 async def test_without_a_message_id_the_same_request_names_the_same_events_and_equal_calls_in_it_are_two() -> None:

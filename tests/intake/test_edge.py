@@ -1,6 +1,7 @@
 import gzip
 import socket
 import struct
+import threading
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 
 from cdmd.contracts import Source
 from cdmd.errors import ConfigInvalid, NotDurable, Overloaded, Paused
-from cdmd.intake.admission import EdgeLimits
+from cdmd.intake.admission import EdgeLimits, inflate
 from cdmd.intake.edge import Edge
 from cdmd.intake.routes import E
 from cdmd.kit.bounded_http import Limits
@@ -124,7 +125,8 @@ async def test_a_route_may_take_more_than_the_rest() -> None:
 
 async def test_gzip_is_inflated_under_the_same_limit() -> None:
     source = MemorySource()
-    bomb = gzip.compress(b"\0" * 50_000_000)[:-8] + b"\0" * 8
+    bomb = gzip.compress(b"\0" * 50_000_000)
+    lying = bomb[:-4] + (90_000).to_bytes(4, "little")
     async with listening((Echo(), source), limits=EdgeLimits(max_body=100_000)) as edge:
 
         async def send(body: bytes, encoding: str = "gzip") -> Any:
@@ -136,14 +138,61 @@ async def test_gzip_is_inflated_under_the_same_limit() -> None:
         assert (await send(gzip.compress(b"x" * 100_000))).status_code == 200
         assert (await send(gzip.compress(b"x" * 100_001))).status_code == 413
         assert (await send(bomb)).status_code == 413
-        for broken in (b"", b"no gzip", gzip.compress(b"hello")[:-3], gzip.compress(b"a") * 2, gzip.compress(b"a") + b"z"):
+        halves = (gzip.compress(b"hello")[:-3], gzip.compress(b"a") * 2, gzip.compress(b"a") + b"z")
+        for broken in (b"", b"no gzip", b"x" * 14 + b"\x01\0\0\0", lying, *halves):
             answer = await send(broken)
             assert (answer.status_code, answer.json()["code"]) == (400, "invalid_gzip")
         for other in ("br", "deflate", "gzip, gzip", "zstd"):
             answer = await send(zlib.compress(b"hello"), other)
             assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "gzip")
         assert edge.edge.statistics()["bytes_in_flight"] == 0
-    assert source.refused == ["too_large"] * 2 + ["encoding"] * 9
+    assert source.refused == ["too_large"] * 2 + ["encoding"] * 11
+
+
+async def test_what_a_packed_body_holds_counts_before_it_is_inflated() -> None:
+    release, held = anyio.Event(), anyio.Event()
+
+    async def wait() -> None:
+        held.set()
+        await release.wait()
+
+    source, packed = MemorySource(), gzip.compress(b"x" * 1000)
+    echo = Echo(act=lambda request: None if held.is_set() else wait())
+    limits = EdgeLimits(max_body=1000, bytes_in_flight=2 * len(packed) + 1500)
+    async with listening((echo, source), limits=limits) as edge, await edge.connect() as first:
+        length = ("content-length", str(len(packed)))
+        await first.send(head("POST", PATH, [length, ("content-encoding", "gzip")]) + packed)
+        await held.wait()
+        assert edge.edge.statistics()["bytes_in_flight"] == len(packed) + 1000
+        answer = await edge.client.post(PATH, content=packed, headers={"content-encoding": "gzip"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        release.set()
+        assert (await read_answer(first))[2] == b"x" * 1000
+        assert edge.edge.statistics()["bytes_in_flight"] == 0
+    assert source.refused == ["busy"]
+
+
+async def test_a_large_packed_body_is_inflated_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def watched(packed: bytes, size: int) -> bytes:
+        threads.append(threading.current_thread())
+        if size == 70_001:
+            raise MemoryError
+        return inflate(packed, size)
+
+    source = MemorySource()
+    monkeypatch.setattr("cdmd.intake.admission.inflate", watched)
+    with capture_logs():
+        async with listening((Echo(), source), limits=EdgeLimits(max_body=100_000)) as edge:
+            for size, status in ((65_536, 200), (65_537, 200), (70_001, 500)):
+                answer = await edge.client.post(PATH, content=gzip.compress(b"x" * size), headers={"content-encoding": "gzip"})
+                assert (answer.status_code, len(answer.content)) == (status, size if status == 200 else 0)
+            damaged = gzip.compress(b"x" * 90_000)[:-8] + b"\0" * 4 + (90_000).to_bytes(4, "little")
+            assert (await edge.client.post(PATH, content=damaged, headers={"content-encoding": "gzip"})).status_code == 400
+            assert edge.edge.statistics()["bytes_in_flight"] == 0
+    assert [one is threading.main_thread() for one in threads] == [True, False, False, False]
+    assert source.refused == ["failed", "encoding"]
 
 
 async def test_expect_100_continue_is_answered_only_after_the_checks() -> None:
