@@ -4,7 +4,9 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from glob import escape
 from pathlib import Path
+from secrets import token_hex
 from typing import Final, Protocol
 
 import anyio.to_thread
@@ -33,11 +35,6 @@ class Place(Protocol):
         ...
 
 
-def unfinished(name: str) -> str:
-    """What a file is called while it is written."""
-    return f".{name}.part"
-
-
 class FolderPlace(Place, Opened):
     """A folder of this machine, or one that is mounted."""
 
@@ -51,19 +48,25 @@ class FolderPlace(Place, Opened):
 
     @override
     async def put(self, file: Path, name: str) -> None:
+        part = self._folder / f".{name}.{token_hex(4)}.part"
         try:
-            await anyio.to_thread.run_sync(self._put, file, name)
+            await anyio.to_thread.run_sync(self._copy, file, part, name)
+            # No thread can be cancelled: one whose target was stopped copies on, but what it copied is given no name.
+            await anyio.to_thread.run_sync(self._name, part, name)
         except FileNotFoundError:
             raise SourceUnavailable(f"the folder {self._folder} does not exist") from None
         except OSError as error:
             raise SourceUnavailable(f"{self._folder} cannot be written to: {error.strerror}") from error
 
-    def _put(self, file: Path, name: str) -> None:
-        part = self._folder / unfinished(name)
-        with file.open("rb") as source, part.open("wb") as target:
+    def _copy(self, file: Path, part: Path, name: str) -> None:
+        for other in self._folder.glob(f".{escape(name)}.????????.part"):
+            other.unlink(missing_ok=True)
+        with file.open("rb") as source, part.open("xb") as target:
             shutil.copyfileobj(source, target, _PIECE)
             target.flush()
             os.fsync(target.fileno())
+
+    def _name(self, part: Path, name: str) -> None:
         part.replace(self._folder / name)
         folder = os.open(self._folder, os.O_RDONLY)
         try:

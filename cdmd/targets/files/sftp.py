@@ -1,7 +1,7 @@
 """An sftp area that batch files are put into. It is imported where one is set up: asyncssh takes long to import."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ from cdmd.contracts import Outlet
 from cdmd.errors import SourceBlocked, SourceUnavailable
 from cdmd.kit.ssh import Login, Pinned, translated
 from cdmd.kit.ssh_hosts import hosts
-from cdmd.targets.files.places import Opened, Place, unfinished
+from cdmd.targets.files.places import Opened, Place
 from cdmd.targets.files.settings import SftpTargetSettings
 
 _PIECE: Final = 2**18
@@ -63,7 +63,7 @@ class _SftpOpened(Opened):
     @override
     async def put(self, file: Path, name: str) -> None:
         folder = self._settings.path.rstrip("/") or "/"
-        part, whole = f"{folder.rstrip('/')}/{unfinished(name)}", f"{folder.rstrip('/')}/{name}"
+        part, whole = f"{folder.rstrip('/')}/.{name}.part", f"{folder.rstrip('/')}/{name}"
         size = (await anyio.Path(file).stat()).st_size
         await self._write(file, part)
         async with self.asking(f"say how large {name} became"):
@@ -75,6 +75,8 @@ class _SftpOpened(Opened):
 
     async def _write(self, file: Path, path: str) -> None:
         async with self.asking(f"take files in {self._settings.path}"):
+            with suppress(asyncssh.SFTPError):  # what still arrives of an attempt that broke off is written to that file
+                await self.client.remove(path)
             remote = await self.client.open(path, "wb", block_size=0)
         places, size = anyio.Semaphore(_ON_THEIR_WAY), min(max(self.client.limits.max_write_len, _LEAST), _PIECE)
         async with await anyio.open_file(file, "rb") as local:

@@ -1,17 +1,20 @@
 """A batch file in the making: rows are spooled as JSON lines, then written in their format, compressed and encrypted.
 
-All of it blocks: for a thread. Whatever is interrupted lies in a private folder that is emptied when the daemon starts.
+All of it blocks: for a thread, which nobody can end: each file has a folder of its own. Whatever is interrupted lies in a
+private one that is emptied when the daemon starts.
 """
 
 import csv
 import gzip
 import hashlib
 import io
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, BinaryIO, Final, TextIO
 
 import msgspec
@@ -35,15 +38,16 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spool:
-    """The rows of one file, in the private folder ``folder``."""
+    """The rows of one file, within the private folder ``folder``."""
 
     def __init__(self, folder: Path, settings: BatchSettings) -> None:
-        self._folder, self._settings = folder, settings
+        self._settings = settings
         named = list(settings.columns) or None
         self._layout = Layout(["change", "id", *(named or ())] if settings.mode == "changes" else named)
         self.rows = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path = folder / "rows"
+        self._folder = Path(mkdtemp(dir=folder))
+        self._path = self._folder / "rows"
         self._path.write_bytes(b"")
 
     @staticmethod
@@ -75,8 +79,7 @@ class Spool:
 
     def remove(self) -> None:
         """Remove all that is left of it."""
-        for name in ("rows", "plain", "encrypted", "manifest"):
-            (self._folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _text(self, path: Path) -> None:
         with ExitStack() as stack:

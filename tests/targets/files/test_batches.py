@@ -1,19 +1,26 @@
 """When batch files are made and what they hold, in a folder: full, by change, or what happened since the last one."""
 
 import csv
+import errno
 import gzip
 import hashlib
 import json
+import os
+import shutil
+import threading
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pyarrow.parquet
 import pytest
 
 from cdmd.contracts import RunningTarget, Target
 from cdmd.errors import ConfigInvalid
+from cdmd.kit.detached import detach, end
 from cdmd.kit.quantities import Duration
 from cdmd.models import Delivered, Never
 from cdmd.targets.files import FolderFileTarget
@@ -213,13 +220,47 @@ async def test_a_file_that_cannot_be_delivered_is_tried_again_and_says_why(area:
     assert [name for name, _ in outlet.settled] == ["d1"]
 
 
-async def test_a_full_disk_is_said_and_nothing_counts_as_delivered(area: Path, tmp_path: Path) -> None:
+async def test_a_full_disk_is_said_and_nothing_counts_as_delivered(
+    area: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Any, into: Any, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("cdmd.targets.files.places.shutil.copyfileobj", full)
     outlet = outlet_in(tmp_path, until=timedelta(hours=15))
     outlet.queue = [delivery(1, text="x" * 1_000)]
-    await anyio.Path(area / ".t_20261124T023000Z.jsonl.part").symlink_to("/dev/full")
     await ran(target(area, format="jsonl"), outlet)
     assert f"{area} cannot be written to: No space left on device" in (outlet.problems[0] or "")
     assert len(outlet.queue) == 1
+
+
+async def test_a_file_that_is_still_copied_when_its_target_is_stopped_does_not_meet_the_next(
+    area: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, begun, go, done = shutil.copyfileobj, threading.Event(), threading.Event(), threading.Event()
+
+    def slowly(source: Any, into: Any, size: int) -> None:
+        if begun.is_set():
+            copy(source, into, size)
+            return
+        into.write(source.read(4))
+        begun.set()
+        go.wait(10)
+        copy(source, into, size)
+        into.flush()
+        done.set()
+
+    monkeypatch.setattr("cdmd.targets.files.places.shutil.copyfileobj", slowly)
+    outlet = outlet_in(tmp_path, until=timedelta(hours=15))
+    outlet.people = [member(1, "joe@example.com")]
+    stopped = detach(partial(outlet.run, target(area, audience="vip", columns={"text": "old" * 9})), name="the first")
+    await anyio.to_thread.run_sync(begun.wait, 10)
+    assert await end(stopped, seconds=5.0)
+    await ran(target(area, audience="vip", columns={"text": "new"}), outlet)
+    go.set()
+    await anyio.to_thread.run_sync(done.wait, 10)
+    assert names(area) == ["t_20261124T023000Z.csv"]
+    assert (area / "t_20261124T023000Z.csv").read_text() == "text\nnew\n"
 
 
 async def test_an_interruption_before_it_is_noted_repeats_the_file_under_its_name(area: Path, tmp_path: Path) -> None:
