@@ -64,7 +64,7 @@ class StoredOutbox(Outbox):
 
     @override
     async def waiting(self, target: str, *, limit: int, after: int = 0) -> list[Delivery]:
-        return await self.lane(target, 0, limit=limit, after=after)
+        return await self._deliveries("waiting", {"target": target, "limit": limit, "after": after})
 
     async def _deliveries(self, name: str, said: dict[str, Any]) -> list[Delivery]:
         rows = await self._reading.rows(f"outbox.{name}", {**said, "most": _MOST_BYTES})

@@ -150,7 +150,10 @@ def retry(tables: Tables, *, target: str | None, id: str | None, limit: int, now
         said = {"target": target, "id": id, "limit": limit, "now": now}
         failed = tables.rows("outbox.to_retry_failed", said)
         waiting = tables.rows("outbox.to_retry_waiting", said | {"limit": limit - len(failed)})
-        tables.run_many("outbox.retry", [(now, n) for n, *_ in (*failed, *waiting)])
+        tables.run_many("outbox.retry", [(now, n) for (n,) in waiting])
+        # Behind all that was written before: a file whose deliveries are being noted holds none of these.
+        tables.run_many("outbox.wait_anew", [(now, n) for n, *_ in failed])
+        tables.run_many("outbox.leave_outbox", [(n,) for n, *_ in failed])
         back: dict[int, list[int]] = defaultdict(list)
         for _, number, size in failed:
             back[number].append(size)

@@ -139,8 +139,8 @@ class OutboxContract:
             kept = await total(store)
             assert (kept.waiting, kept.failed) == (1, 1)
             assert await store.outbox.retry(target="crm", id=head.id, limit=9, now=Micros(NOW)) == 1
-            (again, _) = await store.outbox.ready("crm", Micros(NOW), limit=9)
-            assert (again.seq, again.attempts) == (1, 0)
+            (_, again) = await store.outbox.ready("crm", Micros(NOW), limit=9)
+            assert (again.seq, again.attempts, again.id) == (1, 0, head.id)
             kept = await total(store)
             assert (kept.waiting, kept.failed) == (2, 0)
             assert await store.verify() == []
@@ -174,6 +174,20 @@ class OutboxContract:
             await store.outbox.settle([ended(first), ended(second)])
             assert [one.seq for one in await store.outbox.waiting("crm", limit=9)] == [3]
             assert await ready(store) == [3]
+
+    async def test_what_is_retried_or_was_in_other_lanes_waits_with_the_rest(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            some = [delivery(1, lane=0), delivery(2, lane=7), delivery(3), delivery(4, lane=0), delivery(5, target="mail")]
+            await store.outbox.put(sending(*some), now=Micros(NOW))
+            (first, *_, last) = await store.outbox.waiting("crm", limit=9)
+            await store.outbox.settle([ended(first, "never", failed=True)])
+            assert [one.seq for one in await store.outbox.waiting("crm", limit=9)] == [2, 3, 4]
+            assert await store.outbox.retry(target="crm", id=None, limit=9, now=Micros(NOW)) == 1
+            assert [one.seq for one in await store.outbox.waiting("crm", limit=9)] == [2, 3, 4, 1]
+            assert [one.seq for one in await store.outbox.waiting("crm", limit=2)] == [2, 3]
+            assert [one.seq for one in await store.outbox.waiting("crm", limit=9, after=last.n)] == [1], "behind the rest"
+            assert (await total(store)).waiting == 4
+            assert await store.verify() == []
 
     async def test_what_has_no_room_is_dropped_and_counted_since_when(self, reopen: Reopen) -> None:
         async with reopen() as store:

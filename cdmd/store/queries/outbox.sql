@@ -63,6 +63,25 @@ SELECT o.n, o.attempts, t.name, o.lane, o.due, o.failed, o.reason, o.id, o.profi
 FROM room CROSS JOIN outbox AS o ON o.n = room.n CROSS JOIN targets AS t ON t.id = o.target
 WHERE room.before < :most ORDER BY room.n;
 
+-- name: waiting
+-- For a target of its own time. What is retried is in no lane, and it may have been sent to by lanes before.
+WITH strict AS (
+    SELECT n, length(body) AS size FROM outbox
+    WHERE target = (SELECT id FROM targets WHERE name = :target) AND lane = 0 AND n > :after ORDER BY n LIMIT :limit
+), alone AS (
+    SELECT n, length(body) AS size FROM outbox
+    WHERE target = (SELECT id FROM targets WHERE name = :target) AND due IS NOT NULL AND lane IS NULL AND n > :after
+    ORDER BY n LIMIT :limit
+), others AS (
+    SELECT n, length(body) AS size FROM outbox
+    WHERE target = (SELECT id FROM targets WHERE name = :target) AND lane > 0 AND n > :after ORDER BY n LIMIT :limit
+), chosen AS (
+    SELECT n, size FROM strict UNION ALL SELECT n, size FROM alone UNION ALL SELECT n, size FROM others ORDER BY n LIMIT :limit
+), room AS (SELECT n, sum(size) OVER (ORDER BY n) - size AS before FROM chosen)
+SELECT o.n, o.attempts, t.name, o.lane, o.due, o.failed, o.reason, o.id, o.profile, o.sum, o.body
+FROM room CROSS JOIN outbox AS o ON o.n = room.n CROSS JOIN targets AS t ON t.id = o.target
+WHERE room.before < :most ORDER BY room.n;
+
 -- name: next_due
 SELECT due FROM outbox WHERE target = (SELECT id FROM targets WHERE name = ?) AND due IS NOT NULL ORDER BY due LIMIT 1;
 
@@ -95,7 +114,10 @@ WHERE due > :now AND (:target IS NULL OR target = (SELECT id FROM targets WHERE 
     AND (:id IS NULL OR id = :id) LIMIT :limit;
 
 -- name: retry
-UPDATE outbox SET due = ?, failed = NULL, attempts = 0 WHERE n = ?;
+UPDATE outbox SET due = ?, attempts = 0 WHERE n = ?;
+
+-- name: wait_anew
+INSERT INTO outbox (target, due, id, profile, sum, body) SELECT target, ?, id, profile, sum, body FROM outbox WHERE n = ?;
 
 -- name: target_retried
 UPDATE targets SET failed = failed - ?, waiting = waiting + ?, bytes = bytes + ? WHERE id = ?;

@@ -74,6 +74,25 @@ SELECT o.n, o.attempts, t.name, o.lane, o.due, o.failed, o.reason, o.id, o.profi
 FROM room JOIN outbox AS o ON o.n = room.n JOIN targets AS t ON t.id = o.target
 WHERE room.before < %(most)s ORDER BY room.n;
 
+-- name: waiting
+-- For a target of its own time. What is retried is in no lane, and it may have been sent to by lanes before.
+WITH strict AS (
+    SELECT n, octet_length(body) AS size FROM outbox
+    WHERE target = (SELECT id FROM targets WHERE name = %(target)s) AND lane = 0 AND n > %(after)s ORDER BY n LIMIT %(limit)s
+), alone AS (
+    SELECT n, octet_length(body) AS size FROM outbox
+    WHERE target = (SELECT id FROM targets WHERE name = %(target)s) AND due IS NOT NULL AND lane IS NULL AND n > %(after)s
+    ORDER BY n LIMIT %(limit)s
+), others AS (
+    SELECT n, octet_length(body) AS size FROM outbox
+    WHERE target = (SELECT id FROM targets WHERE name = %(target)s) AND lane > 0 AND n > %(after)s ORDER BY n LIMIT %(limit)s
+), chosen AS (
+    SELECT n, size FROM strict UNION ALL SELECT n, size FROM alone UNION ALL SELECT n, size FROM others ORDER BY n LIMIT %(limit)s
+), room AS (SELECT n, sum(size) OVER (ORDER BY n) - size AS before FROM chosen)
+SELECT o.n, o.attempts, t.name, o.lane, o.due, o.failed, o.reason, o.id, o.profile, o.sum, o.body
+FROM room JOIN outbox AS o ON o.n = room.n JOIN targets AS t ON t.id = o.target
+WHERE room.before < %(most)s ORDER BY room.n;
+
 -- name: next_due
 SELECT due FROM outbox WHERE target = (SELECT id FROM targets WHERE name = %s) AND due IS NOT NULL ORDER BY due LIMIT 1;
 
@@ -106,7 +125,10 @@ WHERE due > %(now)s AND (%(target)s::text IS NULL OR target = (SELECT id FROM ta
     AND (%(id)s::text IS NULL OR id = %(id)s) LIMIT %(limit)s;
 
 -- name: retry
-UPDATE outbox SET due = %s, failed = NULL, attempts = 0 WHERE n = %s;
+UPDATE outbox SET due = %s, attempts = 0 WHERE n = %s;
+
+-- name: wait_anew
+INSERT INTO outbox (target, due, id, profile, sum, body) SELECT target, %s::bigint, id, profile, sum, body FROM outbox WHERE n = %s;
 
 -- name: target_retried
 UPDATE targets SET failed = failed - %s, waiting = waiting + %s, bytes = bytes + %s WHERE id = %s;
