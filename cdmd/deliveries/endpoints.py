@@ -2,7 +2,8 @@
 
 * It asks for a pause (429, a timeout): nobody sends anything until that is over.
 * ``FAILURES`` in a row: failing. One delivery tries after a growing pause; the first success makes it active again.
-* Nothing but failures for ``HOPELESS``, or it says that it is no more: disabled, until somebody enables it.
+* Nothing but failures for ``HOPELESS``, ``MANY`` and with no ``LULL`` among them, or it says that it is no more: disabled,
+  until somebody enables it.
 
 What is held back so costs no delivery any of its attempts. Not here: when a single delivery is tried again (``retrying``).
 """
@@ -16,8 +17,10 @@ from cdmd.models import Delivered, DeliveryVerdict, Gone, Later, Micros, Never, 
 
 FAILURES: Final = 5
 HOPELESS: Final = 5 * 86_400 * 1_000_000
-SURE: Final = 12 * 3600 * 1_000_000
-"""A failure so long after the first one makes sure that it was not one bad hour with nothing to send around it."""
+LULL: Final = 36 * 3600 * 1_000_000
+"""After so long without an attempt nobody knows that it failed all the time; the longest wait of ``RETRY`` is shorter."""
+
+MANY: Final = 10
 
 PAUSE: Final = 60 * 1_000_000
 LONGEST: Final = 24 * 3600 * 1_000_000
@@ -72,9 +75,11 @@ def _well(note: TargetNote, now: Micros) -> TargetNote:
 
 def _failed(note: TargetNote, verdict: Later, now: Micros, *, chance: float) -> TargetNote:
     failures = note.failures + 1
-    first = now if note.failing_since is None else note.failing_since
-    fresh = msgspec.structs.replace(note, failures=failures, failing_since=int(first), reason=verdict.reason)
-    if now - first >= HOPELESS and failures > 1 and now - first >= SURE:
+    first = note.failing_since
+    if first is None or now - (note.last_failure or first) > LULL:
+        first = int(now)
+    fresh = msgspec.structs.replace(note, failures=failures, failing_since=first, last_failure=int(now), reason=verdict.reason)
+    if now - first >= HOPELESS and failures >= MANY:
         return disabled(fresh, now, f"{HOPELESS_REASON}: {verdict.reason}")
     state = note.state
     until = note.until

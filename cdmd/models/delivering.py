@@ -142,7 +142,7 @@ class TargetTotals(msgspec.Struct, frozen=True, kw_only=True):
 class TargetNote(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of a target's endpoint over restarts. Moments in microseconds.
 
-    ``failing_since``: the first failure after the last success. ``until``: paused, or not tried, before that.
+    ``failing_since``: the first failure after the last success, or after a lull. ``until``: paused, or not tried, before that.
     """
 
     state: TargetState = "active"
@@ -151,6 +151,7 @@ class TargetNote(msgspec.Struct, frozen=True, kw_only=True):
     until: int = 0
     failures: int = 0
     failing_since: int | None = None
+    last_failure: int | None = None
     last_success: int | None = None
 
 

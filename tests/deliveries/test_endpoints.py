@@ -73,6 +73,14 @@ def test_five_days_of_failures_only_disable_it() -> None:
     assert endpoints.enabled(note, NOW).state == "active"
 
 
+def test_a_few_failures_far_apart_disable_nobody() -> None:
+    note = after(TargetNote(), FAILED, FAILED, now=NOW, each=6 * DAY)
+    assert (note.state, note.failing_since) == ("active", NOW + 6 * DAY)
+    assert after(TargetNote(), *[FAILED] * 50, each=2 * DAY).state == "failing"
+    assert after(TargetNote(), *[FAILED] * 9, each=DAY).state == "failing"
+    assert after(TargetNote(), *[FAILED] * 10, each=DAY).state == "disabled"
+
+
 def test_a_success_among_them_begins_it_anew() -> None:
     note = after(TargetNote(), *[FAILED] * 100, Delivered(200), *[FAILED] * 100, each=HOUR)
     assert note.state == "failing"
