@@ -95,7 +95,7 @@ class Outlet(Protocol):
         ...
 
     async def idle(self, until: datetime, reason: str) -> None:
-        """Sleep until then; the reason is shown, and ``cdmctl targets send NAME`` wakes it."""
+        """Sleep until then; the reason is shown. ``cdmctl targets send NAME`` wakes it, and a clock that is set back."""
         ...
 
     def unwell(self, why: str | None) -> None:

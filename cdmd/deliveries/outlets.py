@@ -163,8 +163,10 @@ class TargetOutlet(Outlet):
     @override
     async def idle(self, until: datetime, reason: str) -> None:
         self.detail, self.next, woken = reason, until, self._woken
+        whole = (until - self._clock.now()).total_seconds()
         try:
-            while not woken.is_set() and (left := (until - self._clock.now()).total_seconds()) > 0:
+            # More than at first is left where the clock was set back: by the right time it may be another moment.
+            while not woken.is_set() and 0 < (left := (until - self._clock.now()).total_seconds()) <= whole:
                 with anyio.move_on_after(min(left, _LONGEST_SLEEP)):
                     await woken.wait()
             while not self.may():  # another node goes on; whoever ends this one is on the way

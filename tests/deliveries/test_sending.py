@@ -385,3 +385,17 @@ async def test_a_target_that_works_by_itself_takes_what_waits_in_order_when_it_i
         assert it.dispatcher.supervisor.state("crm").state == "paused"
         await it.dispatcher.enable("crm")
         assert SECRET not in repr(live)
+
+
+async def test_a_target_that_sleeps_is_woken_by_a_clock_that_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.deliveries.outlets._LONGEST_SLEEP", 0.01)
+    async with sending(tmp_path, **built("crm", Nightly())) as it:
+        outlet = it.dispatcher.get("crm").outlet
+        right = outlet.clock.now
+        monkeypatch.setattr(outlet.clock, "now", lambda: right() + timedelta(days=60))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(outlet.idle, outlet.clock.now() + timedelta(hours=1), "next file in an hour")
+            await anyio.wait_all_tasks_blocked()
+            monkeypatch.setattr(outlet.clock, "now", right)

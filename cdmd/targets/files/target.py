@@ -73,11 +73,12 @@ class BatchTarget(ABC):
         asked: datetime | None = None
         while True:
             now = outlet.clock.now()
+            progress = progress.begun(self._slots, now)  # the clock may have been wrong
             slot = progress.owed(self._slots, now) or asked
             if slot is None:
                 upcoming = self._slots.next(now)
                 await outlet.idle(upcoming, f"{last}next file {file_name(self._settings, self._name, upcoming)}")
-                asked = progress.unasked(outlet.clock.now()) if outlet.clock.now() < upcoming else None
+                asked = progress.unasked(outlet.clock.now()) if now <= outlet.clock.now() < upcoming else None
                 continue
             try:
                 progress, last = await self._make(outlet, slot, progress)

@@ -195,6 +195,21 @@ async def test_the_first_start_owes_nothing_and_a_wrong_clock_of_the_past_stops_
     assert "t_20261124T023000Z.csv" in names(area)
 
 
+async def test_a_clock_that_was_ahead_for_a_moment_stops_nothing(area: Path, tmp_path: Path) -> None:
+    outlet, jumps = outlet_in(tmp_path, until=timedelta(days=100)), [60, -60]
+
+    async def wrong(one: RecordingOutlet) -> None:
+        if jumps:
+            one.clock.advance(timedelta(days=jumps.pop(0)).total_seconds())
+            one.asked = 1
+        elif len(one.slept) > 4:
+            one.end = one.clock.now()
+
+    outlet.asleep = wrong
+    await ran(target(area), outlet)
+    assert "t_20261124T023000Z.csv" in names(area)
+
+
 async def test_whoever_asks_has_a_file_at_once_beside_those_that_are_due(area: Path, tmp_path: Path) -> None:
     outlet = outlet_in(tmp_path, until=timedelta(hours=15))
     outlet.asked = 2
