@@ -5,38 +5,27 @@ changes nothing. No redirects, cookies or proxies exist here; time, headers and 
 limits, deciding what an answer means. Which addresses are refused: ``cdmd.kit.addresses``.
 """
 
-import asyncio
 import os
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from ipaddress import IPv4Address
-from typing import Any, Final, Self, TypeAlias, cast
+from functools import partial
+from typing import Any, Final, Self, cast
 
 import anyio
 import anyio.lowlevel
 import httpcore
 import httpx
-from typing_extensions import override
 
 from cdmd.errors import AddressRefused, AnswerTooLarge, RequestFailed
-from cdmd.kit.addresses import Address, Hosts, Network, is_configured, normal_host, parse, refusal
+from cdmd.kit.addresses import Hosts, Network, is_configured, normal_host
+from cdmd.kit.reaching import CheckedBackend, Resolve, connected, system_resolve
 from cdmd.kit.unreached import unreached
-
-Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Name and port to addresses as text, in the order they should be tried. Raises OSError."""
 
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "te", "upgrade"})
 _STEP: Final = 256 * 1024
-_MOST_ADDRESSES: Final = 4
-
-
-async def system_resolve(host: str, port: int) -> list[str]:
-    """The machine's resolver. Raises OSError."""
-    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class GuardedHttp:
@@ -58,7 +47,7 @@ class GuardedHttp:
         max_body: int = 10 * 2**20,
     ) -> None:
         self._hosts, self._timeout, self._max_body, self.tls = hosts, timeout, max_body, tls
-        self._backend = backend = _CheckedBackend(allowed, resolve, connect_timeout)
+        self._backend = backend = CheckedBackend(allowed, resolve, connect_timeout)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls, max_connections=16, max_keepalive_connections=4, keepalive_expiry=15.0, network_backend=backend
         )
@@ -124,15 +113,11 @@ class GuardedHttp:
         if not is_configured(host, port, self._hosts):
             raise AddressRefused(f"the configuration does not name {normal_host(host)} with this port")
         with _deadline(timeout, f"{normal_host(host)} cannot be reached within {timeout:g} seconds"):
-            failed: OSError | None = None
-            for address in (await self._backend.checked(host, port))[:_MOST_ADDRESSES]:
-                family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
-                try:
-                    return await _connected(family, (str(address), port))
-                except OSError as error:
-                    failed = error
-        reason = os.strerror(failed.errno) if failed is not None and failed.errno else "nobody answers"
-        raise RequestFailed(f"{normal_host(host)} cannot be reached: {reason}") from failed
+            try:
+                return await self._backend.first(host, port, timeout, partial(connected, port))
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else "nobody answers"
+                raise RequestFailed(f"{normal_host(host)} cannot be reached: {reason}") from error
 
     def _admitted(self, text: str) -> httpx.URL:
         try:
@@ -277,17 +262,6 @@ def _deadline(seconds: float, message: str | None = None) -> Iterator[None]:
         raise RequestFailed(message or f"no whole answer came within {seconds:g} seconds") from error
 
 
-async def _connected(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
-    found = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        found.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(found, address)
-    except BaseException:
-        found.close()
-        raise
-    return found
-
-
 @contextmanager
 def _translated() -> Iterator[None]:
     """Foreign exceptions become ours here. Their messages stay behind: they may quote what was sent."""
@@ -297,54 +271,3 @@ def _translated() -> Iterator[None]:
         raise RequestFailed(unreached(error)) from error
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
         raise RequestFailed("the other side broke off or does not speak HTTP") from error
-
-
-class _CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Resolves, checks every address, and connects to one that was checked."""
-
-    def __init__(self, allowed: Sequence[Network], resolve: Resolve, connect_timeout: float) -> None:
-        self._allowed, self._resolve, self._connect_timeout = tuple(allowed), resolve, connect_timeout
-        self._plain = httpcore.AnyIOBackend()
-
-    @override
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        addresses = (await self.checked(host, port))[:_MOST_ADDRESSES]
-        each = self._connect_timeout / len(addresses)
-        for address in addresses[:-1]:
-            try:
-                return await self._plain.connect_tcp(str(address), port, timeout=each, socket_options=socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._plain.connect_tcp(str(addresses[-1]), port, timeout=each, socket_options=socket_options)
-
-    @override
-    async def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        raise AddressRefused("a local socket is not an address of the network")
-
-    async def checked(self, host: str, port: int) -> list[Address]:
-        """Every address of the host; raises where one of them is refused."""
-        addresses = [parse(text) for text in await self._addresses(host, port)]
-        if not addresses or None in addresses:
-            raise RequestFailed(f"{normal_host(host)} has no usable address")
-        found = cast("list[Address]", addresses)
-        for address in found:
-            if (reason := refusal(address, host=host, allowed=self._allowed)) is not None:
-                raise AddressRefused(f"{normal_host(host)} leads to {reason}")
-        return found
-
-    async def _addresses(self, host: str, port: int) -> Sequence[str]:
-        if parse(host) is not None:
-            return [host]
-        try:
-            return await self._resolve(host, port)
-        except (OSError, UnicodeError) as error:
-            raise RequestFailed(f"{normal_host(host)} cannot be resolved") from error

@@ -15,8 +15,9 @@ from cdmd.config.outbound import TargetConfig, TargetFrame
 from cdmd.deliveries.dispatching import Built, Dispatcher
 from cdmd.kit.addresses import hosts_in, parse_networks
 from cdmd.kit.clock import SystemClock
-from cdmd.kit.egress import GuardedHttp, system_resolve
+from cdmd.kit.egress import GuardedHttp
 from cdmd.kit.quantities import Duration
+from cdmd.kit.reaching import system_resolve
 from cdmd.kit.secret import Secret
 from cdmd.models import Delivery, Micros, Outgoing, ProfileKey, Seq, to_micros
 from cdmd.profiles.telling import ToldValues

@@ -1,4 +1,6 @@
+import asyncio
 import gzip
+import socket
 import ssl
 import tracemalloc
 import zlib
@@ -11,7 +13,8 @@ import pytest
 
 from cdmd.errors import AddressRefused, RequestFailed
 from cdmd.kit.addresses import hosts_in, parse_networks
-from cdmd.kit.egress import GuardedHttp, read_bounded, system_resolve
+from cdmd.kit.egress import GuardedHttp, read_bounded
+from cdmd.kit.reaching import system_resolve
 
 pytestmark = pytest.mark.anyio
 TLS = ssl.create_default_context()
@@ -357,3 +360,21 @@ async def test_a_plain_connection_that_nobody_answers_ends_in_time() -> None:
     http = GuardedHttp(hosts=hosts_in({"host": "sftp.example", "port": 22}), tls=TLS, resolve=resolve)
     with pytest.raises(RequestFailed, match=r"sftp\.example cannot be reached within 0\.1 seconds"):
         await http.connect("sftp.example", 22, timeout=0.1)
+
+
+async def test_a_plain_connection_leaves_time_for_the_next_address_where_one_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    connect = loop.sock_connect
+
+    async def silent(found: socket.socket, address: tuple[str, int]) -> None:
+        await (anyio.sleep_forever() if address[0] == "127.0.0.9" else connect(found, address))
+
+    monkeypatch.setattr(loop, "sock_connect", silent)
+    async with serving() as (_, port):
+        url = f"http://localhost:{port}/"
+        async with client(url, resolve=answering(["127.0.0.9", "127.0.0.1"])) as http:
+            found = await http.connect("localhost", port, timeout=0.4)
+            assert found.getpeername() == ("127.0.0.1", port)
+            found.close()
