@@ -7,6 +7,7 @@ from typing import Any
 
 from cdmd.testing import DaemonProcess
 from tests.acceptance.served_api import ServedApi
+from tests.bench.declared import contacts
 from tests.bench.figures import Report, cpu_seconds, resident_mib
 from tests.connectors.rest.api import Api, Asked
 
@@ -16,20 +17,6 @@ EVERY = 300.0
 
 SETTLES = 12.0
 """Seconds until what the start and the first looks have left behind is collected: it is not what idling costs."""
-
-CONNECTOR = """
-[connectors.crm_{number}]
-type = "rest"
-base_url = "{url}"
-limits = "{limits}"
-{more}
-[connectors.crm_{number}.streams.contacts]
-path = "/contacts"
-records = "{{results[*]}}"
-page = {{ type = "cursor", from = "{{paging.next.after}}", param = "after" }}
-since = {{ field = "{{updated_at}}", param = "updated_since", order = "asc" }}
-event = {{ id = "{{id}}:{{updated_at}}", type = "contact.updated", time = "{{updated_at}}" }}
-"""
 
 
 class Timed(Api):
@@ -48,7 +35,7 @@ class Timed(Api):
 
 
 def declared(url: str, *, limits: str, more: str = "", pollers: int = POLLERS) -> str:
-    return "".join(CONNECTOR.format(number=number, url=url, limits=limits, more=more) for number in range(pollers))
+    return "".join(contacts(f"crm_{number}", url, limits=limits, more=more) for number in range(pollers))
 
 
 def _until(asked: Timed, count: int, *, seconds: float) -> bool:

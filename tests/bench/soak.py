@@ -22,6 +22,7 @@ from cdmd.errors import CdmdError, NotFound
 from cdmd.testing import DaemonProcess
 from tests.acceptance.served_api import ServedApi
 from tests.acceptance.survey_api import Api as Survey
+from tests.bench.declared import contacts, folder
 from tests.bench.deliveries import TARGET, Receiver
 from tests.bench.figures import Report, options, working_folder
 from tests.bench.load import WRITE_KEY, Generator, Outcome, Plan
@@ -44,30 +45,6 @@ limits = "100/1s"
 type = "thing.changed"
 identifiers = {{ customer_no = "{{_fetch.key}}" }}
 traits = {{ n = "{{n}}" }}
-[connectors.crm]
-type = "rest"
-base_url = "{api}"
-limits = "100/1s"
-freshness = "10s"
-[connectors.crm.streams.contacts]
-path = "/contacts"
-records = "{{results[*]}}"
-page = {{ type = "cursor", from = "{{paging.next.after}}", param = "after" }}
-since = {{ field = "{{updated_at}}", param = "updated_since", order = "asc" }}
-event = {{ id = "{{id}}:{{updated_at}}", type = "contact.updated", identifiers = {{ email = "{{email}}" }} }}
-[connectors.erp]
-type = "folder"
-path = "{folder}/in"
-format = {{ type = "csv" }}
-stable_for = "0s"
-every = "2s"
-after = "delete"
-mode = "snapshot"
-key = ["customer_no"]
-[connectors.erp.event]
-type = "customer.{{change}}"
-identifiers = {{ customer_no = "{{customer_no}}", email = "{{email}}" }}
-traits = "*"
 [privacy]
 retention = [{{ events = ["page"], keep = "10m" }}]
 [dead_letters]
@@ -75,6 +52,14 @@ keep = "10m"
 [deliveries]
 keep = "10m"
 {more}
+"""
+REGISTERS = """
+mode = "snapshot"
+key = ["customer_no"]
+[connectors.erp.event]
+type = "customer.{change}"
+identifiers = { customer_no = "{customer_no}", email = "{email}" }
+traits = "*"
 """
 
 CUSTOMERS, REGISTER, KEYS = 20_000, 2_000, 50
@@ -122,10 +107,10 @@ class Soak:
         self.acknowledged = 0
 
     def _config(self) -> str:
-        given = {"write_key": WRITE_KEY, "survey": self.survey.url, "api": self._served.url, "folder": self._folder}
-        return (
-            (OWN if self._own else "") + RICH + MORE.format(**given, more=self._more) + TARGET.format(port=self._receiver.port)
-        )
+        more = MORE.format(write_key=WRITE_KEY, survey=self.survey.url, more=self._more)
+        pulled = contacts("crm", self._served.url, more='freshness = "10s"')
+        pulled += folder("erp", self._folder / "in", every="2s", more=REGISTERS)
+        return (OWN if self._own else "") + RICH + pulled + more + TARGET.format(port=self._receiver.port)
 
     def round(self) -> Sample:
         """Send for as long as a round takes, everything else beside it."""

@@ -26,8 +26,9 @@ from cdmd.testing import DaemonProcess
 from tests.acceptance.daemons import ROOT
 from tests.acceptance.served_api import ServedApi
 from tests.acceptance.test_deliveries import Receiver, target
+from tests.bench.declared import contacts, folder
 from tests.cluster.afterwards import GONE, Truth, said, shortcomings
-from tests.cluster.living import CONFIG, Node, Sender
+from tests.cluster.living import CONFIG, ROWS, Node, Sender
 from tests.cluster.servers import NatsServer, eventually, free_port
 from tests.connectors.rest.api import Api
 from tests.store.postgres import Database, running
@@ -110,8 +111,9 @@ class Chaos:
         self.rows = 0
 
     def _config(self, port: int, api: str, hook: str) -> str:
-        given = {"port": port, "nats": self.nats.url, "store": json.dumps(self.database.url), "folder": self._folder}
-        return CONFIG.format(api=api, **given) + target(hook, f"retry = {json.dumps(['1s'] * 100)}", 'timeout = "5s"')
+        config = CONFIG.format(port=port, nats=self.nats.url, store=json.dumps(self.database.url))
+        config += folder("files", self._folder / "in", every="1s", more=ROWS) + contacts("api", api, more='freshness = "2s"')
+        return config + target(hook, f"retry = {json.dumps(['1s'] * 100)}", 'timeout = "5s"')
 
     def answers(self, name: str) -> bool:
         with suppress(CdmdError, OSError):

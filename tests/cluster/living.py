@@ -34,28 +34,6 @@ type = "order.paid"
 identifiers = {{ email = "{{email}}", customer_no = "{{no}}" }}
 traits = {{ newest = "{{n}}" }}
 data = {{ n = "{{n}}" }}
-[connectors.files]
-type = "folder"
-path = "{folder}/in"
-format = {{ type = "csv" }}
-stable_for = "0s"
-every = "1s"
-after = "delete"
-[connectors.files.event]
-type = "row.delivered"
-identifiers = {{ email = "{{email}}" }}
-data = {{ n = "{{n}}" }}
-[connectors.api]
-type = "rest"
-base_url = "{api}"
-limits = "100/1s"
-freshness = "2s"
-[connectors.api.streams.contacts]
-path = "/contacts"
-records = "{{results[*]}}"
-page = {{ type = "cursor", from = "{{paging.next.after}}", param = "after" }}
-since = {{ field = "{{updated_at}}", param = "updated_since", order = "asc" }}
-event = {{ id = "{{id}}:{{updated_at}}", type = "contact.updated", identifiers = {{ email = "{{email}}" }} }}
 [indicators.orders]
 on = ["order.*"]
 [indicators.turnover]
@@ -66,6 +44,12 @@ compute = "sum"
 on = ["order.*"]
 value = "{{data.n}}"
 compute = "last"
+"""
+ROWS: Final = """
+[connectors.files.event]
+type = "row.delivered"
+identifiers = { email = "{email}" }
+data = { n = "{n}" }
 """
 
 
