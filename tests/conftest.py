@@ -4,7 +4,7 @@ Whole folders are tried in several processes at once (pytest-xdist): a test owns
 fails there is looked at twice (tests/looks.py); where only files are named, a failure is a failure at once.
 
 What goes through the same lines a million times is marked ``no_cover`` where others go through them, too: to note them takes
-twice as long as the test.
+twice as long as the test. So is whatever hypothesis makes examples for.
 """
 
 import os
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
-from hypothesis import HealthCheck, settings
+from blockbuster import BlockBuster
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from tests.house.promises import promises
 from tests.looks import Looks, is_second
@@ -39,13 +39,21 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def watching() -> BlockBuster:
+    """Made once: each test only turns it on and off."""
+    bb = BlockBuster("cdmd")
+    # Tests load plugins within a coroutine, which the daemon does not, and the thread for it may be slow to end.
+    bb.functions["threading.Lock.acquire"].can_block_in("cdmd/plugins/apart.py", "apart")
+    return bb
+
+
 @pytest.fixture(autouse=True)
-def blockbuster() -> Iterator[BlockBuster]:
+def blockbuster(watching: BlockBuster) -> Iterator[None]:
     """A blocking call made by cdmd inside the event loop fails the test."""
-    with blockbuster_ctx("cdmd") as bb:
-        # Tests load plugins within a coroutine, which the daemon does not, and the thread for it may be slow to end.
-        bb.functions["threading.Lock.acquire"].can_block_in("cdmd/plugins/apart.py", "apart")
-        yield bb
+    watching.activate()
+    yield
+    watching.deactivate()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -68,6 +76,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where each process begins its share of the long ones comes first, so that none is left for the end."""
+    for one in items:
+        if is_hypothesis_test(getattr(one, "obj", None)):
+            one.add_marker("no_cover")
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [one for one in items if one.get_closest_marker("acceptance")]
     quick = [one for one in items if not one.get_closest_marker("acceptance")]

@@ -21,8 +21,7 @@ def log_calls(module: Module) -> Iterator[ast.Call]:
     """Calls of a logger: ``log.info(...)``, ``self._log.error(...)``, ``structlog.get_logger().warning(...)``."""
     for call in calls(module):
         assert isinstance(call.func, ast.Attribute)
-        about = ast.unparse(call.func.value)
-        if call.func.attr in LEVELS and re.search(r"(^|[._])log$|logger", about):
+        if call.func.attr in LEVELS and re.search(r"(^|[._])log$|logger", ast.unparse(call.func.value)):
             yield call
 
 
