@@ -45,6 +45,23 @@ def test_a_stop_under_load_applies_what_was_acknowledged_and_ends_well_in_time(t
             assert shortcomings(one, ledger.promised()) == []
 
 
+def test_a_stop_in_the_midst_of_a_start_ends_in_order_as_soon_as_anything_is_made(tmp_path: Path) -> None:
+    """Before that it is ended by the signal itself, as any program is that has not begun.
+
+    Seen to fail where the signals were taken over once the state was open: it ended with -15.
+    """
+    one = daemon(tmp_path)
+    command = [sys.executable, "-m", "cdmd", "run", "--config", str(one.config_file)]
+    with one.log_file.open("w") as log, subprocess.Popen(command, stdout=log, stderr=log, env=one.environment) as starting:
+        until = monotonic() + 60
+        while not (one.state_dir / "lock").exists() and monotonic() < until:
+            threading.Event().wait(0.001)
+        starting.terminate()
+        assert starting.wait(60) == 0
+    with one:
+        assert asking(one).post("/v1/verify")["problems"] == []
+
+
 def test_a_second_daemon_on_the_same_state_directory_refuses_and_leaves_the_first_alone(tmp_path: Path) -> None:
     with daemon(tmp_path) as first:
         command = [sys.executable, "-m", "cdmd", "run", "--config", str(first.config_file)]
