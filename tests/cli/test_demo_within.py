@@ -12,6 +12,7 @@ import pytest
 import cdmd
 from cdmd.cli.daemon_commands import main
 from cdmd.cli.demo.application import report
+from cdmd.cli.demo.arrivals import missing
 from cdmd.cli.demo.part import Answered, Delivery
 from cdmd.cli.demo.sandbox import Sandbox
 from cdmd.errors import CdmdError
@@ -103,22 +104,17 @@ def test_readings_that_are_never_acknowledged_end_the_demo(
     assert list(folder.iterdir()) == []
 
 
-def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("cdmd.cli.demo.command.missing", lambda *arguments: ["one reading"])
-    assert main(["demo", "--once"]) == 1
-    said = capsys.readouterr()
-    assert "missing: one reading" in said.err
-    assert "Everything" not in said.out
-
-
-def test_without_the_library_a_client_of_ours_reports_and_says_so(
+def test_without_the_library_a_client_of_ours_reports_and_what_is_not_there_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("cdmd.cli.demo.application.find_spec", lambda name: None)
-    assert main(["demo", "--once"]) == 0
-    told = capsys.readouterr().out
-    assert "a client of ours, because segment-analytics-python is not installed" in told
-    assert "user_id joe-4711; television: 10,120 hours; 131 events" in told
+    monkeypatch.setattr("cdmd.cli.demo.command.missing", lambda *arguments: [*missing(*arguments), "one reading"])
+    assert main(["demo", "--once"]) == 1
+    said = capsys.readouterr()
+    assert "a client of ours, because segment-analytics-python is not installed" in said.out
+    assert "user_id joe-4711; television: 10,120 hours; 131 events" in said.out
+    assert [line.strip().partition("missing: ")[2] for line in said.err.splitlines()] == ["one reading"]
+    assert "Everything" not in said.out
 
 
 def test_what_never_comes_to_rest_ends_the_demo_with_a_sentence(
