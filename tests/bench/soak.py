@@ -4,7 +4,7 @@ Webhooks, an application, thin notices that are fetched, an API that is asked, a
 audiences, a target; and in turn forged and cut requests, an API that is ill, a target that is gone, a torn register, erasures,
 reloads, backups. What is acknowledged is applied; the figures of the last third are held against those of the one before.
 Run: python -m tests.bench.soak [--seconds 86400] [--rate 500] [--folder FOLDER]. A minute by default, which shows that it
-works; slopes mean something after an hour.
+works; slopes mean something after an hour. However slow the machine is, each of them goes wrong once.
 """
 
 import base64
@@ -165,6 +165,11 @@ class Soak:
 
     # ---- what befalls it -----------------------------------------------------------------------------------------------
 
+    @property
+    def kinds(self) -> int:
+        """How many different things befall it."""
+        return len(self._what_befalls())
+
     def _what_befalls(self) -> Sequence[Callable[[], None]]:
         return (
             self._asked, self._forged, self._ill, self._unreachable, self._erased, self._torn, self._reloaded, self._backed_up,
@@ -306,7 +311,7 @@ def main(arguments: list[str] | None = None) -> int:
     with working_folder(given.folder) as folder, ExitStack() as stack:
         soak = Soak(folder, rate=given.rate, length=length, own=given.own, stack=stack)
         samples, until = list[Sample](), time.monotonic() + seconds
-        while time.monotonic() < until:
+        while time.monotonic() < until or len(samples) < soak.kinds:
             samples.append(one := soak.round())
             if len(samples) % max(1, round(seconds / length / 12)) == 0:
                 told = f"{one.memory:.0f} MiB, {one.files} files, {one.threads} threads, p99 {one.seen.p99:.1f} ms"
