@@ -1,8 +1,8 @@
 """Several real nodes on one nats-server and one PostgreSQL, and a random sequence of faults, several at once.
 
 Two nodes with all roles (one leads, one stands by) and a third one; senders that deliver again what was not acknowledged, a
-folder, an API that is asked, a webhook target. Each node is started again when it ends, as systemd does. When all is up again
-and nothing waits any more, ``shortcomings`` says what is lost, double or told wrong.
+folder, an API that is asked, a webhook target, an extension that lets orders wait. Each node is started again when it ends, as
+systemd does. When all is up again and nothing waits any more, ``shortcomings`` says what is lost, double or told wrong.
 Run: python -m tests.cluster.chaos [--seconds 60] [--seed 1] [--folder FOLDER]; a seed says the whole sequence.
 """
 
@@ -95,7 +95,9 @@ class Chaos:
         two, three = self.chance.choice(ROLES)
         for name, role in zip(NODES, (two, two, three), strict=True):
             (folder / name).mkdir()
-            plugins = {"hurrying": "tests.cluster.counting_plugin"} if hurried else {}
+            plugins = {"waiting": "tests.cluster.waiting_plugin"}
+            if hurried:
+                plugins["hurrying"] = "tests.cluster.counting_plugin"
             options = ("--role", role)
             one = DaemonProcess(folder / name, self._told[name], plugins=plugins, paths=[ROOT], options=options, patience=1e6)
             self.nodes[name] = Node(one)
