@@ -245,8 +245,10 @@ class IntakeSource:
 def _check(records: Sequence[Record], state: Mapping[Any, Any]) -> None:
     """A commit is shared: what would fail in it, or be unreadable after it, must not come from one connector to all."""
     _check_state(state)
+    checked: object = _NOTHING  # what arrives together was received at one moment
     for record in records:
-        _moment(record)
+        if record.received is not checked:
+            checked = _moment(record)
 
 
 def _check_state(state: Mapping[Any, Any]) -> None:

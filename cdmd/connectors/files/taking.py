@@ -5,6 +5,7 @@ records, so a crash neither loses nor doubles one. Not here: which file, and whe
 """
 
 import errno
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from glob import escape
@@ -297,8 +298,8 @@ class Emitting:
         # What becomes of them is known only afterwards; until then the ones of this batch count as taken.
         ahead = msgspec.structs.replace(self.entry, record=last, taken=self.entry.taken + len(records))
         verdicts = await durable(self._source, records, ledger.opened(self._path, ahead))
-        filtered = sum(isinstance(one, Filtered) for one in verdicts)
-        taken = sum(isinstance(one, Accepted) for one in verdicts)
+        kinds = Counter(map(type, verdicts))
+        filtered, taken = kinds[Filtered], kinds[Accepted]
         self.entry = msgspec.structs.replace(
             ahead,
             taken=self.entry.taken + taken,
