@@ -4,8 +4,11 @@
 """
 
 import io
+import re
 import resource
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +25,13 @@ _CHOICE: Final = Path("/proc/self/oom_score_adj")
 _GRACE: Final = 5
 """Seconds in which SIGXCPU has ended it: where both bounds of the time are one, SIGKILL does, as it could from outside."""
 
+_SHEETS: Final = "xl/worksheets/"
+_ERROR: Final = re.compile(
+    rb"""(<(?:\w+:)?c\s[^>]*\bt=["']e["'][^>]*>\s*(?:<(?:\w+:)?f\b[^>]*(?:/>|>[^<]*</(?:\w+:)?f>)\s*)?<(?:\w+:)?v>)[^<]*"""
+)
+"""A cell of a sheet (ECMA-376, 18.3.1.4) whose type is an error, to its value, with the formula that may stand before it."""
+
+_UNZIPPING: Final = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error)
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -45,15 +55,40 @@ def frame(kind: int, found: Any) -> bytes:
 
 def _sheet(content: bytes, name: str | None) -> Iterator[tuple[int, list[Any]]]:
     library: Any = import_module(LIBRARY)
+    faults = (library.CalamineError, OSError, ValueError, IndexError)
     try:
-        book = library.load_workbook(io.BytesIO(content))
-        if name is not None and name not in book.sheet_names:
-            raise FormatFault("no_sheet", f"there is no sheet {name!r}; there are {book.sheet_names}")
-        sheet = book.get_sheet_by_name(book.sheet_names[0] if name is None else name)
-    except (library.CalamineError, OSError, ValueError, IndexError) as error:
-        raise FormatFault("not_a_spreadsheet", "the file is no spreadsheet, or it is cut, damaged or encrypted") from error
+        try:
+            sheet = _chosen(library, content, name)
+        except faults:
+            sheet = _chosen(library, _plainer(content), name)
+    except (*faults, *_UNZIPPING) as error:
+        raise FormatFault(
+            "not_a_spreadsheet",
+            "the file is no spreadsheet, or it is cut, damaged or encrypted, or a cell of the sheet is of no known kind: where "
+            "an office program can open it, save it anew or as CSV",
+        ) from error
     first = (sheet.start or (0, 0))[0] + 1
     yield from enumerate(sheet.to_python(skip_empty_area=True), first)
+
+
+def _chosen(library: Any, content: bytes, name: str | None) -> Any:
+    book = library.load_workbook(io.BytesIO(content))
+    if name is not None and name not in book.sheet_names:
+        raise FormatFault("no_sheet", f"there is no sheet {name!r}; there are {book.sheet_names}")
+    return book.get_sheet_by_name(book.sheet_names[0] if name is None else name)
+
+
+def _plainer(content: bytes) -> bytes:
+    """The workbook with one error in all cells that have one: of those that Excel has had since, the library knows none.
+
+    It refuses the whole sheet for it. A cell with an error is empty.
+    """
+    plainer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(plainer, "w") as after:
+        for one in before.infolist():
+            part = before.read(one)
+            after.writestr(one.filename, _ERROR.sub(rb"\1#N/A", part) if one.filename.startswith(_SHEETS) else part)
+    return plainer.getvalue()
 
 
 def _whole(cell: Any) -> Any:

@@ -147,6 +147,26 @@ def test_a_row_far_down_is_read_where_it_stands() -> None:
     assert (row.number, row.line, row.value) == (1, 100_000, {"1": 2})
 
 
+ERRORS = {
+    "a newer one": '<c t="e"><v>#SPILL!</v></c>',
+    "of a formula": """<c s='0' t='e' cm="1"><f t="array" ref="A3">_xlfn.FILTER(A1:A2,B1&gt;0)</f><v>#CALC!</v></c>""",
+    "of a formula elsewhere": '<c r="A3" t="e">\n<f t="shared" si="0"/>\n<v>#FIELD!</v></c>',
+    "that was ever there": '<c t="e"><v>#N/A</v></c>',
+}
+
+
+@pytest.mark.parametrize("cell", ERRORS.values(), ids=ERRORS)
+def test_a_cell_with_an_error_is_empty_whatever_error_it_is_and_the_other_rows_are_read(cell: str) -> None:
+    names = '<row r="1"><c t="inlineStr"><is><t>no</t></is></c><c t="inlineStr"><is><t>n</t></is></c></row>'
+    rows = [f'<row r="{at}">{one}<c r="B{at}"><v>{at}</v></c></row>' for at, one in ((2, "<c><v>1</v></c>"), (3, cell))]
+    assert [row.value for row in xlsx(workbook(names + "".join(rows)))] == [{"no": 1, "n": 2}, {"no": None, "n": 3}]
+
+
+def test_a_cell_of_no_known_kind_is_a_fault_of_the_file_that_says_what_to_do() -> None:
+    with pytest.raises(FormatFault, match=r"a cell of the sheet is of no known kind: .* save it anew or as CSV"):
+        xlsx(workbook('<row r="1"><c t="zz"><v>1</v></c></row>'))
+
+
 def test_a_reader_that_is_left_early_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("python_calamine")
     started = []
