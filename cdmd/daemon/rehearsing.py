@@ -3,13 +3,15 @@
 Nothing of the store is touched. Not here: carrying it out (``rebuilding``), and what the rehearsal keeps (``store.rehearsal``).
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from cdmd.batches.sweeping import members_of
 from cdmd.contracts import Clock, Store
-from cdmd.identity.identifiers import Forms, Kinds
+from cdmd.identity.identifiers import Forms, Kinds, Pair
 from cdmd.identity.replaying import carried, emerging, standing
-from cdmd.models import Carried, Known, ProfileKey, ProfileState, Seq
+from cdmd.models import Carried, Known, Micros, ProfileKey, ProfileState, Seq
 from cdmd.store.rehearsal import Figures, Resolved, SqliteRehearsal
 
 _SLICE: Final = 1000
@@ -72,8 +74,12 @@ class Rehearsing:
     async def _stand(self, living: Sequence[tuple[ProfileKey, ProfileState]]) -> None:
         """Where events are no longer kept, what is left of them counts in their place."""
         pairs = [(one.kind, one.value) for _, state in living for one in state.identifiers if not one.derived]
-        sights = await self._tables.first_sights(pairs)
-        stands = [standing(key, state, sights, self._kinds) for key, state in living]
+        whose = {member: key for key, state in living for member in members_of(key, state)}
+        sights: dict[ProfileKey, dict[Pair, Micros]] = defaultdict(dict)
+        for pair, member, time in await self._tables.first_sights(pairs):
+            if (mine := whose.get(member)) is not None:
+                sights[mine][pair] = min(time, sights[mine].get(pair, time))
+        stands = [standing(key, state, sights[key], self._kinds) for key, state in living]
         self.standing += sum(map(bool, stands))
         await self._tables.carry([one for each in stands for one in each])
 

@@ -90,8 +90,8 @@ def emerging(known: Known, *, kinds: Kinds, protected: Protected) -> People:
 def standing(key: ProfileKey, state: ProfileState, sights: Mapping[Pair, Micros], kinds: Kinds) -> list[Carried]:
     """What stands for a stored profile's events where some are no longer kept: each identifier beside its strongest one.
 
-    ``sights`` are when its identifiers were seen first as far as events are kept. So nobody falls apart because what joined
-    them is gone.
+    ``sights`` are when its identifiers were seen first on its own events, as far as they are kept. So nobody falls apart
+    because what joined them is gone.
     """
     arrived = [one for one in state.identifiers if not one.derived and _stands(one, kinds)]
     if all(sights.get((one.kind, one.value), one.first_seen + 1) <= one.first_seen for one in arrived):

@@ -104,11 +104,10 @@ class SqliteRehearsal:
         """Take these events in; ``sights``: they say when identifiers were seen."""
         await self._run(partial(_carry, events, _sights(events) if sights else {}))
 
-    async def first_sights(self, pairs: Sequence[Pair]) -> dict[Pair, Micros]:
-        """When these identifiers were seen first, as far as events are kept."""
-        named = {_text(pair): pair for pair in pairs}
-        rows = await self._run(lambda connection: select_in(connection, _SQL["firsts"], sorted(named)))
-        return {named[text]: Micros(time) for text, time in rows}
+    async def first_sights(self, pairs: Sequence[Pair]) -> list[tuple[Pair, ProfileKey, Micros]]:
+        """When these identifiers were seen first on events of which profile, as far as events are kept."""
+        rows = await self._run(lambda connection: select_in(connection, _SQL["firsts"], sorted(map(_text, pairs))))
+        return [(_pair(text), ProfileKey(key), Micros(time)) for text, key, time in rows]
 
     async def hold(self, profiles: Mapping[ProfileKey, ProfileState]) -> None:
         """Take these stored profiles in."""
@@ -223,19 +222,19 @@ def _each_chunk(name: str, keys: Sequence[ProfileKey], connection: sqlite3.Conne
         connection.execute(_SQL[name].format(marks), chunk)
 
 
-def _sights(events: Iterable[Carried]) -> dict[str, int]:
-    firsts: dict[str, int] = {}
+def _sights(events: Iterable[Carried]) -> dict[tuple[str, ProfileKey], int]:
+    firsts: dict[tuple[str, ProfileKey], int] = {}
     for one in events:
         for pair in one.pairs:
-            text = _text(pair)
-            firsts[text] = min(one.time, firsts.get(text, one.time))
+            sight = _text(pair), one.profile
+            firsts[sight] = min(one.time, firsts.get(sight, one.time))
     return firsts
 
 
-def _carry(events: Sequence[Carried], firsts: Mapping[str, int], connection: sqlite3.Connection) -> None:
+def _carry(events: Sequence[Carried], firsts: Mapping[tuple[str, ProfileKey], int], connection: sqlite3.Connection) -> None:
     with transaction(connection):
         connection.executemany(_SQL["carry"], [(*one[:5], _ENCODE((one.pairs, one.derived))) for one in events])
-        connection.executemany(_SQL["first"], sorted(firsts.items()))
+        connection.executemany(_SQL["first"], [(*sight, time) for sight, time in sorted(firsts.items())])
 
 
 def _read(row: Sequence[Any]) -> Carried:

@@ -156,6 +156,7 @@ class Town:
         assert {public: {name: one[name] for name in names} for public, one in people.items()} == await self.projected_anew()
         assert (await self.store.totals()).profiles == len(people)
         for public, one in people.items():
+            assert one["identifiers"], "nobody could find, show or erase them"
             for named in one["identifiers"]:
                 kind, _, value = named.partition(":")
                 owner = await self.store.profile(kind, value, activities=0)

@@ -285,6 +285,30 @@ async def test_nobody_falls_apart_because_what_joined_them_is_gone(tmp_path: Pat
         assert groups(await here.people()) == groups(before)
 
 
+@pytest.mark.parametrize("how", ["a split is lifted", "a limit is raised"])
+async def test_who_has_no_events_left_is_part_of_whoever_has_the_identifier(tmp_path: Path, how: str) -> None:
+    split, phone, other = how == "a split is lifted", ("anonymous_id", "phone"), ("anonymous_id", "other")
+    only = IdentifierSettings(priority=9, limit=1, shared=False)
+    async with town(tmp_path / "store.db", KINDS if split else identity(anonymous_id=only)) as here:
+        await here.take(
+            happened("p", 200, [phone], traits={"name": "Ann"}), happened("j", 50, [JOE] if split else [JOE, other])
+        )
+        if split:
+            await here.splitting.split(JOE, phone, apply=True)
+        await here.take(happened("given up", 100, [JOE, phone]))
+        assert len(await here.people()) == 2
+        assert await here.store.forgetting.drop_activities([Seq(1)]) == 1
+        if split:
+            await here.splitting.lift(JOE, phone)
+        here.kinds = here.by(identity())
+        assert (await here.job("rebuild")).left == 0
+        assert await here.store.verify() == []
+        (one,) = (await here.people()).values()
+        assert {"email:joe@example.com", "anonymous_id:phone"} <= set(one["identifiers"])
+        assert (one["events"], one["indicators"]["seen"]) == (["given up", "j"], 3)
+        assert one["traits"]["name"][0] == "Ann"
+
+
 async def test_a_rebuild_that_was_cut_off_begins_again_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "store.db"
     async with town(path) as here:

@@ -2,10 +2,10 @@
 INSERT INTO carried (time, source, id, seq, profile, forms) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
 
 -- name: first
-INSERT INTO firsts (pair, time) VALUES (?, ?) ON CONFLICT (pair) DO UPDATE SET time = min(time, excluded.time);
+INSERT INTO firsts (pair, profile, time) VALUES (?, ?, ?) ON CONFLICT (pair, profile) DO UPDATE SET time = min(time, excluded.time);
 
 -- name: firsts
-SELECT pair, time FROM firsts WHERE pair IN ({});
+SELECT pair, profile, time FROM firsts WHERE pair IN ({});
 
 -- name: key
 INSERT INTO keys (key, winner, identifiers) VALUES (?, ?, ?)

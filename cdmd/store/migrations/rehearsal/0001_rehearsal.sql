@@ -11,8 +11,8 @@ CREATE TABLE carried (
     PRIMARY KEY (time, source, id, seq)
 ) WITHOUT ROWID;
 
--- When each identifier was seen first, as far as events are kept.
-CREATE TABLE firsts (pair TEXT PRIMARY KEY, time INTEGER NOT NULL) WITHOUT ROWID;
+-- When each identifier was seen first on events of each profile, as far as they are kept.
+CREATE TABLE firsts (pair TEXT NOT NULL, profile INTEGER NOT NULL, time INTEGER NOT NULL, PRIMARY KEY (pair, profile)) WITHOUT ROWID;
 
 -- The stored profiles: what each is part of now, and a digest of all identifiers of those that are part of none.
 CREATE TABLE keys (key INTEGER PRIMARY KEY, winner INTEGER NOT NULL, identifiers BLOB);
