@@ -60,6 +60,11 @@ class Outlet(Protocol):
         ...
 
     @property
+    def timeout(self) -> float:
+        """Seconds that one attempt may take: the target's ``timeout``."""
+        ...
+
+    @property
     def scratch(self) -> Path:
         """A private folder (0700) for what is needed only for a while; emptied when the daemon starts. Make it before use."""
         ...

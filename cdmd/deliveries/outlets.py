@@ -105,6 +105,11 @@ class TargetOutlet(Outlet):
 
     @property
     @override
+    def timeout(self) -> float:
+        return self._frame.timeout.seconds
+
+    @property
+    @override
     def scratch(self) -> Path:
         return self._scratch
 
@@ -119,7 +124,7 @@ class TargetOutlet(Outlet):
         content: bytes = b"",
     ) -> Brief:
         return await self._poster.send(
-            url, method=method, headers=headers, params=params, content=content, timeout=self._frame.timeout.seconds
+            url, method=method, headers=headers, params=params, content=content, timeout=self.timeout
         )
 
     @override

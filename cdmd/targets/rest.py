@@ -27,6 +27,9 @@ from cdmd.targets.rest_settings import RECORDS, RefusedSettings, RestTargetSetti
 from cdmd.targets.seen import of_delivery, viewed
 
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_LEAST: Final = 0.1
+"""Of the time: with less than that left nothing is asked, which would only be cut off and sent again."""
+
 _TYPES: Final = {"json": "application/json", "jsonl": "application/x-ndjson", "form": FORM}
 
 
@@ -74,22 +77,31 @@ class RestTarget:
             except (TemplateFault, ValueRefused) as error:
                 verdicts[place] = Never(reason=str(error))
         if records:
-            await self._deliver(records, outlet, verdicts)
-        return [verdicts[place] for place in range(len(deliveries))]
+            await self._deliver(records, outlet, verdicts, until=outlet.clock.monotonic() + outlet.timeout)
+        # Where something else became known the target is well, and these were not to blame.
+        late = Later(reason=f"it took longer than {outlet.timeout:g} seconds", holds=not verdicts, counts=not verdicts)
+        return [verdicts.get(place, late) for place in range(len(deliveries))]
 
-    async def _deliver(self, records: Sequence[_Record], outlet: Outlet, verdicts: dict[int, DeliveryVerdict]) -> None:
+    async def _deliver(
+        self, records: Sequence[_Record], outlet: Outlet, verdicts: dict[int, DeliveryVerdict], *, until: float
+    ) -> None:
+        """Ask until then (monotonic seconds); of whom nothing is known by then there is no verdict."""
+        left = until - outlet.clock.monotonic()
+        if left < outlet.timeout * _LEAST:
+            return
         try:
-            answer = await self._request(records, outlet)
+            answer = await self._request(records, outlet, left)
         except (TemplateFault, ValueRefused) as error:
             verdicts |= {one.place: Never(reason=str(error)) for one in records}
         except (RequestFailed, AddressRefused, CredentialRefused) as error:
-            verdicts |= {one.place: Later(reason=str(error)) for one in records}
+            if outlet.clock.monotonic() < until:
+                verdicts |= {one.place: Later(reason=str(error)) for one in records}
         else:
             verdict = self._verdict(answer, outlet)
             if isinstance(verdict, Never) and len(records) > 1:
                 half = len(records) // 2
-                await self._deliver(records[:half], outlet, verdicts)
-                await self._deliver(records[half:], outlet, verdicts)
+                await self._deliver(records[:half], outlet, verdicts, until=until)
+                await self._deliver(records[half:], outlet, verdicts, until=until)
                 return
             verdicts |= {one.place: verdict for one in records}
             if isinstance(verdict, Delivered) and self._refused is not None:
@@ -105,8 +117,8 @@ class RestTarget:
 
     # ---- asking ----------------------------------------------------------------------------------------------------
 
-    async def _request(self, records: Sequence[_Record], outlet: Outlet) -> HttpAnswer:
-        """The answer to one request about these. Raises as the guarded client does, and for templates."""
+    async def _request(self, records: Sequence[_Record], outlet: Outlet, seconds: float) -> HttpAnswer:
+        """The answer to one request about these, within so long. Raises as the guarded client does, and for templates."""
         seen: dict[str, Any] = {RECORDS: [one.sent for one in records]}
         if self.batch == 1:
             seen |= records[0].seen
@@ -117,7 +129,9 @@ class RestTarget:
 
         async def send(signed: Signed) -> HttpAnswer:
             proven, asked = {**headers, **signed.headers}, {**params, **signed.params}
-            return await outlet.http.request(self._settings.method, url, headers=proven, params=asked or None, content=content)
+            return await outlet.http.request(
+                self._settings.method, url, headers=proven, params=asked or None, content=content, timeout=seconds
+            )
 
         return await self._proving.ask(outlet, send)
 

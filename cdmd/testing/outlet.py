@@ -44,7 +44,7 @@ class RecordingOutlet:
         until: timedelta = timedelta(hours=24),
     ) -> None:
         self.name, self.clock, self.client = name, ManualClock(now), client
-        self.scratch = scratch or Path(gettempdir())
+        self.scratch, self.timeout = scratch or Path(gettempdir()), _TIMEOUT
         self.end = now + until
         self.queue: list[Delivery] = []
         self.people: list[Addressee] = []
@@ -101,7 +101,7 @@ class RecordingOutlet:
         guarded = self._guarded()
         poster = Poster(guarded.connect, guarded.tls, clock=self.clock.monotonic)
         try:
-            return await poster.send(url, method=method, headers=headers, params=params, content=content, timeout=_TIMEOUT)
+            return await poster.send(url, method=method, headers=headers, params=params, content=content, timeout=self.timeout)
         finally:
             poster.close()
 

@@ -259,6 +259,15 @@ async def test_a_target_takes_several_at_once_and_says_what_became_of_each(tmp_p
         assert all(row.body for row in await it.store.outbox.attempts(AttemptFilter()))
 
 
+async def test_what_is_said_of_several_at_once_is_one_failure_of_the_endpoint(tmp_path: Path) -> None:
+    target = Noting([Later(reason="not now")] * 8, batch=8)
+    async with sending(tmp_path, **built("crm", target, quick(concurrency=1, retry=["0s", "1h"]))) as it:
+        await it.put("crm", 8)
+        await it.until(lambda total: total.attempts == 8)
+        assert target.got == [[*range(1, 9)]]
+        assert (it.dispatcher.note("crm").state, it.dispatcher.note("crm").failures) == ("active", 1)
+
+
 async def test_what_is_dropped_while_it_is_read_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with endpoint() as one, sending(tmp_path, **webhook("crm", one.url)) as it:
         ready, held, go = it.store.outbox.ready, anyio.Event(), anyio.Event()

@@ -18,6 +18,7 @@ from cdmd.kit.secret import Secret
 from cdmd.models import Delivered, Delivery, DeliveryVerdict, Later, Never
 from cdmd.targets.rest import RestTarget
 from cdmd.targets.rest_settings import RefusedSettings, RestTargetSettings
+from cdmd.testing import ManualClock
 from tests.peers.api import Asked, served
 from tests.targets.outlet import delivery, outlet_in
 
@@ -75,8 +76,10 @@ def person(n: int, mail: str | None, **more: Any) -> Delivery:
 
 
 async def sent(api: Crm, folder: Path, deliveries: list[Delivery], **keys: Any) -> list[DeliveryVerdict]:
+    clock = keys.pop("clock", None)
     settings = RestTargetSettings(**{"base_url": api.url, "record": {"mail": "{profile.identifiers.email}"}, **keys})
     outlet = outlet_in(folder)
+    outlet.clock = clock or outlet.clock
     async with GuardedHttp(hosts=hosts_in(settings), tls=ssl.create_default_context()) as http:
         outlet.client = http
         return list(await RestTarget("t", settings).deliver(deliveries, outlet))
@@ -133,6 +136,32 @@ async def test_one_that_spoils_the_request_for_all_is_found_and_the_others_are_t
     assert found[5].reason == "it does not take it (status 422)"
     assert len(api.people) == 9
     assert len(api.asked) <= 9
+
+
+class Slow(ManualClock):
+    """Each request takes four seconds."""
+
+    def __init__(self, api: Crm) -> None:
+        super().__init__()
+        self._api = api
+
+    def monotonic(self) -> float:
+        return 4.0 * len(self._api.asked)
+
+
+async def test_what_is_known_counts_where_the_time_for_the_rest_is_over(tmp_path: Path) -> None:
+    with crm() as api:
+        people = [person(n, f"{n}@example.com" if n != 6 else "nonsense") for n in range(1, 11)]
+        found = await sent(api, tmp_path, people, clock=Slow(api), batch=10)
+        late = Later(reason="it took longer than 15 seconds", counts=False)
+        assert [*map(type, found[:5]), *found[5:]] == [*[Delivered] * 5, *[late] * 5]
+        assert len(api.asked) == 4
+
+
+async def test_where_nothing_is_known_in_time_the_target_is_let_alone(tmp_path: Path) -> None:
+    with crm(most=1) as api:
+        found = await sent(api, tmp_path, [person(n, f"{n}@example.com") for n in range(1, 65)], clock=Slow(api), batch=64)
+        assert found == [Later(reason="it took longer than 15 seconds", holds=True)] * 64
 
 
 REFUSED = "it refused the record (status 200)"
