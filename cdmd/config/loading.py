@@ -39,7 +39,7 @@ from cdmd.config.schema import (
 from cdmd.config.secrets import LITERAL, Secrets, StandIns, files_named, make_token, token
 from cdmd.config.sharing import JournalSettings
 from cdmd.config.storing import StoreSettings
-from cdmd.config.targeting import addressed, target
+from cdmd.config.targeting import addressed, misnamed, target
 from cdmd.config.telemetry import MetricsSettings, OpenTelemetrySettings
 from cdmd.config.typed import Check, Typed, Types
 from cdmd.contracts import Format
@@ -214,7 +214,7 @@ class _Loading:
             for key, what in found:
                 self._report(key, what)
         state_dir, socket = self._places(sections["daemon"], sections["control"])
-        for key, what in together.guards(connectors, sections["identity"]):
+        for key, what in (*together.guards(connectors, sections["identity"]), *misnamed(targets)):
             self.warnings.append(f"{self._merged.file_of(key)}: {show(key)}: {what}")
         self._warn_readable()
         return Config(

@@ -6,9 +6,11 @@ from typing import Final
 
 from cdmd.config.checking import nearest
 from cdmd.config.meaning import NAME, Found, condition_problems, globs
+from cdmd.config.news import NEWS
 from cdmd.config.outbound import FIELD_ROOTS, TARGET_NAMES, TargetConfig, TargetFrame
 from cdmd.config.schema import Absent
 
+_FAMILIES: Final = tuple({name.partition(".")[0] + "." for name in NEWS})
 _FIELD: Final = re.compile(rf"(?:(?:event|profile)\.)?(?:{'|'.join(FIELD_ROOTS)})(?:\..+)?")
 
 
@@ -25,8 +27,19 @@ def target(name: str, frame: TargetFrame, among: Iterable[str]) -> Found:
     for place, path in enumerate(frame.fields or ()):
         for problem in _field_problems(path):
             yield (*key, "fields", str(place)), problem
+    if not frame.timeout.seconds:
+        yield (*key, "timeout"), "is no time to send anything in"
     if not frame.retry:
         yield (*key, "retry"), "needs at least one wait (`0s` for one attempt)"
+
+
+def misnamed(targets: Mapping[str, TargetConfig]) -> Found:
+    """Events that are called much like news of ours. A connector may bring events of any name, so this is to be warned of."""
+    for name, one in targets.items():
+        for place, glob in enumerate(one.frame.events):
+            if "*" not in glob and glob not in NEWS and glob.startswith(_FAMILIES):
+                what = f"{glob!r} is sent only if a connector brings events of that type{nearest(glob, NEWS)}"
+                yield ("targets", name, "events", str(place)), what
 
 
 def addressed(targets: Mapping[str, TargetConfig], audiences: Collection[str]) -> Found:

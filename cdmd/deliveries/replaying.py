@@ -13,9 +13,10 @@ import anyio
 import msgspec
 import structlog
 
+from cdmd.config.news import CREATED, ENTERED, LEFT, NEWS, UPDATED
 from cdmd.config.outbound import TargetConfig
 from cdmd.contracts import Clock, Store, Values
-from cdmd.deliveries.subscribing import CREATED, ENTERED, LEFT, NEWS, UPDATED, Subscriptions
+from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.deliveries.telling import Happened, Telling
 from cdmd.errors import CdmdError
 from cdmd.kit.globs import Globs

@@ -1,28 +1,15 @@
 """Which target wants what, compiled from the configuration: an event of a type is looked up once for all that follow. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
+from cdmd.config.news import CROSSED, NEWS, OF_TARGETS, STATES
 from cdmd.config.outbound import TargetConfig, TargetFrame
 from cdmd.contracts import Question, Values
 from cdmd.deliveries.fields import Fields
 from cdmd.errors import ConditionFault
 from cdmd.kit.globs import Globs
-from cdmd.models import Bound, Micros, ProfileKey, ProfileState, TargetState
-
-CREATED: Final = "profile.created"
-UPDATED: Final = "profile.updated"
-MERGED: Final = "profile.merged"
-ERASED: Final = "profile.erased"
-ENTERED: Final = "audience.entered"
-LEFT: Final = "audience.left"
-CROSSED: Final = "indicator.crossed"
-OF_TARGETS: Final = "target."
-STATES: Final = tuple(f"{OF_TARGETS}{state}" for state in get_args(TargetState))
-"""That a target came into this state; told to others that ask for it by name: ``*`` does not mean it."""
-
-NEWS: Final = (CREATED, UPDATED, MERGED, ERASED, ENTERED, LEFT, CROSSED, *STATES)
-"""What is told beside stored events."""
+from cdmd.models import Bound, Micros, ProfileKey, ProfileState
 
 STRICT_LANE: Final = 0
 _MOST_PLANS: Final = 4096

@@ -10,19 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from cdmd.deliveries.subscribing import (
-    CREATED,
-    CROSSED,
-    ENTERED,
-    ERASED,
-    LEFT,
-    MERGED,
-    OF_TARGETS,
-    UPDATED,
-    Subscription,
-    Subscriptions,
-    Untold,
-)
+from cdmd.config.news import CREATED, CROSSED, ENTERED, ERASED, LEFT, MERGED, OF_TARGETS, UPDATED
+from cdmd.deliveries.subscribing import Subscription, Subscriptions, Untold
 from cdmd.kit.spans import SpanContext
 from cdmd.kit.ulid import TIME_CHARACTERS, ulid
 from cdmd.models import (

@@ -19,6 +19,7 @@ FOLDER = '[audiences.vips]\nwhere = "true"\n[targets.t]\ntype = "folder"\npath =
         ('events = ["order.*"]', []),
         ("", ["targets.t.events: is missing: nothing would ever be sent"]),
         ('audience = "vip"', ["targets.t.audience: there is no audience 'vip' (did you mean vips?)"]),
+        ('events = ["*"]\ntimeout = "0s"', ["targets.t.timeout: is no time to send anything in"]),
         (
             'audience = "vips"\nevents = ["*"]\nwhere = "true"',
             [f"targets.t.{key}: has no meaning beside an audience, whose members are written" for key in ("events", "where")],
@@ -34,3 +35,14 @@ def test_a_target_has_something_to_send(tmp_path: Path, text: str, mistakes: lis
     except ConfigInvalid as error:
         found = [line.partition(": ")[2] for line in error.problems]
     assert found == mistakes
+
+
+def test_an_event_that_is_called_much_like_our_news_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "cdmd.toml"
+    file.write_text(FOLDER + 'events = ["audience.entred", "target.failed", "target.failing", "profile.*", "order.paid"]')
+    config = load(file, environment={"HOME": str(tmp_path)}, randomness=bytes, types={}, targets=TARGETS)
+    sent = "is sent only if a connector brings events of that type"
+    assert [line.partition(": ")[2] for line in config.warnings] == [
+        f"targets.t.events.0: 'audience.entred' {sent} (did you mean audience.entered?)",
+        f"targets.t.events.1: 'target.failed' {sent} (did you mean target.failing?)",
+    ]

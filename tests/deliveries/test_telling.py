@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdmd.deliveries.subscribing import NEWS
+from cdmd.config.news import NEWS
 from cdmd.deliveries.telling import Telling, ids_at
 from cdmd.kit.quantities import Duration, Size
 from cdmd.models import Bound, Event
