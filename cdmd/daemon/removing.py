@@ -21,7 +21,7 @@ from cdmd.daemon.erasing import Erasures
 from cdmd.daemon.mentions import mentions, rest, unname
 from cdmd.daemon.requesting import EXPORTS, forget_exports
 from cdmd.daemon.suppressing import OWNER
-from cdmd.errors import CdmdError
+from cdmd.errors import CdmdError, Damaged, NotDurable
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.detached import within
 from cdmd.kit.frames import sentence
@@ -86,7 +86,7 @@ class Removing:
             try:
                 while self._erasures.pending:
                     await self.remove()
-            except CdmdError as error:
+            except (CdmdError, OSError) as error:
                 if self.problem is None:
                     self._log.warning("erasing_failed", error=error)
                 self.problem = f"an erasure is in force and not complete: {error}"
@@ -99,7 +99,7 @@ class Removing:
             self.tried = anyio.Event()
 
     async def remove(self) -> None:
-        """One pass over everything, for all that are pending now. Raises CdmdError; then it has to be repeated."""
+        """One pass over everything, for all that are pending now. Raises CdmdError and OSError; then it has to be repeated."""
         asked = list(self._erasures.pending.values())
         self._say(asked, "waits until everything that arrived before is applied")
         while not await self._applied(_DRAIN):
@@ -119,9 +119,9 @@ class Removing:
         # The figures are those of the pass.
         counts["people in the same pass"] = len(asked) if len(asked) > 1 else 0
         publics = [public for one in asked for public in one.publics]
-        counts["answers to them"] = await anyio.to_thread.run_sync(forget_exports, self._folder / EXPORTS, publics)
+        counts["answers to them"], kept = await anyio.to_thread.run_sync(forget_exports, self._folder / EXPORTS, publics)
         await self._settle(asked)
-        reports = [await self._report(one, counts, left, targets) for one in asked]
+        reports = [await self._report(one, counts, [*left, *kept], targets) for one in asked]
         await self._erasures.done(reports)
         await self._until_settled(self._journal.settled)
         self._erasures.release([one.id for one in asked])
@@ -246,7 +246,7 @@ def _is_other(forgotten: Forgotten, entry: Entry) -> bool:
 
 
 async def answered(one: Holder, connector: ErasingConnector, values: Collection[str]) -> int | str:
-    """How many rows went, or why that is not known: a plugin's fault is not ours. Raises CdmdError."""
+    """How many rows went, or why that is not known: a plugin's fault is not ours. Raises ``NotDurable`` and ``Damaged``."""
     answers: list[int] = []
 
     async def call() -> None:
@@ -255,6 +255,6 @@ async def answered(one: Holder, connector: ErasingConnector, values: Collection[
     ended = await within(call, seconds=_PATIENCE, name=f"erasure of {one.name}")
     if ended is None:
         return answers[0]
-    if isinstance(ended, CdmdError):
+    if isinstance(ended, NotDurable | Damaged):
         raise ended
     return f"it took longer than {_PATIENCE:g} s" if isinstance(ended, TimeoutError) else sentence(ended)

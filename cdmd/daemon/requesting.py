@@ -124,17 +124,28 @@ class Requests:
             self._log.info("access_answered", seq=seq)
 
 
-def forget_exports(folder: Path, publics: Sequence[str]) -> int:
-    """Remove the answers about these profiles; how many. It blocks: for a thread."""
-    gone = [path for public in publics for path in folder.glob(f"{public}-*.jsonl")]
-    for path in gone:
-        path.unlink()
-    return len(gone)
+def forget_exports(folder: Path, publics: Sequence[str]) -> tuple[int, list[str]]:
+    """Remove the answers about these profiles: how many went, and what has to be done by hand. It blocks: for a thread."""
+    theirs, gone, left = tuple(f"{public}-" for public in publics), 0, list[str]()
+    try:
+        with os.scandir(folder) as entries:
+            paths = sorted(entry.path for entry in entries if entry.name.startswith(theirs))
+    except FileNotFoundError:
+        return 0, []
+    except OSError as error:
+        return 0, [f"{folder} cannot be looked into ({error.strerror}): remove from it what begins with {' or '.join(theirs)}"]
+    for path in paths:
+        try:
+            Path(path).unlink(missing_ok=True)
+            gone += 1
+        except OSError as error:
+            left.append(f"{path} cannot be removed ({error.strerror}): remove it")
+    return gone, left
 
 
 def _texts(globs: Sequence[str]) -> list[bytes]:
-    """The longest plain part of each glob, in lower case: an event of such a type has it in it."""
-    return [max(glob.split("*"), key=len).lower().encode() for glob in globs]
+    """The longest plain part of each glob, in lower case as far as it is ASCII: an event of such a type has it in it."""
+    return [max(glob.split("*"), key=len).encode().lower() for glob in globs]
 
 
 def _write(path: Path, lines: Sequence[bytes]) -> None:

@@ -17,7 +17,7 @@ from cdmd.daemon.rebuilding import Rebuilding
 from cdmd.daemon.running import Running
 from cdmd.daemon.splitting import Splitting
 from cdmd.daemon.suppressing import OWNER
-from cdmd.errors import NotDurable
+from cdmd.errors import NotDurable, RequestFailed
 from cdmd.models import Activity, Entry, Seq
 from cdmd.privacy.erasure import Forgotten
 from tests.daemon.doubles import World, applied, record
@@ -197,7 +197,7 @@ async def test_what_connectors_cannot_erase_is_in_the_report(tmp_path: Path, mon
                 if parts.privacy.erasures.pending and len(erased) == 1:
                     return 3
                 if len(erased) == 2:
-                    raise RuntimeError("joe@example.com")
+                    raise RequestFailed("joe@example.com")  # an error of ours, and none of our disk
                 if len(erased) == 3:
                     await anyio.sleep_forever()
                 raise NotDurable("the disk is full")
@@ -215,7 +215,7 @@ async def test_what_connectors_cannot_erase_is_in_the_report(tmp_path: Path, mon
         assert "before-restore-1 keeps what was there before a restore: remove it" in left
         await Governing(parts).erase(ANN, by="ada")
         rows = await completed(parts)
-        assert "shop did not erase what it keeps (it raised RuntimeError" in rows[0].left[0]
+        assert "shop did not erase what it keeps (it raised cdmd.RequestFailed" in rows[0].left[0]
         assert "joe@" not in str(rows)
         await Governing(parts).erase(ANN, by="ada")
         rows = await completed(parts)

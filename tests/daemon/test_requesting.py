@@ -15,7 +15,7 @@ from cdmd.config.outbound import TargetConfig, TargetFrame
 from cdmd.contracts import ActivityPage, Holding
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.parts import Parts
-from cdmd.daemon.requesting import Requests
+from cdmd.daemon.requesting import Requests, forget_exports
 from cdmd.daemon.running import Running
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import NotDurable
@@ -73,6 +73,34 @@ async def test_who_asks_is_told_in_a_file_for_the_administrator_and_erased_with_
         assert await anyio.to_thread.run_sync(files, tmp_path) == []
         (row,) = await Governing(parts).erasures()
         assert row.by == "event"
+
+
+async def test_an_answer_that_cannot_be_removed_is_named_in_the_report_and_ends_nothing(tmp_path: Path) -> None:
+    async with World(tmp_path, CONFIG).parts() as parts:
+        await come(parts, record("1"))
+        found = await parts.store.profile(*JOE, activities=0)
+        assert found is not None
+        stubborn = anyio.Path(tmp_path / "state" / "exports" / f"{found.state.public}-7.jsonl")
+        await stubborn.mkdir(parents=True)
+        await Governing(parts).erase(JOE, by="ada")
+        await erased(parts)
+        (row,) = await Governing(parts).erasures()
+        assert (row.state, row.left) == ("partly complete", [f"{stubborn} cannot be removed (Is a directory): remove it"])
+
+
+def test_answers_in_a_folder_that_cannot_be_looked_into_are_left_to_the_administrator(tmp_path: Path) -> None:
+    assert forget_exports(tmp_path / "none", ["A"]) == (0, [])
+    (tmp_path / "file").touch()
+    (left,) = forget_exports(tmp_path / "file", ["A", "B"])[1]
+    assert left.endswith("file cannot be looked into (Not a directory): remove from it what begins with A- or B-")
+
+
+async def test_a_request_whose_type_is_no_ascii_is_answered(tmp_path: Path) -> None:
+    async with World(tmp_path, CONFIG.replace("[privacy]", '[privacy]\nerasure_requests = ["Ärende.*"]')).parts() as parts:
+        requests = asking(parts)
+        await come(parts, record("1", type="Ärende.radera"))
+        await requests.look()
+        assert parts.privacy.erasures.pending
 
 
 async def test_a_request_from_elsewhere_or_about_nobody_is_only_stored(tmp_path: Path) -> None:
