@@ -19,6 +19,14 @@ class ConfigInvalid(CdmdError):
         self.problems = found
 
 
+class PluginBroken(ConfigInvalid):
+    """A plugin's own code fails where what it brought is made. ``why`` says how, without any value."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__([f"{where}: {why}"])
+        self.why = why
+
+
 class Overloaded(CdmdError):
     """There is no place for this now; try again after ``retry_after`` seconds."""
 

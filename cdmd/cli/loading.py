@@ -8,19 +8,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 import cdmd.builtin
 from cdmd.config.library import Library
 from cdmd.config.loading import load, plugin_tables, private_places
+from cdmd.config.outbound import TargetConfig
 from cdmd.config.schema import Config, ConnectorConfig
-from cdmd.errors import ConfigInvalid
+from cdmd.config.typed import stand_in
+from cdmd.errors import ConfigInvalid, PluginBroken
 from cdmd.identity.identifiers import Kinds
 from cdmd.isolation import describe
 from cdmd.plugins import Plugins
 from cdmd.profiles.projection import Projection
+
+_Configured = TypeVar("_Configured", ConnectorConfig, TargetConfig)
 
 
 class Loaded(NamedTuple):
@@ -84,8 +88,7 @@ def _load(
         make_token=make_token,
         alone=alone,
     )
-    _build(config, plugins)
-    return config
+    return _built(config, plugins)
 
 
 def _absent(plugins: Plugins) -> str | None:
@@ -102,18 +105,37 @@ def _unwell(plugins: Plugins) -> Iterator[str]:
             yield str(row.error) if str(row.error).startswith(key) else f"{key}: {row.error}"
 
 
-def _build(config: Config, plugins: Plugins) -> None:
-    """What only building finds: patterns, templates, connectors and their paths. Raises ConfigInvalid with all of it."""
+def _built(config: Config, plugins: Plugins) -> Config:
+    """What only building finds: patterns, templates, connectors and their paths. Raises ConfigInvalid with all of it.
+
+    What a plugin breaks at has something that stands in for its settings, and a warning: it stops none of the others.
+    """
     problems = _problems(lambda: Kinds(config.identity)) + _problems(lambda: Projection(config.indicators))
     owners: dict[str, tuple[str, bool]] = {}
-    for one in config.connectors.values():
-        found = _problems(partial(_claim, plugins, one, owners))
-        problems += [f"{one.file}: {problem}" for problem in found]
-    for target in config.targets.values():
-        found = _problems(partial(plugins.target, target.frame.type, target.name, target.settings))
-        problems += [f"{target.file}: {problem}" for problem in found]
+    warnings = list(config.warnings)
+    connectors, targets = dict(config.connectors), dict(config.targets)
+    for name, one in config.connectors.items():
+        try:
+            _claim(plugins, one, owners)
+        except PluginBroken as error:
+            connectors[name] = _without(one, error, warnings)
+        except ConfigInvalid as error:
+            problems += [f"{one.file}: {problem}" for problem in error.problems]
+    for name, target in config.targets.items():
+        try:
+            plugins.target(target.frame.type, name, target.settings)
+        except PluginBroken as error:
+            targets[name] = _without(target, error, warnings)
+        except ConfigInvalid as error:
+            problems += [f"{target.file}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigInvalid(problems)
+    return msgspec.structs.replace(config, connectors=connectors, targets=targets, warnings=tuple(warnings))
+
+
+def _without(one: _Configured, error: PluginBroken, warnings: list[str]) -> _Configured:
+    warnings.append(f"{one.file}: {error}")
+    return msgspec.structs.replace(one, settings=stand_in(error.why, getattr(one.settings, "path", None)))
 
 
 def _claim(plugins: Plugins, one: ConnectorConfig, owners: dict[str, tuple[str, bool]]) -> None:

@@ -13,6 +13,8 @@ from cdmd.config import meaning
 from cdmd.config.checking import Checker, nearest
 from cdmd.config.reading import Key, Merged, show
 from cdmd.config.schema import Absent
+from cdmd.errors import PluginBroken
+from cdmd.kit.frames import sentence
 
 Check: TypeAlias = Callable[[str, Any], Sequence[str]]
 """A type's own check: its name and settings in, mistakes out, each as ``key: what is wrong`` or a sentence."""
@@ -47,12 +49,26 @@ class Typed:
         if kind not in types.settings:
             return self._absent(kind, table, (*key, "type"), report)
         own = {entry: value for entry, value in table.items() if entry not in types.frame}
-        settings = self._checker.table(types.settings[kind], own, key, known=types.frame)
+        try:
+            settings = self._own(kind, own, key)
+        except PluginBroken as error:
+            self._warn(f"{self._merged.file_of(key)}: {error}")
+            return stand_in(error.why, table.get("path"))
         for where, what in meaning.events(key, settings):
             report(where, what)
-        if settings is not None and kind in types.checks:
-            for problem in types.checks[kind](key[-1], settings):
-                self._checked(key, problem)
+        return settings
+
+    def _own(self, kind: str, own: Mapping[str, Any], key: Key) -> Any:
+        """The type's own struct of its own keys, looked through by its own check. Raises ``PluginBroken`` where those fail."""
+        types = self._types
+        try:
+            settings = self._checker.table(types.settings[kind], own, key, known=types.frame)
+            found = types.checks[kind](key[-1], settings) if settings is not None and kind in types.checks else ()
+            problems = [str(problem) for problem in ([found] if isinstance(found, str) else found)]
+        except Exception as error:
+            raise PluginBroken(show(key), f"its type {kind} cannot check it: {sentence(error)}") from error
+        for problem in problems:
+            self._checked(key, problem)
         return settings
 
     def _absent(self, kind: str, table: Mapping[str, Any], key: Key, report: Callable[[Key, str], None]) -> Absent | None:
@@ -63,8 +79,7 @@ class Typed:
             report(key, what + near)
             return None
         self._warn(f"{self._merged.file_of(key)}: {show(key)}: {what}; {types.absent}")
-        path = table.get("path")
-        return Absent(unavailable=f"{what}; {types.absent}", path=path if isinstance(path, str) else None)
+        return stand_in(f"{what}; {types.absent}", table.get("path"))
 
     def _checked(self, key: Key, problem: str) -> None:
         """Report what a type's own check found, unless it speaks of a value that was wrong and gave way to a default."""
@@ -73,3 +88,8 @@ class Typed:
         if any(flawed[: len(about)] == about or about[: len(flawed)] == flawed for flawed in self._checker.flawed):
             return
         self._merged.problems.append(f"{self._merged.file_of(about)}: {show(key)}{'.' if keyed else ': '}{problem}")
+
+
+def stand_in(why: str, path: object) -> Absent:
+    """What stands for settings that no plugin can use: ``why``, and the ``path`` that senders are kept waiting at, if any."""
+    return Absent(unavailable=why, path=path if isinstance(path, str) else None)

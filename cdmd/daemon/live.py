@@ -23,7 +23,7 @@ from cdmd.intake.mapping import Mapper
 from cdmd.intake.shared import Intake
 from cdmd.intake.source import IntakeSource
 from cdmd.models import Entry, Event, Fault, Micros
-from cdmd.plugins import Plugins
+from cdmd.plugins import Plugins, saying
 from cdmd.supervisor import UNSTOPPABLE, ChildState, Supervisor
 
 _READINESS: Final = 10.0
@@ -141,7 +141,7 @@ class LiveConnectors:
         name = one.name
         connector = self._plugins.connector(one.frame.type, name, one.settings)
         gate = PushGate(name, connector, self._supervisor) if isinstance(connector, PushConnector) else None
-        mapper = Mapper(name, one.frame, raw=raw, streams=getattr(connector, "streams", {}))
+        mapper = Mapper(name, one.frame, raw=raw, streams=saying.streams(connector))
         http = self._http(one.settings)
 
         def source(*, push: bool) -> IntakeSource:
@@ -156,7 +156,7 @@ class LiveConnectors:
                 freshness=None if one.frame.freshness is None else one.frame.freshness.seconds,
             )
 
-        puller = source(push=False) if isinstance(connector, PullConnector) and getattr(connector, "fetches", True) else None
+        puller = source(push=False) if isinstance(connector, PullConnector) and saying.fetches(connector) else None
         own = source(push=True) if gate is not None or puller is None else puller
         live = Live(config=one, connector=connector, mapper=mapper, source=own, http=http, gate=gate, puller=puller)
         return live

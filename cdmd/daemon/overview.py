@@ -9,7 +9,7 @@ import msgspec
 
 from cdmd import __version__
 from cdmd.config.roles import DELIVER, PROCESS, PULL
-from cdmd.contracts import JournalStatistics, Lanes, LookingConnector, Node, StoreTotals, StreamingConnector
+from cdmd.contracts import JournalStatistics, Lanes, Node, StoreTotals
 from cdmd.control.audience_shapes import AudiencesRow
 from cdmd.control.privacy_shapes import ErasuresRow
 from cdmd.control.protocol import (
@@ -29,6 +29,8 @@ from cdmd.daemon.gathering import Gathered, Report, counted, gather
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.plugin_rows import plugin_rows
 from cdmd.errors import CdmdError
+from cdmd.kit.secret import Secret
+from cdmd.plugins import saying
 
 _AT_ONCE: Final = 50
 _WELL: Final = frozenset(("running", "paused", "starting"))
@@ -180,7 +182,7 @@ def _connector(parts: Parts, live: Live, applied: Mapping[tuple[str, str], int])
         freshness_seconds=None if fresh is None else round(fresh, 3),
         **counted(parts, name, applied),
         refusals=parts.tally.refusals(name),
-        to_fetch=getattr(live.connector, "to_fetch", 0),
+        to_fetch=saying.to_fetch(live.connector),
         last_event=parts.pipeline.freshness.last_event(name),
         next=live.working.next_look,
         detail=_detail(live, child.detail, paused=child.state == "paused"),
@@ -202,7 +204,7 @@ def _streams(live: Live) -> list[StreamRow]:
             why=one.why,
             shortfall=one.shortfall,
         )
-        for one in (live.connector.outlook if isinstance(live.connector, LookingConnector) else ())
+        for one in saying.outlook(live.connector)
     ]
 
 
@@ -210,8 +212,7 @@ def _objective(live: Live) -> float | None:
     """The connector's own, else the strictest of its streams."""
     if live.config.frame.freshness is not None:
         return live.config.frame.freshness.seconds
-    streams = live.connector.streams.values() if isinstance(live.connector, StreamingConnector) else ()
-    return min((one.freshness for one in streams if one.freshness is not None), default=None)
+    return min((one.freshness for one in saying.streams(live.connector).values() if one.freshness is not None), default=None)
 
 
 def freshness(parts: Parts, live: Live, now: datetime) -> float | None:
@@ -221,7 +222,7 @@ def freshness(parts: Parts, live: Live, now: datetime) -> float | None:
     """
     measured = parts.pipeline.freshness.seconds(live.config.name, now)
     looked = live.source.looked if live.gate is None else None
-    since = getattr(live.connector, "waiting_since", looked)
+    since = saying.waiting_since(live.connector, otherwise=looked)
     return measured if since is None else max(measured or 0.0, (now - since).total_seconds())
 
 
@@ -236,14 +237,15 @@ def _detail(live: Live, detail: str | None, *, paused: bool) -> str | None:
 
 def _verified(live: Live) -> str | None:
     """For a push connector: whether senders have to prove anything, and which secret the last one used."""
-    if getattr(live.connector, "verifies", True) is False:
+    if not saying.verifies(live.connector):
         return "unsigned: anybody who can reach it may send"
-    used = getattr(live.connector, "verified_by", None)
+    used = saying.verified_by(live.connector)
     if used is None:
         return None
     settings = live.config.settings
-    secrets = getattr(settings, getattr(settings, "told_apart_by", "secrets"), ())
-    return f"last verified by secret {used + 1}" + (f" ({secrets[used].reference})" if used < len(secrets) else "")
+    secrets = getattr(settings, str(getattr(settings, "told_apart_by", "secrets")), ())
+    named = secrets[used] if isinstance(secrets, list | tuple) and 0 <= used < len(secrets) else None
+    return f"last verified by secret {used + 1}" + (f" ({named.reference})" if isinstance(named, Secret) else "")
 
 
 def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:

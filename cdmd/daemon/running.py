@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -10,7 +10,8 @@ import anyio.to_thread
 from cdmd import __version__
 from cdmd.config.differing import differences
 from cdmd.config.naming import guarded
-from cdmd.config.schema import Config
+from cdmd.config.outbound import TargetConfig
+from cdmd.config.schema import Absent, Config, ConnectorConfig
 from cdmd.contracts import Clock, DeadLetterFilter, Feeds, Journal
 from cdmd.control.profile_shapes import SplitReport
 from cdmd.control.protocol import PluginInfo, ReloadReport, Status, TailFilter, TailItem
@@ -35,6 +36,7 @@ from cdmd.daemon.status_line import status_line
 from cdmd.daemon.taking_back import take_back
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid
 from cdmd.identity.identifiers import Kinds, Pair
+from cdmd.kit.frames import sentence
 from cdmd.kit.globs import Globs
 from cdmd.models import Entry, to_micros
 from cdmd.profiles.audiences import Audiences
@@ -42,6 +44,8 @@ from cdmd.profiles.projection import Projection
 from cdmd.store.files import StateDirectory
 from cdmd.store.restoring import backup
 from cdmd.store.stored import StoredStore
+
+_Configured = TypeVar("_Configured", ConnectorConfig, TargetConfig)
 
 
 class Running:
@@ -214,6 +218,9 @@ class Running:
             Projection(config.indicators, config.traits, config.privacy),
         )
         audiences = Audiences(config.audiences, projection)
+        connectors, aims = (before.connectors, config.connectors), (before.targets, config.targets)
+        if lost := [*_lost("connectors", *connectors), *_lost("targets", *aims)]:
+            raise ConfigInvalid(lost)
         plan, targets = await parts.connectors.plan(config), parts.outbound.plan(config)
         await self.scraping.configure(config.metrics.listen, config.metrics.names)
         if parts.laning is not None:
@@ -240,6 +247,8 @@ class Running:
             self._parts.log.warning("reload_refused", count=len(error.problems))
         except CdmdError as error:
             self._parts.log.warning("reload_failed", error=error)
+        except Exception as error:  # noqa: BLE001 - the edge of a signal: our mistake, or a plugin's, ends no daemon
+            self._parts.log.warning("reload_failed", error=sentence(error))
 
     async def tail(self, wanted: TailFilter) -> AsyncGenerator[TailItem, None]:
         """Live events from now on."""
@@ -275,3 +284,12 @@ class Running:
         await backup(parts.journal, parts.store, parts.feeds, target, clock=parts.clock, version=__version__)
         await parts.privacy.erasures.copied(str(target))
         return (await anyio.Path(target).stat()).st_size
+
+
+def _lost(table: str, before: Mapping[str, _Configured], after: Mapping[str, _Configured]) -> list[str]:
+    """Those that run, and whose new settings their plugin cannot use: they would only be stopped."""
+    return [
+        f"{one.file}: {table}.{name}: {one.settings.unavailable}"
+        for name, one in after.items()
+        if isinstance(one.settings, Absent) and name in before and not isinstance(before[name].settings, Absent)
+    ]

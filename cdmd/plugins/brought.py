@@ -4,7 +4,7 @@ Foreign code: what it raises is its plugin's row (``registry``), told by ``reaso
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
@@ -12,7 +12,7 @@ import pluggy
 from typing_extensions import override
 
 from cdmd import hookspecs
-from cdmd.contracts import Connector, Extension, Format, Target
+from cdmd.contracts import Connector, Extension, Format, StreamFrame, Target
 from cdmd.errors import PluginFault
 from cdmd.kit.frames import leaf, sentence
 from cdmd.models import Route
@@ -187,6 +187,13 @@ def check_routes(connector: object) -> None:
     """Raise ``PluginFault`` unless every route is one."""
     if not all(isinstance(route, Route) for route in getattr(connector, "routes", ())):
         raise PluginFault("its `routes` are not all a cdmd.Route")
+
+
+def check_streams(connector: object) -> None:
+    """Raise ``PluginFault`` where it has ``streams`` that are none."""
+    streams = getattr(connector, "streams", {})
+    if not (isinstance(streams, Mapping) and all(isinstance(one, StreamFrame) for one in streams.values())):
+        raise PluginFault("its `streams` are not a cdmd.StreamFrame by name")
 
 
 def _has_async(found: type, name: str) -> bool:

@@ -17,11 +17,11 @@ from cdmd.config.checking import nearest
 from cdmd.config.plugins import Declared
 from cdmd.config.schema import Absent
 from cdmd.contracts import Connector, Context, Extension, Format, Source, Target
-from cdmd.errors import ConfigInvalid, Overloaded, PluginFault
+from cdmd.errors import ConfigInvalid, Overloaded, PluginBroken, PluginFault
 from cdmd.kit.detached import Ended, within
 from cdmd.models import Answer, Request, Route
 from cdmd.plugins.apart import apart
-from cdmd.plugins.brought import Brought, brought, check_routes, given, manager, reason
+from cdmd.plugins.brought import Brought, brought, check_routes, check_streams, given, manager, reason
 from cdmd.plugins.described import ISOLATE, Apart, Describe, Described, Isolation, isolation
 from cdmd.plugins.formats import held
 
@@ -275,16 +275,20 @@ class Plugins:
     # ---- making ------------------------------------------------------------------------------------------------------
 
     def connector(self, kind: str, name: str, settings: Any) -> Connector:
-        """The connector ``name`` of a type that a plugin brought. Raises ``ConfigInvalid``, whatever its constructor raises."""
+        """The connector ``name`` of a type that a plugin brought.
+
+        Raises ``ConfigInvalid``, ``PluginBroken`` of it for whatever else its constructor raises.
+        """
         if isinstance(settings, Absent):
             return AbsentConnector(name, settings)
         try:
             made = self._connectors[kind](name, settings)
             check_routes(made)
+            check_streams(made)
         except ConfigInvalid:
             raise
         except Exception as error:  # a plugin's constructor is foreign code: its fault is its connector's
-            raise ConfigInvalid([f"connectors.{name}: its type {kind} cannot make it: {reason(error)}"]) from error
+            raise PluginBroken(f"connectors.{name}", f"its type {kind} cannot make it: {reason(error)}") from error
         return made
 
     def target(self, kind: str, name: str, settings: Any) -> Target | None:
@@ -296,7 +300,7 @@ class Plugins:
         except ConfigInvalid:
             raise
         except Exception as error:  # as above
-            raise ConfigInvalid([f"targets.{name}: its type {kind} cannot make it: {reason(error)}"]) from error
+            raise PluginBroken(f"targets.{name}", f"its type {kind} cannot make it: {reason(error)}") from error
 
     # ---- calling -----------------------------------------------------------------------------------------------------
 

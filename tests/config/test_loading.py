@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cdmd.config.loading import load
-from cdmd.config.schema import Config
+from cdmd.config.schema import Absent, Config
 from cdmd.connectors.applications import Application
 from cdmd.connectors.rest import Rest
 from cdmd.connectors.webhooks import Webhook
@@ -303,6 +303,29 @@ def test_a_connector_type_may_check_more(mistakes: Mistakes) -> None:
     assert mistakes(SHOP, checks={"webhook": check}) == [
         "cdmd.toml: connectors.shop.verify: github is not for shop",
         "cdmd.toml: connectors.shop: this is a sentence",
+    ]
+
+
+@pytest.mark.parametrize("found", [KeyError("joe@example.com"), None, 7])
+def test_a_check_that_fails_itself_leaves_its_connector_out_and_the_others_in(loading: Loader, found: Any) -> None:
+    def check(name: str, settings: Any) -> Any:
+        if name == "shop" and isinstance(found, Exception):
+            raise found
+        return found if name == "shop" else []
+
+    config = loading(f'{SHOP}path = "/in"\n{SHOP.replace("shop", "other")}', checks={"webhook": check})
+    shop, other = config.connectors["shop"].settings, config.connectors["other"].settings
+    assert isinstance(shop, Absent)
+    assert (shop.path, other.verify) == ("/in", "github")
+    assert shop.unavailable.startswith("its type webhook cannot check it: it raised ")
+    (warning,) = config.warnings
+    assert "connectors.shop: its type webhook cannot check it: it raised" in warning
+    assert "joe@" not in warning
+
+
+def test_a_check_may_find_one_thing_and_say_it_as_a_text(mistakes: Mistakes) -> None:
+    assert mistakes(SHOP, checks={"webhook": lambda name, settings: "verify: is odd"}) == [
+        "cdmd.toml: connectors.shop.verify: is odd"
     ]
 
 

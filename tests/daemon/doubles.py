@@ -185,7 +185,9 @@ class World:
     def read(self) -> Config:
         types_ = {name: kind.Settings for name, kind in self.plugins.connector_types().items()}
         targets = {name: kind.Settings for name, kind in self.plugins.target_types().items()}
-        return load(self.file, types=types_, targets=targets, environment={}, randomness=secrets.token_bytes)
+        checks = {name: kind.check for name, kind in self.plugins.target_types().items() if hasattr(kind, "check")}
+        given: dict[str, Any] = {"types": types_, "targets": targets, "target_checks": checks, "environment": {}}
+        return load(self.file, **given, randomness=secrets.token_bytes)
 
     def given(self, **more: Any) -> Given:
         logs = Logs(clock=self.clock, render=lambda line: repr(line).encode(), write=self.logged.append)

@@ -1,5 +1,6 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -11,7 +12,7 @@ from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
 from cdmd.daemon.upkeep import write_counts
 from cdmd.errors import Damaged
-from tests.daemon.doubles import Fetcher, World, applied, asked, fetched, hooks, record, until
+from tests.daemon.doubles import Fetcher, Told, World, applied, asked, fetched, hooks, record, until
 
 pytestmark = pytest.mark.anyio
 
@@ -118,6 +119,37 @@ async def test_a_push_row_says_whether_senders_prove_who_they_are(tmp_path: Path
         live = parts.connectors.get("b").connector
         live._verified_by = 0
         assert (await row(parts, "b")).detail == "last verified by secret 1 ([secret])"
+
+
+class Own(Told):
+    """It has attributes of its own by the names of what a connector may say of itself."""
+
+    type: ClassVar[str] = "own"
+
+    def __init__(self, name: str, settings: Any) -> None:
+        super().__init__(name, settings)
+        self.waiting_since, self.to_fetch, self.outlook, self.verified_by = 17.5, "all", ["a"], "ada"
+
+    @property
+    def verifies(self) -> bool:
+        raise KeyError("joe@example.com")
+
+    @property
+    def fetches(self) -> bool:
+        raise KeyError("joe@example.com")
+
+
+async def test_what_a_connector_has_of_its_own_is_not_taken_for_what_it_says_of_itself(tmp_path: Path) -> None:
+    text = '[connectors.shop]\ntype = "own"\n'
+    async with World(tmp_path, text, extra={"own": hooks(cdmd_connectors=lambda: [Own])}).parts() as parts:
+        found = await row(parts, "shop")
+        assert (found.state, found.to_fetch, found.streams, found.detail) == ("running", 0, [], None)
+        assert found.freshness_seconds is None
+        own = parts.connectors.get("shop").connector
+        for own.waiting_since in (datetime(2026, 12, 1), None):  # noqa: DTZ001 - one that knows no zone
+            assert (await row(parts, "shop")).freshness_seconds is None
+        for own.verified_by in (5, -1):
+            assert (await row(parts, "shop")).detail == f"last verified by secret {own.verified_by + 1}"
 
 
 async def test_what_is_not_well_is_a_warning_and_makes_it_degraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,15 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from cdmd.control.protocol import TailFilter
 from cdmd.daemon.restarting import needs_restart
 from cdmd.daemon.running import Running
-from cdmd.errors import CdmdError, NotDurable
+from cdmd.errors import CdmdError, ConfigInvalid, NotDurable
 from cdmd.kit.quantities import Duration
-from tests.daemon.doubles import Fetcher, World, applied, asked, fetched, record, until
+from tests.daemon.doubles import Fetcher, World, applied, asked, fetched, hooks, record, until, verdicts
+from tests.daemon.test_outbound import NightlyTarget
 
 pytestmark = pytest.mark.anyio
 
@@ -192,3 +194,50 @@ async def test_what_the_last_reload_changed_is_kept_and_the_mistakes_of_one_that
             with pytest.raises(CdmdError):
                 await running.reload()
         assert ["Address already in use" in one for one in running.last_reload.mistakes] == [True]
+
+
+class Odd(NightlyTarget):
+    """Its own check fails on some settings."""
+
+    type = "odd"
+
+    class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        """Whether it does."""
+
+        fails: bool = False
+
+    @classmethod
+    def check(cls, name: str, settings: Any) -> list[str]:
+        if settings.fails:
+            raise KeyError("joe@example.com")
+        return []
+
+
+async def test_a_reload_is_refused_where_the_plugin_of_one_that_runs_fails_on_its_new_settings(tmp_path: Path) -> None:
+    target = '[targets.lake]\ntype = "odd"\nevents = ["*"]\n'
+    world = World(tmp_path, PULL + target, extra={"odd": hooks(cdmd_targets=lambda: [Odd])})
+    async with world.parts() as parts:
+        running, before = Running(parts), parts.config
+        world.configure(f'{PULL}note = "new"\n{target}fails = true\n')
+        with pytest.raises(ConfigInvalid, match=r"cdmd.toml: targets.lake: its type odd cannot check it: it raised KeyError"):
+            await running.reload()
+        await running.reload_quietly()
+        assert parts.config is before
+        world.configure(f"{PULL}{target}{target.replace('lake', 'pond')}fails = true\n")
+        report = await running.reload()
+        assert verdicts(report.targets) == {"lake": "unchanged", "pond": "failed"}, "one that is new harms nobody"
+        assert verdicts((await running.reload()).targets) == {"lake": "unchanged", "pond": "unchanged"}
+
+
+async def test_a_reload_that_breaks_ends_no_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, PULL)
+    async with world.parts() as parts:
+
+        async def broken(config: Any) -> Any:
+            raise KeyError("joe@example.com")
+
+        monkeypatch.setattr(parts.connectors, "plan", broken)
+        with capture_logs() as logged:
+            await Running(parts).reload_quietly()
+        (line,) = [one for one in logged if one["event"] == "reload_failed"]
+        assert line["error"].startswith("it raised KeyError in")
