@@ -71,6 +71,10 @@ class ClockDisturbed(CdmdError):
     """The wall clock leapt against the steady one, so nothing is deleted for its age."""
 
 
+class Ending(CdmdError):
+    """The daemon is stopping, so nothing is changed any more."""
+
+
 class InUse(CdmdError):
     """Another daemon uses this state directory."""
 

@@ -5,6 +5,7 @@ Not here: whose each duty is (the store's ``Duties``), and the work itself (``Wo
 
 import random
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
@@ -17,7 +18,7 @@ from cdmd.control.protocol import DaemonState
 from cdmd.daemon.given import Given
 from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.pulling import Fetched, Fetches, Pulling
-from cdmd.errors import CdmdError, Followed
+from cdmd.errors import CdmdError, Ending, Followed
 from cdmd.kit.backoff import Backoff
 from cdmd.store.stored import StoredStore
 
@@ -200,4 +201,5 @@ class Dividing:
 
     async def _end(self, kind: str, name: str, work: Work, outcome: str) -> None:
         self._log.info("duty_ended", kind=kind, task=name, outcome=outcome)
-        await work.end(name)
+        with suppress(Ending):  # it is ended with all the others
+            await work.end(name)

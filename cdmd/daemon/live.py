@@ -5,6 +5,7 @@ A pull connector is a supervised task; a push connector is a set of routes at th
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 import anyio
@@ -13,17 +14,17 @@ import structlog
 
 from cdmd.config.naming import Names
 from cdmd.config.schema import Absent, Config, ConnectorConfig
-from cdmd.contracts import PullConnector, PushConnector
 from cdmd.control.protocol import ConnectorVerdict, ReloadRow
-from cdmd.daemon.gate import Fetching, HttpMaker, Live, Plan, PushGate, mounts
+from cdmd.daemon.building import Builder
+from cdmd.daemon.gate import Fetching, HttpMaker, Live, Plan, mounts
 from cdmd.daemon.kept import OURS, OWNER, Kept
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
 from cdmd.intake.edge import Edge
-from cdmd.intake.mapping import Mapper
 from cdmd.intake.shared import Intake
 from cdmd.intake.source import IntakeSource
+from cdmd.kit.changing import Changing
 from cdmd.models import Entry, Event, Fault, Micros
-from cdmd.plugins import Plugins, saying
+from cdmd.plugins import Plugins
 from cdmd.supervisor import UNSTOPPABLE, ChildState, Supervisor
 
 _READINESS: Final = 10.0
@@ -45,12 +46,12 @@ class LiveConnectors:
         names: Names,
         began: Callable[[str, Micros], None] = lambda name, at: None,
     ) -> None:
-        self._intake, self._supervisor, self._edge, self._http = intake, supervisor, edge, http
-        self._plugins, self._names = plugins, names
+        self._intake, self._supervisor, self._edge, self._names = intake, supervisor, edge, names
+        self._builder = Builder(intake=intake, supervisor=supervisor, plugins=plugins, http=http)
         self._live: dict[str, Live] = {}
         self._kept = Kept(intake.journal, clock=intake.clock, tell=began)
         self._moved = anyio.Event()
-        self.carrying = anyio.Lock()
+        self.changing = Changing()
         self.pulling: Fetching | None = None
         """Which of them this node fetches for, where several divide them among themselves."""
         self._log = structlog.get_logger()
@@ -63,9 +64,13 @@ class LiveConnectors:
 
     async def renew(self, names: Iterable[str]) -> None:
         """Begin these anew, as they are configured now and by what is kept of them."""
+        async with self.changing.change():
+            await self._renew(names)
+
+    async def _renew(self, names: Iterable[str]) -> None:
         lives = [self._live[name] for name in names if name in self._live]
         built = {live.config.name: self._build(live.config, raw=live.mapper.raw) for live in lives}
-        await self.carry_out(Plan({name: one.config for name, one in built.items()}, built))
+        await self._exchange(Plan({name: one.config for name, one in built.items()}, built))
 
     async def plan(self, config: Config) -> Plan:
         """Build what is new or changed. Raises ConfigInvalid with every mistake; nothing is changed here.
@@ -91,42 +96,48 @@ class LiveConnectors:
     async def carry_out(self, plan: Plan, *, wait: bool = False) -> list[ReloadRow]:
         """Stop what leaves, exchange what changed, start what is new; a verdict for each. One that fails stops no other.
 
-        With ``wait`` a pull connector has up to ten seconds to show that it works.
+        With ``wait`` a pull connector has up to ten seconds to show that it works. Raises ``Ending``.
         """
-        async with self.carrying:
+        async with self.changing.change():
             verdicts = await self._exchange(plan)
         if wait:
+            self.changing.check()
             with anyio.move_on_after(_READINESS):
                 await self._settled(list(plan.built))
+            self.changing.check()
             verdicts |= {name: self._judged(verdicts[name]) for name in plan.built}
         verdicts |= {name: ReloadRow(name=name, verdict="unchanged") for name in plan.same}
         return [verdicts[name] for name in sorted(verdicts)]
 
     async def _exchange(self, plan: Plan) -> dict[str, ReloadRow]:
-        retired: list[Live] = []
-        verdicts = {name: await self._retire(name, "stopped", into=retired) for name in plan.leaving}
-        await self._kept.begin(plan.pull, lambda name: plan.wanted[name].frame.was)
-        for name, live in plan.built.items():
-            before = await self._retire(name, "restarted", into=retired) if name in self._live else None
-            verdicts[name] = await self._start(live, before or ReloadRow(name=name, verdict="started"))
-            await anyio.lowlevel.checkpoint()
-        self._mount()
-        for one in retired:
-            await one.http.__aexit__()
+        verdicts: dict[str, ReloadRow] = {}
+        async with AsyncExitStack() as retired:
+            for name in plan.leaving:
+                verdicts[name] = await self._retire(name, "stopped", into=retired)
+                self.changing.check()
+            await self._kept.begin(plan.pull, lambda name: plan.wanted[name].frame.was)
+            for name, live in plan.built.items():
+                before = await self._retire(name, "restarted", into=retired) if name in self._live else None
+                self.changing.check()
+                verdicts[name] = await self._start(live, before or ReloadRow(name=name, verdict="started"))
+                await anyio.lowlevel.checkpoint()
+            self._mount()
         return verdicts
 
     async def close(self) -> None:
-        """Stop all of them, at once."""
-        lives = list(self._live.values())
-        self._live.clear()
-        for live in lives:
-            if live.gate is not None:
-                live.gate.retired = True
-        await self._supervisor.stop_all()
-        for live in lives:
-            live.source.closed = live.working.closed = True
-            await live.http.__aexit__()
-            self._log.info("connector_stopped", connector=live.config.name)
+        """Stop all of them, at once; a change that goes on ends where it is."""
+        async with self.changing.last():
+            self._wake()
+            lives = list(self._live.values())
+            self._live.clear()
+            for live in lives:
+                if live.gate is not None:
+                    live.gate.retired = True
+            await self._supervisor.stop_all()
+            for live in lives:
+                live.source.closed = live.working.closed = True
+                await live.http.__aexit__()
+                self._log.info("connector_stopped", connector=live.config.name)
 
     def _unchanged(self, one: ConnectorConfig, config: Config) -> bool:
         live = self._live.get(one.name)
@@ -138,28 +149,7 @@ class LiveConnectors:
         )
 
     def _build(self, one: ConnectorConfig, *, raw: bool) -> Live:
-        name = one.name
-        connector = self._plugins.connector(one.frame.type, name, one.settings)
-        gate = PushGate(name, connector, self._supervisor) if isinstance(connector, PushConnector) else None
-        mapper = Mapper(name, one.frame, raw=raw, streams=saying.streams(connector))
-        http = self._http(one.settings)
-
-        def source(*, push: bool) -> IntakeSource:
-            return IntakeSource(
-                name,
-                intake=self._intake,
-                mapper=mapper,
-                http=http,
-                push=push,
-                alive=lambda: self._alive(live),
-                troubled=lambda why: self._troubled(live, why),
-                freshness=None if one.frame.freshness is None else one.frame.freshness.seconds,
-            )
-
-        puller = source(push=False) if isinstance(connector, PullConnector) and saying.fetches(connector) else None
-        own = source(push=True) if gate is not None or puller is None else puller
-        live = Live(config=one, connector=connector, mapper=mapper, source=own, http=http, gate=gate, puller=puller)
-        return live
+        return self._builder.build(one, raw=raw, alive=self._alive, troubled=self._troubled)
 
     async def _start(self, live: Live, row: ReloadRow) -> ReloadRow:
         name, kind = live.config.name, live.config.frame.type
@@ -190,10 +180,10 @@ class LiveConnectors:
         self._log.info("connector_started", connector=name)
         return row
 
-    async def _retire(self, name: str, verdict: ConnectorVerdict, *, into: list[Live]) -> ReloadRow:
+    async def _retire(self, name: str, verdict: ConnectorVerdict, *, into: AsyncExitStack) -> ReloadRow:
         """Stop it; its routes and its client stay until its successor is mounted."""
         live = self._live.pop(name)
-        into.append(live)
+        into.push_async_callback(live.http.__aexit__)
         if live.gate is not None:
             live.gate.retired = True
         ended = await self._supervisor.stop(name)
@@ -244,6 +234,9 @@ class LiveConnectors:
         """The supervisor says that a connector's state changed."""
         say = self._log.warning if child.error else self._log.info
         say("connector_state", connector=child.name, state=child.state, error=child.error, restarts=child.restarts)
+        self._wake()
+
+    def _wake(self) -> None:
         self._moved.set()
         self._moved = anyio.Event()
 
@@ -272,6 +265,7 @@ class LiveConnectors:
     async def _settled(self, names: Sequence[str]) -> None:
         while any(self._supervisor.state(name).state == "starting" for name in names):
             await self._moved.wait()
+            self.changing.check()  # what is stopped has no state any more
 
     def _judged(self, row: ReloadRow) -> ReloadRow:
         child = self._supervisor.state(row.name)
@@ -283,27 +277,29 @@ class LiveConnectors:
 
     async def pause(self, name: str) -> str | None:
         """Hold it back over restarts; a warning where its sender does not deliver again by itself."""
-        live = self.here(name)
-        await self._kept.pause(name, paused=True)
-        if live.gate is not None:
-            live.gate.paused = True
-        await self._supervisor.pause(name)
-        live.hold_back(closed=True)
+        async with self.changing.change():
+            live = self.here(name)
+            await self._kept.pause(name, paused=True)
+            if live.gate is not None:
+                live.gate.paused = True
+            await self._supervisor.pause(name)
+            live.hold_back(closed=True)
         if live.gate is not None and getattr(live.config.settings, "verify", None) in _IMPATIENT:
             return "this sender does not try again by itself: what it sends meanwhile has to be redelivered there by hand"
         return None
 
     async def resume(self, name: str) -> None:
         """Let it go on; one that failed is tried at once."""
-        live = self.here(name)
-        await self._kept.pause(name, paused=False)
-        if live.unstarted is not None:
-            await self.renew([name])
-            return
-        if live.gate is not None:
-            live.gate.paused = False
-        live.hold_back(closed=False)
-        self._supervisor.resume(name)
+        async with self.changing.change():
+            live = self.here(name)
+            await self._kept.pause(name, paused=False)
+            if live.unstarted is not None:
+                await self._renew([name])
+                return
+            if live.gate is not None:
+                live.gate.paused = False
+            live.hold_back(closed=False)
+            self._supervisor.resume(name)
 
     async def poll(self, name: str) -> None:
         """Let a pull connector look now, also one that waits after a failure.
@@ -327,10 +323,11 @@ class LiveConnectors:
 
     async def forget(self, name: str) -> int:
         """Drop the state of a connector that is no longer configured."""
-        if name in self._live:
-            raise BadArguments(f"{name} is configured; take it out of the configuration and reload first")
-        count = 0 if name == OWNER else await self._intake.journal.forget(name) + await self._intake.feeds.forget(name)
-        count += await self._kept.forget(name)
+        async with self.changing.change():
+            if name in self._live:
+                raise BadArguments(f"{name} is configured; take it out of the configuration and reload first")
+            count = 0 if name == OWNER else await self._intake.journal.forget(name) + await self._intake.feeds.forget(name)
+            count += await self._kept.forget(name)
         if count == 0:
             raise NotFound(f"nothing is kept of a connector {name!r}")
         return count

@@ -61,7 +61,6 @@ class Outbound:
         self._divided, self._here = isinstance(store, Duties), frozenset[str]()
         self._built: Mapping[str, Built] = {}
         self._holders: Mapping[str, Holder] = {}
-        self._exchanging = anyio.Lock()
         self._store, self._plugins, self._clock, self._journal_id = store, plugins, clock, journal_id
         self._replays: dict[str, Replaying] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -106,7 +105,7 @@ class Outbound:
 
     async def carry_out(self, built: Mapping[str, Built]) -> list[ReloadRow]:
         """Exchange the targets themselves; says of each what became of it."""
-        async with self._exchanging:
+        async with self.dispatcher.changing.change():
             self._built = built
             exchanged = await self.dispatcher.carry_out(self._part())
         return [ReloadRow(name=name, verdict=one.verdict, problem=one.problem) for name, one in sorted(exchanged.items())]
@@ -133,7 +132,7 @@ class Outbound:
 
     async def begin(self, name: str, token: int) -> None:
         """See ``Work.begin``."""
-        async with self._exchanging:
+        async with self.dispatcher.changing.change():
             await self.dispatcher.relearn()
             self._here |= {name}
             try:
@@ -144,7 +143,7 @@ class Outbound:
 
     async def end(self, name: str) -> None:
         """See ``Work.end``."""
-        async with self._exchanging:
+        async with self.dispatcher.changing.change():
             self._here -= {name}
             await self.dispatcher.carry_out(self._part())
 

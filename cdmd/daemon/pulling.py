@@ -79,7 +79,7 @@ class Pulling:
     def _groups(self) -> Mapping[str, Sequence[str]]:
         """As they were before, while connectors are being exchanged."""
         lives = list(self._whole.connectors)
-        if lives != self._known_of and (self._known_of is None or not self._whole.connectors.carrying.locked()):
+        if lives != self._known_of and (self._known_of is None or not self._whole.connectors.changing.busy):
             self._known, self._known_of = self._grouped(lives), lives
         return self._known
 

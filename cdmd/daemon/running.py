@@ -205,7 +205,8 @@ class Running:
                 self.last_reload = LastReload(at=at, mistakes=list(mistakes))
                 raise
             finally:
-                parts.systemd.ready(status_line(parts))
+                if parts.state == "running":  # what stops is not to be said to be ready again
+                    parts.systemd.ready(status_line(parts))
             rows = [DifferenceRow(**row._asdict()) for row in differences(before, parts.config.effective)]
             self.last_reload = LastReload(at=at, report=report, differences=rows)
             return report

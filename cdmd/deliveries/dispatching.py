@@ -24,6 +24,7 @@ from cdmd.deliveries.settling import Settling
 from cdmd.deliveries.standing import Standing, standing
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.errors import BadArguments, CdmdError, NotFound
+from cdmd.kit.changing import Changing
 from cdmd.models import DeliveryVerdict, Micros, Settled, TargetNote, to_micros
 from cdmd.supervisor import UNSTOPPABLE, ChildState, Supervisor
 
@@ -80,6 +81,7 @@ class Dispatcher:
         self._notes: dict[str, TargetNote] = {}
         self._unsaved: set[str] = set()
         self._saving = anyio.Event()
+        self.changing = Changing()
         self.settling = Settling(store.outbox, clock=clock, done=self._settled)
         self.supervisor = Supervisor(clock=clock, random=self._chance, on_change=self._child_changed)
         self.subscriptions = Subscriptions((), values, journal_id=journal_id)
@@ -112,10 +114,14 @@ class Dispatcher:
         self.subscriptions = Subscriptions(configs, values, journal_id=self._journal_id, running=running)
 
     async def carry_out(self, built: Mapping[str, Built]) -> dict[str, Exchanged]:
-        """Stop what leaves or changed, start what is new or changed; says of each, by name, what became of it."""
+        """Stop what leaves or changed, start what is new or changed; says of each, by name, what became of it.
+
+        Whoever calls it holds ``changing``. Raises ``Ending``.
+        """
         found: dict[str, Exchanged] = {}
         for name in [name for name, live in self._live.items() if not _same(live.built, built.get(name))]:
             ended = await self._stop(name)
+            self.changing.check()
             after: Exchanged = Exchanged("restarted" if name in built else "stopped")
             found[name] = after if ended else Exchanged("failed", UNSTOPPABLE)
         for name, one in built.items():
@@ -125,6 +131,7 @@ class Dispatcher:
             if name in found:
                 self.hurry(name)  # it was changed: what it was let alone for may be mended
             await self._start(name, one)
+            self.changing.check()
             if one.target is None:
                 found[name] = Exchanged("failed", off(one))
             found.setdefault(name, Exchanged("started"))
@@ -145,12 +152,13 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Stop all of them, at once; what was delivered is noted first."""
-        await self.supervisor.stop_all()
-        await self.settling.flush(_NOTED_WITHIN)
-        for live in self._live.values():
-            live.outlet.close()
-            await live.http.__aexit__()
-        self._live.clear()
+        async with self.changing.last():
+            await self.supervisor.stop_all()
+            await self.settling.flush(_NOTED_WITHIN)
+            for live in self._live.values():
+                live.outlet.close()
+                await live.http.__aexit__()
+            self._live.clear()
 
     async def _start(self, name: str, built: Built) -> None:
         http = await anyio.to_thread.run_sync(self._http, built.config.settings)  # it may read certificates
@@ -236,22 +244,23 @@ class Dispatcher:
 
     async def enable(self, name: str) -> None:
         """Send again; all that was held against the endpoint is forgotten. Raises ``NotFound`` and ``NotDurable``."""
-        await self._set(name, endpoints.enabled(self.note(name), self._now()))
-        live = self._live[name]
-        if live.sender is None and isinstance(live.built.target, RunningTarget):
-            self.supervisor.resume(name)
+        async with self.changing.change():
+            live = await self._set(name, endpoints.enabled(self.note(name), self._now()))
+            if live.sender is None and isinstance(live.built.target, RunningTarget):
+                self.supervisor.resume(name)
 
     async def disable(self, name: str) -> None:
         """Send nothing until it is enabled. Raises ``NotFound`` and ``NotDurable``."""
-        await self._set(name, endpoints.disabled(self.note(name), self._now(), "by an administrator"))
-        live = self._live[name]
-        if live.sender is None and isinstance(live.built.target, RunningTarget):
-            await self.supervisor.pause(name)
+        async with self.changing.change():
+            live = await self._set(name, endpoints.disabled(self.note(name), self._now(), "by an administrator"))
+            if live.sender is None and isinstance(live.built.target, RunningTarget):
+                await self.supervisor.pause(name)
 
-    async def _set(self, name: str, note: TargetNote) -> None:
-        self.get(name)
+    async def _set(self, name: str, note: TargetNote) -> Live:
+        live = self.get(name)
         await self._store.outbox.note(name, note)
         self._changed(name, note)
+        return live
 
     def hurry(self, name: str | None) -> None:
         """Let the target (None: any) be tried now, although it was to be let alone for a while."""

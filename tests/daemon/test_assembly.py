@@ -130,6 +130,37 @@ async def test_sighup_reloads_and_a_mistake_changes_nothing(tmp_path: Path) -> N
         assert len((await running.control("GET", "/v1/status"))["connectors"]) == 2
 
 
+MANY = 40
+
+
+def many(note: str) -> str:
+    """Connectors and targets that all are exchanged where the note is another one."""
+    fetch = f'type = "fetcher"\nnote = "{note}"\n'
+    target = f'type = "webhook"\nurl = "http://127.0.0.1:9/{note}"\nevents = ["*"]\nsign = false\n'
+    return "".join(f"[connectors.c{n}]\n{fetch}[targets.t{n}]\n{target}" for n in range(MANY))
+
+
+@pytest.mark.parametrize("begun", ["connector_stopped", "target_stopped", "connector_started"])
+async def test_a_stop_in_the_midst_of_a_reload_is_a_clean_one(tmp_path: Path, begun: str) -> None:
+    """Seen to end by a ValueError, or without a last sync, when the reload went on after all was stopped."""
+    world = World(tmp_path, many("a"))
+    async with daemon(world) as running:
+        world.configure(many("b"))
+        with capture_logs() as logged:
+            running.signal(signal.SIGHUP)
+            while not any(line["event"] == begun for line in logged):
+                await anyio.lowlevel.checkpoint()
+            running.signal(signal.SIGTERM)
+            await running.ended.wait()
+        told = [line["event"] for line in logged]
+        assert told[-1] == "daemon_stopped"
+        assert "configuration_reloaded" not in told
+        failed = next(line for line in logged if line["event"] == "reload_failed")
+        assert str(failed["error"]) == "the daemon is stopping; nothing is changed now"
+    async with World(tmp_path, many("a")).parts():
+        pass
+
+
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world, draining = World(tmp_path), anyio.Event()
 

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cdmd.daemon.gate import PushGate
 from cdmd.daemon.live import OWNER, LiveConnectors
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
-from cdmd.errors import BadArguments, ConfigInvalid, NotDurable, NotFound, Overloaded, Paused
+from cdmd.errors import BadArguments, ConfigInvalid, Ending, NotDurable, NotFound, Overloaded, Paused
 from cdmd.models import Answer, Entry, Event, Fault, Request, Route, Seq
 from cdmd.supervisor import UNSTOPPABLE
 from tests.daemon.doubles import Fetcher, World, applied, asked, fetched, record, until, verdicts
@@ -161,6 +162,83 @@ async def test_a_paused_pull_connector_that_did_not_stop_brings_nothing(tmp_path
             await Fetcher.made["crm"].bring()
         await parts.connectors.resume("crm")
         await Fetcher.made["crm"].bring()
+
+
+@pytest.mark.parametrize("pausing", [True, False])
+async def test_a_pause_or_its_end_during_a_reload_is_that_of_the_successor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, pausing: bool
+) -> None:
+    world = World(tmp_path, PUSH)
+    async with world.parts() as parts, asked(parts) as http:
+        running = Running(parts)
+        if not pausing:
+            await running.pause("shop")
+        keep, asking, go = parts.connectors._kept.pause, anyio.Event(), anyio.Event()
+
+        async def slow(name: str, *, paused: bool) -> None:
+            asking.set()
+            await go.wait()
+            await keep(name, paused=paused)
+
+        carry_out, carrying = parts.connectors.carry_out, anyio.Event()
+
+        async def carried_out(*plan: Any, **wait: Any) -> Any:
+            carrying.set()
+            return await carry_out(*plan, **wait)
+
+        monkeypatch.setattr(parts.connectors._kept, "pause", slow)
+        monkeypatch.setattr(parts.connectors, "carry_out", carried_out)
+        async with anyio.create_task_group() as group:
+            group.start_soon(running.pause if pausing else running.resume, "shop")
+            await asking.wait()
+            world.configure(PUSH + 'freshness = "9s"\n')
+            group.start_soon(running.reload)
+            await carrying.wait()
+            await anyio.wait_all_tasks_blocked()
+            go.set()
+        assert parts.connectors.get("shop").config.frame.freshness is not None
+        assert parts.supervisor.state("shop").state == ("paused" if pausing else "running")
+        assert (await http.post("/told/shop")).status_code == (503 if pausing else 200)
+
+
+async def test_once_they_are_closed_nothing_is_started_any_more(tmp_path: Path) -> None:
+    async with World(tmp_path, PULL).parts() as parts:
+        await until(parts, "crm", "running")
+        plan = await parts.connectors.plan(msgspec.structs.replace(parts.config, connectors={}))
+        await parts.connectors.close()
+        for asked_for in (
+            partial(parts.connectors.carry_out, plan),
+            partial(parts.connectors.pause, "crm"),
+            partial(parts.connectors.resume, "crm"),
+            partial(parts.connectors.renew, ["crm"]),
+            partial(parts.connectors.forget, "crm"),
+        ):
+            with pytest.raises(Ending):
+                await asked_for()
+        await parts.outbound.close()
+        with pytest.raises(Ending):
+            await parts.outbound.carry_out({})
+
+
+async def test_who_waits_for_what_was_exchanged_is_told_when_it_is_closed(tmp_path: Path) -> None:
+    world = World(tmp_path, PUSH)
+    async with world.parts() as parts:
+        world.configure(PUSH + PULL + 'mode = "silent"\n')
+        failed: list[Exception] = []
+
+        async def reload() -> None:
+            try:
+                await Running(parts).reload()
+            except Ending as error:
+                failed.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(reload)
+            await until(parts, "shop", "running")
+            while "crm" not in Fetcher.made or not Fetcher.made["crm"].runs:
+                await anyio.lowlevel.checkpoint()
+            await parts.connectors.close()
+        assert len(failed) == 1
 
 
 async def test_pausing_warns_where_the_sender_never_tries_again(tmp_path: Path) -> None:

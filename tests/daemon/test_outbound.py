@@ -208,6 +208,7 @@ async def test_what_a_type_refuses_is_told_with_its_file(tmp_path: Path) -> None
     world = World(tmp_path)
     async with World(tmp_path).parts() as parts:
         world.configure('[targets.crm]\ntype = "webhook"\nurl = "nowhere"\nevents = ["*"]\n')
+        world.checked = False
         config = await anyio.to_thread.run_sync(world.read)
         with pytest.raises(ConfigInvalid, match=r"cdmd.toml: targets.crm.url: is not an http or https URL"):
             parts.outbound.plan(config)

@@ -236,7 +236,7 @@ async def test_who_looks_while_connectors_are_exchanged_finds_them_as_they_were(
         assert parts.dividing is not None
         pulling = parts.dividing.pulling
         await parts.dividing.look(PULL, pulling)
-        async with parts.connectors.carrying:
+        async with parts.connectors.changing.change():
             parts.connectors._live.clear()
             assert list(pulling.names) == ["crm"]
         assert list(pulling.names) == []
