@@ -1,6 +1,7 @@
 """``cdmctl support-bundle``: what is in it, and that nothing tells whose it is."""
 
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,35 @@ def test_what_was_taken_out_stays_out_of_sentences_with_the_longest_first() -> N
     redaction = Redaction(b"a" * 32)
     short, long = redaction.text("acme corp"), redaction.text("acme corp north")
     assert redaction.sentence("of acme corp north and acme corp") == f"of {long} and {short}"
+
+
+def test_hosts_of_urls_and_addresses_stay_out_of_sentences_too() -> None:
+    redaction = Redaction(b"a" * 32)
+    redaction.settings(
+        {
+            "connectors": {"crm": {"base_url": "https://ada:pw@CRM.kunde.ch:8443/v3"}, "odd": {"what": "http://[::1/x"}},
+            "targets": {"t": {"url": "http://hooks-db/x"}, "here": {"url": "http://localhost:9/x"}},
+            "http": {"listen": ["[2001:db8::17]:8787", "in.kunde.ch:80"]},
+        }
+    )
+    host = redaction.text("crm.kunde.ch")
+    assert redaction.sentence("crm.kunde.ch does not answer") == f"{host} does not answer"
+    left = redaction.sentence("CRM.kunde.ch, hooks-db, in.kunde.ch:80, localhost and 2001:db8::17: nobody there")
+    assert re.sub(r"text-[0-9a-f]{8}", "-", left) == "-, -, -, localhost and -: nobody there"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("it cannot listen on 2001:db8::17: in use", "it cannot listen on -: in use"),
+        ("from [fe80::1%eth0]:443", "from [-%eth0]:443"),
+        ("2001:DB8:0:0:1:2:3:4 is away.", "- is away."),
+        ("::ffff:10.1.2.3 and fe80::.", "- and -."),
+        ("at 12:34:56 in a::b::c on [::]:80 cafe:1", "at 12:34:56 in a::b::c on [::]:80 cafe:1"),
+    ],
+)
+def test_an_ipv6_address_is_a_place_and_a_time_of_day_is_none(text: str, left: str) -> None:
+    assert re.sub(r"text-[0-9a-f]{8}", "-", Redaction(b"a" * 32).sentence(text)) == left
 
 
 def _fields(config: Any) -> dict[str, Any]:
