@@ -4,7 +4,7 @@ Not here: any implementation. A connector meets the daemon only through its ``So
 replaceable behind ``Journal`` and ``Store``.
 """
 
-from cdmd.contracts.clock import Clock
+from cdmd.contracts.clock import Clock, SleeplessClock
 from cdmd.contracts.connectors import (
     ChosenFormat,
     Connector,
@@ -114,6 +114,7 @@ __all__ = [
     "SharingConnector",
     "Shelf",
     "ShowingConnector",
+    "SleeplessClock",
     "Source",
     "SplitPage",
     "Store",

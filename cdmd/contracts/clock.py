@@ -1,7 +1,7 @@
 """Time, handed in."""
 
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Clock(Protocol):
@@ -17,4 +17,13 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return after ``seconds``."""
+        ...
+
+
+@runtime_checkable
+class SleeplessClock(Clock, Protocol):
+    """One that also knows for how long the machine slept."""
+
+    def boottime(self) -> float:
+        """Seconds as of ``monotonic``, and all that it slept."""
         ...

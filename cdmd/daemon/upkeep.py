@@ -15,7 +15,7 @@ import anyio.to_thread
 import structlog
 
 from cdmd.config.schema import Config
-from cdmd.contracts import Append, Clock, Journal
+from cdmd.contracts import Append, Clock, Journal, SleeplessClock
 from cdmd.daemon.disk import Disk
 from cdmd.errors import CdmdError, ClockDisturbed, Overloaded
 from cdmd.intake.shared import Intake
@@ -39,24 +39,30 @@ _ANSWER_WITHIN: Final = 5.0
 
 
 class Agreement:
-    """Whether the wall clock still goes with the monotonic one, as at the start: what is old is told by the wall clock alone.
+    """Whether the wall clock goes with the steady one: what is old is told by the wall clock alone.
 
-    A leap of more than an hour, either way, holds until the clocks agree again or the daemon is restarted, which takes the wall
-    clock's word for it.
+    Judged from one look to the next, so that what clocks drift, and a machine that is held for minutes now and then, never adds
+    up. A leap of more than an hour, either way, holds until the clocks agree again or the daemon is restarted, which takes the
+    wall clock's word for it.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._wall, self._steady = clock.now(), clock.monotonic()
+        self._steady = clock.boottime if isinstance(clock, SleeplessClock) else clock.monotonic
+        self._before = clock.now(), self._steady()
+        self._leap = timedelta(0)
 
     def leap(self) -> timedelta:
-        """How far the wall clock is ahead of where it should be."""
-        return self._clock.now() - self._wall - timedelta(seconds=self._clock.monotonic() - self._steady)
+        """How far the wall clock leapt ahead of where it should be; nothing where it only strayed since the last look."""
+        (wall, steady), self._before = self._before, (self._clock.now(), self._steady())
+        leap = self._leap + (self._before[0] - wall) - timedelta(seconds=self._before[1] - steady)
+        self._leap = leap if abs(leap) > LARGEST_LEAP else timedelta(0)
+        return self._leap
 
     def disturbed(self) -> str | None:
         """Why nothing may be deleted for its age, or None."""
         leap = self.leap()
-        if abs(leap) <= LARGEST_LEAP:
+        if not leap:
             return None
         way = "ahead" if leap > timedelta(0) else "back"
         return (

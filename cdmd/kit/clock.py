@@ -31,6 +31,11 @@ class SystemClock:
         """Seconds that only grow."""
         return time.monotonic()
 
+    def boottime(self) -> float:
+        """The same, also while the machine sleeps."""
+        slept = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+        return self.monotonic() + slept
+
     async def sleep(self, seconds: float) -> None:
         """Return after ``seconds``."""
         await anyio.sleep(seconds)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from cdmd.config.schema import Config
-from cdmd.daemon.upkeep import Upkeep
+from cdmd.daemon.upkeep import Agreement, Upkeep
 from cdmd.errors import ClockDisturbed
 from cdmd.models import Changes, Seq
 from cdmd.store.journal import SqliteJournal
@@ -83,6 +83,30 @@ async def test_nothing_is_deleted_for_its_age_after_the_wall_clock_leapt(tmp_pat
         w.clock.leap(-leap)
         await w.upkeep.prune()
         assert await w.kept() == 0
+
+
+async def test_a_little_now_and_then_never_adds_up(tmp_path: Path) -> None:
+    """Seen to fail when a leap was all that the clocks had strayed since the start."""
+    async with world(tmp_path) as w:
+        for _ in range(24):
+            w.clock.leap(timedelta(minutes=10))  # the machine is held, the steady clock with it
+            w.clock.moment += timedelta(hours=8)
+            await w.upkeep.prune()
+        assert await w.kept() == 0
+
+
+class Slept(TwoClocks):
+    """The machine sleeps: one of its steady clocks goes on."""
+
+    def boottime(self) -> float:
+        return self.monotonic() + self.leapt.total_seconds()
+
+
+def test_a_machine_that_slept_has_no_clock_that_leapt() -> None:
+    clock = Slept()
+    agreement = Agreement(clock)
+    clock.leap(timedelta(days=3))
+    assert agreement.disturbed() is None
 
 
 async def test_a_clock_that_is_corrected_a_little_is_trusted(tmp_path: Path) -> None:
