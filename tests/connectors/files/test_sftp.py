@@ -298,7 +298,7 @@ async def test_a_transfer_that_breaks_goes_on_where_it_broke(server: Sshd, big: 
 
 async def test_a_line_that_falls_silent_is_given_up_and_taken_up_again(server: Sshd, big: Path) -> None:
     with proxy(server.port, fault="hang", after=4_000_000) as line:
-        watcher = sftp(server, big, port=line.port, idle_timeout=Duration.parse("500ms"))
+        watcher = sftp(server, big, port=line.port, idle_timeout=Duration.parse("2s"))
         async with driven(watcher, reaching(watcher)) as watch:
             await watch.settled()
             assert watch.source.numbers == [1]
