@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from cdmd.models import Activity, Micros, Notice, ProfileKey, ProfileState, Seq
+from cdmd.models import Activity, Merge, Micros, Notice, ProfileKey, ProfileState, Seq
 
 
 class AudienceTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +50,10 @@ class Membership(Protocol):
 
     async def newest(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, Seq]:
         """The newest activity of each of these profiles, of those that were merged into it not."""
+        ...
+
+    async def merges(self, keys: Sequence[ProfileKey]) -> list[Merge]:
+        """The merges that these profiles won, in order of sequence."""
         ...
 
     async def history(self, heads: Sequence[Seq], *, until: Collection[Seq] = (), each: int) -> History:

@@ -227,11 +227,10 @@ class Rebuilding:
         olds: list[Old] = []
         for key in component.olds:
             state = await self._state(key)
-            if state is None or state.merged_into is not None or not state.identifiers:
+            if state is None or state.merged_into is not None:
                 return None
-            found = await self._store.profile(state.identifiers[0].kind, state.identifiers[0].value, activities=0)
-            merges = () if found is None or found.key != key else found.merges
-            olds.append(Old(key, state, merges, await self._store.membership.newest(members_of(key, state))))
+            keys = members_of(key, state)
+            olds.append(Old(key, state, await self._store.membership.merges(keys), await self._store.membership.newest(keys)))
         return olds if component.members == {key for old in olds for key in old.keys} else None
 
     async def _plan(self, tables: SqliteRehearsal, component: Component, olds: Sequence[Old], kinds: Kinds) -> Plan | None:

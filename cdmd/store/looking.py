@@ -12,7 +12,7 @@ import msgspec
 
 from cdmd.contracts import ProfileFound, Trace
 from cdmd.errors import Damaged
-from cdmd.models import Digest, Micros, Parked, ProfileKey, ProfileState, Seen, SeenVerdict, Seq
+from cdmd.models import Digest, Merge, Micros, Parked, ProfileKey, ProfileState, Seen, SeenVerdict, Seq
 from cdmd.store.letters import Digests
 from cdmd.store.rows import read_activity, read_letter, read_merge, read_parked, read_profile
 from cdmd.store.tables import Reading
@@ -42,15 +42,15 @@ async def profile(reading: Reading, kind: str, value: str, *, activities: int) -
     if found is None:
         return None
     key, state = found
-    keys = [key, *state.members]
+    keys = [key, *map(ProfileKey, state.members)]
     latest = await reading.rows("newest_activities", (msgspec.json.encode(keys).decode(), activities))
-    merges = await reading.rows_in("merges", keys)
-    return ProfileFound(
-        key=key,
-        state=state,
-        activities=[read_activity(row) for row in latest],
-        merges=sorted(map(read_merge, merges), key=lambda merge: merge.seq),
-    )
+    mine = [read_activity(row) for row in latest]
+    return ProfileFound(key=key, state=state, activities=mine, merges=await merges(reading, keys))
+
+
+async def merges(reading: Reading, keys: Sequence[ProfileKey]) -> list[Merge]:
+    """The merges of these winners, in order of sequence. Raises ``Damaged``."""
+    return sorted(map(read_merge, await reading.rows_in("merges", keys)), key=lambda merge: merge.seq)
 
 
 async def trace(

@@ -11,7 +11,8 @@ import msgspec
 from typing_extensions import override
 
 from cdmd.contracts import AudienceTotals, History, Member, Membership
-from cdmd.models import Activity, Micros, Notice, ProfileKey, ProfileState, Seq
+from cdmd.models import Activity, Merge, Micros, Notice, ProfileKey, ProfileState, Seq
+from cdmd.store import looking
 from cdmd.store.directory import read_notice
 from cdmd.store.rows import read_activity, read_profile
 from cdmd.store.tables import Reading, Row
@@ -43,6 +44,10 @@ class StoredMembership(Membership):
     @override
     async def newest(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, Seq]:
         return {ProfileKey(key): Seq(seq) for key, seq in await self._reading.rows_in("newest_in", keys)}
+
+    @override
+    async def merges(self, keys: Sequence[ProfileKey]) -> list[Merge]:
+        return await looking.merges(self._reading, keys)
 
     @override
     async def history(self, heads: Sequence[Seq], *, until: Collection[Seq] = (), each: int) -> History:

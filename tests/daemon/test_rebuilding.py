@@ -309,6 +309,18 @@ async def test_who_has_no_events_left_is_part_of_whoever_has_the_identifier(tmp_
         assert one["traits"]["name"][0] == "Ann"
 
 
+async def test_who_loses_the_last_identifier_to_another_is_made_anew_in_turn(tmp_path: Path) -> None:
+    mail = IdentifierSettings(priority=2, limit=1)
+    async with town(tmp_path / "store.db", identity(email=mail)) as here:
+        await here.take(happened("j", 3, [U1, ANN]), happened("k", 5, [("email", "kim@example.com"), TV]))
+        await here.take(happened("p", 10, [JOE, TV]), happened("late", 2, [U1, JOE]))
+        assert [one["events"] for one in (await here.people()).values()] == [["j", "late"], ["k"], ["p"]]
+        here.kinds = here.by(identity(email=mail, anonymous_id=IdentifierSettings(priority=1, shared=False)))
+        assert (await here.job("rebuild")).left == 0
+        await here.assert_whole()
+        assert groups(await here.people(), "events") == {frozenset({"j", "late"}), frozenset({"k", "p"})}
+
+
 async def test_a_rebuild_that_was_cut_off_begins_again_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "store.db"
     async with town(path) as here:

@@ -183,5 +183,7 @@ class MembershipContract:
             )
             third: list[Activity] = [activity(3, 1)]
             await give(store, Changes(profiles=states, merges=[joined], activities=third), Wanted([], [], profiles=keys(1, 2)))
+            assert await store.membership.merges(keys(1, 9)) == [joined]
+            assert await store.membership.merges(keys(2)) == []
             heads = await store.membership.newest(keys(1, 2))
             assert heads == {1: 3, 2: 2}
