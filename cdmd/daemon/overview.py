@@ -255,6 +255,7 @@ def _warnings(parts: Parts, failures: Mapping[str, str | None]) -> list[str]:
         parts.expiry.problem,
         parts.counting.problem,
         *parts.privacy.problems,
+        *parts.background.problems.values(),
     )
     reasons = (parts.disk.blocked(), parts.pipeline.failure, *background, parts.outbound.dispatcher.settling.problem)
     found = [*parts.upkeep.problems.values(), *(reason for reason in reasons if reason)]

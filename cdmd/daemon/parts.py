@@ -16,6 +16,7 @@ from cdmd.config.naming import Names, guarded, reconciled
 from cdmd.config.schema import Config
 from cdmd.contracts import Extension, Witness
 from cdmd.control.protocol import DaemonState
+from cdmd.daemon.background import Background
 from cdmd.daemon.blaming import Blaming
 from cdmd.daemon.budgets import Budgets
 from cdmd.daemon.counting import Counting
@@ -80,6 +81,7 @@ class Parts:
         self.journal, self.store, self.digester, self.feeds = opened.journal, opened.store, opened.digester, opened.feeds
         self.clock, self.plugins, self.logs, self.systemd = given.clock, given.plugins, given.logs, given.systemd
         self.state: DaemonState = "starting"
+        self.background = Background(given.clock)
         self.config = given.config
         self.kinds = Kinds(given.config.identity, splits_of(opened.digester))
         self.privacy = Privacy(opened, self)

@@ -103,11 +103,22 @@ class Rebuilding:
         """Do what is asked for until cancelled."""
         task_status.started()
         while True:
-            await self._woken.wait()
-            self._woken = anyio.Event()
-            if self._asked is not None:
-                (what, kinds), self._asked = self._asked, None
-                await self._do(what, kinds)
+            while (asked := self._asked) is None:
+                await self._woken.wait()
+                self._woken = anyio.Event()
+            self._asked = None
+            try:
+                await self._do(*asked)
+            except Exception:
+                self._broken(*asked)
+                raise
+
+    def _broken(self, what: str, kinds: Kinds | None) -> None:
+        """A fault of ours ended it: a rebuild is begun again once this runs again, a trial has failed."""
+        if what == "rebuild":
+            self._asked = (what, kinds)
+        else:
+            self.job = msgspec.structs.replace(self.job, state="failed", problem="it met a fault of ours; see the daemon's log")
 
     async def _do(self, what: str, kinds: Kinds | None) -> None:
         self._log.info("identity_job_started", task=what)

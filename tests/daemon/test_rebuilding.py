@@ -360,6 +360,27 @@ async def test_a_trial_that_fails_says_why_and_a_rebuild_tries_again(tmp_path: P
         assert (job.state, job.problem) == ("done", None)
 
 
+async def test_a_fault_of_ours_fails_a_trial_and_a_rebuild_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(_: object) -> None:
+        raise LookupError("joe@example.com")
+
+    async with town(tmp_path / "store.db") as here:
+        await here.take(*CONTESTED)
+        with monkeypatch.context() as broken:
+            broken.setattr(rebuilding.Rehearsing, "run", breaks)
+            await here.rebuilding.attempt(None)
+            with pytest.raises(LookupError):
+                await here.rebuilding.run()
+            assert here.rebuilding.now().state == "failed"
+            await here.rebuilding.rebuild()
+            with pytest.raises(LookupError):
+                await here.rebuilding.run()
+        assert here.rebuilding.now().state == "running"
+        assert (await here.finished()).state == "done"
+
+
 async def test_an_event_that_nothing_names_any_more_stays_where_it_was(tmp_path: Path) -> None:
     async with town(tmp_path / "store.db") as here:
         await here.take(

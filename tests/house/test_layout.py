@@ -24,6 +24,7 @@ MAY_CATCH_ALL = (
     "cdmd/intake/edge.py",
     "cdmd/batches/extending.py",  # one record that breaks its mapping does not stop all others
     "cdmd/batches/writing.py",  # an event that breaks the deciding is set apart, so that it does not stop all others
+    "cdmd/daemon/background.py",  # what one customer's data does to the work beside the events does not end the daemon
     "cdmd/store/writer.py",  # what failed belongs to the one who asked, and the writing thread lives on
     "cdmd/store/served.py",  # the same for the writing process
     "cdmd/store/journal_process.py",  # and for the journal's
