@@ -258,12 +258,12 @@ class Regrouping:
         judging.into(changes)
         # On the disk before anybody is told: nothing would bring it back after a power cut.
         changes.swayed = True
-        kept = [one for old in self._plan.olds for one in old.merges if self._is_kept(one)]
-        changes.merges = sorted([*kept, *changes.merges], key=lambda one: one.seq)
+        changes.merges.sort(key=lambda one: one.seq)
         changes.regrouped = Regrouped(
             chains=chains,
             rules={seq: rule for group in self._plan.groups for seq, rule in group.rules.items()},
             disowned=self._plan.disowned,
+            parted=[(one.winner, one.loser) for old in self._plan.olds for one in old.merges if not self._is_kept(one)],
         )
         return changes
 

@@ -109,13 +109,14 @@ class Regrouped(msgspec.Struct, frozen=True, kw_only=True):
     """Activities that are other profiles' from now on, and what goes with them.
 
     ``chains`` are all activities of each profile concerned, some of which may be gone by then; ``rules`` what is said of them
-    where that may be other now; ``disowned`` identifiers are nobody's any more. The merges of these profiles are those among
-    the changes, and no others.
+    where that may be other now; ``disowned`` identifiers are nobody's any more. ``parted`` are the merges that are undone, by
+    winner and loser: the others stay as they are stored, which may be without somebody who was erased meanwhile.
     """
 
     chains: Mapping[ProfileKey, Sequence[Seq]]
     rules: Mapping[Seq, str]
     disowned: Sequence[tuple[str, str]] = ()
+    parted: Sequence[tuple[ProfileKey, ProfileKey]] = ()
 
 
 class Changes(msgspec.Struct, kw_only=True):

@@ -23,7 +23,7 @@ def regroup(tables: Tables, changes: Changes) -> None:
     for part in _parts(regrouped):
         _place(tables, part, regrouped, newest)
     tables.run_many("chain_ahead", [(newest.get(key), key) for key in sorted(regrouped.chains)])
-    tables.run_in("drop_merges", sorted(regrouped.chains))
+    tables.run_many("drop_merge", sorted(regrouped.parted))
     keys = msgspec.json.encode(sorted(regrouped.chains)).decode()
     tables.run_many("disown", [(*pair, keys) for pair in regrouped.disowned])
 

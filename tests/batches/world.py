@@ -196,7 +196,7 @@ class World:
             msgspec.structs.replace(one, profile=placed.get(one.seq, one.profile), rule=regrouped.rules.get(one.seq, one.rule))
             for one in self.activities
         ]
-        self.merges = [one for one in self.merges if one.winner not in regrouped.chains]
+        self.merges = [one for one in self.merges if (one.winner, one.loser) not in regrouped.parted]
         for pair in regrouped.disowned:
             if self.owners[pair] in regrouped.chains:
                 del self.owners[pair]

@@ -13,7 +13,7 @@ from cdmd.config.schema import IdentifierSettings
 from cdmd.daemon.running import Running
 from cdmd.errors import BadArguments, CdmdError, NotFound
 from cdmd.identity.identifiers import Pair
-from cdmd.models import Event, ProfileKey, Record, Seq, to_micros
+from cdmd.models import Event, Merge, ProfileKey, Record, Seq, to_micros
 from tests.daemon.doubles import Fetcher, World, applied, until
 from tests.daemon.people import KINDS, START, groups, happened, town
 
@@ -146,6 +146,23 @@ async def test_digests_that_are_derived_in_between_are_somebodys_still(tmp_path:
         await here.take(happened("hashed", 5, [here.kinds.digests(ANN)[0]]))
         await here.assert_whole()
         assert sorted(one["events"] for one in (await here.people()).values()) == [["a1", "hashed"], ["both"]]
+
+
+async def test_a_merge_that_stays_says_nothing_more_of_who_is_erased_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsaid(merge: Merge) -> Merge:
+        return msgspec.structs.replace(merge, identifiers=[])
+
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN]), happened("t1", 2, [TV]), happened("at", 3, [ANN, TV]))
+        await here.take(happened("j1", 4, [JOE]), happened("both", 5, [JOE, TV]))
+        erasing = partial(here.store.forgetting.revise_merges, unsaid, after=0, limit=100)
+        here.before_the_next_is_written(erasing, monkeypatch)
+        assert (await here.splitting.split(ANN, JOE, apply=True)).applied
+        (merge,) = await here.store.membership.merges(sorted(await here.living()))
+        assert list(merge.identifiers) == []
+        await here.assert_whole()
 
 
 async def test_what_retention_takes_in_between_is_in_no_history_and_counted_all_the_same(

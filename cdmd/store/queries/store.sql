@@ -121,8 +121,8 @@ UPDATE activities SET profile = ?, before = ?, sum = ?, body = ? WHERE seq = ?;
 -- name: link
 UPDATE activities SET before = ? WHERE seq = ?;
 
--- name: drop_merges
-DELETE FROM merges WHERE winner IN ({});
+-- name: drop_merge
+DELETE FROM merges WHERE winner = ? AND loser = ?;
 
 -- name: disown
 -- Another profile may own it by now: that one keeps it.

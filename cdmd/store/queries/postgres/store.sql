@@ -145,8 +145,8 @@ UPDATE activities SET profile = %s, before = %s, sum = %s, body = %s WHERE seq =
 -- name: link
 UPDATE activities SET before = %s WHERE seq = %s;
 
--- name: drop_merges
-DELETE FROM merges WHERE winner = ANY(%b::bigint[]);
+-- name: drop_merge
+DELETE FROM merges WHERE winner = %s AND loser = %s;
 
 -- name: disown
 -- Another profile may own it by now: that one keeps it.
