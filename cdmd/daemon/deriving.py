@@ -30,6 +30,7 @@ class Deriving:
     def __init__(self, store: Store, *, kinds: Callable[[], Kinds], clock: Clock) -> None:
         self._store, self._kinds, self._clock = store, kinds, clock
         self._done: Mapping[str, str] = {}
+        self._noted: Mapping[str, str] = {}
         self._changed = anyio.Event()
         self.progress: str | None = None
         self._log: Any = structlog.get_logger()
@@ -37,14 +38,15 @@ class Deriving:
     async def load(self) -> None:
         """Read what was done before. Raises CdmdError."""
         noted = await self._store.noted(_DONE)
-        self._done = {} if noted is None else msgspec.json.decode(noted, type=dict[str, str])
+        self._done = self._noted = {} if noted is None else msgspec.json.decode(noted, type=dict[str, str])
 
     def incomplete(self) -> frozenset[str]:
         """The kinds of digests that not all profiles have."""
         return frozenset(kind for kind, plain in self._kinds().hashed.items() if self._done.get(kind) != plain)
 
     def configured(self) -> None:
-        """The kinds may be others now."""
+        """The kinds may be others now; whoever comes from now on has those alone."""
+        self._done = dict(self._done.items() & self._kinds().hashed.items())
         self._changed.set()
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
@@ -62,20 +64,25 @@ class Deriving:
 
     async def complete(self) -> None:
         """Bring all profiles to the kinds configured now. Raises CdmdError."""
-        kinds = self._kinds()
-        if self._done == dict(kinds.hashed):
-            return
-        missing = self.incomplete()
+        kinds, missing = self._kinds(), self.incomplete()
+        await self._note()
         try:
             if missing:
                 await self._walk(kinds, ", ".join(sorted(missing)))
         finally:
             self.progress = None
         if self._kinds() is kinds:
-            await self._store.note(_DONE, msgspec.json.encode(kinds.hashed).decode())
-            self._done = kinds.hashed
+            self._done = dict(kinds.hashed)
+            await self._note()
         else:
             self.configured()
+
+    async def _note(self) -> None:
+        """What is done, where that is other than what was noted last."""
+        done = self._done
+        if done != self._noted:
+            await self._store.note(_DONE, msgspec.json.encode(done).decode())
+            self._noted = done
 
     async def _walk(self, kinds: Kinds, names: str) -> None:
         total, last = (await self._store.totals()).profiles, ProfileKey(0)

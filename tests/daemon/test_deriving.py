@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from cdmd.config.schema import IdentifierSettings, IdentitySettings
 from cdmd.contracts import Source
 from cdmd.daemon.parts import Parts
+from cdmd.daemon.running import Running
 from cdmd.errors import NotDurable, Overloaded
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Accepted, Filtered, Record
@@ -81,6 +83,19 @@ async def test_a_kind_that_was_left_out_for_a_while_is_computed_again(tmp_path: 
     world.configure(DIGESTS + SHOP)
     async with world.parts() as parts:
         assert parts.deriving.incomplete() == {"email_sha256"}
+
+
+async def test_a_kind_that_comes_back_before_anything_was_computed_is_computed_again(tmp_path: Path) -> None:
+    world = World(tmp_path, DIGESTS + SHOP)
+    async with world.parts() as parts:
+        await parts.deriving.complete()
+        for configured in (SHOP, DIGESTS + SHOP):
+            await anyio.to_thread.run_sync(world.configure, configured)
+            await Running(parts).reload()
+            await know(parts, 1)
+        assert parts.deriving.incomplete() == {"email_sha256"}
+        await parts.deriving.complete()
+        assert await parts.store.profile(*parts.kinds.digests(("email", "u0@example.com"))[0], activities=0) is not None
 
 
 async def test_a_store_that_cannot_be_written_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
