@@ -61,9 +61,13 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class Denied(msgspec.Struct, frozen=True):
-    """401 or 403, or no token: the credential does not open this. Trying again changes nothing."""
+    """401 or 403, or no token: the credential does not open this. Trying again changes nothing.
+
+    ``perhaps_this``: it may open all the rest (403).
+    """
 
     reason: str
+    perhaps_this: bool = False
 
 
 class Throttled(msgspec.Struct, frozen=True):
@@ -203,6 +207,11 @@ def _denied(status: int) -> Outcome:
     return Denied(f"the source refuses the credential (status {status}): exchange it in the configuration")
 
 
+def _forbidden(status: int) -> Outcome:
+    reason = f"the source refuses this to the credential (status {status}): give it the right, or exchange it"
+    return Denied(reason, perhaps_this=True)
+
+
 def _redirected(status: int) -> Outcome:
     return Nonsense(f"the source redirects to another address (status {status}), which is never followed")
 
@@ -210,7 +219,7 @@ def _redirected(status: int) -> Outcome:
 _MEANINGS: Final[Mapping[int, Callable[[int], Outcome]]] = {
     304: lambda _: Unchanged(),
     401: _denied,
-    403: _denied,
+    403: _forbidden,
     404: Gone,
     410: Gone,
     408: lambda status: Failed(f"the source answers with status {status}"),

@@ -125,7 +125,7 @@ class Thin:
         self._denied = "" if denied is None else denied.reason
         if denied is not None:
             self._denied_until = to_micros(source.clock.now()) + round(_DENIED * _SECOND)
-        source.unwell(self._denied or None)
+        source.unwell(self._denied or self._answers.trouble)
 
     # ---- waiting -----------------------------------------------------------------------------------------------------
 

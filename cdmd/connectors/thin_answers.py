@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from cdmd.connectors.fetching import Denied, Fetched, Gone, Outcome, Renewed, Throttled
+from cdmd.connectors.streaks import Streak
 from cdmd.connectors.thin_keys import Flight, Keys, Mark, Trouble, content_row, is_older, mark_row, trouble_row
 from cdmd.connectors.thin_notices import Letter, Notices
 from cdmd.connectors.thin_settings import FetchSettings
@@ -38,31 +39,39 @@ class Answers:
         self, name: str, settings: FetchSettings, *, keys: Keys, notices: Notices, chance: Callable[[], float]
     ) -> None:
         self._name, self._settings, self._keys, self._notices, self._chance = name, settings, keys, notices, chance
+        self._streak, self._last = Streak(), ""
         self._record = None if settings.record is None else Template.parse(settings.record)
         self._version = None if settings.version is None else Template.parse(settings.version.record)
         self._identifiers = {kind: Template.parse(text) for kind, text in settings.removed.identifiers.items()}
 
     async def settle(self, flight: Flight, outcome: Outcome, source: Source) -> Denied | None:
-        """Carry out what the outcome asks for; what the disk refuses is fetched again later. ``Denied`` is the caller's."""
+        """Carry out what the outcome asks for; what the disk refuses is fetched again later. ``Denied`` is the caller's.
+
+        What is denied to a few keys, and to no other meanwhile, is denied to all.
+        """
         try:
-            return await self._judge(flight, outcome, source)
+            await self._judge(flight, outcome, source)
+            return outcome if isinstance(outcome, Denied) and (not outcome.perhaps_this or self._streak.everybodys) else None
         except Overloaded as error:
             due = to_micros(source.clock.now()) + error.retry_after * _SECOND
             self._keys.put_back(flight, msgspec.structs.replace(flight.waiting.trouble, due=due))
             return None
 
-    async def _judge(self, flight: Flight, outcome: Outcome, source: Source) -> Denied | None:
+    @property
+    def trouble(self) -> str | None:
+        """What keeps everything from being fetched, in words for ``status``."""
+        return f"the last fetches all failed: {self._last}" if self._streak.long else None
+
+    async def _judge(self, flight: Flight, outcome: Outcome, source: Source) -> None:
         match outcome:
-            case Denied() | Throttled() | Renewed():
+            case Denied(perhaps_this=False) | Throttled() | Renewed():
                 self._keys.put_back(flight, flight.waiting.trouble)
-                return outcome if isinstance(outcome, Denied) else None
             case Gone():
                 await self._deliver(flight, [self._removal(flight, source)], _REMOVED, source)
             case Fetched(value=value):
                 await self._arrived(flight, value, source)
             case other:
                 await self._failed(flight, getattr(other, "reason", "it says that nothing changed, unasked"), source)
-        return None
 
     async def _arrived(self, flight: Flight, value: Any, source: Source) -> None:
         """Take an answer; one that is older than what a notification spoke of only after three more tries."""
@@ -119,6 +128,7 @@ class Answers:
 
     async def _deliver(self, flight: Flight, records: Sequence[Record], content: bytes, source: Source) -> None:
         """One commit: the events, where the content is another than the last time, and the marks that they answer."""
+        self._streak.success()
         row, named = content_row(flight.waiting.digest), self._notices.digest(source, content)
         changed = (await source.get([row])).get(row) != named
         verdicts = await source.emit(records if changed else [], state={**_answered(flight), row: named})
@@ -127,12 +137,14 @@ class Answers:
             await source.emit([], state={row: None})  # what is not wanted today may be tomorrow
 
     async def _failed(self, flight: Flight, reason: str, source: Source) -> None:
-        """Try again later, and after the last try set the key aside, unless it was notified again meanwhile."""
+        """Try again later, and after the last try set the key aside, unless it was notified again meanwhile.
+
+        The last try counts only where another key was fetched since this one failed first: else it may not be its own trouble.
+        """
         mark, trouble = flight.waiting.mark, flight.waiting.trouble
-        attempts = trouble.attempts + 1
-        if attempts < self._settings.tries or flight.again is not None:
-            seconds = RETRY.delay(min(attempts, self._settings.tries), self._chance())
-            due = to_micros(source.clock.now()) + round(seconds * _SECOND)
+        attempts, alone = trouble.attempts + 1, self._fails_alone(flight, reason)
+        if attempts < self._settings.tries or flight.again is not None or not alone:
+            due = to_micros(source.clock.now()) + round(RETRY.delay(attempts, self._chance()) * _SECOND)
             await self._later(flight, Trouble(attempts, due, trouble.stale), source)
             return
         letter = Letter(key=mark.key, target=mark.target, stamp=self._notices.stamp(source))
@@ -145,6 +157,16 @@ class Answers:
         )
         await source.emit([record], state=_answered(flight))
         self._keys.delivered(flight)
+
+    def _fails_alone(self, flight: Flight, reason: str) -> bool:
+        """Whether something else was fetched since this failed first."""
+        waiting, self._last = flight.waiting, reason
+        if waiting.before is None:
+            waiting.before = 0 if waiting.trouble.attempts else self._streak.succeeded  # it failed before a restart
+        alone = waiting.before < self._streak.succeeded
+        if not alone:
+            self._streak.failure(waiting.digest)
+        return alone
 
     async def _later(self, flight: Flight, trouble: Trouble, source: Source) -> None:
         await source.emit([], state={trouble_row(flight.waiting.digest): msgspec.msgpack.encode(trouble)})

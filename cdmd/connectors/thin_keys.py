@@ -50,7 +50,8 @@ class Trouble(msgspec.Struct, frozen=True, array_like=True):
 class Waiting(msgspec.Struct, kw_only=True):
     """A key that has to be fetched. ``since`` is its oldest notification, ``mark`` the newest.
 
-    ``turn`` outdates its earlier places in the queue.
+    ``turn`` outdates its earlier places in the queue; ``before`` is how many fetches of others had succeeded when one of this
+    failed first.
     """
 
     digest: bytes
@@ -59,6 +60,7 @@ class Waiting(msgspec.Struct, kw_only=True):
     since: int
     trouble: Trouble = Trouble()
     turn: int = 0
+    before: int | None = None
 
 
 class Flight(msgspec.Struct, kw_only=True):

@@ -30,11 +30,14 @@ Answer: TypeAlias = Callable[[Ask, Answering], Awaitable[Fetched | Gone]]
 
 
 class Stopped(Exception):
-    """The walk cannot go on; the sentence says why. ``denied``: only somebody can change that. ``nonsense``: nor can time."""
+    """The walk cannot go on; the sentence says why. ``denied``: only somebody can change that. ``nonsense``: nor can time.
 
-    def __init__(self, reason: str, *, denied: bool = False, nonsense: bool = False) -> None:
+    ``perhaps_this``: what is denied may be this alone.
+    """
+
+    def __init__(self, reason: str, *, denied: bool = False, perhaps_this: bool = False, nonsense: bool = False) -> None:
         super().__init__(reason)
-        self.denied, self.nonsense = denied, nonsense
+        self.denied, self.perhaps_this, self.nonsense = denied, perhaps_this, nonsense
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True):

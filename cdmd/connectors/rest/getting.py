@@ -162,8 +162,8 @@ class Getting:
     async def _again(self, outcome: Outcome, attempt: int) -> None:
         """Return where it is worth another try. Raises ``Stopped`` and ``Lost``."""
         match outcome:
-            case Denied(reason=reason):
-                raise Stopped(reason, denied=True)
+            case Denied(reason=reason, perhaps_this=this):
+                raise Stopped(reason, denied=True, perhaps_this=this)
             case Expired():
                 raise Lost
             case Failed(reason=reason) | Throttled(reason=reason) if attempt < self._stream.tries:

@@ -27,7 +27,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     """What one look at a stream was like.
 
     ``times`` are those of the new records where the source says them (a thousand of them at most), ``asked`` the seconds that
-    the source wants between looks. ``trouble`` says why it did not come to its end; with ``denied`` somebody has to act.
+    the source wants between looks. ``trouble`` says why it did not come to its end; with ``denied`` somebody has to act, unless
+    it is ``perhaps_this`` alone that was asked for.
     ``warning``: it did, and somebody should know this of the source. ``more``: it stopped where the next one goes on at once.
     """
 
@@ -41,6 +42,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None = None
     warning: str | None = None
     denied: bool = False
+    perhaps_this: bool = False
     more: bool = False
 
 

@@ -1,7 +1,7 @@
 """What a child stream still has to ask about: a row of the state for each new record of its parent, gone with its answer.
 
 One parent that fails does not hold up the others: it is tried less and less, and set aside as a dead letter once it failed five
-times while others did not.
+times while others did not. A row that is written while its parent is being asked about is another one, so it stays.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +16,7 @@ from cdmd.connectors.rest.looks import FAILED, Look
 from cdmd.connectors.rest.positions import Place
 from cdmd.connectors.rest.streams import Stream
 from cdmd.connectors.rest.walking import About, Walk
+from cdmd.connectors.streaks import EVERYBODYS
 from cdmd.contracts import Source
 from cdmd.models import Fault, Record
 
@@ -25,11 +26,19 @@ _MOST_FAILING: Final = 10_000
 
 
 class Worked(NamedTuple):
-    """What a round was like: how many parents were asked about, how many of them well, and one that failed."""
+    """What a round was like: how many parents were due, and the look that ended it because the others would end like it."""
 
     asked: int
-    succeeded: int
-    failed: Look | None
+    stopped: Look | None
+
+
+class _Due(NamedTuple):
+    """A parent's record to ask about: its digest, its rows, the generation of a row that comes meanwhile, its fields."""
+
+    parent: bytes
+    rows: list[bytes]
+    following: int
+    fields: Mapping[str, Any]
 
 
 class _Failing(NamedTuple):
@@ -69,52 +78,73 @@ class Parents:
         return f"{count} of its parents cannot be asked about: {next(iter(self._failing.values())).trouble}"
 
     async def work(self) -> Worked:
-        """Ask about a part of what is due, one after the other."""
-        succeeded, failed, rows = 0, None, await self._rows()
-        for row, fields in rows:
+        """Ask about a part of what is due, one after the other, until what fails is not the parent's own."""
+        found, alike = await self._found(), 0
+        for due in found:
             await self._opened()
-            walk = Walk(self._stream, self._source, self._means, place=Place(), about=About(fields, {row: None}))
-            look = await walk.look()
+            look = await self._ask(due)
             if look.trouble is None:
-                succeeded += 1
+                alike = 0
                 self._succeeded += 1
-                self._failing.pop(row, None)
+                self._failing.pop(due.parent, None)
                 continue
-            failed = look
-            if look.denied:
-                break
-            await self._failed(row, fields, look)
-        return Worked(len(rows), succeeded, failed)
+            if look.denied and not look.perhaps_this:
+                return Worked(len(found), look)
+            alike += await self._failed(due, look)
+            if alike == EVERYBODYS:
+                return Worked(len(found), look)
+        return Worked(len(found), None)
 
-    async def _rows(self) -> list[tuple[bytes, Mapping[str, Any]]]:
-        now, found = self._source.clock.now(), list[tuple[bytes, Mapping[str, Any]]]()
+    async def _ask(self, due: _Due) -> Look:
+        """The rows go with the answer, but not one that is written meanwhile."""
+        under_way = self._stream.under_way
+        under_way[due.parent] = due.following
+        try:
+            about = About(due.fields, dict.fromkeys(due.rows))
+            return await Walk(self._stream, self._source, self._means, place=Place(), about=about).look()
+        finally:
+            del under_way[due.parent]
+
+    async def _found(self) -> list[_Due]:
+        """Those that are due; those that failed come last, so that they hold up no other."""
+        now, fresh, again = self._source.clock.now(), dict[bytes, _Due](), dict[bytes, _Due]()
         async for row, value in self._source.scan(self._stream.due):
-            failing = self._failing.get(row)
-            if failing is None or failing.due <= now:
-                found.append((row, msgspec.msgpack.decode(value)))
-                if len(found) >= _AT_ONCE:
-                    break
-        return found
+            parent, generation = self._stream.marked(row)
+            failing = self._failing.get(parent)
+            if failing is not None and failing.due > now:
+                continue
+            into = fresh if failing is None else again
+            known = into.get(parent)
+            if known is not None:
+                known.rows.append(row)
+                into[parent] = known._replace(following=max(known.following, generation + 1))
+            elif len(fresh) >= _AT_ONCE:
+                break
+            elif len(into) < _AT_ONCE:
+                into[parent] = _Due(parent, [row], generation + 1, msgspec.msgpack.decode(value))
+        return [*fresh.values(), *again.values()][:_AT_ONCE]
 
-    async def _failed(self, row: bytes, fields: Mapping[str, Any], look: Look) -> None:
-        known, trouble = self._failing.pop(row, None), look.trouble or ""
+    async def _failed(self, due: _Due, look: Look) -> bool:
+        """Whether nothing else succeeded since it failed first, so that it may not be its own trouble."""
+        known, trouble = self._failing.pop(due.parent, None), look.trouble or ""
         tries = 1 if known is None else known.tries + 1
         before = self._succeeded if known is None else known.before
         if tries >= TRIES and self._succeeded > before:
-            await self._set_aside(row, fields, trouble)
+            await self._set_aside(due, trouble)
         elif len(self._failing) < _MOST_FAILING:
-            due = look.ended + timedelta(seconds=FAILED[min(tries, len(FAILED)) - 1])
-            self._failing[row] = _Failing(tries, due, look.began if known is None else known.since, before, trouble)
+            at = look.ended + timedelta(seconds=FAILED[min(tries, len(FAILED)) - 1])
+            self._failing[due.parent] = _Failing(tries, at, look.began if known is None else known.since, before, trouble)
+        return self._succeeded == before
 
-    async def _set_aside(self, row: bytes, fields: Mapping[str, Any], trouble: str) -> None:
+    async def _set_aside(self, due: _Due, trouble: str) -> None:
         fault = Fault("parent_failed", f"{TRIES} tries to ask about this record of its parent failed; the last one: {trouble}")
-        name = f"{self._stream.name}:{row[len(self._stream.due) :].hex()}"
+        name = f"{self._stream.name}:{due.parent.hex()}"
         record = Record(
-            value=dict(fields),
+            value=dict(due.fields),
             received=self._source.clock.now(),
             fallback_id=name,
             id=name,
             stream=self._stream.name,
             fault=fault,
         )
-        await durable(self._source, [record], {row: None})
+        await durable(self._source, [record], dict.fromkeys(due.rows))

@@ -90,8 +90,8 @@ class Reader:
         while True:
             more = told()
             worked = await parents.work()
-            if worked.failed is not None and (worked.failed.denied or not worked.succeeded):
-                await self._rest(worked.failed)
+            if worked.stopped is not None:
+                await self._rest(worked.stopped, told)
             elif not worked.asked and self._said:
                 await more.wait()
             elif not worked.asked:
@@ -107,7 +107,8 @@ class Reader:
 
     # ---- between looks -------------------------------------------------------------------------------------------------
 
-    async def _rest(self, look: Look) -> None:
+    async def _rest(self, look: Look, told: Callable[[], anyio.Event] | None = None) -> None:
+        """Until the next look; of a child whose source may be well again by then also until there are more parents."""
         now = self._source.clock.now()
         if look.trouble is not None:
             self._failures += 1
@@ -119,7 +120,7 @@ class Reader:
             if state := self._pace.state():
                 await durable(self._source, [], state)
         self._moved()
-        await self._until_due()
+        await self._until_due(None if told is None or look.denied else told())
 
     def _well(self, following: Next) -> None:
         self._failures, self.trouble = 0, None

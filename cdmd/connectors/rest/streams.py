@@ -20,7 +20,11 @@ from cdmd.kit.filling import texts
 from cdmd.kit.templates import Template
 from cdmd.kit.urls import UrlTemplate
 
+DIGEST: Final = 16
+"""Bytes that name a parent's record in a row of ``Stream.due``."""
+
 _PLACE: Final = msgspec.msgpack.Decoder(Place)
+_GENERATION: Final = 4
 
 
 class Stream:
@@ -38,6 +42,7 @@ class Stream:
         self.intake = Intake(name, settings, self.positions)
         self.tries = errors.tries
         self.children: list[Child] = []
+        self.under_way: dict[bytes, int] = {}  # parents' records that are being asked about, with the generation that follows
         self._time = None if settings.event is None or settings.event.time is None else Template.parse(settings.event.time)
 
     @property
@@ -55,6 +60,16 @@ class Stream:
     def due(self) -> bytes:
         """Where the parents' records stand about which it still has to ask."""
         return b"rest/" + self.name.encode() + b"/due/"
+
+    def mark(self, digest: bytes) -> bytes:
+        """The row for a parent's record that is new: another one than those that an answer under way is going to remove."""
+        generation = self.under_way.get(digest)
+        return self.due + digest + (b"" if generation is None else generation.to_bytes(_GENERATION, "big"))
+
+    def marked(self, row: bytes) -> tuple[bytes, int]:
+        """Digest and generation of a row of ``due``."""
+        named = row[len(self.due) :]
+        return named[:DIGEST], int.from_bytes(named[DIGEST:], "big")
 
     @property
     def pace(self) -> bytes:

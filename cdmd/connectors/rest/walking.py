@@ -18,7 +18,7 @@ from cdmd.connectors.rest.looks import Look
 from cdmd.connectors.rest.paging import At, Circle, End, Step, Stuck
 from cdmd.connectors.rest.positions import Place, Value, less
 from cdmd.connectors.rest.records import Edge, Fresh
-from cdmd.connectors.rest.streams import Stream
+from cdmd.connectors.rest.streams import DIGEST, Stream
 from cdmd.contracts import Source
 from cdmd.errors import TemplateFault, ValueRefused
 from cdmd.kit.ratelimit_headers import http_date
@@ -56,13 +56,13 @@ class Walk:
 
     async def look(self) -> Look:
         """Walk to the end, or to what stops it. Never raises for what the other side does."""
-        began, trouble, denied, more = self._source.clock.now(), None, False, False
+        began, trouble, denied, perhaps_this, more = self._source.clock.now(), None, False, False, False
         try:
             more = await self._all()
         except Lost:
             trouble = "the source does not know the position, although all was asked for again"
         except Stopped as why:
-            trouble, denied = str(why), why.denied
+            trouble, denied, perhaps_this = str(why), why.denied, why.perhaps_this
         except (TemplateFault, ValueRefused) as fault:
             trouble = f"the request cannot be made: {fault}"
         return Look(
@@ -76,6 +76,7 @@ class Walk:
             trouble=trouble,
             warning=self._warning,
             denied=denied,
+            perhaps_this=perhaps_this,
             more=more,
         )
 
@@ -247,8 +248,8 @@ class Walk:
         for child in self._stream.children:
             fields = child.fields(value)
             if fields is not None:
-                row = msgspec.msgpack.encode(fields, order="sorted")
-                yield child.stream.due + blake2b(row, digest_size=16).digest(), row
+                value = msgspec.msgpack.encode(fields, order="sorted")
+                yield child.stream.mark(blake2b(value, digest_size=DIGEST).digest()), value
 
     def _note_times(self, fresh: Sequence[Fresh]) -> None:
         positions = self._stream.positions
