@@ -11,6 +11,7 @@ from cdmd.connectors.rest.settings import (
     Paging,
     RestSettings,
     SinceSettings,
+    SinglePage,
     StreamSettings,
 )
 from cdmd.errors import ConfigInvalid, TemplateFault
@@ -131,6 +132,8 @@ def _since(since: SinceSettings, stream: StreamSettings, page: Paging | None) ->
         yield "since.field: is missing: a template over a record that says what the next look asks for"
     if not asked and since.field is None and not since.etag:
         yield "since: says nothing; give `field` and `param`, or `etag = true`"
+    if stream.since is not None and since.etag and since.order != "desc" and not isinstance(page or SinglePage(), SinglePage):
+        yield 'since.etag: says only whether the first page changed; with pages give order = "desc", so that it has what is new'
     if since.window is not None:
         yield from _window(since, positions, stream)
     if since.lookback is not None and not positions.timed:

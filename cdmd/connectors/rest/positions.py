@@ -110,7 +110,8 @@ class Positions:
         except ValueError:
             if "%" not in self._format or not isinstance(value, str):
                 raise
-        return datetime.strptime(value, self._format).replace(tzinfo=UTC)
+        moment = datetime.strptime(value, self._format)  # noqa: DTZ007 - the form may have no zone; then it is UTC
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def _shown(self, micros: int) -> Any:
         match self._format:

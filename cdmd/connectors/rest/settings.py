@@ -122,7 +122,11 @@ class SinceSettings(_Table, frozen=True, kw_only=True):
         bool, Meta(description="false: the source answers what is after `since` only, so a moment earlier is asked for.")
     ] = True
     etag: Annotated[
-        bool, Meta(description="Ask only for what changed (If-None-Match, If-Modified-Since): 304 is an answer.")
+        bool,
+        Meta(
+            description="Ask only for what changed (If-None-Match, If-Modified-Since): 304 is an answer. "
+            'With pages only where `order = "desc"`.'
+        ),
     ] = False
 
 

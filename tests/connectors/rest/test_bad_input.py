@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
         (answer(404, {}), "there is nothing at /contacts (status 404)"),
         (answer(400, {}), "status 400"),
         (answer(401, {}), "refuses the credential (status 401)"),
-        (answer(403, {}), "refuses the credential (status 403)"),
+        (answer(403, {}), "refuses this to the credential (status 403)"),
         (AnswerTooLarge("the answer is larger than 10485760 bytes"), "larger than 10485760 bytes"),
     ],
 )
@@ -221,7 +221,7 @@ async def test_an_empty_list_that_is_written_as_null_is_empty() -> None:
 async def test_a_version_that_cannot_be_sent_back_is_not_asked_with(etag: bytes) -> None:
     api = Api()
     etags = CONTACTS.replace(
-        'since = { field = "{updated_at}", param = "updated_since", order = "asc" }', "since = { etag = true }"
+        'since = { field = "{updated_at}", param = "updated_since", order = "asc" }', 'since = { etag = true, order = "desc" }'
     )
     document = b'{"results": [{"id": 1, "updated_at": "2026-01-01T00:00:00Z"}], "paging": {"next": {"after": ""}}}'
     for value in (b'"good"', etag):
@@ -234,7 +234,7 @@ async def test_a_version_that_cannot_be_sent_back_is_not_asked_with(etag: bytes)
 async def test_a_version_that_an_earlier_daemon_kept_and_that_cannot_be_sent_is_not_asked_with() -> None:
     api = Api()
     etags = CONTACTS.replace(
-        'since = { field = "{updated_at}", param = "updated_since", order = "asc" }', "since = { etag = true }"
+        'since = { field = "{updated_at}", param = "updated_since", order = "asc" }', 'since = { etag = true, order = "desc" }'
     )
     api.prepare("/contacts", answer(200, {"results": [], "paging": {"next": {"after": ""}}}, etag='"good"'))
     driven = Driven(etags, api)

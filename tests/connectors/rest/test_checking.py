@@ -123,6 +123,20 @@ def test_every_mistake_is_told_with_its_key(text: str, expected: str) -> None:
     assert [one for one in found if one.startswith(expected)], found
 
 
+@pytest.mark.parametrize(
+    ("more", "page", "wrong"),
+    [("", "link", True), (', order = "asc"', "page", True), (', order = "desc"', "link", False), ("", "none", False)],
+)
+def test_a_condition_over_one_page_needs_all_that_is_new_on_it(more: str, page: str, *, wrong: bool) -> None:
+    """Seen to miss whatever came behind the first page, for good."""
+    text = (
+        'base_url = "https://api.example"\n[streams.contacts]\npath = "/contacts"\nrecords = "{results[*]}"\n'
+        f'since = {{ etag = true{more} }}\npage = {{ type = "{page}" }}\nevent = {{ id = "{{id}}" }}\n'
+    )
+    found = [one for one in mistakes(text) if "since.etag" in one]
+    assert bool(found) == wrong
+
+
 def test_a_stream_with_a_parent_has_no_position_and_no_circle_of_parents() -> None:
     text = changed("page = {", 'parent = { stream = "contacts", fields = { a = "{id}" } }\npage = {')
     assert mistakes(text) == [

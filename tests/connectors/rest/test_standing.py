@@ -19,7 +19,7 @@ event = { id = "{sku}", type = "item" }
 path = "/events"
 records = "{data[*]}"
 page = { type = "next_url", from = "{meta.next}" }
-since = { etag = true }
+since = { etag = true, order = "desc" }
 event = { id = "{id}", type = "event" }
 """
 
