@@ -25,7 +25,7 @@ from cdmd.contracts.directory import Audit, Directory, Person
 from cdmd.contracts.duties import DELIVER, PULL, Duties, Holder, Part
 from cdmd.contracts.errands import Errand, Errands
 from cdmd.contracts.extensions import Context, Extension, ExtensionFunction, Remap
-from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding, MergePage, SplitPage
+from cdmd.contracts.forgetting import BEGINNING, ActivityPage, Forgetting, Hidden, Holding, RevisedPage, SplitPage
 from cdmd.contracts.http import Budget, Http, HttpAnswer, HttpAnswerT, Turn
 from cdmd.contracts.journal import Answering, Append, Divided, Feeds, Journal, JournalReplica, JournalStatistics, Revise, Take
 from cdmd.contracts.lanes import Lanes, Node
@@ -93,7 +93,6 @@ __all__ = [
     "LookingConnector",
     "Member",
     "Membership",
-    "MergePage",
     "Naming",
     "Node",
     "NotifiedConnector",
@@ -108,6 +107,7 @@ __all__ = [
     "Remap",
     "RetryingConnector",
     "Revise",
+    "RevisedPage",
     "RunningTarget",
     "SamplingConnector",
     "Screen",

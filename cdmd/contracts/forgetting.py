@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from cdmd.models import Activity, Entry, Merge, ProfileKey, Seq
+from cdmd.models import Activity, Attempt, Delivery, Entry, Merge, ProfileKey, Seq
 
 Pair = tuple[str, str]
 BEGINNING: Final = Seq(-(2**62))
@@ -49,8 +49,8 @@ class SplitPage(NamedTuple):
     last: ProfileKey | None
 
 
-class MergePage(NamedTuple):
-    """How many of some consecutive merges are others now, and the place of the last one looked at (None: the end)."""
+class RevisedPage(NamedTuple):
+    """How many of some consecutive rows are others now or gone, and the place of the last one looked at (None: the end)."""
 
     changed: int
     last: int | None
@@ -71,6 +71,14 @@ class Forgetting(Protocol):
 
     async def forget_deliveries(self) -> int:
         """Drop what waits for targets, and what was attempted, about profiles that are hidden; how many rows went."""
+        ...
+
+    async def drop_deliveries(self, theirs: Callable[[Delivery], bool], *, after: int, limit: int) -> RevisedPage:
+        """Drop those of ``limit`` that wait behind the place ``after`` which are ``theirs``."""
+        ...
+
+    async def blank_attempts(self, theirs: Callable[[Attempt], bool], *, after: int, limit: int) -> RevisedPage:
+        """Of those of ``limit`` attempts behind the place ``after`` which are ``theirs`` only figures stay."""
         ...
 
     async def activities(self, holding: Holding, *, after: Seq, limit: int) -> ActivityPage:
@@ -97,7 +105,7 @@ class Forgetting(Protocol):
         """Look through ``limit`` profiles behind ``after`` for those that are kept apart from somebody."""
         ...
 
-    async def revise_merges(self, revise: Callable[[Merge], Merge], *, after: int, limit: int) -> MergePage:
+    async def revise_merges(self, revise: Callable[[Merge], Merge], *, after: int, limit: int) -> RevisedPage:
         """Exchange ``limit`` merges behind the place ``after`` for what ``revise`` leaves of them: the same where it is all."""
         ...
 

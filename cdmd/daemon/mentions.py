@@ -15,10 +15,11 @@ import anyio.to_thread
 from cdmd.batches.parting import Unsaying, unnamed
 from cdmd.contracts import BEGINNING, ActivityPage, Clock, Forgetting, Store
 from cdmd.identity.keeping_apart import Splits
-from cdmd.models import Activity, Merge, ProfileKey, Seq
+from cdmd.models import Activity, Attempt, Delivery, Merge, ProfileKey, Seq
 from cdmd.privacy.erasure import Forgotten
 
 _PAGE: Final = 2_000
+_TOLD: Final = 200
 _REST: Final = 1.0
 _LEAST_REST: Final = 0.002
 """Half of the time at most: senders must not notice (tests/bench/erasure.py)."""
@@ -28,7 +29,7 @@ class Mentions(NamedTuple):
     """Of some consecutive activities: those of people whom nobody finds any more, others that name the person, and the last."""
 
     orphans: Sequence[Activity]
-    named: Sequence[Seq]
+    named: Sequence[Activity]
     last: Seq
 
 
@@ -106,11 +107,32 @@ async def merges(store: Store, revise: Callable[[Merge], Merge], clock: Clock) -
         await rest(clock, began)
 
 
+async def untell(store: Store, forgotten: Forgotten, keys: AbstractSet[ProfileKey], clock: Clock) -> int:
+    """Drop what is told of other people's activities that named the person, or of the profiles ``keys`` and names them.
+
+    Returns how many deliveries and attempts that were. Raises ``NotDurable`` and ``Damaged``.
+    """
+
+    def theirs(one: Delivery | Attempt) -> bool:
+        said = (one.body or b"") + (one.answer or b"") if isinstance(one, Attempt) else one.body
+        return one.seq in forgotten.others or (one.profile in keys and forgotten.in_row(b"", said))
+
+    count = 0
+    for forget in (store.forgetting.drop_deliveries, store.forgetting.blank_attempts):
+        after: int | None = 0
+        while after is not None:
+            began = clock.monotonic()
+            changed, after = await forget(theirs, after=after, limit=_TOLD)
+            count += changed
+            await rest(clock, began)
+    return count
+
+
 async def rest(clock: Clock, began: float) -> None:
     """Let others have their turn for as long as it took since ``began`` (``clock.monotonic``)."""
     await clock.sleep(max(_LEAST_REST, (clock.monotonic() - began) * _REST))
 
 
-def _named(page: ActivityPage, forgotten: Forgotten) -> list[Seq]:
+def _named(page: ActivityPage, forgotten: Forgotten) -> list[Activity]:
     held = (one for one in page.held if one.seq not in forgotten.seqs)
-    return [one.seq for one in held if forgotten.left_of_activity(one) is not one]
+    return [one for one in held if forgotten.left_of_activity(one) is not one]

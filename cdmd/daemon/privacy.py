@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from cdmd.batches.unnaming import Unnaming
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock
 from cdmd.control import exporting
@@ -22,12 +23,14 @@ from cdmd.daemon.suppressing import OWNER, PURPOSE, SuppressionList
 from cdmd.deliveries.subscribing import Subscriptions
 from cdmd.deliveries.telling import Telling
 from cdmd.identity.identifiers import Kinds
-from cdmd.models import Entry, Micros, to_micros
+from cdmd.models import Entry, Micros, ProfileKey, to_micros
 from cdmd.pipeline import Pipeline
 from cdmd.privacy.erasure import Erasure
 from cdmd.privacy.retention import Retention
 from cdmd.privacy.screening import Pair
 from cdmd.privacy.suppressions import Suppressions
+from cdmd.privacy.traces import Traces
+from cdmd.profiles.audiences import Audiences
 from cdmd.store.opening import Opened
 
 
@@ -37,6 +40,7 @@ class Whole(Protocol):
     kinds: Kinds
     clock: Clock
     config: Config
+    audiences: Audiences
 
     @property
     def connectors(self) -> LiveConnectors:
@@ -62,7 +66,7 @@ class Privacy:
 
     def __init__(self, opened: Opened, whole: Whole) -> None:
         journal, store, clock = opened.journal, opened.store, whole.clock
-        self._whole, self._store = whole, store
+        self._whole, self._store, self._journal_id = whole, store, journal.id
         self._requests: Requests | None = None
         self.away: Elsewhere | None = None
         """Who asks other nodes, where several divide what fetches."""
@@ -87,6 +91,7 @@ class Privacy:
             holders=self._holders,
             applied=self._applied,
             told=self._told,
+            unnaming=self._unnaming,
             folder=whole.config.state_dir,
             clock=clock,
         )
@@ -126,6 +131,11 @@ class Privacy:
             clock=self._whole.clock,
         )
         return self._requests
+
+    def _unnaming(self, keys: Sequence[ProfileKey], traces: Traces) -> Unnaming:
+        whole = self._whole
+        now, wanted = to_micros(whole.clock.now()), whole.subscriptions()
+        return Unnaming(keys, traces, whole.audiences, journal_id=self._journal_id, now=now, subscriptions=wanted)
 
     async def _told(self, erased: Sequence[Erasure]) -> Sequence[str]:
         """Tell the targets that want to know; their names. They are told the ids of profiles, and nothing else."""

@@ -16,9 +16,10 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
+from cdmd.batches.unnaming import Unnaming
 from cdmd.contracts import Clock, ErasingConnector, Feeds, Journal, Source, Store
 from cdmd.daemon.erasing import Erasures
-from cdmd.daemon.mentions import mentions, rest, unname
+from cdmd.daemon.mentions import mentions, merges, rest, unname, untell
 from cdmd.daemon.requesting import EXPORTS, forget_exports
 from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import CdmdError, Damaged, NotDurable
@@ -26,8 +27,9 @@ from cdmd.identity.identifiers import Kinds
 from cdmd.kit.detached import within
 from cdmd.kit.frames import sentence
 from cdmd.kit.measures import several
-from cdmd.models import Entry, Seq, to_micros
+from cdmd.models import Entry, ProfileKey, Seq, to_micros
 from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
+from cdmd.privacy.traces import Traces
 
 _PAGE: Final = 2_000
 _LETTERS: Final = 200
@@ -52,7 +54,8 @@ class Removing:
 
     ``tried`` is set whenever it has done what it could.
 
-    ``applied(seconds)`` waits until all that is journaled is applied, at most so long; ``told`` tells targets and names them.
+    ``applied(seconds)`` waits until all that is journaled is applied, at most so long; ``told`` tells targets and names them;
+    ``unnaming`` decides about profiles by what is configured then.
     """
 
     def __init__(  # noqa: PLR0913 - what it reaches into, each by its name
@@ -66,12 +69,13 @@ class Removing:
         holders: Callable[[], Iterable[Holder]],
         applied: Callable[[float], Awaitable[bool]],
         told: Callable[[Sequence[Erasure]], Awaitable[Sequence[str]]],
+        unnaming: Callable[[Sequence[ProfileKey], Traces], Unnaming],
         folder: Path,
         clock: Clock,
     ) -> None:
         self._erasures, self._journal, self._store, self._feeds = erasures, journal, store, feeds
         self._kinds, self._holders, self._applied, self._told = kinds, holders, applied, told
-        self._folder, self._clock = folder, clock
+        self._unnaming, self._folder, self._clock = unnaming, folder, clock
         self.progress: str | None = None
         self.problem: str | None = None
         self.tried = anyio.Event()
@@ -105,16 +109,17 @@ class Removing:
         while not await self._applied(_DRAIN):
             pass
         forgotten, counts = Forgotten([pair for one in asked for pair in one.pairs], self._kinds()), Counter[str]()
-        held = await self._learn(forgotten, asked)
+        await self._learn(forgotten, asked)
         counts["journal entries"] = await self._revise_journal(forgotten, asked)
         left = await self._connectors(forgotten, counts, asked)
         counts["dead letters and parked events"] = await self._waiting(forgotten, asked)
         counts["others kept apart from them"] = await self._parted(asked)
+        await self._unname(forgotten, counts, asked)
         self._say(asked, "activities")
         # Theirs go last: they say how the identifiers of the others were spelt.
-        counts["activities of others that named them"] = await self._in_slices(held, forgotten)
+        counts["activities of others that named them"] = await self._in_slices(list(forgotten.others), forgotten)
         counts["activities"] = await self._in_slices(list(forgotten.seqs), forgotten)
-        counts["deliveries and attempts"] = await self._store.forgetting.forget_deliveries()
+        counts["deliveries and attempts"] += await self._store.forgetting.forget_deliveries()
         targets = await self._told(asked)
         # The figures are those of the pass.
         counts["people in the same pass"] = len(asked) if len(asked) > 1 else 0
@@ -129,15 +134,13 @@ class Removing:
 
     # ---- place by place ------------------------------------------------------------------------------------------------
 
-    async def _learn(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> list[Seq]:
-        """Their own activities are noted; returned are others that may hold one of their identifiers."""
-        held = list[Seq]()
+    async def _learn(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> None:
+        """Their own activities are noted, and others that name them."""
         async with aclosing(mentions(self._store.forgetting, forgotten, self._clock)) as pages:
             async for page in pages:
                 forgotten.learn(page.orphans)
-                held += page.named
+                forgotten.meet(page.named)
                 self._say(asked, f"looks through the activities, up to {page.last}")
-        return held
 
     async def _revise_journal(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> int:
         count, after = 0, Seq(0)
@@ -183,6 +186,24 @@ class Removing:
         pairs = (pair for one in asked for mine in one.pairs for pair in (mine, *kinds.digests(mine)))
         self._say(asked, "what splits and merges say")
         return await unname(self._store, frozenset(map(kinds.splits.digest, pairs)), kinds.splits, self._clock)
+
+    async def _unname(self, forgotten: Forgotten, counts: Counter[str], asked: Sequence[Erasure]) -> None:
+        """What the profiles of others, their merges and what is told of them have from activities that named them."""
+        if not forgotten.others:
+            return
+        self._say(asked, "what they said beside others")
+        traces, keys = Traces(forgotten.others, forgotten.says), set[ProfileKey]()
+        waiting = {key for key in forgotten.others.values() if key is not None}
+        while some := sorted(waiting)[:_LETTERS]:
+            began = self._clock.monotonic()
+            unnaming = self._unnaming(some, traces)
+            await self._store.apply(unnaming.wanted, unnaming)
+            counts["profiles of others that named them"] += unnaming.changed
+            keys.update(some)
+            waiting = (waiting | unnaming.winners) - keys
+            await rest(self._clock, began)
+        await merges(self._store, traces.left_of_merge, self._clock)
+        counts["deliveries and attempts"] += await untell(self._store, forgotten, keys, self._clock)
 
     async def _waiting(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> int:
         self._say(asked, "dead letters and parked events")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from cdmd.contracts import Holding, Naming
-from cdmd.models import Activity, Entry, Journaled, Seq, tombstone
-from cdmd.privacy.screening import Pair, left_of, left_of_event
-from cdmd.privacy.texts import SHORTEST
+from cdmd.models import Activity, Entry, Event, Journaled, ProfileKey, Seq, tombstone
+from cdmd.privacy.screening import Pair, left_of, left_of_event, saying
+from cdmd.privacy.texts import SHORTEST, Says
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +56,14 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True):
 class Forgotten:
     """Those who are to be forgotten together, and what is left of each thing without them.
 
-    ``seqs`` are the entries that became their activities, ``spellings`` how their identifiers were written in these.
+    ``seqs`` are the entries that became their activities, ``others`` those of other people that name them, with whose they are;
+    ``spellings`` how their identifiers were written in both.
     """
 
     def __init__(self, pairs: Iterable[Pair], naming: Naming) -> None:
         self._pairs, self._naming = frozenset(pairs), naming
         self.seqs: set[Seq] = set()
+        self.others: dict[Seq, ProfileKey | None] = {}
         self.spellings = {value for _, value in self._pairs}
 
     @property
@@ -75,8 +77,23 @@ class Forgotten:
         """Take note of their own activities."""
         for one in activities:
             self.seqs.add(one.seq)
-            said = one.event.identifiers.items()
-            self.spellings |= {value for kind, value in said if self._naming.normalise(kind, value) in self._pairs}
+            self._spell(one.event)
+
+    def meet(self, activities: Iterable[Activity]) -> None:
+        """Take note of activities of others that name them."""
+        for one in activities:
+            self.others[one.seq] = one.profile
+            self._spell(one.event)
+
+    def _spell(self, event: Event) -> None:
+        said = event.identifiers.items()
+        self.spellings |= {value for kind, value in said if self._naming.normalise(kind, value) in self._pairs}
+
+    @property
+    def says(self) -> Says:
+        """What tells whether a text that came with one of the ``others`` names them."""
+        kinds = {kind for kind, _ in self._pairs}
+        return saying(self.unwanted, self._naming, kinds=kinds, spellings=self.spellings)
 
     def unwanted(self, pair: Pair) -> bool:
         """Whether the identifier is theirs."""

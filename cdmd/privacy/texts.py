@@ -1,12 +1,16 @@
-"""The texts in a record that could not be mapped: where nobody knows which field names a person, any of them may."""
+"""The texts in a value, however deep: where nobody knows which field names a person, any of them may. Pure."""
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 SHORTEST: Final = 5
 """Texts of fewer characters say nothing about who somebody is where any field might hold them."""
+
+Says: TypeAlias = Callable[[str], bool]
+_DEEPEST: Final = 100
+"""What lies deeper goes or stays as a whole."""
 
 
 def texts_of(raw: bytes) -> set[str]:
@@ -16,6 +20,27 @@ def texts_of(raw: bytes) -> set[str]:
     except (msgspec.DecodeError, RecursionError):
         return set()
     return {text for text in _texts(record) if len(text.strip()) >= SHORTEST}
+
+
+def without(value: Any, says: Says) -> Any:
+    """The value without each text, number and field's name in it that ``says`` who somebody is; UNSET where it is one itself.
+
+    The very value where there is none.
+    """
+    return _without(value, says, _DEEPEST) if any(map(says, _texts(value))) else value
+
+
+def _without(value: Any, says: Says, depth: int) -> Any:
+    match value:
+        case dict() | list() if not depth:
+            return msgspec.UNSET if any(map(says, _texts(value))) else value
+        case dict() as fields:
+            left = {name: _without(one, says, depth - 1) for name, one in fields.items() if not says(name)}
+            return {name: one for name, one in left.items() if one is not msgspec.UNSET}
+        case list() as items:
+            return [one for each in items if (one := _without(each, says, depth - 1)) is not msgspec.UNSET]
+        case _:
+            return msgspec.UNSET if any(map(says, _texts(value))) else value
 
 
 def _texts(record: Any) -> Iterator[str]:

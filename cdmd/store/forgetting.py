@@ -14,11 +14,13 @@ import anyio.to_thread
 import msgspec
 from typing_extensions import override
 
-from cdmd.contracts import ActivityPage, Clock, Forgetting, Hidden, Holding, MergePage, SplitPage
+from cdmd.contracts import ActivityPage, Clock, Forgetting, Hidden, Holding, RevisedPage, SplitPage
 from cdmd.models import (
     Activity,
+    Attempt,
     Count,
     DeadLetter,
+    Delivery,
     Digest,
     Entry,
     Merge,
@@ -32,7 +34,7 @@ from cdmd.models import (
 from cdmd.store import letters
 from cdmd.store.batches import Pair, add_counts, add_totals, drop_parked, look_up
 from cdmd.store.chains import cut_out
-from cdmd.store.outgoing import erase_outgoing, of_the_hidden
+from cdmd.store.outgoing import blank_attempts, erase_deliveries, erase_outgoing, of_the_hidden
 from cdmd.store.rows import (
     activity_row,
     letter_row,
@@ -40,10 +42,12 @@ from cdmd.store.rows import (
     parked_row,
     parted_by,
     read_activity,
+    read_attempt,
     read_letter,
     read_merge,
     read_parked,
     read_profile,
+    read_queued,
 )
 from cdmd.store.tables import Reading, Row, Tables, Write
 
@@ -63,6 +67,18 @@ class StoredForgetting(Forgetting):
     @override
     async def forget_deliveries(self) -> int:
         return await self._write(_forget_deliveries)
+
+    @override
+    async def drop_deliveries(self, theirs: Callable[[Delivery], bool], *, after: int, limit: int) -> RevisedPage:
+        rows = await self._reading.rows("outbox.outbox_after", (after, limit))
+        places = await anyio.to_thread.run_sync(_places, rows, lambda row: theirs(read_queued(row).delivery))
+        return RevisedPage(await self._write(partial(erase_deliveries, places)) if places else 0, rows[-1][0] if rows else None)
+
+    @override
+    async def blank_attempts(self, theirs: Callable[[Attempt], bool], *, after: int, limit: int) -> RevisedPage:
+        rows = await self._reading.rows("outbox.attempts_after", (after, limit))
+        places = await anyio.to_thread.run_sync(_places, rows, lambda row: theirs(read_attempt(row[1:])))
+        return RevisedPage(await self._write(partial(blank_attempts, places)) if places else 0, rows[-1][0] if rows else None)
 
     @override
     async def activities(self, holding: Holding, *, after: Seq, limit: int) -> ActivityPage:
@@ -94,11 +110,11 @@ class StoredForgetting(Forgetting):
         return SplitPage(said, ProfileKey(rows[-1][0]) if rows else None)
 
     @override
-    async def revise_merges(self, revise: Callable[[Merge], Merge], *, after: int, limit: int) -> MergePage:
+    async def revise_merges(self, revise: Callable[[Merge], Merge], *, after: int, limit: int) -> RevisedPage:
         rows = await self._reading.rows("merges_after", (after, limit))
-        places = await anyio.to_thread.run_sync(_others_after, rows, revise)
+        places = await anyio.to_thread.run_sync(_places, rows, lambda row: revise(one := read_merge(row[1:])) is not one)
         changed = await self._write(partial(_revise_merges, places, revise)) if places else 0
-        return MergePage(changed, rows[-1][0] if rows else None)
+        return RevisedPage(changed, rows[-1][0] if rows else None)
 
     @override
     async def identifiers(self, *, after: tuple[int, str], limit: int) -> list[tuple[tuple[int, str], Pair]]:
@@ -124,9 +140,9 @@ def _parted(rows: Sequence[Row]) -> dict[ProfileKey, list[tuple[int, int]]]:
     return {ProfileKey(row[0]): apart for row in rows if (apart := parted_by(row))}
 
 
-def _others_after(rows: Sequence[Row], revise: Callable[[Merge], Merge]) -> list[int]:
-    """The places of those that ``revise`` makes others."""
-    return [place for place, *row in rows if revise(one := read_merge(row)) is not one]
+def _places(rows: Sequence[Row], chosen: Callable[[Row], bool]) -> list[int]:
+    """Where those are that are ``chosen``: the first of each row."""
+    return [row[0] for row in rows if chosen(row)]
 
 
 def _revise_merges(places: Sequence[int], revise: Callable[[Merge], Merge], tables: Tables) -> int:

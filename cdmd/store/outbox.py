@@ -25,7 +25,7 @@ from cdmd.models import (
 )
 from cdmd.store import outgoing
 from cdmd.store.looking import winner
-from cdmd.store.rows import read_activity, read_queued
+from cdmd.store.rows import read_activity, read_attempt, read_queued
 from cdmd.store.tables import Reading, Tables, Write
 
 T = TypeVar("T")
@@ -33,9 +33,6 @@ Held: TypeAlias = Callable[[Tables, Collection[str]], Collection[str]]
 SENT_ELSEWHERE: Final = "another node sends to this target by now"
 _MOST_BYTES: Final = 4 * 2**20
 _NOTE: Final = msgspec.json.Decoder(TargetNote)
-_ATTEMPT: Final = (
-    *("at", "target", "id", "type", "attempt", "outcome", "profile", "seq", "seconds", "status", "reason", "body", "answer"),
-)
 _TOTALS: Final = (
     *("name", "waiting", "bytes", "failed", "delivered", "never", "attempts", "dropped", "full_since", "untold", "fault"),
 )
@@ -124,7 +121,7 @@ class StoredOutbox(Outbox):
         else:
             first, last = which.ids
             rows = await self._reading.rows("outbox.attempts_between", {**said, "first": first, "last": last})
-        return [Attempt(**dict(zip(_ATTEMPT, row, strict=True))) for row in rows]
+        return [read_attempt(row) for row in rows]
 
     @override
     async def applied(self, after: Seq, *, limit: int) -> list[tuple[Activity, ProfileState | None]]:

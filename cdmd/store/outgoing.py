@@ -11,7 +11,7 @@ import msgspec
 
 from cdmd.models import Attempt, Bound, Delivery, Micros, Outgoing, ProfileKey, Settled
 from cdmd.store.rows import delivery_row
-from cdmd.store.tables import Tables
+from cdmd.store.tables import Row, Tables
 
 _SLICE: Final = 1_000
 _UNBOUNDED: Final = Bound(2**62, 2**62)
@@ -189,7 +189,23 @@ def forget(tables: Tables, target: str) -> int:
 def erase_outgoing(tables: Tables, profiles: Collection[ProfileKey]) -> int:
     """Within a transaction: remove what waits about these profiles, and what their attempts held; returns how many rows."""
     keys = sorted(profiles)
-    rows = tables.rows_in("outbox.outbox_about", keys)
+    gone = _erase(tables, tables.rows_in("outbox.outbox_about", keys))
+    return gone + tables.run_in("outbox.blank_attempts", keys)
+
+
+def erase_deliveries(places: Sequence[int], tables: Tables) -> int:
+    """What waits at these places goes; returns how many there were."""
+    with tables.transaction():
+        return _erase(tables, tables.rows_in("outbox.outbox_at", places))
+
+
+def blank_attempts(places: Sequence[int], tables: Tables) -> int:
+    """Of the attempts at these places only figures stay; returns how many there were."""
+    with tables.transaction():
+        return tables.run_in("outbox.blank_attempts_at", places)
+
+
+def _erase(tables: Tables, rows: Sequence[Row]) -> int:
     figures: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     lanes: set[tuple[int, int]] = set()
     for n, target, lane, failed, size in rows:
@@ -203,8 +219,7 @@ def erase_outgoing(tables: Tables, profiles: Collection[ProfileKey]) -> int:
         tables.run("outbox.target_erased", (one["waiting"], one["bytes"], one["failed"], target))
     for target, lane in sorted(lanes):
         tables.run("outbox.next_in_lane", {"now": 0, "target": target, "lane": lane})
-    gone = tables.run_in("outbox.blank_attempts", keys)
-    return len(rows) + gone
+    return len(rows)
 
 
 def of_the_hidden(tables: Tables) -> list[ProfileKey]:

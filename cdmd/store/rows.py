@@ -14,6 +14,7 @@ from cdmd.errors import Damaged
 from cdmd.kit.spans import SpanContext
 from cdmd.models import (
     Activity,
+    Attempt,
     DeadLetter,
     Delivery,
     Entry,
@@ -109,6 +110,9 @@ class _Delivery(msgspec.Struct, array_like=True):
     span: SpanContext | None = None
 
 
+_ATTEMPT: Final = (
+    *("at", "target", "id", "type", "attempt", "outcome", "profile", "seq", "seconds", "status", "reason", "body", "answer"),
+)
 _HEAD: Final = msgspec.msgpack.Decoder(_Head)
 _IDENTIFIED: Final = msgspec.msgpack.Decoder(_Identified)
 _PARTED: Final = msgspec.msgpack.Decoder(_Parted)
@@ -294,6 +298,11 @@ def read_queued(row: Sequence[Any]) -> Queued:
         span=body.span,
     )
     return Queued(delivery=delivery, due=due, failed=failed, reason=reason)
+
+
+def read_attempt(row: Sequence[Any]) -> Attempt:
+    """The attempt in (at, target, id, type, attempt, outcome, profile, seq, seconds, status, reason, body, answer)."""
+    return Attempt(**dict(zip(_ATTEMPT, row, strict=True)))
 
 
 def faults_of(rows: Iterable[Sequence[Any]], read: Callable[[Sequence[Any]], object]) -> list[str]:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 import pytest
 
 from cdmd.config.schema import IdentifierSettings, IdentitySettings
@@ -51,6 +52,28 @@ def test_a_weaker_identifier_is_taken_out_wherever_the_event_says_it() -> None:
     assert kept.event.identifiers == {"customer_no": "4711"}
     assert kept.event.traits == {"name": "Joe"}
     assert kept.event.data == {"n": 1}
+
+
+def test_it_is_taken_out_however_deep_the_event_says_it_and_in_whatever_text() -> None:
+    deep: Any = "joe@example.com"
+    for _ in range(500):
+        deep = [deep]
+    said = {
+        "who": {"mail": "Joe@Example.com", "n": None, "no": 471100},
+        "all": ["joe@example.com", True, 2],
+        "to": "ask joe@example.com",
+    }
+    one = msgspec.structs.replace(
+        event(customer_no="4711", email="joe@example.com"), data={**said, "joe@example.com": 1, "deep": deep}
+    )
+    kept = listed(JOE, ("customer_no", "471100")).screened(Entry(one))
+    assert kept is not None
+    assert {**kept.event.data, "deep": None} == {"who": {"n": None}, "all": [True, 2], "deep": None}
+    assert "joe" not in str(kept.event.data)
+    other = {"n": 4711, "deep": {"to": ["ann@example.com"]}}
+    kept = listed(JOE).screened(Entry(msgspec.structs.replace(one, data=other)))
+    assert kept is not None
+    assert kept.event.data == other
 
 
 def test_a_digest_and_what_it_is_of_are_the_same_person() -> None:

@@ -230,3 +230,26 @@ class ForgettingContract:
             assert (late.outcome, late.id, late.profile, late.seq, late.body, late.answer) == ("delivered", "", *[None] * 4)
             await store.outbox.put(sending(delivery(1)), now=Micros(NOW))
             assert await store.forgetting.forget_deliveries() == 1, "one that was told again meanwhile"
+
+    async def test_what_waits_and_what_was_attempted_goes_by_what_it_says(self, reopen: Reopen) -> None:
+        async with reopen() as store:
+            await give(store, applied(1, 2, 3))
+            some = [delivery(1, lane=7), delivery(2, lane=7), delivery(3, target="mail"), delivery(1, target="mail")]
+            for place, one in enumerate(some):
+                await store.outbox.put(sending(msgspec.structs.replace(one, id=f"{one.id}{place}")), now=Micros(NOW))
+            first, second = await store.outbox.ready("mail", Micros(NOW), limit=9)
+            for one in (first, second):
+                await store.outbox.settle([ended(one, "never", failed=True)])
+            count, after = 0, 0
+            for changed in (1, 1, 0):
+                page = await store.forgetting.drop_deliveries(lambda one: one.seq == 1, after=after, limit=2)
+                count, after = count + page.changed, page.last or 0
+                assert (page.changed, page.last is None) == (changed, not changed)
+            assert await ready(store) == [2], "the next of its lane is due"
+            assert [(one.waiting, one.failed) for one in await store.outbox.totals()] == [(1, 0), (0, 1)]
+            page = await store.forgetting.blank_attempts(lambda one: one.profile == 1, after=0, limit=9)
+            assert (page.changed, page.last is None) == (1, False)
+            assert (await store.forgetting.blank_attempts(lambda one: True, after=page.last or 0, limit=9)).last is None
+            gone, stays = await store.outbox.attempts(AttemptFilter())
+            assert (gone.id, gone.profile, gone.seq, gone.outcome, stays.seq) == ("", None, None, "never", 3)
+            assert await store.verify() == []

@@ -167,12 +167,26 @@ FROM targets AS t WHERE t.waiting <> really;
 -- name: outbox_about
 SELECT n, target, lane, failed, length(body) FROM outbox WHERE profile IN ({});
 
+-- name: outbox_at
+SELECT n, target, lane, failed, length(body) FROM outbox WHERE n IN ({});
+
+-- name: outbox_after
+SELECT o.n, o.attempts, t.name, o.lane, o.due, o.failed, o.reason, o.id, o.profile, o.sum, o.body
+FROM outbox AS o CROSS JOIN targets AS t ON t.id = o.target WHERE o.n > ? ORDER BY o.n LIMIT ?;
+
 -- name: target_erased
 UPDATE targets SET waiting = waiting - ?, bytes = bytes - ?, failed = failed - ? WHERE id = ?;
 
 -- name: blank_attempts
 -- The figures stay; whom they were about does not.
 UPDATE attempts SET id = '', profile = NULL, seq = NULL, body = NULL, answer = NULL WHERE profile IN ({});
+
+-- name: blank_attempts_at
+UPDATE attempts SET id = '', profile = NULL, seq = NULL, body = NULL, answer = NULL WHERE n IN ({});
+
+-- name: attempts_after
+SELECT a.n, a.at, t.name, a.id, a.type, a.attempt, a.outcome, a.profile, a.seq, a.seconds, a.status, a.reason, a.body, a.answer
+FROM attempts AS a CROSS JOIN targets AS t ON t.id = a.target WHERE a.n > ? ORDER BY a.n LIMIT ?;
 
 -- name: activities_after
 SELECT seq, profile, time, sum, body FROM activities WHERE seq > ? ORDER BY seq LIMIT ?;

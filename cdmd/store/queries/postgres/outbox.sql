@@ -180,12 +180,26 @@ WHERE t.waiting <> o.really;
 -- name: outbox_about
 SELECT n, target, lane, failed, octet_length(body) FROM outbox WHERE profile = ANY(%b::bigint[]);
 
+-- name: outbox_at
+SELECT n, target, lane, failed, octet_length(body) FROM outbox WHERE n = ANY(%b::bigint[]);
+
+-- name: outbox_after
+SELECT o.n, o.attempts, t.name, o.lane, o.due, o.failed, o.reason, o.id, o.profile, o.sum, o.body
+FROM outbox AS o JOIN targets AS t ON t.id = o.target WHERE o.n > %s ORDER BY o.n LIMIT %s;
+
 -- name: target_erased
 UPDATE targets SET waiting = waiting - %s, bytes = bytes - %s, failed = failed - %s WHERE id = %s;
 
 -- name: blank_attempts
 -- The figures stay; whom they were about does not.
 UPDATE attempts SET id = '', profile = NULL, seq = NULL, body = NULL, answer = NULL WHERE profile = ANY(%b::bigint[]);
+
+-- name: blank_attempts_at
+UPDATE attempts SET id = '', profile = NULL, seq = NULL, body = NULL, answer = NULL WHERE n = ANY(%b::bigint[]);
+
+-- name: attempts_after
+SELECT a.n, a.at, t.name, a.id, a.type, a.attempt, a.outcome, a.profile, a.seq, a.seconds, a.status, a.reason, a.body, a.answer
+FROM attempts AS a JOIN targets AS t ON t.id = a.target WHERE a.n > %s ORDER BY a.n LIMIT %s;
 
 -- name: activities_after
 SELECT seq, profile, time, sum, body FROM activities WHERE seq > %s ORDER BY seq LIMIT %s;
