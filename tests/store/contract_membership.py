@@ -11,6 +11,7 @@ from cdmd.models import (
     Notice,
     ProfileKey,
     ProfileState,
+    Regrouped,
     Seq,
     Wanted,
 )
@@ -46,6 +47,12 @@ def chained(*seqs: int, key: int | None) -> Changes:
 
 def owning(people: Mapping[ProfileKey, ProfileState]) -> dict[tuple[str, str], ProfileKey]:
     return {(one.kind, one.value): key for key, state in people.items() for one in state.identifiers}
+
+
+def merged(seq: int, *, loser: int) -> Merge:
+    """Into the profile 1."""
+    key, winner = ProfileKey(loser), ProfileKey(1)
+    return Merge(seq=Seq(seq), time=Micros(NOW), winner=winner, loser=key, identifiers=[], rule="merged", before=profile(loser))
 
 
 class MembershipContract:
@@ -172,18 +179,46 @@ class MembershipContract:
             await give(store, chained(1, key=1))
             await give(store, chained(2, key=2))
             states = {ProfileKey(1): profile(1, members=[2]), ProfileKey(2): ProfileState("public-2", 0, 0, merged_into=1)}
-            joined = Merge(
-                seq=Seq(3),
-                time=Micros(NOW),
-                winner=ProfileKey(1),
-                loser=ProfileKey(2),
-                identifiers=[],
-                rule="merged",
-                before=profile(2),
-            )
+            joined = merged(3, loser=2)
             third: list[Activity] = [activity(3, 1)]
             await give(store, Changes(profiles=states, merges=[joined], activities=third), Wanted([], [], profiles=keys(1, 2)))
             assert await store.membership.merges(keys(1, 9)) == [joined]
             assert await store.membership.merges(keys(2)) == []
             heads = await store.membership.newest(keys(1, 2))
             assert heads == {1: 3, 2: 2}
+
+    async def test_profiles_made_anew_have_the_activities_that_are_there_and_the_merges_that_are_not_undone(
+        self, reopen: Reopen
+    ) -> None:
+        one, two, three = keys(1, 2, 3)
+        wanted = Wanted([], [], profiles=[one, two, three], alone=True)
+        shells = {key: ProfileState(f"public-{key}", NOW, NOW, merged_into=1) for key in (two, three)}
+        async with reopen() as store:
+            await give(store, applied(1, 2, 3))
+            whole = profile(1, members=[2, 3])
+            whole.identifiers += profile(2).identifiers + profile(3).identifiers
+            joined = Changes(profiles={one: whole, **shells}, merges=[merged(4, loser=2), merged(5, loser=3)])
+            joined.owners = owning({one: whole})
+            joined.activities = [activity(seq, 1) for seq in (4, 5, 6)]
+            await give(store, joined, wanted)
+            await store.forgetting.drop_activities([Seq(4)])
+            parted = Changes(profiles={one: profile(1, members=[3]), two: profile(2)}, owners=owning({two: profile(2)}))
+            parted.regrouped = Regrouped(
+                chains={one: [Seq(1), Seq(6)], two: [Seq(2), Seq(4), Seq(5)], three: [Seq(3)]},
+                rules={Seq(5): "matched anew"},
+                disowned=[("email", "user3@example.com")],
+                parted=[(one, two)],
+            )
+            await give(store, parted, wanted)
+        async with reopen() as store:
+            heads = await store.membership.newest([one, two, three])
+            assert heads == {one: 6, two: 5, three: 3}
+            page = await store.membership.history(list(heads.values()), each=9)
+            found = sorted((seen.profile or 0, seen.seq, seen.rule) for seen in page.activities)
+            usual, anew = "matched email", "matched anew"
+            assert found == [(1, 1, usual), (1, 6, usual), (2, 2, usual), (2, 5, anew), (3, 3, usual)]
+            assert await store.membership.merges([one, two]) == [merged(5, loser=3)]
+            assert await store.known([("email", f"user{number}@example.com") for number in (2, 3)]) == {
+                ("email", "user2@example.com")
+            }
+            assert await store.verify() == []
