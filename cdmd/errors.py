@@ -59,6 +59,10 @@ class Followed(NotDurable):
         return 0 < fence < self.tokens.get(connector, 0)
 
 
+class Closed(Overloaded):
+    """The connector was stopped, so what it still brings is not taken; it is not worth another try."""
+
+
 class Paused(Overloaded):
     """The connector is paused by an administrator."""
 

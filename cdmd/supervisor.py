@@ -42,7 +42,8 @@ class Policy:
     """When a child is tried again. All in seconds.
 
     After ``settle`` alive without a word a child counts as running; after ``budget.failures`` failures in ``budget.seconds``
-    it is ``failed`` and tried every ``retry``; ``stop`` is how long it may take to end when told.
+    it is ``failed`` and tried every ``retry``; ``stop`` is how long it may take to end when told, ``patience`` how much
+    longer where it is in the middle of what must not be cut off.
     """
 
     backoff: Backoff = field(default_factory=Backoff)
@@ -50,6 +51,7 @@ class Policy:
     retry: float = 300.0
     settle: float = 5.0
     stop: float = 3.0
+    patience: float = 17.0
 
 
 class ChildState(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,7 @@ class _Child:
     name: str
     kind: str
     run: Run | None
+    uncut: Callable[[], bool] = lambda: False
     state: State = "starting"
     error: str | None = None
     detail: str | None = None
@@ -90,7 +93,7 @@ class _Child:
 
 _LONGEST: Final = 1_000
 EARLY: Final = "it ended by itself, which it should not"
-UNSTOPPABLE: Final = "it does not stop when told and was abandoned; only a restart of the daemon ends it"
+UNSTOPPABLE: Final = "it does not stop when told and was abandoned: it is tried again once it ended, or the daemon is restarted"
 
 
 class Supervisor:
@@ -122,7 +125,7 @@ class Supervisor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        with anyio.CancelScope(shield=True):  # bounded: every child has ``policy.stop`` seconds, all at once
+        with anyio.CancelScope(shield=True):  # bounded: every child has its time (``Policy``), all at once
             await self.stop_all()
         self._group = None
         return await self._stack.__aexit__(kind, error, trace)
@@ -133,18 +136,21 @@ class Supervisor:
             task_status.started()
             await anyio.sleep_forever()
 
-    def start(self, name: str, run: Run, *, kind: str, paused: bool = False) -> None:
-        """Keep ``run`` alive under ``name`` from now on. Raises ValueError when the name is taken, RuntimeError outside."""
+    def start(self, name: str, run: Run, *, kind: str, paused: bool = False, uncut: Callable[[], bool] = lambda: False) -> None:
+        """Keep ``run`` alive under ``name`` from now on; ``uncut`` says whether it does what must not be cut off.
+
+        Raises ValueError when the name is taken, RuntimeError outside.
+        """
         if self._group is None:
             raise RuntimeError("the supervisor is not running")
         if name in self._children:
             raise ValueError(f"{name} is started already")
-        child = self._children[name] = _Child(name, kind, run, paused=paused, since=self._clock.monotonic())
+        child = self._children[name] = _Child(name, kind, run, uncut, paused=paused, since=self._clock.monotonic())
         self._keepers += 1
         self._group.start_soon(self._keep, child, name=f"keep {name}")
 
     async def stop(self, name: str) -> bool:
-        """End the child and forget it. False: it did not end within ``policy.stop`` seconds and was abandoned."""
+        """End the child and forget it. False: it did not end in time (``Policy``) and was abandoned."""
         await self._leave(self._child(name))
         return name not in self.abandoned()
 
@@ -256,7 +262,8 @@ class Supervisor:
             await self._wait(child, None, until=lambda: task.done() or not child.wanted)
         finally:
             with anyio.CancelScope(shield=True):
-                if not await end(task, seconds=self._policy.stop):
+                ended = await end(task, seconds=self._policy.stop)
+                if not ended and not (child.uncut() and await end(task, seconds=self._policy.patience)):
                     self._abandoned[child.name] = lambda: not task.done()
         return task.result() if task.done() else None
 

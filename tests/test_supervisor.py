@@ -198,6 +198,27 @@ async def test_a_stopped_child_is_forgotten_and_its_name_free() -> None:
         assert child.lives == 2
 
 
+@pytest.mark.parametrize(("uncut", "ended"), [(True, True), (False, False)])
+async def test_what_must_not_be_cut_off_gets_more_time_to_end(*, uncut: bool, ended: bool) -> None:
+    release, told = anyio.Event(), 0
+
+    async def exchanging() -> None:
+        nonlocal told
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                told += 1
+                if told == 3:  # each span of time tells it twice
+                    release.set()
+
+    async with supervised() as (supervisor, hands, _):
+        supervisor.start("a", exchanging, kind="pull", uncut=lambda: uncut)
+        await hands.move(0)
+        assert await supervisor.stop("a") is ended
+        release.set()
+
+
 async def test_a_child_that_ignores_cancellation_is_abandoned_named_and_not_run_twice() -> None:
     release, lives = anyio.Event(), 0
 

@@ -133,6 +133,11 @@ class Fetcher:
             chance=random.random,
         )
 
+    @property
+    def exchanging(self) -> bool:
+        """Whether it is not to be cut off (see ``Authorizer``)."""
+        return self._authorizer.exchanging
+
     def turn(self, asker: str, *, priority: int) -> AbstractAsyncContextManager[Turn]:
         """Wait for a place in the host's budget; decide what to ask once it is there, and ``send`` it, or nothing."""
         return self.budget.turn(asker, priority=priority)

@@ -46,6 +46,7 @@ class Thin:
         self._answers = Answers(name, settings, keys=self._keys, notices=self.notices, chance=random.random)
         self._denied_until, self._denied = 0, ""
         self._moved = anyio.Event()
+        self._fetcher: Fetcher | None = None
 
     def emission(self, records: Sequence[Record], source: Source, summary: Summary) -> Answer | Emission:
         """What has to be durable before a request is answered (``Notices.emission``)."""
@@ -71,6 +72,11 @@ class Thin:
         """Keys that are notified and not fetched, as far as memory holds them; what is under way counts."""
         return self._keys.pending
 
+    @property
+    def exchanging(self) -> bool:
+        """Whether it is not to be cut off: a refresh token is being exchanged."""
+        return self._fetcher is not None and self._fetcher.exchanging
+
     async def run(self, source: Source) -> None:
         """Fetch what is marked until cancelled."""
         settings = self._settings
@@ -82,6 +88,7 @@ class Thin:
             timeout=settings.timeout.seconds,
             max_body=settings.max_body.bytes,
         )
+        self._fetcher = fetcher
         self._keys.restart()
         await scan(self._keys, source)
         slots = anyio.Semaphore(AT_ONCE)
@@ -92,7 +99,8 @@ class Thin:
                 await self._until_due(source)
                 await slots.acquire()
                 if self._denied:  # one probe at a time
-                    await self._fetch_one(source, fetcher, slots)
+                    async with anyio.create_task_group() as probe:  # a task of its own, as the others: one that can be shielded
+                        probe.start_soon(self._fetch_one, source, fetcher, slots)
                 else:
                     await group.start(self._fetch_one, source, fetcher, slots)
 

@@ -135,6 +135,11 @@ class Webhook:
         return self._thin is not None
 
     @property
+    def exchanging(self) -> bool:
+        """Whether what it fetches with is being exchanged."""
+        return self._thin is not None and self._thin.exchanging
+
+    @property
     def waiting_since(self) -> datetime | None:
         """When the oldest notification came that has not been fetched."""
         return None if self._thin is None else self._thin.waiting_since
@@ -319,8 +324,7 @@ def _verification_mistakes(settings: WebhookSettings) -> list[str]:
 
 
 def _refusal(fault: Undecodable) -> Answer:
-    body = msgspec.json.encode({"code": fault.code, "message": fault.message})
-    return Answer(status=fault.status, body=body, headers=_JSON)
+    return Answer(status=fault.status, body=msgspec.json.encode({"code": fault.code, "message": fault.message}), headers=_JSON)
 
 
 async def _emitted(decided: Answer | Emission, source: Source) -> Answer:

@@ -103,6 +103,10 @@ class Live(msgspec.Struct, kw_only=True, eq=False):
         """The source that says what it does by itself."""
         return self.puller or self.source
 
+    def exchanging(self) -> bool:
+        """Whether it exchanges something that cannot be had again, and so gets time to end."""
+        return bool(getattr(self.connector, "exchanging", False))
+
     def hold_back(self, *, closed: bool) -> None:
         """One that was stopped must not fetch anything any more; what its gate still answers is another matter."""
         if self.puller is not None:

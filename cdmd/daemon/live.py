@@ -172,7 +172,7 @@ class LiveConnectors:
         if live.gate is not None:
             live.gate.paused = paused
         if live.puller is not None:
-            self._supervisor.start(name, live.run, kind=kind, paused=paused)
+            self._supervisor.start(name, live.run, kind=kind, paused=paused, uncut=live.exchanging)
         else:
             self._supervisor.mark(name, "running", kind=kind)
             if paused:

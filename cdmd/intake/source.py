@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import anyio
 
 from cdmd.contracts import Budget, Clock, Http
-from cdmd.errors import Followed, Overloaded
+from cdmd.errors import Closed, Followed, Overloaded
 from cdmd.intake.courtesy import BULK
 from cdmd.intake.mapping import Mapper
 from cdmd.intake.routes import E
@@ -146,7 +146,7 @@ class IntakeSource:
 
     async def _emit(self, records: Sequence[Record], state: Mapping[bytes, bytes | None]) -> list[Verdict]:
         if self.closed or not self.may():
-            raise Overloaded("this connector was stopped; what it still brings is not taken")
+            raise (Closed if self.closed else Overloaded)("this connector was stopped; what it still brings is not taken")
         try:
             verdicts = await self._way.emit(records, state)
         except Followed as error:

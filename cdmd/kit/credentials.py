@@ -104,6 +104,9 @@ class Signed(msgspec.Struct, frozen=True):
 class Authorizer:
     """Signs requests with what never changes. ``of`` makes the one for a table; its ``name`` tells credentials apart."""
 
+    exchanging = False
+    """Whether something is being exchanged that cannot be had again, so that it is not to be cut off."""
+
     def __init__(self, signed: Signed) -> None:
         self._signed = signed
 

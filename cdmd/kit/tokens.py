@@ -175,18 +175,29 @@ class TokenAuthorizer(Authorizer):
     async def _renewed(self) -> _Token:
         """A new token; after a failure nobody is asked again before a back-off is over. Raises as ``sign``."""
         if self._unsaved is not None:
-            return await self._saved()
+            return await self._uncut(self._saved)
         if self._last_failure is not None and self._clock.monotonic() < self._not_before:
             raise type(self._last_failure)(str(self._last_failure))
         try:
-            with anyio.CancelScope(shield=isinstance(self._auth, OAuth2RefreshAuth)):  # bounded by the request's deadline
-                token = await self._asked()
+            token = await self._uncut(self._asked)
         except (RequestFailed, CredentialRefused) as error:
             self._failures += 1
             self._last_failure = error
             self._not_before = self._clock.monotonic() + Backoff(1.0, 60.0).delay(self._failures, self._chance())
             raise
         self._failures, self._last_failure = 0, None
+        return token
+
+    async def _uncut(self, step: Callable[[], Awaitable[_Token]]) -> _Token:
+        """To the end, where a refresh token is exchanged: the request has a deadline, and ``state.save`` raises at last."""
+        if not isinstance(self._auth, OAuth2RefreshAuth):
+            return await step()
+        with anyio.CancelScope(shield=True):
+            self.exchanging = True
+            try:
+                token = await step()
+            finally:
+                self.exchanging = False
         return token
 
     async def _asked(self) -> _Token:

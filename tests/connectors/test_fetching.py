@@ -1,5 +1,7 @@
+from types import MappingProxyType
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -16,7 +18,7 @@ from cdmd.connectors.fetching import (
     Unchanged,
     classify,
 )
-from cdmd.errors import AddressRefused, AnswerTooLarge, RequestFailed
+from cdmd.errors import AddressRefused, AnswerTooLarge, Closed, RequestFailed
 from cdmd.kit.credentials import ApiKeyAuth, Auth, BearerAuth, NoAuth, OAuth2ClientAuth, OAuth2RefreshAuth
 from cdmd.kit.quantities import Rate
 from cdmd.kit.secret import Secret
@@ -156,6 +158,24 @@ async def test_an_exchanged_refresh_token_is_in_the_connectors_state() -> None:
     one = Fetcher(source, origin="https://crm.example:443", auth=auth, limits=[])
     assert isinstance(await fetch(one), Fetched)
     assert b"r1" in source.state[REFRESH_TOKEN]
+
+
+async def test_what_cannot_be_kept_any_more_because_the_connector_was_stopped_is_not_tried_for_ever() -> None:
+    """Seen to go on for as long as the daemon ran."""
+
+    class Stopped(RecordingSource):
+        async def emit(self, records: Any, *, state: Any = MappingProxyType({})) -> Any:
+            raise Closed("stopped")
+
+    one = Fetcher(
+        Stopped(http=Client(answer())),  # type: ignore[arg-type]
+        origin="https://crm.example:443",
+        auth=oauth(OAuth2RefreshAuth, refresh_token=Secret(b"r0", reference="x")),
+        limits=[],
+    )
+    with anyio.fail_after(5), pytest.raises(Closed):
+        await fetch(one)
+    assert not one.exchanging
 
 
 async def test_every_request_has_its_turn_in_the_budget_a_repeated_one_too() -> None:

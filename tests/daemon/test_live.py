@@ -131,6 +131,24 @@ async def test_one_that_does_not_stop_is_a_verdict_and_what_it_brings_later_is_n
         stuck.release.set()
 
 
+@pytest.mark.parametrize("pause", [False, True])
+async def test_one_that_exchanges_what_cannot_be_had_again_is_given_time_to_keep_it(tmp_path: Path, *, pause: bool) -> None:
+    """Seen to be cut off after three seconds, its source and its client closed under it."""
+    world = World(tmp_path, PULL + 'mode = "stuck"\n')
+    async with world.parts() as parts:
+        stuck = Fetcher.made["crm"]
+        stuck.exchanging = True
+        await until(parts, "crm", "running")
+        if pause:
+            await parts.connectors.pause("crm")
+        else:
+            world.configure(PULL)
+            assert verdicts((await Running(parts).reload()).connectors) == {"crm": "restarted"}
+        assert parts.supervisor.abandoned() == []
+        assert stuck.source is not None
+        assert await stuck.source.get([b"cursor"]) == {b"cursor": b"1"}
+
+
 async def test_a_pause_outlives_a_restart_for_push_and_pull(tmp_path: Path) -> None:
     world = World(tmp_path, PULL + PUSH)
     async with world.parts() as parts:

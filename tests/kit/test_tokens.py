@@ -255,12 +255,15 @@ async def test_a_new_refresh_token_in_the_configuration_replaces_what_was_exchan
 async def test_an_exchange_under_way_is_finished_when_the_asker_is_cancelled() -> None:
     server, kept = Server(refresh="refresh-0"), Kept()
     server.gate = anyio.Event()
+    one = signer(refreshing(), server, kept)
     async with anyio.create_task_group() as group:
-        group.start_soon(signer(refreshing(), server, kept).sign)
+        group.start_soon(one.sign)
         await anyio.wait_all_tasks_blocked()
+        assert one.exchanging
         group.cancel_scope.cancel()
         server.gate.set()
     assert kept.value is not None
+    assert not one.exchanging
 
 
 def test_credentials_are_told_apart_for_their_budgets() -> None:

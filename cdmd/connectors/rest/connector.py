@@ -41,6 +41,7 @@ class Rest:
         self._streams = streams(settings)
         self._moved = anyio.Event()
         self._readers: list[Reader] = []
+        self._fetcher: Fetcher | None = None
         self._running, self._placing = False, anyio.Lock()
 
     @classmethod
@@ -58,6 +59,11 @@ class Rest:
         """See ``cdmd.contracts.StreamingConnector``."""
         return {name: stream.frame for name, stream in self._streams.items()}
 
+    @property
+    def exchanging(self) -> bool:
+        """Whether it is not to be cut off: a refresh token is being exchanged."""
+        return self._fetcher is not None and self._fetcher.exchanging
+
     def fetcher(self, source: Source) -> Fetcher:
         """What all its streams fetch with."""
         settings = self.settings
@@ -74,6 +80,7 @@ class Rest:
     async def run(self, source: Source) -> None:
         """Read all streams until cancelled."""
         fetcher, readers = self.fetcher(source), list[Reader]()
+        self._fetcher = fetcher
         self._readers, wanted = readers, wants(self.settings, source.freshness)
         child = Wants(quiet=Quiet(self.settings.quiet))
         for name, stream in self._streams.items():
