@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from cdmd.models import Activity, Attempt, Delivery, Entry, Merge, ProfileKey, Seq
+from cdmd.models import Activity, Attempt, Delivery, Entry, Merge, ProfileKey, ProfileState, Seq
 
 Pair = tuple[str, str]
 BEGINNING: Final = Seq(-(2**62))
@@ -67,6 +67,10 @@ class Forgetting(Protocol):
 
         Their numbers are never given again. Their activities are orphans then.
         """
+        ...
+
+    async def hide_some(self, keys: Sequence[ProfileKey], which: Callable[[ProfileState], bool]) -> Hidden:
+        """The same of those of the profiles ``keys`` that are merged into no other one and are ``which``, as they are then."""
         ...
 
     async def forget_deliveries(self) -> int:

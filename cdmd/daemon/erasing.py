@@ -25,6 +25,9 @@ RESTORED: Final = b"m/restored"
 """Put there by a restore: everybody who was erased before is to be erased again."""
 
 _PAGE: Final = 2_000
+_AT_ONCE: Final = 500
+"""Identifiers whose owners are hidden in one transaction: after a restore there may be many."""
+
 _MOST_REPORTS: Final = 10_000
 _ENCODE: Final = msgspec.msgpack.encode
 
@@ -117,8 +120,11 @@ class Erasures:
     async def _conceal(self, asked: Erasure, naming: Naming) -> None:
         """Nobody finds the person from here on. An identifier that was joined just now goes, too."""
         self._pend(asked)
-        hidden = await self._store.forgetting.hide(asked.pairs)
-        if more := [pair for pair in hidden.pairs if pair not in asked.pairs]:
+        had = set[Pair]()
+        for start in range(0, len(asked.pairs), _AT_ONCE):
+            hidden = await self._store.forgetting.hide(asked.pairs[start : start + _AT_ONCE])
+            had.update(hidden.pairs)
+        if more := sorted(had.difference(asked.pairs)):
             asked = msgspec.structs.replace(asked, pairs=[*asked.pairs, *more])
             await self._listed.add(more, naming, erased=True, beside={ASKED + asked.id.encode(): _ENCODE(asked)})
             self._pend(asked)

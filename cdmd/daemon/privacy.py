@@ -79,6 +79,7 @@ class Privacy:
             retention=lambda: Retention(whole.config.privacy),
             erasing=lambda: bool(self.erasures.pending),
             kinds=lambda: whole.kinds,
+            exports=whole.config.state_dir / EXPORTS,
             clock=clock,
         )
         self.rekeying = Rekeying(store, kinds=lambda: whole.kinds, clock=clock)

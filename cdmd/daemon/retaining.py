@@ -4,15 +4,16 @@ It refuses to run where the wall clock leapt, or is much later than when it last
 """
 
 from collections import Counter
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from datetime import timedelta
 from itertools import chain
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import msgspec
 import structlog
 
@@ -20,8 +21,9 @@ from cdmd.contracts import BEGINNING, Clock, Holding, Store
 from cdmd.daemon.mentions import merges, said, unname
 from cdmd.daemon.upkeep import Agreement
 from cdmd.errors import CdmdError, ClockDisturbed
-from cdmd.identity.identifiers import Kinds
-from cdmd.models import Merge, Micros, ProfileKey, Seq, from_micros, to_micros
+from cdmd.identity.identifiers import Kinds, Pair
+from cdmd.identity.keeping_apart import Splits
+from cdmd.models import Merge, Micros, ProfileKey, ProfileState, Seq, from_micros, to_micros
 from cdmd.privacy.retention import Retention, by_month
 
 _NOTE: Final = "retention"
@@ -45,7 +47,10 @@ ALLOW: Final = "where it is right, say so with: cdmctl retention run --trust-clo
 
 
 class Retaining:
-    """``problem`` says why nothing goes now; ``erasing`` whether somebody is being erased."""
+    """``problem`` says why nothing goes now; ``erasing`` whether somebody is being erased.
+
+    Answers to people lie in ``exports``.
+    """
 
     def __init__(
         self,
@@ -54,10 +59,11 @@ class Retaining:
         retention: Callable[[], Retention],
         erasing: Callable[[], bool],
         kinds: Callable[[], Kinds],
+        exports: Path,
         clock: Clock,
     ) -> None:
         self._store, self._retention, self._erasing, self._kinds, self._clock = store, retention, erasing, kinds, clock
-        self._agreement, self._running = Agreement(clock), anyio.Lock()
+        self._agreement, self._running, self._exports = Agreement(clock), anyio.Lock(), exports
         self.problem: str | None = None
         self._log: Any = structlog.get_logger()
 
@@ -88,6 +94,7 @@ class Retaining:
             went["profiles"] = await self._profiles(retention, now)
             if went["profiles"]:
                 went["activities"] += await self._activities(retention, now)
+            await self._answers()
             await self._store.note(_NOTE, str(now))
             self.problem = None
             self._log.info("retention_swept", count=went.total())
@@ -125,19 +132,26 @@ class Retaining:
 
     async def _profiles(self, retention: Retention, now: int) -> int:
         """Those that are due. What splits said of them goes out of others, too: it would stay as long as those do."""
-        count, after, said = 0, ProfileKey(0), None
+        count, after, said, splits = 0, ProfileKey(0), None, self._kinds().splits
+
+        def is_idle(state: ProfileState) -> bool:
+            return (end := retention.ends_profile(state)) is not None and end <= now
+
         gone = frozenset(msgspec.json.decode(await self._store.noted(_GONE) or "[]", type=list[int]))
         while rows := await self._store.membership.profiles(after=after, limit=_PROFILES):
             began, after = self._clock.monotonic(), rows[-1][0]
-            idle = [state for _, state in rows if (end := retention.ends_profile(state)) is not None and end <= now]
-            pairs = [(one.kind, one.value) for state in idle for one in state.identifiers]
-            if pairs:
+            idle = {key: state for key, state in rows if is_idle(state)}
+            if idle:
                 said = await self._said() if said is None else said
-                gone = await self._noted(gone, said.intersection(map(self._kinds().splits.digest, pairs)))
-                count += (await self._store.forgetting.hide(pairs)).counts["profiles"]
+                meant = gone | said.intersection(_digests(splits, [one for state in idle.values() for one in _pairs(state)]))
+                await self._note_gone(meant, was=gone)
+                hidden = await self._store.forgetting.hide_some(list(idle), is_idle)
+                # Whoever was heard of meanwhile stays, with what splits say of them.
+                gone = await self._note_gone(gone | meant.intersection(_digests(splits, hidden.pairs)), was=meant)
+                count += hidden.counts["profiles"]
             await self._rest(began)
         if gone:
-            await unname(self._store, gone, self._kinds().splits, self._clock)
+            await unname(self._store, gone, splits, self._clock)
             await self._store.note(_GONE, "[]")
         return count
 
@@ -155,12 +169,18 @@ class Retaining:
         await merges(self._store, heed, self._clock)
         return frozenset(found)
 
-    async def _noted(self, gone: frozenset[int], more: AbstractSet[int]) -> frozenset[int]:
+    async def _note_gone(self, gone: frozenset[int], *, was: frozenset[int]) -> frozenset[int]:
         """Those of whom splits have to say nothing more, kept until that is done: afterwards nobody knows whom they meant."""
-        if more <= gone:
-            return gone
-        await self._store.note(_GONE, msgspec.json.encode(sorted(gone | more)).decode())
-        return gone | more
+        if gone != was:
+            await self._store.note(_GONE, msgspec.json.encode(sorted(gone)).decode())
+        return gone
+
+    async def _answers(self) -> None:
+        """Answers to those who are not there any more go with them. Each is named by the profile and the request's number."""
+        for path in await anyio.to_thread.run_sync(lambda: sorted(self._exports.glob("*.jsonl"))):
+            public = path.stem.rpartition("-")[0].removesuffix("-")
+            if await self._store.directory.named(public) is None:
+                await anyio.Path(path).unlink(missing_ok=True)
 
     # ---- whether it may ------------------------------------------------------------------------------------------------
 
@@ -181,3 +201,11 @@ class Retaining:
 
     async def _rest(self, began: float) -> None:
         await self._clock.sleep(max(_LEAST_REST, (self._clock.monotonic() - began) * _REST))
+
+
+def _pairs(state: ProfileState) -> list[Pair]:
+    return [(one.kind, one.value) for one in state.identifiers]
+
+
+def _digests(splits: Splits, pairs: Iterable[Pair]) -> frozenset[int]:
+    return frozenset(map(splits.digest, pairs))

@@ -5,7 +5,7 @@ what goes, which the functions that are handed in decide.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TypeAlias
@@ -63,6 +63,10 @@ class StoredForgetting(Forgetting):
     @override
     async def hide(self, pairs: Sequence[Pair]) -> Hidden:
         return await self._write(partial(_hide, pairs))
+
+    @override
+    async def hide_some(self, keys: Sequence[ProfileKey], which: Callable[[ProfileState], bool]) -> Hidden:
+        return await self._write(partial(_hide_some, keys, which))
 
     @override
     async def forget_deliveries(self) -> int:
@@ -156,23 +160,30 @@ def _revise_merges(places: Sequence[int], revise: Callable[[Merge], Merge], tabl
 
 def _hide(pairs: Sequence[Pair], tables: Tables) -> Hidden:
     with tables.transaction():
-        found = dict(look_up(tables, Wanted((), pairs)).known.profiles)
-        people = found | _members(tables, found)
-        had = dict.fromkeys((one.kind, one.value) for state in people.values() for one in state.identifiers)
-        owned = [(*pair, key) for pair in had for key in found]
-        went = tables.run_many("erase_identifier", owned)
-        for key, state in people.items():
-            if state.due is not None:
-                tables.run("not_due", (state.due, key))
-            _leave(tables, key)
-        keys = sorted(people)
-        if keys:
-            tables.run("keep_last_profile")
-        for name in ("erase_notices", "erase_merges", "erase_profiles"):
-            tables.run_in(name, keys)
-        add_totals(tables, {"profiles": -len(found)})
-        told = erase_outgoing(tables, keys)
-    return Hidden(keys, list(had), {"profiles": len(keys), "identifiers": went, "deliveries and attempts": told})
+        return _hidden(dict(look_up(tables, Wanted((), pairs)).known.profiles), tables)
+
+
+def _hide_some(keys: Sequence[ProfileKey], which: Callable[[ProfileState], bool], tables: Tables) -> Hidden:
+    with tables.transaction():
+        states = _states(tables, keys).items()
+        return _hidden({key: state for key, state in states if state.merged_into is None and which(state)}, tables)
+
+
+def _hidden(found: dict[ProfileKey, ProfileState], tables: Tables) -> Hidden:
+    """Those who are ``found`` and whoever was merged into them. What these had is its winner's."""
+    people = found | _states(tables, [ProfileKey(member) for state in found.values() for member in state.members])
+    had = [(one.kind, one.value, key) for key, state in found.items() for one in state.identifiers]
+    went = tables.run_many("erase_identifier", had)
+    tables.run_many("not_due", [(state.due, key) for key, state in people.items() if state.due is not None])
+    keys = sorted(people)
+    _leave(tables, keys)
+    if keys:
+        tables.run("keep_last_profile")
+    for name in ("erase_notices", "erase_merges", "erase_profiles"):
+        tables.run_in(name, keys)
+    add_totals(tables, {"profiles": -len(found)})
+    counts = {"profiles": len(keys), "identifiers": went, "deliveries and attempts": erase_outgoing(tables, keys)}
+    return Hidden(keys, [(kind, value) for kind, value, _ in had], counts)
 
 
 def _forget_deliveries(tables: Tables) -> int:
@@ -180,16 +191,14 @@ def _forget_deliveries(tables: Tables) -> int:
         return erase_outgoing(tables, of_the_hidden(tables))
 
 
-def _members(tables: Tables, found: Mapping[ProfileKey, ProfileState]) -> dict[ProfileKey, ProfileState]:
-    """The profiles that were merged into these."""
-    keys = sorted({member for state in found.values() for member in state.members})
-    return {ProfileKey(row[0]): read_profile(row) for row in tables.rows_in("profiles", keys)}
+def _states(tables: Tables, keys: Sequence[ProfileKey]) -> dict[ProfileKey, ProfileState]:
+    return {ProfileKey(row[0]): read_profile(row) for row in tables.rows_in("profiles", sorted(set(keys)))}
 
 
-def _leave(tables: Tables, key: ProfileKey) -> None:
+def _leave(tables: Tables, keys: Sequence[ProfileKey]) -> None:
     for _, audience in tables.rows("audience_ids"):
-        if tables.run("leave", (audience, key)):
-            tables.run("audience_moved", (-1, audience))
+        if left := tables.run_many("leave", [(audience, key) for key in keys]):
+            tables.run("audience_moved", (-left, audience))
 
 
 def _revise_activities(

@@ -20,6 +20,7 @@ from cdmd.daemon.suppressing import OWNER
 from cdmd.errors import NotDurable, RequestFailed
 from cdmd.models import Activity, Entry, Seq
 from cdmd.privacy.erasure import Forgotten
+from cdmd.store.forgetting import StoredForgetting
 from tests.daemon.doubles import World, applied, record
 
 pytestmark = pytest.mark.anyio
@@ -103,6 +104,24 @@ async def test_after_a_restore_those_who_were_erased_before_are_erased_again(tmp
         await parts.journal.append([Append(connector=OWNER, state={RESTORED: b"1"})])
     async with world.parts() as parts:
         assert not parts.privacy.erasures.pending, "nobody of them is known"
+
+
+async def test_many_who_are_erased_again_are_hidden_a_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, hidden, hide = World(tmp_path, SHOP), list[int](), StoredForgetting.hide
+    async with world.parts() as parts:
+        await come(parts, JOE[1], ANN[1])
+        await parts.privacy.listed.add([JOE, ANN], parts.kinds, erased=True, beside={RESTORED: b"1"})
+
+    async def hiding(self: StoredForgetting, pairs: Any) -> Any:
+        hidden.append(len(pairs))
+        return await hide(self, pairs)
+
+    monkeypatch.setattr("cdmd.daemon.erasing._AT_ONCE", 1)
+    monkeypatch.setattr(StoredForgetting, "hide", hiding)
+    async with world.parts() as parts:
+        assert hidden == [1, 1]
+        assert [await parts.store.profile(*one, activities=0) for one in (JOE, ANN)] == [None, None]
+        await completed(parts)
 
 
 async def test_one_who_joins_while_an_erasure_is_asked_for_is_suppressed_too(

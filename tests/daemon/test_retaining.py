@@ -1,16 +1,18 @@
 """What is older than it may be kept goes, once a day and on demand, and never by a clock that leapt."""
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from cdmd.contracts import Hidden
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.running import Running
 from cdmd.daemon.splitting import Splitting
 from cdmd.errors import ClockDisturbed, NotDurable
-from cdmd.models import ProfileKey, to_micros
+from cdmd.models import ProfileKey, ProfileState, Record, to_micros
 from tests.daemon.doubles import World, applied, record
 from tests.daemon.older import files_with
 
@@ -90,6 +92,61 @@ async def test_what_splits_said_of_idle_customers_goes_with_them(
         assert files_with(others, state), "what is said of those who stay is kept"
         assert (await parts.store.forgetting.splits(after=ProfileKey(0), limit=9)).said.keys() == {2, 3}
         assert await parts.store.verify() == []
+
+
+@pytest.mark.parametrize("others", [{}, {"user_id": "vip"}], ids=["heard of again", "merged into somebody"])
+async def test_whoever_is_not_idle_any_more_when_they_would_go_stays_with_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: dict[str, str]
+) -> None:
+    world, ann = World(tmp_path, CONFIG), ("email", "ann@example.com")
+    async with world.parts() as parts:
+        hide, source = parts.store.forgetting.hide_some, parts.connectors.get("shop").source
+
+        async def come(name: str, **identifiers: str) -> None:
+            value = {"id": name, "type": "order.paid", "identifiers": identifiers}
+            await source.emit([Record(value=value, received=world.clock.now(), fallback_id=name)])
+            await applied(parts)
+
+        async def hiding(keys: Sequence[ProfileKey], which: Callable[[ProfileState], bool]) -> Hidden:
+            await come("meanwhile", email=JOE[1], **others)
+            return await hide(keys, which)
+
+        await come("1", user_id="vip")
+        await come("2", email=JOE[1])
+        await come("3", email=ann[1])
+        await Splitting(parts, journal_id=parts.journal.id).split(ann, JOE, apply=True)
+        world.clock.shift += timedelta(days=120)
+        await come("4", user_id="vip")
+        await come("5", email=ann[1])
+        monkeypatch.setattr(parts.store.forgetting, "hide_some", hiding)
+        assert (await Governing(parts).sweep(trust_clock=True)).profiles == 0
+        found = await parts.store.profile(*JOE, activities=9)
+        assert found is not None
+        assert len(found.activities) == 2 + 2 * len(others)
+        said = (await parts.store.forgetting.splits(after=ProfileKey(0), limit=9)).said
+        assert len(said) == 2, "and so does what splits say of them"
+        assert await parts.store.verify() == []
+
+
+async def test_answers_to_idle_customers_go_with_them(tmp_path: Path) -> None:
+    world = World(tmp_path, CONFIG.replace("[privacy]", '[privacy]\nrequests_from = ["shop"]'))
+    async with world.parts() as parts:
+        source, answers = parts.connectors.get("shop").source, tmp_path / "state" / "exports"
+        for number, email in enumerate((JOE[1], "ann@example.com")):
+            asked = record(f"asked-{number}", email=email, type="privacy.access_requested")
+            await source.emit([record(f"{number}", email=email), asked])
+        await applied(parts)
+        await parts.privacy.requests(Running(parts)).look()
+        assert len(list(answers.iterdir())) == 2
+        world.clock.shift += timedelta(days=120)
+        later = record("2", email="ann@example.com")
+        await source.emit([msgspec.structs.replace(later, received=world.clock.now())])
+        await applied(parts)
+        assert (await Governing(parts).sweep(trust_clock=True)).profiles == 1
+        ann = await parts.store.profile("email", "ann@example.com", activities=0)
+        assert ann is not None
+        (kept,) = answers.iterdir()
+        assert kept.name.startswith(f"{ann.state.public}-")
 
 
 async def unable(*_: object) -> int:

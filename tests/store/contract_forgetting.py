@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from cdmd.contracts import AttemptFilter, Holding, Store
-from cdmd.models import Activity, Changes, Count, Entry, Merge, Micros, ProfileKey, SeenVerdict, Seq, Wanted
+from cdmd.models import Activity, Changes, Count, Entry, Merge, Micros, ProfileKey, ProfileState, SeenVerdict, Seq, Wanted
 from tests.store.contract_membership import notice
 from tests.store.contract_outbox import delivery, ended, ready, sending
 from tests.store.contract_store import (
@@ -89,6 +89,25 @@ class ForgettingContract:
             assert await store.verify() == []
             assert (await store.totals()).profiles == 0
             assert await orphans(store) == [1, 2]
+
+    async def test_some_are_hidden_by_their_numbers_as_they_are_then(self, reopen: Reopen) -> None:
+        asked: list[str] = []
+
+        def which(state: ProfileState) -> bool:
+            asked.append(state.public)
+            return state.public == "public-3"
+
+        async with reopen() as store:
+            await give(store, applied(1, 2, 3))
+            joined = {ProfileKey(1): profile(1, members=[2]), ProfileKey(2): profile(2, merged_into=1)}
+            await give(store, Changes(profiles=joined), Wanted([], [owner(1), owner(2)]))
+            hidden = await store.forgetting.hide_some([ProfileKey(n) for n in (9, 3, 2, 1)], which)
+            assert (asked, hidden.keys, hidden.pairs) == (["public-1", "public-3"], [3], [owner(3)])
+            assert (hidden.counts["profiles"], hidden.counts["identifiers"]) == (1, 1)
+            assert (await store.forgetting.hide_some([ProfileKey(1)], which)).keys == []
+            hidden = await store.forgetting.hide_some([ProfileKey(1)], lambda state: True)
+            assert hidden.keys == [1, 2], "with whoever was merged into it"
+            assert await orphans(store) == [1, 2, 3]
 
     async def test_activities_are_looked_through_in_pages_by_what_is_in_them(self, reopen: Reopen) -> None:
         async with reopen() as store:

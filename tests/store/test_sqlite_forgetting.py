@@ -1,14 +1,16 @@
 """Taking people out of the SQLite store: the contract, and what is left in its files."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cdmd.contracts import Holding
 from cdmd.models import Seq
+from cdmd.store.sqlite_tables import SqliteTables
 from cdmd.store.store import SqliteStore
 from tests.store.contract_forgetting import ForgettingContract, owner
 from tests.store.contract_store import DIGESTER, applied, give
@@ -56,3 +58,19 @@ async def test_nothing_of_what_went_lies_in_free_space_or_in_the_log(
         kept = (tmp_path / "store.db").read_bytes()
         assert b"user150@example.com" not in kept
         assert b"user250@example.com" in kept
+
+
+async def test_of_many_who_are_hidden_at_once_each_identifier_is_looked_for_once(
+    reopen: Callable[[], AbstractAsyncContextManager[SqliteStore]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, looked = SqliteTables.run_many, list[int]()
+
+    def counting(self: SqliteTables, name: str, rows: Sequence[Sequence[Any]], *, table: str = "") -> int:
+        looked.extend([len(rows)] if name == "erase_identifier" else [])
+        return run(self, name, rows, table=table)
+
+    async with reopen() as store:
+        await give(store, applied(*range(1, 101)))
+        monkeypatch.setattr(SqliteTables, "run_many", counting)
+        await store.forgetting.hide([owner(n) for n in range(1, 101)])
+        assert looked == [100]
