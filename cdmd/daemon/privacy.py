@@ -15,6 +15,7 @@ from cdmd.daemon.erasing import Erasures
 from cdmd.daemon.erasing_elsewhere import Elsewhere
 from cdmd.daemon.live import LiveConnectors
 from cdmd.daemon.minimising import Minimising
+from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.rekeying import Rekeying
 from cdmd.daemon.removing import Holder, Removing
 from cdmd.daemon.requesting import EXPORTS, Requests
@@ -49,6 +50,11 @@ class Whole(Protocol):
 
     def subscriptions(self) -> Subscriptions | None:
         """What targets want to be told."""
+        ...
+
+    @property
+    def outbound(self) -> Outbound:
+        """What is sent to targets."""
         ...
 
     @property
@@ -92,6 +98,7 @@ class Privacy:
             holders=self._holders,
             applied=self._applied,
             told=self._told,
+            untold=self._untold,
             unnaming=self._unnaming,
             folder=whole.config.state_dir,
             clock=clock,
@@ -132,6 +139,9 @@ class Privacy:
             clock=self._whole.clock,
         )
         return self._requests
+
+    def _untold(self) -> None:
+        self._whole.outbound.dispatcher.refresh()
 
     def _unnaming(self, keys: Sequence[ProfileKey], traces: Traces) -> Unnaming:
         whole = self._whole

@@ -30,6 +30,7 @@ from cdmd.kit.measures import several
 from cdmd.models import Entry, ProfileKey, Seq, to_micros
 from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 from cdmd.privacy.traces import Traces
+from cdmd.profiles.values import digest_of
 
 _PAGE: Final = 2_000
 _LETTERS: Final = 200
@@ -54,8 +55,8 @@ class Removing:
 
     ``tried`` is set whenever it has done what it could.
 
-    ``applied(seconds)`` waits until all that is journaled is applied, at most so long; ``told`` tells targets and names them;
-    ``unnaming`` decides about profiles by what is configured then.
+    ``applied(seconds)`` waits until all that is journaled is applied, at most so long; ``told`` tells targets and names them,
+    ``untold`` has them read again what waits; ``unnaming`` decides about profiles by what is configured then.
     """
 
     def __init__(  # noqa: PLR0913 - what it reaches into, each by its name
@@ -69,13 +70,14 @@ class Removing:
         holders: Callable[[], Iterable[Holder]],
         applied: Callable[[float], Awaitable[bool]],
         told: Callable[[Sequence[Erasure]], Awaitable[Sequence[str]]],
+        untold: Callable[[], None],
         unnaming: Callable[[Sequence[ProfileKey], Traces], Unnaming],
         folder: Path,
         clock: Clock,
     ) -> None:
         self._erasures, self._journal, self._store, self._feeds = erasures, journal, store, feeds
         self._kinds, self._holders, self._applied, self._told = kinds, holders, applied, told
-        self._unnaming, self._folder, self._clock = unnaming, folder, clock
+        self._untold, self._unnaming, self._folder, self._clock = untold, unnaming, folder, clock
         self.progress: str | None = None
         self.problem: str | None = None
         self.tried = anyio.Event()
@@ -120,6 +122,7 @@ class Removing:
         counts["activities of others that named them"] = await self._in_slices(list(forgotten.others), forgotten)
         counts["activities"] = await self._in_slices(list(forgotten.seqs), forgotten)
         counts["deliveries and attempts"] += await self._store.forgetting.forget_deliveries()
+        self._untold()
         targets = await self._told(asked)
         # The figures are those of the pass.
         counts["people in the same pass"] = len(asked) if len(asked) > 1 else 0
@@ -139,7 +142,7 @@ class Removing:
         async with aclosing(mentions(self._store.forgetting, forgotten, self._clock)) as pages:
             async for page in pages:
                 forgotten.learn(page.orphans)
-                forgotten.meet(page.named)
+                await anyio.to_thread.run_sync(forgotten.meet, page.named)
                 self._say(asked, f"looks through the activities, up to {page.last}")
 
     async def _revise_journal(self, forgotten: Forgotten, asked: Sequence[Erasure]) -> int:
@@ -192,7 +195,8 @@ class Removing:
         if not forgotten.others:
             return
         self._say(asked, "what they said beside others")
-        traces, keys = Traces(forgotten.others, forgotten.says), set[ProfileKey]()
+        digests = {digest for text in forgotten.spellings | forgotten.told if (digest := digest_of(text)) is not None}
+        traces, keys = Traces(forgotten.others, forgotten.says, digests=digests), set[ProfileKey]()
         waiting = {key for key in forgotten.others.values() if key is not None}
         while some := sorted(waiting)[:_LETTERS]:
             began = self._clock.monotonic()

@@ -11,7 +11,7 @@ import msgspec
 from cdmd.contracts import Holding, Naming
 from cdmd.models import Activity, Entry, Event, Journaled, ProfileKey, Seq, tombstone
 from cdmd.privacy.screening import Pair, left_of, left_of_event, saying
-from cdmd.privacy.texts import SHORTEST, Says
+from cdmd.privacy.texts import SHORTEST, Says, texts_in
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class Forgotten:
     """Those who are to be forgotten together, and what is left of each thing without them.
 
     ``seqs`` are the entries that became their activities, ``others`` those of other people that name them, with whose they are;
-    ``spellings`` how their identifiers were written in both.
+    ``spellings`` how their identifiers were written in both, and ``told`` what else in the others names them.
     """
 
     def __init__(self, pairs: Iterable[Pair], naming: Naming) -> None:
@@ -65,6 +65,7 @@ class Forgotten:
         self.seqs: set[Seq] = set()
         self.others: dict[Seq, ProfileKey | None] = {}
         self.spellings = {value for _, value in self._pairs}
+        self.told: set[str] = set()
 
     @property
     def holding(self) -> Holding:
@@ -79,11 +80,14 @@ class Forgotten:
             self.seqs.add(one.seq)
             self._spell(one.event)
 
-    def meet(self, activities: Iterable[Activity]) -> None:
-        """Take note of activities of others that name them."""
+    def meet(self, activities: Sequence[Activity]) -> None:
+        """Take note of activities of others that name them. It takes a while: for a thread."""
         for one in activities:
             self.others[one.seq] = one.profile
             self._spell(one.event)
+        says = self.says
+        for one in activities:
+            self.told.update(filter(says, texts_in([one.event.traits, one.event.data])))
 
     def _spell(self, event: Event) -> None:
         said = event.identifiers.items()

@@ -1,4 +1,7 @@
-"""The texts in a value, however deep: where nobody knows which field names a person, any of them may. Pure."""
+"""The texts in a value, however deep: where nobody knows which field names a person, any of them may. Pure.
+
+A number may be what became of a text that reads as one: a phone number without its plus sign, say.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
@@ -19,7 +22,7 @@ def texts_of(raw: bytes) -> set[str]:
         record = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError):
         return set()
-    return {text for text in _texts(record) if len(text.strip()) >= SHORTEST}
+    return {text for text in texts_in(record) if len(text.strip()) >= SHORTEST}
 
 
 def without(value: Any, says: Says) -> Any:
@@ -27,23 +30,24 @@ def without(value: Any, says: Says) -> Any:
 
     The very value where there is none.
     """
-    return _without(value, says, _DEEPEST) if any(map(says, _texts(value))) else value
+    return _without(value, says, _DEEPEST) if any(map(says, texts_in(value))) else value
 
 
 def _without(value: Any, says: Says, depth: int) -> Any:
     match value:
         case dict() | list() if not depth:
-            return msgspec.UNSET if any(map(says, _texts(value))) else value
+            return msgspec.UNSET if any(map(says, texts_in(value))) else value
         case dict() as fields:
             left = {name: _without(one, says, depth - 1) for name, one in fields.items() if not says(name)}
             return {name: one for name, one in left.items() if one is not msgspec.UNSET}
         case list() as items:
             return [one for each in items if (one := _without(each, says, depth - 1)) is not msgspec.UNSET]
         case _:
-            return msgspec.UNSET if any(map(says, _texts(value))) else value
+            return msgspec.UNSET if any(map(says, texts_in(value))) else value
 
 
-def _texts(record: Any) -> Iterator[str]:
+def texts_in(record: Any) -> Iterator[str]:
+    """Every text and number in a value, names of fields too."""
     waiting = [record]
     while waiting:
         match waiting.pop():
@@ -56,4 +60,4 @@ def _texts(record: Any) -> Iterator[str]:
             case bool() | None:
                 pass
             case number:
-                yield str(number)
+                yield from (str(number), f"+{number}")

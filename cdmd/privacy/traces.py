@@ -1,7 +1,8 @@
 """What came with events that named somebody, and still says so in what other people's events add up to. Pure.
 
 Of a trait, and of an indicator's first and last, the event is known that said it. What is taken out of these is not made up for
-by what was said before. Not here: what is left of the events themselves (``screening``).
+by what was said before. Of different values only digests are kept, and whoever guesses one finds it. Not here: what is left
+of the events themselves (``screening``).
 """
 
 from collections.abc import Collection
@@ -14,10 +15,10 @@ from cdmd.privacy.texts import Says, without
 
 
 class Traces:
-    """What came with the events ``seqs`` and ``says`` who somebody is."""
+    """What came with the events ``seqs`` and ``says`` who somebody is; ``digests`` are those of what says it."""
 
-    def __init__(self, seqs: Collection[Seq], says: Says) -> None:
-        self._seqs, self._says = seqs, says
+    def __init__(self, seqs: Collection[Seq], says: Says, *, digests: Collection[int] = ()) -> None:
+        self._seqs, self._says, self._digests = seqs, says, frozenset(digests)
 
     def left_of(self, state: ProfileState) -> ProfileState:
         """The profile without it; the same where it has none."""
@@ -40,4 +41,5 @@ class Traces:
 
     def _counted(self, one: IndicatorState) -> IndicatorState:
         parts = {bucket: self._counted(part) for bucket, part in one.parts.items()}
-        return replace(one, first=self._said(one.first), last=self._said(one.last), parts=parts)
+        values = tuple([digest for digest in one.values if digest not in self._digests])
+        return replace(one, first=self._said(one.first), last=self._said(one.last), values=values, parts=parts)

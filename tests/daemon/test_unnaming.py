@@ -31,6 +31,10 @@ on = "*"
 value = "{data.to}"
 compute = "first"
 window = "30d"
+[indicators.different]
+on = "*"
+value = "{data.to}"
+compute = "distinct"
 [audiences.reachable]
 where = "has(profile.traits.mail)"
 [targets.crm]
@@ -93,7 +97,8 @@ async def test_what_others_say_of_whoever_their_events_named_goes_however_deep_i
         found = await ann(parts)
         assert found.activities[0].event.data == {"lines": [{"n": 1}]}
         assert parts.projection.shown_traits(found.state) == {"city": "Umeå", "who": {"n": None}}
-        assert "last_to" not in parts.projection.shown_indicators(found.state, to_micros(world.clock.now()))
+        shown = parts.projection.shown_indicators(found.state, to_micros(world.clock.now()))
+        assert shown == {"first_to": "shop", "different": 1}
         assert found.state.audiences == {}, "judged anew"
         assert files_with(MAIL, tmp_path / "state") == []
         assert await parts.store.verify() == []
@@ -135,6 +140,28 @@ async def test_what_is_told_of_events_that_named_them_goes_and_what_was_told(tmp
         assert [(one.type, one.seq) for one in await waiting(parts)] == [("order.paid", 4), ("order.paid", 5)]
         assert files_with(MAIL, tmp_path / "state") == []
         assert await parts.store.verify() == []
+
+
+async def test_what_a_target_has_read_ahead_is_read_again_once_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, read = World(tmp_path, CONFIG), list[bool]()
+    async with world.parts() as parts:
+        await come(parts, happened(world, "1", customer_no="joe-1", email=MAIL))
+        await come(parts, happened(world, "2", customer_no="ann-1", email=MAIL))
+        monkeypatch.setattr(parts.outbound.dispatcher, "refresh", lambda: read.append(True))
+        forget, done = parts.store.forgetting.forget_deliveries, list[bool]()
+
+        async def forgetting() -> int:
+            count = await forget()
+            done.append(not read)
+            return count
+
+        monkeypatch.setattr(parts.store.forgetting, "forget_deliveries", forgetting)
+        await parts.privacy.erasures.ask(("email", MAIL), parts.kinds, by="an event")
+        while parts.privacy.erasures.pending:
+            await parts.privacy.removing.tried.wait()
+        assert (done, read) == ([True], [True])
 
 
 async def waiting(parts: Parts) -> list[Delivery]:

@@ -3,7 +3,7 @@
 from cdmd.models import IndicatorState, Merge, Micros, ProfileKey, ProfileState, Seq, TraitState
 from cdmd.privacy.traces import Traces
 
-TRACES = Traces({Seq(2)}, lambda text: "joe" in text)
+TRACES = Traces({Seq(2)}, lambda text: "joe" in text or text == "+4670", digests=[7])
 
 
 def said(value: object, seq: int) -> TraitState:
@@ -26,6 +26,8 @@ def state() -> ProfileState:
             "last": IndicatorState(7, 2, first=said("shop", 2), last=said("joe@example.com", 2)),
             "windowed": IndicatorState(7, parts={4: IndicatorState(0, 1, first=said("joe", 2)), 5: IndicatorState(0, 1)}),
             "orders": IndicatorState(7, 3),
+            "different": IndicatorState(7, 3, values=(6, 7, 8)),
+            "number": IndicatorState(7, 1, last=said(4670, 2)),
         },
     )
 
@@ -37,6 +39,8 @@ def test_of_what_came_with_such_an_event_only_what_says_who_it_is_goes() -> None
         "last": IndicatorState(7, 2, first=said("shop", 2)),
         "windowed": IndicatorState(7, parts={4: IndicatorState(0, 1), 5: IndicatorState(0, 1)}),
         "orders": IndicatorState(7, 3),
+        "different": IndicatorState(7, 3, values=(6, 8)),
+        "number": IndicatorState(7, 1),
     }
     assert TRACES.left_of(left) is left
 
