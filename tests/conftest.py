@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from tests.house.promises import promises
 from tests.looks import Looks, is_second
-from tests.rewriting import know_characters, rewrite_share
+from tests.rewriting import rewrite_share
 from tests.turns import Turns
 
 # Bytecode is kept, whatever the environment says: a daemon starts a thousand times, and to compile it takes as long as that.
@@ -67,14 +67,11 @@ def _names_only_files(config: pytest.Config) -> bool:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Each process rewrites its share of the tests before it imports any; the first one also finds what text can hold."""
+    """Each process rewrites its share of the tests before it imports any."""
     if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and not _names_only_files(session.config):
         files = sorted(Path(__file__).parent.rglob("test_*.py"))
         processes = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-        number = int(worker.removeprefix("gw"))
-        rewrite_share(files, session.config, number=number, processes=processes)
-        if number == 0:
-            know_characters()
+        rewrite_share(files, session.config, number=int(worker.removeprefix("gw")), processes=processes)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

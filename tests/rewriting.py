@@ -1,8 +1,7 @@
-"""What each of several processes would make for itself from a fresh checkout, made by one of them.
+"""Whose turn it is to rewrite the asserts of which tests, where several processes collect the same ones from a fresh checkout.
 
-pytest keeps which asserts it rewrote, but processes that begin together reach each file together, and all of them rewrite it.
-Hypothesis keeps which characters there are in UTF-8, which takes it two seconds. What both are asked for here is their own
-affair and may be named otherwise some day: then each process makes all of it, as it does by itself.
+pytest keeps what it rewrote, but processes that begin together reach each file together, and all of them rewrite it. What it is
+asked for here is its own affair and may be named otherwise some day: then each process rewrites all, as it does by itself.
 """
 
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from _pytest.assertion import rewrite
-from hypothesis.internal import charmap
 
 
 def rewrite_share(files: Sequence[Path], config: pytest.Config, *, number: int, processes: int) -> None:
@@ -23,9 +21,3 @@ def rewrite_share(files: Sequence[Path], config: pytest.Config, *, number: int, 
             if rewrite.try_makedirs(folder) and rewrite._read_pyc(file, kept) is None:
                 source, code = rewrite._rewrite_test(file, config)
                 rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, source, kept)
-
-
-def know_characters() -> None:
-    """What ``st.text()`` draws from is on the disk before the first test asks for it."""
-    with suppress(AttributeError):
-        charmap.intervals_from_codec("utf-8")
