@@ -16,7 +16,7 @@ _AFTER_FAULT: Final = 30.0
 
 
 class Work(Protocol):
-    """Goes on until it is cancelled, and is ready at once."""
+    """Goes on until it is cancelled or done, and is ready at once."""
 
     async def __call__(self, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
         """All of it."""
@@ -34,11 +34,11 @@ class Background:
     async def run(
         self, work: Work, name: str, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Keep ``work`` at it until cancelled."""
+        """Keep ``work`` at it until it is done, or cancelled."""
         task_status.started()
         while True:
             try:
-                await work(task_status=anyio.TASK_STATUS_IGNORED)
+                return await work(task_status=anyio.TASK_STATUS_IGNORED)
             except Exception as error:  # noqa: BLE001 - a fault in one customer's data must not stop all others for ever
                 self._log.error("background_failed", task=name, error=error)
                 self.problems[name] = f"{name} met a fault of ours and began again: {sentence(error)}; please report it"

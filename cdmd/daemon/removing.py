@@ -22,7 +22,7 @@ from cdmd.daemon.erasing import Erasures
 from cdmd.daemon.mentions import mentions, merges, rest, unname, untell
 from cdmd.daemon.requesting import EXPORTS, forget_exports
 from cdmd.daemon.suppressing import OWNER
-from cdmd.errors import CdmdError, Damaged, NotDurable
+from cdmd.errors import CdmdError, Damaged, Overloaded
 from cdmd.identity.identifiers import Kinds
 from cdmd.kit.detached import within
 from cdmd.kit.frames import sentence
@@ -271,7 +271,7 @@ def _is_other(forgotten: Forgotten, entry: Entry) -> bool:
 
 
 async def answered(one: Holder, connector: ErasingConnector, values: Collection[str]) -> int | str:
-    """How many rows went, or why that is not known: a plugin's fault is not ours. Raises ``NotDurable`` and ``Damaged``."""
+    """How many rows went, or why that is not known: a plugin's fault is not ours. Raises ``Overloaded`` and ``Damaged``."""
     answers: list[int] = []
 
     async def call() -> None:
@@ -280,6 +280,6 @@ async def answered(one: Holder, connector: ErasingConnector, values: Collection[
     ended = await within(call, seconds=_PATIENCE, name=f"erasure of {one.name}")
     if ended is None:
         return answers[0]
-    if isinstance(ended, NotDurable | Damaged):
+    if isinstance(ended, Overloaded | Damaged):
         raise ended
     return f"it took longer than {_PATIENCE:g} s" if isinstance(ended, TimeoutError) else sentence(ended)

@@ -1,4 +1,4 @@
-"""What it costs to be asked: `cmdctl status` and the metrics with a thousand connectors, a tail beside a thousand events/s.
+"""What it costs to be asked: `cdmctl status` and the metrics with a thousand connectors, a tail beside a thousand events/s.
 
 Judged by processor time, which others on the machine do not lengthen: of the command and of the daemon together for an answer;
 for a tail the share of a core that it takes of the daemon, for that much less is left to take events with.
@@ -103,8 +103,8 @@ def asking(report: Report, folder: Path) -> None:
             daemon.control.text("/v1/metrics")
         metrics = (cpu_seconds(pid) - before) / ASKED
         pages, waits = _looking(daemon)
-    report.note(f"cmdctl status took {min(took):.2f} s at best, {statistics.median(took):.2f} s in the middle")
-    report.line(f"cmdctl status with {CONNECTORS:,} connectors, CPU", statistics.median(used), "s", at_most=0.25)
+    report.note(f"cdmctl status took {min(took):.2f} s at best, {statistics.median(took):.2f} s in the middle")
+    report.line(f"cdmctl status with {CONNECTORS:,} connectors, CPU", statistics.median(used), "s", at_most=0.25)
     report.line("the same on a terminal, the command's CPU", statistics.median(drawn), "s", at_most=0.25)
     report.note(
         f"beside the page others waited up to {waits[-1]:.0f} ms for an answer, 99 % of them {quantile(waits, 0.99):.1f} ms"

@@ -39,6 +39,17 @@ async def test_work_that_meets_a_fault_of_ours_is_told_of_and_begins_again_after
         tasks.cancel_scope.cancel()
 
 
+async def test_work_that_is_done_is_not_begun_again() -> None:
+    begun = []
+
+    async def work(*, task_status: "anyio.abc.TaskStatus[None]") -> None:
+        begun.append(1)
+        assert len(begun) == 1
+
+    await Background(ManualClock()).run(work, "keying")
+    assert begun == [1]
+
+
 async def test_status_warns_of_it(tmp_path: Path) -> None:
     async with World(tmp_path, "").parts() as parts:
         parts.background.problems["counting"] = "counting met a fault"

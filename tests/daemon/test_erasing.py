@@ -17,7 +17,7 @@ from cdmd.daemon.rebuilding import Rebuilding
 from cdmd.daemon.running import Running
 from cdmd.daemon.splitting import Splitting
 from cdmd.daemon.suppressing import OWNER
-from cdmd.errors import NotDurable, RequestFailed
+from cdmd.errors import NotDurable, Overloaded, RequestFailed
 from cdmd.models import Activity, Entry, Seq
 from cdmd.privacy.erasure import Forgotten
 from cdmd.store.forgetting import StoredForgetting
@@ -219,7 +219,7 @@ async def test_what_connectors_cannot_erase_is_in_the_report(tmp_path: Path, mon
                     raise RequestFailed("joe@example.com")  # an error of ours, and none of our disk
                 if len(erased) == 3:
                     await anyio.sleep_forever()
-                raise NotDurable("the disk is full")
+                raise Overloaded("the queue before the journal is full")
 
         live = parts.connectors.get("shop")
         live.connector = Erasing()

@@ -74,7 +74,7 @@ class Contents:
                 if isinstance(why, ReaderEnded):
                     if not self._is_given_up(entry.digest):
                         raise
-                    reason = f"{why}; it was tried {_TRIES} times, and is again with: cmdctl files retry"
+                    reason = f"{why}; it was tried {_TRIES} times, and is again with: cdmctl files retry"
                 current = (await Ledger(source).known([path]))[path].open or entry
                 return _with_digest(current, spool.digest), reason, QUARANTINED
         finally:

@@ -25,6 +25,7 @@ class Jsonl:
     """
 
     name: ClassVar[str] = "jsonl"
+    ragged: ClassVar[bool] = True
     lines: ClassVar[bool] = True
     Settings: ClassVar[type[msgspec.Struct]] = JsonlSettings
 

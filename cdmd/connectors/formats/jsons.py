@@ -40,6 +40,7 @@ class Json:
     """Records are the array's elements; one that is no object is a row with a fault."""
 
     name: ClassVar[str] = "json"
+    ragged: ClassVar[bool] = True
     Settings: ClassVar[type[msgspec.Struct]] = JsonSettings
 
     def __init__(self, settings: JsonSettings) -> None:

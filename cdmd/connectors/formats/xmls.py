@@ -36,6 +36,7 @@ class Xml:
     """See the settings."""
 
     name: ClassVar[str] = "xml"
+    ragged: ClassVar[bool] = True
     Settings: ClassVar[type[msgspec.Struct]] = XmlSettings
 
     def __init__(self, settings: XmlSettings) -> None:

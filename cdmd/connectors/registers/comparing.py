@@ -113,13 +113,13 @@ class Comparing:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that count; complete once all of it was looked at (see ``named``)."""
+        """The columns that count of the records that are not as they were (where the file names its columns, all)."""
         return [name for name in (self._items.names or self._names) if name not in self._ignore]
 
     @property
-    def named(self) -> bool:
-        """Whether the file says what columns it has; else ``columns`` are those of the records that are not as they were."""
-        return bool(self._items.names)
+    def ragged(self) -> bool:
+        """Whether records need not have the same columns, so that one which ``columns`` lack may be there all the same."""
+        return bool(getattr(self._format, "ragged", False))
 
     # ---- the first reading ----------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from cdmd.kit.memory import give_back
 
 _TABLE: Final = "register"
 _PURPOSE: Final = "register"
+_MOST_COLUMNS: Final = 500
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _BEGUN: Final = msgspec.msgpack.Decoder(tuple[bytes, bytes])
 
@@ -74,7 +75,7 @@ class Register:
         await anyio.to_thread.run_sync(comparing.settle, index)
         index.forget()
         await anyio.to_thread.run_sync(give_back)
-        columns = _columns(before, comparing.columns, named=comparing.named)
+        columns = _columns(before, comparing.columns, ragged=comparing.ragged, ignore=self._settings.ignore)
         digests = Digests(self._source.secret(_PURPOSE), key=self._settings.key, columns=columns)
         begun = await self._begin(file.digest, b"" if before is None else before.run)
         run = Run(self, comparing, file, begun=begun, before=before, index=index, digests=digests)
@@ -209,7 +210,14 @@ class Register:
         return Removing(self._emit, name=self._source.name, run=run, key=key, context=context)
 
 
-def _columns(before: Applied | None, found: Sequence[str], *, named: bool) -> list[str]:
-    """The columns to compare: those known before that are still there (where only records name them: all), then new ones."""
-    old = [name for name in before.columns if name in found or not named] if before is not None else []
+def _columns(before: Applied | None, found: Sequence[str], *, ragged: bool, ignore: Sequence[str]) -> list[str]:
+    """The columns to compare: those known before that are still there, then the new ones.
+
+    All are still there where no record says otherwise, and in ``ragged`` records, up to some hundreds.
+    """
+    if before is None:
+        return list(found)
+    here = [name for name in before.columns if name not in ignore] if ragged or not found else []
+    stay = here if len({*here, *found}) <= _MOST_COLUMNS else []
+    old = [name for name in before.columns if name in stay or name in found]
     return old + [name for name in found if name not in old]

@@ -368,7 +368,7 @@ async def test_a_file_too_large_for_the_settings_or_the_disk_waits_and_says_so(t
         assert "more than max_size (1KiB)" in (await watch.files())["b.jsonl"]["reason"]
 
 
-TRIED = "; it was tried 5 times, and is again with: cmdctl files retry"
+TRIED = "; it was tried 5 times, and is again with: cdmctl files retry"
 
 
 async def test_a_file_whose_reader_is_ended_from_outside_again_and_again_is_set_aside_and_the_others_are_read(

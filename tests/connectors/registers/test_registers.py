@@ -158,6 +158,29 @@ async def test_records_that_name_their_columns_themselves_are_compared_by_all_th
     ]
 
 
+async def test_a_column_that_is_ignored_from_now_on_or_that_left_changes_nobody_in_rows_either() -> None:
+    supplier = Supplier(mapping=CHANGES)
+    await supplier.apply(b"no,city,seen\n1,Lund,1\n2,Lund,2\n")
+    supplier.settings = msgspec.structs.replace(supplier.settings, ignore=["seen"])
+    supplier.taken()
+    assert (await supplier.apply(b"no,city,seen\n1,Lund,3\n2,Lund,4\n")).changed == 0
+    assert (await supplier.apply(b"no,seen\n1,5\n2,6\n")).changed == 0
+    supplier = Supplier(mapping=CHANGES, chosen=ChosenFormat(Jsonl, JsonlSettings()))
+    await supplier.apply(b'{"no": 1, "seen": 1}\n{"no": 2, "seen": 1}\n')
+    supplier.settings = msgspec.structs.replace(supplier.settings, ignore=["seen"])
+    assert (await supplier.apply(b'{"no": 1, "seen": 2}\n{"no": 2, "seen": 2}\n')).changed == 0
+
+
+async def test_the_columns_of_ragged_records_have_a_bound() -> None:
+    supplier = Supplier(mapping=CHANGES, chosen=ChosenFormat(Jsonl, JsonlSettings()))
+    for day in range(3):
+        names = "".join(f', "day{day * 200 + n}": 1' for n in range(200))
+        await supplier.apply(f'{{"no": 1{names}}}\n'.encode())
+    applied = await supplier.register.applied()
+    assert applied is not None
+    assert len(applied.columns) == 201
+
+
 async def test_a_new_column_changes_those_who_have_a_value_in_it_and_one_that_left_changes_nobody() -> None:
     supplier = Supplier()
     await supplier.apply(b"no,email\n1,a@x.se\n2,b@x.se\n")
