@@ -35,7 +35,8 @@ verify = "none"
 id = "{id}"
 type = "{type}"
 identifiers = { email = "{email}", customer_no = "{customer_no}", phone = "{phone}" }
-traits = { name = "{name}" }
+traits = { name = "{name}", contact = "{contact}" }
+data = { to = "{to}", lines = "{lines}" }
 [connectors.app]
 type = "application"
 write_keys = ["env:WRITE_KEY"]
@@ -63,8 +64,18 @@ user_id = { priority = 1, limit = 1 }
 customer_no = { priority = 2, limit = 1 }
 email = { priority = 3 }
 phone = { priority = 4, region = "SE" }
+[indicators.last_to]
+on = "order.*"
+value = "{data.to}"
+compute = "last"
 [audiences.everybody]
 where = "true"
+[targets.crm]
+type = "webhook"
+url = "http://127.0.0.1:9/orders"
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+events = ["order.*"]
+fields = ["traits", "event.data"]
 """
 
 
@@ -82,7 +93,9 @@ def meet(daemon: DaemonProcess, folder: Path) -> None:
     deliver(folder, "register.csv", "Lund")
     daemon.send(shop, {"id": None, "type": "order.paid", "email": MAIL, "note": "canary-name"})  # it has no id
     daemon.send(shop, {"id": "2", "type": "held.order", "email": MAIL, "name": "canary-name"}, headers=traced)
-    daemon.send(shop, {"id": "3", "type": "order.paid", "email": MAIL, "customer_no": "ann-1", "name": "Ann"})
+    ann: dict[str, Any] = {"email": MAIL, "customer_no": "ann-1", "name": "Ann"}
+    said = {"contact": {"mail": MAIL}, "to": MAIL, "lines": [{"for": [MAIL], "note": f"ask {MAIL}"}]}
+    daemon.send(shop, {"id": "3", "type": "order.paid", **ann, **said})
     daemon.send("/hooks/survey", {"id": MAIL})
     wait(lambda: any(row["state"] == "done" for row in daemon.ask("files")))
     daemon.settle()
@@ -184,6 +197,7 @@ def test_whoever_is_erased_is_in_no_file_and_nothing_brings_them_back(daemon: Da
     assert daemon.ask("verify")["whole"] is True
     ann = daemon.ask("profile", "show", "customer_no:ann-1")
     assert [one["kind"] for one in ann["identifiers"]] == ["customer_no"]
+    assert (ann["traits"], ann["indicators"]) == ({"name": "Ann", "contact": {}}, {})
     assert left_in(tmp_path / "state") == {}
     meet_again(daemon)
     deliver(tmp_path, "again.csv", "Malmo")
