@@ -26,7 +26,11 @@ from cdmd.models import Answer, Emission, Fault, Record, Rejected, Request, Rout
 
 _JSON: Final = ("content-type", "application/json")
 _SUCCESS: Final = b'{"success":true}'
-_PATHS: Final[Mapping[str, str | None]] = {**{f"/v1/{kind}": kind for kind in KINDS}, "/v1/batch": None}
+_PATHS: Final[Mapping[str, str | None]] = {
+    **{f"/v1/{name}": kind for kind in KINDS for name in (kind, kind[0])},
+    **dict.fromkeys(("/v1/batch", "/v1/b")),
+}
+"""By the call's whole name, or by its first letter, as libraries for browsers and telephones have it."""
 _METHODS: Final = ("POST", "OPTIONS")
 _CREDENTIALS: Final = frozenset(("authorization", "cookie", "proxy-authorization"))
 _PREFLIGHT: Final = (

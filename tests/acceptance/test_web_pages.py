@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from cdmd.testing import DaemonProcess
 from tests.acceptance.trial import check_sums, checkout, settled, until
+from tests.peers import npm
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
@@ -58,6 +59,26 @@ async function main() {
 main()
 </script>
 """
+LIBRARY = "@segment/analytics-next"
+TRACKED = """<!doctype html><title>Shop</title><script src="/library.js"></script><script>
+const host = %s, key = %s
+async function main(strategy, user) {
+  const load = { writeKey: key, cdnSettings: { integrations: { 'Segment.io': { apiKey: key } } } }
+  const segment = { apiHost: host + '/v1', protocol: 'http', deliveryStrategy: { strategy, config: { size: 6 } } }
+  const analytics = AnalyticsNext.AnalyticsBrowser.load(
+    load, { integrations: { 'Segment.io': segment }, disableClientPersistence: true }
+  )
+  await analytics.identify(user, { email: user + '@example.com' })
+  await analytics.track('Viewed', { price: 3.5 })
+  await analytics.page('Shop', 'Start')
+  await analytics.screen('Shop', 'Start')
+  await analytics.group('g-1', { name: 'Family' })
+  await analytics.alias(user + '-new', user)
+}
+const done = (said) => fetch('/done', { method: 'POST', body: JSON.stringify(said) })
+main('standard', 'one').then(() => main('batching', 'two')).then(() => done({}), (error) => done({ error: String(error) }))
+</script>
+"""
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
@@ -71,7 +92,7 @@ class Site(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        self.page = b""
+        self.page = self.library = b""
         self.reported: list[dict[str, Any]] = []
         super().__init__(("127.0.0.1", 0), _handler(self))
 
@@ -82,7 +103,7 @@ class Site(ThreadingHTTPServer):
 def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(site.page if self.path == "/" else b"")
+            self._answer({"/": site.page, "/library.js": site.library}.get(self.path, b""))
 
         def do_POST(self) -> None:
             site.reported.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
@@ -156,3 +177,24 @@ def test_a_page_of_a_configured_origin_sends_and_reads_every_answer_and_a_strang
     assert strange["json"] == strange["wrong"] == strange["keepalive"] == strange["large"] == "TypeError", (
         "the browser did not even send"
     )
+
+
+def test_the_official_library_for_browsers_works_unchanged_call_by_call_and_in_batches(
+    site: Site, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    folder = npm.installed(pytestconfig, tmp_path, "browser", [f"{LIBRARY}@1.84.3"])
+    site.library = (folder / "node_modules" / LIBRARY / "dist" / "umd" / "index.js").read_bytes()
+    config = CONFIG.format(origin=site.origin("localhost"))
+    with DaemonProcess(tmp_path, config, environment={"WRITE_KEY": KEY, "OTHER_KEY": "another", **checkout()}) as daemon:
+        host = daemon.url.removeprefix("http://")
+        site.page = (TRACKED % (json.dumps(host), json.dumps(KEY))).encode()
+        with browser(site.origin("localhost"), tmp_path):
+            until(lambda: site.reported, seconds=60, what="the page's report")
+            assert site.reported == [{}]
+            until(lambda: settled(daemon)["page"]["applied"] >= 12, what="all of its calls")
+        check_sums(row := settled(daemon)["page"])
+        assert (row["applied"], row["accepted"]) == (12, 12)
+        for user in ("one", "two"):
+            person = daemon.ask("profile", "show", f"user_id:{user}")
+            assert person["traits"]["email"] == f"{user}@example.com"
+            assert "Viewed" in {one["type"] for one in person["activities"]}

@@ -651,9 +651,19 @@ def test_it_is_what_the_daemon_expects() -> None:
     assert isinstance(application, DecidingConnector)
     assert isinstance(application, SharingConnector)
     assert {route.path for route in application.routes} == {
-        f"/v1/{name}" for name in ("identify", "track", "page", "screen", "group", "alias", "batch")
+        f"/v1/{name}" for name in ("identify", "track", "page", "screen", "group", "alias", "batch", *"itpsgab")
     }
     assert KEY not in repr(msgspec.structs.asdict(settings()))
+
+
+async def test_a_call_comes_by_its_first_letter_too() -> None:
+    async with served() as app:
+        for path, body in (("t", TRACK), ("b", {"batch": [{**TRACK, "type": "track", "messageId": "m-2"}]})):
+            assert (await app.send(path, body)).status_code == 200
+        assert [(event.id, event.type) for event in app.source.events] == [
+            ("m-1", "Order Completed"),
+            ("m-2", "Order Completed"),
+        ]
 
 
 @pytest.mark.parametrize(
