@@ -119,7 +119,10 @@ class Removing:
         await self._unname(forgotten, counts, asked)
         self._say(asked, "activities")
         # Theirs go last: they say how the identifiers of the others were spelt.
-        counts["activities of others that named them"] = await self._in_slices(list(forgotten.others), forgotten)
+        owners = dict(forgotten.others)
+        counts["activities of others that named them"] = await self._in_slices(list(owners), forgotten)
+        if forgotten.others != owners:  # a split gave some of them to somebody else meanwhile
+            await self._unname(forgotten, counts, asked)
         counts["activities"] = await self._in_slices(list(forgotten.seqs), forgotten)
         counts["deliveries and attempts"] += await self._store.forgetting.forget_deliveries()
         self._untold()

@@ -108,7 +108,9 @@ class Forgotten:
         return left_of(entry, self.unwanted, self._naming)
 
     def left_of_activity(self, one: Activity) -> Activity | None:
-        """What is left of an activity, their own or another one's."""
+        """What is left of an activity, their own or another one's, of which is noted whose it is by now."""
+        if one.seq in self.others:
+            self.others[one.seq] = one.profile
         event = None if one.seq in self.seqs else left_of_event(one.event, self.unwanted, self._naming)
         return one if event is one.event else None if event is None else msgspec.structs.replace(one, event=event)
 

@@ -8,6 +8,7 @@ import pytest
 from cdmd.contracts import ProfileFound
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.parts import Parts
+from cdmd.daemon.splitting import Splitting
 from cdmd.models import Delivery, Record, to_micros
 from tests.daemon.doubles import World, applied
 
@@ -122,6 +123,33 @@ async def test_what_was_merged_meanwhile_says_nothing_of_them_either(tmp_path: P
         assert parts.projection.shown_traits(found.state) == {"age": 40}
         assert files_with(MAIL, tmp_path / "state") == []
         assert await parts.store.verify() == []
+
+
+async def test_whoever_is_given_such_an_event_by_a_split_meanwhile_says_nothing_of_them_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, card = World(tmp_path, CONFIG), ("card", "ann")
+    async with world.parts() as parts:
+        await come(
+            parts,
+            happened(world, "1", customer_no="joe-1", card="joe", email=MAIL),
+            happened(world, "2", customer_no="ann-1"),
+            happened(world, "3", customer_no="ann-1", card="ann"),
+            happened(world, "4", card="ann", email=MAIL, traits={"mail": MAIL, "age": 40}),
+        )
+        revise, split = parts.journal.revise, Splitting(parts, journal_id=parts.journal.id).split
+
+        async def revising(*given: Any, **named: Any) -> Any:
+            monkeypatch.setattr(parts.journal, "revise", revise)
+            assert (await split(("customer_no", "ann-1"), card, apply=True)).applied
+            return await revise(*given, **named)
+
+        monkeypatch.setattr(parts.journal, "revise", revising)
+        await erased(parts)
+        found = await parts.store.profile(*card, activities=9)
+        assert found is not None
+        assert parts.projection.shown_traits(found.state) == {"age": 40}
+        assert files_with(MAIL, tmp_path / "state") == []
 
 
 async def test_what_is_told_of_events_that_named_them_goes_and_what_was_told(tmp_path: Path) -> None:
