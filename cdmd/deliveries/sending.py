@@ -6,6 +6,7 @@ sent (``telling``), what an answer means (the target's own), when it is tried ag
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import anyio
@@ -29,6 +30,8 @@ _LOOK: Final = 30.0
 _SOON: Final = 0.5
 _QUIET: Final = 0.05
 _GRACE: Final = 1.0
+_FIELDS: Final = {"status": int | None, "answer": bytes, "reason": str, "at": datetime | None}
+"""Of a verdict, those that are not bool."""
 
 
 class Sender:
@@ -56,7 +59,7 @@ class Sender:
         self._buffer: deque[Delivery] = deque()
         self._taken: set[int] = set()
         self._refreshed = 0
-        self._flying = 0
+        self._flying: set[int] = set()
         self._taking = anyio.Lock()
         self._woken = anyio.Event()
         self._bucket = FULL
@@ -65,9 +68,10 @@ class Sender:
         self._log: Any = structlog.get_logger()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        self._buffer.clear()
-        self._flying = 0
+        """Until cancelled. What was on its way when it ended before is read again."""
+        self._taken -= self._flying
+        self._flying.clear()
+        self.refresh()
         async with anyio.create_task_group() as tasks:
             for _ in range(1 if self._frame.order == "strict" else self._frame.concurrency):
                 tasks.start_soon(self._work)
@@ -95,12 +99,10 @@ class Sender:
     async def _work(self) -> None:
         while True:
             batch = await self._next()
-            try:
-                await self._send(batch)
-            finally:
-                self._flying -= 1
-                if endpoints.probing(self._note()):
-                    self.wake()
+            await self._send(batch)
+            self._flying.difference_update(one.n for one in batch)
+            if endpoints.probing(self._note()):
+                self.wake()
 
     # ---- taking ------------------------------------------------------------------------------------------------------
 
@@ -119,8 +121,9 @@ class Sender:
                 if (pause := self._pace()) > 0.0:
                     await _within(self._woken, pause)
                     continue
-                self._flying += 1
-                return [self._buffer.popleft() for _ in range(min(self._target.batch, len(self._buffer)))]
+                batch = [self._buffer.popleft() for _ in range(min(self._target.batch, len(self._buffer)))]
+                self._flying.update(one.n for one in batch)
+                return batch
 
     async def _until_allowed(self) -> None:
         while True:
@@ -206,7 +209,7 @@ class Sender:
         if isinstance(ended, TimeoutError):
             return [Later(reason=f"it took longer than {limit:g} seconds", holds=True)] * len(batch)
         if ended is not None or not said or not _are_verdicts(said[0], len(batch)):
-            why = sentence(ended) if ended is not None else "it does not give one verdict for each delivery"
+            why = sentence(ended) if ended is not None else "it does not give one sound verdict for each delivery"
             self._log.error("target_fault", target=self._outlet.name, error=why)
             return [Later(reason=f"the target's own code failed: {why}")] * len(batch)
         return said[0]
@@ -239,4 +242,11 @@ def _pause(due: Micros | None, asked: Micros, now: Micros) -> float:
 
 
 def _are_verdicts(said: object, count: int) -> bool:
-    return isinstance(said, list | tuple) and len(said) == count and all(isinstance(one, DeliveryVerdict) for one in said)
+    return isinstance(said, list | tuple) and len(said) == count and all(_is_verdict(one) for one in said)
+
+
+def _is_verdict(said: object) -> bool:
+    """Whoever makes one is not held to the types of its fields: what is no text, say, could be neither compared nor kept."""
+    return isinstance(said, DeliveryVerdict) and all(
+        isinstance(getattr(said, name), _FIELDS.get(name, bool)) for name in said.__struct_fields__
+    )

@@ -290,7 +290,18 @@ async def test_what_is_dropped_while_it_is_read_is_not_sent(tmp_path: Path, monk
         assert numbers(one.got) == [2]
 
 
-@pytest.mark.parametrize("said", [ValueError("joe@example.com"), SystemExit(1), [Delivered()]])
+@pytest.mark.parametrize(
+    "said",
+    [
+        ValueError("joe@example.com"),
+        SystemExit(1),
+        [Delivered()],
+        Delivered(200, bytearray(b"taken")),  # type: ignore[arg-type] - as a plugin may
+        Later(reason={"why": "joe"}),  # type: ignore[arg-type]
+        Never(reason="malformed", status="400"),  # type: ignore[arg-type]
+        Later(reason="not now", at=60),  # type: ignore[arg-type]
+    ],
+)
 async def test_a_target_whose_code_fails_harms_nobody_and_is_tried_again(tmp_path: Path, said: Any) -> None:
     target = Noting(said)
     async with sending(tmp_path, **built("crm", target, quick(concurrency=1))) as it:
@@ -299,6 +310,26 @@ async def test_a_target_whose_code_fails_harms_nobody_and_is_tried_again(tmp_pat
         first = (await it.store.outbox.attempts(AttemptFilter()))[-1]
         assert "own code failed" in first.reason
         assert "joe" not in first.reason
+
+
+async def test_one_that_begins_anew_sends_what_was_on_its_way(tmp_path: Path) -> None:
+    begun = anyio.Event()
+
+    class Stuck(Noting):
+        async def deliver(self, deliveries: Sequence[Delivery], outlet: Outlet) -> Sequence[DeliveryVerdict]:
+            if not begun.is_set():
+                begun.set()
+                await anyio.sleep_forever()
+            return await super().deliver(deliveries, outlet)
+
+    target = Stuck(batch=1)
+    async with sending(tmp_path, **built("crm", target, quick(concurrency=1))) as it:
+        await it.put("crm", 3)
+        await begun.wait()
+        await it.dispatcher.supervisor.pause("crm")
+        it.dispatcher.supervisor.resume("crm")
+        await it.until(lambda total: total.delivered == 3)
+        assert target.got == [[1], [2], [3]]
 
 
 async def test_what_does_not_count_uses_up_no_attempt(tmp_path: Path) -> None:
