@@ -143,7 +143,9 @@ class Retaining:
             idle = {key: state for key, state in rows if is_idle(state)}
             if idle:
                 said = await self._said() if said is None else said
-                meant = gone | said.intersection(_digests(splits, [one for state in idle.values() for one in _pairs(state)]))
+                # All of whoever is said something of: a merge that was undone lists what they had then.
+                each = (_digests(splits, _pairs(state)) for state in idle.values())
+                meant = gone.union(*(mine for mine in each if not said.isdisjoint(mine)))
                 await self._note_gone(meant, was=gone)
                 hidden = await self._store.forgetting.hide_some(list(idle), is_idle)
                 # Whoever was heard of meanwhile stays, with what splits say of them.
@@ -180,7 +182,10 @@ class Retaining:
         for path in await anyio.to_thread.run_sync(lambda: sorted(self._exports.glob("*.jsonl"))):
             public = path.stem.rpartition("-")[0].removesuffix("-")
             if await self._store.directory.named(public) is None:
-                await anyio.Path(path).unlink(missing_ok=True)
+                try:
+                    await anyio.Path(path).unlink(missing_ok=True)
+                except OSError as error:
+                    self._log.warning("retention_failed", error=error)
 
     # ---- whether it may ------------------------------------------------------------------------------------------------
 
