@@ -47,7 +47,8 @@ class Replaying:
     """One replay. ``done`` counts what was put back into the outbox; with ``only_counted`` nothing is, it counts by type.
 
     What waited for its turn is made anew when that comes: somebody may have been erased meanwhile, or the target have changed.
-    ``reached`` is when the last event that it looked at was received.
+    ``reached`` is up to when it came: what happened before was told. Audience changes, which are told after all events, keep it
+    at the beginning.
     """
 
     def __init__(  # noqa: PLR0913 - what is told, to whom, and how fast
@@ -131,7 +132,7 @@ class Replaying:
         while page := await self._store.outbox.applied(after, limit=_PAGE):
             for activity, state in page:
                 if self._since <= _received(activity) < self._until:
-                    self.reached = _received(activity)
+                    self.reached = self._since if self._tells_moves() else _received(activity)
                     yield activity, state
             after = page[-1][0].seq
             if _received(page[0][0]) >= self._until:
@@ -151,10 +152,13 @@ class Replaying:
         return Seq(low)
 
     async def _moves(self) -> Sequence[Notice]:
-        if not (self._wanted.news[ENTERED] or self._wanted.news[LEFT]):
+        if not self._tells_moves():
             return ()
         notices = await self._store.membership.notices(limit=_NOTICES)
         return [one for one in reversed(notices) if self._since <= one.at < self._until]
+
+    def _tells_moves(self) -> bool:
+        return any(self._wanted.news[type_] and self._again(type_) for type_ in (ENTERED, LEFT))
 
     # ---- telling it ----------------------------------------------------------------------------------------------------
 

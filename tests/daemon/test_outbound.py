@@ -316,18 +316,20 @@ async def test_a_replay_goes_on_alone_makes_way_and_says_when_it_fails(tmp_path:
 
 
 @asynccontextmanager
-async def held_replay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, Parts, Endpoint]]:
+async def held_replay(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, events: str = '"order.*"', types: str = "*"
+) -> AsyncIterator[tuple[World, Parts, Endpoint]]:
     """A replay of six events has told two of them, which wait: for the others there is no room yet."""
     monkeypatch.setattr("cdmd.deliveries.replaying._FULL_REST", 0.01)
     async with endpoint() as one:
-        world = World(folder, crm(one, 'events = ["order.*"]', "max_waiting = 4"))
+        world = World(folder, crm(one, f"events = [{events}]", "max_waiting = 4"))
         async with world.parts() as parts:
             await take(parts, *[f"e{number}" for number in range(6)])
             await sent(parts, 4)
             await parts.outbound.disable("crm")
             del one.got[:]
             until_ = to_micros(parts.clock.now()) + Micros(1)
-            await parts.outbound.replay("crm", since=Micros(0), until=until_, types=None, rate=None)
+            await parts.outbound.replay("crm", since=Micros(0), until=until_, types=Globs([types]), rate=None)
             replay = parts.outbound._replays["crm"]
             await eventually(lambda: replay.done == 2)
             yield world, parts, one
@@ -364,6 +366,17 @@ async def test_a_replay_that_the_daemon_stops_says_how_far_it_came(tmp_path: Pat
         async with held_replay(tmp_path, monkeypatch):
             pass
     assert [line["count"] for line in lines if line["event"] == "replay_stopped"] == [2]
+
+
+@pytest.mark.parametrize(("types", "came_on"), [("*", False), ("order.*", True)])
+async def test_a_replay_that_tells_audience_changes_after_the_events_came_nowhere_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, types: str, *, came_on: bool
+) -> None:
+    with capture_logs() as lines:
+        async with held_replay(tmp_path, monkeypatch, events='"order.*", "audience.*"', types=types):
+            pass
+    (until_,) = [line["until"] for line in lines if line["event"] == "replay_stopped"]
+    assert (until_ > "1970-01-02") is came_on
 
 
 async def test_who_is_told_of_no_events_is_told_nothing_again(tmp_path: Path) -> None:
