@@ -15,7 +15,7 @@ import sqlite3
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
@@ -32,7 +32,7 @@ from cdmd.store.copying import copy_database
 from cdmd.store.feeds import SqliteFeeds, verify_feeds
 from cdmd.store.files import SCRATCH, StateDirectory
 from cdmd.store.journal_checking import verify_journal
-from cdmd.store.mark import Mark, sync_directory, write_mark
+from cdmd.store.mark import Mark, read_mark, sync_directory, write_mark
 from cdmd.store.sql import load_queries
 from cdmd.store.store import SqliteStore
 from cdmd.store.stored import StoredStore
@@ -108,26 +108,42 @@ def kept_state(directory: StateDirectory, owner: str) -> dict[bytes, bytes] | No
     with directory.held():
         journal = _last_journal(directory)
     if journal is None:
-        return None if directory.mark.exists() or directory.store.exists() else {}
+        new = not (directory.mark.exists() or directory.store.exists() or _asides(directory.root))
+        return {} if new else None
     try:
-        connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
-        try:
-            return dict(connection.execute(_JOURNAL["scan_state"], (owner, b"", -1)).fetchall())
-        finally:
-            connection.close()
+        return dict(_rows(journal, _JOURNAL["scan_state"], (owner, b"", -1)))
     except sqlite3.Error:
         return None
 
 
 def _last_journal(directory: StateDirectory) -> Path | None:
-    """The journal that was last in use, whole: where it lies aside without its log, that follows it."""
+    """The journal that was last in use, whole: where it lies aside without its log, that follows it.
+
+    One that lies aside was the last only while the mark says so, which is written when a restore has come to its end.
+    """
     if directory.journal.exists():
         return directory.journal
     for aside in reversed(_asides(directory.root)):
-        if (aside / directory.journal.name).exists():
+        if _is_marked(aside / directory.journal.name, directory.mark):
             _set_aside(directory.journal, aside)
             return aside / directory.journal.name
     return None
+
+
+def _is_marked(journal: Path, mark: Path) -> bool:
+    try:
+        found = read_mark(mark)
+        return found is not None and _rows(journal, _JOURNAL["id"]) == [(found.journal_id,)]
+    except (Damaged, sqlite3.Error):
+        return False
+
+
+def _rows(path: Path, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return connection.execute(sql, parameters).fetchall()
+    finally:
+        connection.close()
 
 
 def restore(

@@ -324,6 +324,22 @@ async def test_of_several_that_were_put_aside_the_last_one_is_asked_and_none_is_
     assert await anyio.to_thread.run_sync(kept_state, state, OWNER) is None, "there was a journal"
 
 
+async def test_what_an_earlier_restore_put_aside_is_not_taken_for_a_journal_that_was_lost(
+    state: StateDirectory, file: Path
+) -> None:
+    await filled(state, file)
+    async with running(state) as opened:
+        await opened.journal.append([append_of(4, connector=OWNER, state=dict(SUPPRESSED))])
+    await put_back(file, state)
+    state.journal.unlink()
+    log = anyio.Path(state.journal.with_name("journal.db-wal"))
+    await log.write_bytes(b"of the one that is lost")
+    assert await anyio.to_thread.run_sync(kept_state, state, OWNER) is None
+    assert await log.exists()
+    state.mark.write_bytes(b"no mark")
+    assert await anyio.to_thread.run_sync(kept_state, state, OWNER) is None
+
+
 async def test_what_was_kept_beside_the_entries_can_be_laid_over_a_backup(state: StateDirectory, file: Path) -> None:
     assert await anyio.to_thread.run_sync(kept_state, state, "daemon:privacy") == {}
     await filled(state, file)
