@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
+import anyio
 import msgspec
 
 from cdmd.contracts import HttpAnswer, Outlet
@@ -77,7 +78,9 @@ class RestTarget:
             except (TemplateFault, ValueRefused) as error:
                 verdicts[place] = Never(reason=str(error))
         if records:
-            await self._deliver(records, outlet, verdicts, until=outlet.clock.monotonic() + outlet.timeout)
+            until = outlet.clock.monotonic() + outlet.timeout
+            with anyio.move_on_after(outlet.timeout):  # one asking may be several requests
+                await self._deliver(records, outlet, verdicts, until=until)
         # Where something else became known the target is well, and these were not to blame.
         late = Later(reason=f"it took longer than {outlet.timeout:g} seconds", holds=not verdicts, counts=not verdicts)
         return [verdicts.get(place, late) for place in range(len(deliveries))]
@@ -86,11 +89,10 @@ class RestTarget:
         self, records: Sequence[_Record], outlet: Outlet, verdicts: dict[int, DeliveryVerdict], *, until: float
     ) -> None:
         """Ask until then (monotonic seconds); of whom nothing is known by then there is no verdict."""
-        left = until - outlet.clock.monotonic()
-        if left < outlet.timeout * _LEAST:
+        if until - outlet.clock.monotonic() < outlet.timeout * _LEAST:
             return
         try:
-            answer = await self._request(records, outlet, left)
+            answer = await self._request(records, outlet)
         except (TemplateFault, ValueRefused) as error:
             verdicts |= {one.place: Never(reason=str(error)) for one in records}
         except (RequestFailed, AddressRefused, CredentialRefused) as error:
@@ -117,8 +119,8 @@ class RestTarget:
 
     # ---- asking ----------------------------------------------------------------------------------------------------
 
-    async def _request(self, records: Sequence[_Record], outlet: Outlet, seconds: float) -> HttpAnswer:
-        """The answer to one request about these, within so long. Raises as the guarded client does, and for templates."""
+    async def _request(self, records: Sequence[_Record], outlet: Outlet) -> HttpAnswer:
+        """The answer to one request about these. Raises as the guarded client does, and for templates."""
         seen: dict[str, Any] = {RECORDS: [one.sent for one in records]}
         if self.batch == 1:
             seen |= records[0].seen
@@ -130,7 +132,7 @@ class RestTarget:
         async def send(signed: Signed) -> HttpAnswer:
             proven, asked = {**headers, **signed.headers}, {**params, **signed.params}
             return await outlet.http.request(
-                self._settings.method, url, headers=proven, params=asked or None, content=content, timeout=seconds
+                self._settings.method, url, headers=proven, params=asked or None, content=content, timeout=outlet.timeout
             )
 
         return await self._proving.ask(outlet, send)

@@ -2,11 +2,13 @@
 
 import json
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from cdmd.contracts import DeliveringTarget, Target
@@ -76,10 +78,10 @@ def person(n: int, mail: str | None, **more: Any) -> Delivery:
 
 
 async def sent(api: Crm, folder: Path, deliveries: list[Delivery], **keys: Any) -> list[DeliveryVerdict]:
-    clock = keys.pop("clock", None)
+    clock, timeout = keys.pop("clock", None), keys.pop("timeout", None)
     settings = RestTargetSettings(**{"base_url": api.url, "record": {"mail": "{profile.identifiers.email}"}, **keys})
     outlet = outlet_in(folder)
-    outlet.clock = clock or outlet.clock
+    outlet.clock, outlet.timeout = clock or outlet.clock, timeout or outlet.timeout
     async with GuardedHttp(hosts=hosts_in(settings), tls=ssl.create_default_context()) as http:
         outlet.client = http
         return list(await RestTarget("t", settings).deliver(deliveries, outlet))
@@ -162,6 +164,33 @@ async def test_where_nothing_is_known_in_time_the_target_is_let_alone(tmp_path: 
     with crm(most=1) as api:
         found = await sent(api, tmp_path, [person(n, f"{n}@example.com") for n in range(1, 65)], clock=Slow(api), batch=64)
         assert found == [Later(reason="it took longer than 15 seconds", holds=True)] * 64
+
+
+class Exhausted(Crm):
+    """Once it has taken somebody it refuses its token, and gives no other one until it is ``free``."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.free = threading.Event()
+
+    def answer(self, asked: Asked) -> tuple[int, Any]:
+        if asked.path == "/token" and self.tokens:
+            self.free.wait(30)
+        found = super().answer(asked)
+        self.token = "another" if self.people else self.token
+        return found
+
+
+async def test_what_is_known_counts_where_the_time_is_over_before_a_new_token_comes(tmp_path: Path) -> None:
+    with served(lambda asked: api.answer(asked)) as url:  # noqa: PLW0108 - there is no `api` yet
+        api = Exhausted(url)
+        auth = OAuth2ClientAuth(token_url=f"{url}/token", client_id="cdmd", client_secret=Secret(b"s", reference="env:S"))
+        try:
+            with anyio.fail_after(10):
+                found = await sent(api, tmp_path, [person(1, "a@x"), person(2, "none")], auth=auth, batch=2, timeout=1.0)
+        finally:
+            api.free.set()
+    assert found == [Delivered(200, b'"nothing to say"'), Later(reason="it took longer than 1 seconds", counts=False)]
 
 
 REFUSED = "it refused the record (status 200)"
