@@ -123,12 +123,26 @@ class Dividing:
             await self._whole.clock.sleep(pause)
 
     async def look(self, kind: str, work: Work) -> None:
-        """Once: whatever cannot be done now is done by the next look."""
-        try:
-            names = set(work.names)
-            failed = any(of == kind for of, _ in self._failed)
-            if not (names or work.here or self._had[kind] or failed):
-                return
+        """Once: whatever cannot be done now is done by the next look.
+
+        Where the daemon is stopping nothing is let go: its own leaving does that, once all of it has ended.
+        """
+        with suppress(Ending):
+            try:
+                await self._divide(kind, work)
+            except Ending:
+                raise
+            except CdmdError as error:
+                if self.problem is None:
+                    self._log.warning("duties_failed", error=error)
+                self.problem = f"this node cannot take part in what nodes divide among themselves: {error}"
+                for name in [one for one in work.here if not self.duties.holds(kind, one)]:
+                    await self._end(kind, name, work, "over")
+
+    async def _divide(self, kind: str, work: Work) -> None:
+        names = set(work.names)
+        failed = any(of == kind for of, _ in self._failed)
+        if names or work.here or self._had[kind] or failed:
             await self._let_followed_go(kind, work)
             part = await self.duties.part(kind, names)
             for name in set(work.here) - part.mine.keys():
@@ -140,13 +154,6 @@ class Dividing:
             for name in set(work.here) & set(work.names):
                 if (said := work.said(name)) != part.holders.get(name, Holder(None)).said:
                     await self.duties.say(kind, name, said)
-        except CdmdError as error:
-            if self.problem is None:
-                self._log.warning("duties_failed", error=error)
-            self.problem = f"this node cannot take part in what nodes divide among themselves: {error}"
-            for name in [one for one in work.here if not self.duties.holds(kind, one)]:
-                await self._end(kind, name, work, "over")
-        else:
             yet = [f"{name} yet: {one.why}" for (_, name), one in self._failed.items()]
             self.problem = f"this node cannot begin with {yet[0]}" if yet else None
 
@@ -201,5 +208,4 @@ class Dividing:
 
     async def _end(self, kind: str, name: str, work: Work, outcome: str) -> None:
         self._log.info("duty_ended", kind=kind, task=name, outcome=outcome)
-        with suppress(Ending):  # it is ended with all the others
-            await work.end(name)
+        await work.end(name)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cdmd.contracts import Holder, Part
-from cdmd.errors import Followed, NotDurable
+from cdmd.errors import Ending, Followed, NotDurable
 from cdmd.store.store import SqliteStore
 
 
@@ -70,6 +70,7 @@ class Done:
         self.holders: Mapping[str, Holder] = {}
         self.refuses, self.followed = set[str](), set[str]()
         self.least = 0
+        self.stopping = False
 
     async def begin(self, name: str, token: int) -> None:
         if name in self.refuses:
@@ -80,6 +81,8 @@ class Done:
         self.happened.append(f"begin {name} {token}")
 
     async def end(self, name: str) -> None:
+        if self.stopping:
+            raise Ending("the daemon is stopping")
         del self.here[name]
         self.followed.discard(name)
         self.happened.append(f"end {name}")

@@ -148,6 +148,23 @@ async def test_while_nobody_can_be_asked_it_goes_on_until_others_may_have_it() -
     assert list(work.here) == []
 
 
+async def test_while_the_daemon_stops_nothing_is_let_go_to_others_that_may_still_be_under_way() -> None:
+    duties, work = Divided(), Done("crm", "erp")
+    node = dividing(duties)
+    await node.look(DELIVER, work)
+    work.stopping, duties.count = True, 2
+    await node.look(DELIVER, work)
+    work.followed.add("crm")
+    await node.look(DELIVER, work)
+    work.followed.clear()
+    work.names.clear()
+    await node.look(DELIVER, work)
+    assert {name: one.node for (_, name), one in duties.rows.items()} == {"crm": "a", "erp": "a"}
+    duties.fails = duties.over = True
+    await node.look(DELIVER, work)
+    assert work.here == {"crm": 1, "erp": 1}
+
+
 async def test_it_looks_again_and_again_but_not_while_the_daemon_starts_or_stops() -> None:
     duties, work = Divided(), Done("crm")
     node = dividing(duties, outbound=work)
