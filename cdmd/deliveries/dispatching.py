@@ -121,7 +121,6 @@ class Dispatcher:
         found: dict[str, Exchanged] = {}
         for name in [name for name, live in self._live.items() if not _same(live.built, built.get(name))]:
             ended = await self._stop(name)
-            self.changing.check()
             after: Exchanged = Exchanged("restarted" if name in built else "stopped")
             found[name] = after if ended else Exchanged("failed", UNSTOPPABLE)
         for name, one in built.items():
@@ -143,6 +142,7 @@ class Dispatcher:
         ended = await self.supervisor.stop(name)
         # What it was answered is noted before another looks at what waits: else that would be sent again.
         await self.settling.flush(_NOTED_WITHIN)
+        self.changing.check()  # whoever ends all may not have waited for this
         del self._live[name]
         self._announcing.end(name)
         live.outlet.close()
@@ -162,6 +162,7 @@ class Dispatcher:
 
     async def _start(self, name: str, built: Built) -> None:
         http = await anyio.to_thread.run_sync(self._http, built.config.settings)  # it may read certificates
+        self.changing.check()
         await http.__aenter__()
         outlet = TargetOutlet(
             name,

@@ -5,10 +5,14 @@ Not here: what is changed, and what a change that is cut off leaves: whoever end
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import anyio
 
 from cdmd.errors import Ending
+
+_PATIENCE: Final = 6.0
+"""Seconds: longer than a child that does not end, and what it was answered, are waited for."""
 
 
 class Changing:
@@ -36,7 +40,12 @@ class Changing:
 
     @asynccontextmanager
     async def last(self) -> AsyncIterator[None]:
-        """Refuse whatever comes from now on, and wait until what goes on has noticed."""
+        """Refuse whatever comes from now on, and wait until what goes on has noticed: a few seconds at most."""
         self._over = True
-        async with self._lock:
+        with anyio.move_on_after(_PATIENCE) as waiting:
+            await self._lock.acquire()
+        try:
             yield
+        finally:
+            if not waiting.cancelled_caught:
+                self._lock.release()
