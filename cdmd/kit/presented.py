@@ -27,6 +27,7 @@ Teller: TypeAlias = Callable[["Presented"], str]
 Finder: TypeAlias = Callable[[Mapping[str, str], Any, Mapping[str, Any] | None], str | int | float | None]
 """Finds an event's default in headers (``by_name``), the record and a form's fields; None where there is none."""
 
+_Scalar: TypeAlias = str | int | float | bool | None
 _FORM: Final = "application/x-www-form-urlencoded"
 _MOST_FIELDS: Final = 1000
 _PORTS: Final = MappingProxyType({"http": 80, "https": 443})
@@ -123,14 +124,16 @@ def reader(at: At) -> Reader:
 
 
 def _only(steps: Sequence[str]) -> Any:
-    """The type of a document of which only the values at a path are decoded: a stranger's may hold very much beside them."""
-    if not steps:
-        return str | int | float | bool | None
-    if steps[0].isdigit():
-        return Any
-    inner = _only(steps[1:])
+    """The type of a document of which only the values at a path are decoded: a stranger's may hold very much beside them.
+
+    Whatever else is in their place fits as well, and is as good as not there.
+    """
     make: Any = TypedDict
-    return GenericAlias(list, (inner,)) if steps[0] == "*" else make("_Part", {steps[0]: inner}, total=False)
+    if not steps:
+        return make("_Other", {}) | list[msgspec.Raw] | _Scalar
+    inner = _only(steps[1:])
+    items = inner if steps[0] == "*" or steps[0].isdigit() else msgspec.Raw
+    return make("_Part", {steps[0]: inner}, total=False) | GenericAlias(list, (items,)) | _Scalar
 
 
 def teller(at: At) -> Teller:

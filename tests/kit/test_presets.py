@@ -648,7 +648,7 @@ def test_parts_of_a_json_body_and_of_the_query() -> None:
     assert decide(words, [SECRET], sent._replace(target="/hooks/shop?tenant=other")) == Refused("mismatch")
     assert decide(words, [SECRET], sent._replace(target="/hooks/shop?tenant=acme&tenant=acme")) == Refused("ambiguous")
     assert decide(words, [SECRET], sent._replace(target="/hooks/shop?tenant=%ff")) == Refused("malformed")
-    assert decide(words, [SECRET], sent._replace(body=body(token={}))) == Refused("malformed")
+    assert decide(words, [SECRET], sent._replace(body=body(token={}))) == Refused("missing")
     assert decide(words, [SECRET], sent._replace(body=b"{")) == Refused("malformed")
 
 

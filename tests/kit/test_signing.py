@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook as Signer
 
-from cdmd.kit.presented import by_name, finder
+from cdmd.kit.presented import Presented, Unproved, by_name, finder, reader
 from cdmd.kit.presets import presets
-from cdmd.kit.schemes import Place, Scheme
+from cdmd.kit.schemes import At, Place, Scheme
 from cdmd.kit.secret import Secret
 from cdmd.kit.signing import Refused, Verified, Verifier
 
@@ -285,6 +285,31 @@ def test_places_find_text_and_numbers_in_the_body_before_the_headers() -> None:
     assert find({"x-at": "", "y-at": "other"}, {}, None) == "other"
     assert find({"x-at": ""}, {}, None) is None
     assert finder(Place(header="x", prefix="github."))({"x": "push"}, None, None) == "github.push"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "found"),
+    [
+        ("*.t", b'[{"t": "x"}, 5, [], {}, {"t": [1]}, {"t": {"t": 1}}, {"t": true}, {"t": 7}]', ["x", "7"]),
+        ("a.b", b'{"a": null}', []),
+        ("a.b", b'{"a": [{"b": 1}]}', []),
+        ("a.b", b"[1]", []),
+        ("a.b", b"5", []),
+        ("a.b", b' \n{"x": [1, {}], "a" : {"b" :\t"y"}, "z": 1}', ["y"]),
+        ("a.1.b", b'{"a": [0, {"b": 1.5}]}', ["1.5"]),
+        ("a.1.b", b'{"a": {"1": {"b": "z"}}}', ["z"]),
+        ("a.*", b'{"a": ["x", "x", "y"]}', ["x", "y"]),
+        ("a", b'\xef\xbb\xbf{"a": 12345678901234567890123}', ["12345678901234567890123"]),
+    ],
+)
+def test_a_place_in_the_body_finds_what_fits_and_passes_over_the_rest(path: str, body: bytes, found: list[str]) -> None:
+    assert reader(At(json=path))(Presented([], body, method="POST")) == found
+
+
+@pytest.mark.parametrize("body", [b"", b"no JSON", b'{"a": {"b": 1}', b'{"a": {"b": 1}} x', b'{"a": {"b": "\xff"}}'])
+def test_a_body_that_is_no_json_is_malformed(body: bytes) -> None:
+    with pytest.raises(Unproved, match="malformed"):
+        reader(At(json="a.b"))(Presented([], body, method="POST"))
 
 
 def test_of_headers_with_one_name_the_first_that_says_something_counts() -> None:
