@@ -229,7 +229,7 @@ def test_a_target_that_would_end_the_process_or_gives_junk_is_named(daemon: Daem
         return {row["name"]: row["reason"] or "" for row in status(daemon)["targets"]}
 
     until(lambda: "KeyboardInterrupt" in reasons()["deaf"], what="naming it")
-    until(lambda: "one verdict for each" in reasons()["liar"], what="naming it")
+    until(lambda: "one sound verdict for each" in reasons()["liar"], what="naming it")
 
 
 def test_nothing_was_lost_and_it_stops_when_it_is_told(daemon: DaemonProcess) -> None:
