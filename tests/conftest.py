@@ -4,7 +4,7 @@ Whole folders are tried in several processes at once (pytest-xdist): a test owns
 fails there is looked at twice (tests/looks.py); where only files are named, a failure is a failure at once.
 
 What goes through the same lines a million times is marked ``no_cover`` where others go through them, too: to note them takes
-twice as long as the test. So is whatever hypothesis makes examples for.
+twice as long as the test.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
-from hypothesis import HealthCheck, is_hypothesis_test, settings
+from hypothesis import HealthCheck, settings
 
 from tests.house.promises import promises
 from tests.looks import Looks, is_second
@@ -76,9 +76,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where each process begins its share of the long ones comes first, so that none is left for the end."""
-    for one in items:
-        if is_hypothesis_test(getattr(one, "obj", None)):
-            one.add_marker("no_cover")
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [one for one in items if one.get_closest_marker("acceptance")]
     quick = [one for one in items if not one.get_closest_marker("acceptance")]
