@@ -6,8 +6,10 @@ What lanes that are ahead of the others have applied is looked at when all have 
 """
 
 import os
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +29,9 @@ from cdmd.privacy.screening import Pair
 
 EXPORTS: Final = "exports"
 """The folder in the state directory that answers to requests for access are written to."""
+
+_ANSWER: Final = re.compile(r"([0-9A-HJKMNP-TV-Z]{26})--?[0-9]+\.(?:jsonl|new)").fullmatch
+"""An answer's name: the profile's public id and the request's number, and what a stop left of one that was being written."""
 
 _NOTE: Final = "requests"
 _LOOK: Final = 1.0
@@ -124,23 +129,41 @@ class Requests:
             self._log.info("access_answered", seq=seq)
 
 
+def answered_in(folder: Path) -> list[str]:
+    """The public ids of the profiles that answers in the folder are about; none where it cannot be looked into. It blocks."""
+    paths = list[Path]()
+    with suppress(OSError):
+        paths += folder.iterdir()
+    return sorted(filter(None, map(_about, paths)))
+
+
 def forget_exports(folder: Path, publics: Sequence[str]) -> tuple[int, list[str]]:
-    """Remove the answers about these profiles: how many went, and what has to be done by hand. It blocks: for a thread."""
-    theirs, gone, left = tuple(f"{public}-" for public in publics), 0, list[str]()
+    """Remove the answers about these profiles: how many went, and what has to be done by hand. It blocks: for a thread.
+
+    What else somebody put there stays.
+    """
+    theirs, gone, left = frozenset(publics), 0, list[str]()
     try:
-        with os.scandir(folder) as entries:
-            paths = sorted(entry.path for entry in entries if entry.name.startswith(theirs))
+        paths = sorted(folder.iterdir()) if publics else []
     except FileNotFoundError:
         return 0, []
     except OSError as error:
-        return 0, [f"{folder} cannot be looked into ({error.strerror}): remove from it what begins with {' or '.join(theirs)}"]
+        begins = " or ".join(f"{public}-" for public in publics)
+        return 0, [f"{folder} cannot be looked into ({error.strerror}): remove from it what begins with {begins}"]
     for path in paths:
+        if _about(path) not in theirs:
+            continue
         try:
-            Path(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             gone += 1
         except OSError as error:
             left.append(f"{path} cannot be removed ({error.strerror}): remove it")
     return gone, left
+
+
+def _about(path: Path) -> str | None:
+    """The public id of the profile that an answer is about; None where it is none of ours."""
+    return found[1] if (found := _ANSWER(path.name)) else None
 
 
 def _texts(globs: Sequence[str]) -> list[bytes]:

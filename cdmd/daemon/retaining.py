@@ -19,6 +19,7 @@ import structlog
 
 from cdmd.contracts import BEGINNING, Clock, Holding, Store
 from cdmd.daemon.mentions import merges, said, unname
+from cdmd.daemon.requesting import answered_in, forget_exports
 from cdmd.daemon.upkeep import Agreement
 from cdmd.errors import CdmdError, ClockDisturbed
 from cdmd.identity.identifiers import Kinds, Pair
@@ -178,14 +179,12 @@ class Retaining:
         return gone
 
     async def _answers(self) -> None:
-        """Answers to those who are not there any more go with them. Each is named by the profile and the request's number."""
-        for path in await anyio.to_thread.run_sync(lambda: sorted(self._exports.glob("*.jsonl"))):
-            public = path.stem.rpartition("-")[0].removesuffix("-")
-            if await self._store.directory.named(public) is None:
-                try:
-                    await anyio.Path(path).unlink(missing_ok=True)
-                except OSError as error:
-                    self._log.warning("retention_failed", error=error)
+        """Answers to those who are not there any more go with them."""
+        answered = await anyio.to_thread.run_sync(answered_in, self._exports)
+        gone = [public for public in answered if await self._store.directory.named(public) is None]
+        _, left = await anyio.to_thread.run_sync(forget_exports, self._exports, gone)
+        if left:
+            self._log.warning("retention_failed", count=len(left))
 
     # ---- whether it may ------------------------------------------------------------------------------------------------
 

@@ -138,6 +138,9 @@ async def test_answers_to_idle_customers_go_with_them(tmp_path: Path) -> None:
         await applied(parts)
         await parts.privacy.requests(Running(parts)).look()
         assert len(list(answers.iterdir())) == 2
+        own = {"joes-list.jsonl", "notes-1.jsonl"}
+        for name in own:
+            (answers / name).touch()
         world.clock.shift += timedelta(days=120)
         later = record("2", email="ann@example.com")
         await source.emit([msgspec.structs.replace(later, received=world.clock.now())])
@@ -145,7 +148,8 @@ async def test_answers_to_idle_customers_go_with_them(tmp_path: Path) -> None:
         assert (await Governing(parts).sweep(trust_clock=True)).profiles == 1
         ann = await parts.store.profile("email", "ann@example.com", activities=0)
         assert ann is not None
-        (kept,) = answers.iterdir()
+        (kept,) = (path for path in answers.iterdir() if path.name not in own)
+        assert {path.name for path in answers.iterdir()} == {kept.name, *own}, "what somebody put there stays"
         assert kept.name.startswith(f"{ann.state.public}-")
 
 
