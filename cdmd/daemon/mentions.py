@@ -8,16 +8,17 @@ from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from functools import partial
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import anyio.to_thread
 
-from cdmd.batches.parting import Unsaying, unnamed
+from cdmd.batches.parting import Keying, Unsaying, unnamed
 from cdmd.contracts import BEGINNING, ActivityPage, Clock, Forgetting, Store
 from cdmd.identity.keeping_apart import Splits
 from cdmd.models import Activity, Attempt, Delivery, Merge, ProfileKey, Seq
 from cdmd.privacy.erasure import Forgotten
 
+Apart: TypeAlias = Sequence[tuple[int, int]]
 _PAGE: Final = 2_000
 _TOLD: Final = 200
 _REST: Final = 1.0
@@ -55,14 +56,25 @@ async def unsay(store: Store, digests: AbstractSet[int], splits: Splits, clock: 
 
     Raises ``NotDurable`` and ``Damaged``.
     """
+    return await said_anew(
+        store,
+        clock,
+        lambda apart: not digests.isdisjoint(chain(*splits.said(apart))),
+        lambda keys: Unsaying(keys, digests, splits=splits, both=both),
+    )
+
+
+async def said_anew(
+    store: Store, clock: Clock, which: Callable[[Apart], bool], how: Callable[[list[ProfileKey]], Unsaying | Keying]
+) -> int:
+    """Apply ``how`` to all profiles that say ``which``; of how many it was changed. Raises ``NotDurable`` and ``Damaged``."""
     count = 0
     async with aclosing(said(store, clock)) as pages:
         async for page in pages:
-            keys = [key for key, apart in page.items() if not digests.isdisjoint(chain(*splits.said(apart)))]
-            if keys:
-                unsaying = Unsaying(keys, digests, splits=splits, both=both)
-                await store.apply(unsaying.wanted, unsaying)
-                count += unsaying.changed
+            if keys := [key for key, apart in page.items() if which(apart)]:
+                saying = how(keys)
+                await store.apply(saying.wanted, saying)
+                count += saying.changed
     return count
 
 
@@ -78,7 +90,7 @@ async def unname(store: Store, digests: AbstractSet[int], splits: Splits, clock:
     return count
 
 
-async def said(store: Store, clock: Clock) -> AsyncGenerator[Mapping[ProfileKey, Sequence[tuple[int, int]]], None]:
+async def said(store: Store, clock: Clock) -> AsyncGenerator[Mapping[ProfileKey, Apart], None]:
     """What all profiles say of whom they are kept apart from, with a rest after each page that was looked through.
 
     Raises ``NotDurable`` and ``Damaged``.

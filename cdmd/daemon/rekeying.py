@@ -4,7 +4,6 @@ Once, in the background: until it is done it is read as what it will be. Not her
 """
 
 from collections.abc import Callable
-from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ import structlog
 
 from cdmd.batches.parting import Keying, keyed
 from cdmd.contracts import Clock, Store
-from cdmd.daemon.mentions import merges, said
+from cdmd.daemon.mentions import merges, said_anew
 from cdmd.errors import CdmdError
 from cdmd.identity.identifiers import Kinds
 from cdmd.identity.keeping_apart import Splits, says_plainly
@@ -60,15 +59,8 @@ class Rekeying:
         while count and not await self._store.forgetting.settled():
             await self._clock.sleep(_BUSY)
         await self._store.note(_NOTE, _DONE)
-        self._log.info("splits_keyed", count=count)
+        if count:
+            self._log.info("splits_keyed", count=count)
 
     async def _profiles(self, splits: Splits) -> int:
-        count = 0
-        async with aclosing(said(self._store, self._clock)) as pages:
-            async for page in pages:
-                keys = [key for key, apart in page.items() if says_plainly(apart)]
-                if keys:
-                    keying = Keying(keys, splits=splits)
-                    await self._store.apply(keying.wanted, keying)
-                    count += keying.changed
-        return count
+        return await said_anew(self._store, self._clock, says_plainly, lambda keys: Keying(keys, splits=splits))

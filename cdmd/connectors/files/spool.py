@@ -17,6 +17,8 @@ import anyio.to_thread
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from typing_extensions import Buffer, override
 
+from cdmd.kit.placed import Placed
+
 _BLOCK: Final = 16
 _STEP: Final = 256 * 1024
 
@@ -67,36 +69,22 @@ class Spool:
         self.size = place
 
 
-class _Unsealed(io.RawIOBase):
+class _Unsealed(Placed):
     """Decrypts what it reads, from any place: in counter mode every block stands for itself."""
 
     def __init__(self, handle: int, key: bytes, nonce: bytes, size: int) -> None:
-        self._handle, self._key, self._nonce, self._size = handle, key, nonce, size
-        self._place = 0
-
-    @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def seekable(self) -> bool:
-        return True
-
-    @override
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, base + offset)
-        return self._place
+        super().__init__(size)
+        self._handle, self._key, self._nonce = handle, key, nonce
 
     @override
     def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer).cast("B")
-        wanted = max(0, min(len(view), self._size - self._place))
-        block, skipped = divmod(self._place, _BLOCK)
+        wanted = max(0, min(len(view), self.size - self.place))
+        block, skipped = divmod(self.place, _BLOCK)
         sealed = os.pread(self._handle, wanted + skipped, block * _BLOCK)
         plain = _cipher(self._key, self._nonce, block).decryptor().update(sealed)[skipped:]
         view[: len(plain)] = plain
-        self._place += len(plain)
+        self.place += len(plain)
         return len(plain)
 
 

@@ -20,6 +20,7 @@ from cdmd.connectors.formats.apart import ASK, END, LARGE, LENGTH, PIECE, REFUSE
 from cdmd.connectors.formats.plain import plain
 from cdmd.connectors.formats.reading import bound, frame
 from cdmd.errors import FormatFault
+from cdmd.kit.placed import Placed
 
 LIBRARY: Final = "pyarrow"
 
@@ -33,38 +34,24 @@ _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _64_BITS: Final = range(-(2**63), 2**64)
 
 
-class Asked(io.RawIOBase):
+class Asked(Placed):
     """A file of ``size`` bytes that is read by asking ``sink`` and taking what comes from ``source``."""
 
     def __init__(self, source: BinaryIO, sink: BinaryIO, size: int) -> None:
-        self._source, self._sink, self._size = source, sink, size
-        self._place = 0
-
-    @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def seekable(self) -> bool:
-        return True
-
-    @override
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, base + offset)
-        return self._place
+        super().__init__(size)
+        self._source, self._sink = source, sink
 
     @override
     def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer).cast("B")
-        wanted = max(0, min(len(view), PIECE, self._size - self._place))
+        wanted = max(0, min(len(view), PIECE, self.size - self.place))
         if not wanted:
             return 0
-        self._sink.write(frame(ASK, [self._place, wanted]))
+        self._sink.write(frame(ASK, [self.place, wanted]))
         self._sink.flush()
         (length,) = LENGTH.unpack(self._source.read(LENGTH.size))
         view[:length] = self._source.read(length)
-        self._place += length
+        self.place += length
         return int(length)
 
 
