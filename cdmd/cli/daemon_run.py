@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from traceback import walk_tb
 
 import anyio
 import click
@@ -16,9 +17,11 @@ from cdmd.config.schema import Config
 from cdmd.daemon import Given
 from cdmd.daemon import run as run_daemon
 from cdmd.kit.clock import SystemClock
+from cdmd.kit.frames import sentence
 from cdmd.kit.loglines import choose
 from cdmd.kit.logs import Logs
 from cdmd.kit.memory import share_arenas
+from cdmd.kit.steadfast import steadfast
 from cdmd.kit.systemd import Systemd
 from cdmd.plugins import Guard, Plugins
 from cdmd.store.files import StateDirectory
@@ -57,7 +60,7 @@ def run(config: Path | None, roles: Sequence[str]) -> None:
         roles=roles,
     )
     try:
-        anyio.run(run_daemon, given, backend="asyncio", backend_options={"use_uvloop": True})
+        anyio.run(run_daemon, given, backend="asyncio", backend_options=steadfast(_outlived(loaded.plugins)))
     finally:
         guard.leave()
         logs.close()
@@ -69,6 +72,20 @@ def _trespass(plugins: Plugins) -> Callable[[str, str], None]:
     def told(plugin: str, what: str) -> None:
         plugins.blame(plugin, what)
         structlog.get_logger().error("plugin_kept_from", plugin=plugin, error=what)
+
+    return told
+
+
+def _outlived(plugins: Plugins) -> Callable[[BaseException], None]:
+    """What is done where something that runs beside us was to end the process: a task that a plugin started, say."""
+
+    def told(error: BaseException) -> None:
+        modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(error.__traceback__)]
+        plugin = next(filter(None, map(plugins.owner, reversed(modules))), None)
+        what = sentence(error)
+        if plugin is not None:
+            plugins.blame(plugin, f"tried to end the daemon: {what}")
+        structlog.get_logger().error("end_refused", plugin=plugin, error=what)
 
     return told
 

@@ -47,10 +47,12 @@ from cdmd.kit.children import parent
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.confinement import Kept
 from cdmd.kit.egress import GuardedHttp
+from cdmd.kit.frames import sentence
 from cdmd.kit.logs import Line as LogLine
 from cdmd.kit.logs import Logs, escaped
 from cdmd.kit.memory import share_arenas
 from cdmd.kit.secret import Secret
+from cdmd.kit.steadfast import steadfast
 from cdmd.plugins import Plugins
 from cdmd.plugins.described import Declared, Described
 
@@ -224,7 +226,8 @@ def main() -> None:
     if begin.describe:
         pair.send(Told(_described(plugins, begin)))
     else:
-        anyio.run(Host(pair, begin, plugins, kept=kept).run, backend_options={"use_uvloop": True})
+        options = steadfast(lambda error: pair.send(Noticed(None, f"tried to end its process: {sentence(error)}")))
+        anyio.run(Host(pair, begin, plugins, kept=kept).run, backend_options=options)
     os._exit(0)  # whatever the plugin left running
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from cdmd.contracts import Clock, Extension
 from cdmd.extensions import Extensions, Registered
+from cdmd.kit.steadfast import steadfast
 from cdmd.models import Apply, Bury, Discard, Event, Hold, Outcome
 from cdmd.testing.clock import ManualClock
 from cdmd.testing.context import extension_context
@@ -40,7 +41,7 @@ def call_extension(
     clock: Clock | None = None,
 ) -> Called:
     """Call it once; ``settings`` and ``declared`` as for ``extension_context``. Not from within an event loop."""
-    return anyio.run(_call, extension, event, settings, declared, clock)
+    return anyio.run(_call, extension, event, settings, declared, clock, backend_options=steadfast(lambda error: None))
 
 
 async def _call(

@@ -51,6 +51,7 @@ LOADING = {
 CALLS = {
     "raises": "ValueError at cdmd_calls.py:",
     "exits": "SystemExit at cdmd_calls.py:",
+    "exits_beside": "SystemExit at cdmd_calls.py:",
     "interrupts": "KeyboardInterrupt at cdmd_calls.py:",
     "interrupts_in_thread": "KeyboardInterrupt at cdmd_calls.py:",
     "generator_exit": "GeneratorExit at cdmd_calls.py:",
@@ -79,6 +80,7 @@ CALLS = {
 
 APART = {
     **{name: CALLS[name] for name in ("raises", "exits", "interrupts_in_thread", "odd", "hangs", "junk", "wide", "another")},
+    "exits_beside": CALLS["exits_beside"],
     "swallows": "no answer within 0.5 s",
     "forks": "tried to fork its process: start another program instead at cdmd_calls.py:",
     "opens": "tried to reach store.db, which belongs to the daemon alone at cdmd_calls.py:",
@@ -206,6 +208,14 @@ def test_one_that_hides_what_came_of_it_is_named_all_the_same(daemon: DaemonProc
     serve(daemon, "quietly", "bad.forks_quietly")
     until(lambda: is_applied(daemon, "quietly"), what="storing it")
     assert re.match(r"tried to fork the daemon: start another program instead, at cdmd_calls.py:\d+", told(daemon, "calls")[1])
+
+
+def test_one_whose_task_would_end_the_process_is_named_for_it(daemon: DaemonProcess) -> None:
+    serve(daemon, "beside", "bad.exits_beside")
+    until(lambda: is_applied(daemon, "beside"), what="storing it")
+    named = r"tried to end the daemon: it raised SystemExit in hostile/cdmd_calls.py:\d+ exits"
+    assert re.match(named, told(daemon, "calls")[1])
+    assert '"end_refused"' in daemon.log_file.read_text()
 
 
 def test_a_connector_that_sleeps_in_the_loop_is_named_with_its_line(daemon: DaemonProcess) -> None:

@@ -69,6 +69,12 @@ async def cancels_its_task(event, context):
 
 
 @bad
+async def exits_beside(event, context):
+    """In a task of its own, as whoever asks for several things at once has them."""
+    await asyncio.gather(exits(event, context))
+
+
+@bad
 async def stops(event, context):
     raise StopIteration("joe@example.com")
 
