@@ -4,12 +4,11 @@ Not here: the call itself (``performing``); in which order extensions see an eve
 """
 
 import asyncio
-import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import structlog
@@ -25,8 +24,6 @@ from cdmd.models import FAILED, Bury, Discard, Event, Extended, Fault, Hold, Mic
 
 _KEPT_DURATIONS: Final = 512
 _SECOND: Final = 1_000_000
-_SOONEST: Final = 0.1
-_LATEST: Final = 366 * 86_400.0
 _WITHHELD: Final = (5.0, 300.0)
 
 
@@ -183,11 +180,7 @@ class Caller:
             case Reject(reason=reason):
                 outcome, word = Bury(Fault("rejected", f"{self.key}: {reason}")), "rejected"
             case RetryLater(reason=reason):
-                seconds: Any = asked.seconds
-                if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-                    return self._failed(event, "asked to be called later without a number of seconds", attempts, begun)
-                wait = min(max(float(seconds), _SOONEST), _LATEST)
-                outcome, word = Hold(self.key, self._in(wait), attempts, reason), "later"
+                outcome, word = Hold(self.key, self._in(asked.seconds), attempts, reason), "later"
         if isinstance(asked, NotCalled):
             self._breaker.withdraw()
         else:

@@ -5,6 +5,7 @@ What came of it is a value, whatever the function did. Not here: breakers, figur
 
 import inspect
 from collections.abc import Callable, Coroutine
+from math import isfinite
 from traceback import walk_tb
 from typing import Any, Final, NamedTuple, cast
 
@@ -27,6 +28,10 @@ _ITS_OWN: Final = ("id", "source", "type", "received")
 
 _LONGEST: Final = 300
 """Characters of a reason in a plugin's own words."""
+
+_SOONEST: Final = 0.1
+_LATEST: Final = 366 * 86_400.0
+"""Seconds: nobody is called again sooner or later than that, whatever was asked for."""
 
 _OURS: Final = ("cdmd.extensions", "cdmd.plugins", "cdmd.isolation")
 
@@ -166,9 +171,17 @@ def _asked(asked: Drop | RetryLater | Reject) -> Came:
             case Reject():
                 return Came(asked=Reject(reason))
             case RetryLater():
-                return Came(asked=RetryLater(asked.seconds, reason))
+                return _later(asked.seconds, reason)
     except Exception:  # noqa: BLE001 - an author may hand in anything, or skip our constructor
         return Came(failure=f"raised {type(asked).__name__} without what it is made with")
+
+
+def _later(seconds: Any, reason: str) -> Came:
+    """As many seconds as one may wait, of any number: an integer may be larger than any float."""
+    whole = isinstance(seconds, int) and not isinstance(seconds, bool)
+    if not whole and not (isinstance(seconds, float) and isfinite(seconds)):
+        return Came(failure="asked to be called later without a number of seconds")
+    return Came(asked=RetryLater(float(min(max(seconds, _SOONEST), _LATEST)), reason))
 
 
 def _failed(raised: BaseException) -> Came:

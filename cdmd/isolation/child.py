@@ -162,20 +162,13 @@ def _answer(number: int, came: Came) -> Answer:
             return Answer(number, "drop", reason=escaped(str(reason)))
         case Reject(reason=reason):
             return Answer(number, "reject", reason=escaped(str(reason)))
-        case RetryLater() as asked:
-            return _later(number, asked)
+        case RetryLater(seconds=seconds, reason=reason):
+            return Answer(number, "later", reason=escaped(str(reason)), seconds=seconds)
         case None:
             pass
     if came.failure is not None:
         return Answer(number, "failed", reason=came.failure, logged=came.logged)
     return Answer(number, "unchanged") if came.event is None else Answer(number, "event", event=came.event)
-
-
-def _later(number: int, asked: RetryLater) -> Answer:
-    try:
-        return Answer(number, "later", reason=escaped(str(asked.reason)), seconds=float(asked.seconds))
-    except (TypeError, ValueError):
-        return Answer(number, "failed", reason="asked to be called later without a number of seconds")
 
 
 def _described(plugins: Plugins, begin: Begin) -> Described:

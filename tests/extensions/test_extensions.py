@@ -140,6 +140,22 @@ async def test_retry_later_without_a_number_of_seconds_is_a_failure(seconds):
     assert isinstance(outcome, Bury)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "waits"),
+    [
+        pytest.param(10**400, 366 * 86_400, id="huge"),
+        pytest.param(-(10**400), 0.1, id="negative"),
+        pytest.param(1e300, 366 * 86_400, id="float"),
+    ],
+)
+async def test_no_number_of_seconds_is_too_large_or_too_small(seconds, waits):
+    async def later(event, context):
+        raise RetryLater(seconds)
+
+    outcome = (await outcome_of(later))[1]
+    assert outcome == Hold("acme.later", to_micros(START + timedelta(seconds=waits)), 0, RetryLater(1).reason)
+
+
 async def test_a_failure_follows_what_the_extension_says():
     after, outcome, trace = await outcome_of(raises, on_failure="store")
     assert (after, outcome) == (event(), Apply())

@@ -23,7 +23,6 @@ from cdmd.plugins.described import Declared, Described
 from cdmd.plugins.guarding import Fence
 from cdmd.testing import make_event
 
-NO_NUMBER = "asked to be called later without a number of seconds"
 EVENT = make_event("order.paid", data={"total": 5})
 
 
@@ -68,7 +67,6 @@ def test_a_message_that_is_longer_than_any_may_be_is_not_waited_for() -> None:
         (Came(asked=Drop("no\nline")), Answer(7, "drop", reason="no\\x0aline")),
         (Came(asked=Reject("\ud800")), Answer(7, "reject", reason="\\xd800")),
         (Came(asked=RetryLater(2, "busy")), Answer(7, "later", reason="busy", seconds=2.0)),
-        (Came(asked=RetryLater("x", "busy")), Answer(7, "failed", reason=NO_NUMBER)),
     ],
 )
 def test_what_came_of_a_call_is_said_in_one_line(came: Came, answer: Answer) -> None:
