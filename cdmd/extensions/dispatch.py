@@ -22,6 +22,7 @@ from cdmd.models import Apply, Event, Extended, Outcome
 
 _PLANS: Final = 10_000
 _BREATH: Final = 64
+_FEW: Final = 64
 
 
 def _nobody() -> None:
@@ -71,13 +72,32 @@ class Visit:
 
 
 class _Line:
-    """One extension's waiting events, the number of tasks that serve them, and how many of those wait within a call."""
+    """One extension's waiting events, the number of tasks that serve them, and how many of those wait within a call.
 
-    __slots__ = ("caller", "suspended", "tasks", "waiting")
+    Of those that wait some may be ``withdrawn``, and never more than half of many.
+    """
+
+    __slots__ = ("caller", "suspended", "tasks", "waiting", "withdrawn")
 
     def __init__(self, caller: Caller) -> None:
-        self.caller, self.tasks, self.suspended = caller, 0, 0
+        self.caller, self.tasks, self.suspended, self.withdrawn = caller, 0, 0, 0
         self.waiting: deque[Visit] = deque()
+
+    def withdraw(self, visit: Visit) -> None:
+        """It waits no more. Where all calls hang nobody takes the next one for long, and events would pile up here."""
+        visit.withdrawn = True
+        self.withdrawn = min(self.withdrawn + 1, len(self.waiting))
+        if self.withdrawn > _FEW and self.withdrawn * 2 > len(self.waiting):
+            self.waiting = deque(one for one in self.waiting if not one.withdrawn)
+            self.withdrawn = 0
+
+    def next(self) -> Visit | None:
+        """The next that waits; None where that was withdrawn."""
+        visit = self.waiting.popleft()
+        if not visit.withdrawn:
+            return visit
+        self.withdrawn -= 1
+        return None
 
 
 def _place(plan: tuple[Caller, ...], extension: str) -> tuple[int, bool]:
@@ -123,6 +143,7 @@ class Extensions:
         finally:
             for line in self._lines.values():
                 line.waiting.clear()
+                line.withdrawn = 0
                 line.caller.function.threads.close()
 
     def plan(self, event_type: str) -> tuple[Caller, ...]:
@@ -172,12 +193,17 @@ class Extensions:
         """Take a visit that waits for its turn out of the line; False when its call already runs (or it ended)."""
         if visit.outcome is not None or visit.called:
             return False
-        visit.withdrawn, visit.ended = True, _nobody
+        if visit.withdrawn:
+            return True
+        visit.ended = _nobody
+        self._lines[visit.extension].withdraw(visit)
         return True
 
     def states(self) -> list[ExtensionState]:
         """One row for each extension, in order of registration."""
-        return [line.caller.state(running=line.tasks, waiting=len(line.waiting)) for line in self._lines.values()]
+        return [
+            line.caller.state(running=line.tasks, waiting=len(line.waiting) - line.withdrawn) for line in self._lines.values()
+        ]
 
     def declared(self) -> dict[str, Extension]:
         """Each as its plugin declared it, by the name that tells it apart."""
@@ -214,8 +240,8 @@ class Extensions:
         served = 0
         try:
             while line.waiting:
-                visit = line.waiting.popleft()
-                if visit.withdrawn:
+                visit = line.next()
+                if visit is None:
                     continue
                 if await self._call(line, visit):
                     break

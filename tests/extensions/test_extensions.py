@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from cdmd.contracts import Extension
 from cdmd.errors import Drop, Failed, PluginFault, Reject, RetryLater
-from cdmd.extensions import Extensions, Limits, Registered, extension
+from cdmd.extensions import Extensions, Limits, Registered, Visit, extension
 from cdmd.extensions.breaker import Breaker, back_off
 from cdmd.extensions.driving import DeadlinePassed, Driven
 from cdmd.extensions.performing import NotCalled
@@ -443,6 +443,50 @@ async def test_calls_of_one_extension_are_bounded_and_do_not_hold_up_another():
                 await anyio.lowlevel.checkpoint()
     assert most == 3
     assert visits[9].outcome is None
+
+
+async def test_what_was_withdrawn_while_every_call_hangs_is_not_held():
+    called = []
+
+    async def hangs(event, context):
+        called.append(event.id)
+        await anyio.sleep_forever()
+
+    async with registry(extension(on="slow", timeout=600)(hangs), limits=Limits(calls=2)) as extensions:
+        taken = [extensions.start(event(id=f"t{n}", type="slow"), ended=lambda: None) for n in range(2)]
+        with anyio.fail_after(30):
+            while len(called) < 2:
+                await anyio.lowlevel.checkpoint()
+        waiting = extensions.start(event(id="waits", type="slow"), ended=lambda: None)
+        for _ in range(20):
+            batch = [extensions.start(event(id=str(n), type="slow"), ended=lambda: None) for n in range(50)]
+            assert all(map(extensions.withdraw, batch + batch))
+        assert extensions.states()[0].waiting == 1
+        assert sum(isinstance(one, Visit) for one in gc.get_objects()) < 200
+        assert not extensions.withdraw(taken[0])
+        assert extensions.withdraw(waiting)
+
+
+async def test_what_is_withdrawn_is_passed_over_and_those_behind_it_are_called():
+    gate, called = anyio.Event(), []
+
+    async def slow(event, context):
+        called.append(event.id)
+        await gate.wait()
+
+    async with registry(extension(on="slow", timeout=5)(slow), limits=Limits(calls=1)) as extensions:
+        visits = [extensions.start(event(id=str(n), type="slow"), ended=lambda: None) for n in range(200)]
+        with anyio.fail_after(30):
+            while not called:
+                await anyio.lowlevel.checkpoint()
+        for one in visits[2:198]:
+            extensions.withdraw(one)
+        gate.set()
+        with anyio.fail_after(30):
+            while len(called) < 4:
+                await anyio.lowlevel.checkpoint()
+        assert extensions.states()[0].waiting == 0
+    assert called == ["0", "1", "198", "199"]
 
 
 async def test_an_event_that_comes_while_others_wait_in_a_call_is_called_at_once():
