@@ -1,4 +1,5 @@
 import errno
+import functools
 import io
 import types
 from collections.abc import Iterator, Mapping
@@ -94,6 +95,17 @@ def extension(name: str) -> Extension:
     return Extension(name=name, on=["*"], function=lambda event, context: None)
 
 
+def of_timeout(seconds: Any) -> Extension:
+    return Extension(name="it", on=["*"], function=print, timeout=seconds)
+
+
+class Unheld(Lines):
+    """A class that cannot be derived from as it is."""
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("secret")
+
+
 def row(found: Any, settings: Mapping[str, Mapping[str, Any]] | None = None) -> PluginRow:
     (only,) = Plugins.load([Point("it", found)], settings or {}).rows()
     return only
@@ -123,6 +135,13 @@ def test_a_plugins_connectors_and_extensions_are_taken_in() -> None:
         (types.SimpleNamespace(cdmd_extensions=lambda: ()), "cdmd_extensions lacks @cdmd.hookimpl"),
         (plugin(cdmd_extensions=None), "cdmd_extensions must return a list"),
         (plugin(cdmd_extensions=["warranty"]), "what @cdmd.extension makes"),
+        (plugin(cdmd_extensions=[Extension(name="it", on=["*"], function=None)]), "what @cdmd.extension makes"),
+        (plugin(cdmd_extensions=lambda: [Extension(name=5, on=["*"], function=print)]), "a name, which is text"),  # type: ignore[arg-type]
+        (plugin(cdmd_extensions=lambda: [Extension(name="it", on="*", function=print)]), 'needs on="EVENT TYPE"'),
+        (plugin(cdmd_extensions=lambda: [Extension(name="it", on=5, function=print)]), 'needs on="EVENT TYPE"'),  # type: ignore[arg-type]
+        (plugin(cdmd_extensions=lambda: [of_timeout("soon")]), "timeout='soon' is not a number of seconds above 0"),
+        (plugin(cdmd_extensions=lambda: [of_timeout(float("nan"))]), "timeout=nan is not a number of seconds above 0"),
+        (plugin(cdmd_extensions=lambda: [of_timeout(10**400)]), "is not a number of seconds above 0"),
         (plugin(cdmd_connectors=["rest"]), "must list classes"),
         (plugin(cdmd_connectors=[changed(Pull, type="")]), "has no `type`"),
         (plugin(cdmd_connectors=[changed(Pull, Settings=dict)]), "has no `Settings` struct"),
@@ -135,6 +154,7 @@ def test_a_plugins_connectors_and_extensions_are_taken_in() -> None:
         (plugin(cdmd_formats=[changed(Lines, Settings=dict)]), "has no `Settings` struct"),
         (plugin(cdmd_formats=[changed(Lines, __init__=lambda self: None)]), "not made from (settings)"),
         (plugin(cdmd_formats=[changed(Lines, rows=None)]), "has no rows(stream)"),
+        (plugin(cdmd_formats=[Unheld]), "it raised TypeError"),
         (plugin(cdmd_formats=[Lines, changed(Lines)]), "the format 'lines' exists already"),
         (plugin(cdmd_settings=[Settings]), "cdmd_settings must return a msgspec.Struct class"),
         (written_for((0, 9)), "written for hooks 0.9, and this cdmd has 1.1: install a newer version of it"),
@@ -150,6 +170,13 @@ def test_a_broken_plugin_is_a_row_with_its_reason(found: Any, sentence: str) -> 
     assert broken.error is not None
     assert sentence in broken.error
     assert "secret" not in broken.error
+
+
+def test_what_pythons_own_library_is_of_belongs_to_no_plugin() -> None:
+    """A partial of the plugin's function is an object of functools."""
+    one = Extension(name="it", on=["*"], function=functools.partial(print))
+    plugins = Plugins.load([Point("it", plugin(cdmd_extensions=[one]))], {})
+    assert (plugins.owner("functools"), plugins.owner("tests.test_plugins")) == (None, None)
 
 
 def test_a_connector_may_be_told_and_fetch() -> None:

@@ -1,13 +1,12 @@
 """The decorator with which a plugin declares an extension. Not here: registering and calling it."""
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
+
+import msgspec
 
 from cdmd.contracts import Extension, ExtensionFunction
 from cdmd.errors import PluginFault
-
-ON_FAILURE: Final = ("hold", "store", "reject")
 
 
 def extension(
@@ -20,18 +19,12 @@ def extension(
     Raises ``PluginFault`` for a declaration that cannot work.
     """
     globs: tuple[Any, ...] = (on,) if isinstance(on, str) else tuple(on)
-    seconds: Any = timeout
-    if not globs or not all(isinstance(glob, str) and glob for glob in globs):
-        raise PluginFault('an extension needs on="EVENT TYPE" or a list of them')
-    if on_failure not in ON_FAILURE:
-        raise PluginFault(f"on_failure={on_failure!r} does not exist: write one of {', '.join(ON_FAILURE)}")
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
-        raise PluginFault(f"timeout={timeout!r} is not a number of seconds above 0")
+    checked = Extension(name=name or "unnamed", on=globs, function=None, timeout=timeout, on_failure=on_failure)
 
     def declare(function: ExtensionFunction) -> Extension:
         if not callable(function):
             raise PluginFault("an extension is a function that takes an event and a context")
         called = name or str(getattr(function, "__name__", type(function).__name__))
-        return Extension(name=called, on=globs, function=function, timeout=float(seconds), on_failure=on_failure)
+        return msgspec.structs.replace(checked, name=called, function=function, timeout=float(timeout))
 
     return declare

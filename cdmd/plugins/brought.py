@@ -4,6 +4,7 @@ Foreign code: what it raises is its plugin's row (``registry``), told by ``reaso
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
@@ -20,7 +21,7 @@ from cdmd.models import Route
 LATER: Final = frozenset(("cdmd_verifiers",))
 """Hooks of the contract that this version does not call yet: a plugin that has them works, and its row says so."""
 
-_SHARED: Final = frozenset(("cdmd", "tests", "__main__", "builtins"))
+_SHARED: Final = frozenset(("cdmd", "tests", "__main__"))
 
 
 class Brought(NamedTuple):
@@ -52,7 +53,8 @@ class Brought(NamedTuple):
         classes = [*self.connectors, *self.targets, *self.formats]
         functions = [extension.function for extension in self.extensions]
         named = [getattr(plugin, "__name__", ""), *(getattr(one, "__module__", "") for one in (*classes, *functions))]
-        return [name if name.partition(".")[0] in _SHARED else name.partition(".")[0] for name in named if name]
+        owned = [name for name in named if name and name.partition(".")[0] not in sys.stdlib_module_names]
+        return [name if name.partition(".")[0] in _SHARED else name.partition(".")[0] for name in owned]
 
 
 class _Manager(pluggy.PluginManager):
@@ -201,7 +203,7 @@ def _has_async(found: type, name: str) -> bool:
 
 
 def _checked_extension(found: object) -> Extension:
-    if not isinstance(found, Extension):
+    if not isinstance(found, Extension) or not callable(found.function):
         raise PluginFault("cdmd_extensions must list what @cdmd.extension makes")
     return found
 

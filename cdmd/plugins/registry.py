@@ -236,16 +236,20 @@ class Plugins:
         try:
             plugin, found = taking()
             self._check_names(name, found)
+            connectors = {connector.type: connector for connector in found.connectors}
+            targets = {target.type: target for target in found.targets}
+            formats = {form.name: held(form) for form in found.formats}
+            owners = dict.fromkeys(found.modules(plugin), name)
             self._hooks.register(plugin, name=name)
-        except Exception as error:  # noqa: BLE001 - a plugin's import and hooks are foreign code: its fault is its row
+        except Exception as error:  # noqa: BLE001 - a plugin's import, hooks and classes are foreign code: its fault is its row
             self._row(name, version, "load error", reason(error))
             return
-        self._connectors |= {connector.type: connector for connector in found.connectors}
-        self._targets |= {target.type: target for target in found.targets}
-        self._formats |= {form.name: held(form) for form in found.formats}
+        self._connectors |= connectors
+        self._targets |= targets
+        self._formats |= formats
         self._extensions += [(name, extension) for extension in found.extensions]
         self._brought[name] = found
-        self._owners |= dict.fromkeys(found.modules(plugin), name)
+        self._owners |= owners
         self._row(name, version, "enabled", None)
 
     def _check_names(self, name: str, found: Brought) -> None:
