@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import anyio.to_thread
 import msgspec
@@ -16,10 +16,10 @@ import msgspec
 from cdmd.config.checking import nearest
 from cdmd.config.plugins import Declared
 from cdmd.config.schema import Absent
-from cdmd.contracts import Connector, Context, Extension, Format, Source, Target
-from cdmd.errors import ConfigInvalid, Overloaded, PluginBroken, PluginFault
+from cdmd.contracts import Connector, Context, Extension, Format, Target
+from cdmd.errors import ConfigInvalid, PluginBroken, PluginFault
 from cdmd.kit.detached import Ended, within
-from cdmd.models import Answer, Request, Route
+from cdmd.plugins.absent import AbsentConnector
 from cdmd.plugins.apart import apart
 from cdmd.plugins.brought import Brought, brought, check_routes, check_streams, given, manager, reason
 from cdmd.plugins.described import ISOLATE, Apart, Describe, Described, Isolation, isolation
@@ -53,25 +53,6 @@ class PluginRow(msgspec.Struct, frozen=True, kw_only=True):
     state: PluginState
     error: str | None = None
     brings: Sequence[str] = ()
-
-
-class AbsentConnector:
-    """What stands in for a connector whose plugin is missing: the path that its senders are kept waiting at.
-
-    It is never asked: the daemon answers 503 there, so that nothing is lost.
-    """
-
-    Settings: ClassVar[type[msgspec.Struct]] = Absent
-    type: ClassVar[str] = "absent"
-
-    def __init__(self, name: str, settings: Absent) -> None:
-        self._why = settings.unavailable
-        path = settings.path or ""
-        self.routes = (Route(path=path if path.startswith("/") else f"/hooks/{name}"),)
-
-    async def answer(self, request: Request, source: Source) -> Answer:
-        """Never takes anything. Raises ``Overloaded``."""
-        raise Overloaded(self._why, retry_after=60)
 
 
 def _nowhere(_: Isolation, __: Mapping[str, Any]) -> Described:
