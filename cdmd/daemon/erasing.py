@@ -5,7 +5,7 @@ removed by the job beside (``removing``); until it is done ``conceals`` keeps it
 """
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 import anyio
@@ -33,13 +33,23 @@ _ENCODE: Final = msgspec.msgpack.encode
 
 
 class Erasures:
-    """``pending`` by id. ``load`` before anything listens; ``asked`` is set when there is something to do."""
+    """``pending`` by id. ``load`` before anything listens; ``asked`` is set when there is something to do.
+
+    ``untold`` has read again what waits for targets: what is of whoever is hidden waits no more.
+    """
 
     def __init__(
-        self, journal: Journal, store: Store, listed: SuppressionList, suppressions: Suppressions, *, clock: Clock
+        self,
+        journal: Journal,
+        store: Store,
+        listed: SuppressionList,
+        suppressions: Suppressions,
+        *,
+        untold: Callable[[], Awaitable[None]],
+        clock: Clock,
     ) -> None:
         self._journal, self._store, self._listed, self._clock = journal, store, listed, clock
-        self._suppressions = suppressions
+        self._suppressions, self._untold = suppressions, untold
         self._asking = anyio.Lock()
         self._pairs: frozenset[Pair] = frozenset()
         self.pending: dict[str, Erasure] = {}
@@ -129,6 +139,7 @@ class Erasures:
             await self._listed.add(more, naming, erased=True, beside={ASKED + asked.id.encode(): _ENCODE(asked)})
             self._pend(asked)
         self.asked.set()
+        await self._untold()
 
     def _pend(self, asked: Erasure) -> None:
         self.pending[asked.id] = asked

@@ -77,7 +77,6 @@ class Governing:
     async def erase(self, pair: Pair, *, by: str) -> ErasureRow:
         """In force when it returns. Raises ``NotDurable``."""
         asked = await self._parts.privacy.erasures.ask(pair, self._parts.kinds, by=by)
-        self._parts.outbound.dispatcher.refresh()
         return _asked(asked, self._parts.privacy.removing.progress)
 
     async def erasures(self) -> list[ErasureRow]:

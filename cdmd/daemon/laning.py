@@ -17,7 +17,7 @@ from cdmd.config.schema import Config
 from cdmd.contracts import Clock, Lanes
 from cdmd.daemon.given import Given
 from cdmd.daemon.outbound import Outbound
-from cdmd.daemon.privacy import Privacy
+from cdmd.daemon.privacy import UNTOLD, Privacy
 from cdmd.errors import CdmdError
 from cdmd.identity.identifiers import Kinds
 from cdmd.identity.partition import Partition
@@ -86,6 +86,7 @@ class Laning(Shares):
         self.partition = Partition(whole.digester.secret(_OWNER, "lanes"), lambda: whole.kinds)
         """Which lane an event goes into."""
         self._list: str | None = None
+        self._untold: str | None = None
         self._trouble: str | None = None
         self._differing: Sequence[str] = ()
         self._woken = anyio.Event()
@@ -200,6 +201,9 @@ class Laning(Shares):
             self._lanes.goes_by(noted)
         if not self.resumes:
             await self._compare()
+            if (untold := await store.noted(UNTOLD)) != self._untold:
+                self._whole.outbound.dispatcher.refresh()
+                self._untold = untold
 
     async def _everywhere(self) -> None:
         """What others applied is applied, and what they put into the outbox is to be sent."""

@@ -1,13 +1,14 @@
 """The parts that keep and forget people's data, each made from the databases and from what is configured."""
 
 import os
+import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from cdmd.batches.unnaming import Unnaming
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock
+from cdmd.contracts import Clock, Lanes
 from cdmd.control import exporting
 from cdmd.control.actors import Actor, Role
 from cdmd.control.runtime import Runtime
@@ -33,6 +34,9 @@ from cdmd.privacy.suppressions import Suppressions
 from cdmd.privacy.traces import Traces
 from cdmd.profiles.audiences import Audiences
 from cdmd.store.opening import Opened
+
+UNTOLD: Final = "untold"
+"""Another one whenever something that waited for targets was removed or rewritten."""
 
 
 class Whole(Protocol):
@@ -78,7 +82,7 @@ class Privacy:
         """Who asks other nodes, where several divide what fetches."""
         self.suppressions = Suppressions(key=opened.digester.secret(OWNER, PURPOSE), naming=lambda: whole.kinds)
         self.listed = SuppressionList(journal, self.suppressions, clock=clock)
-        self.erasures = Erasures(journal, store, self.listed, self.suppressions, clock=clock)
+        self.erasures = Erasures(journal, store, self.listed, self.suppressions, untold=self._untold, clock=clock)
         self.minimising = Minimising(lambda: whole.config)
         self.retaining = Retaining(
             store,
@@ -140,8 +144,11 @@ class Privacy:
         )
         return self._requests
 
-    def _untold(self) -> None:
+    async def _untold(self) -> None:
+        """What was read ahead of what waits is read again, by this node and by all others that send."""
         self._whole.outbound.dispatcher.refresh()
+        if isinstance(self._store, Lanes):
+            await self._store.note(UNTOLD, secrets.token_hex(8))
 
     def _unnaming(self, keys: Sequence[ProfileKey], traces: Traces) -> Unnaming:
         whole = self._whole

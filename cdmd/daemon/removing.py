@@ -70,7 +70,7 @@ class Removing:
         holders: Callable[[], Iterable[Holder]],
         applied: Callable[[float], Awaitable[bool]],
         told: Callable[[Sequence[Erasure]], Awaitable[Sequence[str]]],
-        untold: Callable[[], None],
+        untold: Callable[[], Awaitable[None]],
         unnaming: Callable[[Sequence[ProfileKey], Traces], Unnaming],
         folder: Path,
         clock: Clock,
@@ -125,7 +125,7 @@ class Removing:
             await self._unname(forgotten, counts, asked)
         counts["activities"] = await self._in_slices(list(forgotten.seqs), forgotten)
         counts["deliveries and attempts"] += await self._store.forgetting.forget_deliveries()
-        self._untold()
+        await self._untold()
         targets = await self._told(asked)
         # The figures are those of the pass.
         counts["people in the same pass"] = len(asked) if len(asked) > 1 else 0

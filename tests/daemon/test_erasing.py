@@ -13,6 +13,7 @@ from cdmd.contracts import Append, Clock, Holding
 from cdmd.daemon.erasing import COPIED, RESTORED
 from cdmd.daemon.governing import Governing
 from cdmd.daemon.parts import Parts
+from cdmd.daemon.privacy import UNTOLD
 from cdmd.daemon.rebuilding import Rebuilding
 from cdmd.daemon.running import Running
 from cdmd.daemon.splitting import Splitting
@@ -66,6 +67,27 @@ async def test_an_erasure_is_in_force_when_it_is_answered_and_complete_in_the_en
         assert not governing.conceals(Entry((await parts.journal.read(Seq(1), limit=1))[0].entry.event))
         assert (await governing.holdings(JOE)).profile is None
         assert (await running.status()).erasures.progress is None
+
+
+async def test_whoever_asks_for_an_erasure_has_all_nodes_read_again_what_waits_for_targets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.daemon.privacy.Lanes", object)  # any store is one of several
+    async with World(tmp_path, SHOP).parts() as parts:
+        await come(parts, JOE[1])
+        told, refresh = list[bool](), parts.outbound.dispatcher.refresh
+
+        def refreshed() -> None:
+            told.append(True)
+            refresh()
+
+        monkeypatch.setattr(parts.outbound.dispatcher, "refresh", refreshed)
+        await parts.privacy.erasures.ask(JOE, parts.kinds, by="an event")
+        first = await parts.store.noted(UNTOLD)
+        assert (told, first is None) == ([True], False), "hidden, and nothing of them is sent any more"
+        await completed(parts)
+        assert len(told) == 2
+        assert await parts.store.noted(UNTOLD) not in {None, first}
 
 
 async def test_what_an_earlier_run_left_in_force_is_concealed_before_anything_listens(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """One of several nodes keeps its part, and goes by the list of suppressed people that is in force."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from cdmd.batches.sharing import Share
 from cdmd.config.schema import IdentitySettings
 from cdmd.daemon.laning import Laning, laning_of
+from cdmd.daemon.privacy import UNTOLD
 from cdmd.errors import NotDurable
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Seq
@@ -71,6 +72,19 @@ class Together:
         return self.notes.get(name)
 
 
+class Named(NamedTuple):
+    name: str
+
+
+class Dispatched(list[Any]):
+    """Targets that are live."""
+
+    refreshed = 0
+
+    def refresh(self) -> None:
+        self.refreshed += 1
+
+
 def daemon(store: Any, *, leads: bool = True, clock: Any = None) -> Any:
     async def load() -> None:
         store.happened.append("read")
@@ -90,7 +104,7 @@ def daemon(store: Any, *, leads: bool = True, clock: Any = None) -> Any:
         ),
         plugins=SimpleNamespace(rows=lambda: [SimpleNamespace(name="warranty", version="1.0", state="enabled")]),
         pipeline=SimpleNamespace(everywhere=everywhere),
-        outbound=SimpleNamespace(dispatcher=[SimpleNamespace(built=SimpleNamespace(config=SimpleNamespace(name="crm")))]),
+        outbound=SimpleNamespace(dispatcher=Dispatched([SimpleNamespace(built=SimpleNamespace(config=Named("crm")))])),
     )
 
 
@@ -127,6 +141,20 @@ async def test_one_that_only_applies_reads_the_list_when_another_one_is_in_force
     store.notes["suppressions"] = "9"
     await laning.agreed()
     assert (store.by, store.happened[-1]) == (["", "9"], "read")
+
+
+async def test_what_was_read_ahead_of_deliveries_is_read_again_when_another_node_removed_some() -> None:
+    store = Together()
+    whole = daemon(store, leads=False)
+    laning, dispatcher = Laning(whole, store), whole.outbound.dispatcher
+    await laning.agreed()
+    assert dispatcher.refreshed == 0
+    store.notes[UNTOLD], store.changes = "a", [False, False, True]
+    await laning.changed()
+    assert dispatcher.refreshed == 1
+    store.notes[UNTOLD] = "b"
+    await laning.agreed()
+    assert dispatcher.refreshed == 2
 
 
 async def test_while_no_server_answers_it_says_so_and_goes_on_by_itself() -> None:

@@ -182,14 +182,14 @@ async def test_what_a_target_has_read_ahead_is_read_again_once_it_is_gone(
 
         async def forgetting() -> int:
             count = await forget()
-            done.append(not read)
+            done.append(len(read) == 1)  # when they were hidden, and once more after this
             return count
 
         monkeypatch.setattr(parts.store.forgetting, "forget_deliveries", forgetting)
         await parts.privacy.erasures.ask(("email", MAIL), parts.kinds, by="an event")
         while parts.privacy.erasures.pending:
             await parts.privacy.removing.tried.wait()
-        assert (done, read) == ([True], [True])
+        assert (done, read) == ([True], [True, True])
 
 
 async def waiting(parts: Parts) -> list[Delivery]:
