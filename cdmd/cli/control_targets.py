@@ -226,24 +226,32 @@ def delivery_retry(delivery: str | None, target: str | None, everything: bool, y
 
 @click.command("replay")
 @click.argument("target", shell_complete=target_names)
-@click.option("--since", required=True, metavar="TIME", help="From when on: a time with its zone, or how long ago (2h).")
+@click.option("--since", metavar="TIME", help="From when on: a time with its zone, or how long ago (2h).")
 @click.option("--until", metavar="TIME", help="Up to when; by default now.")
 @click.option("--type", "glob", metavar="GLOB", help="Only types that match (order.*).")
 @click.option("--rate", metavar="COUNT/DURATION", help="How fast at most (100/1s).")
+@click.option("--stop", is_flag=True, help="End the one that goes on.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @rehearses
 @talks
 @prints_data
-def delivery_replay(target: str, yes: bool, dry_run: bool, as_json: bool, **said: str | None) -> None:
+def delivery_replay(target: str, yes: bool, dry_run: bool, as_json: bool, stop: bool, **said: str | None) -> None:
     r"""Tell a target once more what it was told.
 
-    From what is stored, under the same ids, with the profiles as they are now; in the background. Merges, erasures and crossed
-    values are not told again.
+    From what is stored, under the same ids, with the profiles as they are now; in the background, also after a restart. Merges,
+    erasures and crossed values are not told again.
 
     \b
     cdmctl deliveries replay crm --since 2h --dry-run
     cdmctl deliveries replay crm --since 2026-11-23T10:00:00Z --until 2026-11-23T12:00:00Z --type 'order.*' --rate 50/1s
+    cdmctl deliveries replay crm --stop
     """
+    if stop == bool(said["since"]):
+        raise click.UsageError("say from when on with --since TIME, or end the one that goes on with --stop")
+    if stop:
+        confirm(f"End the replay to {clean(target)}?", yes=yes)
+        tell(client().post("/v1/deliveries/replay", {"target": target, "stop": True}), as_json=as_json)
+        return
     since, until = _moment(str(said["since"])), said["until"] and _moment(said["until"])
     body = {"target": target, "since": since, "until": until, "type": said["glob"], "rate": said["rate"], "dry_run": dry_run}
     if not dry_run:

@@ -127,6 +127,10 @@ class Targets(Protocol):
         """Begin to tell it once more what was received then. Raises ``BadArguments`` while another replay to it goes on."""
         ...
 
+    async def stop_replay(self, name: str) -> int:
+        """End the one that goes on; how much it told. Raises ``BadArguments`` where none does, ``NotFound``."""
+        ...
+
     async def would_replay(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> int:
         """How many messages that would be."""
         ...

@@ -34,15 +34,17 @@ class Again(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is told once more, from what is stored: what was received from ``since`` to ``until``, of types that match.
 
-    ``rate`` (``100/1s``) spreads it. With ``dry_run`` nothing is told, and the answer says how many it would be.
+    ``rate`` (``100/1s``) spreads it. With ``dry_run`` nothing is told, and the answer says how many it would be. With ``stop``
+    the one that goes on is ended instead, and nothing else is said.
     """
 
     target: str
-    since: datetime
+    since: datetime | None = None
     until: datetime | None = None
     type: str | None = None
     rate: str | None = None
     dry_run: bool = False
+    stop: bool = False
 
 
 async def listed(runtime: Runtime, actor: Actor) -> list[TargetRow]:
@@ -134,6 +136,10 @@ async def replay(runtime: Runtime, actor: Actor, which: Replay) -> Done:
     """
     said: dict[str, Any] = {key: str(value) for key, value in msgspec.structs.asdict(which).items() if value is not None}
     async with audited(runtime, actor, "deliveries replay", arguments=said):
+        if which.stop:
+            return Done(done="stopped", name=which.target, count=await runtime.targets.stop_replay(which.target))
+        if which.since is None:
+            raise BadArguments("say from when on: since")
         rate = _rate(which.rate)
         until = runtime.clock.now() if which.until is None else which.until
         if which.since.tzinfo is None or until.tzinfo is None:

@@ -4,7 +4,6 @@
 """
 
 import random
-from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import partial
@@ -20,9 +19,10 @@ from cdmd.config.schema import Config
 from cdmd.contracts import DELIVER, Clock, DeliveringTarget, Duties, Holder, Witness
 from cdmd.control.protocol import ReloadRow
 from cdmd.control.target_shapes import TargetRow, Tried
+from cdmd.daemon.replays import Replays
 from cdmd.deliveries.dispatching import Built, Dispatcher, Live, off
 from cdmd.deliveries.outlets import HttpMaker
-from cdmd.deliveries.replaying import Replaying
+from cdmd.deliveries.replaying import Asked
 from cdmd.deliveries.standing import standing
 from cdmd.errors import BadArguments, CdmdError, ConfigInvalid, NotFound
 from cdmd.kit.globs import Globs
@@ -62,8 +62,6 @@ class Outbound:
         self._built: Mapping[str, Built] = {}
         self._holders: Mapping[str, Holder] = {}
         self._store, self._plugins, self._clock, self._journal_id = store, plugins, clock, journal_id
-        self._replays: dict[str, Replaying] = {}
-        self._tasks: anyio.abc.TaskGroup | None = None
         self.dispatcher = Dispatcher(
             store,
             journal_id=journal_id,
@@ -77,6 +75,7 @@ class Outbound:
         if isinstance(store, Duties):
             self.dispatcher.may = partial(store.holds, DELIVER)
         store.outbox.written = self.dispatcher.wake
+        self.replays = Replays(store, self.dispatcher, journal_id=journal_id, clock=clock)
 
     # ---- running -----------------------------------------------------------------------------------------------------
 
@@ -100,14 +99,14 @@ class Outbound:
     def take(self, built: Mapping[str, Built], audiences: Audiences, config: Config) -> None:
         """What batches send from now on."""
         self.dispatcher.take(built, ToldValues(audiences, config.indicators))
-        for name, replay in self._replays.items():
-            replay.take(built[name].config if name in built else None, self.dispatcher.values)
+        self.replays.take(built)
 
     async def carry_out(self, built: Mapping[str, Built]) -> list[ReloadRow]:
         """Exchange the targets themselves; says of each what became of it."""
         async with self.dispatcher.changing.change():
             self._built = built
             exchanged = await self.dispatcher.carry_out(self._part())
+        await self.replays.take_up()
         return [ReloadRow(name=name, verdict=one.verdict, problem=one.problem) for name, one in sorted(exchanged.items())]
 
     def _part(self) -> dict[str, Built]:
@@ -140,9 +139,11 @@ class Outbound:
             except CdmdError:
                 self._here -= {name}  # what is not here is begun again
                 raise
+        await self.replays.take_up()
 
     async def end(self, name: str) -> None:
         """See ``Work.end``."""
+        await self.replays.leave(name)
         async with self.dispatcher.changing.change():
             self._here -= {name}
             await self.dispatcher.carry_out(self._part())
@@ -163,8 +164,9 @@ class Outbound:
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]" = anyio.TASK_STATUS_IGNORED) -> None:
         """Send until cancelled."""
-        async with anyio.create_task_group() as self._tasks:
-            await self._tasks.start(self.dispatcher.run)
+        async with anyio.create_task_group() as tasks:
+            self.replays.tasks = tasks
+            await tasks.start(self.dispatcher.run)
             task_status.started()
 
     async def close(self) -> None:
@@ -194,9 +196,7 @@ class Outbound:
         holder = self._holders.get(name) or Holder(None)
         state, reason = self._standing(name, live)
         until = from_micros(note.until) if note.until > to_micros(self._clock.now()) else None
-        replay = self._replays.get(name)
-        told = None if replay is None else f"a replay goes on: {replay.done} told again"
-        details = [None if live is None else live.outlet.detail, told]
+        details = [None if live is None else live.outlet.detail, self.replays.said(name)]
         return TargetRow(
             name=name,
             type=None if built is None else built.config.frame.type,
@@ -280,40 +280,21 @@ class Outbound:
 
     async def replay(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> None:
         """See ``Targets``."""
-        replay = self._replaying(name, since=since, until=until, types=types, rate=rate)
-        if name in self._replays or self._tasks is None:
-            raise BadArguments(f"another replay to {name} goes on: `cdmctl targets` says how far it is")
-        self._replays[name] = replay
-        self._tasks.start_soon(partial(self._replay, name, replay), name=f"replay to {name}")
+        self.replays.begin(name, _asked(since=since, until=until, types=types, rate=rate))
+
+    async def stop_replay(self, name: str) -> int:
+        """See ``Targets``."""
+        return await self.replays.stop(name)
 
     async def would_replay(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> int:
         """See ``Targets``."""
-        replay = self._replaying(name, since=since, until=until, types=types, rate=rate)
-        replay.only_counted = Counter()
-        await replay.run()
-        return replay.only_counted.total()
+        return await self.replays.count(name, _asked(since=since, until=until, types=types, rate=rate))
 
-    def _replaying(self, name: str, *, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> Replaying:
-        live = self.dispatcher.get(name)
-        if not live.built.config.frame.events:
-            raise BadArguments(f"{name} is told of no events, so there is nothing to tell it again")
-        return Replaying(
-            self._store,
-            live.built.config,
-            self.dispatcher.values,
-            journal_id=self._journal_id,
-            clock=self._clock,
-            since=since,
-            until=until,
-            types=types,
-            rate=rate,
-        )
 
-    async def _replay(self, name: str, replay: Replaying) -> None:
-        try:
-            await replay.logged()
-        finally:
-            del self._replays[name]
+def _asked(*, since: Micros, until: Micros, types: Globs | None, rate: Rate | None) -> Asked:
+    return Asked(
+        since=since, until=until, types=None if types is None else types.patterns, rate=None if rate is None else str(rate)
+    )
 
 
 def _elsewhere(holder: Holder | None) -> str:

@@ -6,6 +6,7 @@ nothing is kept that would say the same again.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -41,6 +42,27 @@ _NOTICES: Final = 100_000
 _AGAIN: Final = (CREATED, UPDATED, ENTERED, LEFT)
 _REST: Final = 0.02
 _FULL_REST: Final = 1.0
+_KEPT_EVERY: Final = 5.0
+_GRACE: Final = 1.0
+_NOTE: Final = "replay: "
+_ENCODE: Final = msgspec.json.encode
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be told again: what was received then, of these types, so fast. ``done`` messages are, up to ``after``."""
+
+    since: Micros
+    until: Micros
+    types: tuple[str, ...] | None = None
+    rate: str | None = None
+    after: Seq = Seq(0)
+    done: int = 0
+
+
+async def left_of(store: Store, target: str) -> Asked | None:
+    """What a replay to that target has still to tell, which a stop or another node's turn interrupted. Raises CdmdError."""
+    noted = await store.noted(_NOTE + target)
+    return msgspec.json.decode(noted, type=Asked) if noted else None
 
 
 class Replaying:
@@ -48,28 +70,21 @@ class Replaying:
 
     What waited for its turn is made anew when that comes: somebody may have been erased meanwhile, or the target have changed.
     ``reached`` is up to when it came: what happened before was told. Audience changes, which are told after all events, keep it
-    at the beginning.
+    at the beginning. How far it is is noted now and then, so that it goes on there; some of it may then be told once more.
     """
 
-    def __init__(  # noqa: PLR0913 - what is told, to whom, and how fast
-        self,
-        store: Store,
-        config: TargetConfig,
-        values: Values,
-        *,
-        journal_id: str,
-        clock: Clock,
-        since: Micros,
-        until: Micros,
-        types: Globs | None,
-        rate: Rate | None,
+    def __init__(
+        self, store: Store, config: TargetConfig, values: Values, asked: Asked, *, journal_id: str, clock: Clock
     ) -> None:
-        self._store, self._clock, self._since, self._until = store, clock, since, until
-        self._name, self._types, self._journal_id = config.name, types, journal_id
-        self._allowance = None if rate is None else Allowance.quota(rate)
+        self._store, self._clock, self._asked = store, clock, asked
+        self._since, self._until, self._after = asked.since, asked.until, asked.after
+        self._types = None if asked.types is None else Globs(asked.types)
+        self._name, self._journal_id = config.name, journal_id
+        self._allowance = None if asked.rate is None else Allowance.quota(Rate.parse(asked.rate))
         self._bucket = FULL
-        self._over = anyio.CancelScope()
-        self.done, self.reached = 0, since
+        self._over, self._here, self._ended = anyio.CancelScope(), anyio.CancelScope(), anyio.Event()
+        self._kept_at = clock.monotonic()
+        self.done, self.reached = asked.done, asked.since
         self.only_counted: Counter[str] | None = None
         self._log: Any = structlog.get_logger()
         self.take(config, values)
@@ -80,23 +95,53 @@ class Replaying:
         if not self._wanted:
             self._over.cancel()
 
+    async def stop(self) -> None:
+        """It is over when this returns, and does not go on."""
+        self._over.cancel()
+        await self._ended.wait()
+
+    async def leave(self) -> None:
+        """When this returns it goes on elsewhere, or later."""
+        self._here.cancel()
+        await self._ended.wait()
+
     async def run(self) -> bool:
         """All of it, in order; whether it came to its end. Raises CdmdError."""
         with self._over:
             async for activity, state in self._activities():
                 await self._put(self._event(activity, state), partial(self._event_now, activity.seq))
+                self._after = activity.seq
+                if self._clock.monotonic() - self._kept_at >= _KEPT_EVERY:
+                    await self.keep()
             for notice in await self._moves():
                 await self._put(await self._notice(notice), partial(self._notice, notice))
         return not self._over.cancel_called
 
+    async def keep(self) -> None:
+        """Note how far it is. Raises CdmdError."""
+        if self.only_counted is None:
+            noted = msgspec.structs.replace(self._asked, after=self._after, done=self.done)
+            await self._store.note(_NOTE + self._name, _ENCODE(noted).decode(), target=self._name)
+            self._kept_at = self._clock.monotonic()
+
     async def logged(self) -> None:
-        """All of it. Where it does not come to its end the log says how far it came: another can be begun there."""
-        whole = False
+        """All of it. Where it does not come to its end the log says how far it came: another can be begun there.
+
+        What is noted of it stays only where it was interrupted.
+        """
+        whole, interrupted = False, True
         try:
-            whole = await self.run()
+            with self._here:
+                await self.keep()
+                whole = await self.run()
+                interrupted = False
         except CdmdError as error:
             self._log.warning("replay_failed", target=self._name, error=error)
+            interrupted = False
         finally:
+            with anyio.move_on_after(_GRACE, shield=True), suppress(CdmdError):
+                await (self.keep() if interrupted else self._store.note(_NOTE + self._name, "", target=self._name))
+            self._ended.set()
             if whole:
                 self._log.info("replay_ended", target=self._name, count=self.done)
             else:
@@ -128,7 +173,7 @@ class Replaying:
         return telling.outgoing()
 
     async def _activities(self) -> AsyncIterator[tuple[Activity, ProfileState | None]]:
-        after = await self._first()
+        after = max(await self._first(), self._after)
         while page := await self._store.outbox.applied(after, limit=_PAGE):
             for activity, state in page:
                 if self._since <= _received(activity) < self._until:

@@ -56,6 +56,13 @@ def test_a_replay_takes_how_long_ago(daemon: Daemon, cdmctl: Cdmctl) -> None:
     assert (patterns, str(rate)) == (None, "50/1s")
 
 
+def test_a_replay_is_ended_and_begun_by_different_words(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    ended = cdmctl("deliveries", "replay", "crm", "--stop", "--yes")
+    assert (ended.status, daemon.runtime.done) == (0, [("stop", "crm")])
+    assert cdmctl("deliveries", "replay", "crm", "--yes").status == 2
+    assert cdmctl("deliveries", "replay", "crm", "--since", "2h", "--stop", "--yes").status == 2
+
+
 def test_a_table_of_a_daemon_that_knows_no_targets_is_shown_all_the_same(daemon: Daemon, cdmctl: Cdmctl) -> None:
     row = msgspec.json.decode(cdmctl("status", "--json").out)
     assert row["targets"] == []

@@ -81,6 +81,11 @@ class MemoryTargets:
         self.done.append(("forget", name))
         return 2
 
+    async def stop_replay(self, name: str) -> int:
+        self._known(name)
+        self.done.append(("stop", name))
+        return 3
+
     async def would_replay(self, name: str, **_: Any) -> int:
         self._known(name)
         return 7

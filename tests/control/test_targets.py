@@ -81,6 +81,13 @@ def test_a_replay_takes_times_with_their_zone_a_glob_and_a_rate(daemon: Daemon) 
             client.post("/v1/deliveries/replay", {**said, **wrong})
     with pytest.raises(NotFound, match="configured are: crm"):
         client.post("/v1/deliveries/replay", {**said, "target": "other"})
+    with pytest.raises(BadArguments, match="say from when on"):
+        client.post("/v1/deliveries/replay", {"target": "crm"})
+
+
+def test_a_replay_is_ended(daemon: Daemon) -> None:
+    said = daemon.client().post("/v1/deliveries/replay", {"target": "crm", "stop": True})
+    assert (said["done"], said["count"], daemon.runtime.done) == ("stopped", 3, [("stop", "crm")])
 
 
 def test_a_sample_says_what_the_target_said(daemon: Daemon) -> None:

@@ -16,6 +16,7 @@ from cdmd.control.target_shapes import TargetRow
 from cdmd.daemon.metrics import render
 from cdmd.daemon.parts import Parts
 from cdmd.daemon.running import Running
+from cdmd.deliveries.replaying import Replaying
 from cdmd.errors import BadArguments, ConfigInvalid, NotDurable, NotFound
 from cdmd.kit.globs import Globs
 from cdmd.kit.quantities import Rate
@@ -256,7 +257,7 @@ async def again(parts: Parts, since: Micros, until_: Micros, *, types: str | Non
         types=None if types is None else Globs([types]),
         rate=None if rate is None else Rate.parse(rate),
     )
-    await eventually(lambda: not outbound._replays)
+    await eventually(lambda: not outbound.replays.going)
     assert before is parts.logs
 
 
@@ -306,7 +307,7 @@ async def test_a_replay_goes_on_alone_makes_way_and_says_when_it_fails(tmp_path:
         assert found.waiting == 1
         await outbound.enable("crm")
         await sent(parts, 4)
-        await eventually(lambda: not outbound._replays)
+        await eventually(lambda: not outbound.replays.going)
 
         async def broken(*_: object, **__: object) -> None:
             raise NotDurable("the disk is full")
@@ -330,7 +331,7 @@ async def held_replay(
             del one.got[:]
             until_ = to_micros(parts.clock.now()) + Micros(1)
             await parts.outbound.replay("crm", since=Micros(0), until=until_, types=Globs([types]), rate=None)
-            replay = parts.outbound._replays["crm"]
+            replay = parts.outbound.replays.going["crm"]
             await eventually(lambda: replay.done == 2)
             yield world, parts, one
 
@@ -338,7 +339,7 @@ async def held_replay(
 async def test_a_replay_tells_nothing_of_whoever_is_erased_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with held_replay(tmp_path, monkeypatch) as (_, parts, one):
         await Running(parts).governance.erase(("email", "joe@example.com"), by="ada")
-        await eventually(lambda: not parts.outbound._replays and not parts.privacy.erasures.pending)
+        await eventually(lambda: not parts.outbound.replays.going and not parts.privacy.erasures.pending)
         assert (await row(parts)).waiting == 0
         assert one.got == []
 
@@ -357,7 +358,7 @@ async def test_a_replay_ends_with_its_target_and_says_how_far_it_came(tmp_path: 
         async with held_replay(tmp_path, monkeypatch) as (world, parts, _):
             world.configure(SHOP)
             await Running(parts).reload()
-            await eventually(lambda: not parts.outbound._replays)
+            await eventually(lambda: not parts.outbound.replays.going)
     assert [line["count"] for line in lines if line["event"] == "replay_stopped"] == [2]
 
 
@@ -366,6 +367,67 @@ async def test_a_replay_that_the_daemon_stops_says_how_far_it_came(tmp_path: Pat
         async with held_replay(tmp_path, monkeypatch):
             pass
     assert [line["count"] for line in lines if line["event"] == "replay_stopped"] == [2]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_replay_goes_on_after_a_restart_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, killed: bool
+) -> None:
+    monkeypatch.setattr("cdmd.deliveries.replaying._KEPT_EVERY", 0.0)
+    async with held_replay(tmp_path, monkeypatch) as (world, parts, _):
+        if killed:  # with what it noted by itself
+            await eventually(lambda: parts.outbound.replays.going["crm"]._after == 2)
+            monkeypatch.setattr(Replaying, "keep", nothing)
+    monkeypatch.undo()
+    async with endpoint() as other:
+        world.configure(crm(other, 'events = ["order.*"]'))
+        with capture_logs() as lines:
+            async with world.parts() as parts:
+                await parts.outbound.enable("crm")
+                await other.wait(6)
+                await eventually(lambda: not parts.outbound.replays.going)
+        assert sorted({msgspec.json.decode(got.body)["data"]["event"]["id"] for got in other.got}) == [
+            f"e{n}" for n in range(6)
+        ]
+        assert len(other.got) == 6, "two of them waited from before"
+        assert [line["count"] for line in lines if line["event"] == "replay_ended"] == [6]
+        with capture_logs() as lines:
+            async with world.parts() as parts:
+                assert not parts.outbound.replays.going, "what came to its end is not begun anew"
+
+
+async def test_a_replay_is_ended_and_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with held_replay(tmp_path, monkeypatch) as (world, parts, _):
+        assert await parts.outbound.stop_replay("crm") == 2
+        with pytest.raises(BadArguments, match="no replay to crm"):
+            await parts.outbound.stop_replay("crm")
+    async with world.parts() as parts:
+        assert not parts.outbound.replays.going
+
+
+async def test_a_replay_goes_with_its_target_to_another_node_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with held_replay(tmp_path, monkeypatch) as (_, parts, __):
+        outbound = parts.outbound
+        outbound._divided, outbound._here = True, frozenset(["crm"])
+        await outbound.end("crm")
+        assert not outbound.replays.going
+        await outbound.begin("crm", 2)
+        await eventually(lambda: outbound.replays.going["crm"].done == 2)
+
+        async def broken(*_: object, **__: object) -> None:
+            raise NotDurable("the disk is full")
+
+        await outbound.end("crm")
+        with capture_logs() as lines:
+            monkeypatch.setattr(parts.store, "noted", broken)
+            await outbound.begin("crm", 3)
+        assert [line["target"] for line in lines if line["event"] == "replay_not_taken_up"] == ["crm"]
+
+
+async def nothing(*_: object) -> None:
+    """What a process that is killed does not come to."""
 
 
 @pytest.mark.parametrize(("types", "came_on"), [("*", False), ("order.*", True)])
