@@ -46,6 +46,10 @@ class Naming(Protocol):
         """The digests that suppliers may deliver instead of this value."""
         ...
 
+    def sums(self, pair: tuple[str, str]) -> list[tuple[str, str]]:
+        """The same, and what a digest is itself, by the plain kind: whichever kinds of digests are configured."""
+        ...
+
     def normalise(self, kind: str, value: str) -> tuple[str, str] | None:
         """The pair that a text of that kind stands for; None where it can be nobody's."""
         ...

@@ -151,7 +151,7 @@ class Erasures:
         found, after = list[Pair](), (0, "")
         while erased and (rows := await self._store.forgetting.identifiers(after=after, limit=_PAGE)):
             after = rows[-1][0]
-            found += [pair for _, pair in rows if self._suppressions.digest(pair) in erased]
+            found += [pair for _, pair in rows if self._suppressions.stands_in(erased, pair)]
         if found:
             await self._take(self._new(found, by="restore"), naming)
         await self._journal.append([Append(connector=OWNER, state={RESTORED: None})])

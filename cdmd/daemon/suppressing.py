@@ -12,7 +12,7 @@ import msgspec
 from cdmd.contracts import Append, Clock, Journal, Naming
 from cdmd.models import to_micros
 from cdmd.privacy.screening import Pair
-from cdmd.privacy.suppressions import Suppression, Suppressions
+from cdmd.privacy.suppressions import Suppression, Suppressions, names_of
 
 OWNER: Final = "daemon:privacy"
 """Whose state it is; no connector can have this name."""
@@ -52,18 +52,20 @@ class SuppressionList:
     async def add(
         self, pairs: Iterable[Pair], naming: Naming, *, erased: bool = False, beside: Mapping[bytes, bytes | None] = {}
     ) -> int:
-        """Put these on the list, with their digests, and ``beside`` into the same commit; returns how many are new on it.
+        """Put these on the list, with their digests, and ``beside`` into the same commit; returns how many were not on it.
 
         On the disk, then in force, when this returns. Raises ``NotDurable``; then nothing has changed.
         """
         async with self._changing:
-            digests = self._digests(pairs, naming)
+            pairs = list(pairs)
+            digests, new = self._digests(pairs, naming), sum(not self._suppressions.holds(pair) for pair in pairs)
             row = _ENCODE(Suppression(to_micros(self._clock.now()), erased))
-            state = {LISTED + digest: row for digest in digests} | dict(beside)
-            before = len(self._suppressions)
+            # Who was erased is to be erased again after a restore, whatever is said of them later.
+            rows = digests if erased else self._suppressions.missing(digests)
+            state = {LISTED + digest: row for digest in rows} | dict(beside)
             await self._journal.append([Append(connector=OWNER, state=state)])
             self._suppressions.change(added=digests)
-            return len(self._suppressions) - before
+            return new
 
     async def remove(self, pair: Pair, naming: Naming) -> bool:
         """Take it off the list, with its digests; whether it was on it. Raises ``NotDurable``."""
@@ -76,7 +78,7 @@ class SuppressionList:
             return True
 
     def _digests(self, pairs: Iterable[Pair], naming: Naming) -> set[bytes]:
-        return {self._suppressions.digest(one) for pair in pairs for one in (pair, *naming.digests(pair))}
+        return {self._suppressions.digest(one) for pair in pairs for one in names_of(pair, naming)}
 
 
 def key_check(suppressions: Suppressions) -> str:

@@ -97,11 +97,21 @@ class Kinds:
     def digests(self, pair: Pair) -> list[Pair]:
         """The digests that suppliers may deliver instead of this value. A phone number's also without its plus sign."""
         kinds = self._digests.get(pair[0], ())
-        if not kinds:
-            return []
-        form, value = self._rules[pair[0]].form, pair[1]
-        texts = (value, value.removeprefix("+")) if form == "phone" else (value,)
-        return [(kind, sha256(text.encode()).hexdigest()) for kind in kinds for text in texts]
+        return [(kind, digest) for kind in kinds for digest in self._sha256(pair)] if kinds else []
+
+    def sums(self, pair: Pair) -> list[Pair]:
+        """The digests of the value, or the one that it is, under a name that only its plain kind has a part in.
+
+        So what was a person's is known by whichever kind of digests is configured later, under whatever name.
+        """
+        plain = self.hashed.get(pair[0])
+        digests = self._sha256(pair) if plain is None else [pair[1]]
+        return [(f"{pair[0] if plain is None else plain} sha256", digest) for digest in digests]
+
+    def _sha256(self, pair: Pair) -> list[str]:
+        rule, value = self._rules.get(pair[0]), pair[1]
+        texts = (value, value.removeprefix("+")) if rule is not None and rule.form == "phone" else (value,)
+        return [sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
 
     def underived(self, state: ProfileState) -> list[IdentifierState]:
         """The digests of the profile's identifiers that it lacks."""

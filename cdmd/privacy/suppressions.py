@@ -1,10 +1,11 @@
 """The suppression list: keyed digests of identifiers whose data is not kept. The list itself names nobody.
 
-An identifier is on it, too, when one of its digests is (a supplier's hash of an address, say). Pure: who keeps the list is the
-daemon's, what it means for an event stands in ``screening``.
+An identifier is on it, too, when one of its digests is (a supplier's hash of an address, say), of whichever kind, also of one
+that is configured later. Pure: who keeps the list is the daemon's, what it means for an event stands in ``screening``.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -26,6 +27,16 @@ class Suppression(msgspec.Struct, frozen=True, array_like=True):
     erased: bool = False
 
 
+def names_of(pair: Pair, naming: Naming) -> Iterator[Pair]:
+    """By what an identifier is listed and asked for: itself, the configured kinds of digests, and its digest whatever its kind.
+
+    The last would do; the others were all that lists had before.
+    """
+    yield pair
+    yield from naming.digests(pair)
+    yield from naming.sums(pair)
+
+
 def _again(key: bytes, naming: Naming, digests: set[bytes] | None) -> "Suppressions":
     copied = Suppressions(key=key, naming=lambda: naming)
     if digests is not None:
@@ -34,7 +45,7 @@ def _again(key: bytes, naming: Naming, digests: set[bytes] | None) -> "Suppressi
 
 
 class Suppressions(Screen):
-    """The list in memory, 16 bytes for each identifier. Until it was read (``load``) nobody passes."""
+    """The list in memory, 16 bytes for each of ``names_of`` an identifier. Until it was read (``load``) nobody passes."""
 
     def __init__(self, *, key: bytes, naming: Callable[[], Naming]) -> None:
         self._key = key
@@ -65,6 +76,10 @@ class Suppressions(Screen):
         """The list is another one now."""
         self.load((self._listed() | set(added)) - set(removed))
 
+    def missing(self, digests: Iterable[bytes]) -> set[bytes]:
+        """Those of them that are not on the list."""
+        return set(digests) - self._listed()
+
     def digest(self, pair: Pair) -> bytes:
         """What stands on the list for an identifier in its one form."""
         digest = self._base.copy()
@@ -73,8 +88,11 @@ class Suppressions(Screen):
 
     def holds(self, pair: Pair) -> bool:
         """Whether the identifier, or a digest of it, is on the list."""
-        listed = self._listed()
-        return self.digest(pair) in listed or any(self.digest(one) in listed for one in self._naming().digests(pair))
+        return self.stands_in(self._listed(), pair)
+
+    def stands_in(self, listed: AbstractSet[bytes], pair: Pair) -> bool:
+        """The same of another list."""
+        return any(self.digest(one) in listed for one in names_of(pair, self._naming()))
 
     @override
     def screened(self, entry: Entry) -> Entry | None:

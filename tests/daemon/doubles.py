@@ -151,9 +151,10 @@ class Both(Told):
             self.emitted.set()
 
 
-def record(id: str, email: str = "joe@example.com", type: str = "seen") -> Record:
+def record(id: str, email: str | None = "joe@example.com", type: str = "seen", **identifiers: str) -> Record:
+    said = identifiers if email is None else {"email": email, **identifiers}
     return Record(
-        value={"id": id, "type": type, "identifiers": {"email": email}, "data": {"n": 1}},
+        value={"id": id, "type": type, "identifiers": said, "data": {"n": 1}},
         received=datetime.now(UTC),
         fallback_id=id,
     )

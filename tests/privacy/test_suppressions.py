@@ -12,7 +12,7 @@ from cdmd.errors import Overloaded
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Entry, Event, Fault
 from cdmd.privacy.screening import Pair
-from cdmd.privacy.suppressions import Suppressions
+from cdmd.privacy.suppressions import Suppressions, names_of
 
 JOE = ("email", "joe@example.com")
 KINDS = Kinds(
@@ -81,6 +81,28 @@ def test_a_digest_and_what_it_is_of_are_the_same_person() -> None:
     assert listed(digest).screened(Entry(event(email="joe@example.com"))) is None
     assert listed(digest).screened(Entry(event(email_sha256=digest[1]))) is None
     assert listed(("email_sha256", "0" * 64)).holds(JOE) is False
+
+
+def test_kinds_of_digests_that_are_configured_later_know_whoever_is_listed() -> None:
+    settings = {"email": IdentifierSettings(priority=2), "phone": IdentifierSettings(priority=3, region="SE")}
+    before = Kinds(IdentitySettings(identifiers=settings))
+    hashed = {"mail_hash": IdentifierSettings(hashed="email"), "tel_hash": IdentifierSettings(hashed="phone")}
+    later = Kinds(IdentitySettings(identifiers={**settings, **hashed, "customer_no": IdentifierSettings(priority=1)}))
+    mail, tel = sha256(b"joe@example.com").hexdigest(), sha256(b"46701234567").hexdigest()
+    suppressions = Suppressions(key=b"k", naming=lambda: later)
+
+    def put(*pairs: Pair, naming: Kinds) -> None:
+        suppressions.load([suppressions.digest(name) for pair in pairs for name in names_of(pair, naming)])
+
+    put(JOE, ("phone", "+46701234567"), naming=before)
+    assert suppressions.screened(Entry(event(mail_hash=mail.upper()))) is None
+    assert suppressions.screened(Entry(event(tel_hash=tel))) is None
+    assert not suppressions.holds(("mail_hash", sha256(b"ann@example.com").hexdigest()))
+    assert not suppressions.holds(("tel_hash", mail)), "what is somebody's address is nobody's number"
+    put(("mail_hash", mail), naming=later)
+    suppressions._naming = lambda: KINDS
+    assert suppressions.holds(JOE), "whichever kind it came as"
+    assert suppressions.holds(("email_sha256", mail))
 
 
 def test_of_a_record_that_could_not_be_mapped_nothing_is_kept_where_a_text_in_it_is_on_the_list() -> None:
