@@ -9,10 +9,12 @@ import pytest
 
 from cdmd.contracts import Hidden
 from cdmd.daemon.governing import Governing
+from cdmd.daemon.mentions import merges
 from cdmd.daemon.running import Running
 from cdmd.daemon.splitting import Splitting
 from cdmd.errors import ClockDisturbed, NotDurable
-from cdmd.models import ProfileKey, ProfileState, Record, to_micros
+from cdmd.identity.identifiers import Pair
+from cdmd.models import Merge, ProfileKey, ProfileState, Record, to_micros
 from tests.daemon.doubles import World, applied, record
 from tests.daemon.older import files_with
 
@@ -126,6 +128,36 @@ async def test_whoever_is_not_idle_any_more_when_they_would_go_stays_with_all(
         said = (await parts.store.forgetting.splits(after=ProfileKey(0), limit=9)).said
         assert len(said) == 2, "and so does what splits say of them"
         assert await parts.store.verify() == []
+
+
+async def test_whoever_goes_for_their_age_goes_from_merges_with_all_that_they_had_then(tmp_path: Path) -> None:
+    world, number = World(tmp_path, CONFIG), "+46701234567"
+    async with world.parts() as parts:
+        source, left = parts.connectors.get("shop").source, set[Pair]()
+
+        async def come(name: str, **identifiers: str) -> None:
+            value = {"id": name, "type": "order.paid", "identifiers": identifiers}
+            await source.emit([Record(value=value, received=world.clock.now(), fallback_id=name)])
+            await applied(parts)
+
+        def heed(one: Merge) -> Merge:
+            left.update([*one.identifiers, *((had.kind, had.value) for had in one.before.identifiers)])
+            return one
+
+        await come("1", user_id="ann")
+        await come("2", phone=number)
+        await come("3", phone=number, email=JOE[1])
+        await come("4", email=JOE[1], anonymous_id="joes")
+        await come("5", user_id="ann", phone=number)
+        assert (await Splitting(parts, journal_id=parts.journal.id).split(("phone", number), JOE, apply=True)).applied
+        await merges(parts.store, heed, world.clock)
+        assert {JOE, ("anonymous_id", "joes")} <= left, "the number's profile had them when it became Ann's"
+        world.clock.shift += timedelta(days=120)
+        await come("6", user_id="ann")
+        assert (await Governing(parts).sweep(trust_clock=True)).profiles == 1
+        left.clear()
+        await merges(parts.store, heed, world.clock)
+        assert left == {("phone", number), ("user_id", "ann")}
 
 
 async def test_answers_to_idle_customers_go_with_them(tmp_path: Path) -> None:
