@@ -220,8 +220,3 @@ def _erase(tables: Tables, rows: Sequence[Row]) -> int:
     for target, lane in sorted(lanes):
         tables.run("outbox.next_in_lane", {"now": 0, "target": target, "lane": lane})
     return len(rows)
-
-
-def of_the_hidden(tables: Tables) -> list[ProfileKey]:
-    """Profiles that are not there any more, and about which something waits or was attempted."""
-    return [ProfileKey(key) for (key,) in tables.rows("outbox.of_the_hidden")]

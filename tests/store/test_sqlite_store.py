@@ -53,6 +53,7 @@ from tests.store.contract_store import (
 from tests.store.samples import Disk, HandClock
 
 _CAUSES = load_queries("store")["dead_letter_causes"]
+_ABOUT = [load_queries("outbox")[name] for name in ("outbox_about", "blank_attempts")]
 pytestmark = pytest.mark.anyio
 
 Reopen: TypeAlias = Callable[..., AbstractAsyncContextManager[SqliteStore]]
@@ -604,6 +605,16 @@ def as_earlier(path: Path, version: int) -> None:
         script += "DROP INDEX parked_turns; ALTER TABLE parked DROP COLUMN extension;"
     connection = sqlite3.connect(path)
     connection.executescript(f"{script} PRAGMA user_version = {version};")
+    connection.close()
+
+
+async def test_what_is_about_whoever_goes_is_found_without_reading_all_that_waits(reopen: Reopen, tmp_path: Path) -> None:
+    async with reopen():
+        pass
+    connection = sqlite3.connect(tmp_path / "store.db")
+    for statement, table, index in zip(_ABOUT, ("outbox", "attempts"), ("outbox_about", "attempts_about"), strict=True):
+        (plan,) = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.format('?, ?')}", (1, 2))]
+        assert plan == f"SEARCH {table} USING INDEX {index} (profile=?)"
     connection.close()
 
 
