@@ -27,6 +27,14 @@ _MACROS: Final = frozenset(
 _TOKEN: Final = re.compile(r"""//[^\n]*|[A-Za-z_][A-Za-z0-9_]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s]""")
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOOPS: Final = _MACROS - {"bind"}
+_GATHER: Final = frozenset({"map", "filter", "transformList", "transformMap"})
+_MOST_STEPS: Final = 2_000_000
+"""About half a second: what a macro may take that looks at every element of a list. CEL copies all of a name's value whenever
+it is read, and what a macro has gathered with every element."""
+_OF_EACH: Final = 20
+_OF_A_PATTERN: Final = 150
+_OF_A_STEP: Final = 256
+"""Characters of a text that are copied, or looked through, in about the time of one value."""
 _REASONS: Final = (
     (KeyError, "a key is missing (guard it with has())"),
     (LookupError, "an index is outside its list"),
@@ -52,13 +60,21 @@ class Failures(NamedTuple):
         return Failures(self.missing, self.failed + 1, str(fault))
 
 
+class _Loops(NamedTuple):
+    """What macros that look at every element take: ``each`` steps for an element, and ``copies`` of all that is asked about."""
+
+    each: int = 0
+    copies: int = 0
+
+
 class Condition:
     """A compiled condition; ``text`` is what was written."""
 
-    __slots__ = ("_names", "_plain", "_program", "text")
+    __slots__ = ("_loops", "_names", "_plain", "_program", "text")
 
     def __init__(self, text: str, program: "cel.Program", names: Sequence[str]) -> None:
         self.text, self._program, self._names, self._plain = text, program, tuple(names), plain_answer(text)
+        self._loops = _loops(text, self._names)
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
@@ -136,9 +152,8 @@ class Condition:
         try:
             # CEL converts by recursion in native code: what is nested too deeply would end the process.
             values = {name: scope[name] for name in self._names if name in scope}
-            if _too_deep(values):
-                reason = f"the event is nested deeper than {_DEEPEST} levels"
-            else:
+            reason = self._refused(values)
+            if not reason:
                 result = self._program.execute(values)
         except BaseException as error:
             if not _is_cel(error):
@@ -148,6 +163,16 @@ class Condition:
             # Raised outside the handler: CEL's exceptions may quote values and must not hang on ours.
             raise (ValueMissing if missing else ConditionFault)(f"{self.text}: {reason}")
         return result
+
+    def _refused(self, values: Mapping[str, Any]) -> str:
+        """Why these values are not handed to CEL; nothing where they are."""
+        each, copies = self._loops
+        size = _size(values, texts=copies > 0)
+        if size is None:
+            return f"the event is nested deeper than {_DEEPEST} levels"
+        if each and size.longest * (each + size.values * copies) > _MOST_STEPS:
+            return "a list is too long to look at each of its elements, with so much beside it"
+        return ""
 
     def _reason(self, error: BaseException) -> str:
         if type(error) is KeyError and error.args and f".{error.args[0]}" in self.text:
@@ -179,18 +204,34 @@ def _paths(text: str) -> Iterator[tuple[str, ...]]:
 
 def _nested(text: str) -> bool:
     """Whether one of CEL's macros that look at every element stands within another: their times multiply."""
+    return any(sign in _LOOPS and after == "(" and inside for sign, after, inside in _within_loops(text))
+
+
+def _loops(text: str, names: Sequence[str]) -> _Loops:
+    each = copies = 0
+    before = ""
+    for sign, after, inside in _within_loops(text):
+        if sign in _LOOPS and after == "(":
+            each, copies = each + _OF_EACH, copies + (sign in _GATHER)
+        elif inside:
+            each += _OF_A_PATTERN * (sign == "matches")
+            copies += sign in names and before != "."
+        before = sign
+    return _Loops(each, copies)
+
+
+def _within_loops(text: str) -> Iterator[tuple[str, str, bool]]:
+    """Every token of ``text`` with the next one, and whether it stands within a macro that looks at every element."""
     inside: list[bool] = []
     before = ""
-    for sign in (found[0] for found in _TOKEN.finditer(text)):
+    tokens = [found[0] for found in _TOKEN.finditer(text)]
+    for sign, after in zip(tokens, [*tokens[1:], ""], strict=True):
         if sign == "(":
-            macro = before in _LOOPS
-            if macro and any(inside):
-                return True
-            inside.append(macro)
+            inside.append(before in _LOOPS)
         elif sign == ")" and inside:
             inside.pop()
+        yield sign, after, any(inside)
         before = sign
-    return False
 
 
 def _step(tokens: Sequence[str]) -> tuple[str, int] | None:
@@ -222,11 +263,23 @@ def _syntax(message: str) -> str:
     )
 
 
-def _too_deep(value: Any) -> bool:
-    level = [value]
+class _Size(NamedTuple):
+    """How many values there are, and how many the longest list or mapping has."""
+
+    values: int
+    longest: int
+
+
+def _size(value: Any, *, texts: bool) -> _Size | None:
+    """None for what is nested too deep; with ``texts`` a long one counts as several values."""
+    level, values, longest = [value], 0, 0
     for _ in range(_DEEPEST):
+        longest = max([longest, *map(len, level)])
         below = [child for one in level for child in (one.values() if isinstance(one, dict) else one)]
+        values += len(below)
+        if texts:
+            values += sum(len(one) // _OF_A_STEP for one in below if type(one) is str)
         level = [child for child in below if isinstance(child, (dict, list, tuple))]
         if not level:
-            return False
-    return True
+            return _Size(values, longest)
+    return None

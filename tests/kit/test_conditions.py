@@ -226,3 +226,27 @@ def test_macros_within_macros_are_refused_because_their_times_multiply(text: str
 
 def test_macros_one_after_the_other_are_fine() -> None:
     assert holds("event.data.items.all(x, (x > 0)) && event.data.items.exists(y, y > 1) && size('map(') == 4")
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("event.a.exists(x, x in event.b)", {"a": [1] * 2000, "b": [2] * 2000}),
+        ("event.a.map(x, x + 1).size() > 0", {"a": [1] * 2000}),
+        ("event.a.exists(x, event.b.contains(x))", {"a": ["x"] * 2000, "b": "y" * 1_000_000}),
+        ("event.a.exists(x, x.matches('^[a-c]+$'))", {"a": ["x"] * 20_000}),
+        ("event.a.exists(x, x == 2)", {"a": [1] * 200_000}),
+    ],
+)
+def test_what_a_long_list_would_take_too_long_for_is_a_fault_at_once(text: str, data: Any) -> None:
+    with pytest.raises(ConditionFault, match="a list is too long to look at each of its elements") as caught:
+        holds(text, data)
+    assert "1" not in str(caught.value).removeprefix(text)
+
+
+def test_lists_of_ordinary_length_are_looked_at() -> None:
+    lines = [{"sku": f"A{number}", "price": 9.5, "count": 2, "note": "x"} for number in range(100)]
+    event = {"lines": lines, "wanted": "A99", "long": [0] * 20_000}
+    assert holds("event.lines.exists(x, x.sku == event.wanted)", {**event, "long": []})
+    assert holds("event.lines.filter(x, x.price > 1.0).size() == 100", {"lines": lines})
+    assert holds("event.long.all(x, x == 0) && event.lines.all(x, x.count > 1)", event)
