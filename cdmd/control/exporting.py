@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import anyio.lowlevel
 import msgspec
 
+from cdmd.batches.owning import owners
 from cdmd.contracts import ProfileFound
 from cdmd.control import redaction
 from cdmd.control.actors import Actor
@@ -48,7 +49,7 @@ async def export(runtime: Runtime, actor: Actor, identifier: str) -> AsyncGenera
         if kind not in configured or not value:
             raise BadArguments(f"write KIND:VALUE, where KIND is one of {', '.join(configured)}")
         pair = runtime.kinds.normalise(kind, value)
-        found = None if pair is None else await runtime.store.profile(*pair, activities=0)
+        found = None if pair is None else next(iter(await owners(runtime.store, runtime.kinds, pair)), None)
         if found is None:
             raise NotFound(f"nobody is known by that {kind}")
         said["profile"] = found.state.public

@@ -10,6 +10,7 @@ from typing import Any, Final
 import anyio.lowlevel
 import msgspec
 
+from cdmd.batches.owning import owners
 from cdmd.contracts import Person
 from cdmd.control import redaction
 from cdmd.control.actors import Actor, Role
@@ -69,8 +70,7 @@ async def _named(runtime: Runtime, kinds: Sequence[str], value: str, *, reveal: 
         found[person.key] = _row(person, reveal=reveal)
     for kind in kinds:
         pair = runtime.kinds.normalise(kind, value)
-        owner = None if pair is None else await runtime.store.profile(*pair, activities=0)
-        if owner is not None:
+        for owner in () if pair is None else await owners(runtime.store, runtime.kinds, pair):
             found.setdefault(owner.key, _row(Person(owner.key, owner.state), reveal=reveal))
     return list(found.values())
 

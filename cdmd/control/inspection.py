@@ -8,6 +8,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
 
+from cdmd.batches.owning import owners
 from cdmd.contracts import AttemptFilter, ProfileFound, Trace
 from cdmd.control import redaction, tracing
 from cdmd.control.actors import Actor, Role, permit
@@ -154,11 +155,11 @@ async def _some_identifier(runtime: Runtime, public: str) -> Pair | None:
 
 
 async def _found(runtime: Runtime, pair: Pair | None, said: dict[str, Any], *, activities: int) -> ProfileFound:
-    found = await runtime.store.profile(*pair, activities=max(0, activities)) if pair is not None else None
-    if found is None:
+    found = await owners(runtime.store, runtime.kinds, pair, activities=max(0, activities)) if pair is not None else ()
+    if not found:
         raise NotFound(f"nobody is known by that {said['kind']}")
-    said["profile"] = found.state.public
-    return found
+    said["profile"] = found[0].state.public
+    return found[0]
 
 
 def _document(runtime: Runtime, found: ProfileFound) -> dict[str, Any]:

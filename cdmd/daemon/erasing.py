@@ -11,6 +11,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from cdmd.batches.owning import owners
 from cdmd.contracts import Append, Clock, Journal, Naming, Store
 from cdmd.daemon.suppressing import OWNER, SuppressionList
 from cdmd.models import Entry, to_micros
@@ -66,15 +67,14 @@ class Erasures:
     async def ask(self, pair: Pair, naming: Naming, *, by: str) -> Erasure:
         """Erase whoever has this identifier. Raises ``NotDurable``: then it may be in force, and has to be asked again."""
         async with self._asking:
-            found = await self._store.profile(*pair, activities=0)
-            if found is None:
-                return await self._take(self._new([pair], by=by), naming)
-            merged = [merge.before for merge in found.merges]
+            found = await owners(self._store, naming, pair)
+            states = [state for one in found for state in (one.state, *(merge.before for merge in one.merges))]
+            had = ((each.kind, each.value) for one in found for each in one.state.identifiers)
             asked = self._new(
-                [pair, *((one.kind, one.value) for one in found.state.identifiers)],
+                [pair, *naming.digests(pair), *had] if found else [pair],
                 by=by,
-                publics=[found.state.public, *(one.public for one in merged)],
-                since=min([found.state.created, *(one.created for one in merged)]),
+                publics=[state.public for state in states],
+                since=min((state.created for state in states), default=0),
             )
             return await self._take(asked, naming)
 

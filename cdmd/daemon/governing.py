@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from cdmd.batches.histories import pages
+from cdmd.batches.owning import owners
 from cdmd.batches.restricting import Restricting
 from cdmd.control.privacy_shapes import (
     CopyRow,
@@ -89,16 +90,17 @@ class Governing:
     async def holdings(self, pair: Pair) -> HoldingsRow:
         """What an erasure would remove, as far as it is known before. Raises ``NotDurable`` and ``Damaged``."""
         store, erasures = self._parts.store, self._parts.privacy.erasures
-        found = await store.profile(*pair, activities=0)
-        pairs = [pair] if found is None else [(one.kind, one.value) for one in found.state.identifiers]
-        since = 0 if found is None else found.state.created
-        forgotten = Forgotten(pairs, self._parts.kinds)
-        await self._learn(forgotten, [] if found is None else [found.key, *map(ProfileKey, found.state.members)])
+        states = {one.key: one.state for one in await owners(store, self._parts.kinds, pair)}
+        had = [one for state in states.values() for one in state.identifiers]
+        members = [ProfileKey(member) for state in states.values() for member in state.members]
+        since = min((state.created for state in states.values()), default=0)
+        forgotten = Forgotten([(one.kind, one.value) for one in had] or [pair], self._parts.kinds)
+        await self._learn(forgotten, [*states, *members])
         copies = copies_since(await erasures.copies(), since)
         return HoldingsRow(
-            profile=None if found is None else found.state.public,
-            identifiers=dict(Counter([one.kind for one in found.state.identifiers if not one.derived] if found else [pair[0]])),
-            merged=0 if found is None else len(found.state.members),
+            profile=next((state.public for state in states.values()), None),
+            identifiers=dict(Counter([one.kind for one in had if not one.derived] or [pair[0]])),
+            merged=len(members),
             activities=len(forgotten.seqs),
             others=await self._others(forgotten),
             waiting=await self._waiting(forgotten),

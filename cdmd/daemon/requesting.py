@@ -18,6 +18,7 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
+from cdmd.batches.owning import owners
 from cdmd.config.governing import PrivacySettings
 from cdmd.contracts import Clock, Holding, Naming, Store
 from cdmd.control.documents import encoded
@@ -122,9 +123,8 @@ class Requests:
             lines = [encoded(line) async for line in await self._export(pair)]
         except NotFound:
             return
-        found = await self._store.profile(*pair, activities=0)
-        if found is not None:
-            path = self._folder / f"{found.state.public}-{seq}.jsonl"
+        for one in (await owners(self._store, self._naming(), pair))[:1]:
+            path = self._folder / f"{one.state.public}-{seq}.jsonl"
             await anyio.to_thread.run_sync(_write, path, lines)
             self._log.info("access_answered", seq=seq)
 

@@ -90,6 +90,26 @@ async def test_whoever_asks_for_an_erasure_has_all_nodes_read_again_what_waits_f
         assert await parts.store.noted(UNTOLD) not in {None, first}
 
 
+async def test_whoever_is_known_by_a_digest_only_is_erased_by_what_it_is_of(tmp_path: Path) -> None:
+    kinds = "[identity.identifiers]\nemail = { limit = 1 }\nemail_sha256 = {}\nuser_id = { priority = 1 }\n"
+    async with World(tmp_path, SHOP + kinds).parts() as parts:
+        governing, digest = Governing(parts), parts.kinds.digests(JOE)[0]
+        emit = parts.connectors.get("shop").source.emit
+        await emit([record("a", None, email_sha256=digest[1], user_id="joe"), record("b", ANN[1])])
+        await applied(parts)
+        held = await governing.holdings(JOE)
+        assert (held.identifiers, held.activities) == ({"email_sha256": 1, "user_id": 1}, 1)
+        asked = await governing.erase(JOE, by="ada")
+        assert asked.profiles == [held.profile]
+        assert await parts.store.profile("user_id", "joe", activities=0) is None
+        (row,) = await completed(parts)
+        assert row.erased["activities"] == 1
+        assert await parts.store.profile(*ANN, activities=0) is not None
+        await emit([record("c", None, user_id="joe")])
+        await applied(parts)
+        assert await parts.store.profile("user_id", "joe", activities=0) is None
+
+
 async def test_what_an_earlier_run_left_in_force_is_concealed_before_anything_listens(tmp_path: Path) -> None:
     world = World(tmp_path, SHOP)
     async with world.parts() as parts:
