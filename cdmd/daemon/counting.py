@@ -196,7 +196,16 @@ class Counting:
     async def _slice(
         self, audiences: Audiences, after: ProfileKey, *, names: Collection[str], which: Sequence[Audience]
     ) -> ProfileKey | None:
-        """Some more profiles; the last of them, None where there are no more."""
+        """Some more profiles; the last of them, None where there are no more. Raises ``Damaged`` where it shows twice."""
+        try:
+            return await self._some(audiences, after, names=names, which=which)
+        except Damaged:
+            # Chains that are made anew between two looks (a rebuild, a split) look like a circle, once.
+            return await self._some(audiences, after, names=names, which=which)
+
+    async def _some(
+        self, audiences: Audiences, after: ProfileKey, *, names: Collection[str], which: Sequence[Audience]
+    ) -> ProfileKey | None:
         began = self._clock.monotonic()
         rows = await self._store.membership.profiles(after=after, limit=_COUNTED if names else _SLICE)
         if not rows:

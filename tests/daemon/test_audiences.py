@@ -399,23 +399,32 @@ async def test_it_counts_by_itself_when_it_is_configured_and_tells_what_stops_it
             tasks.cancel_scope.cancel()
 
 
-async def test_activities_that_stand_before_each_other_in_a_circle_are_damage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("times", [1, 9], ids=["made anew in between", "damaged"])
+async def test_activities_that_stand_before_each_other_in_a_circle_are_damage_where_it_shows_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     world = World(tmp_path, SHOP)
     async with world.parts() as parts:
         await take(parts, record("1"))
     world.configure(SHOP + ORDERS)
     async with world.parts() as parts:
-        history = parts.store.membership.history
+        history, left = parts.store.membership.history, times
 
         async def circle(heads: list[Seq], *, until: list[Seq], each: int) -> object:
+            nonlocal left
+            left -= 1
             page = await history(heads, until=until, each=each)
-            return type(page)(page.activities, heads)
+            return type(page)(page.activities, heads) if left >= 0 else page
 
         monkeypatch.setattr(parts.store.membership, "history", circle)
-        with pytest.raises(Damaged, match="in a circle"):
-            await parts.counting.complete()
+        if times > 1:
+            with pytest.raises(Damaged, match="in a circle"):
+                await parts.counting.complete()
+            return
+        await parts.counting.complete()
+        found = await parts.store.profile("email", "joe@example.com", activities=0)
+        assert found is not None
+        assert parts.projection.shown_indicators(found.state, to_micros(parts.clock.now()))["orders"] == 1
 
 
 async def test_status_tells_how_far_behind_the_clock_it_is_and_what_is_counted(
