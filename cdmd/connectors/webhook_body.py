@@ -5,11 +5,11 @@ Not here: verification (it is done on the raw bytes before) and mapping.
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import msgspec
 from typing_extensions import override
 
+from cdmd.kit.form_text import fields as pairs_of
 from cdmd.kit.json_text import NotJson, decode_json
 from cdmd.models import Request, show_time
 
@@ -118,7 +118,7 @@ def _view(request: Request, document: Document) -> dict[str, Any]:
 def _query(request: Request) -> dict[str, Any]:
     """The address's parameters, none where they cannot be read; a token among them proves the sender and is nobody's data."""
     try:
-        fields = _fields(request.query)
+        fields = _fields(request.query.encode())
     except ValueError:
         return {}
     fields.pop(_CREDENTIAL, None)
@@ -131,15 +131,15 @@ def _form(body: bytes) -> dict[str, Any]:
         message = "the body is neither JSON nor a form of name=value: send JSON as Content-Type: application/json"
         raise Undecodable(400, "invalid_form", message)
     try:
-        return _fields(body.decode())
+        return _fields(body)
     except ValueError:
         raise Undecodable(400, "invalid_form", "the body is no form in UTF-8, or has too many fields") from None
 
 
-def _fields(text: str) -> dict[str, Any]:
+def _fields(text: bytes) -> dict[str, Any]:
     """The fields by name; one that is given several times is a list. Raises ValueError."""
     fields: dict[str, Any] = {}
-    for name, value in parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS):
+    for name, value in pairs_of(text, most=_MOST_FIELDS):
         if name not in fields:
             fields[name] = value
         elif isinstance(fields[name], list):

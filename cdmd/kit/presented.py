@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import GenericAlias, MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, TypedDict
-from urllib.parse import parse_qsl
 
 import msgspec
 
+from cdmd.kit.form_text import fields
 from cdmd.kit.schemes import At, Place, UrlForm
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
@@ -263,7 +263,7 @@ def _agreed(values: Sequence[str | int | float]) -> list[str]:
 
 def _pairs(text: bytes) -> Pairs:
     try:
-        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        return fields(text, most=_MOST_FIELDS)
     except ValueError:
         raise Unproved("malformed") from None
 
