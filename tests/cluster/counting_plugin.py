@@ -12,13 +12,8 @@ import anyio
 import msgspec
 
 import cdmd
+import tests.cluster.hurrying_plugin  # noqa: F401 - whose leases these are
 from cdmd.daemon.dividing import Dividing
-from cdmd.store.postgres.duties import NodeDuties
-from cdmd.store.postgres.nodes import Nodes
-
-for _init in (Nodes.__init__, NodeDuties.__init__):
-    _init.__kwdefaults__["seconds"] = 4.0  # type: ignore[attr-defined]
-
 
 _end = Dividing._end
 
@@ -62,7 +57,7 @@ class Counting:
             )
             after += 1
             await source.emit([record], state={b"n": b"%d" % after})
-            await source.idle(source.clock.now() + timedelta(milliseconds=30), "the next number")
+            await source.idle(source.clock.now() + timedelta(milliseconds=100), "the next number")
 
 
 @cdmd.hookimpl

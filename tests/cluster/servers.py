@@ -24,12 +24,16 @@ def free_port() -> int:
 
 
 def eventually(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, seconds: float = 120.0) -> Any:
-    """What ``look`` finds once it finds something, or what ``holds``; where time runs out, what it found at last is told."""
-    until, pause = monotonic() + seconds, threading.Event()
+    """What ``look`` finds once it finds something, or what ``holds``; where time runs out, what it found at last is told.
+
+    A look asks a daemon or connects to a database: what takes long is looked at less often.
+    """
+    until, rest, pause = monotonic() + seconds, 0.02, threading.Event()
     while not holds(found := look()):
         if monotonic() > until:
             raise TimeoutError(f"it did not happen in {seconds:g} s: the last look found {found!r}")
-        pause.wait(0.02)
+        pause.wait(rest)
+        rest = min(0.2, rest * 1.2)
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, needed, serving
-from tests.cluster.test_daemon_on_jetstream import ROOT, acknowledged, configuration, further, sending, status
+from tests.cluster.test_daemon_on_jetstream import HURRIED, ROOT, acknowledged, configuration, further, sending, status
 from tests.cluster.test_several_nodes import Nodes
 from tests.store.postgres import Database, running
 
@@ -83,7 +83,9 @@ def apart(folder: Path, nats: NatsServer, there: Network, here: Database, over: 
         told = configuration(url, partitions=4) + f"[store]\nurl = {json.dumps(store)}\n"
         inside = ("ip", "netns", "exec", there.name) if name == "helps" else ()
         command = (*inside, sys.executable, "-m", "cdmd")
-        made[name] = DaemonProcess(folder / name, told, paths=[ROOT], options=("--role", role), patience=90, command=command)
+        made[name] = DaemonProcess(
+            folder / name, told, plugins=HURRIED, paths=[ROOT], options=("--role", role), patience=90, command=command
+        )
     leads, helps = made["leads"], made["helps"]
     with leads:
         keys = helps.state_dir / "keys"

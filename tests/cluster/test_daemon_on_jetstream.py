@@ -34,6 +34,7 @@ from tests.cluster.servers import NatsServer, eventually, needed, serving
 pytestmark = [needed, pytest.mark.timeout(400), pytest.mark.slow]
 _NUMBERS = itertools.count()
 ROOT = Path(__file__).parents[2]
+HURRIED = {"hurrying": "tests.cluster.hurrying_plugin"}
 INBOX = """
 [connectors.inbox]
 type = "webhook"
@@ -53,7 +54,7 @@ def configuration(url: str, **more: Any) -> str:
 
 def daemon(folder: Path, url: str, *, plugins: Sequence[str] = (), **more: Any) -> DaemonProcess:
     folder.mkdir(exist_ok=True)
-    found = {name: f"tests.cluster.mutants.{name}" for name in plugins}
+    found = HURRIED | {name: f"tests.cluster.mutants.{name}" for name in plugins}
     return DaemonProcess(folder, configuration(url, **more), plugins=found, paths=[ROOT], patience=60)
 
 
@@ -87,6 +88,7 @@ class Sender:
             if self._sent({"id": id_, "email": f"u{count % 50}@example.com", "n": count}):
                 self.acknowledged.append(id_)
                 count += 1
+                self._ended.wait(0.01)  # what is looked for needs no more than a few hundred a second
             else:
                 self._ended.wait(0.02)
 

@@ -160,7 +160,7 @@ from cdmd.errors import NotDurable
 from cdmd.kit.clock import SystemClock
 from tests.store.samples import append_of
 
-holding.SECONDS = 6.0
+holding.SECONDS = 3.0
 
 async def main():
     place = Place(access=Access(servers=(sys.argv[1],)), holder="child")
@@ -185,7 +185,7 @@ async def test_a_process_that_wakes_when_its_lease_is_gone_writes_nothing_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the midst of its writing; whoever waits has the journal when the lease has run out, and not before."""
-    monkeypatch.setattr(holding, "SECONDS", 6.0)
+    monkeypatch.setattr(holding, "SECONDS", 3.0)
     with serving(tmp_path / "server") as server:
         command = [sys.executable, "-c", _CHILD, server.url, str(tmp_path)]
         started = partial(subprocess.Popen, command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])

@@ -14,7 +14,7 @@ import pytest
 
 from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, needed
-from tests.cluster.test_daemon_on_jetstream import ROOT, acknowledged, configuration, further, sending, status
+from tests.cluster.test_daemon_on_jetstream import HURRIED, ROOT, acknowledged, configuration, further, sending, status
 from tests.store.postgres import Database, Server
 
 pytestmark = [needed, pytest.mark.timeout(400), pytest.mark.slow]
@@ -43,7 +43,7 @@ def nodes(folder: Path, nats: NatsServer, server: Server) -> Iterator[Nodes]:
     made = {}
     for name, role in (("leads", "all"), ("helps", "process")):
         (folder / name).mkdir()
-        made[name] = DaemonProcess(folder / name, told, paths=[ROOT], options=("--role", role), patience=60)
+        made[name] = DaemonProcess(folder / name, told, plugins=HURRIED, paths=[ROOT], options=("--role", role), patience=60)
     leads, helps = made["leads"], made["helps"]
     with leads:
         keys = helps.state_dir / "keys"

@@ -28,7 +28,7 @@ from cdmd.kit.listener import listen
 from cdmd.kit.serving import bind
 from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, free_port, needed
-from tests.cluster.test_daemon_on_jetstream import ROOT, acknowledged, configuration, further, sending, status
+from tests.cluster.test_daemon_on_jetstream import HURRIED, ROOT, acknowledged, configuration, further, sending, status
 from tests.store.postgres import Server
 from tests.store.samples import HandClock
 
@@ -131,13 +131,14 @@ def test_what_is_sent_to_either_of_two_is_stored_and_the_second_takes_the_place_
     told = configuration(nats.url, name=f"by{os.getpid()}", partitions=2) + f"[store]\nurl = {json.dumps(database.url)}\n"
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-    first = DaemonProcess(tmp_path / "first", told, paths=[ROOT], patience=90)
+    first = DaemonProcess(tmp_path / "first", told, plugins=HURRIED, paths=[ROOT], patience=90)
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(tmp_path / "notify"))
     manager.settimeout(60)
     second = DaemonProcess(
         tmp_path / "second",
         f'{told}[http]\nlisten = ["127.0.0.1:{port}"]\n',
+        plugins=HURRIED,
         paths=[ROOT],
         patience=250,
         environment={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"},
