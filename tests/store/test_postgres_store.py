@@ -44,6 +44,22 @@ class TestPostgresStore(StoreContract):
         return opening
 
 
+NOBODYS = (
+    *("meta", "migrations", "kinds", "sources", "counts", "totals", "audit", "audiences", "targets", "seen"),
+    *("positions", "nodes", "lost_nodes", "reports", "duties", "generations", "feed_holders"),
+)
+"""Tables of which an erasure takes nothing away."""
+
+
+async def test_every_table_that_may_hold_something_of_people_is_vacuumed(reopen: Reopen, database: Database) -> None:
+    async with reopen() as store:
+        assert await store.forgetting.settled()
+        rows = database.run(
+            "SELECT relname FROM pg_stat_user_tables WHERE schemaname = current_schema() AND last_vacuum IS NULL ORDER BY 1"
+        )
+    assert {name for (name,) in rows if not name.startswith("seen_")} == set(NOBODYS)
+
+
 class TestPostgresMembership(MembershipContract):
     pytestmark = pytest.mark.anyio
 

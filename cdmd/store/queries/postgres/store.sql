@@ -409,4 +409,4 @@ SELECT count(*) > 0 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL;
 
 -- name: vacuum
-VACUUM profiles, identifiers, activities, merges, dead_letters, parked, members, notices, due, outbox, attempts;
+VACUUM profiles, identifiers, activities, merges, dead_letters, parked, members, notices, due, outbox, attempts, blocks, errands;
