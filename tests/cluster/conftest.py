@@ -1,4 +1,4 @@
-"""One nats-server for the tests of a process that do not hurt it, with streams of their own; a PostgreSQL for a module."""
+"""One nats-server for the tests of a process that do not hurt it, with streams of their own; a PostgreSQL in the same way."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""One PostgreSQL for the tests of a module that ask for it."""
+"""One PostgreSQL for the tests of a process that ask for it."""
 
 from tests.store.postgres import database, server
 

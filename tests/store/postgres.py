@@ -148,9 +148,9 @@ def running(*, listens: str = "", trusts: str = "", preloads: str = "") -> Itera
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """One for the tests of a module."""
+    """One for the tests of a process. Who kills it starts it again."""
     with running() as one:
         yield one
 
