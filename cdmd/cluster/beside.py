@@ -261,7 +261,7 @@ class Beside:
                 await self._write(leaving, place, sure)
             except BaseException:
                 self._changed = _over(leaving, self._changed)
-                self.size, self.commits = self.size + size, self.messages + messages
+                self.size, self.messages = self.size + size, self.messages + messages
                 raise
             finally:
                 self._leaving = {}

@@ -535,6 +535,26 @@ async def test_state_that_grows_is_brought_into_the_bucket_now_and_then(
         assert (await journal.get("shop", [b"0"]))[b"0"] == b"y" * 100
 
 
+async def test_what_could_not_be_brought_into_the_bucket_is_with_the_next_look(
+    reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdmd.cluster.journal._CHECKPOINT_MESSAGES", 2)
+    async with reopen() as journal:
+        for number in range(3):
+            await journal.append([Append(connector="shop", state={b"%d" % number: b"x"})])
+        with monkeypatch.context() as patched:
+            patched.setattr(Stream, "replace", away)
+            with pytest.raises(NotDurable):
+                await journal.write_mark()
+        assert journal._beside.messages == 3
+        await journal.write_mark()
+        assert journal._beside.messages == 0
+
+
+async def away(*_: Any, **__: Any) -> None:
+    raise NotDurable("no server answers")
+
+
 def test_nothing_of_it_is_imported_where_the_journal_lies_here() -> None:
     loaded = "; print([name for name in sys.modules if name.split('.')[0] == 'nats' or name.startswith('cdmd.cluster')])"
     modules = "cdmd.daemon.assembly, cdmd.cli.daemon_run, cdmd.cli.daemon_checking, cdmd.cli.control_commands"
