@@ -1,7 +1,8 @@
 """One person's erasure: what is asked, what is left of each thing without them, and what is reported. Pure.
 
 The activities of the person's profile go, and every entry that names the person first. Of other people's events only the
-identifiers that are the person's go. Not here: finding and writing (``cdmd.store``), and the order of it (``cdmd.daemon``).
+identifiers that are the person's go, and what says them. Not here: finding and writing (``cdmd.store``), and the order of it
+(``cdmd.daemon``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ import msgspec
 from cdmd.contracts import Holding, Naming
 from cdmd.models import Activity, Entry, Event, Journaled, ProfileKey, Seq, tombstone
 from cdmd.privacy.screening import Pair, left_of, left_of_event, saying
-from cdmd.privacy.texts import SHORTEST, Says, texts_in
+from cdmd.privacy.texts import SHORTEST, Says, blanked, blanked_raw, blanking, texts_in
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +63,7 @@ class Forgotten:
 
     def __init__(self, pairs: Iterable[Pair], naming: Naming) -> None:
         self._pairs, self._naming = frozenset(pairs), naming
+        self._blank = blanking(value for _, value in self._pairs)
         self.seqs: set[Seq] = set()
         self.others: dict[Seq, ProfileKey | None] = {}
         self.spellings = {value for _, value in self._pairs}
@@ -105,14 +107,27 @@ class Forgotten:
 
     def left_of(self, entry: Entry) -> Entry | None:
         """What is left of a parked event or a dead letter."""
-        return left_of(entry, self.unwanted, self._naming)
+        left = left_of(entry, self.unwanted, self._naming)
+        if left is None or self._blank is None:
+            return left
+        event, raw = self._unsaid(left.event), blanked_raw(left.raw, self._blank)
+        return left if event is left.event and raw is left.raw else msgspec.structs.replace(left, event=event, raw=raw)
 
     def left_of_activity(self, one: Activity) -> Activity | None:
         """What is left of an activity, their own or another one's, of which is noted whose it is by now."""
         if one.seq in self.others:
             self.others[one.seq] = one.profile
         event = None if one.seq in self.seqs else left_of_event(one.event, self.unwanted, self._naming)
+        event = None if event is None else self._unsaid(event)
         return one if event is one.event else None if event is None else msgspec.structs.replace(one, event=event)
+
+    def _unsaid(self, event: Event) -> Event:
+        """The event without what of theirs can be nobody else's, whoever said it."""
+        if self._blank is None:
+            return event
+        traits, data = blanked(event.traits, self._blank), blanked(event.data, self._blank)
+        same = (traits, data) == (event.traits, event.data)
+        return event if same else msgspec.structs.replace(event, traits=traits, data=data)
 
     def revised(self, rows: Sequence[Journaled]) -> Mapping[Seq, Entry]:
         """The journal's entries that have to be others."""

@@ -1,9 +1,11 @@
 """The texts in a value, however deep: where nobody knows which field names a person, any of them may. Pure.
 
-A number may be what became of a text that reads as one: a phone number without its plus sign, say.
+A number may be what became of a text that reads as one: a phone number without its plus sign, say. What can be nobody else's
+wherever it stands (an address, a number in its international form, a digest) is blanked in other people's words as well.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -11,7 +13,14 @@ import msgspec
 SHORTEST: Final = 5
 """Texts of fewer characters say nothing about who somebody is where any field might hold them."""
 
+BLANK: Final = "[erased]"
 Says: TypeAlias = Callable[[str], bool]
+Blanking: TypeAlias = Callable[[str], str]
+# Bounded, and only where a word begins: a text of a megabyte takes no longer than its length.
+_UNMISTAKABLE: Final = re.compile(
+    r"(?<![\w.%+-])(?:[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}|\+\d{7,15}(?!\d)|[0-9a-f]{64}(?![0-9a-f]))",
+    re.IGNORECASE,
+)
 _DEEPEST: Final = 100
 """What lies deeper goes or stays as a whole."""
 
@@ -44,6 +53,41 @@ def _without(value: Any, says: Says, depth: int) -> Any:
             return [one for each in items if (one := _without(each, says, depth - 1)) is not msgspec.UNSET]
         case _:
             return msgspec.UNSET if any(map(says, texts_in(value))) else value
+
+
+def blanking(values: Iterable[str]) -> Blanking | None:
+    """What blanks those of the values that are unmistakable wherever a text says them; None where none is."""
+    wanted = {value.casefold() for value in values if _UNMISTAKABLE.fullmatch(value)}
+
+    def blank(text: str) -> str:
+        return _UNMISTAKABLE.sub(lambda found: BLANK if found[0].casefold() in wanted else found[0], text)
+
+    return blank if wanted else None
+
+
+def blanked(value: Any, blank: Blanking, depth: int = _DEEPEST) -> Any:
+    """The value with its texts, names of fields too, as ``blank`` leaves them. What lies too deep goes as a whole or stays."""
+    match value:
+        case str() as text:
+            return blank(text)
+        case dict() | list() if not depth:
+            return BLANK if any(blank(text) != text for text in texts_in(value)) else value
+        case dict() as fields:
+            return {blank(name): blanked(one, blank, depth - 1) for name, one in fields.items()}
+        case list() as items:
+            return [blanked(one, blank, depth - 1) for one in items]
+        case _:
+            return value
+
+
+def blanked_raw(raw: bytes, blank: Blanking) -> bytes:
+    """The same of a record as JSON; the very bytes where it is none, or that changes nothing."""
+    try:
+        record = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return raw
+    left = blanked(record, blank)
+    return raw if left == record else msgspec.json.encode(left)
 
 
 def texts_in(record: Any) -> Iterator[str]:

@@ -96,6 +96,7 @@ def meet(daemon: DaemonProcess, folder: Path) -> None:
     ann: dict[str, Any] = {"email": MAIL, "customer_no": "ann-1", "name": "Ann"}
     said = {"contact": {"mail": MAIL}, "to": MAIL, "lines": [{"for": [MAIL], "note": f"ask {MAIL}"}]}
     daemon.send(shop, {"id": "3", "type": "order.paid", **ann, **said})
+    daemon.send(shop, {"id": "4", "type": "order.paid", "email": "eve@example.com", "to": f"ask {MAIL}"})  # in her words
     daemon.send("/hooks/survey", {"id": MAIL})
     wait(lambda: any(row["state"] == "done" for row in daemon.ask("files")))
     daemon.settle()
@@ -189,7 +190,7 @@ def test_whoever_is_erased_is_in_no_file_and_nothing_brings_them_back(daemon: Da
     assert report["state"] == "complete", report["left"]
     assert [copy["path"] for copy in report["copies"]] == [str(tmp_path / "backup.tar")]
     gone = report["erased"]
-    assert (gone["activities"], gone["activities of others that named them"]) == (held["activities"], 1) == (3, 1)
+    assert (gone["activities"], gone["activities of others that named them"]) == (held["activities"], 2) == (3, 2)
     assert report["targets"] == []
     assert "canary" not in asked(daemon)
     assert daemon.ask("status")["store"]["parked"] == parked - 1

@@ -1,11 +1,13 @@
 """What is left of activities, entries and rows when somebody is to be forgotten."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
 from cdmd.models import Activity, Entry, Event, Fault, Journaled, Micros, ProfileKey, Seq, tombstone
 from cdmd.privacy.erasure import Copy, Forgotten, copies_since
+from cdmd.privacy.texts import blanking
 from tests.privacy.test_suppressions import JOE, KINDS
 
 PHONE = ("phone", "+46701740605")
@@ -32,6 +34,46 @@ def test_ones_own_activities_go_whatever_they_say_and_of_others_only_what_is_one
     stranger = activity(4, 9, email="ann@example.com")
     assert forgotten.left_of_activity(stranger) is stranger
     assert forgotten.left_of_activity(activity(5, 9, email="joe@example.com")) is None
+
+
+def test_what_can_be_nobody_elses_is_blanked_in_the_words_of_others() -> None:
+    said = event(customer_no="4712")
+    said.data.update(
+        {"note": "Ask Joe@Example.com or xjoe@example.com, <joe@example.com>", "n": 471100, "by": ["+46701740605"]}
+    )
+    said.traits.update({"joe@example.com": {"tel": "+467017406051"}, "sha": "ab" * 32, "no": "471100"})
+    other = msgspec.structs.replace(activity(3, 8), event=said)
+    forgotten = Forgotten([JOE, PHONE, ("customer_no", "471100"), ("email_sha256", "ab" * 32)], KINDS)
+    left = forgotten.left_of_activity(other)
+    assert left is not None
+    assert left.event.data == {"note": "Ask [erased] or xjoe@example.com, <[erased]>", "n": 471100, "by": ["[erased]"]}
+    assert left.event.traits == {"[erased]": {"tel": "+467017406051"}, "sha": "[erased]", "no": "471100"}
+    assert forgotten.left_of_activity(left) is left
+    assert forgotten.others.keys() == set(), "nobody met it"
+    numbered = Forgotten([("customer_no", "471100")], KINDS)
+    assert numbered.left_of_activity(other) is other, "a number may be anything"
+
+
+def test_it_is_blanked_however_deep_and_in_records_that_could_not_be_mapped() -> None:
+    forgotten, fault = Forgotten([JOE], KINDS), Fault("null", "no id")
+    deep: Any = "ask joe@example.com"
+    for _ in range(500):
+        deep = [deep]
+    said = msgspec.structs.replace(event(customer_no="4712"), data={"deep": deep, "other": deep[0]})
+    left = forgotten.left_of(Entry(said, fault, b'{"note":"ask joe@example.com, 12"}'))
+    assert left is not None
+    assert "joe" not in str(left.event.data)
+    assert left.raw == b'{"note":"ask [erased], 12"}'
+    for raw in (b'{"note":"ask ann@example.com"}', b"ask joe@example.com", b""):
+        other = Entry(event(customer_no="4712"), fault, raw)
+        assert forgotten.left_of(other) is other
+
+
+def test_a_long_text_takes_no_longer_than_its_length() -> None:
+    blank = blanking(["joe@example.com"])
+    assert blank is not None
+    for text in ("a" * 1_000_000 + "@", "a@" * 500_000, "a.a@" * 250_000, "+1" * 500_000, "a@b" + ".c" * 500_000):
+        assert blank(text) == text
 
 
 def test_the_journals_entries_leave_their_place() -> None:
