@@ -15,6 +15,9 @@ from cdmd.kit.quiet import QuietHours
 from cdmd.kit.secret import Secret
 
 _PASSWORD: Final = re.compile(r"//[^/?#\s@]*:[^/?#\s@]*@")
+_PARAMETER: Final = re.compile(r"([?&]([^=&#\s{}]+)=)([^&#\s{}]+)")
+_REQUEST: Final = ("headers", "params")
+_CREDENTIALS: Final = frozenset(("authorization", "proxy_authorization", "cookie"))
 _SECTIONS = (
     "daemon",
     "http",
@@ -67,19 +70,37 @@ def plain(value: Any) -> Any:
         case Secret():
             return value.reference
         case str():
-            return _PASSWORD.sub(f"//{LITERAL}@", value)
+            return _PARAMETER.sub(_of_address, _PASSWORD.sub(f"//{LITERAL}@", value))
         case Duration() | Size() | Rate() | QuietHours():
             return str(value)
         case ChosenFormat(format=chosen, settings=settings):
             return {"type": chosen.name, **plain(settings)}
         case msgspec.Struct():
-            return plain(_fields(value))
+            found = plain(_fields(value))
+            return found | {name: _sent(found[name]) for name in _REQUEST if isinstance(found.get(name), dict)}
         case Mapping():
             return {str(name): plain(one) for name, one in value.items() if one is not None}
         case list() | tuple() | set() | frozenset():
             return [plain(one) for one in value]
         case _:
             return value if isinstance(value, (int, float, bool)) or value is None else str(value)
+
+
+def _sent(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Headers and parameters of requests: constants whose names speak of a secret are hidden, templates are not."""
+    return {
+        name: LITERAL if isinstance(one, str) and one and "{" not in one and _speaks(name) else one
+        for name, one in table.items()
+    }
+
+
+def _of_address(found: re.Match[str]) -> str:
+    return found[1] + LITERAL if _speaks(found[2]) else found[0]
+
+
+def _speaks(name: str) -> bool:
+    written = name.replace("-", "_").lower()
+    return written in _CREDENTIALS or names_a_secret(written)
 
 
 def defaults(struct: type[msgspec.Struct]) -> dict[str, Any]:
