@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -138,7 +138,7 @@ def _say_holdings(row: Mapping[str, Any], *, as_json: bool) -> None:
     others = "too many to look through now; the report says" if row["others"] is None else row["others"]
     said += [("activities", row["activities"]), ("activities of others that name them", others)]
     said.append(("dead letters and parked events", row["waiting"]))
-    print_pairs([*said, ("backups that may hold them", "\n".join(row["copies"]) or "none")])
+    print_pairs([*said, *_each("backups that may hold them", row["copies"])])
 
 
 def _say_erasure(row: Mapping[str, Any], *, as_json: bool) -> None:
@@ -154,9 +154,14 @@ def _say_erasure(row: Mapping[str, Any], *, as_json: bool) -> None:
         ("done", row["done"]),
         ("erased", ", ".join(f"{count} {place}" for place, count in row["erased"].items()) or "nothing"),
     ]
-    copies = "\n".join(f"{one['path']} of {one['made']}" for one in row["copies"])
-    said += [("targets told", ", ".join(row["targets"]) or "none are configured"), ("backups that hold them", copies or "none")]
+    said.append(("targets told", ", ".join(row["targets"]) or "none are configured"))
+    said += _each("backups that hold them", [f"{one['path']} of {one['made']}" for one in row["copies"]])
     print_pairs([*said, *(("left", line) for line in row["left"])])
+
+
+def _each(name: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """A line for each of them."""
+    return [(name if number == 0 else "", text) for number, text in enumerate(texts or ("none",))]
 
 
 @click.command

@@ -24,6 +24,8 @@ MOST_FOUND: Final = 1000
 LOOKED_AT: Final = 20_000
 """Profiles that one request looks at for a trait, a few at a time, so that everything else goes on."""
 _AT_ONCE: Final = 200
+_LONGEST_KEY: Final = 19
+"""Digits, so that it stays within 64 bits."""
 
 
 async def find(runtime: Runtime, actor: Actor, text: str, *, after: str, limit: int) -> FoundPage:
@@ -46,8 +48,10 @@ async def find_by_trait(runtime: Runtime, actor: Actor, trait: str, *, after: st
     said: dict[str, Any] = {"by": "trait"}
     async with audited(runtime, actor, "profile find", arguments=said):
         name, equals, value = trait.partition("=")
-        if not (name and equals) or (after and not after.isdigit()):
+        if not (name and equals):
             raise BadArguments("write --trait NAME=VALUE")
+        if after and not (after.isascii() and after.isdigit() and len(after) < _LONGEST_KEY):
+            raise BadArguments("after is what the page before this one calls next")
         page = await _having(runtime, name, value, after=ProfileKey(int(after or 0)), limit=max(1, min(limit, MOST_FOUND)))
         said["count"] = len(page.profiles)
     return page

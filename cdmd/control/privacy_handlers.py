@@ -1,7 +1,7 @@
 """The paths under ``/v1/`` about what is kept of people, as ``handlers`` has all others."""
 
 from collections.abc import AsyncGenerator
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 from starlette.requests import Request
@@ -11,9 +11,11 @@ from cdmd.control.actors import Actor
 from cdmd.control.asking import body
 from cdmd.control.runtime import Runtime
 
+_Within: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**62), lt=2**62)]
+
 
 class _After(msgspec.Struct, forbid_unknown_fields=True):
-    after: tuple[int, int] | None = None
+    after: tuple[_Within, _Within] | None = None
 
 
 class _Sweep(msgspec.Struct, forbid_unknown_fields=True):

@@ -45,12 +45,13 @@ def test_an_erasure_is_waited_for_and_reported(cdmctl: Cdmctl) -> None:
 
 def test_what_would_go_is_shown_first(daemon: Daemon, cdmctl: Cdmctl) -> None:
     out = cdmctl("profile", "erase", JOE, "--dry-run").out
-    assert [line.split()[-1] for line in out.splitlines()][1:] == ["2", "1", "7", "3", "1", "/b.tar"]
+    assert [line.split()[-1] for line in out.splitlines()][1:] == ["2", "1", "7", "3", "1", "/b.tar", "/c.tar"]
     assert cdmctl("profile", "erase", JOE, "--dry-run", "--json").json["activities"] == 7
     assert cdmctl("erasures").err == "no erasures\n"
     daemon.runtime.governance.others = None
     said = cdmctl("profile", "erase", JOE, "--dry-run").out
     assert "activities of others that name them  too many to look through now; the report says" in said
+    assert [line.split()[-1] for line in said.splitlines()[-2:]] == ["/b.tar", "/c.tar"]
 
 
 def test_an_erasure_that_leaves_something_fails_and_says_what(daemon: Daemon, cdmctl: Cdmctl) -> None:
@@ -58,12 +59,15 @@ def test_an_erasure_that_leaves_something_fails_and_says_what(daemon: Daemon, cd
         "state": "partly complete",
         "done": NOW,
         "left": ["1 row of crm"],
-        "copies": [CopyRow(path="/b", made=NOW)],
+        "copies": [CopyRow(path="/b", made=NOW), CopyRow(path="/c", made=NOW)],
     }
     status, out, _ = cdmctl("profile", "erase", JOE, "--yes")
     assert status == 1
     assert "1 row of crm" in out
-    assert "/b of 2026-11-23" in out
+    assert [line.strip()[:22] for line in out.splitlines() if " of 2026" in line] == [
+        "backups that hold them",
+        "/c of 2026-11-23T10:00",
+    ]
     assert cdmctl("profile", "erase", JOE, "--yes", "--json").json["state"] == "partly complete"
 
 

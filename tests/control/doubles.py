@@ -394,7 +394,7 @@ class MemoryGovernance:
 
     async def holdings(self, pair: tuple[str, str]) -> HoldingsRow:
         fields = {"identifiers": {"email": 2}, "merged": 1, "activities": 7, "others": self.others, "waiting": 1}
-        return msgspec.convert({"profile": PROFILE, "copies": ["/b.tar"], **fields}, HoldingsRow)
+        return msgspec.convert({"profile": PROFILE, "copies": ["/b.tar", "/c.tar"], **fields}, HoldingsRow)
 
     async def simulate(self, after: tuple[int, int] | None) -> SimulationPage:
         rest = (1, 0) if after is None else None

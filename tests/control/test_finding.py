@@ -88,8 +88,14 @@ def test_what_says_nothing_is_refused(daemon: Daemon) -> None:
     for text in ("*", "email:", "email: *"):
         with pytest.raises(BadArguments, match="write a public id"):
             found(daemon, text=text)
-    for query in ({"trait": "city"}, {"trait": "=x"}, {"trait": "a=b", "after": "x"}):
+    for query in ({"trait": "city"}, {"trait": "=x"}):
         with pytest.raises(BadArguments, match="write --trait NAME=VALUE"):
             found(daemon, **query)
     with pytest.raises(BadArguments, match="the query needs text"):
         found(daemon)
+
+
+@pytest.mark.parametrize("after", ["\u00b2", "9" * 30, "x"])
+def test_a_page_goes_on_only_where_one_ended(three: Daemon, after: str) -> None:
+    with pytest.raises(BadArguments, match="what the page before this one calls next"):
+        found(three, trait="name=x", after=after)

@@ -102,3 +102,8 @@ def test_of_an_event_that_was_erased_it_is_told_that_nothing_is_kept(daemon: Dae
     daemon.runtime.store.traces.append(("gone", Trace(source="shop", seen=seen(SeenVerdict.SUPPRESSED, 1))))
     (trace,) = daemon.client().get("/v1/event", {"id": "gone"})["traces"]
     assert (trace["state"], trace["event"]) == ("suppressed", None)
+
+
+def test_where_a_simulation_goes_on_is_a_number_that_can_be(daemon: Daemon) -> None:
+    with pytest.raises(BadArguments, match="the body is not understood"):
+        daemon.client().post("/v1/retention/simulate", {"after": [10**30, 1]})
