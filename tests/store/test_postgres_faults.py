@@ -449,8 +449,30 @@ async def test_what_somebody_looks_at_is_not_settled(opening: Opening, database:
         with await anyio.to_thread.run_sync(psycopg.connect, database.url) as reader:
             await anyio.to_thread.run_sync(reader.execute, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             await anyio.to_thread.run_sync(reader.execute, "SELECT count(*) FROM profiles")
+            await store.forgetting.hide([("email", "user1@example.com")])
             assert not await store.forgetting.settled()
         assert await store.forgetting.settled()
+
+
+async def test_who_looks_at_what_is_there_now_holds_nothing_up_however_many_look_at_any_time(
+    opening: Opening, database: Database
+) -> None:
+    def looks(reader: psycopg.Connection[Any]) -> None:
+        reader.rollback()
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT count(*) FROM profiles")
+
+    async with opening() as store:
+        await give(store, applied(1))
+        with psycopg.connect(database.url) as one, psycopg.connect(database.url) as other:
+            looks(one)
+            await store.forgetting.hide([("email", "user1@example.com")])
+            looks(other)  # before the first one ends
+            looks(one)
+            assert await store.forgetting.settled()
+            assert database.run("SELECT last_vacuum IS NULL FROM pg_stat_user_tables WHERE relid = 'profiles'::regclass") == [
+                (False,)
+            ]
 
 
 async def test_a_decision_of_nothing_moves_nothing(opening: Opening) -> None:

@@ -34,6 +34,8 @@ _READERS: Final = 2
 _PATIENCE: Final = 60.0
 """Seconds. Longer than a fifth of what systemd's unit counts starts in, so that it never gives up."""
 _PAUSE: Final = 1.0
+_LOOKS: Final = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
+"""Seconds before each look for those who may still see what was removed."""
 _STOP: Final = 5.0
 """Seconds that a stop waits for a server that gives no answer: what it was asked for last is noticed at the next start."""
 
@@ -106,11 +108,15 @@ class PostgresStore(StoredStore):
         try:
             with closing(self._connect()) as connection:
                 tables = PostgresTables(connection)
-                ((looking,),) = tables.rows("looking")
-                tables.run("vacuum")
+                ((moment,),) = tables.rows("moment")
+                for wait in _LOOKS:  # whoever writes or reads looks for a moment only, and the next one at what is there now
+                    tables.rows("pause", (wait,))
+                    if not tables.rows("looking", (moment,))[0][0]:
+                        tables.run("vacuum")
+                        return True
         except psycopg.Error as error:
             raise in_our_words(error, "written") from error
-        return not looking
+        return False
 
     @override
     async def verify(self) -> list[str]:

@@ -403,10 +403,17 @@ SELECT before FROM activities WHERE seq = %s;
 -- name: chain_over
 UPDATE activities SET before = %s WHERE seq = %s;
 
+-- name: moment
+-- The first transaction that nobody knows of yet: what was removed before is of an earlier one.
+SELECT pg_snapshot_xmax(pg_current_snapshot())::xid::text;
+
+-- name: pause
+SELECT pg_sleep(%s);
+
 -- name: looking
--- Others of this role who look at a state of the database that may be older than what is removed.
+-- Others of this role who look at a state of the database that may be older than that transaction.
 SELECT count(*) > 0 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL;
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND age(backend_xmin) > age(%s::xid);
 
 -- name: vacuum
 VACUUM profiles, identifiers, activities, merges, dead_letters, parked, members, notices, due, outbox, attempts, blocks, errands;
