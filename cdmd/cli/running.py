@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, EIO, ENOSPC
 from os import O_WRONLY, devnull, dup2, environ
 from os import open as open_fd
 from typing import Final
@@ -18,6 +19,7 @@ DONE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
+_NOT_TAKEN: Final = frozenset((ENOSPC, EDQUOT, EFBIG, EIO))
 
 _STATUSES: Final[tuple[tuple[type[CdmdError], int, str], ...]] = (
     (BadArguments, USAGE, "wrong usage"),
@@ -35,6 +37,7 @@ def exit_statuses() -> list[tuple[int, str]]:
 
 def run(command: click.Command, arguments: Sequence[str] | None = None, *, name: str) -> int:
     """Run the command and return its exit status; says what failed on stderr."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # Somebody's name must not end a command whose terminal knows only ASCII.
@@ -50,10 +53,8 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, *, name:
         return _complain(error, name)
     except CdmdError as error:
         return _fail(error, name)
-    except PermissionError as error:  # any path that was named, or the configuration names, may lie where one may not look
-        if error.filename is None:
-            raise
-        return _fail(NotPermitted(f"{error.filename}: {error.strerror}: act as who it belongs to, or as root"), name)
+    except OSError as error:
+        return _refused(error, name)
     return status if isinstance(status, int) else DONE
 
 
@@ -65,8 +66,32 @@ def until_interrupted() -> Iterator[None]:
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        # The interpreter flushes stdout once more at its end and would complain then.
-        dup2(open_fd(devnull, O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
+
+
+def _print_no_more() -> None:
+    """The interpreter flushes stdout once more at its end, and would complain then."""
+    dup2(open_fd(devnull, O_WRONLY), sys.stdout.fileno())
+
+
+def _open_what_is_closed() -> None:
+    """A command that was started without stdout or stderr prints into nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - as long as the process
+
+
+def _refused(error: OSError, name: str) -> int:
+    """What the machine does not give, in a sentence; anything else is a mistake of ours."""
+    if isinstance(error, PermissionError) and error.filename is not None:
+        # Any path that was named, or the configuration names, may lie where one may not look.
+        return _fail(NotPermitted(f"{error.filename}: {error.strerror}: act as who it belongs to, or as root"), name)
+    if error.errno in _NOT_TAKEN:
+        _print_no_more()
+        return _fail(
+            CdmdError(f"what this writes is not taken: {error.strerror}: make room there, or write it elsewhere"), name
+        )
+    raise error
 
 
 def _complain(error: click.ClickException, name: str) -> int:

@@ -454,3 +454,20 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
         ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
         assert ended.stdout.endswith("loaded []\n")
         assert "cdmctl" in ended.stdout
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["config", "show", "--json"]])
+def test_a_full_disk_behind_what_is_printed_is_a_sentence(daemon: Daemon, arguments: list[str]) -> None:
+    command = [*process("--socket", str(daemon.path)), *arguments]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "cdmctl: what this writes is not taken: No space left on device: make room there, or write it elsewhere\n"
+    )
+
+
+def test_a_command_without_anywhere_to_print_does_what_it_does(daemon: Daemon) -> None:
+    closed = "import os; os.close(1); os.close(2); os.execv(os.sys.executable, [os.sys.executable, *os.sys.argv[1:]])"
+    _, *rest = process("--socket", str(daemon.path), "status")
+    assert subprocess.run([sys.executable, "-c", closed, *rest]).returncode == 0
