@@ -12,6 +12,7 @@ from cdmd.config.checking import Checker
 from cdmd.config.effective import defaults
 from cdmd.config.reading import Key, show
 from cdmd.config.secrets import PREFIXES, names_a_secret
+from cdmd.kit.frames import sentence
 from cdmd.kit.secret import Secret
 
 KEYS: Final = frozenset(("enabled", "isolate"))
@@ -34,9 +35,17 @@ def settle(
 ) -> Settled:
     """What ``struct`` says of the table of the plugin ``name``."""
     found: list[tuple[Key, str]] = []
-    own = {entry: value for entry, value in table.items() if entry not in KEYS}
-    Checker(lambda key, what: found.append((key, what)), secret).table(struct, own, ("plugins", name), known=KEYS)
-    return Settled(found, defaults(struct))
+    own, key = own_keys(table), ("plugins", name)
+    try:
+        Checker(lambda key, what: found.append((key, what)), secret).table(struct, own, key, known=KEYS)
+        return Settled(found, defaults(struct))
+    except Exception as error:  # noqa: BLE001 - a plugin's struct is foreign code, and what it says of its types need not be so
+        return Settled([*found, (key, f"what the plugin declares cannot be checked: {sentence(error)}")], {})
+
+
+def own_keys(table: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A plugin's table without what is ours in it: what the plugin is handed."""
+    return {entry: value for entry, value in (table or {}).items() if entry not in KEYS}
 
 
 class PluginTables:

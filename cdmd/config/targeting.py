@@ -48,7 +48,7 @@ def addressed(targets: Mapping[str, TargetConfig], audiences: Collection[str]) -
         if one.settings is None or isinstance(one.settings, Absent):
             continue
         key, audience = ("targets", name), getattr(one.settings, "audience", None)
-        if audience is None:
+        if not isinstance(audience, str):  # a plugin may mean something else by it
             if not one.frame.events:
                 yield (*key, "events"), "is missing: nothing would ever be sent"
             continue

@@ -4,6 +4,7 @@ As in ``meaning``, each function that looks for mistakes yields ``(key path, wha
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from cdmd.config.checking import nearest
 from cdmd.config.meaning import Found, listen_problem
@@ -18,7 +19,7 @@ def keys_in_common(connectors: Mapping[str, ConnectorConfig]) -> Found:
     """Secrets by which connectors that share their paths are told apart (``told_apart_by``), listed more than once."""
     first: dict[tuple[str, bytes], Key] = {}
     for name, one in connectors.items():
-        setting = getattr(one.settings, "told_apart_by", "")
+        setting = _of_ours(one.settings, "told_apart_by")
         for place, secret in enumerate(getattr(one.settings, setting) if setting else ()):
             key = ("connectors", name, setting, str(place))
             same = first.setdefault((one.frame.type, secret.reveal()), key)
@@ -31,7 +32,7 @@ def objectives(connectors: Mapping[str, ConnectorConfig]) -> Found:
     """What all that ask one host with one credential are wanted to do (``demand``), beyond what the host allows them."""
     together: dict[tuple[str, str], dict[str, Demand]] = {}
     for name, one in connectors.items():
-        if (asked := getattr(one.settings, "demand", None)) is not None:
+        if (asked := _of_ours(one.settings, "demand")) is not None:
             demand: Demand = asked(None if one.frame.freshness is None else one.frame.freshness.seconds)
             together.setdefault((demand.host, demand.credential), {})[name] = demand
     for sharing in together.values():
@@ -60,6 +61,11 @@ def reconciling(connectors: Mapping[str, ConnectorConfig]) -> Found:
         elif stream in taken:
             yield key, f"{stream} finds what {taken[stream]} was not told of already"
         taken.setdefault(stream, name)
+
+
+def _of_ours(settings: object, name: str) -> Any:
+    """What settings of ours say of themselves under that name: those of a plugin may have a key, or a method, called so."""
+    return getattr(settings, name, None) if type(settings).__module__.partition(".")[0] == "cdmd" else None
 
 
 def _streams(one: ConnectorConfig) -> list[str]:

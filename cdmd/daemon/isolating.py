@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import anyio.abc
 
+from cdmd.config.plugins import own_keys
 from cdmd.config.schema import Config
 from cdmd.contracts import Clock, Extension
 from cdmd.extensions import Limits
@@ -35,7 +36,7 @@ class Isolating:
                 Begin(
                     plugin=name,
                     value=one.value,
-                    settings=dict(config.plugins.get(name, {})),
+                    settings=own_keys(config.plugins.get(name)),
                     allowed=tuple(config.network.allow_addresses),
                     private=tuple(map(str, private)),
                     max_memory=one.max_memory,

@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from cdmd.config.naming import Names, guarded, reconciled
+from cdmd.config.plugins import own_keys
 from cdmd.config.schema import Config
 from cdmd.contracts import Extension, Witness
 from cdmd.control.protocol import DaemonState
@@ -180,8 +181,8 @@ class Parts:
     @cached_property
     def contexts(self) -> dict[str, PluginContext]:
         """What each plugin is handed, by its name."""
-        tables = self.config.plugins
-        return {name: PluginContext(tables.get(name, {}), http, self.clock) for name, http in self.plugin_clients.items()}
+        given = self.config.plugins
+        return {name: PluginContext(own_keys(given.get(name)), http, self.clock) for name, http in self.plugin_clients.items()}
 
     @cached_property
     def registered(self) -> list[Registered]:
@@ -380,8 +381,7 @@ class Parts:
         return self.outbound.dispatcher.subscriptions or None
 
     def _foreign(self, module: str) -> str | None:
-        owner = self.plugins.owner(module)
-        return None if owner == BUILTIN else owner
+        return None if (owner := self.plugins.owner(module)) == BUILTIN else owner
 
     def _usable(self, identifiers: Mapping[str, str]) -> Sequence[tuple[str, str]]:
         return self.kinds.forms(identifiers).pairs  # the kinds as they are configured at that moment

@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio.to_thread
 import msgspec
 
-from cdmd.config.plugins import PluginTables
+from cdmd.config.plugins import PluginTables, own_keys
 from cdmd.config.reading import Key, show
 from cdmd.config.secrets import Secrets
 from cdmd.contracts import Clock, Context
@@ -58,4 +58,4 @@ def _as_loaded(settings: Mapping[str, Any], declared: type[msgspec.Struct] | Non
     problems += [f"{show(key)}: {what}" for key, what in tables.found()]
     if problems:
         raise ConfigInvalid(list(dict.fromkeys(problems)))
-    return table
+    return own_keys(table)

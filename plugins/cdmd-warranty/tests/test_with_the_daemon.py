@@ -90,6 +90,17 @@ def test_the_terms_are_stored_with_the_event(tmp_path: Path) -> None:
     assert [one.headers["authorization"] for one in service.asked] == ["Bearer t0ken"] * 2
 
 
+def test_it_is_the_same_in_a_process_of_its_own(tmp_path: Path) -> None:
+    with (
+        ContractService(terms(until="2027-01-31")) as service,
+        daemon(tmp_path, f'url = "{service.url}"\nenabled = true\nisolate = true\n') as running,
+    ):
+        send(running, "1")
+        assert eventually(activity(running, "1"))["data"]["warranty"] == {"covered": True, "until": "2027-01-31"}
+        (found,) = [one for one in running.ask("plugins") if one["name"] == "warranty"]
+    assert (found["state"], found["error"], found["process"]["state"]) == ("enabled", None, "running")
+
+
 @pytest.mark.parametrize("trouble", [Reply(status=500), Reply(body=b"<html>"), Reply(status=503, headers={"Retry-After": "1"})])
 def test_an_event_is_held_while_the_service_fails_and_enriched_when_it_is_well_again(tmp_path: Path, trouble: Reply) -> None:
     with ContractService(trouble) as service, daemon(tmp_path, f'url = "{service.url}"') as running:
