@@ -4,7 +4,7 @@ Servers that another server tells of are not connected to: where a connection en
 """
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from socket import socket
 from typing import Any, Final, Protocol
@@ -18,6 +18,10 @@ import cdmd
 from cdmd_nats.settings import Access, Server
 
 _CLOSING: Final = 2.0
+_DENIED: Final = "permissions violation"
+
+Told = Callable[[Exception], None]
+"""Hears of what the server says by itself, which nobody who waits for an answer is told."""
 
 
 class Reached(Protocol):
@@ -34,12 +38,12 @@ class Reached(Protocol):
 
 
 @asynccontextmanager
-async def connected(access: Access, reached: Reached) -> AsyncIterator[Client]:
+async def connected(access: Access, reached: Reached, told: Told) -> AsyncIterator[Client]:
     """A client for as long as its connection lasts. Raises ``cdmd.SourceUnavailable`` where no server takes us."""
     client, faults = None, []
     for server in access.servers:
         try:
-            client = await _client(access, server, reached)
+            client = await _client(access, server, reached, told)
             break
         except cdmd.SourceUnavailable as fault:
             faults.append(str(fault))
@@ -52,7 +56,15 @@ async def connected(access: Access, reached: Reached) -> AsyncIterator[Client]:
             await client.close()
 
 
-async def _client(access: Access, server: Server, reached: Reached) -> Client:
+def denied(said: Exception) -> str | None:
+    """In the server's words, in small letters, what it does not let us do; None where it says something else."""
+    return str(said).lower() if _DENIED in str(said).lower() else None
+
+
+async def _client(access: Access, server: Server, reached: Reached, told: Told) -> Client:
+    async def said(error: Exception) -> None:
+        told(error)
+
     seconds, where = access.timeout.seconds, f"{server.host}:{server.port}"
     try:
         with await reached.connect(server.host, server.port, timeout=seconds) as checked:
@@ -68,7 +80,7 @@ async def _client(access: Access, server: Server, reached: Reached) -> Client:
             connect_timeout=max(1, round(seconds)),
             tls=await anyio.to_thread.run_sync(_trust, access) if access.tls else None,
             tls_hostname=server.host if access.tls else None,
-            error_cb=_said,
+            error_cb=said,
             **_login(access),
         )
     except (nats.errors.AuthorizationError, nats.errors.Error) as error:
@@ -92,7 +104,3 @@ def _login(access: Access) -> dict[str, Any]:
 def _trust(access: Access) -> ssl.SSLContext:
     given = access.authorities
     return ssl.create_default_context(cadata=None if given is None else given.reveal().decode())
-
-
-async def _said(_error: Exception) -> None:
-    """Whoever waits for an answer hears of it there."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import anyio
@@ -14,12 +15,15 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
 import cdmd
-from cdmd_nats.connection import connected
+from cdmd_nats.connection import connected, denied
 from cdmd_nats.settings import NatsSettings, problems
 
 _WAIT: Final = 5.0
 _ACK_WAIT: Final = 30.0
 _AHEAD: Final = 1_000
+_HELD: Final = 16 * 2**20
+"""Bytes of each subject that may wait to be stored; what comes beyond is counted and gone."""
+
 _KEPT: Final = 1_024
 
 
@@ -33,10 +37,12 @@ class NatsConnector:
         if found := problems(settings):
             raise cdmd.ConfigInvalid([f"connectors.{name}.{problem}" for problem in found])
         self._name, self.settings = name, settings
+        self._denied: str | None = None
 
     async def run(self, source: cdmd.Source) -> None:
         """Take what comes until cancelled. Raises ``cdmd.SourceUnavailable`` where the connection ends."""
-        async with connected(self.settings, source) as client:
+        self._denied = None
+        async with connected(self.settings, source, partial(self._told, source)) as client:
             source.unwell(None)
             try:
                 if self.settings.stream is None:
@@ -44,7 +50,20 @@ class NatsConnector:
                 else:
                     await self._consume(client, self.settings.stream, source)
             except (nats.errors.Error, APIError) as error:
+                self._look_whether_denied()
                 raise cdmd.SourceUnavailable(f"the connection to NATS ended ({type(error).__name__})") from error
+
+    def _told(self, source: cdmd.Source, said: Exception) -> None:
+        """What the server refuses, and what came faster than it was stored and is no more."""
+        if isinstance(said, nats.errors.SlowConsumerError):
+            source.refuse(1, "faster_than_stored")
+        self._denied = self._denied or denied(said)
+
+    def _look_whether_denied(self) -> None:
+        if self._denied is not None:
+            raise cdmd.SourceBlocked(
+                "NATS does not let this login subscribe to what it should (permissions): see its server's log"
+            )
 
     async def _consume(self, client: Client, stream: str, source: cdmd.Source) -> None:
         durable = self.settings.durable or f"cdmd-{self._name}"
@@ -80,20 +99,23 @@ class NatsConnector:
         raise nats.errors.ConnectionClosedError
 
     async def _listen(self, client: Client, source: cdmd.Source) -> None:
-        """What is published meanwhile. Where it comes faster than it is stored, NATS drops it and says so."""
+        """What is published meanwhile. What comes faster than it is stored is dropped, and counted as refused."""
         arrivals, taken = anyio.create_memory_object_stream[Msg](_AHEAD)
-        for subject in self.settings.subjects:
-            await client.subscribe(subject, queue=f"cdmd-{self._name}", cb=arrivals.send)
-        source.working("it listens")
-        while True:
-            messages = await _some(taken, self.settings.batch)
-            if not messages and client.is_closed:
-                raise nats.errors.ConnectionClosedError
-            await source.emit([self._published(one, source) for one in messages])
+        with arrivals, taken:
+            for subject in self.settings.subjects:
+                await client.subscribe(subject, queue=f"cdmd-{self._name}", cb=arrivals.send, pending_bytes_limit=_HELD)
+            source.working("it listens")
+            while True:
+                messages = await _some(taken, self.settings.batch)
+                self._look_whether_denied()
+                if not messages and client.is_closed:
+                    raise nats.errors.ConnectionClosedError
+                await source.emit([self._published(one, source) for one in messages])
 
     def _streamed(self, message: Msg, source: cdmd.Source) -> cdmd.Record:
         about = message.metadata
-        name = f"{about.stream}:{about.sequence.stream}"
+        # Its moment, too: a stream that was made anew counts from one again, and its messages would be taken for repeats.
+        name = f"{about.stream}:{about.sequence.stream}:{about.timestamp.isoformat()}"
         return _record(message, name, source.clock.now(), time=about.timestamp)
 
     def _published(self, message: Msg, source: cdmd.Source) -> cdmd.Record:

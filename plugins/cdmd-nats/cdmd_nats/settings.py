@@ -100,3 +100,9 @@ def is_subject(text: str, *, pattern: bool = False) -> bool:
     if pattern and tokens[-1] == ">":
         tokens = tokens[:-1] or ["x"]
     return all(_TOKEN.fullmatch(token) or (pattern and token == "*") for token in tokens)  # noqa: S105 - not that kind of token
+
+
+def is_one_subject(text: str) -> bool:
+    """Whether it names one subject, whatever its letters: what an event's type makes is not ours to choose."""
+    tokens = text.split(".")
+    return text.isprintable() and " " not in text and all(token not in {"", "*", ">"} for token in tokens)
