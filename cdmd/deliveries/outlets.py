@@ -13,7 +13,7 @@ from typing_extensions import override
 from cdmd.config.outbound import TargetFrame
 from cdmd.contracts import Addressee, Clock, Http, Outlet, Store, Values
 from cdmd.deliveries.fields import Fields
-from cdmd.deliveries.retrying import settled
+from cdmd.deliveries.retrying import settled, sound
 from cdmd.deliveries.settling import Settling
 from cdmd.errors import NotDurable
 from cdmd.kit.posting import Brief, Poster
@@ -139,11 +139,13 @@ class TargetOutlet(Outlet):
 
     @override
     async def settle(self, deliveries: Sequence[Delivery], verdict: DeliveryVerdict, *, seconds: float = 0.0) -> None:
+        if (kept := sound(verdict)) is None:
+            raise TypeError("no sound verdict: cdmd.Delivered, Later, Never or Gone, its fields of the types they declare")
         waits, now = [one.seconds for one in self._frame.retry], to_micros(self._clock.now())
-        self._judge(verdict)
+        self._judge(kept)
         bodies, chance = self._frame.keep_bodies, self._chance()
         await self._settling.wait(
-            [settled(one, verdict, waits=waits, now=now, seconds=seconds, chance=chance, bodies=bodies) for one in deliveries]
+            [settled(one, kept, waits=waits, now=now, seconds=seconds, chance=chance, bodies=bodies) for one in deliveries]
         )
 
     @override

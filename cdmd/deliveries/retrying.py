@@ -1,8 +1,12 @@
 """When a delivery is tried again, and what becomes of it when it is not. Pure."""
 
 from collections.abc import Sequence
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
+import msgspec
+
+from cdmd.kit.logs import escaped
 from cdmd.models import Attempt, Delivered, Delivery, DeliveryVerdict, Gone, Later, Micros, Never, Settled, to_micros
 
 LONGEST: Final = 24 * 3600 * 1_000_000
@@ -10,6 +14,30 @@ _SPREAD: Final = 0.2
 _LONGEST_REASON: Final = 200
 _LONGEST_ANSWER: Final = 4_096
 _OUTCOMES: Final = {Delivered: "delivered", Later: "later", Never: "never", Gone: "gone"}
+_FIELDS: Final = {"status": int | None, "answer": bytes, "reason": str, "at": datetime | None}
+"""Of a verdict, those that are not bool."""
+
+_LARGEST: Final = 2**31
+
+
+def sound(said: object) -> DeliveryVerdict | None:
+    """The verdict, its reason as it can be kept and shown; None for what could be neither compared nor kept.
+
+    Whoever makes one is not held to the types of its fields.
+    """
+    if type(said) not in _OUTCOMES:
+        return None
+    verdict: Any = said
+    if not all(isinstance(getattr(verdict, name), _FIELDS.get(name, bool)) for name in verdict.__struct_fields__):
+        return None
+    at, reason = getattr(verdict, "at", None), getattr(verdict, "reason", "")
+    if (at is not None and at.utcoffset() is None) or not -_LARGEST < (verdict.status or 0) < _LARGEST:
+        return None
+    plain = reason.isprintable() and len(reason) <= _LONGEST_REASON
+    kept: DeliveryVerdict = (
+        verdict if plain else msgspec.structs.replace(verdict, reason=escaped(reason, longest=_LONGEST_REASON))
+    )
+    return kept
 
 
 def due_after(waits: Sequence[float], failed: int, now: Micros, *, chance: float) -> Micros | None:

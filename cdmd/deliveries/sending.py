@@ -6,7 +6,6 @@ sent (``telling``), what an answer means (the target's own), when it is tried ag
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 import anyio
@@ -15,7 +14,7 @@ import structlog
 from cdmd.config.outbound import TargetFrame
 from cdmd.contracts import Clock, DeliveringTarget, Outbox, Outlet
 from cdmd.deliveries import endpoints
-from cdmd.deliveries.retrying import settled
+from cdmd.deliveries.retrying import settled, sound
 from cdmd.deliveries.settling import Settling
 from cdmd.errors import CdmdError
 from cdmd.kit.detached import within
@@ -30,8 +29,6 @@ _LOOK: Final = 30.0
 _SOON: Final = 0.5
 _QUIET: Final = 0.05
 _GRACE: Final = 1.0
-_FIELDS: Final = {"status": int | None, "answer": bytes, "reason": str, "at": datetime | None}
-"""Of a verdict, those that are not bool."""
 
 
 class Sender:
@@ -208,11 +205,12 @@ class Sender:
         ended = await within(hand_over, seconds=limit + _GRACE, name=f"delivery to {self._outlet.name}")
         if isinstance(ended, TimeoutError):
             return [Later(reason=f"it took longer than {limit:g} seconds", holds=True)] * len(batch)
-        if ended is not None or not said or not _are_verdicts(said[0], len(batch)):
+        found = _verdicts(said[0], len(batch)) if ended is None and said else None
+        if found is None:
             why = sentence(ended) if ended is not None else "it does not give one sound verdict for each delivery"
             self._log.error("target_fault", target=self._outlet.name, error=why)
             return [Later(reason=f"the target's own code failed: {why}")] * len(batch)
-        return said[0]
+        return found
 
     def _judge(self, verdict: DeliveryVerdict, now: Micros) -> None:
         before = self._note()
@@ -241,12 +239,6 @@ def _pause(due: Micros | None, asked: Micros, now: Micros) -> float:
     return min(_LOOK, max(0, due - now) / 1_000_000)
 
 
-def _are_verdicts(said: object, count: int) -> bool:
-    return isinstance(said, list | tuple) and len(said) == count and all(_is_verdict(one) for one in said)
-
-
-def _is_verdict(said: object) -> bool:
-    """Whoever makes one is not held to the types of its fields: what is no text, say, could be neither compared nor kept."""
-    return isinstance(said, DeliveryVerdict) and all(
-        isinstance(getattr(said, name), _FIELDS.get(name, bool)) for name in said.__struct_fields__
-    )
+def _verdicts(said: object, count: int) -> list[DeliveryVerdict] | None:
+    found = [verdict for one in said if (verdict := sound(one)) is not None] if isinstance(said, list | tuple) else []
+    return found if isinstance(said, list | tuple) and len(said) == len(found) == count else None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +228,10 @@ async def test_no_faster_than_the_rate_that_is_configured(tmp_path: Path) -> Non
         assert len(one.got) == 2
 
 
+class Derived(Delivered, frozen=True):
+    """A verdict of a plugin's own."""
+
+
 class Noting:
     """A target of a plugin: says what ``verdicts`` hold, or raises it."""
 
@@ -300,6 +304,9 @@ async def test_what_is_dropped_while_it_is_read_is_not_sent(tmp_path: Path, monk
         Later(reason={"why": "joe"}),  # type: ignore[arg-type]
         Never(reason="malformed", status="400"),  # type: ignore[arg-type]
         Later(reason="not now", at=60),  # type: ignore[arg-type]
+        Later(reason="not now", at=datetime(2026, 11, 23)),  # noqa: DTZ001 - likewise
+        Later(reason="not now", status=10**30),
+        Derived(200),
     ],
 )
 async def test_a_target_whose_code_fails_harms_nobody_and_is_tried_again(tmp_path: Path, said: Any) -> None:
@@ -425,6 +432,21 @@ async def test_a_target_that_works_by_itself_takes_what_waits_in_order_when_it_i
         assert it.dispatcher.supervisor.state("crm").state == "paused"
         await it.dispatcher.enable("crm")
         assert SECRET not in repr(live)
+
+
+@pytest.mark.parametrize("verdict", [Derived(), Delivered(status=object()), Later(reason=5), "taken"])  # type: ignore[arg-type]
+async def test_a_target_that_works_by_itself_and_says_what_is_no_verdict_hears_so_and_nothing_is_noted(
+    tmp_path: Path, verdict: Any
+) -> None:
+    async with sending(tmp_path, **built("crm", Nightly())) as it:
+        await it.put("crm", 2)
+        outlet = it.dispatcher.get("crm").outlet
+        rows = await outlet.waiting(limit=2)
+        with pytest.raises(TypeError, match="no sound verdict"):
+            await outlet.settle(rows, verdict)
+        await outlet.settle(rows, Later(reason="lone \ud800"))
+        assert (await it.until(lambda total: total.attempts == 2)).waiting == 2
+        assert it.dispatcher.note("crm").reason == "lone \\xd800"
 
 
 async def test_a_target_that_sleeps_is_woken_by_a_clock_that_is_set_back(
