@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from cdmd.contracts import Extension, Source
-from cdmd.errors import ConfigInvalid, FormatFault, SourceUnavailable
+from cdmd.errors import ConfigInvalid, FormatFault, PluginBroken, SourceUnavailable
 from cdmd.hookspecs import hookimpl
 from cdmd.kit.detached import within
 from cdmd.models import Answer, Fault, Request, Route, Row
@@ -170,6 +170,28 @@ def test_a_broken_plugin_is_a_row_with_its_reason(found: Any, sentence: str) -> 
     assert broken.error is not None
     assert sentence in broken.error
     assert "secret" not in broken.error
+
+
+class Sends:
+    type: ClassVar[str] = "sends"
+    Settings = Settings
+    batch: Any = 5
+
+    def __init__(self, name: str, settings: Any) -> None:
+        self.name = name
+
+    async def deliver(self, deliveries: Any, outlet: Any) -> Any:
+        return []
+
+
+@pytest.mark.parametrize("batch", [0, -1, "5", None, 2.5])
+def test_a_target_that_takes_no_number_of_deliveries_is_not_made(batch: Any) -> None:
+    kinds = [Sends, changed(Sends, type="bad", batch=batch), changed(Sends, type="runs", batch=None, run=Pull.run)]
+    plugins = Plugins.load([Point("it", plugin(cdmd_targets=kinds))], {})
+    for kind in ("sends", "runs"):
+        assert plugins.target(kind, "crm", Settings()) is not None
+    with pytest.raises(PluginBroken, match=r"targets\.crm: its type bad cannot make it: its `batch` is no whole number"):
+        plugins.target("bad", "crm", Settings())
 
 
 def test_what_pythons_own_library_is_of_belongs_to_no_plugin() -> None:

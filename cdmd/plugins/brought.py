@@ -198,6 +198,15 @@ def check_streams(connector: object) -> None:
         raise PluginFault("its `streams` are not a cdmd.StreamFrame by name")
 
 
+def check_batch(target: object) -> None:
+    """Raise ``PluginFault`` where one that is handed deliveries takes none at once: it would be handed none, on and on."""
+    kind, batch = type(target), getattr(target, "batch", None)
+    if not _has_async(kind, "deliver") or (batch is None and _has_async(kind, "run")):
+        return
+    if not (isinstance(batch, int) and batch > 0):
+        raise PluginFault("its `batch` is no whole number above 0: how many deliveries it takes at once")
+
+
 def _has_async(found: type, name: str) -> bool:
     return inspect.iscoroutinefunction(getattr(found, name, None))
 

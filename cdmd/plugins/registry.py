@@ -21,7 +21,7 @@ from cdmd.errors import ConfigInvalid, PluginBroken, PluginFault
 from cdmd.kit.detached import Ended, within
 from cdmd.plugins.absent import AbsentConnector
 from cdmd.plugins.apart import apart
-from cdmd.plugins.brought import Brought, brought, check_routes, check_streams, given, manager, reason
+from cdmd.plugins.brought import Brought, brought, check_batch, check_routes, check_streams, given, manager, reason
 from cdmd.plugins.described import ISOLATE, Apart, Describe, Described, Isolation, isolation
 from cdmd.plugins.formats import held
 
@@ -281,11 +281,13 @@ class Plugins:
         if isinstance(settings, Absent):
             return None
         try:
-            return self._targets[kind](name, settings)
+            made = self._targets[kind](name, settings)
+            check_batch(made)
         except ConfigInvalid:
             raise
         except Exception as error:  # as above
             raise PluginBroken(f"targets.{name}", f"its type {kind} cannot make it: {reason(error)}") from error
+        return made
 
     # ---- calling -----------------------------------------------------------------------------------------------------
 
