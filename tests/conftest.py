@@ -21,13 +21,16 @@ from hypothesis import HealthCheck, settings
 from tests.house.promises import promises
 from tests.looks import Looks, is_second
 from tests.rewriting import rewrite_share
+from tests.sizes import size
 from tests.turns import Turns
 
 # Bytecode is kept, whatever the environment says: a daemon starts a thousand times, and to compile it takes as long as that.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Every run draws other examples, so a few at a time come to many.
+_EXAMPLES = size("CDMD_EXAMPLES", short=40, long=500)
+settings.register_profile("unhurried", deadline=None, max_examples=_EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 if "CI" not in os.environ:
     settings.load_profile("unhurried")  # hypothesis has one for CI, which is as patient
 

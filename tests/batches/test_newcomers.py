@@ -52,6 +52,7 @@ from cdmd.store.abreast import laid_over
 from cdmd.store.applying import SqliteWriterTables, Sway, apply, put
 from cdmd.store.batches import Found, look_up
 from cdmd.store.keys import Digester
+from tests.sizes import size
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 KINDS = {
@@ -186,7 +187,7 @@ def across(tables: SqliteWriterTables, made: list[Decision]) -> None:
 
 
 @pytest.mark.parametrize("rules", [RULES, HASHED], ids=["plain", "with digests"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=size("CDMD_EXAMPLES", short=20, long=250), deadline=None)
 @given(batches=BATCHES)
 @example(batches=[[event(1, email="a@example.com"), event(2, email="b@example.com"), event(3, email="a@example.com")]])
 @example(batches=[[event(1, email="a@example.com"), event(1, email="b@example.com")], [event(1, email="c@example.com")]])
@@ -205,7 +206,7 @@ def test_the_store_and_what_is_told_are_the_same_whichever_way(batches: Any, rul
 
 
 @pytest.mark.parametrize("rules", [HASHED, msgspec.structs.replace(RULES, **OTHERS["audiences"])], ids=["plain", "judged"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=size("CDMD_EXAMPLES", short=20, long=250), deadline=None)
 @given(batches=BATCHES)
 @example(
     batches=[

@@ -16,6 +16,7 @@ from cdmd.identity.replaying import carried, replayed
 from cdmd.identity.siding import sides
 from cdmd.models import Activity, Changes, IdentifierState, Merge, Micros, ProfileKey, ProfileState, Seq
 from tests.batches.world import World, micros, order, rules
+from tests.sizes import size
 
 SPLITS = Splits(b"key")
 KINDS = Kinds(IdentitySettings(), SPLITS)
@@ -71,7 +72,7 @@ def assert_everybody_is_what_their_events_come_to(world: World) -> None:
     assert len({state.public for state in world.profiles.values()}) == len(world.profiles)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=size("CDMD_EXAMPLES", short=20, long=250), deadline=None)
 @given(EVENTS, st.randoms(use_true_random=False), st.integers(1, 3))
 def test_after_merges_and_splits_everybody_is_what_their_events_come_to(
     drawn: list[tuple[dict[str, int], int, bool]], random: Random, splits: int
