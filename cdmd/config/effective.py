@@ -23,6 +23,7 @@ _SECTIONS = (
     "http",
     "control",
     "metrics",
+    "opentelemetry",
     "network",
     "queue",
     "journal",

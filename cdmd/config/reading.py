@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -59,19 +59,29 @@ def one_line(text: str) -> str:
 def read(path: Path, *, required: bool) -> Merged:
     """Read ``path`` and every ``*.toml`` in ``conf.d`` beside it, in name order; mistakes are collected, nothing is raised."""
     merged = Merged()
-    for file in _files(path, required=required):
+    if required or _present(path):
+        _add(merged, path)
+    for file in _beside(merged, path.parent / "conf.d"):
         _add(merged, file)
     return merged
 
 
-def _files(path: Path, *, required: bool) -> Iterator[Path]:
+def _present(path: Path) -> bool:
     try:
-        present = required or path.exists()
+        return path.exists()
     except OSError:  # behind a directory that may not be entered: reading it says so
-        present = True
-    if present:
-        yield path
-    yield from sorted((path.parent / "conf.d").glob("*.toml"))
+        return True
+
+
+def _beside(merged: Merged, folder: Path) -> list[Path]:
+    """What is in the folder. One that may not be looked into is a mistake: without it, half a configuration would do."""
+    try:
+        return sorted(file for file in folder.iterdir() if file.match("*.toml"))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        merged.problems.append(f"{folder}: cannot be read: {error.strerror}")
+        return []
 
 
 def _add(merged: Merged, file: Path) -> None:

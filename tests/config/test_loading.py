@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cdmd.config.loading import load
+from cdmd.config.loading import SECTIONS, load
 from cdmd.config.schema import Absent, Config
 from cdmd.connectors.applications import Application
 from cdmd.connectors.rest import Rest
@@ -603,3 +603,19 @@ def test_a_store_on_a_server_needs_the_extra(mistakes: Mistakes, monkeypatch: py
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     found = mistakes(f'[store]\nurl = "postgresql://db/cdmd"\n{SHOP}')
     assert found == ["cdmd.toml: store: `url` needs psycopg: pip install 'cdmd[cluster]'"]
+
+
+def test_a_folder_of_connectors_that_may_not_be_looked_into_is_a_mistake(
+    mistakes: Mistakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf.d").mkdir()
+
+    def refuse(_path: Path) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert mistakes(SHOP) == ["conf.d: cannot be read: Permission denied"]
+
+
+def test_the_effective_configuration_has_every_section(loading: Loader) -> None:
+    assert set(loading(SHOP).effective) >= set(SECTIONS)
