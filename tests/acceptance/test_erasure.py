@@ -13,13 +13,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from anyio import to_thread
 
+from cdmd.daemon.governing import Governing
 from cdmd.daemon.rekeying import splits_of
 from cdmd.errors import NotFound
+from cdmd.models import Seq
 from cdmd.store.blocks import Block, unpack
 from cdmd.store.keys import Digester
 from cdmd.testing import DaemonProcess
 from tests.acceptance.test_files import wait
+from tests.daemon.doubles import World, applied, record
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
@@ -210,6 +214,28 @@ def test_whoever_is_erased_is_in_no_file_and_nothing_brings_them_back(daemon: Da
     daemon.stop()
     assert left_in(tmp_path / "state") == {}
     assert "canary" not in daemon.log_file.read_text()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("rewritten", [True, False])
+async def test_the_search_of_all_files_finds_what_stays_in_blocks_that_are_not_rewritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, rewritten: bool
+) -> None:
+    async with World(tmp_path, '[connectors.shop]\ntype = "told"\n').parts() as parts:
+        revise = parts.journal.revise
+
+        async def passing_by(change: Any, *, holding: Any, after: Seq) -> tuple[Seq, int]:
+            return await revise(lambda rows: {} if rows else change(rows), holding=holding, after=after)
+
+        if not rewritten:
+            monkeypatch.setattr(parts.journal, "revise", passing_by)
+        await parts.connectors.get("shop").source.emit([record("1", MAIL), record("2", "ann@example.com")])
+        await applied(parts)
+        await Governing(parts).erase(("email", MAIL), by="ada")
+        while parts.privacy.erasures.pending:
+            await parts.privacy.removing.tried.wait()
+        found = await to_thread.run_sync(left_in, tmp_path / "state")
+    assert found.keys() == (set() if rewritten else {"journal.db"})
 
 
 def meet_again(daemon: DaemonProcess) -> None:
