@@ -46,8 +46,8 @@ class Naming(Protocol):
         """The digests that suppliers may deliver instead of this value."""
         ...
 
-    def sums(self, pair: tuple[str, str]) -> list[tuple[str, str]]:
-        """The same, and what a digest is itself, by the plain kind: whichever kinds of digests are configured."""
+    def aliases(self, pair: tuple[str, str]) -> list[tuple[str, str]]:
+        """The same, and its digest under its plain kind's name: the same whichever kinds of digests are configured."""
         ...
 
     def normalise(self, kind: str, value: str) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ import msgspec
 from cdmd.contracts import Append, Clock, Journal, Naming
 from cdmd.models import to_micros
 from cdmd.privacy.screening import Pair
-from cdmd.privacy.suppressions import Suppression, Suppressions, names_of
+from cdmd.privacy.suppressions import Suppression, Suppressions
 
 OWNER: Final = "daemon:privacy"
 """Whose state it is; no connector can have this name."""
@@ -78,7 +78,7 @@ class SuppressionList:
             return True
 
     def _digests(self, pairs: Iterable[Pair], naming: Naming) -> set[bytes]:
-        return {self._suppressions.digest(one) for pair in pairs for one in names_of(pair, naming)}
+        return {digest for pair in pairs for digest in self._suppressions.digests(pair, naming)}
 
 
 def key_check(suppressions: Suppressions) -> str:

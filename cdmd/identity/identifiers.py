@@ -73,6 +73,10 @@ class Kinds:
         self.hashed: Mapping[str, str] = _hashed(settings.identifiers)
         self._rules = {kind: _rule(kind, entry) for kind, entry in ranked}
         self._digests = {plain: [kind for kind in self.hashed if self.hashed[kind] == plain] for plain in self.hashed.values()}
+        self._aliases = {
+            kind: (rule.form, [*self._digests.get(kind, ()), f"{self.hashed.get(kind, kind)} sha256"])
+            for kind, rule in self._rules.items()
+        }
         self.shared: AbstractSet[str] = {kind for kind, entry in ranked if _is_shared(kind, entry)}
         self.limits: Mapping[str, Limit] = {kind: Limit(entry.limit, _PERIODS[entry.per]) for kind, entry in ranked}
 
@@ -97,21 +101,18 @@ class Kinds:
     def digests(self, pair: Pair) -> list[Pair]:
         """The digests that suppliers may deliver instead of this value. A phone number's also without its plus sign."""
         kinds = self._digests.get(pair[0], ())
-        return [(kind, digest) for kind in kinds for digest in self._sha256(pair)] if kinds else []
+        return [(kind, digest) for kind in kinds for digest in _sha256(pair[1], self._rules[pair[0]].form)] if kinds else []
 
-    def sums(self, pair: Pair) -> list[Pair]:
-        """The digests of the value, or the one that it is, under a name that only its plain kind has a part in.
+    def aliases(self, pair: Pair) -> list[Pair]:
+        """By what else the identifier is listed: ``digests``, and the same under a name that only its plain kind has a part in.
 
         So what was a person's is known by whichever kind of digests is configured later, under whatever name.
         """
-        plain = self.hashed.get(pair[0])
-        digests = self._sha256(pair) if plain is None else [pair[1]]
-        return [(f"{pair[0] if plain is None else plain} sha256", digest) for digest in digests]
-
-    def _sha256(self, pair: Pair) -> list[str]:
-        rule, value = self._rules.get(pair[0]), pair[1]
-        texts = (value, value.removeprefix("+")) if rule is not None and rule.form == "phone" else (value,)
-        return [sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
+        kind, value = pair
+        form, named = self._aliases.get(kind) or (None, [f"{kind} sha256"])
+        if form == "sha256":
+            return [(one, value) for one in named]
+        return [(one, digest) for digest in _sha256(value, form) for one in named]
 
     def underived(self, state: ProfileState) -> list[IdentifierState]:
         """The digests of the profile's identifiers that it lacks."""
@@ -158,6 +159,11 @@ class Kinds:
         if normalise(rule.form, value, region=rule.region) is None:
             return "it cannot be read as one" if rule.form in {"email", "phone", "sha256"} else "there is nothing in it"
         return "its value is blocked"
+
+
+def _sha256(value: str, form: Form | None) -> list[str]:
+    digest = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    return [digest, sha256(value.removeprefix("+").encode()).hexdigest()] if form == "phone" else [digest]
 
 
 def _is_shared(kind: str, entry: IdentifierSettings) -> bool:

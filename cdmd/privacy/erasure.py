@@ -126,8 +126,9 @@ class Forgotten:
         if self._blank is None:
             return event
         traits, data = blanked(event.traits, self._blank), blanked(event.data, self._blank)
-        same = (traits, data) == (event.traits, event.data)
-        return event if same else msgspec.structs.replace(event, traits=traits, data=data)
+        return (
+            event if traits is event.traits and data is event.data else msgspec.structs.replace(event, traits=traits, data=data)
+        )
 
     def revised(self, rows: Sequence[Journaled]) -> Mapping[Seq, Entry]:
         """The journal's entries that have to be others."""

@@ -4,7 +4,7 @@ An identifier is on it, too, when one of its digests is (a supplier's hash of an
 that is configured later. Pure: who keeps the list is the daemon's, what it means for an event stands in ``screening``.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from typing import Any, Final
@@ -27,16 +27,6 @@ class Suppression(msgspec.Struct, frozen=True, array_like=True):
     erased: bool = False
 
 
-def names_of(pair: Pair, naming: Naming) -> Iterator[Pair]:
-    """By what an identifier is listed and asked for: itself, the configured kinds of digests, and its digest whatever its kind.
-
-    The last would do; the others were all that lists had before.
-    """
-    yield pair
-    yield from naming.digests(pair)
-    yield from naming.sums(pair)
-
-
 def _again(key: bytes, naming: Naming, digests: set[bytes] | None) -> "Suppressions":
     copied = Suppressions(key=key, naming=lambda: naming)
     if digests is not None:
@@ -45,7 +35,7 @@ def _again(key: bytes, naming: Naming, digests: set[bytes] | None) -> "Suppressi
 
 
 class Suppressions(Screen):
-    """The list in memory, 16 bytes for each of ``names_of`` an identifier. Until it was read (``load``) nobody passes."""
+    """The list in memory, 16 bytes for each name of an identifier. Until it was read (``load``) nobody passes."""
 
     def __init__(self, *, key: bytes, naming: Callable[[], Naming]) -> None:
         self._key = key
@@ -92,7 +82,11 @@ class Suppressions(Screen):
 
     def stands_in(self, listed: AbstractSet[bytes], pair: Pair) -> bool:
         """The same of another list."""
-        return any(self.digest(one) in listed for one in names_of(pair, self._naming()))
+        return self.digest(pair) in listed or any(self.digest(one) in listed for one in self._naming().aliases(pair))
+
+    def digests(self, pair: Pair, naming: Naming) -> set[bytes]:
+        """All that stands on the list for an identifier."""
+        return {self.digest(one) for one in (pair, *naming.aliases(pair))}
 
     @override
     def screened(self, entry: Entry) -> Entry | None:

@@ -21,6 +21,9 @@ _UNMISTAKABLE: Final = re.compile(
     r"(?<![\w.%+-])(?:[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}|\+\d{7,15}(?!\d)|[0-9a-f]{64}(?![0-9a-f]))",
     re.IGNORECASE,
 )
+_DIGEST: Final = 64
+_FEW: Final = 20
+"""So many are looked for one by one before the text is read word by word."""
 _DEEPEST: Final = 100
 """What lies deeper goes or stays as a whole."""
 
@@ -58,26 +61,48 @@ def _without(value: Any, says: Says, depth: int) -> Any:
 def blanking(values: Iterable[str]) -> Blanking | None:
     """What blanks those of the values that are unmistakable wherever a text says them; None where none is."""
     wanted = {value.casefold() for value in values if _UNMISTAKABLE.fullmatch(value)}
+    few = sorted(wanted) if len(wanted) <= _FEW else []
 
     def blank(text: str) -> str:
+        if not ("@" in text or "+" in text or len(text) >= _DIGEST):
+            return text
+        folded = text.casefold()
+        if few and all(one not in folded for one in few):
+            return text
         return _UNMISTAKABLE.sub(lambda found: BLANK if found[0].casefold() in wanted else found[0], text)
 
     return blank if wanted else None
 
 
-def blanked(value: Any, blank: Blanking, depth: int = _DEEPEST) -> Any:
-    """The value with its texts, names of fields too, as ``blank`` leaves them. What lies too deep goes as a whole or stays."""
+def blanked(value: Any, blank: Blanking) -> Any:
+    """The value with its texts, names of fields too, as ``blank`` leaves them; the very value where that changes none."""
+    return _blanked(value, blank, _DEEPEST) if any(blank(text) != text for text in _words_in(value)) else value
+
+
+def _blanked(value: Any, blank: Blanking, depth: int) -> Any:
     match value:
         case str() as text:
             return blank(text)
         case dict() | list() if not depth:
-            return BLANK if any(blank(text) != text for text in texts_in(value)) else value
+            return BLANK if any(blank(text) != text for text in _words_in(value)) else value
         case dict() as fields:
-            return {blank(name): blanked(one, blank, depth - 1) for name, one in fields.items()}
+            return {blank(name): _blanked(one, blank, depth - 1) for name, one in fields.items()}
         case list() as items:
-            return [blanked(one, blank, depth - 1) for one in items]
+            return [_blanked(one, blank, depth - 1) for one in items]
         case _:
             return value
+
+
+def _words_in(record: Any) -> Iterator[str]:
+    waiting = [record]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
 
 
 def blanked_raw(raw: bytes, blank: Blanking) -> bytes:
@@ -87,7 +112,7 @@ def blanked_raw(raw: bytes, blank: Blanking) -> bytes:
     except (msgspec.DecodeError, RecursionError):
         return raw
     left = blanked(record, blank)
-    return raw if left == record else msgspec.json.encode(left)
+    return raw if left is record else msgspec.json.encode(left)
 
 
 def texts_in(record: Any) -> Iterator[str]:

@@ -74,6 +74,7 @@ def test_a_long_text_takes_no_longer_than_its_length() -> None:
     assert blank is not None
     for text in ("a" * 1_000_000 + "@", "a@" * 500_000, "a.a@" * 250_000, "+1" * 500_000, "a@b" + ".c" * 500_000):
         assert blank(text) == text
+        assert blank(f"{text} joe@example.com") == f"{text} [erased]"
 
 
 def test_the_journals_entries_leave_their_place() -> None:

@@ -12,7 +12,7 @@ from cdmd.errors import Overloaded
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Entry, Event, Fault
 from cdmd.privacy.screening import Pair
-from cdmd.privacy.suppressions import Suppressions, names_of
+from cdmd.privacy.suppressions import Suppressions
 
 JOE = ("email", "joe@example.com")
 KINDS = Kinds(
@@ -92,7 +92,7 @@ def test_kinds_of_digests_that_are_configured_later_know_whoever_is_listed() -> 
     suppressions = Suppressions(key=b"k", naming=lambda: later)
 
     def put(*pairs: Pair, naming: Kinds) -> None:
-        suppressions.load([suppressions.digest(name) for pair in pairs for name in names_of(pair, naming)])
+        suppressions.load([digest for pair in pairs for digest in suppressions.digests(pair, naming)])
 
     put(JOE, ("phone", "+46701234567"), naming=before)
     assert suppressions.screened(Entry(event(mail_hash=mail.upper()))) is None
