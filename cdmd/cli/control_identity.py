@@ -12,7 +12,7 @@ from cdmd.cli.control_changing import confirm
 from cdmd.cli.drawing import Table
 from cdmd.cli.lazy import Entry, LazyGroup
 from cdmd.cli.running import FAILED
-from cdmd.cli.terminal import cell, note, print_json, print_pairs, print_table
+from cdmd.cli.terminal import cell, clean, note, print_json, print_pairs, print_table
 
 _HERE: Final = "cdmd.cli.control_identity"
 _LONG: Final = 600.0
@@ -61,7 +61,7 @@ def _tell(report: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _show(report: Mapping[str, Any]) -> None:
-    click.echo(report["summary"])
+    click.echo(clean(report["summary"]))
     for side in report["sides"]:
         click.echo(f"\n{cell(side['profile'] or 'a new profile')}")
         named = ", ".join(f"{one['kind']}:{one['value']}" for one in side["identifiers"])

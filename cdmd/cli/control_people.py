@@ -7,7 +7,7 @@ import click
 
 from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.drawing import Table
-from cdmd.cli.terminal import cell, note, print_json, print_table
+from cdmd.cli.terminal import cell, clean, note, print_json, print_table
 
 _SEARCHING: Final = 120.0
 _PAGE: Final = 1000
@@ -113,7 +113,7 @@ def explain(first: str, second: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(found["summary"])
+    click.echo(clean(found["summary"]))
     columns = ("kind", "value", "profile", "first_seen", "source")
     _table("identifiers", columns, [[row[name] for name in columns] for row in found["identifiers"]])
     _table("steps", ("from", "to", "time", "source", "event", "type", "rule"), [_step(link) for link in found["chain"]])

@@ -11,6 +11,7 @@ import click
 
 from cdmd.cli.daemon_sampling import sampled
 from cdmd.cli.loading import lift_bounds, load_all
+from cdmd.cli.terminal import clean, escaped
 from cdmd.connectors.probing import Guess, as_toml, probe
 from cdmd.connectors.probing.values import identifiers, texts_of
 from cdmd.contracts import SamplingConnector
@@ -37,7 +38,7 @@ def proposed(file: Path, *, limit: int) -> RecordingSource:
         )
     name = name_of(file)
     text = proposal(file, guess, name=name)
-    click.echo(text, err=True)
+    click.echo(escaped(text), err=True)
     with tempfile.TemporaryDirectory(prefix="cdmd-try-") as folder:
         config = Path(folder) / "proposed.toml"
         config.write_text(text)
@@ -56,7 +57,8 @@ def proposal(file: Path, guess: Guess, *, name: str) -> str:
     kept = [column for column in guess.columns if column not in kinds.values() and _is_scalar(guess, column)][:_MOST]
     key = kinds.get("customer_no") or next(iter(kinds.values()), next(iter(guess.columns), ""))
     lines = [
-        f"# {file.name} seems to be like this. Paste it into a file of conf.d, take out what you do not need, see: cdmd check",
+        f"# {clean(file.name)} seems to be like this.",
+        "# Paste it into a file of conf.d, take out what you do not need, see: cdmd check",
         *(f"# not sure: {doubt}" for doubt in guess.doubts),
         f"[connectors.{name}]",
         'type = "folder"  # of a supplier\'s area: "sftp", with host, username, private_key and host_key (cdmd try shows that)',

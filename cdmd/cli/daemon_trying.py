@@ -1,6 +1,5 @@
 """``cdmd try``: what a connector would bring in, as events in JSON Lines. Stores nothing, acknowledges nothing."""
 
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cdmd.cli.terminal import note, print_json
 from cdmd.errors import BadArguments, CdmdError, NotFound
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def try_connector(connector: str, config: Path | None, input_: Any, headers: tup
     refused = anyio.run(_feed, built, source, input_.read(), headers)
     asks = built.would_fetch() if isinstance(built, NotifiedConnector) else []
     for ask in asks[:limit]:
-        click.echo(json.dumps(ask, ensure_ascii=False))
+        print_json(ask, line=True)
     return _show(source, refused, limit)
 
 
@@ -122,16 +122,16 @@ def _show(source: "RecordingSource", refused: str | None, limit: int) -> int:
     from cdmd.profiles.shape import event_document
 
     for event in source.events[:limit]:
-        click.echo(json.dumps(event_document(event), ensure_ascii=False))
+        print_json(event_document(event), line=True)
     if source.stopped:
         click.echo("there are more events; see --limit", err=True)
     elif len(source.events) > limit:
         click.echo(f"{len(source.events) - limit} more events; see --limit", err=True)
     for place, fault in source.faults:
-        click.echo(f"record {place}: {fault.code}: {fault.message}", err=True)
+        note(f"record {place}: {fault.code}: {fault.message}")
     if source.filtered:
         click.echo(f"{len(source.filtered)} filtered ({', '.join(sorted(set(source.filtered)))})", err=True)
     if refused is not None:
-        click.echo(f"cdmd: the request would be refused: {refused}", err=True)
+        note(f"cdmd: the request would be refused: {refused}")
     sys.stdout.flush()
     return 1 if refused is not None or source.faults or source.trouble else 0

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import click
 
-from cdmd.cli.terminal import clean, note
+from cdmd.cli.terminal import clean, escaped, note
 from cdmd.errors import BadArguments, CdmdError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def probe(
             return await _Probe(http, url, given, name).lines()
 
     tls = ssl.create_default_context()
-    click.echo("\n".join(anyio.run(run)))
+    click.echo(escaped("\n".join(anyio.run(run))))
 
 
 class _Given(NamedTuple):

@@ -15,7 +15,7 @@ from cdmd.cli.drawing import GAP, Table, drawn
 from cdmd.kit import measures
 
 # Control characters, the C1 range, and what turns the direction of text or hides in it; lone surrogates cannot be written.
-_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _UNSAFE_IN_JSON: Final = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", ""))
 
 
@@ -31,7 +31,12 @@ def clean(text: str) -> str:
 
 def json_text(document: Any, *, indent: int | None = 2) -> str:
     """The document as JSON that is safe on a terminal; the same value when read again."""
-    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(document, ensure_ascii=False, indent=indent))
+    return escaped(json.dumps(document, ensure_ascii=False, indent=indent))
+
+
+def escaped(text: str) -> str:
+    """A text of JSON or TOML with what is not safe in its strings written as they write it; its line ends stay."""
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def print_json(document: Any, *, line: bool = False) -> None:

@@ -133,3 +133,12 @@ def test_every_name_of_a_column_and_of_a_file_can_be_proposed() -> None:
     assert found["files"] == ["what's ?new]? *.csv"]
     assert "identifiers" not in found["event"]
     assert '# identifiers = { email = "{column}" }' in text
+
+
+def test_a_proposal_for_a_file_with_deceiving_columns_is_safe_on_a_terminal_and_names_them(tmp_path: Path) -> None:
+    (tmp_path / "a\u009b2J.csv").write_text("kundnr;na\u009b2J\u202eme;e-post\n" + "1;x;a@b.example\n2;y;c@d.example\n" * 5)
+    found = tried(tmp_path, "a\u009b2J.csv")
+    assert found.status == 0
+    assert not {"\u009b", "\u202e"} & set(found.said)
+    (settings,) = tomllib.loads(found.proposed)["connectors"].values()
+    assert list(settings["event"]["traits"].values()) == ['{"na\u009b2J\u202eme"}']

@@ -253,3 +253,13 @@ limits = ["60/1m", "5/1s"]
     found = trying("survey", told.encode(), "--header", "Content-Type: application/x-www-form-urlencoded")
     assert found.status == 1
     assert "key_refused" in found.said
+
+
+def test_what_is_tried_moves_no_terminals_cursor_and_stays_what_it_is(
+    trying: Trying, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trying.input.write_text(json.dumps({"orders": [{"id": "a\u009b2J\u202eb", "status": "paid", "kind": "order"}]}))
+    main(["try", "shop", "--config", str(trying.config), "--input", str(trying.input)])
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert json.loads(out)["id"] == "a\u009b2J\u202eb:paid"
