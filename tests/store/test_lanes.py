@@ -538,6 +538,16 @@ async def test_one_that_led_before_does_not_lead_again_behind_another(database: 
         await b.note("x", "y")
 
 
+async def test_one_that_led_before_applies_nothing_with_the_list_that_was_its_own(database: Database) -> None:
+    async with node(database, "a", leads=True) as a:
+        await give(a, (1, order(1, {"a": "x"})))
+        async with node(database, "b", leads=True) as b:
+            await b.forgetting.hide([("a", "x")])
+            with pytest.raises(NotDurable, match="another node leads by now"):
+                await give(a, (2, order(2, {"a": "x"})))
+            assert (await b.totals()).events == 1
+
+
 async def test_after_a_broken_connection_it_goes_on_where_it_was_and_notices_a_server_that_went_back(
     database: Database,
 ) -> None:

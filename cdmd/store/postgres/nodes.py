@@ -87,7 +87,9 @@ class Nodes(Fencing):
             "seconds": self._seconds,
             "settings": self.settings,
         }
-        for suppressions, alike in tables.rows("lanes.pass", said):
+        for suppressions, alike, leads in tables.rows("lanes.pass", said):
+            if self.way.batch and self.tenure is not None and not leads:
+                raise NotDurable("another node leads by now, and this one does not know whom that one erased: start it again")
             if self.way.batch and self.suppressions is not None and suppressions != self.suppressions:
                 raise NotOurs("the list of who is suppressed is another one by now; it is read again")
             if self.way.batch and not alike:

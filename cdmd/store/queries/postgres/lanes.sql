@@ -5,12 +5,14 @@ SELECT pg_advisory_xact_lock_shared(%s);
 SELECT pg_advisory_xact_lock(%s);
 
 -- name: pass
--- ``desk``: only who has it may. ``said``: what the node knows of who is suppressed is what everybody has to know.
+-- ``desk``: only who has it may. Returned is which list of who is suppressed is in force, whether the settings are, and whether
+-- this node leads.
 UPDATE nodes SET version = version + 1, until = clock_timestamp() + make_interval(secs => %(seconds)s)
 WHERE id = %(node)s AND version = %(version)s
     AND (NOT %(desk)s OR EXISTS (SELECT 1 FROM positions WHERE lane = -1 AND node = nodes.id))
 RETURNING coalesce((SELECT value FROM meta WHERE name = 'note: suppressions'), ''),
-    coalesce((SELECT value FROM meta WHERE name = 'note: settings'), '') = %(settings)s;
+    coalesce((SELECT value FROM meta WHERE name = 'note: settings'), '') = %(settings)s,
+    EXISTS (SELECT 1 FROM positions WHERE lane = -1 AND node = nodes.id);
 
 -- name: version
 SELECT version FROM nodes WHERE id = %s;
