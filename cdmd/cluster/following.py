@@ -113,6 +113,11 @@ class FollowedJournal(Journal, Divided):
 
     @property
     @override
+    def readable(self) -> bool:
+        return self._link.connected
+
+    @property
+    @override
     def failure(self) -> str | None:
         if not self._link.connected:
             return "no NATS server can be reached"

@@ -39,6 +39,11 @@ class LeadingJournal(JetStreamJournal, Answering, Divided):
         await forget_others(self._streams.entries, self._division.number)
         return True
 
+    @property
+    @override
+    def readable(self) -> bool:
+        return self._link.connected
+
     @override
     async def append(self, appends: Sequence[Append]) -> Seq:
         async with self._fencing:

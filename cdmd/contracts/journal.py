@@ -178,6 +178,11 @@ class Answering(Protocol):
 class Divided(Protocol):
     """A journal whose lanes can be read by themselves (``Journal`` beside). An entry's is its ``part`` modulo their number."""
 
+    @property
+    def readable(self) -> bool:
+        """Whether there is any way now to where it lies."""
+        ...
+
     async def read_lanes(
         self, lanes: Collection[int], number: int, after: Seq, *, limit: int
     ) -> tuple[list[Journaled], Seq] | None:

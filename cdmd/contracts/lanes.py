@@ -74,6 +74,10 @@ class Lanes(Protocol):
         """Let all nodes know that of this one."""
         ...
 
+    def rests(self, *, resting: bool) -> None:
+        """Whether this node can apply nothing, though it is there: then its lanes are for the others, from the next look on."""
+        ...
+
     def settled(self, settings: str) -> None:
         """Which settings this node goes by, as a digest: it has no part while the one that leads has noted another one.
 

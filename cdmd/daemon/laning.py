@@ -14,7 +14,7 @@ from typing_extensions import override
 from cdmd.batches.sharing import Share, Shares
 from cdmd.config import alike
 from cdmd.config.schema import Config
-from cdmd.contracts import Clock, Lanes
+from cdmd.contracts import Clock, Divided, Journal, Lanes
 from cdmd.daemon.given import Given
 from cdmd.daemon.outbound import Outbound
 from cdmd.daemon.privacy import UNTOLD, Privacy
@@ -29,6 +29,8 @@ from cdmd.store.stored import StoredStore
 
 LOOK: Final = 0.5
 """Seconds: a twentieth of how long a node may be silent."""
+_CUT_OFF: Final = 10.0
+"""Seconds without a way to the journal's servers after which others apply what this node would: as if it were gone."""
 _NOTE: Final = "suppressions"
 _TOLD: Final = "suppressions told"
 _SETTINGS: Final = "settings"
@@ -46,6 +48,7 @@ class Whole(Protocol):
     kinds: Kinds
     clock: Clock
     store: StoredStore
+    journal: Journal
     digester: Digester
     privacy: Privacy
     config: Config
@@ -90,6 +93,7 @@ class Laning(Shares):
         self._trouble: str | None = None
         self._differing: Sequence[str] = ()
         self._woken = anyio.Event()
+        self._read_at = whole.clock.monotonic()
         self._log: Any = structlog.get_logger()
         self._go_by(whole.config)
         if self.resumes:
@@ -147,6 +151,7 @@ class Laning(Shares):
     async def agreed(self) -> Share:
         """See ``Shares.agreed``."""
         while True:
+            self._rest()
             try:
                 lanes = await self._lanes.balance()
                 await self._catch_up()
@@ -163,6 +168,7 @@ class Laning(Shares):
         """See ``Shares.changed``."""
         while True:
             self._woken = anyio.Event()
+            self._rest()
             try:
                 if await self._lanes.look():
                     return
@@ -176,6 +182,13 @@ class Laning(Shares):
                 tasks.start_soon(self._wake, tasks.cancel_scope)
                 await self._clock.sleep(LOOK)
                 tasks.cancel_scope.cancel()
+
+    def _rest(self) -> None:
+        """One that cannot read the journal, and is heard of by the others, would keep its lanes from them for ever."""
+        now, journal = self._clock.monotonic(), self._whole.journal
+        if not isinstance(journal, Divided) or journal.readable:
+            self._read_at = now
+        self._lanes.rests(resting=now - self._read_at >= _CUT_OFF)
 
     @override
     def refused(self) -> None:

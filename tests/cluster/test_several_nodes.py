@@ -15,6 +15,7 @@ import pytest
 from cdmd.testing import DaemonProcess
 from tests.cluster.servers import NatsServer, eventually, needed
 from tests.cluster.test_daemon_on_jetstream import HURRIED, ROOT, acknowledged, configuration, further, sending, status
+from tests.peers.proxy import proxy
 from tests.store.postgres import Database, Server
 
 pytestmark = [needed, pytest.mark.timeout(400), pytest.mark.slow]
@@ -36,14 +37,16 @@ class Nodes(NamedTuple):
 
 
 @contextmanager
-def nodes(folder: Path, nats: NatsServer, server: Server) -> Iterator[Nodes]:
+def nodes(folder: Path, nats: NatsServer, server: Server, *, way: str = "") -> Iterator[Nodes]:
+    """``way`` is the one that helps has to the journal's server, where it is another one."""
     database = server.database()
     told = configuration(nats.url, name=f"lanes{os.getpid()}{folder.name[-3:]}".replace("_", ""), partitions=4)
     told += f"[store]\nurl = {json.dumps(database.url)}\n"
     made = {}
     for name, role in (("leads", "all"), ("helps", "process")):
         (folder / name).mkdir()
-        made[name] = DaemonProcess(folder / name, told, plugins=HURRIED, paths=[ROOT], options=("--role", role), patience=60)
+        config = told.replace(nats.url, way) if way and name == "helps" else told
+        made[name] = DaemonProcess(folder / name, config, plugins=HURRIED, paths=[ROOT], options=("--role", role), patience=60)
     leads, helps = made["leads"], made["helps"]
     with leads:
         keys = helps.state_dir / "keys"
@@ -89,3 +92,17 @@ def test_what_a_node_leaves_another_goes_on_with_and_nothing_is_done_twice(
             [(False, [0, 0]), (True, [0, 0])],
             [(False, [0, 0, 0, 0]), (True, [])],
         )
+
+
+def test_the_lanes_of_a_node_that_lost_its_way_to_the_journal_alone_go_to_the_others(
+    tmp_path: Path, nats: NatsServer, server: Server
+) -> None:
+    """It is heard of all the time, as it reaches the database."""
+    with proxy(nats.port) as way, nodes(tmp_path, nats, server, way=f"nats://127.0.0.1:{way.port}") as both:
+        eventually(both.lanes, shared)
+        way.close()
+        eventually(both.lanes, lambda lanes: lanes == {"leads": [0, 1, 2, 3]})
+        with sending(both.leads, 1) as senders:
+            further(senders, 20)
+        eventually(lambda: status(both.leads), lambda found: found["journal"]["backlog"] == 0)
+        assert [(row["leads"], row["lost"]) for row in status(both.leads)["nodes"]] == [(False, False), (True, False)]

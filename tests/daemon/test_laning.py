@@ -33,7 +33,7 @@ class Together:
         self.happened: list[str] = []
         self.own, self.undivided = Seq(7), Seq(2)
         self.errands: Any = None
-        self.name, self.said, self.digest = "n1", list[str](), ""
+        self.name, self.said, self.digest, self.resting = "n1", list[str](), "", list[bool]()
 
     async def look(self) -> bool:
         if self.fails:
@@ -56,6 +56,9 @@ class Together:
     async def report(self, said: str) -> None:
         self.said.append(said)
 
+    def rests(self, *, resting: bool) -> None:
+        self.resting.append(resting)
+
     def settled(self, settings: str) -> None:
         self.digest = settings
 
@@ -70,6 +73,15 @@ class Together:
 
     async def noted(self, name: str) -> str | None:
         return self.notes.get(name)
+
+
+class Readable:
+    """A journal that there is a way to, or not."""
+
+    readable = True
+
+    async def read_lanes(self, *_: Any, **__: Any) -> None:
+        """Nothing."""
 
 
 class Named(NamedTuple):
@@ -97,6 +109,7 @@ def daemon(store: Any, *, leads: bool = True, clock: Any = None) -> Any:
         kinds=Kinds(IdentitySettings()),
         clock=clock or HandClock(),
         store=store,
+        journal=Readable(),
         digester=Digester(bytes(32)),
         privacy=SimpleNamespace(suppressions=SimpleNamespace(version=4), listed=SimpleNamespace(load=load)),
         config=SimpleNamespace(
@@ -155,6 +168,17 @@ async def test_what_was_read_ahead_of_deliveries_is_read_again_when_another_node
     store.notes[UNTOLD] = "b"
     await laning.agreed()
     assert dispatcher.refreshed == 2
+
+
+async def test_a_node_without_a_way_to_the_journal_leaves_its_lanes_to_the_others_after_a_while() -> None:
+    store = Together()
+    whole = daemon(store, leads=False, clock=ManualClock())
+    laning = Laning(whole, store)
+    for seconds, readable in ((0, True), (30, True), (1, False), (8, False), (1, False), (1, True), (9, False)):
+        whole.clock.advance(seconds)
+        whole.journal.readable = readable
+        await laning.agreed()
+    assert store.resting == [False, False, False, False, True, False, False]
 
 
 async def test_while_no_server_answers_it_says_so_and_goes_on_by_itself() -> None:

@@ -214,6 +214,21 @@ async def test_a_node_without_the_role_has_no_lanes(database: Database) -> None:
         assert (list(await a.balance()), len(await b.balance())) == ([], LANES)
 
 
+async def test_the_lanes_of_a_node_that_rests_are_applied_by_the_others_until_it_works_again(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        assert await a.look()
+        assert (len(await a.balance()), len(await b.balance())) == (2, 2)
+        b.rests(resting=True)
+        assert await b.look()
+        assert (await b.balance(), await a.look(), len(await a.balance())) == ({}, True, 4)
+        assert [row.roles for row in await a.nodes()] == [["process"], []]
+        assert not await b.look()
+        b.rests(resting=False)
+        await b.look()
+        assert await a.look()
+        assert (len(await a.balance()), len(await b.balance())) == (2, 2)
+
+
 async def test_a_lane_goes_on_where_it_was_left(database: Database) -> None:
     async with node(database, "a", leads=True) as a:
         await give(a, (1, order(1, {"a": "x"})), position=5)

@@ -48,7 +48,7 @@ class Nodes(Fencing):
     def __init__(
         self, name: str, roles: Sequence[str], *, tenure: int | None = None, seconds: float = SECONDS, settings: str = ""
     ) -> None:
-        self.name, self._roles, self._seconds = name, " ".join(roles), seconds
+        self.name, self._all_roles, self._seconds, self.rests = name, roles, seconds, False
         self.settings = settings
         self.tenure = tenure
         self.tells: Callable[[], str] | None = None
@@ -125,6 +125,11 @@ class Nodes(Fencing):
         """All that this node has is applied up to there."""
         self.lanes = {lane: max(before, seq) for lane, before in self.lanes.items()}
 
+    @property
+    def _roles(self) -> str:
+        """What it has a part in now."""
+        return " ".join(role for role in self._all_roles if not (self.rests and role == WORKS))
+
     # ---- who there is ------------------------------------------------------------------------------------------------
 
     def look(self, tables: Tables) -> bool:
@@ -176,7 +181,7 @@ class Nodes(Fencing):
 
     def stays(self, tables: Tables) -> bool:
         """Within a transaction: say that this node is there; whether it still is one of them."""
-        return self.node is not None and bool(tables.run("lanes.stay", (self._seconds, self.settings, self.node)))
+        return self.node is not None and bool(tables.run("lanes.stay", (self._seconds, self.settings, self._roles, self.node)))
 
     def _open(self, tables: Tables) -> list[tuple[int, int | None]]:
         """The lanes that somebody may have, and whose each is: only the first one until all from before is applied."""

@@ -224,6 +224,10 @@ class SharedStore(DividedStore, Lanes):
         await self._plainly(partial(self._nodes.report, said=said))
 
     @override
+    def rests(self, *, resting: bool) -> None:
+        self._nodes.rests = resting
+
+    @override
     def settled(self, settings: str) -> None:
         self._nodes.settings = settings
 

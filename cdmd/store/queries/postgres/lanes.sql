@@ -25,7 +25,7 @@ RETURNING id;
 DELETE FROM lost_nodes WHERE name = %s;
 
 -- name: stay
-UPDATE nodes SET until = clock_timestamp() + make_interval(secs => %s), settings = %s WHERE id = %s;
+UPDATE nodes SET until = clock_timestamp() + make_interval(secs => %s), settings = %s, roles = %s WHERE id = %s;
 
 -- name: leave
 WITH gone AS (DELETE FROM nodes WHERE id = %s RETURNING id) DELETE FROM reports WHERE node IN (SELECT id FROM gone);
