@@ -43,6 +43,7 @@ ENTRIES = {
     "deliveries": Entry(f"{_TARGETS}:deliveries", "What goes to targets: list, show, retry, replay."),
     "plugins": Entry("cdmd.cli.control_plugins:plugins", "Plugins and their state, or all about one."),
     "config": Entry(f"{_LOOKING}:config", "The effective configuration."),
+    "secrets": Entry("cdmd.cli.control_secrets:secrets", "Which secrets the configuration names, and where they come from."),
     "log-level": Entry(f"{_CHANGING}:log_level", "Log more or less, for a while or until told otherwise."),
     "backup": Entry(f"{_CHANGING}:backup", "Write a backup while the daemon runs."),
     "verify": Entry(f"{_CHANGING}:verify", "Check journal and store while the daemon runs."),

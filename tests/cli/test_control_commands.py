@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cdmd.cli.control_commands import cli
@@ -65,6 +66,7 @@ DOCUMENTS = {
     "deliveries replay": ["deliveries", "replay", "crm", "--since", "2026-11-22T10:00:00Z", "--yes"],
     "plugins": ["plugins"],
     "config show": ["config", "show"],
+    "secrets": ["secrets"],
     "log-level": ["log-level", "debug", "--for", "10m"],
     "backup": ["backup", "nowhere/backup"],
     "verify": ["verify"],
@@ -471,3 +473,24 @@ def test_a_command_without_anywhere_to_print_does_what_it_does(daemon: Daemon) -
     closed = "import os; os.close(1); os.close(2); os.execv(os.sys.executable, [os.sys.executable, *os.sys.argv[1:]])"
     _, *rest = process("--socket", str(daemon.path), "status")
     assert subprocess.run([sys.executable, "-c", closed, *rest]).returncode == 0
+
+
+def test_secrets_are_their_keys_and_references_and_a_literal_is_named(daemon: Daemon, cdmctl: Cdmctl) -> None:
+    shop = {"secrets": ["credential:shop", "[secret]"], "path": "/hooks/shop"}
+    effective = {"connectors": {"shop": shop}, "targets": {"crm": {"url": "https://x.example/?token=[secret]"}}}
+    daemon.runtime.config = msgspec.structs.replace(daemon.runtime.config, effective=effective)
+    status, out, err = cdmctl("secrets", role="reader")
+    assert (status, [line.split() for line in out.splitlines()[1:]]) == (
+        0,
+        [
+            ["connectors.shop.secrets", "systemd", "credential:shop"],
+            ["connectors.shop.secrets", "literal", "-"],
+            ["targets.crm.url", "literal", "-"],
+        ],
+    )
+    assert "write it as env:NAME" in err
+    assert cdmctl("secrets", "--json").json[0] == {
+        "key": "connectors.shop.secrets",
+        "from": "systemd",
+        "reference": "credential:shop",
+    }
