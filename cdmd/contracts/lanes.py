@@ -75,7 +75,7 @@ class Lanes(Protocol):
         ...
 
     def rests(self, *, resting: bool) -> None:
-        """Whether this node can apply nothing, though it is there: then its lanes are for the others, from the next look on."""
+        """Whether this node can neither apply nor fetch, though it is there: then that is for others, from the next look on."""
         ...
 
     def settled(self, settings: str) -> None:

@@ -70,6 +70,17 @@ async def test_duties_are_spread_evenly_over_the_nodes_that_have_the_role_and_mo
         assert {name for name in NAMES if again.mine[name] > alone.mine[name]} == moved  # a greater token for a new holder
 
 
+async def test_a_node_that_rests_fetches_nothing_and_goes_on_to_send(database: Database) -> None:
+    async with node(database, "a", leads=True) as a, node(database, "b") as b:
+        b.rests(resting=True)
+        await b.look()
+        assert [len(one.mine) for one in await settle_down(a, b)] == [4, 0]
+        assert [len(one.mine) for one in await settle_down(a, b, kind=DELIVER)] == [2, 2]
+        b.rests(resting=False)
+        await b.look()
+        assert [len(one.mine) for one in await settle_down(a, b)] == [2, 2]
+
+
 async def test_of_two_that_take_the_same_only_one_has_it(database: Database) -> None:
     async with node(database, "a", leads=True) as a, node(database, "b") as b:
         free = [(await one.part(PULL, ["crm"])).free for one in (a, b)]

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from typing_extensions import override
 
-from cdmd.contracts import Node
+from cdmd.contracts import PULL, Node
 from cdmd.errors import CdmdError, Damaged, NotDurable, NotOurs
 from cdmd.models import LANE, Seq
 from cdmd.store.postgres.tables import Fencing
@@ -128,7 +128,7 @@ class Nodes(Fencing):
     @property
     def _roles(self) -> str:
         """What it has a part in now."""
-        return " ".join(role for role in self._all_roles if not (self.rests and role == WORKS))
+        return " ".join(role for role in self._all_roles if not (self.rests and role in {WORKS, PULL}))
 
     # ---- who there is ------------------------------------------------------------------------------------------------
 
