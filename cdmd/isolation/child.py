@@ -28,6 +28,7 @@ from cdmd.extensions.context import Spanned
 from cdmd.extensions.performing import Came, Function
 from cdmd.isolation.confining import confine
 from cdmd.isolation.messages import (
+    LARGEST,
     Answer,
     Begin,
     Call,
@@ -56,7 +57,6 @@ from cdmd.kit.steadfast import steadfast
 from cdmd.plugins import Plugins
 from cdmd.plugins.described import Declared, Described
 
-_LARGEST_BEGIN: Final = 16 * 2**20
 _AT_ONCE: Final = 256 * 1024
 _NEVER: Final = 366 * 86_400.0
 
@@ -66,7 +66,7 @@ class Pair:
 
     def __init__(self, end: socket) -> None:
         self._end, self._sending = end, threading.Lock()
-        self._frames = Frames(_LARGEST_BEGIN)
+        self._frames = Frames(LARGEST)
 
     def send(self, *messages: FromChild) -> None:
         """Send them; waits for as long as the daemon does not take them. Without it, that is the end."""

@@ -39,7 +39,7 @@ def describe(isolation: Isolation, table: Mapping[str, Any], *, private: Sequenc
         return Described(error=f"it was not loaded within {PATIENCE:g} s")
     except OSError as error:
         return Described(error=f"its process cannot be talked to: {error.strerror}")
-    except (Junk, msgspec.MsgspecError):
+    except (Junk, msgspec.MsgspecError, RecursionError):
         return Described(error="its process answered junk when it was loaded")
     return found or Described(error="its process ended while it was loaded")
 

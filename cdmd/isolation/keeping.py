@@ -33,6 +33,9 @@ LOADING: Final = 15.0
 ENDING: Final = 6.0
 """Seconds for being ready, and for ending when it is told."""
 
+_NOT_ITS: Final = frozenset(("ts", "level", "event", "plugin", "self", "method_name"))
+"""Keys of a log line that are ours, or the names of what the logger is called with."""
+
 _LOOK: Final = 1.0
 _LONG: Final = 30.0
 """Seconds until an event is looked at again that needs a process which is let alone for minutes."""
@@ -212,7 +215,7 @@ class Isolated:
 
     def line(self, said: Line) -> None:
         """In the daemon's log, under the plugin's name."""
-        line = {str(key): one for key, one in said.line.items() if key not in {"ts", "level", "event", "plugin"}}
+        line = {key: one for key, one in said.line.items() if key not in _NOT_ITS}
         event = said.line.get("event")
         getattr(self._log, said.level)(event, **line, plugin=self.name)
 

@@ -17,6 +17,9 @@ _LENGTH: Final = 4
 _ROOM: Final = 64 * 1024
 """What a message may hold beside its event, in bytes."""
 
+LARGEST: Final = 16 * 2**20
+"""Bytes of what the process is told at once, beside that room."""
+
 Outcome: TypeAlias = Literal["event", "unchanged", "drop", "reject", "later", "failed"]
 
 

@@ -15,6 +15,7 @@ from cdmd.contracts import Extension
 from cdmd.errors import Drop, Reject, RetryLater
 from cdmd.extensions.performing import Failure, Limits, NotCalled
 from cdmd.isolation.messages import (
+    LARGEST,
     Answer,
     Begin,
     Call,
@@ -28,6 +29,7 @@ from cdmd.isolation.messages import (
     framed,
 )
 from cdmd.kit.logs import escaped
+from cdmd.kit.measures import size
 from cdmd.models import Event
 
 OVERDUE: Final = 2.0
@@ -98,11 +100,16 @@ class Process(asyncio.Protocol):
             raise NotCalled(AGAIN, self._ended.reason)
         self._number += 1
         number, answer = self._number, self._loop.create_future()
+        call = framed(Call(number, extension, event, dict(headers)))
+        if len(call) > LARGEST:
+            if threads is not None:
+                threads.release()
+            raise Failure(f"the event is larger than the {size(LARGEST)} that an isolated plugin is told at once")
         self._calls[number] = answer
         if threads is not None:
             self._taken[number] = threads
         late = self._loop.time() + self._timeouts[extension] + OVERDUE
-        self._send(framed(Call(number, extension, event, dict(headers))))
+        self._send(call)
         try:
             return _result(await answer)
         except Ended as over:

@@ -1,20 +1,25 @@
 """The daemon's end of a process, whose other end is the test: who is accused of what, and what waits meanwhile."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socket import socketpair
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from cdmd.contracts import Extension
 from cdmd.errors import RetryLater
 from cdmd.extensions.performing import Failure, Limits, NotCalled
-from cdmd.isolation import Isolated, process
-from cdmd.isolation.messages import Answer, Begin, Call, Frames, Line, Noticed, Ready, decode_to_child, framed
+from cdmd.isolation import Isolated, describe, process
+from cdmd.isolation.messages import Answer, Begin, Call, Frames, Line, Noticed, Ready, Told, decode_to_child, encode, framed
 from cdmd.isolation.process import Ended, Process
 from cdmd.kit.clock import SystemClock
 from cdmd.models import Event
+from cdmd.plugins.described import Described, Isolation
 from cdmd.supervisor import Supervisor
 from cdmd.testing import make_event
 
@@ -76,6 +81,44 @@ async def until(holds: Callable[[], bool]) -> None:
             if holds():
                 return
             await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_an_event_that_is_more_than_the_process_takes_fails_alone(plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "LARGEST", 1000)
+    made, wire, _ = connected(declared(), plain=plain)
+    large = make_event("order.paid", data={"text": "x" * 1000})
+    for _ in range(Limits().threads + 1):
+        with pytest.raises(Failure, match=r"larger than the .* that an isolated plugin is told at once"):
+            await made.call(0, large, {})
+    call = begun(made)
+    await until(lambda: bool(wire.calls))
+    made.data_received(framed(Answer(wire.calls[0].number, "unchanged")))
+    assert await call is None
+    assert not made.fault.done()
+
+
+async def test_a_line_for_the_log_may_have_any_keys() -> None:
+    async with Supervisor(clock=SystemClock(), random=lambda: 0.5) as supervisor:
+        it = Isolated(BEGIN, [declared()], supervisor=supervisor, started=lambda _: None, blame=lambda *_: None)
+        with capture_logs() as lines:
+            it.line(Line("info", {"event": "asked", "self": 1, "method_name": 2, "plugin": "other", "status": 200}))
+    assert lines == [{"event": "asked", "log_level": "info", "plugin": "it", "status": 200}]
+
+
+def test_junk_of_any_depth_is_the_plugins_fault_when_it_is_asked_what_it_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socketpair()
+    told = encode(Told(Described(defaults={"url": "deep"})))
+    junk = told.replace(b"\xa4deep", b"\x91" * 100_000 + b"\xc0")  # lists within lists
+    theirs.sendall(len(junk).to_bytes(4, "big") + junk)
+
+    @contextmanager
+    def spawned(*_: Any, **__: Any) -> Iterator[Any]:
+        with ours, theirs:
+            yield SimpleNamespace(socket=ours)
+
+    monkeypatch.setattr("cdmd.isolation.describing.spawn", spawned)
+    assert describe(Isolation(name="it", value="it"), {}).error == "its process answered junk when it was loaded"
 
 
 async def test_of_a_plain_function_no_more_calls_are_out_than_it_has_threads_for() -> None:
