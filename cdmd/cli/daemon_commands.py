@@ -16,7 +16,7 @@ ENTRIES = {
     "demo": Entry("cdmd.cli.demo.command:demo", "A sandbox on loopback that shows the whole flow."),
     "library": Entry("cdmd.cli.library:library", "The predefined connectors and targets."),
     "studio": Entry("cdmd.cli.studio:studio", "Declare an API without code: probe, record, test."),
-    "plugin": Entry("cdmd.cli.plugin_new:plugin", "Start a plugin package of your own, and see where it stands."),
+    "plugin": Entry("cdmd.cli.plugin_commands:plugin", "Start a plugin package of your own, and see where it stands."),
     "verify": Entry("cdmd.cli.daemon_checking:verify", "Check journal and store while the daemon is down."),
     "restore": Entry("cdmd.cli.daemon_restoring:restore", "Put a backup in place."),
     "migrate": Entry("cdmd.cli.daemon_migrating:migrate", "Move everything to another journal or store, or back."),

@@ -1,22 +1,24 @@
 """``cdmd plugin new``: writes a plugin package that installs, with passing tests. Nothing of it is installed here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.resources import files
+from keyword import iskeyword
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
 
+import cdmd.builtin
 from cdmd import __version__
-from cdmd.cli.lazy import Entry, LazyGroup
+from cdmd.cli.control_commands import ENTRIES
 from cdmd.cli.terminal import clean
 from cdmd.errors import BadArguments, CdmdError
+from cdmd.plugins import Plugins
 
 _PREFIX: Final = "cdmd-"
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST: Final = 40
-_TAKEN: Final = {"builtin"}
 _TEMPLATES: Final = (
     ("pyproject.toml.txt", "pyproject.toml"),
     ("README.md.txt", "README.md"),
@@ -50,17 +52,6 @@ _KINDS: Final[Mapping[str, _Kind]] = {
 }
 
 
-@click.group(
-    cls=LazyGroup,
-    entries={
-        "new": Entry("cdmd.cli.plugin_new:new", "Write a plugin package that installs."),
-        "check": Entry("cdmd.cli.plugin_check:check", "Where a plugin stands on the scale, and what it lacks."),
-    },
-)
-def plugin() -> None:
-    """Start a plugin package of your own, and see where it stands."""
-
-
 @click.command()
 @click.argument("name")
 @click.option(
@@ -80,7 +71,7 @@ def new(name: str, into: Path, kind: str) -> None:
     cdmd plugin new till --kind connector
     cd cdmd-loyalty && python -m pip install -e '.[test]' && python -m pytest
     """
-    short = plugin_name(name)
+    short = plugin_name(name, kind)
     folder = into / f"{_PREFIX}{short}"
     write(folder, _words(short, kind))
     click.echo(f"wrote {folder}\n\nnext:\n  cd {folder}\n  python -m pip install -e '.[test]'\n  python -m pytest")
@@ -93,17 +84,34 @@ def _words(name: str, kind: str) -> dict[str, str]:
     return {**first, "name": name, "module": module, "version": __version__}
 
 
-def plugin_name(text: str) -> str:
-    """The plugin's name without the prefix ``cdmd-``; raises BadArguments where a package cannot be called that."""
+def plugin_name(text: str, kind: str = "extension") -> str:
+    """The plugin's name without the prefix ``cdmd-``; raises BadArguments where nothing can be called that."""
     name = text.removeprefix(_PREFIX)
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise BadArguments(
             f"{clean(text)!r} is not a plugin's name: write up to {_LONGEST} lower-case letters, digits and single hyphens,"
             " beginning with a letter, for example loyalty-points"
         )
-    if name in _TAKEN:
+    if iskeyword(name):
+        raise BadArguments(f"the name {name} is a word of Python: write another, for example {name}-data")
+    if name == "builtin" or name in _ours(kind):
         raise BadArguments(f"the name {name} is taken by cdmd itself")
     return name
+
+
+def _ours(kind: str) -> Collection[str]:
+    """What there is of that kind without any plugin, by name."""
+    if kind == "command":
+        return ENTRIES
+    ours = Plugins.load([], {}, modules={"builtin": cdmd.builtin}) if kind in {"connector", "format", "target"} else None
+    if ours is None:
+        return ()
+    found: Mapping[str, Collection[str]] = {
+        "connector": ours.connector_types(),
+        "format": ours.formats(),
+        "target": ours.target_types(),
+    }
+    return found[kind]
 
 
 def write(folder: Path, words: Mapping[str, str]) -> None:

@@ -96,6 +96,24 @@ def test_a_name_that_cannot_be_is_refused_in_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "why"),
+    [
+        ("class", "extension", "is a word of Python"),
+        ("webhook", "connector", "is taken by cdmd itself"),
+        ("csv", "format", "is taken by cdmd itself"),
+        ("sftp", "target", "is taken by cdmd itself"),
+        ("status", "command", "is taken by cdmd itself"),
+    ],
+)
+def test_a_name_under_which_nothing_would_be_found_is_refused(
+    tmp_path: Path, name: str, kind: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plugin", "new", name, "--kind", kind, "--into", str(tmp_path)]) == 2
+    assert why in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cdmd-loyalty").mkdir()
     assert main(["plugin", "new", "loyalty", "--into", str(tmp_path)]) == 1
