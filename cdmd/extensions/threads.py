@@ -51,7 +51,11 @@ class Threads:
             with contextlib.suppress(RuntimeError):  # the loop ended before the function did
                 loop.call_soon_threadsafe(settle, result, error)
 
-        self._hand_over(work)
+        try:
+            self._hand_over(work)
+        except RuntimeError:  # the system gives no thread now: the place is free for the next who asks
+            self._places.release()
+            raise
         result, error = await answer
         if error is not None:
             raise error
@@ -67,8 +71,8 @@ class Threads:
         if self._idle:
             self._idle -= 1
         else:
-            self._threads += 1
             threading.Thread(target=self._serve, args=(self._tasks,), name=f"extension {self._name}", daemon=True).start()
+            self._threads += 1
         self._tasks.put(work)
 
     @staticmethod

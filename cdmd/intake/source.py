@@ -110,7 +110,7 @@ class IntakeSource:
 
     async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
         """See ``cdmd.contracts.Source.emit``. Raises TypeError for what no journal could keep, before anything is queued."""
-        _check(records, state)
+        check(records, state)
         self._sample(records)
         if not self._push:
             await self._intake.credit(self._name)
@@ -242,7 +242,7 @@ class IntakeSource:
         self._wake.set()
 
 
-def _check(records: Sequence[Record], state: Mapping[Any, Any]) -> None:
+def check(records: Sequence[Record], state: Mapping[Any, Any]) -> None:
     """A commit is shared: what would fail in it, or be unreadable after it, must not come from one connector to all."""
     _check_state(state)
     checked: object = _NOTHING  # what arrives together was received at one moment

@@ -24,7 +24,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     traits: dict[str, Any] = {}
     data: dict[str, Any] = {}
 
-    def enriched(self, **data: Any) -> "Event":
+    def enriched(self, /, **data: Any) -> "Event":
         """A copy whose ``data`` also carries the given entries."""
         return msgspec.structs.replace(self, data={**self.data, **data})
 

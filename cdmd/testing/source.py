@@ -15,6 +15,7 @@ from cdmd.config.schema import ConnectorFrame
 from cdmd.contracts import Budget, Clock, Http, PullConnector, StreamFrame
 from cdmd.errors import AddressRefused
 from cdmd.intake.mapping import Mapper
+from cdmd.intake.source import check
 from cdmd.intake.tables import SourceTable
 from cdmd.kit.clock import SystemClock
 from cdmd.kit.egress import GuardedHttp
@@ -91,7 +92,8 @@ class RecordingSource:
         return self._fresh
 
     async def emit(self, records: Sequence[Record], *, state: Mapping[bytes, bytes | None] = {}) -> list[Verdict]:
-        """Map and keep; never waits, never fails."""
+        """Map and keep; never waits. Raises TypeError for what no daemon takes: a record without a zone in its time, say."""
+        check(records, state)
         verdicts = [self._take(record) for record in records]
         for key, value in state.items():
             self.state.pop(key, None)

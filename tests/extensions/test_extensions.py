@@ -405,6 +405,28 @@ async def test_threads_that_never_return_keep_only_their_own_extensions_places()
         release.set()
 
 
+async def test_where_the_system_gives_no_thread_that_call_fails_and_later_ones_are_made(monkeypatch):
+    def plain(event, context):
+        return event.enriched(done=True)
+
+    def starts(thread):
+        raise RuntimeError("can't start new thread")
+
+    async with registry(extension(on="*", timeout=5, on_failure="store")(plain), limits=Limits(threads=2)) as extensions:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", starts)
+            for _ in range(3):
+                assert "RuntimeError" in (await extensions.run(event()))[2][0].outcome
+        assert (await extensions.run(event()))[0].data == {"done": True}
+
+
+async def test_names_of_what_is_added_may_be_any():
+    async def hal(event, context):
+        return event.enriched(self="/orders/1", event=2)
+
+    assert (await outcome_of(hal))[0].data == {"self": "/orders/1", "event": 2}
+
+
 async def test_a_thread_is_used_again():
     names = set()
 

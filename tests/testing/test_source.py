@@ -36,6 +36,15 @@ async def test_what_a_connector_emits_is_mapped_as_the_daemon_would_and_kept() -
     assert fault.message == verdicts[2].message  # type: ignore[union-attr]
 
 
+async def test_what_no_daemon_takes_is_not_taken() -> None:
+    source = RecordingSource("shop", frame=FRAME)
+    with pytest.raises(TypeError, match="time zone"):
+        await source.emit([record(), Record(value={}, received=datetime(2026, 11, 23), fallback_id="g")])  # noqa: DTZ001
+    with pytest.raises(TypeError, match="maps bytes"):
+        await source.emit([record()], state={"at": b"1"})  # type: ignore[dict-item]
+    assert (source.events, source.state) == ([], {})
+
+
 async def test_places_of_faults_count_over_several_batches() -> None:
     source = RecordingSource(frame=FRAME)
     await source.emit([record(), record()])
