@@ -58,20 +58,20 @@ class Governing:
     async def restrict(self, pair: Pair, *, restricted: bool) -> Restriction:
         """Store whoever has this identifier and use nothing of them, or use them again. Raises ``NotFound``, ``NotDurable``."""
         parts = self._parts
-        restricting = Restricting(
-            pair,
-            parts.audiences,
-            restricted=restricted,
-            journal_id=parts.journal.id,
-            now=to_micros(parts.clock.now()),
-            subscriptions=parts.subscriptions(),
-        )
-        await parts.store.apply(restricting.wanted, restricting)
-        if (owner := restricting.owner) is None:
-            raise NotFound(f"nobody is known by that {pair[0]}")
-        return Restriction(
-            profile=owner.public, restricted=restricted, changed=restricting.changed, audiences=sorted(owner.audiences)
-        )
+        for one in (pair, *parts.kinds.digests(pair)):  # whoever is known by a digest of it only is meant, too
+            restricting = Restricting(
+                one,
+                parts.audiences,
+                restricted=restricted,
+                journal_id=parts.journal.id,
+                now=to_micros(parts.clock.now()),
+                subscriptions=parts.subscriptions(),
+            )
+            await parts.store.apply(restricting.wanted, restricting)
+            if (owner := restricting.owner) is not None:
+                inside = sorted(owner.audiences)
+                return Restriction(profile=owner.public, restricted=restricted, changed=restricting.changed, audiences=inside)
+        raise NotFound(f"nobody is known by that {pair[0]}")
 
     # ---- erasure -------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from cdmd.daemon.rebuilding import Rebuilding
 from cdmd.daemon.running import Running
 from cdmd.daemon.splitting import Splitting
 from cdmd.daemon.suppressing import OWNER
-from cdmd.errors import NotDurable, Overloaded, RequestFailed
+from cdmd.errors import NotDurable, NotFound, Overloaded, RequestFailed
 from cdmd.models import Activity, Entry, Seq
 from cdmd.privacy.erasure import Forgotten
 from cdmd.store.forgetting import StoredForgetting
@@ -90,7 +90,7 @@ async def test_whoever_asks_for_an_erasure_has_all_nodes_read_again_what_waits_f
         assert await parts.store.noted(UNTOLD) not in {None, first}
 
 
-async def test_whoever_is_known_by_a_digest_only_is_erased_by_what_it_is_of(tmp_path: Path) -> None:
+async def test_whoever_is_known_by_a_digest_only_is_restricted_and_erased_by_what_it_is_of(tmp_path: Path) -> None:
     kinds = "[identity.identifiers]\nemail = { limit = 1 }\nemail_sha256 = {}\nuser_id = { priority = 1 }\n"
     async with World(tmp_path, SHOP + kinds).parts() as parts:
         governing, digest = Governing(parts), parts.kinds.digests(JOE)[0]
@@ -99,6 +99,9 @@ async def test_whoever_is_known_by_a_digest_only_is_erased_by_what_it_is_of(tmp_
         await applied(parts)
         held = await governing.holdings(JOE)
         assert (held.identifiers, held.activities) == ({"email_sha256": 1, "user_id": 1}, 1)
+        assert (await governing.restrict(JOE, restricted=True)).profile == held.profile
+        with pytest.raises(NotFound):
+            await governing.restrict(("email", "eve@example.com"), restricted=True)
         asked = await governing.erase(JOE, by="ada")
         assert asked.profiles == [held.profile]
         assert await parts.store.profile("user_id", "joe", activities=0) is None

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from random import Random
+from typing import Literal
 
 import msgspec
 import pytest
@@ -237,6 +238,18 @@ def test_a_limit_per_week_counts_values_first_seen_within_a_week_of_the_event(sh
     assert shop.see(U1, phones[2], at=at + 7 * DAY).rule == "matched user_id"
     assert shop.see(U1, phones[3], at=at - 6 * DAY).rule == "matched user_id"
     assert shop.see(U1, phones[4], at=at - DAY).rule == "matched user_id; phone given up: limit of phone"
+
+
+@pytest.mark.parametrize(("per", "days"), [("week", 7), ("month", 30), ("year", 365), ("ever", None)])
+def test_a_limit_counts_values_within_its_period_and_one_for_ever_always(
+    per: Literal["ever", "week", "month", "year"], days: int | None
+) -> None:
+    limited = IdentifierSettings(priority=2, limit=1, per=per, normalize="trim")
+    shop = Shop(Kinds(IdentitySettings(identifiers={"user_id": IdentifierSettings(priority=1), "card": limited})))
+    shop.see(U1, ("card", "1"), at=0)
+    kept_apart = "matched user_id; card given up: limit of card"
+    assert shop.see(U1, ("card", "2"), at=(days or 9_999) * DAY - 1).rule == kept_apart
+    assert shop.see(U1, ("card", "2"), at=(days or 9_999) * DAY).rule == ("matched user_id" if days else kept_apart)
 
 
 def test_a_profile_that_is_already_beyond_a_stricter_limit_still_finds_and_merges() -> None:
