@@ -15,10 +15,12 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from cdmd.control.problems import error_of
+from cdmd.errors import CdmdError
 from cdmd.kit.serving import App
 
 _OK: Final = 200
 _OF_THE_STREAM: Final = frozenset((b'{"type":"heartbeat"}', b'{"type":"end"}'))
+_ENDS_EARLY: Final = b'{"type":"problem"'
 _HEADERS: Final = [(b"host", b"console"), (b"content-type", b"application/json")]
 
 
@@ -113,12 +115,17 @@ class _Passed(Response):
 
 
 class _Kept(_Passed):
-    """The same without the lines of the stream's own; of a message only whole lines come (``JsonLines``)."""
+    """The same without the lines of the stream's own; of a message only whole lines come (``JsonLines``).
+
+    One that could not go on is cut off, so that a browser does not take what there is of it for a whole file.
+    """
 
     @override
     async def _relay(self, message: MutableMapping[str, Any], send: Send) -> None:
         if message["type"] == "http.response.body":
             lines = message.get("body", b"").splitlines(keepends=True)
+            if any(line.startswith(_ENDS_EARLY) for line in lines):
+                raise CdmdError("what was asked for cannot be read to its end")
             body = b"".join(line for line in lines if line.rstrip() not in _OF_THE_STREAM)
             if not body and message.get("more_body"):
                 return

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from cdmd.control.problems import MEDIA_TYPE, error_of
+from cdmd.control.problems import MEDIA_TYPE, PROBLEM, error_of
 from cdmd.control.wire import BrokenAnswer, Connection, Response
 from cdmd.errors import CdmdError, NotPermitted, Unreachable
 
@@ -44,12 +44,16 @@ class Client:
             return _whole(_send(connection, "GET", path, None)).decode()
 
     def stream(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-        """The lines of a stream without its heartbeats, for as long as it goes on."""
+        """The lines of a stream without its heartbeats, for as long as it goes on. Raises why it cannot go on."""
         with closing(self._connected(self._stream_timeout)) as connection:
             response = _send(connection, "GET", _target(path, query), None)
             if response.status != _OK:
                 _whole(response)
-            yield from (document for document in _lines(response) if document.get("type") != "heartbeat")
+            for document in _lines(response):
+                if document.get("type") == PROBLEM:
+                    raise error_of(document["problem"])
+                if document.get("type") != "heartbeat":
+                    yield document
 
     @contextmanager
     def raw(self, method: str, target: str, *, body: bytes | None, headers: Mapping[str, str]) -> Iterator[Response]:

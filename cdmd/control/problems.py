@@ -23,6 +23,8 @@ from cdmd.errors import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 INTERNAL: Final = "internal"
+PROBLEM: Final = "problem"
+"""The type of a stream's line that says why it ends early."""
 
 # The first class that fits decides, so the narrower ones stand first.
 _TABLE: Final[tuple[tuple[type[CdmdError], str, int], ...]] = (

@@ -10,6 +10,8 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from cdmd.control.documents import told
+from cdmd.control.problems import PROBLEM, problem_of
+from cdmd.errors import CdmdError
 
 Line: TypeAlias = Mapping[str, Any]
 HEARTBEAT: Final = 15.0
@@ -22,7 +24,8 @@ _MOMENT: Final = 0.02
 class JsonLines(Response):
     """A stream of documents, one a line, with ``{"type":"heartbeat"}`` whenever nothing else was said for a while.
 
-    It ends with ``{"type":"end"}`` when its lines do, or when the client leaves.
+    It ends with ``{"type":"end"}`` when its lines do, or when the client leaves. Where they cannot go on, a problem document
+    under ``problem`` in a line of that type comes before it.
     """
 
     media_type = "application/jsonl"
@@ -81,6 +84,8 @@ class JsonLines(Response):
                 elif len(self._waiting) >= _BUFFER:
                     self._room = anyio.Event()
                     await self._room.wait()
+        except CdmdError as error:
+            self._waiting.append({"type": PROBLEM, "problem": problem_of(error)})
         finally:
             self._ended = True
             self._filled.set()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from http.client import IncompleteRead
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from cdmd.console import forms
 from cdmd.console.acting import ACTIONS
 from cdmd.console.guarding import Guard
-from cdmd.errors import BadArguments
+from cdmd.errors import BadArguments, Damaged
 from tests.console.asking import look, press
 from tests.control.doubles import AT, PROFILE, READER, STRANGER, Daemon, applied, dead, raw_get
 from tests.control.outgoing import outgoing
@@ -191,6 +192,16 @@ def test_everything_about_a_person_is_handed_out_as_a_file(daemon: Daemon) -> No
     assert kinds[-1] == "summary", "its last line says what was handed out, not that the stream ended"
     assert "heartbeat" not in kinds
     assert ("ada", "profile export", "done") in daemon.audits()
+
+
+def test_a_file_about_a_person_that_cannot_be_whole_is_cut_off(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def damaged(*_: object, **__: object) -> list[object]:
+        raise Damaged("entry 7 does not fit its checksum")
+
+    applied(daemon.runtime)
+    monkeypatch.setattr(daemon.runtime.store.directory, "letters", damaged)
+    with pytest.raises(IncompleteRead):
+        press(daemon, form(daemon, "export", public=PROFILE))
 
 
 def test_a_person_is_erased_only_when_their_name_is_typed(daemon: Daemon) -> None:

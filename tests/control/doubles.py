@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -783,11 +783,10 @@ def raw_get(
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(5)
     connection.sock.connect(str(path))
-    connection.request(method, target, body=body, headers=dict(headers))
-    response = connection.getresponse()
-    found = response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
-    connection.close()
-    return found
+    with closing(connection), closing(connection.sock):
+        connection.request(method, target, body=body, headers=dict(headers))
+        with closing(connection.getresponse()) as response:
+            return response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
 
 
 def lines(items: Sequence[Event]) -> list[TailItem]:

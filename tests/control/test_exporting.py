@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cdmd.config.schema import IdentitySettings
-from cdmd.errors import BadArguments, NotFound, NotPermitted
+from cdmd.errors import BadArguments, Damaged, NotFound, NotPermitted
 from cdmd.identity.identifiers import Kinds
 from cdmd.models import Entry, Extended, Fault, IndicatorState, Notice, Parked, ProfileKey, Seq, TraitState, show_time
 from cdmd.privacy.holdings import Holder
@@ -144,3 +144,14 @@ def test_a_record_that_is_no_json_is_shown_as_it_came(full: Daemon) -> None:
     about = msgspec.structs.replace(letter.entry, raw=b"\xffname")
     full.runtime.store.letters[21] = msgspec.structs.replace(letter, entry=about)
     assert [one["raw"] for one in exported(full)["dead_letter"]] == ["\\xffname"]
+
+
+def test_an_export_that_cannot_go_on_says_why_instead_of_looking_whole(full: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def damaged(*_: object, **__: object) -> list[object]:
+        raise Damaged("entry 7 does not fit its checksum")
+
+    monkeypatch.setattr(full.runtime.journal, "read", damaged)
+    lines = full.client().stream("/v1/profile/export", {"identifier": ":".join(JOE)})
+    assert next(lines)["type"] == "profile"
+    with pytest.raises(Damaged, match="entry 7 does not fit its checksum"):
+        assert "summary" not in [line["type"] for line in lines]
