@@ -246,12 +246,12 @@ class Supervisor:
             return
         child.detail = None
         self._change(child, "starting", child.error)
-        ended = await self._live(child)
-        if child.wanted:
+        ended, told = await self._live(child)
+        if child.wanted and not told:  # who was told and is wanted again meanwhile has failed at nothing
             await self._rest(child, _reason(ended), hopeless=isinstance(ended, SourceBlocked))
 
-    async def _live(self, child: _Child) -> Ended:
-        """Run the child until it ends or is no longer wanted, and then end it."""
+    async def _live(self, child: _Child) -> tuple[Ended, bool]:
+        """Run the child until it ends or is no longer wanted, and then end it: how it ended, and whether it was told to."""
         assert child.run is not None  # noqa: S101 - only children with a task have a keeper
         task = detach(child.run, name=child.name)
         task.add_done_callback(lambda _: child.poked.set())
@@ -261,11 +261,12 @@ class Supervisor:
                 self.started(child.name, child.detail)
             await self._wait(child, None, until=lambda: task.done() or not child.wanted)
         finally:
+            told = not task.done()
             with anyio.CancelScope(shield=True):
                 ended = await end(task, seconds=self._policy.stop)
                 if not ended and not (child.uncut() and await end(task, seconds=self._policy.patience)):
                     self._abandoned[child.name] = lambda: not task.done()
-        return task.result() if task.done() else None
+        return (task.result() if task.done() else None), told
 
     async def _rest(self, child: _Child, error: str, *, hopeless: bool = False) -> None:
         """After a failure: the back-off's delay, or the long one when the budget is spent."""

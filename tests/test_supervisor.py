@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from cdmd.errors import NotDurable, NotFound, SourceBlocked, SourceUnavailable
@@ -146,6 +147,35 @@ async def test_resume_tries_a_failed_child_at_once_with_a_fresh_budget() -> None
         supervisor.resume("a")
         await hands.move(0)
         assert (child.lives, supervisor.state("a").state) == (6, "degraded")
+
+
+async def test_one_that_is_resumed_while_it_is_still_ending_goes_on_and_has_failed_at_nothing() -> None:
+    ending, lives = anyio.Event(), 0
+
+    async def slow() -> None:
+        nonlocal lives
+        lives += 1
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await ending.wait()
+
+    seen: list[ChildState] = []
+    policy = Policy(stop=30)
+    async with Supervisor(clock=Hands(), random=lambda: 0.5, on_change=seen.append, policy=policy) as supervisor:
+        supervisor.start("slow", slow, kind="test")
+        await anyio.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(supervisor.pause, "slow")
+            await anyio.wait_all_tasks_blocked()
+            supervisor.resume("slow")
+        ending.set()
+        with anyio.fail_after(10):
+            while lives < 2:
+                await anyio.lowlevel.checkpoint()
+        assert supervisor.state("slow").restarts == 0
+    assert [one.error for one in seen] == [None] * len(seen)
 
 
 async def test_a_paused_child_has_no_task_and_goes_on_when_resumed() -> None:
