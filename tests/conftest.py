@@ -3,8 +3,8 @@
 Whole folders are tried in several processes at once (pytest-xdist): a test owns what it makes, and takes free ports. What
 fails there is looked at twice (tests/looks.py); where only files are named, a failure is a failure at once.
 
-What goes through the same lines a million times is marked ``no_cover`` where others go through them, too: to note them takes
-twice as long as the test.
+To note which lines a test goes through takes longer than the test: who goes through the same ones a million times is not
+watched (``no_cover``), or only at the beginning. Where every line must be gone through (``_WATCHED``) all of a test is.
 """
 
 import os
@@ -35,6 +35,8 @@ if "CI" not in os.environ:
     settings.load_profile("unhurried")  # hypothesis has one for CI, which is as patient
 
 _MOST_CORES = 4
+_WATCHED = {"intake", "identity", "privacy", "store"}
+_WATCHED_SECONDS = 0.5  # of the processor's time
 _LOOKS = pytest.StashKey[Looks]()
 
 
@@ -117,9 +119,13 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     tracer = sys.gettrace()
     if item.get_closest_marker("no_cover"):
         sys.settrace(None)
+    elif tracer is not None and item.path.parent.name not in _WATCHED:
+        signal.signal(signal.SIGVTALRM, lambda *_: sys.settrace(None))
+        signal.setitimer(signal.ITIMER_VIRTUAL, _WATCHED_SECONDS)
     try:
         return (yield)
     finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         sys.settrace(tracer)
 
 

@@ -56,7 +56,8 @@ def test_with_the_plugin_the_contract_is_part_of_the_story(
     monkeypatch.setattr("cdmd.cli.demo.television.entry_points", lambda group: points)
     assert main(["demo", "--once"]) == 0
     told = capsys.readouterr().out
-    assert "covered until 2027-06-30" in told
+    assert "warranty asked the contract service before the event was stored: covered until 2027-06-30" in told
+    assert "not installed" not in told
     assert "none lost, none twice" in told
     assert list(folder.iterdir()) == []
 

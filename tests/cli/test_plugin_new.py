@@ -21,22 +21,20 @@ ROOT = Path(cdmd.__file__).parents[1]
 KINDS = ("extension", "connector", "format", "target", "command")
 
 
-@pytest.fixture(scope="module")
-def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What mypy keeps of cdmd's own types, which are the same for every plugin."""
-    return tmp_path_factory.mktemp("types")
+TYPES = ROOT / ".mypy_cache" / "plugins"
+"""What mypy keeps of cdmd's own types, which are the same for every plugin."""
 
 
 @pytest.mark.acceptance
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_of_every_kind_passes_its_own_tests_and_is_gold(tmp_path: Path, types: Path, kind: str) -> None:
+def test_a_new_plugin_of_every_kind_passes_its_own_tests_and_is_gold(tmp_path: Path, kind: str) -> None:
     assert main(["plugin", "new", "loyalty-points", "--kind", kind, "--into", str(tmp_path)]) == 0
     folder = tmp_path / "cdmd-loyalty-points"
     done = subprocess.run(
         [sys.executable, "-m", "cdmd", "plugin", "check", str(folder), "--json"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MYPY_CACHE_DIR": str(types)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MYPY_CACHE_DIR": str(TYPES)},
         capture_output=True,
         text=True,
         timeout=170,
