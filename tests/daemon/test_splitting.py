@@ -11,7 +11,7 @@ import pytest
 
 from cdmd.config.schema import IdentifierSettings
 from cdmd.daemon.running import Running
-from cdmd.errors import BadArguments, CdmdError, NotFound
+from cdmd.errors import BadArguments, CdmdError, Damaged, NotFound
 from cdmd.identity.identifiers import Pair
 from cdmd.models import Event, Merge, ProfileKey, Record, Seq, to_micros
 from tests.daemon.doubles import Fetcher, World, applied, until
@@ -219,6 +219,29 @@ async def test_a_profile_that_never_holds_still_is_not_split(tmp_path: Path, mon
             await here.splitting.split(ANN, JOE, apply=True)
         monkeypatch.undo()
         assert len(await here.people()) == 1
+        await here.assert_whole()
+
+
+@pytest.mark.parametrize("times", [1, 9], ids=["made anew in between", "damaged"])
+async def test_a_chain_that_is_made_anew_in_between_is_no_damage_and_one_that_is_damaged_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    async with town(tmp_path / "store.db") as here:
+        await here.take(happened("a1", 1, [ANN, TV]), happened("both", 3, [JOE, TV]))
+        history, left = here.store.membership.history, times
+
+        async def circle(heads: list[Seq], *, each: int) -> object:
+            nonlocal left
+            left -= 1
+            page = await history(heads, each=each)
+            return type(page)(page.activities, heads) if left >= 0 else page
+
+        monkeypatch.setattr(here.store.membership, "history", circle)
+        if times > 1:
+            with pytest.raises(Damaged, match="in a circle"):
+                await here.splitting.split(ANN, JOE, apply=True)
+            return
+        assert (await here.splitting.split(ANN, JOE, apply=True)).applied
         await here.assert_whole()
 
 
