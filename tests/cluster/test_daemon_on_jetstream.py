@@ -69,8 +69,8 @@ class Answer(NamedTuple):
 class Sender:
     """Sends orders one after the other until it is stopped; each again until it is acknowledged."""
 
-    def __init__(self, number: int, url: Callable[[], str]) -> None:
-        self._number, self._url = number, url
+    def __init__(self, number: int, url: Callable[[], str], *, rest: float) -> None:
+        self._number, self._url, self._rest = number, url, rest
         self._ended = threading.Event()
         self.acknowledged: list[str] = []
         self.answers: list[Answer] = []
@@ -88,7 +88,7 @@ class Sender:
             if self._sent({"id": id_, "email": f"u{count % 50}@example.com", "n": count}):
                 self.acknowledged.append(id_)
                 count += 1
-                self._ended.wait(0.01)  # what is looked for needs no more than a few hundred a second
+                self._ended.wait(self._rest)
             else:
                 self._ended.wait(0.02)
 
@@ -108,8 +108,9 @@ class Sender:
 
 
 @contextmanager
-def sending(one: DaemonProcess, count: int = 3) -> Iterator[list[Sender]]:
-    senders = [Sender(next(_NUMBERS), lambda: one.url) for _ in range(count)]
+def sending(one: DaemonProcess, count: int = 3, *, rest: float = 0.01) -> Iterator[list[Sender]]:
+    """Most of what is looked for needs no more than a few hundred a second: each rests so many seconds after an order."""
+    senders = [Sender(next(_NUMBERS), lambda: one.url, rest=rest) for _ in range(count)]
     try:
         yield senders
     finally:
@@ -186,7 +187,7 @@ def test_status_and_doctor_say_where_the_journal_lies_and_that_it_takes_nothing(
 
 def test_nothing_acknowledged_is_lost_whoever_is_killed(tmp_path: Path) -> None:
     with serving(tmp_path / "server") as server, daemon(tmp_path / "one", server.url) as one:
-        with sending(one) as senders:
+        with sending(one, rest=0.0) as senders:  # so that whoever is killed is in the midst of something
             for _ in range(3):
                 further(senders, 60)
                 server.kill()
@@ -222,7 +223,7 @@ def test_a_server_that_is_away_for_a_while_costs_nothing_but_answers(tmp_path: P
 
 def test_to_acknowledge_before_the_server_has_is_found_out(tmp_path: Path) -> None:
     with serving(tmp_path / "server") as server, daemon(tmp_path / "one", server.url, plugins=["acknowledge_early"]) as one:
-        with sending(one) as senders:
+        with sending(one, rest=0.0) as senders:  # so that whoever is killed is in the midst of something
             for _ in range(3):
                 further(senders, 60)
                 server.kill()
