@@ -67,7 +67,10 @@ class NatsTarget:
                 await client.jetstream(timeout=_PATIENCE).publish(subject, one.body, headers=headers)
             else:
                 await client.publish(subject, one.body, headers=headers)
-                await client.flush(round(_PATIENCE))
+                for _ in range(
+                    2
+                ):  # the first may be asked before the message is written: the answer to the second comes behind it
+                    await client.flush(round(_PATIENCE))
         except NoStreamResponseError:
             return cdmd.Later(
                 reason=f"no stream of NATS takes {self._settings.subject}: make one, or write jetstream = false", holds=True
