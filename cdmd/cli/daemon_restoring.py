@@ -69,8 +69,8 @@ def restore(file: Path, config: Path | None, state_dir: Path | None, listed: Pat
     else:
         click.echo(f"restored the backup of {manifest.created} into {root} (journal up to {manifest.head})")
         if count:
-            said = several(count, "suppressions")
-            click.echo(f"in force from here, and applied to it before the daemon listens: {said}")
+            said = several(count, "digests")
+            click.echo(f"in force from here, and applied to it before the daemon listens: a suppression list of {said}")
 
 
 def _own(config: Config) -> Path:

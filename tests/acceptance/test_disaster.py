@@ -91,7 +91,7 @@ def test_after_the_machine_is_gone_the_runbook_brings_everything_back(tmp_path: 
     with daemon(place):
         pass  # the package has started it once: it has a state and a key of its own
     said = place.run(before)
-    assert "before the daemon listens: 1 suppression" in said
+    assert "before the daemon listens: a suppression list of 2 digests" in said
     assert (place.etc / "cdmd.toml").read_text() == "# mine\n"
     assert sorted(path.name for path in place.state.iterdir() if path.suffix in {".tar", ".jsonl"}) == []
     with daemon(place) as one:

@@ -319,18 +319,20 @@ def test_restore_takes_along_who_was_suppressed_here_and_a_list_made_with_the_sa
         listed.write_text(daemon.cdmctl("suppressions", "export").stdout)
         assert daemon.stop() == 0
     said = cdmd("restore", backup, "--config", file)
-    assert said.out.endswith("in force from here, and applied to it before the daemon listens: 1 suppression\n")
+    assert said.out.endswith(
+        "in force from here, and applied to it before the daemon listens: a suppression list of 2 digests\n"
+    )
     aside = tmp_path / "state" / "before-restore-2"
     aside.mkdir()
     (tmp_path / "state" / "journal.db").rename(aside / "journal.db")  # the next one is cut off, and given again
     said = cdmd("restore", backup, "--config", file, "--json")
-    assert (json.loads(said.out)["suppressions"], said.err) == (1, "")
+    assert (json.loads(said.out)["suppressions"], said.err) == (2, "")
     (tmp_path / "state" / "journal.db").write_bytes(b"no database at all, and long enough to be none" * 100)
     said = cdmd("restore", backup, "--config", file, "--json")
     assert json.loads(said.out)["suppressions"] == 0
     assert "warning: the journal that was here is gone or cannot be read" in said.err
     said = cdmd("restore", backup, "--config", file, "--suppressions", str(listed), "--json")
-    assert json.loads(said.out)["suppressions"] == 1
+    assert json.loads(said.out)["suppressions"] == 2
     (tmp_path / "state" / "keys" / "digest.key").write_bytes(b"x" * 32)
     said = cdmd("restore", backup, "--config", file, "--suppressions", str(listed))
     assert said.status == 1
