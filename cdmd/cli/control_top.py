@@ -63,7 +63,7 @@ class Top:
         self._view, self._rates = View(), dict[str, float]()
         self._document: Mapping[str, Any] = asked.get("/v1/status")
         self._seen = monotonic()
-        self._silent = False
+        self._failure = ""
 
     def run(self) -> None:
         """Until somebody leaves. Raises what the first look raised, nothing of the later ones."""
@@ -83,10 +83,13 @@ class Top:
         try:
             document = self._asked.get("/v1/status")
         except Unreachable:
-            self._silent = True
+            self._failure = "the daemon does not answer"
+            return
+        except CdmdError as error:
+            self._failure = clean(str(error))
             return
         self._rates = rates(self._document, document)
-        self._document, self._seen, self._silent = document, monotonic(), False
+        self._document, self._seen, self._failure = document, monotonic(), ""
 
     def _press(self, key: str) -> None:
         self._view, action = press(self._view, key, self._document["connectors"])
@@ -113,9 +116,9 @@ class Top:
         document, pairs = self._document, summary(self._document)
         head = [Text(f"{name:<8} {text}", no_wrap=True, overflow="ellipsis") for name, text in pairs]
         warnings = [Text(f"warning: {clean(text)}", style="yellow") for text in document["warnings"]]
-        if self._silent:
+        if self._failure:
             old = span(monotonic() - self._seen)
-            warnings.insert(0, Text(f"the daemon does not answer; this is {old} old, and it is asked again", style="bold red"))
+            warnings.insert(0, Text(f"{self._failure}; this is {old} old, and it is asked again", style="bold red"))
         others = (target_table(document.get("targets", [])), plugin_table(document["plugins"]))
         room = height - len(head) - len(warnings) - sum(len(one.rows) for one in others) - _AROUND
         found = (table(self._view, document["connectors"], self._rates, height=max(3, room)), *others)

@@ -49,7 +49,12 @@ def _configuration(environment: Mapping[str, str]) -> Iterator[Finding]:
     command = [sys.executable, "-m", "cdmd.cli.daemon_commands", "check", "--config", str(file)]
     if not file.exists():
         return
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603 - our own
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603 - our own
+    except subprocess.TimeoutExpired:
+        said = f"it could not be checked within {_SECONDS} seconds"
+        yield Finding("warning", str(file), said, f"see what it waits for: cdmd check --config {file}")
+        return
     if done.returncode:
         for line in (done.stderr or done.stdout).splitlines():
             place, _, what = line.partition(": ")

@@ -243,6 +243,9 @@ def test_without_a_daemon_it_says_why_there_may_be_none(
     config.write_text('[connectors.shop]\ntype = "webhook"\nverify = "none"\n')
     assert run(cli, ["--socket", str(tmp_path / "none"), "doctor", "--json"], name="cdmctl") == 3
     assert len(json.loads(capsys.readouterr().out)) == 2
+    monkeypatch.setattr(surroundings, "_SECONDS", 0.001)
+    assert run(cli, ["--socket", str(tmp_path / "none"), "doctor"], name="cdmctl") == 3
+    assert f"warning  {config}: it could not be checked within 0.001 seconds" in capsys.readouterr().out
 
 
 def test_who_may_not_ask_is_told_how_to_be_let_in(daemon: Daemon, cdmctl: Cdmctl) -> None:

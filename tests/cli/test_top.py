@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cdmd.cli.watching import View, ordered, press, rates, split, table
+from cdmd.errors import NotDurable
 from tests.control.doubles import Daemon, MemoryRuntime, dead, serving
 
 Rows = list[dict[str, Any]]
@@ -150,6 +151,11 @@ def test_keys_pause_and_retry_what_is_chosen_and_it_goes_on_over_a_restart(tmp_p
         with serving(Daemon(runtime, path)):
             runtime.states["fresh"] = "running"
             screen.until(b"fresh")
+            runtime.trouble = NotDurable("the store cannot be read now")
+            screen.until(b"the store cannot be read now; this is")
+            runtime.trouble = None
+            runtime.states["later"] = "running"
+            screen.until(b"later")
             assert screen.end() == 0
 
 
