@@ -67,9 +67,7 @@ class NatsTarget:
                 await client.jetstream(timeout=_PATIENCE).publish(subject, one.body, headers=headers)
             else:
                 await client.publish(subject, one.body, headers=headers)
-                for _ in range(
-                    2
-                ):  # the first may be asked before the message is written: the answer to the second comes behind it
+                for _ in range(2):  # the first may be asked before the message is written, the second is behind it
                     await client.flush(round(_PATIENCE))
         except NoStreamResponseError:
             return cdmd.Later(
