@@ -1,5 +1,6 @@
 """``cdmd try FILE``: a configuration to paste for a file that no connector knows, and its first events by it."""
 
+import json
 import re
 import tempfile
 import unicodedata
@@ -59,7 +60,7 @@ def proposal(file: Path, guess: Guess, *, name: str) -> str:
     lines = [
         f"# {clean(file.name)} seems to be like this.",
         "# Paste it into a file of conf.d, take out what you do not need, see: cdmd check",
-        *(f"# not sure: {doubt}" for doubt in guess.doubts),
+        *(f"# not sure: {clean(doubt)}" for doubt in guess.doubts),
         f"[connectors.{name}]",
         'type = "folder"  # of a supplier\'s area: "sftp", with host, username, private_key and host_key (cdmd try shows that)',
         f"path = {as_toml(str(file.absolute().parent))}",
@@ -101,10 +102,7 @@ def _templates(columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def _expression(column: str) -> str:
-    if _PLAIN.fullmatch(column):
-        return column
-    escaped = column.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return column if _PLAIN.fullmatch(column) else json.dumps(column, ensure_ascii=False)
 
 
 def _slugs(columns: Sequence[str]) -> dict[str, str]:

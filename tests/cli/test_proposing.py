@@ -142,3 +142,13 @@ def test_a_proposal_for_a_file_with_deceiving_columns_is_safe_on_a_terminal_and_
     assert not {"\u009b", "\u202e"} & set(found.said)
     (settings,) = tomllib.loads(found.proposed)["connectors"].values()
     assert list(settings["event"]["traits"].values()) == ['{"na\u009b2J\u202eme"}']
+
+
+def test_a_column_whose_name_would_break_out_of_its_comment_is_proposed_and_read(tmp_path: Path) -> None:
+    header = 'kundnr;"date\n[http]\nlisten = \x1b[2J";e-post\n'
+    (tmp_path / "a.csv").write_text(header + "".join(f"{one};0{one}/0{one}/2024;a{one}@b.example\n" for one in range(1, 9)))
+    found = tried(tmp_path, "a.csv")
+    assert (found.status, found.events[0]["traits"]) == (0, {"date_http_listen_2j": "2024-01-01"})
+    assert "cannot be told apart" in found.proposed
+    assert list(tomllib.loads(found.proposed)) == ["connectors"]
+    assert "\x1b" not in found.said
