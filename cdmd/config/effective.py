@@ -15,7 +15,9 @@ from cdmd.kit.quiet import QuietHours
 from cdmd.kit.secret import Secret
 
 _PASSWORD: Final = re.compile(r"//[^/?#\s@]*:[^/?#\s@]*@")
-_PARAMETER: Final = re.compile(r"([?&]([^=&#\s{}]+)=)([^&#\s{}]+)")
+_PARAMETER: Final = re.compile(r"([?&]([^=&#\s{}<>!]+)=)(?!=)([^&#\s{}]+)")
+"""Of an address; a comparison in an expression, ``[?key=='a']``, is none."""
+
 _REQUEST: Final = ("headers", "params")
 _CREDENTIALS: Final = frozenset(("authorization", "proxy_authorization", "cookie"))
 _SECTIONS = (
@@ -88,11 +90,12 @@ def plain(value: Any) -> Any:
 
 
 def _sent(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Headers and parameters of requests: constants whose names speak of a secret are hidden, templates are not."""
-    return {
-        name: LITERAL if isinstance(one, str) and one and "{" not in one and _speaks(name) else one
-        for name, one in table.items()
-    }
+    """Headers and parameters of requests: constants are hidden whose names speak of a secret; references are not."""
+    return {name: LITERAL if _is_constant(one) and _speaks(name) else one for name, one in table.items()}
+
+
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "{" not in value and not value.startswith(PREFIXES)
 
 
 def _of_address(found: re.Match[str]) -> str:
