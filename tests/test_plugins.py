@@ -252,9 +252,16 @@ def test_an_isolated_plugin_is_asked_and_not_imported(wanted: Any, most: int | N
 def test_what_an_isolated_plugin_says_of_its_table_is_asked_again_for_another() -> None:
     asked = Asked(msgspec.structs.replace(ONE, problems=((("plugins", "it", "url"), "missing"),), defaults={"most": 5}))
     settle = isolated(True, asked).settings_types()["it"]
-    assert settle({"isolate": True}) == ((((("plugins", "it", "url"), "missing")),), {"most": 5})
+    assert settle({"isolate": True}) == ([(("plugins", "it", "url"), "missing")], {"most": 5})
     assert settle({"isolate": True, "url": "x"}).defaults == {"most": 5}
     assert [table for _, table in asked.tables] == [{"isolate": True}, {"isolate": True, "url": "x"}]
+
+
+@pytest.mark.parametrize("key", [(), ("plugins",), ("plugins", "other", "url"), ("http", "nobody")])
+def test_what_an_isolated_plugin_says_is_wrong_is_said_of_itself_whatever_it_names(key: tuple[str, ...]) -> None:
+    settle = isolated(True, Asked(msgspec.structs.replace(ONE, problems=((key, "wrong"),)))).settings_types()["it"]
+    ((where, _),) = settle({"isolate": True}).problems
+    assert where[:2] == ("plugins", "it")
 
 
 @pytest.mark.parametrize(

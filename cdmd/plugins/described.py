@@ -76,10 +76,11 @@ class Apart:
         return Brought([], [], [], extensions, found.later, example=found.example)
 
     def settled(self, table: Mapping[str, Any]) -> Settled:
-        """What it says of its table as it is written."""
+        """What it says of its table as it is written: its own, whatever keys it names."""
         if table != self._table:
             self._table, self._said = table, self._describe(self.isolation, table)
-        return Settled(self._said.problems, self._said.defaults)
+        own = ("plugins", self.isolation.name)
+        return Settled([((*own, *key[2:]), what) for key, what in self._said.problems], self._said.defaults)
 
 
 def isolation(name: str, value: str | None, wanted: object) -> Isolation | None:
