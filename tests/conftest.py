@@ -71,9 +71,9 @@ def blockbuster(watching: BlockBuster) -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """For folders three processes for two cores, as real daemons are often waited for; none where only files are named."""
+    """For folders two processes for each core, as real daemons are often waited for; none where only files are named."""
     cores = min(os.cpu_count() or 1, _MOST_CORES)
-    return 0 if _names_only_files(config) else cores + cores // 2
+    return 0 if _names_only_files(config) else 2 * cores
 
 
 def _names_only_files(config: pytest.Config) -> bool:
