@@ -15,12 +15,16 @@ _T = TypeVar("_T")
 
 
 class SteadfastLoop(uvloop.Loop):
-    """``told`` hears of what would have ended it. It ends with what it was run for, whatever that raises."""
+    """``told`` hears of what would have ended it. It ends with what it was run for, whatever that raises.
+
+    What is left is waited for after that: then a Ctrl-C, which nobody takes any more, ends it.
+    """
 
     def __init__(self, told: Callable[[BaseException], None]) -> None:
         super().__init__()
         self._told = told
         self._whole: asyncio.Future[Any] | None = None
+        self._closing = False
 
     @override
     def run_until_complete(self, future: Generator[Any, None, _T] | Awaitable[_T]) -> _T:
@@ -29,7 +33,7 @@ class SteadfastLoop(uvloop.Loop):
         try:
             return super().run_until_complete(whole)
         finally:
-            self._whole = None
+            self._whole, self._closing = None, True
 
     @override
     def run_forever(self) -> None:
@@ -37,7 +41,8 @@ class SteadfastLoop(uvloop.Loop):
             try:
                 super().run_forever()
             except (SystemExit, KeyboardInterrupt) as error:
-                if self._whole is None or self._whole.done():
+                interrupted = self._closing and isinstance(error, KeyboardInterrupt)
+                if interrupted or self._whole is None or self._whole.done():
                     raise
                 self._told(error)
             else:

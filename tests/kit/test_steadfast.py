@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from cdmd.kit.steadfast import steadfast
+from cdmd.kit.steadfast import SteadfastLoop, steadfast
 
 
 def run(work: Callable[[], Coroutine[Any, Any, Any]], told: list[BaseException]) -> Any:
@@ -57,3 +57,25 @@ def test_it_ends_with_what_it_was_run_for() -> None:
     with pytest.raises(SystemExit):
         run(work, told)
     assert told == []
+
+
+def test_once_that_is_over_ctrl_c_ends_what_is_still_waited_for() -> None:
+    """A thread that somebody left, say: nothing else follows signals by then."""
+    told: list[BaseException] = []
+    loop = SteadfastLoop(told.append)
+
+    def ends(what: type[BaseException]) -> None:
+        raise what
+
+    async def left(what: type[BaseException]) -> str:
+        loop.call_soon(ends, what)
+        return await asyncio.sleep(0.02, "waited for")
+
+    loop.run_until_complete(asyncio.sleep(0))
+    assert loop.run_until_complete(left(SystemExit)) == "waited for"
+    waits = loop.create_task(left(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(waits)
+    assert loop.run_until_complete(waits) == "waited for"
+    loop.close()
+    assert [type(one) for one in told] == [SystemExit]
