@@ -61,9 +61,7 @@ class NatsConnector:
 
     def _look_whether_denied(self) -> None:
         if self._denied is not None:
-            raise cdmd.SourceBlocked(
-                "NATS does not let this login subscribe to what it should (permissions): see its server's log"
-            )
+            raise cdmd.SourceBlocked("NATS does not let this login do what it has to (permissions): its server's log says what")
 
     async def _consume(self, client: Client, stream: str, source: cdmd.Source) -> None:
         durable = self.settings.durable or f"cdmd-{self._name}"
@@ -92,6 +90,7 @@ class NatsConnector:
             try:
                 messages = await subscription.fetch(self.settings.batch, timeout=_WAIT)
             except (nats.errors.TimeoutError, TimeoutError):
+                self._look_whether_denied()
                 continue
             await source.emit([self._streamed(one, source) for one in messages])
             for one in messages:

@@ -92,6 +92,24 @@ def test_a_subscription_that_is_denied_is_said(tmp_path: Path, monkeypatch: pyte
     assert "permissions" in str(fault)
 
 
+def test_a_stream_that_may_not_be_asked_for_its_messages_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connector, "_WAIT", 0.5)
+    config = tmp_path / "nats.conf"
+    config.write_text(DENYING.replace("out.no", "$JS.API.CONSUMER.MSG.NEXT.>"))
+
+    async def stream(client: Client) -> None:
+        await client.jetstream().add_stream(name="ORDERS", subjects=["orders.*"])
+
+    with serving(tmp_path, "-c", str(config)) as port:
+        asked(port, stream, user="cdmd", password="pw")
+        settings = NatsSettings(servers=servers(port), subjects=("orders.*",), stream="ORDERS", **LOGIN)
+        with pytest.raises(ExceptionGroup) as ended:
+            brought(port, settings, until=lambda _: False)
+    (fault,) = ended.value.exceptions
+    assert isinstance(fault, cdmd.SourceBlocked)
+    assert "permissions" in str(fault)
+
+
 def test_what_comes_faster_than_it_is_stored_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connector, "_HELD", 10_000)
     monkeypatch.setattr(connector, "_AHEAD", 1)
