@@ -454,6 +454,16 @@ async def test_what_somebody_looks_at_is_not_settled(opening: Opening, database:
         assert await store.forgetting.settled()
 
 
+async def test_what_went_is_not_settled_while_somebody_writes_since_before(opening: Opening, database: Database) -> None:
+    async with opening() as store:
+        await give(store, applied(1))
+        with psycopg.connect(database.url) as writer:
+            writer.execute("SELECT pg_current_xact_id()")  # and looks at nothing until its next statement
+            await store.forgetting.hide([("email", "user1@example.com")])
+            assert not await store.forgetting.settled()
+        assert await store.forgetting.settled()
+
+
 async def test_who_looks_at_what_is_there_now_holds_nothing_up_however_many_look_at_any_time(
     opening: Opening, database: Database
 ) -> None:

@@ -411,9 +411,10 @@ SELECT pg_snapshot_xmax(pg_current_snapshot())::xid::text;
 SELECT pg_sleep(%s);
 
 -- name: looking
--- Others of this role who look at a state of the database that may be older than that transaction.
+-- Others of this role who look at a state of the database that may be older than that transaction, or have been writing since
+-- before it: between two statements they look at nothing, and still no vacuum takes away what was removed meanwhile.
 SELECT count(*) > 0 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND age(backend_xmin) > age(%s::xid);
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND greatest(age(backend_xmin), age(backend_xid)) > age(%s::xid);
 
 -- name: vacuum
 VACUUM profiles, identifiers, activities, merges, dead_letters, parked, members, notices, due, outbox, attempts, blocks, errands;
