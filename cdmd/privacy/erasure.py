@@ -123,12 +123,14 @@ class Forgotten:
 
     def _unsaid(self, event: Event) -> Event:
         """The event without what of theirs can be nobody else's, whoever said it."""
-        if self._blank is None:
+        if (blank := self._blank) is None:
             return event
-        traits, data = blanked(event.traits, self._blank), blanked(event.data, self._blank)
-        return (
-            event if traits is event.traits and data is event.data else msgspec.structs.replace(event, traits=traits, data=data)
-        )
+        traits, data, had = blanked(event.traits, blank), blanked(event.data, blank), event.identifiers
+        # An identifier that joins nobody, of whom somebody was invited say, is read as a text like any other.
+        identifiers = {kind: value for kind, value in had.items() if kind in self._naming.names or blank(value) == value}
+        if traits is event.traits and data is event.data and len(identifiers) == len(had):
+            return event
+        return msgspec.structs.replace(event, identifiers=identifiers, traits=traits, data=data)
 
     def revised(self, rows: Sequence[Journaled]) -> Mapping[Seq, Entry]:
         """The journal's entries that have to be others."""

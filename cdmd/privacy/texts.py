@@ -16,9 +16,11 @@ SHORTEST: Final = 5
 BLANK: Final = "[erased]"
 Says: TypeAlias = Callable[[str], bool]
 Blanking: TypeAlias = Callable[[str], str]
-# Bounded, and only where a word begins: a text of a megabyte takes no longer than its length.
+# Bounded, and only where a word begins: a text of a megabyte takes no longer than its length. An apostrophe may stand within an
+# address and not before it, where it quotes; of what stands behind one, a dash say, nothing is taken for a part of it.
 _UNMISTAKABLE: Final = re.compile(
-    r"(?<![\w.%+-])(?:[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}|\+\d{7,15}(?!\d)|[0-9a-f]{64}(?![0-9a-f]))",
+    r"(?<![\w.%+-])"
+    r"(?:[\w.%+-][\w.%+'-]{0,63}@[\w-]{1,63}(?:\.[\w-]{0,62}[^\W_]){1,8}|\+\d{7,15}(?!\d)|[0-9a-f]{64}(?![0-9a-f]))",
     re.IGNORECASE,
 )
 _DIGEST: Final = 64

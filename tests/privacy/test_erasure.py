@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import pytest
 
 from cdmd.models import Activity, Entry, Event, Fault, Journaled, Micros, ProfileKey, Seq, tombstone
 from cdmd.privacy.erasure import Copy, Forgotten, copies_since
@@ -54,6 +55,33 @@ def test_what_can_be_nobody_elses_is_blanked_in_the_words_of_others() -> None:
     assert numbered.left_of_activity(other) is other, "a number may be anything"
 
 
+def test_what_joins_nobody_and_is_theirs_goes_from_the_identifiers_of_others() -> None:
+    forgotten = Forgotten([JOE], KINDS)
+    said = event(customer_no="4712", invited_by="Joe@Example.com", host="eve@example.com")
+    said.traits.clear()
+    said.data.clear()
+    left = forgotten.left_of_activity(msgspec.structs.replace(activity(3, 8), event=said))
+    assert left is not None
+    assert left.event.identifiers == {"customer_no": "4712", "host": "eve@example.com"}
+    assert forgotten.left_of_activity(left) is left
+
+
+@pytest.mark.parametrize(
+    ("whose", "said", "left"),
+    [
+        ("o'brien@example.com", "ask O'Brien@example.com.", "ask [erased]."),
+        ("brien@example.com", "ask o'brien@example.com", "ask o'brien@example.com"),
+        ("joe@example.com", "mail='joe@example.com'", "mail='[erased]'"),
+        ("joe@example.com", "joe@example.com-- he asked", "[erased]-- he asked"),
+        ("joe@example.com", "*joe@example.com*, joe@example.com.au", "*[erased]*, joe@example.com.au"),
+    ],
+)
+def test_an_address_is_blanked_as_a_whole_and_nothing_beside_it(whose: str, said: str, left: str) -> None:
+    blank = blanking([whose])
+    assert blank is not None
+    assert blank(said) == left
+
+
 def test_it_is_blanked_however_deep_and_in_records_that_could_not_be_mapped() -> None:
     forgotten, fault = Forgotten([JOE], KINDS), Fault("null", "no id")
     deep: Any = "ask joe@example.com"
@@ -72,7 +100,8 @@ def test_it_is_blanked_however_deep_and_in_records_that_could_not_be_mapped() ->
 def test_a_long_text_takes_no_longer_than_its_length() -> None:
     blank = blanking(["joe@example.com"])
     assert blank is not None
-    for text in ("a" * 1_000_000 + "@", "a@" * 500_000, "a.a@" * 250_000, "+1" * 500_000, "a@b" + ".c" * 500_000):
+    long = "a" * 1_000_000 + "@", "a@" * 500_000, "a.a@" * 250_000, "+1" * 500_000, "a@b" + ".c" * 500_000, "a'" * 500_000
+    for text in long:
         assert blank(text) == text
         assert blank(f"{text} joe@example.com") == f"{text} [erased]"
 
