@@ -106,7 +106,7 @@ class Outbound:
         async with self.dispatcher.changing.change():
             self._built = built
             exchanged = await self.dispatcher.carry_out(self._part())
-        await self.replays.take_up()
+            await self.replays.take_up(built)
         return [ReloadRow(name=name, verdict=one.verdict, problem=one.problem) for name, one in sorted(exchanged.items())]
 
     def _part(self) -> dict[str, Built]:
@@ -139,12 +139,12 @@ class Outbound:
             except CdmdError:
                 self._here -= {name}  # what is not here is begun again
                 raise
-        await self.replays.take_up()
+            await self.replays.take_up(self._built)
 
     async def end(self, name: str) -> None:
         """See ``Work.end``."""
-        await self.replays.leave(name)
         async with self.dispatcher.changing.change():
+            await self.replays.leave(name)
             self._here -= {name}
             await self.dispatcher.carry_out(self._part())
 

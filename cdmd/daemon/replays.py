@@ -4,7 +4,8 @@ Not here: what one tells (``cdmd.deliveries.replaying``).
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio.abc
@@ -12,7 +13,7 @@ import structlog
 
 from cdmd.contracts import Clock
 from cdmd.deliveries.dispatching import Built, Dispatcher
-from cdmd.deliveries.replaying import Asked, Replaying, left_of
+from cdmd.deliveries.replaying import Asked, Replaying, drop, left_of
 from cdmd.errors import BadArguments, CdmdError
 from cdmd.store.stored import StoredStore
 
@@ -55,20 +56,30 @@ class Replays:
         return one.only_counted.total()
 
     async def stop(self, name: str) -> int:
-        """End it; how much it told. Raises ``NotFound``, and ``BadArguments`` where none goes on."""
+        """End it, also one that could not be taken up; how much it told.
+
+        Raises ``NotFound``, ``BadArguments`` where none goes on, and other CdmdError where it would go on after a restart.
+        """
         self._dispatcher.get(name)
-        if (one := self.going.get(name)) is None:
+        if (one := self.going.get(name)) is not None:
+            await one.stop()
+        if (left := await left_of(self._store, name)) is not None:
+            await drop(self._store, name)
+        if (ended := one or left) is None:
             raise BadArguments(f"no replay to {name} goes on")
-        await one.stop()
-        return one.done
+        return ended.done
 
     async def leave(self, name: str) -> None:
         """Let it go on where the target is sent to next."""
         if (one := self.going.get(name)) is not None:
             await one.leave()
 
-    async def take_up(self) -> None:
-        """What was interrupted goes on, where this node sends to its target now."""
+    async def take_up(self, configured: Collection[str]) -> None:
+        """What was interrupted goes on where this node sends to its target now, and ends where that is none any more."""
+        with suppress(CdmdError):  # it is seen to next time; where another node leads that one sees to it
+            for gone in [one.name for one in await self._store.outbox.totals() if one.name not in configured]:
+                if await left_of(self._store, gone) is not None:
+                    await drop(self._store, gone, gone=True)
         for name in [live.built.config.name for live in self._dispatcher]:
             if name in self.going or self.tasks is None:
                 continue

@@ -65,6 +65,11 @@ async def left_of(store: Store, target: str) -> Asked | None:
     return msgspec.json.decode(noted, type=Asked) if noted else None
 
 
+async def drop(store: Store, target: str, *, gone: bool = False) -> None:
+    """None to that target goes on any more; ``gone`` where nobody sends to it. Raises CdmdError."""
+    await store.note(_NOTE + target, "", target=None if gone else target)
+
+
 class Replaying:
     """One replay. ``done`` counts what was put back into the outbox; with ``only_counted`` nothing is, it counts by type.
 
@@ -96,7 +101,7 @@ class Replaying:
             self._over.cancel()
 
     async def stop(self) -> None:
-        """It is over when this returns, and does not go on."""
+        """It is over when this returns."""
         self._over.cancel()
         await self._ended.wait()
 
@@ -140,7 +145,7 @@ class Replaying:
             interrupted = False
         finally:
             with anyio.move_on_after(_GRACE, shield=True), suppress(CdmdError):
-                await (self.keep() if interrupted else self._store.note(_NOTE + self._name, "", target=self._name))
+                await (self.keep() if interrupted else drop(self._store, self._name))
             self._ended.set()
             if whole:
                 self._log.info("replay_ended", target=self._name, count=self.done)

@@ -405,6 +405,49 @@ async def test_a_replay_is_ended_and_does_not_go_on(tmp_path: Path, monkeypatch:
         assert not parts.outbound.replays.going
 
 
+async def test_a_replay_that_would_go_on_after_a_restart_is_not_said_to_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise NotDurable("the disk is full")
+
+    async with held_replay(tmp_path, monkeypatch) as (_, parts, __):
+        with monkeypatch.context() as patched:
+            patched.setattr(parts.store, "note", broken)
+            with pytest.raises(NotDurable):
+                await parts.outbound.stop_replay("crm")
+        assert not parts.outbound.replays.going
+        assert await parts.outbound.stop_replay("crm") == 0, "what was noted at its beginning"
+        with pytest.raises(BadArguments, match="no replay to crm"):
+            await parts.outbound.stop_replay("crm")
+
+
+async def test_a_replay_to_a_target_that_left_is_not_told_to_one_of_its_name_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with held_replay(tmp_path, monkeypatch) as (world, _, one):
+        pass
+    world.configure(SHOP)
+    async with world.parts():
+        pass
+    world.configure(crm(one, 'events = ["order.*"]'))
+    async with world.parts() as parts:
+        assert not parts.outbound.replays.going
+
+
+async def test_a_replay_is_not_taken_up_where_its_target_is_just_leaving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with held_replay(tmp_path, monkeypatch) as (_, parts, __):
+        outbound = parts.outbound
+        outbound._divided, outbound._here = True, frozenset(["crm"])
+        async with anyio.create_task_group() as tasks, outbound.dispatcher.changing.change():  # a reload, say
+            tasks.start_soon(outbound.end, "crm")
+            await anyio.wait_all_tasks_blocked()
+            await outbound.replays.take_up(outbound.names)
+        assert not outbound.replays.going
+
+
 async def test_a_replay_goes_with_its_target_to_another_node_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
