@@ -7,6 +7,7 @@ from typing import TypeAlias
 import pytest
 
 from cdmd.store.postgres.store import PostgresStore
+from cdmd.store.sql import load_queries
 from tests.store.contract_directory import DirectoryContract
 from tests.store.contract_forgetting import ForgettingContract
 from tests.store.contract_membership import MembershipContract
@@ -17,6 +18,7 @@ from tests.store.samples import HandClock
 
 pytestmark = pytest.mark.anyio
 
+_QUERIES = {name: load_queries(f"postgres/{name}") for name in ("outbox", "store")}
 Reopen: TypeAlias = Callable[[], AbstractAsyncContextManager[PostgresStore]]
 
 
@@ -58,6 +60,16 @@ async def test_every_table_that_may_hold_something_of_people_is_vacuumed(reopen:
             "SELECT relname FROM pg_stat_user_tables WHERE schemaname = current_schema() AND last_vacuum IS NULL ORDER BY 1"
         )
     assert {name for (name,) in rows if not name.startswith("seen_")} == set(NOBODYS)
+
+
+@pytest.mark.parametrize(("queries", "name"), [("outbox", "of_the_hidden"), ("store", "lost_owners")])
+async def test_what_is_of_no_profile_is_found_without_reading_all_profiles_for_each_row(
+    reopen: Reopen, database: Database, queries: str, name: str
+) -> None:
+    async with reopen():
+        plan = [line for (line,) in database.run(f"EXPLAIN {_QUERIES[queries][name]}")]
+    assert any("Anti Join" in line for line in plan)
+    assert not any("SubPlan" in line for line in plan)
 
 
 class TestPostgresMembership(MembershipContract):

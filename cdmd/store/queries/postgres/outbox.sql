@@ -205,5 +205,7 @@ FROM attempts AS a JOIN targets AS t ON t.id = a.target WHERE a.n > %s ORDER BY 
 SELECT seq, profile, time, sum, body FROM activities WHERE seq > %s ORDER BY seq LIMIT %s;
 
 -- name: of_the_hidden
-SELECT profile FROM outbox WHERE profile IS NOT NULL AND profile NOT IN (SELECT id FROM profiles)
-UNION SELECT profile FROM attempts WHERE profile IS NOT NULL AND profile NOT IN (SELECT id FROM profiles);
+-- Not with NOT IN: where all profiles are more than fit into work_mem they would be read anew for each row.
+SELECT profile FROM outbox AS o WHERE profile IS NOT NULL AND NOT EXISTS (SELECT FROM profiles AS p WHERE p.id = o.profile)
+UNION
+SELECT profile FROM attempts AS a WHERE profile IS NOT NULL AND NOT EXISTS (SELECT FROM profiles AS p WHERE p.id = a.profile);

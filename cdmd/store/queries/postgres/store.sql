@@ -288,7 +288,8 @@ SELECT seq, connector, due, bytes, sum, body FROM parked;
 SELECT count(*) FROM identifiers;
 
 -- name: lost_owners
-SELECT count(*) FROM identifiers WHERE profile NOT IN (SELECT id FROM profiles);
+-- Not with NOT IN, as ``outbox.of_the_hidden``.
+SELECT count(*) FROM identifiers AS i WHERE NOT EXISTS (SELECT FROM profiles AS p WHERE p.id = i.profile);
 
 -- name: real_totals
 SELECT (SELECT count(*) FROM activities), (SELECT count(*) FROM dead_letters), (SELECT count(*) FROM parked),
