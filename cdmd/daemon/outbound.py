@@ -106,7 +106,8 @@ class Outbound:
         async with self.dispatcher.changing.change():
             self._built = built
             exchanged = await self.dispatcher.carry_out(self._part())
-            await self.replays.take_up(built)
+            await self.replays.drop_others(built)
+            await self.replays.take_up()
         return [ReloadRow(name=name, verdict=one.verdict, problem=one.problem) for name, one in sorted(exchanged.items())]
 
     def _part(self) -> dict[str, Built]:
@@ -139,7 +140,7 @@ class Outbound:
             except CdmdError:
                 self._here -= {name}  # what is not here is begun again
                 raise
-            await self.replays.take_up(self._built)
+            await self.replays.take_up()
 
     async def end(self, name: str) -> None:
         """See ``Work.end``."""

@@ -74,12 +74,15 @@ class Replays:
         if (one := self.going.get(name)) is not None:
             await one.leave()
 
-    async def take_up(self, configured: Collection[str]) -> None:
-        """What was interrupted goes on where this node sends to its target now, and ends where that is none any more."""
+    async def drop_others(self, configured: Collection[str]) -> None:
+        """What was interrupted ends where its target is none any more."""
         with suppress(CdmdError):  # it is seen to next time; where another node leads that one sees to it
             for gone in [one.name for one in await self._store.outbox.totals() if one.name not in configured]:
                 if await left_of(self._store, gone) is not None:
                     await drop(self._store, gone, gone=True)
+
+    async def take_up(self) -> None:
+        """What was interrupted goes on, where this node sends to its target now."""
         for name in [live.built.config.name for live in self._dispatcher]:
             if name in self.going or self.tasks is None:
                 continue

@@ -444,7 +444,7 @@ async def test_a_replay_is_not_taken_up_where_its_target_is_just_leaving(
         async with anyio.create_task_group() as tasks, outbound.dispatcher.changing.change():  # a reload, say
             tasks.start_soon(outbound.end, "crm")
             await anyio.wait_all_tasks_blocked()
-            await outbound.replays.take_up(outbound.names)
+            await outbound.replays.take_up()
         assert not outbound.replays.going
 
 
@@ -556,13 +556,15 @@ async def test_of_targets_that_nodes_divide_only_those_of_this_one_are_sent_to(
         for refused in (outbound.disable("crm"), outbound.send("crm"), outbound.forget("crm")):
             with pytest.raises(BadArguments, match=r"the node b: give the command there|crm is configured"):
                 await refused
-        await parts.store.outbox.note("crm", TargetNote(state="paused", reason="as the other node left it"))
+        later = Micros(to_micros(parts.clock.now()) + 600_000_000)  # nothing is sent before it is looked at
+        await parts.store.outbox.note("crm", TargetNote(state="paused", reason="as the other node left it", until=later))
         duties.has(DELIVER, "crm", None)
         outbound.seen({})
         with pytest.raises(BadArguments, match="by no node now: start one with the role deliver"):
             await outbound.attempt("crm")
         await node.look(DELIVER, outbound)
         assert outbound.dispatcher.note("crm").reason == "as the other node left it"
+        outbound.hurry("crm")
         await sent(parts, 1)
         await node.look(DELIVER, outbound)
         assert (await row(parts)).node == "a"
