@@ -20,7 +20,7 @@ from cdmd.control.privacy_shapes import (
 from cdmd.daemon.mentions import mentions
 from cdmd.daemon.parts import Parts
 from cdmd.errors import NotFound
-from cdmd.models import Entry, ProfileKey, Seq, from_micros, show_time, to_micros
+from cdmd.models import Entry, ProfileKey, ProfileState, Seq, from_micros, show_time, to_micros
 from cdmd.privacy.erasure import Erased, Erasure, Forgotten, copies_since
 from cdmd.privacy.screening import Pair
 
@@ -58,6 +58,7 @@ class Governing:
     async def restrict(self, pair: Pair, *, restricted: bool) -> Restriction:
         """Store whoever has this identifier and use nothing of them, or use them again. Raises ``NotFound``, ``NotDurable``."""
         parts = self._parts
+        found, changed = list[ProfileState](), False
         for one in (pair, *parts.kinds.digests(pair)):  # whoever is known by a digest of it only is meant, too
             restricting = Restricting(
                 one,
@@ -68,10 +69,13 @@ class Governing:
                 subscriptions=parts.subscriptions(),
             )
             await parts.store.apply(restricting.wanted, restricting)
-            if (owner := restricting.owner) is not None:
-                inside = sorted(owner.audiences)
-                return Restriction(profile=owner.public, restricted=restricted, changed=restricting.changed, audiences=inside)
-        raise NotFound(f"nobody is known by that {pair[0]}")
+            found += [] if restricting.owner is None else [restricting.owner]
+            changed |= restricting.changed
+        if not found:
+            raise NotFound(f"nobody is known by that {pair[0]}")
+        return Restriction(
+            profile=found[0].public, restricted=restricted, changed=changed, audiences=sorted(found[0].audiences)
+        )
 
     # ---- erasure -------------------------------------------------------------------------------------------------------
 

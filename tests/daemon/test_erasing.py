@@ -113,6 +113,23 @@ async def test_whoever_is_known_by_a_digest_only_is_restricted_and_erased_by_wha
         assert await parts.store.profile("user_id", "joe", activities=0) is None
 
 
+async def test_a_restriction_is_of_everybody_who_is_known_by_the_value_or_a_digest_of_it(tmp_path: Path) -> None:
+    world = World(tmp_path, SHOP)
+    async with world.parts() as parts:
+        await come(parts, JOE[1])
+    world.configure(SHOP + "[identity.identifiers]\nemail = {}\nemail_sha256 = {}\n")
+    async with world.parts() as parts:
+        digest = parts.kinds.digests(JOE)[0]
+        await parts.connectors.get("shop").source.emit([record("a", None, email_sha256=digest[1])])
+        await applied(parts)
+        first = await Governing(parts).restrict(JOE, restricted=True)
+        found = [await parts.store.profile(*one, activities=0) for one in (JOE, digest)]
+        assert len({one.key for one in found if one is not None}) == 2
+        assert [one is not None and one.state.restricted is not None for one in found] == [True, True]
+        assert first.changed
+        assert not (await Governing(parts).restrict(JOE, restricted=True)).changed
+
+
 async def test_what_an_earlier_run_left_in_force_is_concealed_before_anything_listens(tmp_path: Path) -> None:
     world = World(tmp_path, SHOP)
     async with world.parts() as parts:

@@ -22,7 +22,7 @@ SERIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:/+-]{0,63}")
 """A serial number; anything else is not asked about."""
 
 CDMD_HOOKS: Final = (1, 0)
-_SETTINGS: Final = {"url", "token", "enabled"}
+_SETTINGS: Final = {"url", "token"}
 _NOT_FOUND: Final = 404
 _OK: Final = 200
 _REFUSED: Final = {401, 403}
