@@ -8,6 +8,7 @@ watched (``no_cover``), or only at the beginning. Where every line must be gone 
 """
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ settings.register_profile("unhurried", deadline=None, max_examples=_EXAMPLES, su
 if "CI" not in os.environ:
     settings.load_profile("unhurried")  # hypothesis has one for CI, which is as patient
 
+_BOUNDS = ("RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_AS", "RLIMIT_FSIZE")
 _MOST_CORES = 4
 _WATCHED = {"intake", "identity", "privacy", "store"}
 _WATCHED_SECONDS = 0.5  # of the processor's time
@@ -60,6 +62,14 @@ def watching() -> BlockBuster:
 def _is_entered(frame: FrameType) -> bool:
     """Whether nothing of the function was done yet: whoever waits for a lock there is who measures lines, and none of ours."""
     return frame.f_lineno == frame.f_code.co_firstlineno
+
+
+@pytest.fixture(autouse=True)
+def bounds() -> Iterator[None]:
+    """A bound that a test sets its process would end one of the next ones, without a word."""
+    before = {name: resource.getrlimit(getattr(resource, name)) for name in _BOUNDS}
+    yield
+    assert {name: resource.getrlimit(getattr(resource, name)) for name in _BOUNDS} == before
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, BinaryIO, Final
 
@@ -55,11 +55,13 @@ class Asked(Placed):
         return int(length)
 
 
-def frames(file: BinaryIO, columns: Sequence[str] | None, *, record: int) -> Iterator[bytes]:
-    """All rows, some in a frame, the end or the fault of the file last. Raises MemoryError."""
+def frames(
+    file: BinaryIO, columns: Sequence[str] | None, *, record: int, came_on: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
+    """All rows, some in a frame, the end or the fault of the file last; ``came_on`` hears of each step. Raises MemoryError."""
     rows, size = list[msgspec.Raw](), 0
     try:
-        for value in _rows(file, columns):
+        for value in _rows(file, columns, came_on):
             row = _encoded(value, most=record)
             if size + len(row) > _FRAME and rows:
                 yield frame(ROW, rows)
@@ -74,7 +76,7 @@ def frames(file: BinaryIO, columns: Sequence[str] | None, *, record: int) -> Ite
         yield frame(END, None)
 
 
-def _rows(stream: BinaryIO, columns: Sequence[str] | None) -> Iterator[dict[str, Any] | list[str]]:
+def _rows(stream: BinaryIO, columns: Sequence[str] | None, came_on: Callable[[], None]) -> Iterator[dict[str, Any] | list[str]]:
     arrow: Any = import_module(LIBRARY)
     parquet: Any = import_module("pyarrow.parquet")
     try:
@@ -86,10 +88,10 @@ def _rows(stream: BinaryIO, columns: Sequence[str] | None) -> Iterator[dict[str,
         for kind in file.schema_arrow.types:
             if arrow.types.is_timestamp(kind) and kind.tz is not None:
                 arrow.lib.string_to_tzinfo(kind.tz)  # one that does not exist would be a fault of each row
-        _go_on()
+        came_on()
         for batch in file.iter_batches(batch_size=_ROWS, columns=columns, use_threads=False):
             yield from _values(batch)
-            _go_on()
+            came_on()
     except MemoryError:
         raise
     except (arrow.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: that zone, with pytz
@@ -144,7 +146,7 @@ def main(source: BinaryIO, sink: BinaryIO, memory: int, record: int, size: int, 
     bound(memory)
     _go_on()
     file: Any = io.BufferedReader(Asked(source, sink, size), PIECE)
-    sink.writelines(frames(file, msgspec.json.decode(columns, type=list[str] | None), record=record))
+    sink.writelines(frames(file, msgspec.json.decode(columns, type=list[str] | None), record=record, came_on=_go_on))
     sink.flush()
     os._exit(0)  # what the library still has is nobody's: it may have been left in the middle
 
