@@ -96,15 +96,7 @@ def _blanked(value: Any, blank: Blanking, depth: int) -> Any:
 
 
 def _words_in(record: Any) -> Iterator[str]:
-    waiting = [record]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, dict):
-            waiting += [*one, *one.values()]
-        elif isinstance(one, list):
-            waiting += one
+    return (one for one in _leaves(record) if isinstance(one, str))
 
 
 def blanked_raw(raw: bytes, blank: Blanking) -> bytes:
@@ -119,6 +111,18 @@ def blanked_raw(raw: bytes, blank: Blanking) -> bytes:
 
 def texts_in(record: Any) -> Iterator[str]:
     """Every text and number in a value, names of fields too."""
+    for one in _leaves(record):
+        match one:
+            case str() as text:
+                yield text
+            case bool() | None:
+                pass
+            case number:
+                yield from (str(number), f"+{number}")
+
+
+def _leaves(record: Any) -> Iterator[Any]:
+    """All that holds nothing else, names of fields too."""
     waiting = [record]
     while waiting:
         match waiting.pop():
@@ -126,9 +130,5 @@ def texts_in(record: Any) -> Iterator[str]:
                 waiting += [*fields, *fields.values()]
             case list() as items:
                 waiting += items
-            case str() as text:
-                yield text
-            case bool() | None:
-                pass
-            case number:
-                yield from (str(number), f"+{number}")
+            case one:
+                yield one
