@@ -8,9 +8,9 @@ import click
 from cdmd.cli.connection import client, prints_data, talks
 from cdmd.cli.drawing import Table
 from cdmd.cli.terminal import note, print_json, print_table
+from cdmd.config.secrets import LITERAL, PREFIXES
 
-_FROM: Final = {"env:": "environment", "file:": "file", "credential:": "systemd"}
-_LITERAL: Final = "[secret]"
+_FROM: Final = dict(zip(PREFIXES, ("environment", "file", "systemd"), strict=True))
 
 
 @click.command
@@ -47,5 +47,5 @@ def _named(value: Any, key: str = "") -> Iterator[Mapping[str, str | None]]:
         found = next((place for prefix, place in _FROM.items() if value.startswith(prefix)), None)
         if found is not None:
             yield {"key": key, "from": found, "reference": value}
-        elif _LITERAL in value:
+        elif LITERAL in value:
             yield {"key": key, "from": "literal", "reference": None}
